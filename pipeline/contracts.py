@@ -1,0 +1,264 @@
+"""The records that pass between stages, the Arrow schemas of what is written, and their version.
+
+    Row -> Conversation -> Sample -> TokenBatch -> packs -> shards
+      \________________________ Reject ______________________/
+
+Everything here is plain data: frozen dataclasses for single things, numpy arrays for batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+CONTRACT_VERSION = 1
+"""Version of the output contract; written to the `premask.contract` key of every shard."""
+
+IGNORE_INDEX = -100
+"""Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles a normalized message can have."""
+
+REASONS: Mapping[str, str] = {
+    # reading
+    "invalid_json": "the line is not valid JSON",
+    "not_an_object": "the row is not a JSON object",
+    # normalizing
+    "unknown_dialect": "the row matches no known conversation format",
+    "no_messages": "the conversation has no messages",
+    "unknown_role": "a message has a role that is not known",
+    "wrong_type": "a field has a type that cannot be read",
+    "no_assistant": "the conversation has no assistant turn",
+    "empty_assistant": "an assistant turn has no text",
+    "unsupported_content": "a message holds something other than text",
+    "bad_tool_call": "a tool call cannot be read",
+    "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
+    # rendering and the mask
+    "template_error": "the chat template raised an error",
+    "template_unsafe": "the chat template did something the sandbox forbids",
+    "template_unstable": "two renders of the same row differ",
+    "origin_lost": "the template uses a construct that hides where text came from",
+    "content_dropped": "the template does not print the text of an assistant turn",
+    "prompt_mismatch": "inference would show the model another prompt than the training text has",
+    "boundary_unclear": "the start or end of an assistant turn cannot be proved",
+    "control_token": "the content holds a control token of the tokenizer",
+    "nothing_trained": "no token of the row would be trained",
+    # encoding and packing
+    "encoding_mismatch": "the token boundaries do not fit the text",
+    "too_long": "the sample is longer than max_length",
+}
+"""Reject reason -> what it means. Every line of the reject ledger has one of these reasons."""
+
+
+# ==== Input side ====
+
+
+class Row(NamedTuple):
+    """One input row as read: `value` is the parsed object, or None with `error` when it cannot be read.
+
+    `row` counts from 0 within `source`. `original` is the row's text where the source has one (JSONL),
+    otherwise None (then the ledger serializes `value`).
+    """
+
+    source: str
+    row: int
+    value: Any
+    original: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation, whatever dialect it came from.
+
+    `tool_calls` have OpenAI's shape with `arguments` as an object:
+    `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
+    `train` is the row's own wish (None = the recipe decides). `extra` holds keys that are passed on to
+    the chat template as they are.
+    """
+
+    role: str
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    train: bool | None = None
+    weight: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One input row, normalized. `template_kwargs` are arguments of the chat template for this row."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] | None = None
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One line of the reject ledger."""
+
+    source: str
+    row: int
+    id: str | None
+    reason: str
+    detail: str
+    original: str
+
+
+# ==== Rendered side ====
+
+
+class Origin(NamedTuple):
+    """Where a character came from: a message and its field. `TEMPLATE` stands for the template itself.
+
+    `message` is the index into the conversation; -2 stands for the row's tools or template arguments.
+    """
+
+    message: int
+    role: str
+    field: str
+
+    @property
+    def label(self) -> str:
+        """`template`, or `ROLE:MESSAGE_INDEX`.
+
+        >>> Origin(1, "assistant", "content").label
+        'assistant:1'
+        """
+        if self.message == -1:
+            return "template"
+        return self.role if self.message < 0 else f"{self.role}:{self.message}"
+
+
+TEMPLATE = Origin(-1, "template", "")
+ARGUMENTS = Origin(-2, "arguments", "")
+
+
+class Turn(NamedTuple):
+    """A trained stretch of a sample: characters `start` to `end` of its text, written by `message`."""
+
+    message: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One rendered training text, what is trained in it, and where each character came from.
+
+    `runs` are (length in characters, origin) pairs that cover `text` from its start to its end.
+    `turns` are sorted and do not overlap. `proof` names how the mask was proved.
+    """
+
+    text: str
+    turns: tuple[Turn, ...]
+    runs: tuple[tuple[int, Origin], ...]
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Token ids of a batch of n samples, flat.
+
+    ids      int32[t]    token ids of all samples, one after another
+    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    starts   int64[t]    first character of each token, within its sample's text
+    ends     int64[t]    one past the last character of each token; a token that ends inside a character
+                         (bytes of one character spread over several tokens) counts the whole character
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+# ==== Output side ====
+
+
+def _list(name: str, of: pa.DataType) -> pa.Field:
+    return pa.field(name, pa.list_(pa.field("element", of)))
+
+
+PACKED_SCHEMA = pa.schema(
+    [
+        _list("input_ids", pa.int32()),
+        _list("labels", pa.int32()),
+        _list("position_ids", pa.int32()),
+        _list("seq_lengths", pa.int32()),
+        pa.field("length", pa.int32()),
+    ]
+)
+"""One pack a row: whole samples back to back, no padding. `position_ids` restart at 0 with each sample,
+`seq_lengths` are the samples' lengths, `length` their sum; the first label of each sample is -100."""
+
+UNPACKED_SCHEMA = pa.schema(
+    [
+        _list("input_ids", pa.int32()),
+        _list("labels", pa.int32()),
+        _list("attention_mask", pa.int8()),
+        pa.field("length", pa.int32()),
+    ]
+)
+"""One sample a row, no padding; `attention_mask` is all ones."""
+
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("original", pa.string()),
+    ]
+)
+"""One rejected row a line: where it stands, why it was rejected, and the row itself as JSON."""
+
+LINEAGE_SCHEMA = pa.schema(
+    [
+        pa.field("pack", pa.int64()),
+        pa.field("offset", pa.int32()),
+        pa.field("length", pa.int32()),
+        pa.field("source", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("sample", pa.int32()),
+        _list("trained_turns", pa.int32()),
+    ]
+)
+"""One sample a line: `pack` counts over all packed shards in order, `offset` and `length` are tokens
+within the pack; `sample` counts the samples of one input row, `trained_turns` are message indices."""
+
+
+class Samples(NamedTuple):
+    """Labelled samples of one window, ready to be packed: the hand-over from labelling to packing.
+
+    ids, labels  int32[t]    flat, all samples one after another
+    offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    origin       n tuples (source, row, id, sample number within the row, trained message indices)
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+    origin: Sequence[SampleOrigin]
+
+
+class SampleOrigin(NamedTuple):
+    """Where a sample came from: one line of the lineage, before it has a place in a pack."""
+
+    source: str
+    row: int
+    id: str | None
+    sample: int
+    trained_turns: tuple[int, ...]

@@ -1,0 +1,60 @@
+"""Every error a user can meet, in one hierarchy.
+
+    PremaskError                 something the user can mend; printed as one line, exit code 2
+    ├── RecipeError              a recipe key or flag is unknown, missing or wrong
+    ├── SourceError              an input file is missing, empty, broken or not what its name says
+    ├── TokenizerError           the tokenizer cannot be loaded or is not usable
+    ├── TemplateError            the chat template is missing or does not compile
+    ├── OutputError              the output directory cannot be used
+    └── RunError                 the run as a whole failed (every row rejected, a worker died)
+    RowError                     one row cannot be used: becomes a line of the reject ledger
+
+A message says what is wrong, with which file or row, and how to fix it. All of them can be
+pickled, because workers raise them in other processes.
+"""
+
+from __future__ import annotations
+
+
+class PremaskError(Exception):
+    """Base of the errors that end a run with one line and exit code 2."""
+
+
+class RecipeError(PremaskError, ValueError):
+    """A recipe key or flag is unknown, missing or has a wrong value."""
+
+
+class SourceError(PremaskError, ValueError):
+    """An input file is missing, empty, broken or not what its name says."""
+
+
+class TokenizerError(PremaskError, ValueError):
+    """A tokenizer cannot be loaded, or lacks what the run needs."""
+
+
+class TemplateError(PremaskError, ValueError):
+    """A chat template is missing or does not compile."""
+
+
+class OutputError(PremaskError, OSError):
+    """The output directory cannot be used."""
+
+
+class RunError(PremaskError, RuntimeError):
+    """The run as a whole failed."""
+
+
+class RowError(Exception):
+    """One row cannot be used; `reason` is a key of `contracts.REASONS`, `detail` a sentence.
+
+    >>> str(RowError("unknown_role", "turn 2 has role 'narrator'"))
+    "unknown_role: turn 2 has role 'narrator'"
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,182 @@
+"""The recipe: every setting of a run, as one pydantic model, from a YAML file or from flags.
+
+    sources: [chats/*.jsonl]
+    tokenizer: Qwen/Qwen3-0.6B
+    max_length: 8192
+    output: out/chats
+
+What stands in a recipe decides the bytes that come out; how many workers do the work does not, so
+`workers` is a flag of the command and no key of the recipe.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import hashlib
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .errors import RecipeError
+
+
+class Layout(str, Enum):
+    """The configs written: `packed` rows of whole samples, `unpacked` rows of one sample."""
+
+    packed = "packed"
+    unpacked = "unpacked"
+
+
+class TooLong(str, Enum):
+    """What becomes of a sample longer than `max_length`."""
+
+    reject = "reject"
+    truncate = "truncate"
+    split = "split"
+
+
+class History(str, Enum):
+    """How templates that show a turn differently once it is history are handled."""
+
+    split = "split"
+    last = "last"
+    as_rendered = "as-rendered"
+
+
+class ControlTokens(str, Enum):
+    """What becomes of control-token strings that stand in the content of a message."""
+
+    text = "text"
+    reject = "reject"
+    parse = "parse"
+
+
+class Dialect(str, Enum):
+    """The conversation format of the sources; `auto` looks at each file."""
+
+    auto = "auto"
+    sharegpt = "sharegpt"
+    openai = "openai"
+
+
+class Recipe(BaseModel):
+    """Every setting that decides what comes out.
+
+    >>> Recipe(sources=["a.jsonl"], tokenizer="tok", output="out").max_length
+    4096
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: list[str] = Field(min_length=1, description="Input files and glob patterns, in order.")
+    dialect: Dialect = Field(Dialect.auto, description="Conversation format of the sources.")
+    tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
+    chat_template: str | None = Field(
+        None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
+    )
+    template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the chat template, such as enable_thinking: false."
+    )
+    date: datetime.date = Field(
+        datetime.date(2025, 1, 1), description="The day that templates which print a date are shown."
+    )
+    max_length: int = Field(4096, ge=2, description="Tokens a pack, and so a sample, has at most.")
+    too_long: TooLong = Field(TooLong.reject, description="What becomes of longer samples.")
+    history: History = Field(
+        History.split, description="How turns are trained that the template shows differently as history."
+    )
+    end_of_turn: list[str] = Field(
+        default_factory=list, description="Strings that end an assistant turn; default: found by probing."
+    )
+    control_tokens: ControlTokens = Field(
+        ControlTokens.text, description="How control-token strings in message content are encoded."
+    )
+    layout: list[Layout] = Field(
+        default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+    )
+    pack_window: int = Field(
+        16_000_000, ge=1, description="Tokens packed together at a time; bounds the memory of a worker."
+    )
+    unit_rows: int = Field(
+        16_384, ge=1, description="Input rows a unit of work has about; one unit makes one shard."
+    )
+    output: str = Field(description="Directory that is written.")
+
+    @field_validator("end_of_turn")
+    @classmethod
+    def _no_empty_end(cls, value: list[str]) -> list[str]:
+        if any(not end for end in value):
+            raise ValueError("an end of turn must not be empty")
+        return value
+
+    @field_validator("layout")
+    @classmethod
+    def _no_twin_layouts(cls, value: list[Layout]) -> list[Layout]:
+        if len(set(value)) != len(value):
+            raise ValueError("a layout stands in the list twice")
+        return value
+
+    def identity(self) -> str:
+        """sha256 of all that decides the bytes of the shards: every key but `output`."""
+        data = self.model_dump(mode="json", exclude={"output"})
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe into its raw keys; `RecipeError` names the file and what is wrong with it."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"recipe {path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"recipe {path} cannot be read: {reason}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"recipe {path} holds no keys; it must be a YAML mapping such as 'max_length: 4096'")
+    return {str(key): value for key, value in data.items()}
+
+
+def make_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Check raw keys and make a Recipe.
+
+    Raises `RecipeError` naming every wrong key, and for an unknown one the nearest known one.
+    """
+    unknown = [key for key in values if key not in Recipe.model_fields]
+    if unknown:
+        raise RecipeError(f"{where}: " + "; ".join(_unknown_key(key) for key in unknown))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from None
+
+
+def _unknown_key(key: str) -> str:
+    near = difflib.get_close_matches(key.replace("-", "_").lower(), Recipe.model_fields, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(Recipe.model_fields)}"
+    return f"unknown key '{key}'; {hint}"
+
+
+def _describe(error: Any) -> str:
+    """One pydantic error as a person would say it.
+
+    >>> make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o", "max_length": 0})
+    Traceback (most recent call last):
+    pipeline.errors.RecipeError: recipe: max_length: Input should be greater than or equal to 2, not 0
+    """
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"key '{key}' is missing"
+    if error["type"] == "enum":
+        near = difflib.get_close_matches(str(error["input"]), _choices(error), n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"{key}: '{error['input']}' is none of {', '.join(_choices(error))}{hint}"
+    return f"{key}: {error['msg']}, not {error['input']!r}"
+
+
+def _choices(error: Any) -> list[str]:
+    return str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
