@@ -1,7 +1,7 @@
 """The records that pass between stages, the Arrow schemas of what is written, and their version.
 
-    Row -> Conversation -> Sample -> TokenBatch -> packs -> shards
-      \________________________ Reject ______________________/
+    Row -> Conversation -> Sample -> TokenBatch -> Samples -> packs in shards
+    any of them -> Reject
 
 Everything here is plain data: frozen dataclasses for single things, numpy arrays for batches.
 """

@@ -25,14 +25,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import RecipeError
 
 
-class Layout(str, Enum):
+class Layout(Enum):
     """The configs written: `packed` rows of whole samples, `unpacked` rows of one sample."""
 
     packed = "packed"
     unpacked = "unpacked"
 
 
-class TooLong(str, Enum):
+class TooLong(Enum):
     """What becomes of a sample longer than `max_length`."""
 
     reject = "reject"
@@ -40,7 +40,7 @@ class TooLong(str, Enum):
     split = "split"
 
 
-class History(str, Enum):
+class History(Enum):
     """How templates that show a turn differently once it is history are handled."""
 
     split = "split"
@@ -48,7 +48,7 @@ class History(str, Enum):
     as_rendered = "as-rendered"
 
 
-class ControlTokens(str, Enum):
+class ControlTokens(Enum):
     """What becomes of control-token strings that stand in the content of a message."""
 
     text = "text"
@@ -56,7 +56,7 @@ class ControlTokens(str, Enum):
     parse = "parse"
 
 
-class Dialect(str, Enum):
+class Dialect(Enum):
     """The conversation format of the sources; `auto` looks at each file."""
 
     auto = "auto"

@@ -1,0 +1,312 @@
+"""Chat templates: the Jinja environment that transformers renders them in, once plain, once traced.
+
+    template = ChatTemplate(source, variables={"bos_token": "<s>", "eos_token": "</s>"})
+    template.render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
+
+Templates come with models from the Hub and are not trusted: they run in Jinja's sandbox, as they do in
+transformers, and here also with a limit on what they print. The plain environment is the same as
+`transformers.utils.chat_template_utils` builds (checked by tests over real templates); the traced one
+differs only in that strings keep their origins (`traced.py`). Compiling costs some 10 ms, once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import jinja2
+import jinja2.ext
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+
+from .errors import RowError, TemplateError
+from .traced import (
+    TracedMarkup,
+    TracedStr,
+    add_markup,
+    as_traced,
+    brace_format,
+    concat,
+    is_markup,
+    mark,
+    percent_format,
+    runs_of,
+    traced_method,
+)
+
+MAX_RENDERED = 64 * 1024 * 1024
+"""Characters a template may print for one row; more is taken for a template that has run away."""
+
+
+class ChatTemplate:
+    """A compiled chat template and the variables every render of it gets.
+
+    `source` is Jinja text, or a mapping of names to texts as some tokenizers have (`default`,
+    `tool_use`). Raises `TemplateError` with the line if it does not compile.
+    """
+
+    def __init__(
+        self,
+        source: str | Mapping[str, str],
+        *,
+        variables: Mapping[str, Any] | None = None,
+        date: datetime.date = datetime.date(2025, 1, 1),
+        name: str = "chat template",
+    ) -> None:
+        self.sources = {"default": source} if isinstance(source, str) else dict(source)
+        if "default" not in self.sources:
+            raise TemplateError(f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'")
+        self.variables = dict(variables or {})
+        self.name = name
+        self._plain = _compile_all(self.sources, PlainEnvironment(date), name)
+        self._traced = _compile_all(self.sources, TracedEnvironment(date), name)
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        kwargs: Mapping[str, Any] | None = None,
+        traced: bool = False,
+    ) -> str:
+        """The text of a conversation, as `apply_chat_template(..., tokenize=False)` gives it.
+
+        With `traced`, messages and tools hold traced strings and the text that comes back is traced.
+        Raises `RowError` when the template raises, does something the sandbox forbids or prints too much.
+        """
+        compiled = self._traced if traced else self._plain
+        which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
+        arguments = {"documents": None, **self.variables, **(kwargs or {})}
+        arguments |= {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        try:
+            return compiled[which].render(arguments)
+        except Exception as error:  # noqa: BLE001  a template can raise anything; it costs its row, not the run
+            raise _row_error(error) from None
+
+
+def _compile_all(
+    sources: Mapping[str, str], environment: jinja2.Environment, name: str
+) -> dict[str, jinja2.Template]:
+    try:
+        return {key: environment.from_string(text) for key, text in sources.items()}
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"{name}: syntax error in line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise TemplateError(f"{name}: is nested too deeply to compile") from None
+
+
+def _row_error(error: Exception) -> RowError:
+    """What a render raised, as a reject; with the line of the template where there is one."""
+    if isinstance(error, RowError):
+        return error
+    if isinstance(error, jinja2.exceptions.SecurityError):
+        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {error}")
+    if type(error) is jinja2.TemplateError:  # what raise_exception() raises
+        return RowError("template_error", f"the chat template refuses the conversation{_line(error)}: {error}")
+    return RowError("template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}")
+
+
+def _line(error: BaseException) -> str:
+    line, frame = None, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == "<template>":
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    return f" (template line {line})" if line else ""
+
+
+# ==== Environments ====
+
+
+class GenerationTag(jinja2.ext.Extension):
+    """`{% generation %}...{% endgeneration %}`: printed as it is, in a scope of its own as in transformers."""
+
+    tags = {"generation"}  # noqa: RUF012  the attribute Jinja reads
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_print"), [], [], body).set_lineno(line)
+
+    def _print(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class PlainEnvironment(ImmutableSandboxedEnvironment):
+    """The environment transformers renders chat templates in, with the date frozen."""
+
+    def __init__(self, date: datetime.date) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
+        )
+        now = datetime.datetime.combine(date, datetime.time())  # noqa: DTZ001  templates print local time
+        self.filters["tojson"] = to_json
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = now.strftime
+        self.globals["dict"] = _Dict()
+        self.globals["namespace"] = _Namespace
+
+    def concat(self, parts: Iterable[str]) -> str:
+        return "".join(_bounded(parts))
+
+
+class TracedEnvironment(PlainEnvironment):
+    """The same environment for traced strings: whatever glues, formats or computes text keeps origins."""
+
+    intercepted_binops = frozenset({"%", "+"})
+
+    def __init__(self, date: datetime.date) -> None:
+        self.code_generator_class = _TracedCodeGenerator
+        super().__init__(date)
+        self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
+        self.filters |= {"join": _join, "replace": _replace, "format": _format, "safe": _safe, "tojson": _traced_to_json}
+
+    def concat(self, parts: Iterable[str]) -> str:
+        return concat(_bounded(parts))
+
+    def join_strings(self, values: Iterable[Any]) -> str:
+        """The operator `~`."""
+        return concat(str(value) for value in values)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "%" and isinstance(left, str):
+            return percent_format(left, right)
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return add_markup(left, right) if is_markup(left) or is_markup(right) else left + right
+        return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        if super().wrap_str_format(value) is None:
+            return None
+        template, mapped = value.__self__, value.__name__ == "format_map"
+
+        def formatted(*args: Any, **kwargs: Any) -> str:
+            args, kwargs = ((), args[0]) if mapped else (args, kwargs)
+            return brace_format(SandboxedFormatter(self), template, args, kwargs)
+
+        return formatted
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(obj, types.BuiltinMethodType) and type(obj.__self__) is str:
+            args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
+            obj = traced_method(obj, args)
+        return super().call(context, obj, *args, **kwargs)
+
+
+class _TracedCodeGenerator(CodeGenerator):
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
+        self.write("environment.join_strings((")
+        for child in node.nodes:
+            self.visit(child, frame)
+            self.write(", ")
+        self.write("))")
+
+
+def _bounded(parts: Iterable[str]) -> Iterable[str]:
+    total = 0
+    for part in parts:
+        total += len(part)
+        if total > MAX_RENDERED:
+            raise RowError("template_unsafe", f"the chat template prints more than {MAX_RENDERED} characters")
+        yield part
+
+
+# ==== What templates can call ====
+
+
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002  the filter's signature in transformers
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,  # noqa: FBT001, FBT002
+) -> str:
+    """The `tojson` of chat templates: no HTML escapes (transformers.utils.chat_template_utils)."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(str(message))
+
+
+class _Dict:
+    """`dict(...)` without the type's own attributes, as transformers gives it to templates."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """`namespace(...)` that takes no underscored names, as in transformers."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # `self` may be a keyword of the template
+        self, args = args[0], args[1:]
+        values = dict(*args, **kwargs)
+        for name in values:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(self, values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a namespace cannot hold the underscored name {name!r}")
+
+
+# ==== Filters that keep origins ====
+
+
+def _traced_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose computed text is marked with the origin of its arguments, if it lost it."""
+
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, str) and not isinstance(result, TracedStr):
+            return mark(result, *args, *kwargs.values())
+        return result
+
+    return traced
+
+
+def _traced_to_json(value: Any, *args: Any, **kwargs: Any) -> str:
+    return mark(to_json(value, *args, **kwargs), value)
+
+
+@jinja2.pass_environment
+def _join(environment: jinja2.Environment, value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
+    if attribute is not None:
+        value = environment.call_filter("map", value, kwargs={"attribute": attribute})
+    return as_traced(d).join(str(item) for item in value)
+
+
+def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
+    return as_traced(str(value)).replace(str(old), str(new), -1 if count is None else count)
+
+
+def _safe(value: Any) -> str:
+    text = str(value)
+    return TracedMarkup.with_runs(text, runs_of(text))
+
+
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+    if args and kwargs:
+        raise jinja2.exceptions.FilterArgumentError("can't handle positional and keyword arguments at the same time")
+    return percent_format(str(value), kwargs or args)
+
+
