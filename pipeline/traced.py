@@ -271,6 +271,35 @@ def cut(runs: Runs, start: int, stop: int) -> Runs:
     return tuple(kept)
 
 
+def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
+    """The runs as (start, end, origin)."""
+    at = 0
+    for length, origin in runs:
+        yield at, at + length, origin
+        at += length
+
+
+def span_of(runs: Runs, message: int) -> tuple[int, int] | None:
+    """First and one past the last character that a message wrote; None if it wrote none."""
+    spans = [(start, end) for start, end, origin in placed(runs) if origin.message == message]
+    return (spans[0][0], spans[-1][1]) if spans else None
+
+
+def wrote(runs: Runs, message: int, field: str) -> bool:
+    """Whether any character comes from a field of a message."""
+    return any(origin.message == message and origin.field in (field, "*") for _, origin in runs)
+
+
+def content_end(runs: Runs) -> int:
+    """One past the last character that does not come from the template."""
+    return max((end for _, end, origin in placed(runs) if origin != TEMPLATE), default=0)
+
+
+def content_start(runs: Runs, at: int) -> int | None:
+    """The first character from `at` on that does not come from the template."""
+    return next((max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None)
+
+
 def concat(parts: Iterable[str]) -> str:
     """The parts one after another; what `"".join` is for plain strings (which it returns for them)."""
     parts = list(parts)

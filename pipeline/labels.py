@@ -1,0 +1,305 @@
+"""The mask: which tokens carry the loss. Decided here and nowhere else; nothing else writes -100.
+
+The rule: a token is trained exactly if the model will have to generate it. For an assistant message i
+that is the *completion*: all that follows `render(messages[:i], add_generation_prompt=True)`, up to and
+including the string that ends its turn. Two independent ways must agree on it, or the row is refused:
+
+    inference    the prompt of message i is a prefix of the text; the completion starts where it ends
+    provenance   every character knows which message wrote it (`traced.py`): what message i wrote lies
+                 inside the completion, nothing that another message wrote does
+
+Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has the one completion
+`Hello<|im_end|>`; header and newline are never trained.
+
+Templates that rewrite history (Qwen3 drops earlier reasoning) show a turn in the whole conversation in
+another way than inference did when it was written. With `History.split` such a turn becomes a sample of
+its own, which ends with it. Costs two plain renders a turn and comparisons of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from typing import Protocol
+
+import numpy as np
+
+from .contracts import IGNORE_INDEX, TEMPLATE, Message, Sample, TokenBatch, Turn
+from .errors import RowError
+from .recipe import History
+from .traced import MIXED, Runs, TracedStr, content_end, content_start, cut, runs_of, span_of, wrote
+
+
+class Renders(Protocol):
+    """The renders of one conversation (`render.Renders`)."""
+
+    messages: tuple[Message, ...]
+
+    def full(self) -> TracedStr: ...
+    def through(self, index: int) -> str: ...
+    def through_traced(self, index: int) -> TracedStr: ...
+    def prompt(self, index: int) -> str: ...
+    def prompt_traced(self, index: int) -> TracedStr: ...
+
+
+# ==== Which tokens ====
+
+
+def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np.ndarray, int]:
+    """Labels of a batch of samples, int32[t], and how many tokens straddle a boundary of a trained stretch.
+
+    A token is trained if all its characters lie in one trained stretch of its sample; the first token of
+    a sample never is, because nothing predicts it. `turns[i]` are the sorted stretches of sample i.
+    """
+    trained = np.zeros(len(batch.ids), dtype=bool)
+    straddling = 0
+    for sample, stretches in enumerate(turns):
+        first, last = batch.offsets[sample], batch.offsets[sample + 1]
+        starts, ends = batch.starts[first:last], batch.ends[first:last]
+        for _, start, end in stretches:
+            inside = (starts >= start) & (ends <= end) & (ends > starts)
+            touching = (starts < end) & (ends > start) & (ends > starts)
+            trained[first:last] |= inside
+            straddling += int(np.count_nonzero(touching & ~inside))
+    trained[batch.offsets[:-1][np.diff(batch.offsets) > 0]] = False
+    return np.where(trained, batch.ids, np.int32(IGNORE_INDEX)).astype(np.int32), straddling
+
+
+# ==== Which characters ====
+
+
+@dataclass(frozen=True)
+class TurnEnds:
+    """What ends an assistant turn of a template.
+
+    `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
+    it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
+    token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
+    """
+
+    stops: tuple[str, ...]
+    openers: tuple[str, ...] = ()
+    always_prompts: bool = False
+
+    def after(self, text: str, at: int) -> int:
+        """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
+        after the first stop; without one, after all the template prints."""
+        ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
+        return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
+
+    def opener_after(self, text: str, at: int) -> int:
+        """Where the control token ends that opens the next turn, if that is what stops the model."""
+        blank = len(text) - len(text[at:].lstrip())
+        return max((blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at)
+
+    @property
+    def found(self) -> bool:
+        """Whether a model trained on this template can learn to stop."""
+        return bool(self.stops or self.openers)
+
+
+@dataclass
+class _Draft:
+    """A sample in the making: a rendered text and the completions proved in it so far."""
+
+    text: str
+    runs: Runs
+    turns: list[Turn] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, traced: TracedStr) -> _Draft:
+        return cls(str.__str__(traced), runs_of(traced))
+
+
+def decide(renders: Renders, ends: TurnEnds, *, history: History = History.split) -> tuple[Sample, ...]:
+    """The samples of a conversation and what is trained in them.
+
+    The first sample is the whole conversation unless nothing of it can be trained as it stands there.
+    Raises `RowError` where the mask cannot be proved, or nothing would be trained.
+    """
+    wanted = [index for index, message in enumerate(renders.messages) if is_trained(message)]
+    if not wanted:
+        raise RowError("nothing_trained", "no assistant message of the conversation is to be trained")
+    if history is History.last:
+        wanted = wanted[-1:]
+    drafts = [_Draft.of(renders.full())]
+    for index in reversed(wanted):
+        if history is History.as_rendered:
+            drafts[0].turns.append(_as_rendered(renders, ends, drafts[0], index))
+        else:
+            _place(renders, ends, drafts, index)
+    proof = "as-rendered" if history is History.as_rendered else "split" if len(drafts) > 1 else "inference"
+    return tuple(_sample(renders, draft, ends, proof) for draft in drafts if draft.turns)
+
+
+def is_trained(message: Message) -> bool:
+    """Whether a message is to be trained: what an assistant says, unless the row says otherwise."""
+    return message.role == "assistant" and message.train is not False
+
+
+def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -> None:
+    """Prove the completion of a message and put it into a text that shows it, and all before it, as
+    inference did; a new one, which ends with the message, if there is none yet."""
+    through, whole = renders.through(index), drafts[0]
+    span = span_of(whole.runs, index)
+    if span is not None and whole.text[: span[1]] == through[: span[1]]:
+        turn = _prove(renders, ends, whole.runs, through, index)
+        if whole.text.startswith(through[: turn.end]):
+            whole.turns.append(turn)
+            return
+    own = _Draft.of(renders.through_traced(index))
+    turn = _prove(renders, ends, own.runs, through, index)
+    home = next((draft for draft in drafts if draft.text.startswith(through[: turn.end])), None)
+    if home is None:
+        home = own
+        drafts.append(home)
+    home.turns.append(turn)
+
+
+def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: int) -> Turn:
+    """The completion of message `index` in `through`, a text that ends with it; `runs` tell where that
+    text's characters come from, as far as the message's last."""
+    span = _written(renders, runs, index)
+    start = _prompt_end(renders, through, index, span[0])
+    _check_origins(renders, runs, index, start, span)
+    return Turn(index, start, ends.after(through, span[1]))
+
+
+def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
+    """The span from the first to past the last character that a message wrote."""
+    span = span_of(runs, index)
+    if span is None:
+        raise RowError("content_dropped", f"the chat template prints nothing of message {index} (assistant)")
+    if renders.messages[index].tool_calls and not wrote(runs, index, "tool_calls"):
+        raise RowError("content_dropped", f"the chat template does not print the tool calls of message {index}")
+    return span
+
+
+def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: tuple[int, int]) -> None:
+    """Provenance must agree: nothing of the message before its completion (but what the generation prompt
+    says already, such as `<think>`), nothing of another inside."""
+    if span[0] < start and span[0] < content_end(runs_of(renders.prompt_traced(index))):
+        raise RowError("boundary_unclear", f"message {index} is printed before its own prompt ends")
+    for _, origin in cut(runs, start, span[1]):
+        if origin == MIXED:
+            raise RowError("origin_lost", f"the chat template hides whose text stands in message {index}")
+        if origin != TEMPLATE and origin.message != index:
+            raise RowError("boundary_unclear", f"text of {origin.label} stands inside message {index}")
+
+
+# ==== Where a completion starts ====
+
+_CLOSERS = " \t\r\n>]:}"
+
+
+def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
+    """Where the prompt of a message ends in a text: all of it, or the longest prefix of its generation
+    prompt for templates whose prompt ends in `<think>` and the like, which the message may not show."""
+    if index == 0:
+        return _first_prompt_end(renders, text, written)
+    prompt = renders.prompt(index)
+    if text.startswith(prompt):
+        return len(prompt)
+    opening = _generation_prompt_start(renders, index)
+    same = min(len(commonprefix([prompt, text])), written)
+    if same >= opening and not prompt[same:].strip():
+        return same
+    end = whole_marker(prompt, same, opening)
+    if same >= opening and prompt[opening:end].strip():
+        return end
+    shown = _find_opening(prompt[opening:].lstrip(), text, written)
+    if shown is None or not _same_but_blanks(prompt[:opening], text[: shown[0]]):
+        near = text[max(0, same - 20) : same + 20]
+        raise RowError(
+            "prompt_mismatch",
+            f"the text shows another prompt for message {index} than inference, from character {same}: {near!r}",
+        )
+    return shown[1]
+
+
+def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
+    """The same for a conversation that the assistant opens. Many templates cannot render the empty
+    conversation before it; then its header is known from the generation prompt of a later turn."""
+    try:
+        prompt = renders.prompt(0)
+    except RowError:
+        prompt = None
+    if prompt is not None and text.startswith(prompt):
+        return len(prompt)
+    later = next((i for i, m in enumerate(renders.messages) if i and m.role == "assistant"), None)
+    if later is not None:
+        opening = renders.prompt(later)[_generation_prompt_start(renders, later) :].lstrip()
+        shown = _find_opening(opening, text, written)
+        if shown is not None:
+            return shown[1]
+    raise RowError("prompt_mismatch", "the assistant opens the conversation, and the template shows no prompt for that")
+
+
+def _generation_prompt_start(renders: Renders, index: int) -> int:
+    """Where the generation prompt starts in the prompt of a message: where it leaves the text of the
+    messages before it, but not before that text's last content."""
+    prompt = renders.prompt(index)
+    content = content_end(runs_of(renders.prompt_traced(index)))
+    try:
+        before = renders.through(index - 1) if index else ""
+    except RowError:
+        return content
+    if before == prompt:  # a template that always prints the generation prompt
+        return content
+    return max(content, whole_marker(prompt, len(commonprefix([prompt, before])), 0))
+
+
+def whole_marker(prompt: str, end: int, least: int) -> int:
+    """Step back from `end` until no marker such as `<think>` is cut in two.
+
+    >>> whole_marker("assistant\\n<think>", 12, 0)
+    10
+    """
+    while end > least and prompt[end - 1] not in _CLOSERS:
+        end -= 1
+    return end
+
+
+def _find_opening(opening: str, text: str, before: int) -> tuple[int, int] | None:
+    """Start and end of the last place before `before` that shows the longest prefix of an opening."""
+    for length in range(len(opening), 0, -1):
+        found = text.rfind(opening[:length], 0, before) if opening[length - 1] in _CLOSERS else -1
+        if found >= 0:
+            return found, found + length
+    return None
+
+
+def _same_but_blanks(one: str, other: str) -> bool:
+    return "".join(one.split()) == "".join(other.split())
+
+
+def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
+    """The completion of a message as the whole conversation shows it, whatever inference would show."""
+    span = _written(renders, whole.runs, index)
+    try:
+        start = _prompt_end(renders, whole.text, index, span[0])
+    except RowError:
+        prompt, free = renders.prompt(index), content_end(cut(whole.runs, 0, span[0]))
+        opening = _find_opening(prompt[_generation_prompt_start(renders, index) :].lstrip(), whole.text, span[0])
+        if opening is None or opening[0] < free:
+            raise
+        start = opening[1]
+    _check_origins(renders, whole.runs, index, start, span)
+    following = content_start(whole.runs, span[1])
+    return Turn(index, start, ends.after(whole.text[:following], span[1]))
+
+
+# ==== Samples ====
+
+
+def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, proof: str) -> Sample:
+    stretched = [turn._replace(end=ends.opener_after(draft.text, turn.end)) for turn in draft.turns]
+    turns = sorted(stretched, key=lambda turn: turn.start)
+    for before, after in zip(turns, turns[1:]):
+        if after.start < before.end:
+            detail = f"the completions of messages {before.message} and {after.message} overlap"
+            raise RowError("boundary_unclear", detail)
+    for turn in turns:
+        _check_origins(renders, draft.runs, turn.message, turn.start, (turn.start, turn.end))
+    return Sample(draft.text, tuple(turns), draft.runs, proof)

@@ -1,0 +1,141 @@
+"""Tokenizers: loaded as trainers load them, checked, and saved beside the shards.
+
+    tokenizer = load_tokenizer("Qwen/Qwen3-0.6B")
+    tokenizer.backend.encode("Hi").ids
+
+`AutoTokenizer` is what trainers and inference servers load, so its ids are the right ones. But some of
+its classes rebuild a tokenizer from its parts and drop added tokens that stand only in `tokenizer.json`;
+then the file is taken as it is, with a warning. Loading takes one to two seconds and some 100 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from .errors import TokenizerError
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; a thread pool in each is too many
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A tokenizer and what the pipeline needs to know of it.
+
+    `variables` are the template variables (`bos_token` ...), `chat_template` its own template or templates,
+    `added` its added tokens with their ids, `special` those of them that are control tokens, `stops` the
+    strings its eos and generation config name as ends of generation.
+    """
+
+    name: str
+    hf: Any = field(repr=False)
+    backend: tokenizers.Tokenizer = field(repr=False)
+    variables: Mapping[str, str]
+    chat_template: str | Mapping[str, str] | None = field(repr=False)
+    added: Mapping[str, int] = field(repr=False)
+    special: tuple[str, ...] = field(repr=False)
+    stops: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return int(self.backend.get_vocab_size(with_added_tokens=True))
+
+    def sha256(self) -> str:
+        """Hash of the tokenizer as it encodes, and of its template variables."""
+        content = self.backend.to_str() + json.dumps(dict(self.variables), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def save(self, directory: Path, chat_template: str | Mapping[str, str]) -> None:
+        """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
+        own = self.hf.chat_template
+        self.hf.chat_template = chat_template if isinstance(chat_template, str) else dict(chat_template)
+        try:
+            self.hf.save_pretrained(str(directory))
+        finally:
+            self.hf.chat_template = own
+
+
+def load_tokenizer(name: str) -> LoadedTokenizer:
+    """Load a tokenizer from a directory or the Hub.
+
+    Raises `TokenizerError` if there is none, it cannot be read, or it has no fast implementation.
+    """
+    hf, warnings = _load(name)
+    backend = getattr(hf, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise TokenizerError(f"tokenizer {name} has no fast implementation (no tokenizer.json); convert it first")
+    backend.no_truncation()
+    backend.no_padding()
+    tokens = backend.get_added_tokens_decoder()
+    variables = {key: str(value) for key, value in hf.special_tokens_map.items()}
+    eos = [variables["eos_token"]] if "eos_token" in variables else []
+    stops = dict.fromkeys([*eos, *_generation_stops(name, tokens)])
+    return LoadedTokenizer(
+        name=name,
+        hf=hf,
+        backend=backend,
+        variables=variables,
+        chat_template=hf.chat_template,
+        added={token.content: index for index, token in tokens.items()},
+        special=tuple(token.content for token in tokens.values() if token.special),
+        stops=tuple(stops),
+        warnings=tuple(warnings),
+    )
+
+
+def _load(name: str) -> tuple[Any, list[str]]:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415  a second to import
+
+    _check_exists(name)
+    try:
+        hf = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
+        reason = " ".join(str(error).split())[:300]
+        raise TokenizerError(f"tokenizer {name} cannot be loaded: {type(error).__name__}: {reason}") from None
+    lost = _lost_tokens(name, hf)
+    if not lost:
+        return hf, []
+    warning = f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+    return PreTrainedTokenizerFast.from_pretrained(name), [warning]
+
+
+def _check_exists(name: str) -> None:
+    path = Path(name)
+    if path.is_file():
+        raise TokenizerError(f"tokenizer {name} is a file; give the directory it lies in")
+    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
+
+
+def _lost_tokens(name: str, hf: Any) -> list[str]:
+    """Added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
+    path = Path(name) / "tokenizer.json"
+    if not path.is_file():
+        return []
+    listed = json.loads(path.read_text(encoding="utf-8")).get("added_tokens") or []
+    known = {token.content: index for index, token in hf.added_tokens_decoder.items()}
+    return [token["content"] for token in listed if known.get(token["content"]) != token["id"]]
+
+
+def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
+    """The stop tokens of the model's generation config, where one lies beside the tokenizer."""
+    path = Path(name) / "generation_config.json"
+    if not path.is_file():
+        return []
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError):
+        return []
+    ids = ids if isinstance(ids, list) else [ids]
+    return [tokens[index].content for index in ids if index in tokens]

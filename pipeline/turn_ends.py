@@ -1,0 +1,73 @@
+"""What ends an assistant turn of a chat template, found by rendering two short conversations.
+
+What a template prints after an assistant message both when a user answers and when nothing follows is
+the end of the turn:
+
+    <|im_end|>\\n<|im_start|>user\\n    when a user answers
+    <|im_end|>\\n                       when nothing follows    -> `<|im_end|>`
+
+Known stop tokens (the tokenizer's eos, those of the generation config) end a turn wherever they stand
+first. A template that prints nothing in common but opens the next turn with a control token (GLM) has
+the model stop by writing that token. Cost: two traced renders, once per template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os.path import commonprefix
+
+from .contracts import Conversation, Message
+from .errors import RowError
+from .labels import Renders, TurnEnds, whole_marker
+from .traced import runs_of, span_of
+
+_TURNS = (Message("user", "ping"), Message("assistant", "pong"), Message("user", "pang"), Message("assistant", "pung"))
+
+
+def find_turn_ends(
+    renders_of: Callable[[Conversation], Renders],
+    *,
+    stops: Sequence[str] = (),
+    control_tokens: Sequence[str] = (),
+) -> TurnEnds:
+    """The turn ends of a template.
+
+    `stops` are the strings known to stop the model, `control_tokens` those of the tokenizer that can end
+    or open a turn (all but bos). Of a template that refuses the probes only the known stops are used.
+    """
+    try:
+        answered = _printed_after_first_answer(renders_of(Conversation(_TURNS)))
+        last = _printed_after_first_answer(renders_of(Conversation(_TURNS[:2])))
+        always = _always_prompts(renders_of(Conversation(_TURNS[:2])))
+    except RowError:
+        return TurnEnds(tuple(stops))
+    if answered is None or last is None:
+        return TurnEnds(tuple(stops))
+    common = commonprefix([answered, last])
+    end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
+    if end:
+        return TurnEnds(tuple(stops) if any(stop in common for stop in stops) else (*stops, end), always_prompts=always)
+    opens = not last.strip() and answered.lstrip().startswith(tuple(control_tokens))
+    return TurnEnds(tuple(stops), tuple(control_tokens) if opens else (), always)
+
+
+def _turn_end(common: str, control_tokens: Sequence[str]) -> str:
+    """What of a text that always follows an answer ends the turn: all up to its first control token.
+
+    >>> _turn_end("<|im_end|>\\n", ["<|im_end|>"]), _turn_end("</s>\\n", []), _turn_end("\\n\\n", [])
+    ('<|im_end|>', '</s>', '')
+    """
+    ends = [found + len(token) for token in control_tokens if (found := common.find(token)) >= 0]
+    return common[: min(ends)] if ends else common.rstrip()
+
+
+def _printed_after_first_answer(renders: Renders) -> str | None:
+    """What the template prints between the first answer and the next message's text."""
+    text = renders.full()
+    answer, question = span_of(runs_of(text), 1), span_of(runs_of(text), 2)
+    return None if answer is None else str.__str__(text)[answer[1] : question[0] if question else None]
+
+
+def _always_prompts(renders: Renders) -> bool:
+    """Whether the text of a whole conversation is already the prompt of the next answer."""
+    return renders.through(1) == renders.prompt(2) and bool(renders.through(1).strip())
