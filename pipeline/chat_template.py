@@ -61,7 +61,10 @@ class ChatTemplate:
     ) -> None:
         self.sources = {"default": source} if isinstance(source, str) else dict(source)
         if "default" not in self.sources:
-            raise TemplateError(f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'")
+            raise TemplateError(
+                f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'"
+            )
+        self.source = source
         self.variables = dict(variables or {})
         self.name = name
         self._plain = _compile_all(self.sources, PlainEnvironment(date), name)
@@ -109,8 +112,12 @@ def _row_error(error: Exception) -> RowError:
     if isinstance(error, jinja2.exceptions.SecurityError):
         return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {error}")
     if type(error) is jinja2.TemplateError:  # what raise_exception() raises
-        return RowError("template_error", f"the chat template refuses the conversation{_line(error)}: {error}")
-    return RowError("template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}")
+        return RowError(
+            "template_error", f"the chat template refuses the conversation{_line(error)}: {error}"
+        )
+    return RowError(
+        "template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}"
+    )
 
 
 def _line(error: BaseException) -> str:
@@ -126,7 +133,7 @@ def _line(error: BaseException) -> str:
 
 
 class GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}...{% endgeneration %}`: printed as it is, in a scope of its own as in transformers."""
+    """`{% generation %}...{% endgeneration %}`: printed as it is, in a scope of its own."""
 
     tags = {"generation"}  # noqa: RUF012  the attribute Jinja reads
 
@@ -146,7 +153,7 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
         )
-        now = datetime.datetime.combine(date, datetime.time())  # noqa: DTZ001  templates print local time
+        now = datetime.datetime.combine(date, datetime.time())
         self.filters["tojson"] = to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = now.strftime
@@ -166,7 +173,13 @@ class TracedEnvironment(PlainEnvironment):
         self.code_generator_class = _TracedCodeGenerator
         super().__init__(date)
         self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
-        self.filters |= {"join": _join, "replace": _replace, "format": _format, "safe": _safe, "tojson": _traced_to_json}
+        self.filters |= {
+            "join": _join,
+            "replace": _replace,
+            "format": _format,
+            "safe": _safe,
+            "tojson": _traced_to_json,
+        }
 
     def concat(self, parts: Iterable[str]) -> str:
         return concat(_bounded(parts))
@@ -306,7 +319,7 @@ def _safe(value: Any) -> str:
 
 def _format(value: Any, *args: Any, **kwargs: Any) -> str:
     if args and kwargs:
-        raise jinja2.exceptions.FilterArgumentError("can't handle positional and keyword arguments at the same time")
+        raise jinja2.exceptions.FilterArgumentError(
+            "can't handle positional and keyword arguments at the same time"
+        )
     return percent_format(str(value), kwargs or args)
-
-

@@ -37,6 +37,7 @@ REASONS: Mapping[str, str] = {
     "empty_assistant": "an assistant turn has no text",
     "unsupported_content": "a message holds something other than text",
     "bad_tool_call": "a tool call cannot be read",
+    "unsupported_weight": "a message has a loss weight other than 0 and 1",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     # rendering and the mask
     "template_error": "the chat template raised an error",

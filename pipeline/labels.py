@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os.path import commonprefix
 from typing import Protocol
 
@@ -46,24 +47,37 @@ class Renders(Protocol):
 # ==== Which tokens ====
 
 
-def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np.ndarray, int]:
-    """Labels of a batch of samples, int32[t], and how many tokens straddle a boundary of a trained stretch.
+def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a batch of n samples, int32[t], and how many tokens of each straddle the edge of a trained
+    stretch, int64[n].
 
     A token is trained if all its characters lie in one trained stretch of its sample; the first token of
     a sample never is, because nothing predicts it. `turns[i]` are the sorted stretches of sample i.
     """
-    trained = np.zeros(len(batch.ids), dtype=bool)
-    straddling = 0
+    labels = np.full(len(batch.ids), IGNORE_INDEX, dtype=np.int32)
+    straddling = np.zeros(len(turns), dtype=np.int64)
     for sample, stretches in enumerate(turns):
-        first, last = batch.offsets[sample], batch.offsets[sample + 1]
-        starts, ends = batch.starts[first:last], batch.ends[first:last]
+        tokens = slice(batch.offsets[sample], batch.offsets[sample + 1])
+        starts, ends = batch.starts[tokens], batch.ends[tokens]
+        trained = np.zeros(len(starts), dtype=bool)
         for _, start, end in stretches:
-            inside = (starts >= start) & (ends <= end) & (ends > starts)
             touching = (starts < end) & (ends > start) & (ends > starts)
-            trained[first:last] |= inside
-            straddling += int(np.count_nonzero(touching & ~inside))
-    trained[batch.offsets[:-1][np.diff(batch.offsets) > 0]] = False
-    return np.where(trained, batch.ids, np.int32(IGNORE_INDEX)).astype(np.int32), straddling
+            inside = touching & (starts >= start) & (ends <= end)
+            trained |= inside
+            straddling[sample] += np.count_nonzero(touching & ~inside)
+        labels[tokens] = without_first(np.where(trained, batch.ids[tokens], np.int32(IGNORE_INDEX)))
+    return labels, straddling
+
+
+def without_first(labels: np.ndarray) -> np.ndarray:
+    """The labels of tokens that stand at the start of a sample: nothing predicts the first.
+
+    >>> without_first(np.array([7, 8, -100])).tolist()
+    [-100, 8, -100]
+    """
+    labels = labels.copy()
+    labels[:1] = IGNORE_INDEX
+    return labels
 
 
 # ==== Which characters ====
@@ -91,7 +105,9 @@ class TurnEnds:
     def opener_after(self, text: str, at: int) -> int:
         """Where the control token ends that opens the next turn, if that is what stops the model."""
         blank = len(text) - len(text[at:].lstrip())
-        return max((blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at)
+        return max(
+            (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
+        )
 
     @property
     def found(self) -> bool:
@@ -172,7 +188,9 @@ def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
     if span is None:
         raise RowError("content_dropped", f"the chat template prints nothing of message {index} (assistant)")
     if renders.messages[index].tool_calls and not wrote(runs, index, "tool_calls"):
-        raise RowError("content_dropped", f"the chat template does not print the tool calls of message {index}")
+        raise RowError(
+            "content_dropped", f"the chat template does not print the tool calls of message {index}"
+        )
     return span
 
 
@@ -219,21 +237,21 @@ def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
 
 
 def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
-    """The same for a conversation that the assistant opens. Many templates cannot render the empty
-    conversation before it; then its header is known from the generation prompt of a later turn."""
-    try:
-        prompt = renders.prompt(0)
-    except RowError:
-        prompt = None
-    if prompt is not None and text.startswith(prompt):
-        return len(prompt)
+    """The same for a conversation that the assistant opens. Few templates render the empty conversation
+    before it as they would a prompt; its header is known from the generation prompt of a later turn."""
     later = next((i for i, m in enumerate(renders.messages) if i and m.role == "assistant"), None)
     if later is not None:
         opening = renders.prompt(later)[_generation_prompt_start(renders, later) :].lstrip()
         shown = _find_opening(opening, text, written)
         if shown is not None:
             return shown[1]
-    raise RowError("prompt_mismatch", "the assistant opens the conversation, and the template shows no prompt for that")
+    try:
+        prompt = renders.prompt(0)
+    except RowError as error:
+        raise RowError(error.reason, f"the assistant opens the conversation; {error.detail}") from None
+    if not text.startswith(prompt):
+        raise RowError("prompt_mismatch", "the assistant opens the conversation and its header is not known")
+    return len(prompt)
 
 
 def _generation_prompt_start(renders: Renders, index: int) -> int:
@@ -281,7 +299,9 @@ def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) ->
         start = _prompt_end(renders, whole.text, index, span[0])
     except RowError:
         prompt, free = renders.prompt(index), content_end(cut(whole.runs, 0, span[0]))
-        opening = _find_opening(prompt[_generation_prompt_start(renders, index) :].lstrip(), whole.text, span[0])
+        opening = _find_opening(
+            prompt[_generation_prompt_start(renders, index) :].lstrip(), whole.text, span[0]
+        )
         if opening is None or opening[0] < free:
             raise
         start = opening[1]
@@ -296,7 +316,7 @@ def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) ->
 def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, proof: str) -> Sample:
     stretched = [turn._replace(end=ends.opener_after(draft.text, turn.end)) for turn in draft.turns]
     turns = sorted(stretched, key=lambda turn: turn.start)
-    for before, after in zip(turns, turns[1:]):
+    for before, after in pairwise(turns):
         if after.start < before.end:
             detail = f"the completions of messages {before.message} and {after.message} overlap"
             raise RowError("boundary_unclear", detail)

@@ -137,7 +137,9 @@ def load_recipe(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise RecipeError(f"recipe {path} cannot be read: {reason}") from None
     if not isinstance(data, dict):
-        raise RecipeError(f"recipe {path} holds no keys; it must be a YAML mapping such as 'max_length: 4096'")
+        raise RecipeError(
+            f"recipe {path} holds no keys; it must be a YAML mapping such as 'max_length: 4096'"
+        )
     return {str(key): value for key, value in data.items()}
 
 

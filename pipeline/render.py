@@ -68,7 +68,9 @@ class Renders:
         if traced != plain:
             again = self._render(count, prompt=prompt)
             if again != plain:
-                raise RowError("template_unstable", "the chat template gives another text each time it is rendered")
+                raise RowError(
+                    "template_unstable", "the chat template gives another text each time it is rendered"
+                )
             raise RowError("origin_lost", "the chat template prints another text when its input is traced")
         return traced
 
@@ -124,5 +126,6 @@ def template_message(message: Message) -> dict[str, Any]:
 def _traced_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
     role = message["role"]
     return {
-        key: value if key == "role" else trace(value, Origin(index, role, key)) for key, value in message.items()
+        key: value if key == "role" else trace(value, Origin(index, role, key))
+        for key, value in message.items()
     }

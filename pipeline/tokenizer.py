@@ -23,7 +23,9 @@ import tokenizers
 from .errors import TokenizerError
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are processes; a thread pool in each is too many
+os.environ.setdefault(
+    "TOKENIZERS_PARALLELISM", "false"
+)  # workers are processes; a thread pool in each is too many
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def load_tokenizer(name: str) -> LoadedTokenizer:
     hf, warnings = _load(name)
     backend = getattr(hf, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
-        raise TokenizerError(f"tokenizer {name} has no fast implementation (no tokenizer.json); convert it first")
+        raise TokenizerError(
+            f"tokenizer {name} has no fast implementation (no tokenizer.json); convert it first"
+        )
     backend.no_truncation()
     backend.no_padding()
     tokens = backend.get_added_tokens_decoder()
@@ -105,7 +109,9 @@ def _load(name: str) -> tuple[Any, list[str]]:
     lost = _lost_tokens(name, hf)
     if not lost:
         return hf, []
-    warning = f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+    warning = (
+        f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+    )
     return PreTrainedTokenizerFast.from_pretrained(name), [warning]
 
 

@@ -297,7 +297,9 @@ def content_end(runs: Runs) -> int:
 
 def content_start(runs: Runs, at: int) -> int | None:
     """The first character from `at` on that does not come from the template."""
-    return next((max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None)
+    return next(
+        (max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None
+    )
 
 
 def concat(parts: Iterable[str]) -> str:
@@ -370,7 +372,9 @@ def is_markup(text: str) -> bool:
 
 def add_markup(left: str, right: str) -> str:
     """`left + right` where one of them is markup: the other is HTML-escaped first (markupsafe's rule)."""
-    joined = concat([part if is_markup(part) else _per_run(as_traced(part), _escaped) for part in (left, right)])
+    joined = concat(
+        [part if is_markup(part) else _per_run(as_traced(part), _escaped) for part in (left, right)]
+    )
     return TracedMarkup.with_runs(joined, runs_of(joined))
 
 
@@ -380,7 +384,9 @@ def _escaped(text: str) -> str:
 
 # ==== Formatting ====
 
-_CONVERSION = re.compile(r"%(?:\((?P<key>[^)]*)\))?(?P<spec>[#0\- +]*\d*(?:\.\d+)?)[hlL]?(?P<kind>.)", re.DOTALL)
+_CONVERSION = re.compile(
+    r"%(?:\((?P<key>[^)]*)\))?(?P<spec>[#0\- +]*\d*(?:\.\d+)?)[hlL]?(?P<kind>.)", re.DOTALL
+)
 
 
 def percent_format(template: str, values: Any) -> str:

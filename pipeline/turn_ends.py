@@ -18,10 +18,15 @@ from os.path import commonprefix
 
 from .contracts import Conversation, Message
 from .errors import RowError
-from .labels import Renders, TurnEnds, whole_marker
+from .labels import Renders, TurnEnds, decide, whole_marker
 from .traced import runs_of, span_of
 
-_TURNS = (Message("user", "ping"), Message("assistant", "pong"), Message("user", "pang"), Message("assistant", "pung"))
+_TURNS = (
+    Message("user", "ping"),
+    Message("assistant", "pong"),
+    Message("user", "pang"),
+    Message("assistant", "pung"),
+)
 
 
 def find_turn_ends(
@@ -46,9 +51,22 @@ def find_turn_ends(
     common = commonprefix([answered, last])
     end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
     if end:
-        return TurnEnds(tuple(stops) if any(stop in common for stop in stops) else (*stops, end), always_prompts=always)
+        return TurnEnds(
+            tuple(stops) if any(stop in common for stop in stops) else (*stops, end), always_prompts=always
+        )
     opens = not last.strip() and answered.lstrip().startswith(tuple(control_tokens))
     return TurnEnds(tuple(stops), tuple(control_tokens) if opens else (), always)
+
+
+def structure_of(renders_of: Callable[[Conversation], Renders], ends: TurnEnds) -> str:
+    """What a template prints around the messages of a plain conversation: headers and turn ends, but
+    nothing that a model would write; empty if the template refuses the probe."""
+    try:
+        (sample, *_) = decide(renders_of(Conversation(_TURNS)), ends)
+    except RowError:
+        return ""
+    edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
+    return "\0".join(sample.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def _turn_end(common: str, control_tokens: Sequence[str]) -> str:

@@ -1,0 +1,186 @@
+"""The command `premask`: parses, calls once, prints.
+
+    premask run data.jsonl --tokenizer Qwen/Qwen3-0.6B --output out
+    premask run recipe.yaml
+    premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
+
+Exit codes: 0 done, 2 something to mend (one line says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from . import __version__
+from .errors import PremaskError, RecipeError
+from .explain import explain as explain_rows
+from .recipe import Recipe, load_recipe, make_recipe
+from .report.terminal import BarProgress, LineProgress, print_explained, print_summary, visible
+from .run import run as run_recipe
+
+app = typer.Typer(
+    name="premask",
+    help="Chat data in, training shards with the loss mask already in them out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Format(str, Enum):
+    """How explained rows are printed."""
+
+    table = "table"
+    json = "json"
+
+
+Inputs = Annotated[list[str], typer.Argument(help="Recipe (.yaml), or data files and glob patterns.")]
+Tokenizer = Annotated[str | None, typer.Option(help="Directory or Hub id of the tokenizer.")]
+ChatTemplate = Annotated[
+    str | None, typer.Option(help="Jinja file or built-in template; default: the tokenizer's.")
+]
+TemplateKwargs = Annotated[
+    str | None, typer.Option(help='Template arguments as JSON: {"enable_thinking": false}.')
+]
+EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
+
+
+def _key(field: str) -> Any:
+    """The option of a recipe key; its help is the key's description."""
+    return typer.Option(help=Recipe.model_fields[field].description, show_default=False)
+
+
+@app.command()
+def run(
+    inputs: Inputs,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = None,
+    template_kwargs: TemplateKwargs = None,
+    max_length: Annotated[str | None, _key("max_length")] = None,
+    too_long: Annotated[str | None, _key("too_long")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Configs to write: packed, unpacked, or both with a comma.")
+    ] = None,
+    output: Annotated[str | None, _key("output")] = None,
+    dialect: Annotated[str | None, _key("dialect")] = None,
+    date: Annotated[str | None, _key("date")] = None,
+    history: Annotated[str | None, _key("history")] = None,
+    end_of_turn: EndOfTurn = None,
+    control_tokens: Annotated[str | None, _key("control_tokens")] = None,
+    pack_window: Annotated[str | None, _key("pack_window")] = None,
+    unit_rows: Annotated[str | None, _key("unit_rows")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
+    ] = False,
+) -> None:
+    """Turn chat data into packed, pre-masked Parquet shards."""
+    flags = dict(locals())
+    for name in ("inputs", "workers", "overwrite"):
+        del flags[name]
+    recipe = _recipe(inputs, flags)
+    console = Console(stderr=True, highlight=False)
+    with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
+        result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    print_summary(Console(highlight=False), result)
+
+
+@app.command()
+def explain(
+    inputs: Inputs,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = None,
+    template_kwargs: TemplateKwargs = None,
+    dialect: Annotated[str | None, _key("dialect")] = None,
+    date: Annotated[str | None, _key("date")] = None,
+    history: Annotated[str | None, _key("history")] = None,
+    end_of_turn: EndOfTurn = None,
+    control_tokens: Annotated[str | None, _key("control_tokens")] = None,
+    row: Annotated[int | None, typer.Option(min=0, help="Only this row, counted from 0.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="So many rows; default: 1 as a table, all as JSON.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="table, or json: one object a row and line.")] = Format.table,  # noqa: A002
+) -> None:
+    """Show what is trained in single rows, token by token."""
+    flags = dict(locals())
+    for name in ("inputs", "row", "limit", "format"):
+        del flags[name]
+    recipe = _recipe(inputs, {**flags, "output": "-"})
+    if limit is None and row is None and format is Format.table:
+        limit = 1
+    console, shown = Console(highlight=False), 0
+    for explained in explain_rows(recipe, row=row, limit=limit):
+        shown += 1
+        if format is Format.json:
+            sys.stdout.write(json.dumps(explained, ensure_ascii=False) + "\n")
+        else:
+            print_explained(console, explained, source=", ".join(recipe.sources))
+    if not shown:
+        raise RecipeError(
+            f"there is no row {row} in {', '.join(recipe.sources)}" if row is not None else "no rows"
+        )
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"premask {__version__}")
+        raise typer.Exit
+
+
+def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
+    """The recipe of a command line: a recipe file with flags over it, or flags alone."""
+    given = {key: value for key, value in flags.items() if value not in (None, [])}
+    if "layout" in given:
+        given["layout"] = [part.strip() for part in given["layout"].split(",") if part.strip()]
+    if "template_kwargs" in given:
+        given["template_kwargs"] = _json_object(given["template_kwargs"])
+    if inputs[0].endswith((".yaml", ".yml")):
+        if len(inputs) > 1:
+            raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
+        return make_recipe({**load_recipe(Path(inputs[0])), **given}, where=inputs[0])
+    return make_recipe({"sources": inputs, **given}, where="command line")
+
+
+def _json_object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main() -> None:
+    """The entry point: errors that a user can mend are one line and exit code 2."""
+    try:
+        app()
+    except PremaskError as error:
+        sys.stderr.write(f"premask: {visible(str(error))}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("premask: interrupted; what is done is kept, run the same command again to go on\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  whoever read the output has gone
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

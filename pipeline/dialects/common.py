@@ -1,0 +1,215 @@
+"""What the dialects share about rows: finding the turns, the fields beside them, the checks on the result.
+
+    turns_of           row -> its list of turns, each without null-valued keys
+    make_conversation  row and messages -> Conversation, checked
+
+What they share about a single turn is in `turns.py`. Null counts as missing everywhere, and turns are
+counted from 0. What cannot be read for certain raises a `RowError`: a row is refused, never guessed.
+
+    >>> row = {"id": 7, "messages": [{"role": "assistant", "content": "Hi"}]}
+    >>> turns_of(row, ["messages"], lambda turn: "role" in turn)
+    [{'role': 'assistant', 'content': 'Hi'}]
+    >>> make_conversation(row, [Message("assistant", "Hi")]).id
+    '7'
+
+Cost: linear in the row; non-ASCII text is encoded once to find what UTF-8 cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..contracts import Conversation, Message
+from ..errors import RowError
+from .turns import MAX_DEPTH, Turn, kind, parse_json
+
+MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
+ID_KEYS = ("id", "conversation_id", "uuid")
+TOOL_KEYS = ("tools", "functions")
+TEMPLATE_KEYS = ("chat_template_kwargs", "template_kwargs")
+
+IsTurn = Callable[[Collection[str]], bool]
+"""Whether the keys of a turn that are not null are those of a dialect."""
+
+
+# ==== Turns ====
+
+
+def has_turns(value: Any, keys: Sequence[str], is_turn: IsTurn) -> bool:
+    """Whether a row, or a list that stands for one, holds at least one turn of a dialect."""
+    return any(_are_turns(turns, is_turn) for turns in _candidates(value, keys))
+
+
+def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
+    """The turns of a row, from the first of `keys` that holds turns of this dialect.
+
+    Raises `RowError`: not_an_object, unknown_dialect (none of the keys), wrong_type, no_messages.
+    """
+    if not isinstance(value, (dict, list)):
+        raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
+    held = list(_candidates(value, keys))
+    if not held and not any(key in value for key in keys):
+        raise RowError("unknown_dialect", f"the row has none of the keys {', '.join(keys)}")
+    turns = next((turns for turns in held if _are_turns(turns, is_turn)), held[0] if held else [])
+    if not isinstance(turns, list):
+        raise RowError("wrong_type", f"the conversation is a JSON {kind(turns)}, not an array of turns")
+    if not turns:
+        raise RowError("no_messages", "the row has no turns")
+    return [_without_nulls(index, turn) for index, turn in enumerate(turns)]
+
+
+def _candidates(value: Any, keys: Sequence[str]) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield value
+    elif isinstance(value, dict):
+        yield from (value[key] for key in keys if value.get(key) is not None)
+
+
+def _are_turns(turns: Any, is_turn: IsTurn) -> bool:
+    if not isinstance(turns, list):
+        return False
+    objects = (turn for turn in turns if isinstance(turn, dict))
+    return any(is_turn({key for key, field in turn.items() if field is not None}) for turn in objects)
+
+
+def _without_nulls(index: int, turn: Any) -> Turn:
+    if not isinstance(turn, dict):
+        raise RowError("wrong_type", f"turn {index} is a JSON {kind(turn)}, not an object")
+    return {key: field for key, field in turn.items() if field is not None}
+
+
+# ==== What stands beside the turns ====
+
+
+def row_id(value: Any) -> str | None:
+    """The row's own id, where it has one that can be written down; also for rows that are rejected.
+
+    >>> row_id({"id": 7}), row_id({"uuid": "a-b"}), row_id({"id": [1]}), row_id("text")
+    ('7', 'a-b', None, None)
+    """
+    row = value if isinstance(value, dict) else {}
+    found = next((row[key] for key in ID_KEYS if row.get(key) is not None), None)
+    if isinstance(found, bool) or not isinstance(found, (str, int)):
+        return None
+    return str(found) if _is_encodable(str(found)) else None
+
+
+def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
+    """Put a row's messages and the fields beside them together, and check the whole.
+
+    Raises `RowError`: wrong_type, unsupported_content, no_assistant, empty_assistant, invalid_text.
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    _check_media(row)
+    _check_assistants(messages)
+    conversation = Conversation(tuple(messages), _tools(row), _template_kwargs(row), row_id(row))
+    _check_texts(conversation)
+    return conversation
+
+
+def _tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
+    """Tools in OpenAI's shape; None when there are none."""
+    key, tools = _first_filled(row, TOOL_KEYS)
+    if tools is None:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise RowError("wrong_type", f"'{key}' is not an array of objects")
+    return tuple(map(_wrapped_tool, tools))
+
+
+def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool given as a bare function, put into the envelope that chat templates expect.
+
+    >>> _wrapped_tool({"name": "search", "parameters": {}})
+    {'type': 'function', 'function': {'name': 'search', 'parameters': {}}}
+    """
+    is_bare = "function" not in tool and isinstance(tool.get("name"), str)
+    if not is_bare or tool.get("type", "function") != "function":
+        return tool
+    return {"type": "function", "function": {key: field for key, field in tool.items() if key != "type"}}
+
+
+def _template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
+    key, found = _first_filled(row, TEMPLATE_KEYS)
+    if found is not None and not isinstance(found, dict):
+        raise RowError("wrong_type", f"'{key}' is a JSON {kind(found)}, not an object")
+    return found or {}
+
+
+def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any]:
+    """The first field that is neither null nor empty; it may be JSON within a string."""
+    for key in keys:
+        field = row.get(key)
+        if isinstance(field, str):
+            field = _unquoted(field, key)
+        if field not in (None, [], {}):
+            return key, field
+    return "", None
+
+
+def _unquoted(text: str, key: str) -> Any:
+    try:
+        return parse_json(text) if text.strip() else None
+    except ValueError as error:
+        raise RowError("wrong_type", f"'{key}' is a string but not valid JSON: {error}") from None
+
+
+# ==== Checks ====
+
+
+def _check_media(row: Mapping[str, Any]) -> None:
+    media = [key for key in MEDIA_KEYS if row.get(key)]
+    if media:
+        raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
+
+
+def _check_assistants(messages: Sequence[Message]) -> None:
+    turns = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
+    if not turns:
+        raise RowError("no_assistant", f"none of the {len(messages)} messages is by the assistant")
+    for index, message in turns:
+        texts = (message.content, message.reasoning)
+        if not message.tool_calls and not any(text and not text.isspace() for text in texts):
+            raise RowError("empty_assistant", f"message {index} (assistant) has no text and no tool call")
+
+
+def _check_texts(conversation: Conversation) -> None:
+    for index, message in enumerate(conversation.messages):
+        texts = (message.content, message.reasoning, message.name, message.tool_call_id)
+        if not all(text is None or _is_encodable(text) for text in texts):
+            raise _half_pair(f"message {index}")
+        _check_fields([message.tool_calls, message.extra], f"message {index}")
+    _check_fields(conversation.tools, "the list of tools")
+    _check_fields(conversation.template_kwargs, "the template arguments")
+
+
+def _check_fields(fields: Any, where: str) -> None:
+    """Look at every string within, level by level: deep nesting cannot exhaust the stack."""
+    level = [fields] if fields else []
+    for _ in range(MAX_DEPTH):
+        children = [child for node in level for child in _children(node)]
+        if not all(_is_encodable(child) for child in children if isinstance(child, str)):
+            raise _half_pair(where)
+        level = [child for child in children if child and isinstance(child, (dict, list, tuple))]
+        if not level:
+            return
+    raise RowError("wrong_type", f"{where} is nested more than {MAX_DEPTH} levels deep")
+
+
+def _half_pair(where: str) -> RowError:
+    return RowError("invalid_text", f"{where} holds half of a surrogate pair, such as '\\ud83d' alone")
+
+
+def _children(node: Any) -> Collection[Any]:
+    return [*node, *node.values()] if isinstance(node, dict) else node
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""What premask makes of single rows: text, trained stretches, tokens, labels and origins.
+
+    {"row": 0, "id": "a", "status": "kept", "samples": [{"text": ..., "turns": [...], "tokens": {...}}]}
+    {"row": 3, "id": null, "status": "rejected", "reason": "no_assistant", "detail": "..."}
+
+The rows go through the same stages as in a run; only `max_length` is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from .contracts import Reject, Row
+from .recipe import Recipe
+from .run import find_dialect
+from .sources import find_sources, inspect_source, plan_units, read_slice
+from .stages import LabelledRow, LabelledSample, Stages
+from .traced import placed
+
+
+def explain(recipe: Recipe, *, row: int | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Explain the rows of the recipe's sources, one dict a row: row number `row` of each source, or the
+    first `limit` rows of all. Raises what `run` would raise for the recipe."""
+    stages = Stages(recipe)
+    rows = ((dialect, each) for dialect, each in _rows(recipe) if row is None or each.row == row)
+    for dialect, each in islice(rows, limit):
+        (result,) = stages.label([each], dialect)
+        yield explain_row(result)
+
+
+def explain_row(result: LabelledRow | Reject) -> dict[str, Any]:
+    """One result of the stages as plain JSON values."""
+    if isinstance(result, Reject):
+        about = {"row": result.row, "id": result.id, "status": "rejected"}
+        return {**about, "reason": result.reason, "detail": result.detail}
+    samples = [_explain_sample(sample) for sample in result.samples]
+    return {"row": result.row.row, "id": result.id, "status": "kept", "samples": samples}
+
+
+def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
+    sample = labelled.sample
+    return {
+        "text": sample.text,
+        "turns": [turn._asdict() for turn in sample.turns],
+        "tokens": {
+            "id": labelled.ids.tolist(),
+            "start": labelled.starts.tolist(),
+            "end": labelled.ends.tolist(),
+            "label": labelled.labels.tolist(),
+            "origin": _origins(labelled),
+        },
+    }
+
+
+def _origins(labelled: LabelledSample) -> list[str]:
+    """Where the first character of each token comes from."""
+    runs = list(placed(labelled.sample.runs))
+    names = [origin.label for _, _, origin in runs] + ["template"]
+    at = np.searchsorted([end for _, end, _ in runs], labelled.starts, side="right")
+    return [names[i] for i in at]
+
+
+def _rows(recipe: Recipe) -> Iterator[tuple[str, Row]]:
+    infos = [inspect_source(source) for source in find_sources(recipe.sources)]
+    dialects = {info.source: find_dialect(info, recipe) for info in infos}
+    for unit in plan_units(infos, unit_rows=recipe.unit_rows):
+        for piece in unit.slices:
+            for row in read_slice(piece):
+                yield dialects[piece.source], row

@@ -1,0 +1,191 @@
+"""Terminal views: the summary of a run, its progress, and conversations token by token.
+
+Content of the data is shown as text and nothing else: control characters and terminal escapes in it are
+written out (`\\x1b`), so that a hostile row cannot paint the screen. Trained tokens are bold and green and
+their label is shown; without colour the label alone tells them (`NO_COLOR` is honoured).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from ..contracts import IGNORE_INDEX, REASONS
+from ..run import RunResult
+from ..units import Progress
+
+# ==== Progress ====
+
+
+class BarProgress(Progress):
+    """Bars for a person at a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows  {task.fields[tokens]:,} tokens  {task.fields[packs]:,} packs"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("loading", total=None, tokens=0, packs=0)
+
+    def __enter__(self) -> BarProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def start(self, rows: int | None) -> None:
+        self._bar.update(self._task, description="working", total=rows)
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        fields = self._bar.tasks[0].fields
+        self._bar.update(
+            self._task, advance=rows, tokens=fields["tokens"] + tokens, packs=fields["packs"] + packs
+        )
+
+
+class LineProgress(Progress):
+    """A plain line every few seconds, for logs."""
+
+    def __init__(self, console: Console, *, every_s: float = 10.0) -> None:
+        self._console, self._every = console, every_s
+        self._rows = self._tokens = self._packs = 0
+        self._total: int | None = None
+        self._last = time.monotonic()
+
+    def __enter__(self) -> LineProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def start(self, rows: int | None) -> None:
+        self._total = rows
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        self._rows, self._tokens, self._packs = self._rows + rows, self._tokens + tokens, self._packs + packs
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            total = "" if self._total is None else f" of {self._total:,}"
+            self._console.print(f"{self._rows:,}{total} rows, {self._tokens:,} tokens, {self._packs:,} packs")
+
+
+# ==== Summary ====
+
+
+def print_summary(console: Console, result: RunResult) -> None:
+    """What a run gave, for a person."""
+    counts, recipe = result.manifest["counts"], result.manifest["recipe"]
+    if not result.fresh:
+        console.print(f"{result.output} already holds this recipe's output; nothing to do", markup=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "rows", f"{counts['rows']:,} in = {counts['kept']:,} kept + {counts['rejected']:,} rejected"
+    )
+    for reason, count in sorted(counts["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0])):
+        table.add_row("", f"{count:,} {reason}: {REASONS[reason]}")
+    table.add_row("samples", _samples(counts))
+    table.add_row(
+        "tokens",
+        f"{counts['tokens']:,}, of them {_share(counts['trained_tokens'], counts['tokens'])} trained",
+    )
+    table.add_row("", _by_role(counts))
+    if counts["packs"]:
+        fill = f"{100 * counts['fill']:.2f} % filled"
+        table.add_row("packs", f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens, {fill}")
+    table.add_row("time", f"{result.seconds:.1f} s")
+    table.add_row("output", str(result.output))
+    layout = recipe["layout"][0]
+    load = f'from datasets import load_dataset; load_dataset("{result.output}", "{layout}", split="train")'
+    console.print(table)
+    console.print(f"load it with:  {load}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _samples(counts: Mapping[str, Any]) -> str:
+    extra = [f"{counts['samples']:,}"]
+    if split := counts["samples"] - counts["kept"]:
+        extra.append(
+            f"({split:,} more than rows: turns that inference sees otherwise than the whole conversation)"
+        )
+    if straddling := counts.get("straddling_tokens"):
+        extra.append(f"({straddling:,} tokens straddle the edge of a turn and are not trained)")
+    if forged := counts.get("control_tokens_in_content"):
+        extra.append(f"({forged:,} control-token strings stand in content)")
+    return "\n".join(extra)
+
+
+def _by_role(counts: Mapping[str, Any]) -> Table:
+    """Tokens before `max_length` is looked at, by who wrote them."""
+    roles = counts["tokens_by_role"]
+    total = sum(roles.values())
+    table = Table("written by", "tokens", "share", "trained", box=None, padding=(0, 2))
+    for role, tokens in sorted(roles.items(), key=lambda item: -item[1]):
+        trained = "yes" if role == "assistant" else "no"
+        table.add_row(role, f"{tokens:,}", _percent(tokens, total), trained)
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({_percent(part, whole)})"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+# ==== Conversations ====
+
+
+def print_explained(console: Console, explained: Mapping[str, Any], *, source: str) -> None:
+    """One explained row (`explain.explain_row`) as a table of its tokens."""
+    name = f"{source} row {explained['row']}" + (
+        f" (id {visible(explained['id'])})" if explained["id"] else ""
+    )
+    if explained["status"] == "rejected":
+        text = Text(f"{name}: rejected, {explained['reason']}: {visible(explained['detail'])}", style="red")
+        console.print(text)
+        return
+    for number, sample in enumerate(explained["samples"]):
+        part = (
+            f", sample {number + 1} of {len(explained['samples'])}" if len(explained["samples"]) > 1 else ""
+        )
+        console.print(_token_table(f"{name}{part}", sample))
+
+
+def _token_table(title: str, sample: Mapping[str, Any]) -> Table:
+    tokens, trained = sample["tokens"], 0
+    table = Table(box=None, padding=(0, 2), title_justify="left")
+    for column, justify in (("index", "right"), ("id", "right"), ("token", "left"), ("label", "right")):
+        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("origin")
+    columns = zip(
+        tokens["id"], tokens["start"], tokens["end"], tokens["label"], tokens["origin"], strict=True
+    )
+    for index, (id_, start, end, label, origin) in enumerate(columns):
+        style = "bold green" if label != IGNORE_INDEX else "default"
+        trained += label != IGNORE_INDEX
+        cells = (str(index), str(id_), visible(sample["text"][start:end]), str(label), origin)
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    table.title = Text(f"{title}: {len(tokens['id'])} tokens, {trained} trained")
+    return table
+
+
+def visible(text: str) -> str:
+    """Text in which everything that is no ordinary character is written out.
+
+    >>> visible("a b\\x1b[31m\\n")
+    'a b\\\\x1b[31m\\\\n'
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,133 @@
+"""A whole run: look at the input, plan units, have a runner do them, put the output in place.
+
+result = run(recipe, workers=2)
+result.manifest["counts"]["kept"]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .card import make_card
+from .dialects import recognize_file
+from .errors import RunError
+from .recipe import Dialect, Recipe
+from .runners.local import run_local
+from .shards import Output, UnitRecord, identify, open_output
+from .sources import SourceInfo, find_sources, inspect_source, peek, plan_units
+from .stages import Stages
+from .units import Progress, Task
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave: the manifest of its output; `fresh` is False if it was there already."""
+
+    manifest: dict[str, Any]
+    output: Path
+    seconds: float
+    fresh: bool
+    warnings: tuple[str, ...] = ()
+
+
+def run(
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Do a recipe. Raises a `PremaskError` of the matching kind if anything but a row is wrong."""
+    begin, progress = time.monotonic(), progress or Progress()
+    out = Path(recipe.output)
+    infos = [inspect_source(source) for source in find_sources(recipe.sources)]
+    dialects = {info.source: find_dialect(info, recipe) for info in infos}
+    stages = Stages(recipe)
+    identity = identify(
+        recipe,
+        inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
+        tokenizer=_about_tokenizer(stages),
+        template=_about_template(stages),
+    )
+    output = open_output(out, identity, overwrite=overwrite)
+    if output is None:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        return RunResult(manifest, out, time.monotonic() - begin, fresh=False)
+    with output:
+        progress.start(
+            None if any(info.rows is None for info in infos) else sum(info.rows or 0 for info in infos)
+        )
+        units = plan_units(infos, unit_rows=recipe.unit_rows)
+        tasks = [Task(unit, dialects, output.unit(unit.number), identity.key) for unit in units]
+        records = run_local(tasks, recipe, workers=workers, progress=progress, stages=lambda: stages)
+        manifest = _finish(output, records, infos, stages)
+    return RunResult(manifest, out, time.monotonic() - begin, fresh=True, warnings=tuple(stages.warnings()))
+
+
+def find_dialect(info: SourceInfo, recipe: Recipe) -> str:
+    """The dialect of a file: the recipe's, or what most of its rows look like."""
+    if recipe.dialect is not Dialect.auto:
+        return str(recipe.dialect.value)
+    return recognize_file(peek(info), source=info.source)
+
+
+def _finish(
+    output: Output, records: Sequence[UnitRecord], infos: Sequence[SourceInfo], stages: Stages
+) -> dict[str, Any]:
+    counts, rows = Counter[str](), Counter[str]({info.source: 0 for info in infos})
+    for record in records:
+        counts.update(record.extra["counts"])
+        rows.update(record.extra["rows"])
+    if not counts["kept"]:
+        raise RunError(_nothing_kept(records, rows))
+    return output.finish(
+        records,
+        counts=_nested(counts),
+        input_rows=rows,
+        save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
+        make_card=make_card,
+    )
+
+
+def _nothing_kept(records: Sequence[UnitRecord], rows: Mapping[str, int]) -> str:
+    reasons: Counter[str] = sum((Counter(record.rejects) for record in records), Counter())
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    total = sum(rows.values())
+    if not total:
+        return "the input holds no rows; nothing was written"
+    return f"every row was rejected ({why}); nothing was written; 'premask explain' shows each row's reason"
+
+
+def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
+    """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
+    groups = {"tokens_": "tokens_by_role", "proved_": "samples_by_proof"}
+    found: dict[str, Any] = {name: {} for name in groups.values()}
+    for key in sorted(counts):
+        prefix = next((prefix for prefix in groups if key.startswith(prefix)), None)
+        if prefix is None:
+            found[key] = counts[key]
+        else:
+            found[groups[prefix]][key.removeprefix(prefix)] = counts[key]
+    return found
+
+
+def _about_tokenizer(stages: Stages) -> dict[str, Any]:
+    tokenizer = stages.tokenizer
+    return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+
+
+def _about_template(stages: Stages) -> dict[str, Any]:
+    text = json.dumps(stages.template.sources, sort_keys=True)
+    return {
+        "name": stages.recipe.chat_template or "tokenizer's own",
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "turn_ends": list(stages.ends.stops),
+        "turn_openers_end_turns": bool(stages.ends.openers),
+    }

@@ -1,0 +1,1 @@
+"""Runners: who does the units of a run, and when. They only schedule."""

@@ -1,0 +1,301 @@
+"""The stages in order: rows of any dialect in, labelled samples and rejects out.
+
+    row -> normalize -> render -> decide (labels.py) -> encode -> label (labels.py) -> fit to max_length
+
+Stages know nothing of each other; this module hands the result of one to the next. It is also the one
+place that catches `RowError`: a row that cannot be used becomes a line of the ledger, the run goes on.
+Loading (`Stages(recipe)`) takes some seconds, once a process; a row of four turns about a millisecond.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .chat_template import ChatTemplate
+from .contracts import IGNORE_INDEX, Conversation, Reject, Row, Sample, SampleOrigin, Samples
+from .dialects import normalize, row_id
+from .encode import Encoder
+from .errors import RowError, TemplateError
+from .labels import decide, label_tokens, without_first
+from .recipe import Recipe, TooLong
+from .render import Renders
+from .tokenizer import LoadedTokenizer, load_tokenizer
+from .traced import placed
+from .turn_ends import find_turn_ends, structure_of
+
+BATCH_ROWS = 256
+"""Rows that go through the stages together."""
+
+_BUILT_IN = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """One sample with its tokens: ids, labels int32[t]; starts, ends int64[t] in characters of its text.
+
+    `straddling` tokens lie across the edge of a trained stretch, `forged` control-token strings in content.
+    """
+
+    sample: Sample
+    ids: np.ndarray
+    labels: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    straddling: int
+    forged: int
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """One input row that was kept, with its samples, before `max_length` is looked at."""
+
+    row: Row
+    id: str | None
+    samples: tuple[LabelledSample, ...]
+
+
+Piece = tuple[np.ndarray, np.ndarray, SampleOrigin]
+"""Ids and labels, int32[t], of a sample that fits, and where it comes from."""
+
+
+@dataclass
+class Outcome:
+    """What became of some rows: samples ready to be packed, rejects, and counts for the manifest."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Stages:
+    """The stages of one recipe, loaded and ready.
+
+    Raises `TokenizerError` or `TemplateError` if they cannot be.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.tokenizer = load_tokenizer(recipe.tokenizer)
+        self.template = load_template(recipe, self.tokenizer)
+        bos = self.tokenizer.variables.get("bos_token")
+        control = [token for token in self.tokenizer.special if token != bos]
+        stops = recipe.end_of_turn or self.tokenizer.stops
+        self.ends = find_turn_ends(self._renders, stops=stops, control_tokens=control)
+        structure = structure_of(self._renders, self.ends)
+        printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
+        written = [token for token in self.tokenizer.added if token.strip() and token in structure]
+        self._encoder = Encoder(
+            self.tokenizer.backend,
+            control=list(dict.fromkeys([*self.tokenizer.special, *printed, *written])),
+            generated=[*self.tokenizer.special, *written],
+            policy=recipe.control_tokens,
+        )
+
+    def label(self, rows: Sequence[Row], dialect: str) -> list[LabelledRow | Reject]:
+        """Take rows through all stages but the last; one result a row, in order."""
+        results: list[LabelledRow | Reject | None] = [None] * len(rows)
+        decided: list[tuple[int, str | None, tuple[Sample, ...]]] = []
+        for at, row in enumerate(rows):
+            try:
+                conversation = self._normalize(row, dialect)
+                samples = decide(self._renders(conversation), self.ends, history=self.recipe.history)
+                decided.append((at, conversation.id, samples))
+            except RowError as error:
+                results[at] = reject(row, error)
+        for at, result in self._encode(rows, decided):
+            results[at] = result
+        return [result for result in results if result is not None]
+
+    def run(self, rows: Sequence[Row], dialect: str) -> Outcome:
+        """Take rows through all stages."""
+        outcome = Outcome()
+        for result in self.label(rows, dialect):
+            if isinstance(result, Reject):
+                outcome.rejects.append(result)
+                continue
+            try:
+                outcome.pieces += self._fit(result, outcome.counts)
+            except RowError as error:
+                outcome.rejects.append(reject(result.row, error, result.id))
+                continue
+            outcome.counts["kept"] += 1
+            for labelled in result.samples:
+                outcome.counts.update(_count(labelled))
+        return outcome
+
+    def warnings(self) -> list[str]:
+        """What a user should know before the run."""
+        found = list(self.tokenizer.warnings)
+        if not self.ends.found:
+            found.append(
+                "no end of turn was found: a model trained on this template would not learn to stop; "
+                "name its stop string with end_of_turn"
+            )
+        return found
+
+    def _normalize(self, row: Row, dialect: str) -> Conversation:
+        if row.error is not None:
+            raise RowError("invalid_json", row.error)
+        conversation = normalize(row.value, dialect)
+        for index, message in enumerate(conversation.messages):
+            if message.weight not in (None, 0, 1):
+                detail = f"message {index} has weight {message.weight}; only 0 and 1 can be used"
+                raise RowError("unsupported_weight", detail)
+        return conversation
+
+    def _renders(self, conversation: Conversation) -> Renders:
+        return Renders(conversation, self.template, self.recipe.template_kwargs)
+
+    def _prints(self, token: str) -> bool:
+        return any(token in source for source in self.template.sources.values())
+
+    def _encode(
+        self, rows: Sequence[Row], decided: Sequence[tuple[int, str | None, tuple[Sample, ...]]]
+    ) -> Iterator[tuple[int, LabelledRow | Reject]]:
+        samples = [sample for _, _, of_row in decided for sample in of_row]
+        tokens, errors, forged = self._encoder.encode(samples)
+        labels, straddling = label_tokens(tokens, [sample.turns for sample in samples])
+        first = 0
+        for at, id_, of_row in decided:
+            row, last = rows[at], first + len(of_row)
+            labelled = []
+            for i in range(first, last):
+                span = slice(tokens.offsets[i], tokens.offsets[i + 1])
+                arrays = (tokens.ids[span], labels[span], tokens.starts[span], tokens.ends[span])
+                labelled.append(LabelledSample(samples[i], *arrays, int(straddling[i]), forged[i]))
+            error = next((errors[i] for i in range(first, last) if errors[i]), None)
+            error = error or _untrained(labelled)
+            first = last
+            if error is not None:
+                yield at, reject(row, error, id_)
+            else:
+                yield at, LabelledRow(row, id_, tuple(labelled))
+
+    def _fit(self, row: LabelledRow, counts: Counter[str]) -> list[Piece]:
+        """The samples of a row, none longer than `max_length`."""
+        pieces: list[Piece] = []
+        for labelled in row.samples:
+            turns = tuple(sorted({turn.message for turn in labelled.sample.turns}))
+            for ids, labels in _cut(labelled, self.recipe.max_length, self.recipe.too_long):
+                pieces.append(
+                    (ids, labels, SampleOrigin(row.row.source, row.row.row, row.id, len(pieces), turns))
+                )
+            if len(labelled.ids) > self.recipe.max_length:
+                counts[f"too_long_{self.recipe.too_long.value}"] += 1
+        return pieces
+
+
+def load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
+    """The chat template of a recipe: a file, a built-in one by name, or the tokenizer's own."""
+    source = _template_source(recipe, tokenizer)
+    name = (
+        f"chat template {recipe.chat_template}"
+        if recipe.chat_template
+        else f"chat template of {tokenizer.name}"
+    )
+    return ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
+
+
+def built_in_templates() -> list[str]:
+    """Names of the templates that come with the package."""
+    return sorted(path.stem for path in _BUILT_IN.glob("*.jinja"))
+
+
+def _template_source(recipe: Recipe, tokenizer: LoadedTokenizer) -> str | Mapping[str, str]:
+    chosen = recipe.chat_template
+    if chosen is None:
+        if tokenizer.chat_template is None:
+            names = ", ".join(built_in_templates())
+            raise TemplateError(
+                f"tokenizer {tokenizer.name} has no chat template; give one with --chat-template: a file or "
+                f"one of {names}"
+            )
+        return tokenizer.chat_template
+    path = Path(chosen)
+    if not path.is_file() and chosen in built_in_templates():
+        path = _BUILT_IN / f"{chosen}.jinja"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
+        hint = (
+            f"did you mean '{near[0]}'?" if near else f"built-in templates: {', '.join(built_in_templates())}"
+        )
+        raise TemplateError(
+            f"chat template {chosen} is neither a file nor a built-in template; {hint}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"chat template {chosen} cannot be read: {error}") from None
+
+
+def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
+    """A row as a line of the ledger."""
+    if id_ is None:
+        id_ = row_id(row.value)
+    original = row.original
+    if original is None and isinstance(row.value, str):
+        original = row.value
+    if original is None:
+        original = json.dumps(row.value, ensure_ascii=False, default=str)
+    return Reject(row.source, row.row, id_, error.reason, error.detail, original)
+
+
+def _untrained(labelled: Sequence[LabelledSample]) -> RowError | None:
+    for number, each in enumerate(labelled):
+        if not (each.labels != IGNORE_INDEX).any():
+            return RowError(
+                "nothing_trained", f"no token of sample {number} lies wholly in an assistant turn"
+            )
+    return None
+
+
+def _cut(labelled: LabelledSample, length: int, policy: TooLong) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pieces of a sample that fit `length` tokens."""
+    ids, labels = labelled.ids, labelled.labels
+    if len(ids) <= length:
+        yield ids, labels
+        return
+    if policy is TooLong.reject:
+        detail = f"{len(ids)} tokens are more than max_length {length}; see too_long: truncate or split"
+        raise RowError("too_long", detail)
+    stop = length if policy is TooLong.truncate else len(ids)
+    if not (labels[:stop] != IGNORE_INDEX).any():
+        raise RowError("too_long", f"the first {length} of {len(ids)} tokens hold nothing that is trained")
+    for start in range(0, stop, length):
+        yield ids[start : min(start + length, stop)], without_first(labels[start : min(start + length, stop)])
+
+
+def _count(labelled: LabelledSample) -> Counter[str]:
+    """Tokens by who wrote them, and other things the manifest tells."""
+    bounds = [end for _, end, _ in placed(labelled.sample.runs)]
+    writers = [origin.role for _, _, origin in placed(labelled.sample.runs)] + ["template"]
+    trained = labelled.labels != IGNORE_INDEX
+    of_token = np.searchsorted(bounds, labelled.starts, side="right")
+    counts: Counter[str] = Counter()
+    for number, tokens in zip(*np.unique(of_token[~trained], return_counts=True), strict=True):
+        counts[f"tokens_{writers[number]}"] += int(tokens)
+    counts["tokens_assistant"] += int(trained.sum())
+    counts[f"proved_{labelled.sample.proof}"] += 1
+    counts["straddling_tokens"] += labelled.straddling
+    counts["control_tokens_in_content"] += labelled.forged
+    return counts
+
+
+def gather(pieces: Sequence[Piece]) -> Samples:
+    """Pieces as one flat batch for packing."""
+    offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
+    np.cumsum([len(ids) for ids, _, _ in pieces], out=offsets[1:])
+    none = np.zeros(0, dtype=np.int32)
+    return Samples(
+        np.concatenate([none, *(ids for ids, _, _ in pieces)]),
+        np.concatenate([none, *(labels for _, labels, _ in pieces)]),
+        offsets,
+        [origin for _, _, origin in pieces],
+    )

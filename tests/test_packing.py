@@ -1,0 +1,247 @@
+"""Packing against a slow twin that places one sample at a time, and the tables against hand-made rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA, SampleOrigin, Samples
+from pipeline.packing import (
+    PackPlan,
+    _list_offsets,
+    lineage_table,
+    one_each,
+    pack_table,
+    plan_packs,
+    storable,
+    unpacked_table,
+)
+
+EXAMPLES = int(os.environ.get("PREMASK_MAX_EXAMPLES", "300"))
+
+
+@dataclass
+class Bin:
+    """A bin of the slow twin: the room it has left, since when, and its samples."""
+
+    room: int
+    since: int
+    samples: list[int] = field(default_factory=list)
+
+
+def slow_packs(lengths: list[int], capacity: int) -> list[list[int]]:
+    """Best-fit decreasing as the textbook has it: each sample looks at every bin."""
+    bins: list[Bin] = []
+    longest_first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for clock, sample in enumerate(longest_first):
+        fitting = [b for b in bins if b.room >= lengths[sample]]
+        if not fitting:
+            fitting = [Bin(capacity, clock)]
+            bins += fitting
+        best = min(fitting, key=lambda b: (b.room, b.since))
+        best.samples.append(sample)
+        best.room, best.since = best.room - lengths[sample], clock
+    return sorted((sorted(b.samples) for b in bins), key=min)
+
+
+def packs_of(plan: PackPlan) -> list[list[int]]:
+    bounds = plan.offsets.tolist()
+    return [plan.order[a:b].tolist() for a, b in pairwise(bounds)]
+
+
+def contents(packs: list[list[int]], lengths: list[int]) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(sorted(lengths[i] for i in pack)) for pack in packs)
+
+
+@st.composite
+def capacity_and_lengths(draw: st.DrawFn) -> tuple[int, list[int]]:
+    capacity = draw(st.integers(1, 40))
+    few = st.sampled_from(draw(st.lists(st.integers(1, capacity), min_size=1, max_size=4)))
+    length = draw(st.sampled_from([few, st.integers(1, capacity)]))  # many equal lengths, or any
+    return capacity, draw(st.lists(length, max_size=120))
+
+
+@given(capacity_and_lengths())
+@settings(max_examples=EXAMPLES, deadline=None)
+@example((10, [5, 3, 4, 2, 2]))
+@example((10, [6, 3, 3, 4, 4]))  # two bins with room 4 but other contents
+@example((1, [1, 1, 1]))
+def test_the_fast_plan_is_that_of_the_slow_twin(drawn: tuple[int, list[int]]) -> None:
+    capacity, lengths = drawn
+    fast, slow = packs_of(plan_packs(np.array(lengths), capacity)), slow_packs(lengths, capacity)
+
+    assert len(fast) == len(slow)
+    assert contents(fast, lengths) == contents(slow, lengths)
+    assert fast == slow  # and not only alike: equal bins and samples are told apart in the same way
+
+
+@given(capacity_and_lengths())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_a_plan_has_every_sample_once_and_no_pack_overflows(drawn: tuple[int, list[int]]) -> None:
+    capacity, lengths = drawn
+    plan = plan_packs(np.array(lengths), capacity)
+    packs = packs_of(plan)
+
+    assert sorted(plan.order.tolist()) == list(range(len(lengths)))
+    assert all(0 < sum(lengths[i] for i in pack) <= capacity for pack in packs)
+    assert [pack[0] for pack in packs] == sorted(pack[0] for pack in packs)
+    assert all(pack == sorted(pack) for pack in packs)
+    assert plan.order.dtype == plan.offsets.dtype == np.int64
+
+
+def test_a_large_plan_agrees_with_the_slow_twin() -> None:
+    rng = np.random.default_rng(7)
+    lengths = np.clip(rng.lognormal(4, 1, 1500).astype(np.int64), 1, 512)
+
+    assert packs_of(plan_packs(lengths, 512)) == slow_packs(lengths.tolist(), 512)
+
+
+def test_no_samples_give_no_packs() -> None:
+    plan = plan_packs(np.array([], dtype=np.int64), 8)
+
+    assert (plan.order.tolist(), plan.offsets.tolist()) == ([], [0])
+
+
+@pytest.mark.parametrize("length", [0, -3, 9])
+def test_a_length_that_fits_no_pack_is_refused(length: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"sample 1 has {length} tokens, .* 1 to 8 \(1 such samples\); reject"
+    ):
+        plan_packs(np.array([8, length, 1]), 8)
+
+
+def test_a_million_chat_lengths_take_well_under_a_second_and_fill_the_packs() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(6.4, 1.0, 1_000_000).astype(np.int64), 1, 8192)
+    start = time.process_time()
+    plan = plan_packs(lengths, 8192)
+    seconds = time.process_time() - start
+
+    assert lengths.sum() / (8192 * (len(plan.offsets) - 1)) > 0.999
+    assert seconds < 2  # 0.3 on an idle machine; the slow twin would take hours
+
+
+# ==== Tables ====
+
+SAMPLES = Samples(
+    ids=np.array([10, 11, 12, 20, 21, 30], dtype=np.int32),
+    labels=np.array([-100, 11, 12, -100, 21, -100], dtype=np.int32),
+    offsets=np.array([0, 3, 5, 6]),
+    origin=[
+        SampleOrigin("a.jsonl", 0, "first", 0, (1, 3)),
+        SampleOrigin("a.jsonl", 4, None, 0, (1,)),
+        SampleOrigin("b.jsonl", 0, None, 1, ()),
+    ],
+)
+PLAN = PackPlan(np.array([0, 2, 1]), np.array([0, 2, 3]))  # packs (0, 2) and (1)
+
+
+def test_packs_hold_whole_samples_with_positions_that_restart() -> None:
+    table = pack_table(SAMPLES, PLAN)
+
+    assert table.schema.equals(PACKED_SCHEMA)
+    assert table.to_pylist() == [
+        {
+            "input_ids": [10, 11, 12, 30],
+            "labels": [-100, 11, 12, -100],
+            "position_ids": [0, 1, 2, 0],
+            "seq_lengths": [3, 1],
+            "length": 4,
+        },
+        {
+            "input_ids": [20, 21],
+            "labels": [-100, 21],
+            "position_ids": [0, 1],
+            "seq_lengths": [2],
+            "length": 2,
+        },
+    ]
+
+
+def test_unpacked_rows_are_the_samples() -> None:
+    table = unpacked_table(SAMPLES)
+
+    assert table.schema.equals(UNPACKED_SCHEMA)
+    assert table.to_pylist() == [
+        {"input_ids": [10, 11, 12], "labels": [-100, 11, 12], "attention_mask": [1, 1, 1], "length": 3},
+        {"input_ids": [20, 21], "labels": [-100, 21], "attention_mask": [1, 1], "length": 2},
+        {"input_ids": [30], "labels": [-100], "attention_mask": [1], "length": 1},
+    ]
+
+
+def test_lineage_says_where_every_sample_went() -> None:
+    table = lineage_table(SAMPLES, PLAN, first_pack=7)
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+
+    assert table.schema.equals(LINEAGE_SCHEMA)
+    assert rows == [
+        (7, 0, 3, "a.jsonl", 0, "first", 0, [1, 3]),
+        (7, 3, 1, "b.jsonl", 0, None, 1, []),
+        (8, 0, 2, "a.jsonl", 4, None, 0, [1]),
+    ]
+
+
+@given(capacity_and_lengths())
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_lineage_finds_every_sample_in_its_pack(drawn: tuple[int, list[int]]) -> None:
+    capacity, lengths = drawn
+    tokens = np.arange(sum(lengths), dtype=np.int32)
+    origin = [SampleOrigin("s", i, None, 0, (1,)) for i in range(len(lengths))]
+    samples = Samples(tokens, -tokens, np.cumsum([0, *lengths]), origin)
+    plan = plan_packs(np.array(lengths), capacity)
+    packs = pack_table(samples, plan).to_pylist()
+
+    for line in lineage_table(samples, plan, 0).to_pylist():
+        start, end = samples.offsets[line["row"] : line["row"] + 2].tolist()
+        here = slice(line["offset"], line["offset"] + line["length"])
+        assert packs[line["pack"]]["input_ids"][here] == list(range(start, end))
+        assert packs[line["pack"]]["labels"][here] == [-i for i in range(start, end)]
+        assert packs[line["pack"]]["position_ids"][here] == list(range(end - start))
+
+
+def test_tables_of_no_samples_have_no_rows() -> None:
+    none = Samples(np.array([], np.int32), np.array([], np.int32), np.array([0]), [])
+    plan = one_each(0)
+
+    assert pack_table(none, plan).num_rows == unpacked_table(none).num_rows == 0
+    assert lineage_table(none, plan, 0).num_rows == 0
+
+
+def test_text_that_is_not_unicode_is_escaped_in_the_lineage() -> None:
+    origin = [SampleOrigin("a\ud800", 0, "b\udfff", 0, ())]
+    samples = Samples(np.array([1], np.int32), np.array([-100], np.int32), np.array([0, 1]), origin)
+    row = lineage_table(samples, one_each(1), 0).to_pylist()[0]
+
+    assert (row["source"], row["id"]) == ("a\\ud800", "b\\udfff")
+    assert storable("Grüße 👋") == "Grüße 👋"
+
+
+def test_too_many_tokens_for_a_list_column_are_refused_instead_of_wrapping_round() -> None:
+    assert _list_offsets(np.array([0, 2**31 - 1])).dtype == np.int32
+    with pytest.raises(OverflowError, match=r"2147483648 tokens in one table.*lower pack_window"):
+        _list_offsets(np.array([0, 2**31]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.zeros(5, np.int32)}, "6 ids, 5 labels, offsets from 0 to 6"),
+        ({"offsets": np.array([0, 3, 5, 7])}, "6 ids, 6 labels, offsets from 0 to 7"),
+        ({"offsets": np.array([1, 3, 5, 6])}, "offsets from 1 to 6"),
+        ({"origin": SAMPLES.origin[:2]}, "3 samples, 2 origins and a plan for 3"),
+        ({"offsets": np.array([0, 6])}, "1 samples, 3 origins and a plan for 3"),
+    ],
+)
+def test_samples_that_do_not_fit_together_are_refused(change: dict[str, object], message: str) -> None:
+    samples = SAMPLES._replace(**change)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match=message):
+        pack_table(samples, PLAN)
