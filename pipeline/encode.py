@@ -74,7 +74,7 @@ class Encoder:
         """
         forged = [self._forged(sample) for sample in samples]
         errors: list[RowError | None] = [
-            self._refused(sample, spans) for sample, spans in zip(samples, forged)
+            self._refused(sample, spans) for sample, spans in zip(samples, forged, strict=True)
         ]
         plain = [i for i, spans in enumerate(forged) if not spans]
         done: list[Encoded | None] = [None] * len(samples)

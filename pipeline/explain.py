@@ -26,7 +26,7 @@ def explain(recipe: Recipe, *, row: int | None = None, limit: int | None = None)
     """Explain the rows of the recipe's sources, one dict a row: row number `row` of each source, or the
     first `limit` rows of all. Raises what `run` would raise for the recipe."""
     stages = Stages(recipe)
-    rows = ((dialect, each) for dialect, each in _rows(recipe) if row is None or each.row == row)
+    rows = ((dialect, each) for dialect, each in rows_of(recipe) if row is None or each.row == row)
     for dialect, each in islice(rows, limit):
         (result,) = stages.label([each], dialect)
         yield explain_row(result)
@@ -64,7 +64,8 @@ def _origins(labelled: LabelledSample) -> list[str]:
     return [names[i] for i in at]
 
 
-def _rows(recipe: Recipe) -> Iterator[tuple[str, Row]]:
+def rows_of(recipe: Recipe) -> Iterator[tuple[str, Row]]:
+    """All rows of the recipe's sources, each with the dialect of its file."""
     infos = [inspect_source(source) for source in find_sources(recipe.sources)]
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     for unit in plan_units(infos, unit_rows=recipe.unit_rows):

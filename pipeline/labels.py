@@ -229,10 +229,8 @@ def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
     shown = _find_opening(prompt[opening:].lstrip(), text, written)
     if shown is None or not _same_but_blanks(prompt[:opening], text[: shown[0]]):
         near = text[max(0, same - 20) : same + 20]
-        raise RowError(
-            "prompt_mismatch",
-            f"the text shows another prompt for message {index} than inference, from character {same}: {near!r}",
-        )
+        detail = f"inference shows another prompt for message {index} than the text, from character {same}"
+        raise RowError("prompt_mismatch", f"{detail}: {near!r}")
     return shown[1]
 
 

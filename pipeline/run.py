@@ -107,7 +107,7 @@ def _nothing_kept(records: Sequence[UnitRecord], rows: Mapping[str, int]) -> str
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
-    groups = {"tokens_": "tokens_by_role", "proved_": "samples_by_proof"}
+    groups = {"tokens_": "tokens_by_role", "trained_": "trained_by_role", "proved_": "samples_by_proof"}
     found: dict[str, Any] = {name: {} for name in groups.values()}
     for key in sorted(counts):
         prefix = next((prefix for prefix in groups if key.startswith(prefix)), None)

@@ -274,14 +274,14 @@ def _cut(labelled: LabelledSample, length: int, policy: TooLong) -> Iterator[tup
 
 def _count(labelled: LabelledSample) -> Counter[str]:
     """Tokens by who wrote them, and other things the manifest tells."""
-    bounds = [end for _, end, _ in placed(labelled.sample.runs)]
-    writers = [origin.role for _, _, origin in placed(labelled.sample.runs)] + ["template"]
+    runs = list(placed(labelled.sample.runs))
+    writers = [origin.role for _, _, origin in runs] + ["template"]
+    of_token = np.searchsorted([end for _, end, _ in runs], labelled.starts, side="right")
     trained = labelled.labels != IGNORE_INDEX
-    of_token = np.searchsorted(bounds, labelled.starts, side="right")
     counts: Counter[str] = Counter()
-    for number, tokens in zip(*np.unique(of_token[~trained], return_counts=True), strict=True):
-        counts[f"tokens_{writers[number]}"] += int(tokens)
-    counts["tokens_assistant"] += int(trained.sum())
+    for name, tokens in (("tokens", of_token), ("trained", of_token[trained])):
+        for number, count in zip(*np.unique(tokens, return_counts=True), strict=True):
+            counts[f"{name}_{writers[number]}"] += int(count)
     counts[f"proved_{labelled.sample.proof}"] += 1
     counts["straddling_tokens"] += labelled.straddling
     counts["control_tokens_in_content"] += labelled.forged

@@ -127,13 +127,14 @@ def _samples(counts: Mapping[str, Any]) -> str:
 
 
 def _by_role(counts: Mapping[str, Any]) -> Table:
-    """Tokens before `max_length` is looked at, by who wrote them."""
-    roles = counts["tokens_by_role"]
-    total = sum(roles.values())
-    table = Table("written by", "tokens", "share", "trained", box=None, padding=(0, 2))
+    """Tokens by who wrote them, before `max_length` is looked at; of the template turn ends are trained."""
+    roles, trained = counts["tokens_by_role"], counts["trained_by_role"]
+    table = Table("written by", "tokens", "share", "trained", "of them", box=None, padding=(0, 2))
     for role, tokens in sorted(roles.items(), key=lambda item: -item[1]):
-        trained = "yes" if role == "assistant" else "no"
-        table.add_row(role, f"{tokens:,}", _percent(tokens, total), trained)
+        part = trained.get(role, 0)
+        table.add_row(
+            role, f"{tokens:,}", _percent(tokens, sum(roles.values())), f"{part:,}", _percent(part, tokens)
+        )
     return table
 
 

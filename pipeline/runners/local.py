@@ -37,8 +37,8 @@ def run_local(
             return _collect(pool, tasks, progress)
         except BrokenProcessPool:
             raise RunError(
-                "a worker process died (killed, or out of memory); what is done is kept: run the same command "
-                "again to go on, with fewer workers if memory is short"
+                "a worker process died (killed, or out of memory); what is done is kept: run the same "
+                "command again to go on, with fewer workers if memory is short"
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

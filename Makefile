@@ -1,0 +1,35 @@
+# Everything starts here; `make demo` and `make test` need nothing but python3, pip and make.
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLE := pipeline/sample
+
+.PHONY: help demo test lint type schemas bench
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+demo: .venv/ready  ## turn the bundled sample into shards and show what is trained
+	$(BIN)/premask run $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --layout packed,unpacked --max-length 2048 --output out/demo
+	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 6
+
+test: lint type  ## lint, types, all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: .venv/ready  ## mypy, strict
+	$(BIN)/mypy
+
+schemas: .venv/ready  ## write schemas/ anew from the code
+	$(BIN)/python -m pipeline.schemas schemas
+
+bench: .venv/ready  ## time the stages on the bundled sample
+	$(BIN)/python benchmarks/stages.py

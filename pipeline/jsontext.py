@@ -1,0 +1,80 @@
+"""Strict JSON: text -> Python values, in one place for input files and for JSON within strings of a row.
+
+    parse_json   text -> value, or a ValueError
+    reason       that ValueError -> a phrase for a message
+
+Python's `json.loads` takes NaN and Infinity, which no other JSON reader does, and its bound on nesting
+depends on how deep the call stack happens to be. A file must mean the same everywhere: both are refused here.
+
+    >>> parse_json('{"a": [1, 2.0]}')
+    {'a': [1, 2.0]}
+
+Cost: that of `json.loads`; values with more than 256 brackets are walked once more to measure their depth.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_DEPTH = 256
+"""Levels of nesting that a value may have; a fixed bound, because Python's own depends on the call stack."""
+
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON as `json.loads` does, but strictly: no NaN or Infinity, nothing nested too deeply.
+
+    Raises `ValueError` with the reason (`json.JSONDecodeError` where the syntax is wrong).
+
+    >>> parse_json('[1, {"a": null}]')
+    [1, {'a': None}]
+    >>> parse_json("[NaN]")
+    Traceback (most recent call last):
+    ValueError: NaN is not a JSON value
+    """
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def reason(error: ValueError) -> str:
+    """Say why a text is not JSON, with line and column where the syntax is wrong.
+
+    >>> reason(json.JSONDecodeError("Expecting value", "[1,\\n]", 4))
+    'Expecting value at line 2 column 1'
+    """
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno} column {error.colno}"
+    return str(error)
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value is nested too deeply; level by level, so that depth cannot exhaust the stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [child for nodes in children for child in nodes if isinstance(child, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"number {digits[:20]} is out of range")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)

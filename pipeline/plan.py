@@ -1,0 +1,116 @@
+"""The cut of the input into units of work: the same for any number of workers.
+
+    SourceInfo -> Slice (a stretch of rows of one file) -> Unit (some slices: one shard)
+
+Units are what makes a run parallel and resumable, so where they begin must follow from the files alone.
+
+    >>> info = SourceInfo("chats.parquet", "parquet", None, 9000, "", rows=25)
+    >>> [[(piece.start_row, piece.stop_row) for piece in unit.slices] for unit in plan_units([info], unit_rows=10)]
+    [[(0, 10)], [(10, 20)], [(20, 25)]]
+
+Cost: JSONL of more than one unit is read once, to find where its lines begin; nothing else is opened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .files import changed, chunks, opened
+from .inspection import SourceInfo
+
+_ROW_BYTES = 2048  # what a row is taken to weigh where rows are not counted
+_INFLATION = 4  # how much larger compressed text is taken to be
+
+
+class Slice(NamedTuple):
+    """A stretch of rows of one file. `stop_row` None means to the end.
+
+    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would; both are
+    None unless the file is uncompressed JSONL.
+    """
+
+    source: str
+    format: str
+    compression: str | None
+    start_row: int
+    stop_row: int | None
+    start_byte: int | None
+    end_byte: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one worker takes at a time and what becomes one shard; `number` counts from 0."""
+
+    number: int
+    slices: tuple[Slice, ...]
+
+
+def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int) -> list[Unit]:
+    """Cut files into units of about `unit_rows` rows; small neighbours share a unit.
+
+    Uncompressed JSONL and Parquet are cut every `unit_rows` rows, whatever their row groups; other files
+    stay whole. The cut depends on nothing but the files and `unit_rows`.
+
+    Raises `SourceError` when a file is no longer what it was when it was inspected.
+    """
+    units: list[Unit] = []
+    waiting: list[Slice] = []
+    weight = 0
+    for info in infos:
+        for piece in _cut(info, unit_rows):
+            waiting.append(piece)
+            weight += _weight(info, piece)
+            if weight >= unit_rows * _ROW_BYTES:
+                units.append(Unit(len(units), tuple(waiting)))
+                waiting, weight = [], 0
+    if waiting:
+        units.append(Unit(len(units), tuple(waiting)))
+    return units
+
+
+def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
+    if info.rows is None:
+        yield whole(info)
+        return
+    rows = [*range(0, info.rows, unit_rows), info.rows]
+    places: Sequence[int | None] = [None] * len(rows)
+    if info.format == "jsonl":
+        places = _line_starts(info, unit_rows) if len(rows) > 2 else [0, info.bytes]
+    for i in range(len(rows) - 1):
+        yield Slice(
+            info.source, info.format, info.compression, rows[i], rows[i + 1], places[i], places[i + 1]
+        )
+
+
+def whole(info: SourceInfo) -> Slice:
+    ends = (0, info.bytes) if info.format == "jsonl" and info.compression is None else (None, None)
+    return Slice(info.source, info.format, info.compression, 0, info.rows, *ends)
+
+
+def _weight(info: SourceInfo, piece: Slice) -> int:
+    """Bytes a slice is taken to weigh; whole numbers, so that the cut is exact on every machine."""
+    if piece.stop_row is not None:
+        return (piece.stop_row - piece.start_row) * _ROW_BYTES
+    return info.bytes * (_INFLATION if info.compression else 1)
+
+
+def _line_starts(info: SourceInfo, every: int) -> list[int]:
+    """Byte offsets of lines 0, every, 2 * every ... and of the end of the file."""
+    starts, seen, offset = [0], 0, 0
+    with opened(info.source) as file:
+        for chunk in chunks(file):
+            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            starts += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
+            seen += len(newlines)
+            offset += len(chunk)
+    if starts[-1] != offset:
+        starts.append(offset)
+    if offset != info.bytes or len(starts) != 1 + math.ceil((info.rows or 0) / every):
+        raise changed(info.source)
+    return starts

@@ -1,0 +1,86 @@
+"""What the tests share: the sample, the tokenizers of the shared folder, and stages that are loaded once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="premask-hf-")  # before any library reads it
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from pipeline.recipe import Recipe
+from pipeline.stages import Stages
+from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "pipeline" / "sample"
+SHARED = ROOT.parent / "shared"
+
+settings.register_profile(
+    "premask",
+    max_examples=int(os.environ.get("PREMASK_MAX_EXAMPLES", "30")),
+    deadline=None,
+    derandomize="PREMASK_MAX_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("premask")
+
+MakeStages = Callable[..., Stages]
+"""`make(tokenizer, **recipe_keys)`; a tokenizer is `sample`, a name in shared/tokenizers, or a path."""
+
+
+@lru_cache(maxsize=None)
+def _loaded(path: str) -> LoadedTokenizer:
+    return load_tokenizer(path)
+
+
+def _path_of(name: str) -> str:
+    if name == "sample":
+        return str(SAMPLE / "tokenizer")
+    path = SHARED / "tokenizers" / name
+    if "/" not in name and not path.is_dir():
+        pytest.skip(f"shared/tokenizers/{name} is not there")
+    return name if "/" in name else str(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tokenizers_are_loaded_once() -> Iterator[None]:
+    """Forget the tokenizers at the end of the session."""
+    yield
+    _loaded.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with tokenizers and conversations that lies beside the checkout of its developers."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[str], LoadedTokenizer]:
+    """`load(name)`: a tokenizer, loaded once a session (Gemma's takes five seconds)."""
+    return lambda name: _loaded(_path_of(name))
+
+
+@pytest.fixture(scope="session")
+def make_stages() -> MakeStages:
+    """`make_stages(name, **recipe_keys)`: stages that share their tokenizer with all other tests."""
+
+    def make(name: str, **keys: Any) -> Stages:
+        recipe = Recipe(sources=["-"], tokenizer=_path_of(name), output="-", **keys)
+        with mock.patch("pipeline.stages.load_tokenizer", _loaded):
+            return Stages(recipe)
+
+    return make
