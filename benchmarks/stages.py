@@ -73,9 +73,8 @@ def main() -> None:
     print(f"{len(rows)} rows, {len(samples.ids)} tokens")
     for name, seconds in times.items():
         each = statistics.median(seconds)
-        print(
-        print(f"{name:20} {1000 * each / len(rows):8.3f} ms a row {len(samples.ids) / each / 1000:9.0f} k tokens/s")
-        )
+        speed = len(samples.ids) / each / 1000
+        print(f"{name:20} {1000 * each / len(rows):8.3f} ms a row {speed:9.0f} k tokens/s")
 
 
 if __name__ == "__main__":
