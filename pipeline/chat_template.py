@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, cast
 
 import jinja2
 import jinja2.ext
@@ -27,6 +28,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from .errors import RowError, TemplateError
 from .traced import (
+    GENERATED,
     TracedMarkup,
     TracedStr,
     add_markup,
@@ -42,6 +44,9 @@ from .traced import (
 
 MAX_RENDERED = 64 * 1024 * 1024
 """Characters a template may print for one row; more is taken for a template that has run away."""
+
+MAX_STEPS = 5_000_000
+"""Turns that the loops of a template may take in one render; so many take about a second."""
 
 
 class ChatTemplate:
@@ -67,8 +72,16 @@ class ChatTemplate:
         self.source = source
         self.variables = dict(variables or {})
         self.name = name
-        self._plain = _compile_all(self.sources, PlainEnvironment(date), name)
-        self._traced = _compile_all(self.sources, TracedEnvironment(date), name)
+        self._compiled = {
+            "plain": _compile_all(self.sources, PlainEnvironment(date), name),
+            "traced": _compile_all(self.sources, TracedEnvironment(date), name),
+            "tagged": _compile_all(self.sources, TaggedEnvironment(date), name),
+        }
+
+    @property
+    def has_generation_tags(self) -> bool:
+        """Whether the template says itself, with `{% generation %}`, what is generated."""
+        return any(re.search(r"\{%-?\s*generation\b", source) for source in self.sources.values())
 
     def render(
         self,
@@ -77,17 +90,19 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
         kwargs: Mapping[str, Any] | None = None,
-        traced: bool = False,
+        mode: Literal["plain", "traced", "tagged"] = "plain",
     ) -> str:
         """The text of a conversation, as `apply_chat_template(..., tokenize=False)` gives it.
 
-        With `traced`, messages and tools hold traced strings and the text that comes back is traced.
+        Mode `traced` takes messages and tools of traced strings, and the text that comes back is traced;
+        `tagged` marks what stands within `{% generation %}` tags.
         Raises `RowError` when the template raises, does something the sandbox forbids or prints too much.
         """
-        compiled = self._traced if traced else self._plain
+        compiled = self._compiled[mode]
         which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
         arguments = {"documents": None, **self.variables, **(kwargs or {})}
         arguments |= {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        compiled[which].environment.steps = 0  # type: ignore[attr-defined]
         try:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; it costs its row, not the run
@@ -143,11 +158,14 @@ class GenerationTag(jinja2.ext.Extension):
         return nodes.CallBlock(self.call_method("_print"), [], [], body).set_lineno(line)
 
     def _print(self, caller: Callable[[], str]) -> str:
-        return caller()
+        return cast("PlainEnvironment", self.environment).generated(caller())
 
 
 class PlainEnvironment(ImmutableSandboxedEnvironment):
-    """The environment transformers renders chat templates in, with the date frozen."""
+    """The environment transformers renders chat templates in, with the date frozen and with limits."""
+
+    intercepted_binops = frozenset({"*", "**"})
+    steps = 0  # taken by loops in the present render
 
     def __init__(self, date: datetime.date) -> None:
         super().__init__(
@@ -163,11 +181,37 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
     def concat(self, parts: Iterable[str]) -> str:
         return "".join(_bounded(parts))
 
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator in {"*", "**"} and _product_size(operator, left, right) > MAX_RENDERED:
+            raise RowError("template_unsafe", "the chat template computes something too large")
+        return super().call_binop(context, operator, left, right)
+
+    def generated(self, text: str) -> str:
+        """What is printed for the inside of `{% generation %}` tags."""
+        return text
+
+    def step(self) -> None:
+        """Count one turn of a loop."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise RowError(
+                "template_unsafe", f"the loops of the chat template take more than {MAX_STEPS} turns"
+            )
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """Parse a template and have each of its loops count its turns."""
+        template = super()._parse(source, name, filename)
+        for loop in template.find_all(nodes.For):
+            call = nodes.EnvironmentAttribute("step()")  # written into the code as `environment.step()`
+            loop.body.insert(0, nodes.ExprStmt(call, lineno=loop.lineno))
+        template.set_environment(self)
+        return template
+
 
 class TracedEnvironment(PlainEnvironment):
     """The same environment for traced strings: whatever glues, formats or computes text keeps origins."""
 
-    intercepted_binops = frozenset({"%", "+"})
+    intercepted_binops = frozenset({"%", "+", "*", "**"})
 
     def __init__(self, date: datetime.date) -> None:
         self.code_generator_class = _TracedCodeGenerator
@@ -213,6 +257,13 @@ class TracedEnvironment(PlainEnvironment):
         return super().call(context, obj, *args, **kwargs)
 
 
+class TaggedEnvironment(TracedEnvironment):
+    """The environment that traces nothing but the inside of `{% generation %}` tags."""
+
+    def generated(self, text: str) -> str:
+        return TracedStr.of(text, GENERATED)
+
+
 class _TracedCodeGenerator(CodeGenerator):
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
         self.write("environment.join_strings((")
@@ -220,6 +271,15 @@ class _TracedCodeGenerator(CodeGenerator):
             self.visit(child, frame)
             self.write(", ")
         self.write("))")
+
+
+def _product_size(operator: str, left: Any, right: Any) -> int:
+    """How many characters, items or bits a product or power has, about."""
+    if operator == "**":
+        return int(left).bit_length() * int(right) if isinstance(left, int) and isinstance(right, int) else 0
+    sized = next((each for each in (left, right) if isinstance(each, (str, list, tuple))), None)
+    times = next((each for each in (left, right) if isinstance(each, int)), 0)
+    return len(sized) * times if sized is not None else 0
 
 
 def _bounded(parts: Iterable[str]) -> Iterable[str]:

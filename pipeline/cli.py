@@ -51,12 +51,20 @@ ChatTemplate = Annotated[
 TemplateKwargs = Annotated[
     str | None, typer.Option(help='Template arguments as JSON: {"enable_thinking": false}.')
 ]
+TrainFlags = Annotated[
+    list[str] | None,
+    typer.Option("--train", help="What is trained, as key=value (repeatable): reasoning=false, turns=last."),
+]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
+
+
+def _help(field: str) -> str | None:
+    return Recipe.model_fields[field].description
 
 
 def _key(field: str) -> Any:
     """The option of a recipe key; its help is the key's description."""
-    return typer.Option(help=Recipe.model_fields[field].description, show_default=False)
+    return typer.Option(help=_help(field), show_default=False)
 
 
 @app.command()
@@ -74,6 +82,9 @@ def run(
     dialect: Annotated[str | None, _key("dialect")] = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
+    mask: Annotated[str | None, _key("mask")] = None,
+    train: TrainFlags = None,
+    append_eos: Annotated[bool | None, typer.Option("--append-eos", help=_help("append_eos"))] = None,
     end_of_turn: EndOfTurn = None,
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
     pack_window: Annotated[str | None, _key("pack_window")] = None,
@@ -105,6 +116,9 @@ def explain(
     dialect: Annotated[str | None, _key("dialect")] = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
+    mask: Annotated[str | None, _key("mask")] = None,
+    train: TrainFlags = None,
+    append_eos: Annotated[bool | None, typer.Option("--append-eos", help=_help("append_eos"))] = None,
     end_of_turn: EndOfTurn = None,
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
     row: Annotated[int | None, typer.Option(min=0, help="Only this row, counted from 0.")] = None,
@@ -149,11 +163,21 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
         given["layout"] = [part.strip() for part in given["layout"].split(",") if part.strip()]
     if "template_kwargs" in given:
         given["template_kwargs"] = _json_object(given["template_kwargs"])
+    if "train" in given:
+        given["train"] = dict(_setting(text) for text in given["train"])
     if inputs[0].endswith((".yaml", ".yml")):
         if len(inputs) > 1:
             raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
         return make_recipe({**load_recipe(Path(inputs[0])), **given}, where=inputs[0])
     return make_recipe({"sources": inputs, **given}, where="command line")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`roles=assistant,tool` as key and value."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--train {text}: write it as key=value, such as reasoning=false")
+    return key, value.split(",") if key == "roles" else value
 
 
 def _json_object(text: str) -> Any:

@@ -18,6 +18,7 @@ its own, which ends with it. Costs two plain renders a turn and comparisons of t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,8 +29,20 @@ import numpy as np
 
 from .contracts import IGNORE_INDEX, TEMPLATE, Message, Sample, TokenBatch, Turn
 from .errors import RowError
-from .recipe import History
-from .traced import MIXED, Runs, TracedStr, content_end, content_start, cut, runs_of, span_of, wrote
+from .recipe import History, Train, Turns
+from .traced import (
+    GENERATED,
+    MIXED,
+    Runs,
+    TracedStr,
+    content_end,
+    content_start,
+    cut,
+    placed,
+    runs_of,
+    span_of,
+    wrote,
+)
 
 
 class Renders(Protocol):
@@ -42,6 +55,7 @@ class Renders(Protocol):
     def through_traced(self, index: int) -> TracedStr: ...
     def prompt(self, index: int) -> str: ...
     def prompt_traced(self, index: int) -> TracedStr: ...
+    def tagged(self) -> TracedStr: ...
 
 
 # ==== Which tokens ====
@@ -90,11 +104,13 @@ class TurnEnds:
     `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
     it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
     token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
+    `seen`: the template was seen to end turns, so that a model trained on it learns to stop.
     """
 
     stops: tuple[str, ...]
     openers: tuple[str, ...] = ()
     always_prompts: bool = False
+    seen: bool = True
 
     def after(self, text: str, at: int) -> int:
         """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
@@ -109,10 +125,10 @@ class TurnEnds:
             (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
         )
 
-    @property
-    def found(self) -> bool:
-        """Whether a model trained on this template can learn to stop."""
-        return bool(self.stops or self.openers)
+    def begin(self, text: str, end: int) -> int:
+        """Where the stop begins that ends at `end`; `end` itself if none does."""
+        stops = (*self.stops, *self.openers)
+        return min((end - len(stop) for stop in stops if text.endswith(stop, 0, end)), default=end)
 
 
 @dataclass
@@ -128,30 +144,69 @@ class _Draft:
         return cls(str.__str__(traced), runs_of(traced))
 
 
-def decide(renders: Renders, ends: TurnEnds, *, history: History = History.split) -> tuple[Sample, ...]:
+_ALL = Train()
+
+
+def decide(
+    renders: Renders, ends: TurnEnds, *, history: History = History.split, train: Train = _ALL, eos: str = ""
+) -> tuple[Sample, ...]:
     """The samples of a conversation and what is trained in them.
 
     The first sample is the whole conversation unless nothing of it can be trained as it stands there.
-    Raises `RowError` where the mask cannot be proved, or nothing would be trained.
+    `eos` is put after a sample whose last turn nothing ends. Raises `RowError` where the mask cannot be
+    proved, or nothing would be trained.
     """
-    wanted = [index for index, message in enumerate(renders.messages) if is_trained(message)]
-    if not wanted:
-        raise RowError("nothing_trained", "no assistant message of the conversation is to be trained")
-    if history is History.last:
-        wanted = wanted[-1:]
+    wanted = _wanted(renders.messages, history, train)
     drafts = [_Draft.of(renders.full())]
     for index in reversed(wanted):
-        if history is History.as_rendered:
+        if renders.messages[index].role != "assistant":
+            drafts[0].turns.append(_own_text(renders, drafts[0], index))
+        elif history is History.as_rendered:
             drafts[0].turns.append(_as_rendered(renders, ends, drafts[0], index))
         else:
             _place(renders, ends, drafts, index)
     proof = "as-rendered" if history is History.as_rendered else "split" if len(drafts) > 1 else "inference"
-    return tuple(_sample(renders, draft, ends, proof) for draft in drafts if draft.turns)
+    for draft in drafts:
+        _end_turns(draft, ends, eos)
+    return tuple(_sample(renders, draft, ends, train, proof) for draft in drafts if draft.turns)
 
 
-def is_trained(message: Message) -> bool:
-    """Whether a message is to be trained: what an assistant says, unless the row says otherwise."""
-    return message.role == "assistant" and message.train is not False
+def decide_by_tags(renders: Renders, train: Train = _ALL) -> tuple[Sample, ...]:
+    """The one sample of a conversation, trained where the template's `{% generation %}` tags say.
+
+    A stretch belongs to the message that wrote most of it; those of messages that are not wanted are left
+    out. Raises `RowError` if nothing is left.
+    """
+    wanted = _wanted(renders.messages, History.split, train)
+    draft = _Draft.of(renders.full())
+    for start, end, origin in placed(runs_of(renders.tagged())):
+        message = _writer(draft.runs, start, end) if origin == GENERATED else None
+        if message in wanted:
+            draft.turns.append(Turn(message, start, end))
+    if not draft.turns:
+        raise RowError(
+            "nothing_trained", "the template's generation tags enclose no turn that is to be trained"
+        )
+    return (Sample(draft.text, tuple(draft.turns), draft.runs, "generation-tags"),)
+
+
+def _wanted(messages: Sequence[Message], history: History, train: Train) -> list[int]:
+    """Indices of the messages to train: of the roles that the recipe names, unless the row says otherwise."""
+    wanted = [
+        i for i, message in enumerate(messages) if message.role in train.roles and message.train is not False
+    ]
+    if not wanted:
+        raise RowError("nothing_trained", f"no message of role {' or '.join(train.roles)} is to be trained")
+    return wanted[-1:] if history is History.last or train.turns is Turns.last else wanted
+
+
+def _writer(runs: Runs, start: int, end: int) -> int | None:
+    """The message that wrote most characters of a stretch."""
+    written: Counter[int] = Counter()
+    for length, origin in cut(runs, start, end):
+        if origin.message >= 0:
+            written[origin.message] += length
+    return written.most_common(1)[0][0] if written else None
 
 
 def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -> None:
@@ -308,16 +363,65 @@ def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) ->
     return Turn(index, start, ends.after(whole.text[:following], span[1]))
 
 
+def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:
+    """What a message of another role than the assistant wrote; no inference tells more about it."""
+    span = _written(renders, whole.runs, index)
+    _check_origins(renders, whole.runs, index, span[0], span)
+    return Turn(index, *span)
+
+
 # ==== Samples ====
 
 
-def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, proof: str) -> Sample:
-    stretched = [turn._replace(end=ends.opener_after(draft.text, turn.end)) for turn in draft.turns]
-    turns = sorted(stretched, key=lambda turn: turn.start)
+def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
+    """Take the token that opens the next turn into a turn it ends; put eos after a last turn without end."""
+    draft.turns = [turn._replace(end=ends.opener_after(draft.text, turn.end)) for turn in draft.turns]
+    last = max(draft.turns, key=lambda turn: turn.end, default=None)
+    if (
+        not eos
+        or last is None
+        or draft.text[last.end :].strip()
+        or ends.begin(draft.text, last.end) < last.end
+    ):
+        return
+    draft.text = draft.text[: last.end] + eos
+    draft.runs = (*cut(draft.runs, 0, last.end), (len(eos), TEMPLATE))
+    draft.turns[draft.turns.index(last)] = last._replace(end=len(draft.text))
+
+
+def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, train: Train, proof: str) -> Sample:
+    turns = sorted(draft.turns, key=lambda turn: turn.start)
     for before, after in pairwise(turns):
         if after.start < before.end:
             detail = f"the completions of messages {before.message} and {after.message} overlap"
             raise RowError("boundary_unclear", detail)
     for turn in turns:
         _check_origins(renders, draft.runs, turn.message, turn.start, (turn.start, turn.end))
-    return Sample(draft.text, tuple(turns), draft.runs, proof)
+    parts = [part for turn in turns for part in _trained_parts(draft, turn, ends, train)]
+    return Sample(draft.text, tuple(parts), draft.runs, proof)
+
+
+def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> list[Turn]:
+    """A completion without the parts that the recipe does not train."""
+    holes = []
+    if not train.reasoning:
+        holes.append(span_of(draft.runs, turn.message, ("thinking", "reasoning_content")))
+    if not train.tool_calls:
+        holes.append(_tool_call_block(draft, turn, ends))
+    if not train.end_of_turn:
+        holes.append((ends.begin(draft.text, turn.end), turn.end))
+    parts, at = [], turn.start
+    for start, end in sorted(hole for hole in holes if hole is not None):
+        parts.append(turn._replace(start=at, end=max(at, start)))
+        at = max(at, end)
+    parts.append(turn._replace(start=at, end=max(at, turn.end)))
+    return [part for part in parts if part.start < part.end]
+
+
+def _tool_call_block(draft: _Draft, turn: Turn, ends: TurnEnds) -> tuple[int, int] | None:
+    """All of a completion from where its tool calls begin, markers around them included, to its end."""
+    span = span_of(draft.runs, turn.message, ("tool_calls",))
+    if span is None:
+        return None
+    said = span_of(cut(draft.runs, 0, span[0]), turn.message)
+    return max(turn.start, said[1] if said else 0), ends.begin(draft.text, turn.end)

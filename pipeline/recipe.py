@@ -15,6 +15,7 @@ import datetime
 import difflib
 import hashlib
 import json
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from .contracts import ROLES
 from .errors import RecipeError
 
 
@@ -56,6 +58,51 @@ class ControlTokens(Enum):
     parse = "parse"
 
 
+class Mask(Enum):
+    """How the trained text is found: proved by provenance and inference, or by the template's own
+    `{% generation %}` tags, which are taken at their word."""
+
+    provenance = "provenance"
+    generation_tags = "generation-tags"
+
+
+class Turns(Enum):
+    """Which turns of a conversation are trained."""
+
+    all = "all"
+    last = "last"
+
+
+class Train(BaseModel):
+    """What is trained. A row's own flags (`train`, `weight`, `loss`) can only take turns away.
+
+    >>> Train(roles=["assistant", "tool"]).reasoning
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    roles: list[str] = Field(
+        default_factory=lambda: ["assistant"],
+        min_length=1,
+        description="Roles; of others than the assistant just their own text is trained.",
+    )
+    turns: Turns = Field(default=Turns.all, description="All turns of these roles, or the last one.")
+    reasoning: bool = Field(default=True, description="The text of a turn's reasoning field.")
+    tool_calls: bool = Field(
+        default=True, description="A turn's tool calls, with the markers around them."
+    )
+    end_of_turn: bool = Field(default=True, description="The string that ends a turn.")
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: list[str]) -> list[str]:
+        unknown = [role for role in value if role not in ROLES]
+        if unknown:
+            raise ValueError(f"unknown role {unknown[0]}; known are {', '.join(ROLES)}")
+        return value
+
+
 class Dialect(Enum):
     """The conversation format of the sources; `auto` looks at each file."""
 
@@ -74,36 +121,48 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: list[str] = Field(min_length=1, description="Input files and glob patterns, in order.")
-    dialect: Dialect = Field(Dialect.auto, description="Conversation format of the sources.")
+    dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
-        None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
+        default=None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
     )
     template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the chat template, such as enable_thinking: false."
     )
     date: datetime.date = Field(
-        datetime.date(2025, 1, 1), description="The day that templates which print a date are shown."
+        default=datetime.date(2025, 1, 1), description="The day that templates which print a date are shown."
     )
-    max_length: int = Field(4096, ge=2, description="Tokens a pack, and so a sample, has at most.")
-    too_long: TooLong = Field(TooLong.reject, description="What becomes of longer samples.")
+    max_length: int = Field(default=4096, ge=2, description="Tokens a pack, and so a sample, has at most.")
+    too_long: TooLong = Field(default=TooLong.reject, description="What becomes of longer samples.")
     history: History = Field(
-        History.split, description="How turns are trained that the template shows differently as history."
+        default=History.split,
+        description="How turns are trained that the template shows differently as history.",
+    )
+    mask: Mask = Field(
+        default=Mask.provenance,
+        description="How the trained text is found: proved, or by the template's tags.",
+    )
+    train: Train = Field(default_factory=Train, description="What is trained: roles, turns, parts of a turn.")
+    append_eos: bool = Field(
+        default=False,
+        description="End samples with eos where the template ends no turn (Alpaca, Falcon styles).",
     )
     end_of_turn: list[str] = Field(
         default_factory=list, description="Strings that end an assistant turn; default: found by probing."
     )
     control_tokens: ControlTokens = Field(
-        ControlTokens.text, description="How control-token strings in message content are encoded."
+        default=ControlTokens.text, description="How control-token strings in message content are encoded."
     )
     layout: list[Layout] = Field(
         default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
     )
     pack_window: int = Field(
-        16_000_000, ge=1, description="Tokens packed together at a time; bounds the memory of a worker."
+        default=16_000_000,
+        ge=1,
+        description="Tokens packed together at a time; bounds the memory of a worker.",
     )
     unit_rows: int = Field(
-        16_384, ge=1, description="Input rows a unit of work has about; one unit makes one shard."
+        default=16_384, ge=1, description="Input rows a unit of work has about; one unit makes one shard."
     )
     output: str = Field(description="Directory that is written.")
 
@@ -150,16 +209,17 @@ def make_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
     """
     unknown = [key for key in values if key not in Recipe.model_fields]
     if unknown:
-        raise RecipeError(f"{where}: " + "; ".join(_unknown_key(key) for key in unknown))
+        raise RecipeError(f"{where}: " + "; ".join(_unknown_key(key, Recipe.model_fields) for key in unknown))
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from None
 
 
-def _unknown_key(key: str) -> str:
-    near = difflib.get_close_matches(key.replace("-", "_").lower(), Recipe.model_fields, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(Recipe.model_fields)}"
+def _unknown_key(key: str, known: Collection[str]) -> str:
+    name = key.rpartition(".")[2].replace("-", "_").lower()
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key '{key}'; {hint}"
 
 
@@ -171,6 +231,8 @@ def _describe(error: Any) -> str:
     pipeline.errors.RecipeError: recipe: max_length: Input should be greater than or equal to 2, not 0
     """
     key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(key, Train.model_fields if key.startswith("train.") else Recipe.model_fields)
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"] == "enum":

@@ -56,6 +56,13 @@ class Renders:
         """`prompt`, traced."""
         return self._checked(index, prompt=True)
 
+    def tagged(self) -> TracedStr:
+        """The whole text with all that stands within `{% generation %}` tags marked `GENERATED`."""
+        text = self._template.render(self._plain, tools=self._tools, kwargs=self._kwargs, mode="tagged")
+        if text != self.through(len(self.messages) - 1):
+            raise RowError("origin_lost", "the chat template prints another text when its tags are traced")
+        return as_traced(text)
+
     def _once(self, what: str, index: int, render: Callable[[], str]) -> str:
         key = (what, index)
         if key not in self._cache:
@@ -82,7 +89,7 @@ class Renders:
                 tools=self._traced_tools if traced else self._tools,
                 kwargs=self._traced_kwargs if traced else self._kwargs,
                 add_generation_prompt=prompt,
-                traced=traced,
+                mode="traced" if traced else "plain",
             )
         except RowError as error:
             if count == len(messages) and not prompt:

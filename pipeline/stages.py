@@ -23,8 +23,8 @@ from .contracts import IGNORE_INDEX, Conversation, Reject, Row, Sample, SampleOr
 from .dialects import normalize, row_id
 from .encode import Encoder
 from .errors import RowError, TemplateError
-from .labels import decide, label_tokens, without_first
-from .recipe import Recipe, TooLong
+from .labels import decide, decide_by_tags, label_tokens, without_first
+from .recipe import Mask, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
@@ -84,6 +84,10 @@ class Stages:
         self.recipe = recipe
         self.tokenizer = load_tokenizer(recipe.tokenizer)
         self.template = load_template(recipe, self.tokenizer)
+        if recipe.mask is Mask.generation_tags and not self.template.has_generation_tags:
+            raise TemplateError(
+                f"{self.template.name} has no {{% generation %}} tags; leave out 'mask', or add them"
+            )
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
         stops = recipe.end_of_turn or self.tokenizer.stops
@@ -105,7 +109,7 @@ class Stages:
         for at, row in enumerate(rows):
             try:
                 conversation = self._normalize(row, dialect)
-                samples = decide(self._renders(conversation), self.ends, history=self.recipe.history)
+                samples = self._decide(self._renders(conversation))
                 decided.append((at, conversation.id, samples))
             except RowError as error:
                 results[at] = reject(row, error)
@@ -133,12 +137,19 @@ class Stages:
     def warnings(self) -> list[str]:
         """What a user should know before the run."""
         found = list(self.tokenizer.warnings)
-        if not self.ends.found:
+        if not self.ends.seen and not self.recipe.append_eos:
             found.append(
-                "no end of turn was found: a model trained on this template would not learn to stop; "
-                "name its stop string with end_of_turn"
+                "the chat template ends no turn: a model trained on it would not learn to stop; "
+                "set append_eos, or name the stop string with end_of_turn"
             )
         return found
+
+    def _decide(self, renders: Renders) -> tuple[Sample, ...]:
+        recipe = self.recipe
+        if recipe.mask is Mask.generation_tags:
+            return decide_by_tags(renders, recipe.train)
+        eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
+        return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=eos)
 
     def _normalize(self, row: Row, dialect: str) -> Conversation:
         if row.error is not None:

@@ -33,6 +33,9 @@ Runs = tuple[tuple[int, Origin], ...]
 MIXED = Origin(-3, "mixed", "")
 """Origin of characters that may come from more than one message."""
 
+GENERATED = Origin(-4, "generated", "")
+"""Origin of all that stands within `{% generation %}` tags, in renders that look for these tags."""
+
 
 class TracedStr(str):
     """A `str` with the origin of each of its characters; every method of `str` that templates can call
@@ -279,9 +282,14 @@ def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
         at += length
 
 
-def span_of(runs: Runs, message: int) -> tuple[int, int] | None:
-    """First and one past the last character that a message wrote; None if it wrote none."""
-    spans = [(start, end) for start, end, origin in placed(runs) if origin.message == message]
+def span_of(runs: Runs, message: int, fields: Sequence[str] = ()) -> tuple[int, int] | None:
+    """First and one past the last character that a message (or some fields of it) wrote; None if it wrote
+    none."""
+    spans = [
+        (start, end)
+        for start, end, origin in placed(runs)
+        if origin.message == message and (not fields or origin.field in fields)
+    ]
     return (spans[0][0], spans[-1][1]) if spans else None
 
 

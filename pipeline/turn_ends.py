@@ -51,11 +51,11 @@ def find_turn_ends(
     common = commonprefix([answered, last])
     end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
     if end:
-        return TurnEnds(
-            tuple(stops) if any(stop in common for stop in stops) else (*stops, end), always_prompts=always
-        )
+        known = any(stop in common for stop in stops)
+        return TurnEnds(tuple(stops) if known else (*stops, end), always_prompts=always)
     opens = not last.strip() and answered.lstrip().startswith(tuple(control_tokens))
-    return TurnEnds(tuple(stops), tuple(control_tokens) if opens else (), always)
+    seen = opens or any(stop in last for stop in stops)
+    return TurnEnds(tuple(stops), tuple(control_tokens) if opens else (), always, seen)
 
 
 def structure_of(renders_of: Callable[[Conversation], Renders], ends: TurnEnds) -> str:
