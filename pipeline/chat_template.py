@@ -78,6 +78,10 @@ class ChatTemplate:
             "tagged": _compile_all(self.sources, TaggedEnvironment(date), name),
         }
 
+    def on(self, date: datetime.date) -> ChatTemplate:
+        """The same template on another day."""
+        return ChatTemplate(self.source, variables=self.variables, date=date, name=self.name)
+
     @property
     def has_generation_tags(self) -> bool:
         """Whether the template says itself, with `{% generation %}`, what is generated."""

@@ -20,11 +20,20 @@ import typer
 from rich.console import Console
 
 from . import __version__
+from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .recipe import Recipe, load_recipe, make_recipe
-from .report.terminal import BarProgress, LineProgress, print_explained, print_summary, visible
+from .report.terminal import (
+    BarProgress,
+    LineProgress,
+    print_diagnosis,
+    print_explained,
+    print_summary,
+    visible,
+)
 from .run import run as run_recipe
+from .stages import Stages
 
 app = typer.Typer(
     name="premask",
@@ -145,6 +154,25 @@ def explain(
         raise RecipeError(
             f"there is no row {row} in {', '.join(recipe.sources)}" if row is not None else "no rows"
         )
+
+
+@app.command()
+def template(
+    tokenizer: Annotated[str, typer.Argument(help="Directory or Hub id of the tokenizer.")],
+    chat_template: ChatTemplate = None,
+    template_kwargs: TemplateKwargs = None,
+    date: Annotated[str | None, _key("date")] = None,
+    end_of_turn: EndOfTurn = None,
+    format: Annotated[Format, typer.Option(help="table, or json.")] = Format.table,  # noqa: A002
+) -> None:
+    """Tell what a chat template does and whether its mask can be proved; exit code 1 if it is refused."""
+    flags = {key: value for key, value in locals().items() if key != "format"}
+    diagnosis = diagnose(Stages(_recipe(["-"], {**flags, "output": "-"})))
+    if format is Format.json:
+        sys.stdout.write(json.dumps(diagnosis.as_dict(), ensure_ascii=False) + "\n")
+    else:
+        print_diagnosis(Console(highlight=False), diagnosis)
+    raise typer.Exit(1 if diagnosis.verdict == "refused" else 0)
 
 
 @app.callback(invoke_without_command=True)

@@ -31,9 +31,6 @@ from .errors import RowError
 from .recipe import ControlTokens
 from .traced import placed
 
-_SENTINEL = "\ue000\uf8ff\ue001"
-"""A string no text holds; stands where a control token stood when the text beside it is encoded alone."""
-
 
 @dataclass(frozen=True)
 class Encoded:
@@ -64,6 +61,7 @@ class Encoder:
         self._policy = policy
         self._added = dict(backend.get_added_tokens_decoder())
         self._control = _any_of(control)
+        self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
         self._spec = json.loads(backend.to_str())
         self._lengths = _byte_lengths(backend, self._spec)
@@ -105,8 +103,10 @@ class Encoder:
 
     def _countable(self, text: str) -> bool:
         """Whether the tokenizer leaves the bytes of this text as they are."""
+        if self._changes_ascii:
+            return False
         if text.isascii():
-            return not self._changes_ascii
+            return True
         if self._changes_unicode:
             return False
         if self._normal_form is not None and not unicodedata.is_normalized(self._normal_form, text):
@@ -133,17 +133,31 @@ class Encoder:
 
     def _forged(self, sample: Sample) -> list[tuple[int, int]]:
         """Where control-token strings stand that the template did not print (in part or whole)."""
+        if self._policy is ControlTokens.parse:
+            return []
         found = []
         runs: list[tuple[int, int, Any]] = []
-        for match in self._control.finditer(sample.text) if self._control else ():
+        for first, last, token in self._control_strings(sample.text):
             runs = runs or list(placed(sample.runs))
-            writers = [origin for start, end, origin in runs if start < match.end() and end > match.start()]
+            writers = [origin for start, end, origin in runs if start < last and end > first]
             if all(origin == TEMPLATE for origin in writers):
                 continue
-            if all(origin.role == "assistant" for origin in writers) and match[0] not in self._generated:
+            if all(origin.role == "assistant" for origin in writers) and token not in self._generated:
                 continue
-            found.append(match.span())
-        return [] if self._policy is ControlTokens.parse else found
+            found.append((first, last))
+        return found
+
+    def _control_strings(self, text: str) -> list[tuple[int, int, str]]:
+        """Start, end and token of all control-token strings of a text; also of those that become one only
+        when the tokenizer lowercases or composes the text (`<|IM_END|>`)."""
+        found = [(*match.span(), match[0]) for match in self._control.finditer(text)] if self._control else []
+        if not self._disguises:
+            return found
+        whole = self._with_offsets(text)
+        at = np.isin(whole.ids, self._control_ids)
+        tokens = [self._added[index].content for index in whole.ids[at].tolist()]
+        found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens)
+        return sorted(set(found))
 
     def _refused(self, sample: Sample, forged: Sequence[tuple[int, int]]) -> RowError | None:
         if not forged or self._policy is not ControlTokens.reject:
@@ -163,35 +177,60 @@ class Encoder:
         pieces, begin = [], 0
         for stop in [*true_at.tolist(), len(whole.ids)]:
             if fake[begin:stop].any():
+                before = int(whole.ids[begin - 1]) if begin else None
+                after = int(whole.ids[stop]) if stop < len(whole.ids) else None
                 first = int(whole.ends[begin - 1]) if begin else 0
                 last = int(whole.starts[stop]) if stop < len(whole.ids) else len(text)
-                pieces.append(
-                    self._encode_as_text(text, first, last, before=begin > 0, after=stop < len(whole.ids))
-                )
+                pieces.append(self._encode_as_text(text, first, last, before=before, after=after))
             else:
                 pieces.append(_slice(whole, begin, stop))
             pieces.append(_slice(whole, stop, stop + 1))
             begin = stop + 1
         return _join(pieces)
 
-    def _encode_as_text(self, text: str, first: int, last: int, *, before: bool, after: bool) -> Encoded:
-        left, right = _SENTINEL if before else "", _SENTINEL if after else ""
-        encoding = self._twin.encode(left + text[first:last] + right, add_special_tokens=False)
+    def _encode_as_text(
+        self, text: str, first: int, last: int, *, before: int | None, after: int | None
+    ) -> Encoded:
+        """Encode a stretch of text without added tokens; of the true ones beside it (`before` and `after`)
+        stand-ins take part, because they cut the text, tell its start and may take blanks."""
+        stretch = text[first:last]
+        left, right = self._stand_in(before, stretch, "left"), self._stand_in(after, stretch, "right")
+        encoding = self._twin.encode(left + stretch + right, add_special_tokens=False)
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + first - len(left)
-        kept = slice(int(before), len(ids) - int(after))
-        ids = ids[kept]
-        if np.isin(ids, list(self._added)).any():
-            raise RowError("control_token", f"{text[first:last][:80]!r} cannot be encoded as plain text")
-        return Encoded(ids, offsets[kept, 0].clip(first, last), offsets[kept, 1].clip(first, last))
+        places = [np.flatnonzero(ids == self._twin.token_to_id(each)) for each in (left, right) if each]
+        begin = int(places[0][0]) + 1 if left and len(places[0]) else 0
+        end = int(places[-1][-1]) if right and len(places[-1]) else len(ids)
+        kept = ids[begin:end]
+        if not all(map(len, places)) or np.isin(kept, list(self._added)).any():
+            raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
+        return Encoded(kept, *(offsets[begin:end].clip(first, last).T))
+
+    def _stand_in(self, index: int | None, stretch: str, side: str) -> str:
+        """A string that the stretch does not hold, added to the twin as a token that acts on what stands
+        beside it as the token `index` does; empty for None."""
+        if index is None:
+            return ""
+        token = self._added[index]
+        strips = token.rstrip if side == "left" else token.lstrip
+        number = 0
+        while (name := f"\ue000{side}{strips:d}{token.normalized:d}{number}\ue001") in stretch:
+            number += 1
+        if self._twin.token_to_id(name) is None:
+            options = {"rstrip" if side == "left" else "lstrip": strips}
+            self._twin.add_tokens([tokenizers.AddedToken(name, normalized=token.normalized, **options)])
+        return name
 
     @cached_property
     def _twin(self) -> tokenizers.Tokenizer:
-        twin = tokenizers.Tokenizer.from_str(
-            json.dumps({**self._spec, "added_tokens": [], "post_processor": None})
-        )
-        twin.add_tokens([tokenizers.AddedToken(_SENTINEL, normalized=False)])
-        return twin
+        spec = {**self._spec, "added_tokens": [], "post_processor": None}
+        return tokenizers.Tokenizer.from_str(json.dumps(spec))
+
+    @cached_property
+    def _disguises(self) -> bool:
+        """Whether other text can become a control token: the tokenizer looks for one in the changed text."""
+        changes = [kind for kind in _normalizers(self._spec) if kind not in ("Prepend", "Spaces")]
+        return bool(changes) and any(self._added[index].normalized for index in self._control_ids)
 
     # ==== what the tokenizer does to bytes ====
 
@@ -288,7 +327,13 @@ def _byte_lengths(backend: tokenizers.Tokenizer, spec: dict[str, Any]) -> np.nda
         lengths[index] = len(token) if byte_level else _fallback_length(token)
     for token, index in added.items():
         lengths[index] = len(token.encode())
+    unknown = vocabulary.get(spec["model"].get("unk_token"))
+    if unknown is not None:
+        lengths[unknown] = _UNKNOWN
     return lengths
+
+
+_UNKNOWN = 1 << 40  # bytes of a token that stands for any text: more than a text has, so that none fits
 
 
 def _fallback_length(token: str) -> int:

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from .contracts import Reject, Row
+from .files import find_sources
+from .inspection import inspect_source
+from .plan import plan_units
 from .recipe import Recipe
 from .run import find_dialect
-from .sources import find_sources, inspect_source, plan_units, read_slice
+from .sources import read_slice
 from .stages import LabelledRow, LabelledSample, Stages
 from .traced import placed
 

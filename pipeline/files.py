@@ -128,6 +128,7 @@ def suffixes(name: str) -> tuple[str, str]:
 
 
 def known_suffixes() -> str:
+    """The suffixes that files may have, for error texts."""
     return f"{', '.join(FORMATS)}, each but .parquet also with {' or '.join(COMPRESSIONS)}"
 
 
@@ -136,7 +137,10 @@ def known_suffixes() -> str:
 
 @contextmanager
 def opened(source: str, compression: str | None = None) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed; Arrow's reader notices a cut-off stream in both compressions."""
+    """The bytes of a file, decompressed; Arrow's reader notices a cut-off stream in both compressions.
+
+    Raises `SourceError`, also for what goes wrong within the `with` block while it reads.
+    """
     try:
         with ExitStack() as stack:
             if compression is None:
@@ -155,11 +159,13 @@ def opened(source: str, compression: str | None = None) -> Iterator[IO[bytes]]:
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of an open file, `CHUNK` bytes at a time."""
     return iter(lambda: file.read(CHUNK), b"")
 
 
 @contextmanager
 def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
     try:
         with pq.ParquetFile(source) as file:
             yield file
@@ -172,10 +178,12 @@ def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
 
 
 def check_columns(source: str, names: Sequence[str]) -> None:
+    """Raise `SourceError` where two columns have the same name: one would hide the other."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(f"{source} has columns of the same name ({', '.join(twice)}); rename one of each")
 
 
 def changed(source: str) -> SourceError:
+    """The error of a file that is no longer what it was when it was inspected."""
     return SourceError(f"{source} was changed while the run read it; start again once it is complete")

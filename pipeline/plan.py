@@ -5,8 +5,9 @@
 Units are what makes a run parallel and resumable, so where they begin must follow from the files alone.
 
     >>> info = SourceInfo("chats.parquet", "parquet", None, 9000, "", rows=25)
-    >>> [[(piece.start_row, piece.stop_row) for piece in unit.slices] for unit in plan_units([info], unit_rows=10)]
-    [[(0, 10)], [(10, 20)], [(20, 25)]]
+    >>> units = plan_units([info], unit_rows=10)
+    >>> [(piece.start_row, piece.stop_row) for unit in units for piece in unit.slices]
+    [(0, 10), (10, 20), (20, 25)]
 
 Cost: JSONL of more than one unit is read once, to find where its lines begin; nothing else is opened.
 """
@@ -89,6 +90,7 @@ def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
 
 
 def whole(info: SourceInfo) -> Slice:
+    """A slice of all rows of a file."""
     ends = (0, info.bytes) if info.format == "jsonl" and info.compression is None else (None, None)
     return Slice(info.source, info.format, info.compression, 0, info.rows, *ends)
 

@@ -18,10 +18,15 @@ from typing import Any
 from .card import make_card
 from .dialects import recognize_file
 from .errors import RunError
+from .files import find_sources
+from .identity import identify
+from .inspection import SourceInfo, inspect_source
+from .output import Output, open_output
+from .plan import plan_units
 from .recipe import Dialect, Recipe
 from .runners.local import run_local
-from .shards import Output, UnitRecord, identify, open_output
-from .sources import SourceInfo, find_sources, inspect_source, peek, plan_units
+from .shards import UnitRecord
+from .sources import peek
 from .stages import Stages
 from .units import Progress, Task
 

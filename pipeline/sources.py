@@ -29,7 +29,8 @@ import numpy as np
 from .contracts import Row
 from .errors import SourceError
 from .files import BOM, changed, check_columns, open_parquet, opened, suffixes
-from .inspection import SourceInfo, is_one_conversation
+from .inspection import SourceInfo
+from .jsonlayout import is_one_conversation
 from .jsontext import parse_json, reason
 from .plan import Slice, whole
 
@@ -41,8 +42,8 @@ def read_slice(piece: Slice) -> Iterator[Row]:
     """Yield the rows of a slice, numbered within their file from 0.
 
     `row` is the line number in JSONL (a blank line yields nothing), the element of a JSON array, the
-    record after the header in CSV, the row in Parquet. A line that is not JSON and a CSV record with more
-    cells than the header yield a Row with `error`.
+    record after the header in CSV, the row in Parquet. An array that is itself one conversation is row 0.
+    A line that is not JSON and a CSV record with more cells than the header yield a Row with `error`.
 
     Raises `SourceError` when the file cannot be read, is broken or was changed since it was inspected.
     """
@@ -123,6 +124,7 @@ def _decoded(source: str, number: int, data: bytes) -> str:
 
 
 def _read_json(piece: Slice) -> Iterator[Row]:
+    """The elements of an array; a row is also an object alone, and an array that is one conversation."""
     with opened(piece.source, piece.compression) as file:
         text = _decoded(piece.source, 0, file.read().removeprefix(BOM))
     try:
@@ -131,7 +133,7 @@ def _read_json(piece: Slice) -> Iterator[Row]:
         raise SourceError(f"{piece.source} is not valid JSON: {reason(error)}; mend it") from None
     if not isinstance(value, (list, dict)):
         raise SourceError(f"{piece.source} holds a single JSON value, not rows; remove it")
-    rows = value if isinstance(value, list) else [value]
+    rows = value if isinstance(value, list) and not is_one_conversation(value) else [value]
     for number, row in islice(enumerate(rows), piece.start_row, piece.stop_row):
         yield Row(piece.source, number, row)
 
@@ -144,9 +146,7 @@ def _read_csv(piece: Slice) -> Iterator[Row]:
     csv.field_size_limit(_MAX_CELL)
     with opened(piece.source, piece.compression) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = csv.reader(
-            text, delimiter="\t" if suffixes(piece.source)[0] == ".tsv" else ",", strict=True
-        )
+        reader = csv.reader(text, delimiter="\t" if suffixes(piece.source)[0] == ".tsv" else ",", strict=True)
         try:
             records = (record for record in reader if record)
             header = next(records, [])

@@ -91,8 +91,8 @@ class Stages:
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
         stops = recipe.end_of_turn or self.tokenizer.stops
-        self.ends = find_turn_ends(self._renders, stops=stops, control_tokens=control)
-        structure = structure_of(self._renders, self.ends)
+        self.ends = find_turn_ends(self.renders, stops=stops, control_tokens=control)
+        structure = structure_of(self.renders, self.ends)
         printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
         written = [token for token in self.tokenizer.added if token.strip() and token in structure]
         self._encoder = Encoder(
@@ -109,7 +109,7 @@ class Stages:
         for at, row in enumerate(rows):
             try:
                 conversation = self._normalize(row, dialect)
-                samples = self._decide(self._renders(conversation))
+                samples = self._decide(self.renders(conversation))
                 decided.append((at, conversation.id, samples))
             except RowError as error:
                 results[at] = reject(row, error)
@@ -161,8 +161,9 @@ class Stages:
                 raise RowError("unsupported_weight", detail)
         return conversation
 
-    def _renders(self, conversation: Conversation) -> Renders:
-        return Renders(conversation, self.template, self.recipe.template_kwargs)
+    def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
+        """The renders of a conversation with the recipe's template (or another) and arguments."""
+        return Renders(conversation, template or self.template, self.recipe.template_kwargs)
 
     def _prints(self, token: str) -> bool:
         return any(token in source for source in self.template.sources.values())

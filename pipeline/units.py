@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 
 from .contracts import Row
+from .plan import Unit
 from .shards import UnitRecord, UnitWriter, load_record
-from .sources import Unit, read_slice
+from .sources import read_slice
 from .stages import BATCH_ROWS, Piece, Stages, gather
 
 

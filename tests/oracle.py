@@ -44,6 +44,7 @@ class Chat:
 # ==== Conversations ====
 
 _WORD = re.compile(r"zq(\d+)([a-z])[AB]")
+_ANY_WORD = re.compile(r"zq\d+[a-z][AB]")
 
 
 def words(text: str, *, of: int | None = None, fields: str = "crtu") -> list[str]:
@@ -207,10 +208,48 @@ class Inference:
         for i in self.chat.wanted:
             shown = words(self.through(i) or "", of=i)
             calls = self.chat.messages[i].get("tool_calls")
-            given = words(str(self.chat.messages[i]), of=i)
-            if (given and not shown) or (calls and not words(" ".join(shown), of=i, fields="t")):
+            content = str(self.chat.messages[i]["content"])
+            dropped = not shown if words(str(self.chat.messages[i])) else content not in (self.through(i) or "")
+            if dropped or (calls and not words(" ".join(shown), of=i, fields="t")):
                 return True
         return False
+
+    def diverges(self) -> bool:
+        """Whether the text of some turn to be trained does not show that turn's prompt anywhere, or the
+        assistant opens the conversation and the template gives no prompt for that."""
+        pairs = [(i, self.prompt(i), self.through(i) or "") for i in self.chat.wanted]
+        return any(
+            prompt is None or (not text.startswith(prompt) and (i == 0 or not self._has_start(i, text)))
+            for i, prompt, text in pairs
+        )
+
+    def not_shortened(self, i: int, text: str, start: int) -> str | None:
+        """Why the text before `start` is not the prompt of message i but for blanks and for a tail of its
+        generation prompt that the text does not show; None if it is."""
+        prompt = self.prompt(i) or ""
+        shown, whole = unblanked(text[:start]), unblanked(prompt)
+        if not whole.startswith(shown):
+            at = len(commonprefix([shown, whole]))
+            return f"shows {shown[at:][:40]!r} where the prompt has {whole[at:][:40]!r}"
+        if cut := re.search(r"<[^<>\s]*$", shown):
+            return f"starts within a marker, after {cut[0]!r}"
+        missing, asking = whole[len(shown) :], self._generation_prompt(i)
+        if len(missing) >= len(asking) > 0 or len(missing) > len(asking):
+            return f"the prompt's {missing[:60]!r} is missing, of which {asking[:60]!r} is the generation prompt"
+        return _says_again(prompt[_past(prompt, len(shown)) :], text[start:])
+
+    def _generation_prompt(self, i: int) -> str:
+        """What the prompt of message i adds to the text before it; without its blanks."""
+        prompt, before = unblanked(self.prompt(i) or ""), unblanked(self.through(i - 1) or "")
+        added = prompt[len(commonprefix([prompt, before])) :]
+        return added or unblanked(_ANY_WORD.split(self.prompt(i) or "")[-1])
+
+    def _has_start(self, i: int, text: str) -> bool:
+        """Whether any place of a text shows the prompt of message i: if not, inference shows the model
+        another text than this and no mask of it can be right."""
+        prompt = unblanked(self.prompt(i) or "")
+        most = max((n for n in range(len(text) + 1) if prompt.startswith(unblanked(text[:n]))), default=0)
+        return any(self.not_shortened(i, text, start) is None for start in range(most + 1))
 
     def _render(self, count: int, *, prompt: bool) -> str | None:
         if (count, prompt) not in self._cache:
@@ -254,91 +293,115 @@ class Verdict:
     shortened: list[str] = field(default_factory=list)
 
 
-Sample = tuple[str, Sequence[tuple[int, int, int]]]
-"""A text and its trained stretches (message, start, end)."""
+Turn = tuple[int, int, int]
+"""A trained stretch: message, start, end."""
+
+Sample = tuple[str, Sequence[Turn]]
+"""A text and its trained stretches."""
 
 
-def judge(inference: Inference, samples: Sequence[Sample], is_end: Callable[[str], bool], openers: Sequence[str]) -> Verdict:
-    """Compare trained stretches with the definition. `is_end` tells whether a completion ends as the
-    template's turns must, `openers` are control tokens that can stand right behind one."""
+def judge(
+    inference: Inference, samples: Sequence[Sample], is_end: Callable[[str, str], bool], openers: Sequence[str]
+) -> Verdict:
+    """Compare trained stretches with the definition. `is_end(completion, rest)` tells whether a completion
+    ends as the template's turns must; `openers` are control tokens that can stand right behind one."""
     verdict, chat = Verdict(), inference.chat
-    known = {inference.through(i) for i in range(len(chat.messages))} - {None}
+    texts = {inference.through(i) for i in range(len(chat.messages))} - {None}
     trained = sorted(message for _, turns in samples for message, _, _ in turns)
     if trained != chat.wanted:
         verdict.wrong.append(f"trained {trained}, wanted {chat.wanted}")
     for text, turns in samples:
-        if text not in known:
+        if text not in texts:
             verdict.wrong.append("a sample's text is no render of the conversation")
-        for i, start, end in turns:
-            verdict.wrong += [f"message {i}: {what}" for what in _judge_turn(inference, text, (i, start, end), verdict)]
-            if not is_end(text[start:end]):
-                verdict.wrong.append(f"message {i}: the completion ends with {text[start:end][-24:]!r}")
-            verdict.wrong += [f"message {i}: {what}" for what in _judge_rest(inference, text, (i, end), openers)]
+        for turn in turns:
+            problems = [
+                *_judge_start(inference, text, turn, samples, verdict),
+                *_judge_words(inference, text, turn),
+                *_judge_end(inference, text, turn, is_end, openers),
+            ]
+            verdict.wrong += [f"message {turn[0]}: {problem}" for problem in problems]
     return verdict
 
 
-def _judge_turn(inference: Inference, text: str, turn: tuple[int, int, int], verdict: Verdict) -> Iterator[str]:
-    """The start, and whose words are trained."""
-    i, start, end = turn
+def _judge_start(
+    inference: Inference, text: str, turn: Turn, samples: Sequence[Sample], verdict: Verdict
+) -> Iterator[str]:
+    i, start, _ = turn
     prompt, through = inference.prompt(i), inference.through(i) or ""
-    if prompt is None or text[:start] != prompt:
-        if prompt is not None and i > 0 and through.startswith(prompt):
-            yield f"starts at {start}, but its prompt ends at {len(prompt)}"
-        elif problem := _not_shortened(text, start, prompt if i else _opening_prompt(inference, prompt, text[:start])):
-            yield problem
-        else:
-            verdict.shortened.append(f"{i}: {text[max(0, start - 20):start]!r} | {text[start:start + 20]!r} of {(prompt or '')[-40:]!r}")
+    if prompt is not None and text[:start] == prompt:
+        return
+    if prompt is not None and i > 0 and through.startswith(prompt):
+        yield f"starts at {start}, but its prompt ends at {len(prompt)}"
+        return
+    if i == 0:
+        yield from _judge_opening(inference, text, start)
+    elif prompt is None:
+        yield "no prompt to compare with"
+    elif problem := inference.not_shortened(i, text, start):
+        yield problem
+    else:
+        verdict.shortened.append(f"{text[:start][-30:]!r} of {prompt[-40:]!r}")
+
+
+_PIECE = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
+
+
+def _says_again(missing: str, following: str) -> str | None:
+    """What a prompt says, though the text shows it only behind the start: the next marker or word."""
+    said, trained = _PIECE.match(missing.lstrip()), _PIECE.match(following.lstrip())
+    if said and trained and said[0] == trained[0]:
+        return f"trains {said[0]!r}, which the prompt says already"
+    return None
+
+
+def _judge_opening(inference: Inference, text: str, start: int) -> Iterator[str]:
+    """An assistant that opens the conversation. Few templates can render the empty one before it: its turn
+    must start behind the header that the generation prompt of a later turn has."""
+    if words(text[:start]):
+        yield f"{words(text[:start])} stand before the first message"
+    asked = next((p for i in inference.chat.wanted if i and (p := inference.prompt(i))), None)
+    if asked is None:
+        yield "there is no later turn to compare with"
+        return
+    shown, header = unblanked(text[:start]), unblanked(_ANY_WORD.split(asked)[-1])
+    known = max((n for n in range(len(shown) + 1) if shown[len(shown) - n :] in header), default=0)
+    if known < 5:
+        yield f"opens behind {text[:start][-20:]!r}, but the header of a later turn is {header!r}"
+    elif problem := _says_again(asked[_past(asked, unblanked(asked).rindex(shown[-known:]) + known) :], text[start:]):
+        yield problem
+
+
+def _judge_words(inference: Inference, text: str, turn: Turn) -> Iterator[str]:
+    """All that the message wrote is trained, nothing that another did."""
+    i, start, end = turn
     stretch = text[start:end]
-    if foreign := [w for w in words(stretch) if w not in words(stretch, of=i)]:
-        yield f"trains {foreign}"
-    if words(stretch, of=i) != words(through, of=i):
-        yield f"trains {words(stretch, of=i)} of {words(through, of=i)}"
-    if not stretch.strip():
-        yield "trains nothing but blanks"
+    own = words(inference.through(i) or "", of=i)
+    if words(stretch) != own:
+        yield f"trains {words(stretch)} of {own}"
+    if not own and str(inference.chat.messages[i]["content"]) not in stretch:
+        yield f"trains {stretch!r}"
 
 
-def _not_shortened(text: str, start: int, prompt: str | None) -> str | None:
-    """Why the text before `start` is not the prompt but for blanks and for an end of its generation prompt,
-    which the text does not show; None if it is."""
-    if prompt is None:
-        return "there is no prompt to compare with"
-    shown, whole, following = (_unblanked(part) for part in (text[:start], prompt, text[start:]))
-    if not whole.startswith(shown):
-        at = len(commonprefix([shown, whole]))
-        return f"shows {shown[at:][:40]!r} where the prompt has {whole[at:][:40]!r}"
-    missing = whole[len(shown) :]
-    if words(missing) or len(missing) > 60:
-        return f"the prompt's {missing[:60]!r} is missing"
-    if re.search(r"[>\]:}]", commonprefix([missing, following])):
-        return f"trains {commonprefix([missing, following])!r}, which the prompt says already"
-    return None
-
-
-def _opening_prompt(inference: Inference, prompt: str | None, shown: str) -> str | None:
-    """The prompt of an assistant that opens the conversation, which few templates can render: whatever the
-    text shows before (no message's words), and then the generation prompt of a later turn."""
-    if prompt is not None and _unblanked(shown) == _unblanked(prompt):
-        return prompt
-    for later in inference.chat.wanted[1:]:
-        asked, before = inference.prompt(later), inference.through(later - 1)
-        if asked and before and asked.startswith(before) and not words(shown):
-            opening = _unblanked(asked[len(before) :])
-            known = max((n for n in range(len(opening) + 1) if _unblanked(shown).endswith(opening[:n])), default=0)
-            return _unblanked(shown) + opening[known:] if known else None
-    return None
-
-
-def _judge_rest(inference: Inference, text: str, turn: tuple[int, int], openers: Sequence[str]) -> Iterator[str]:
-    """The end: the text up to it is what stood there when the turn was written, and nothing of it is left."""
-    i, end = turn
+def _judge_end(
+    inference: Inference, text: str, turn: Turn, is_end: Callable[[str, str], bool], openers: Sequence[str]
+) -> Iterator[str]:
+    """The text up to the end is what stood there when the turn was written, and it is the end of a turn."""
+    i, start, end = turn
     through = inference.through(i) or ""
+    own = end
     if text[:end] != through[:end]:
-        own = next((end - len(o) for o in openers if text[:end].endswith(o) and text[: end - len(o)].rstrip() == through.rstrip()), None)
-        if own is None:
+        opener = next((o for o in openers if text[:end].endswith(o) and text[: end - len(o)].rstrip() == through.rstrip()), None)
+        if opener is None:
             yield "the text up to its end is not what stood there when it was written"
-    if left := words(through[end:], of=i):
-        yield f"{left} stand behind its end"
+        own = len(through)
+    if not is_end(text[start:end], through[own:]):
+        yield f"ends with {text[start:end][-24:]!r}, and {through[own:][:24]!r} is left"
 
 
-def _unblanked(text: str) -> str:
+def unblanked(text: str) -> str:
     return "".join(text.split())
+
+
+def _past(text: str, count: int) -> int:
+    """One past the `count`-th character of a text that is no blank."""
+    return [0, *(at + 1 for at, char in enumerate(text) if not char.isspace())][count]

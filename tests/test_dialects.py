@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inputs import CORPUS, needs_corpus, values_of, write_parquet
 
 from pipeline.contracts import REASONS, ROLES, Conversation, Message
 from pipeline.dialects import DIALECTS, normalize, recognize_file, row_id
 from pipeline.errors import RowError, SourceError
-from pipeline.sources import inspect_source, peek, plan_units, read_slice
-
-SHARED = Path(__file__).parents[2] / "shared" / "corpus" / "conversations"
+from pipeline.inspection import inspect_source
+from pipeline.plan import plan_units
+from pipeline.sources import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 HUMAN = {"from": "human", "value": "Hi"}
@@ -60,6 +62,11 @@ GPT = {"from": "gpt", "value": "Hello"}
         ({"messages": [{"role": "user", "value": "Hi"}]}, ["sharegpt"]),
         ({"items": [{**HUMAN, "role": None, "content": None}]}, ["sharegpt"]),
         ([HUMAN], ["sharegpt"]),
+        ({"messages": json.dumps([HI])}, ["openai"]),
+        ({"conversations": f" {json.dumps([HUMAN])}\n"}, ["sharegpt"]),
+        ({"messages": "[oops", "conversations": json.dumps([HI])}, ["openai"]),
+        ({"messages": json.dumps(json.dumps([HI]))}, []),
+        ({"messages": '{"role": "user"}'}, []),
         ({"messages": ["text", HUMAN]}, ["sharegpt"]),
         ({"messages": [HI], "conversations": [HUMAN]}, ["sharegpt", "openai"]),
         ({"messages": "none yet", "conversations": [HI]}, ["openai"]),
@@ -111,6 +118,30 @@ def test_a_file_without_a_readable_row_is_refused() -> None:
 def test_a_row_of_another_dialect_is_read_as_that(name: str) -> None:
     for row in ({"messages": [HI, OK]}, {"conversations": [HUMAN, GPT]}, [HI, OK], [HUMAN, GPT]):
         assert normalize(row, name).messages == (Message("user", "Hi"), Message("assistant", "Hello"))
+
+
+def test_a_row_whose_turns_are_json_within_a_string_is_read_like_any_other() -> None:
+    """CSV has no lists, and many Parquet exports keep them as text too."""
+    turns, messages = json.dumps([HUMAN, GPT]), json.dumps([HI, {**OK, "name": None}])
+    expected = (Message("user", "Hi"), Message("assistant", "Hello"))
+
+    assert normalize({"conversations": turns}, "sharegpt").messages == expected
+    assert normalize({"messages": messages}, "openai").messages == expected
+    assert normalize({"messages": messages, "conversations": "see messages"}, "sharegpt").messages == expected
+
+
+def test_turns_within_strings_survive_csv_and_parquet(tmp_path: Path) -> None:
+    row = {"id": "a", "messages": json.dumps([HI, {**OK, "content": 'say "é,\n"'}])}
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    sources = [(tmp_path / "a.csv").as_posix(), write_parquet(tmp_path / "a.parquet", [row])]
+
+    for source in sources:
+        (value,) = values_of(source)
+        assert recognize_file([value], source=source) == "openai"
+        assert normalize(value, "openai").messages[1].content == 'say "é,\n"'
 
 
 # ==== ShareGPT ====
@@ -196,11 +227,19 @@ def test_content_is_kept_and_text_parts_are_joined(content: Any, text: str) -> N
         {"tool_calls": [{"name": "add", "arguments": {"a": 1}, "type": None, "id": None}]},
         {"function_call": {"name": "add", "arguments": '{"a": 1}'}},
         {"function_call": {"name": "add", "arguments": '{"a": 1}'}, "tool_calls": []},
+        {"tool_calls": '[{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]'},
+        {"tool_calls": json.dumps([{"name": "add", "arguments": '{"a": 1}'}])},
+        {"function_call": '{"name": "add", "arguments": {"a": 1}}', "tool_calls": ""},
     ],
 )
 def test_tool_calls_get_one_shape(written: dict[str, Any]) -> None:
     """Arguments become an object, parsed once; content may be missing beside them."""
     assert answer(content=None, **written) == Message("assistant", tool_calls=(call("add", {"a": 1}),))
+
+
+@pytest.mark.parametrize("calls", ["", " ", "[]", "null", None, []])
+def test_no_tool_calls_may_be_written_in_many_ways(calls: Any) -> None:
+    assert answer(tool_calls=calls) == Message("assistant", "Hello")
 
 
 def test_tool_calls_keep_their_ids_and_results_point_to_them() -> None:
@@ -317,7 +356,24 @@ REJECTED_ROWS: list[tuple[Any, str]] = [
     ({"messages": []}, "no_messages: the row has no turns"),
     ({"messages": None}, "no_messages: the row has no turns"),
     ([], "no_messages: the row has no turns"),
-    ({"messages": "Hi"}, "wrong_type: the conversation is a JSON string, not an array of turns"),
+    ({"messages": "Hi"}, "wrong_type: 'messages' is a string but not valid JSON: Expecting value"),
+    (
+        {"conversations": "[{'role': 'user'}]"},
+        "wrong_type: 'conversations' is a string but not valid JSON: Ex",
+    ),
+    (
+        {"messages": "[" * 300 + "]" * 300},
+        "wrong_type: 'messages' is a string but not valid JSON: nested more",
+    ),
+    ({"messages": '"Hi"'}, "wrong_type: the conversation is a JSON string, not an array of turns"),
+    (
+        {"messages": '{"role": "user"}'},
+        "wrong_type: the conversation is a JSON object, not an array of turns",
+    ),
+    ({"messages": 5}, "wrong_type: the conversation is a JSON number, not an array of turns"),
+    ({"messages": '["Hi"]'}, "wrong_type: turn 0 is a JSON string, not an object"),
+    ({"messages": "[]"}, "no_messages: the row has no turns"),
+    ({"messages": " "}, "no_messages: the row has no turns"),
     ({"messages": [HI, "Hello"]}, "wrong_type: turn 1 is a JSON string, not an object"),
     ({"messages": [HI, OK], "images": ["1.jpg"]}, "unsupported_content: the row refers to images; only text"),
     ({"messages": [HI]}, "no_assistant: none of the 1 messages is by the assistant"),
@@ -397,7 +453,9 @@ def test_messages_that_are_rejected(message: Any, detail: str) -> None:
 
 
 REJECTED_CALLS: list[tuple[Any, str]] = [
-    ("f()", "it is a JSON string, not an object"),
+    ("f()", "it is not valid JSON: Expecting value"),
+    ('["f"]', "it is a JSON string, not an object"),
+    ('{"arguments": {}}', "it names no function"),
     ([None], "it is a JSON null, not an object"),
     ([{"arguments": {}}], "it names no function"),
     ([{"function": "f"}], "it names no function"),
@@ -506,12 +564,10 @@ def roles_or_reason(row: Any, dialect: str) -> set[str]:
 
 # ==== Real files ====
 
-needs_corpus = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the corpus {SHARED} is not here")
-
 
 def outcome(name: str) -> tuple[str, Counter[str]]:
     """Dialect of a corpus file, and how many of its rows are kept or rejected for which reason."""
-    info = inspect_source((SHARED / name).as_posix())
+    info = inspect_source((CORPUS / name).as_posix())
     dialect = recognize_file(peek(info), source=info.source)
     counts: Counter[str] = Counter()
     for unit in plan_units([info], unit_rows=1000):
@@ -566,6 +622,6 @@ def test_corpus_rows_are_all_accounted_for(name: str, dialect: str, counts: dict
     ],
 )
 def test_corpus_files_that_are_no_conversations_are_refused(name: str) -> None:
-    info = inspect_source((SHARED / name).as_posix())
+    info = inspect_source((CORPUS / name).as_posix())
     with pytest.raises(SourceError, match="holds no known conversation format: its rows have"):
         recognize_file(peek(info), source=info.source)

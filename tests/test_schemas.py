@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from test_shards import make_output, rows_of
+from outputs import make_output, rows_of
 
 from pipeline.recipe import Recipe
 from pipeline.schemas import all_schemas, main

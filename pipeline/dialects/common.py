@@ -3,8 +3,9 @@
     turns_of           row -> its list of turns, each without null-valued keys
     make_conversation  row and messages -> Conversation, checked
 
-What they share about a single turn is in `turns.py`. Null counts as missing everywhere, and turns are
-counted from 0. What cannot be read for certain raises a `RowError`: a row is refused, never guessed.
+What they share about a single turn is in `turns.py`. Null counts as missing everywhere, turns are counted
+from 0, and a list may be written as JSON within a string, as CSV and Parquet exports have it. What cannot
+be read for certain raises a `RowError`: a row is refused, never guessed.
 
     >>> row = {"id": 7, "messages": [{"role": "assistant", "content": "Hi"}]}
     >>> turns_of(row, ["messages"], lambda turn: "role" in turn)
@@ -12,7 +13,8 @@ counted from 0. What cannot be read for certain raises a `RowError`: a row is re
     >>> make_conversation(row, [Message("assistant", "Hi")]).id
     '7'
 
-Cost: linear in the row; non-ASCII text is encoded once to find what UTF-8 cannot hold.
+Cost: linear in the row; non-ASCII text is encoded once to find what UTF-8 cannot hold, and JSON within a
+string is parsed once to recognize the row and once to read it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 
 from ..contracts import Conversation, Message
 from ..errors import RowError
-from .turns import MAX_DEPTH, Turn, kind, parse_json
+from ..jsontext import MAX_DEPTH, parse_json
+from .turns import Turn, kind
 
 MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
 ID_KEYS = ("id", "conversation_id", "uuid")
@@ -38,11 +41,13 @@ IsTurn = Callable[[Collection[str]], bool]
 
 def has_turns(value: Any, keys: Sequence[str], is_turn: IsTurn) -> bool:
     """Whether a row, or a list that stands for one, holds at least one turn of a dialect."""
-    return any(_are_turns(turns, is_turn) for turns in _candidates(value, keys))
+    return any(_are_turns(turns, is_turn) for _, turns in _candidates(value, keys))
 
 
 def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
     """The turns of a row, from the first of `keys` that holds turns of this dialect.
+
+    A string is read as the JSON that it holds.
 
     Raises `RowError`: not_an_object, unknown_dialect (none of the keys), wrong_type, no_messages.
     """
@@ -51,7 +56,10 @@ def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
     held = list(_candidates(value, keys))
     if not held and not any(key in value for key in keys):
         raise RowError("unknown_dialect", f"the row has none of the keys {', '.join(keys)}")
-    turns = next((turns for turns in held if _are_turns(turns, is_turn)), held[0] if held else [])
+    first = held[0] if held else ("", [])
+    key, turns = next((each for each in held if _are_turns(each[1], is_turn)), first)
+    if isinstance(turns, str) and isinstance(value, dict):
+        turns = _unquoted(value[key], key)
     if not isinstance(turns, list):
         raise RowError("wrong_type", f"the conversation is a JSON {kind(turns)}, not an array of turns")
     if not turns:
@@ -59,11 +67,27 @@ def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
     return [_without_nulls(index, turn) for index, turn in enumerate(turns)]
 
 
-def _candidates(value: Any, keys: Sequence[str]) -> Iterator[Any]:
+def _candidates(value: Any, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The fields that may hold the turns, with their keys; a list is its own and has no key.
+
+    >>> list(_candidates({"messages": '[{"role": "user"}]', "items": None}, ["items", "messages"]))
+    [('messages', [{'role': 'user'}])]
+    """
     if isinstance(value, list):
-        yield value
+        yield "", value
     elif isinstance(value, dict):
-        yield from (value[key] for key in keys if value.get(key) is not None)
+        fields = ((key, _parsed(value.get(key))) for key in keys)
+        yield from ((key, field) for key, field in fields if field is not None)
+
+
+def _parsed(field: Any) -> Any:
+    """What a string holds as JSON, as tables keep lists in a cell; the string itself where it is none."""
+    if not isinstance(field, str):
+        return field
+    try:
+        return parse_json(field) if field.strip() else None
+    except ValueError:
+        return field
 
 
 def _are_turns(turns: Any, is_turn: IsTurn) -> bool:

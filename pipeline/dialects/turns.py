@@ -15,19 +15,15 @@ Cost: some microseconds a turn, and the parse of what is JSON within a string.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..contracts import Message
 from ..errors import RowError
+from ..jsontext import parse_json
 
 Turn = dict[str, Any]
-
-MAX_DEPTH = 256
-"""Nesting that a field may have; a fixed bound, because Python's own depends on the call stack."""
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 FLAG_KEYS = ("train", "loss", "weight", "loss_weight")
@@ -158,7 +154,14 @@ def _flag(flag: Any, key: str, where: str) -> float:
 
 
 def _calls(turn: Turn, where: str) -> tuple[dict[str, Any], ...]:
+    """Tool calls in OpenAI's shape; tables hold them as JSON within a string.
+
+    >>> _calls({"tool_calls": '[{"name": "f"}]'}, "turn 3")
+    ({'type': 'function', 'function': {'name': 'f', 'arguments': {}}},)
+    """
     calls = turn.get("tool_calls") or turn.get("function_call") or []
+    if isinstance(calls, str):
+        calls = (call_json(calls, where) if calls.strip() else None) or []
     return tuple(_call(call, where) for call in (calls if isinstance(calls, list) else [calls]))
 
 
@@ -209,32 +212,3 @@ def call_json(text: str, where: str) -> Any:
 def bad_call(where: str, what: str) -> RowError:
     """The error of a tool call that cannot be read."""
     return RowError("bad_tool_call", f"a tool call of {where} cannot be read: {what}")
-
-
-# ==== JSON within strings ====
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"number {digits[:20]} is out of range")
-    return number
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
-
-
-def parse_json(text: str) -> Any:
-    """Parse JSON that stands within a string of a row; `ValueError` says why it is not valid.
-
-    >>> parse_json('[1, 2]')
-    [1, 2]
-    """
-    try:
-        return _DECODER.decode(text)
-    except RecursionError:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from None

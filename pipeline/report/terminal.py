@@ -17,7 +17,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from ..contracts import IGNORE_INDEX, REASONS
+from ..contracts import IGNORE_INDEX, REASONS, Sample
+from ..doctor import Diagnosis
 from ..run import RunResult
 from ..units import Progress
 
@@ -181,6 +182,45 @@ def _token_table(title: str, sample: Mapping[str, Any]) -> Table:
         table.add_row(*(Text(cell, style=style) for cell in cells))
     table.title = Text(f"{title}: {len(tokens['id'])} tokens, {trained} trained")
     return table
+
+
+# ==== Templates ====
+
+
+def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
+    """What `premask template` found."""
+    colour = "red" if diagnosis.verdict == "refused" else "green"
+    console.print(Text(f"verdict: {diagnosis.verdict}", style=f"bold {colour}"))
+    table = Table.grid(padding=(0, 2))
+    table.add_row("generation prompt", Text(visible(diagnosis.generation_prompt) or "none"))
+    table.add_row("a turn ends with", Text(", ".join(map(visible, diagnosis.turn_ends)) or "nothing"))
+    for name, found in (*diagnosis.takes.items(), *diagnosis.habits.items()):
+        table.add_row(name, Text(visible(found)))
+    console.print(table)
+    for warning in diagnosis.warnings:
+        console.print(Text(f"warning: {visible(warning)}", style="yellow"))
+    for name, reason in diagnosis.refusals.items():
+        console.print(Text(f"refused, conversation of kind {name}: {visible(reason)}", style="red"))
+    for name, samples in diagnosis.samples.items():
+        for number, sample in enumerate(samples):
+            part = f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
+            console.print(Text(f"\n{name}{part}; trained is what stands in [[ ]]:", style="bold"))
+            console.print(_marked(sample))
+
+
+def _marked(sample: Sample) -> Text:
+    """A sample's text with its trained stretches in double brackets."""
+    text, at = Text(), 0
+    for turn in sample.turns:
+        text.append(_lines(sample.text[at : turn.start]))
+        text.append(f"[[{_lines(sample.text[turn.start : turn.end])}]]", style="bold green")
+        at = turn.end
+    text.append(_lines(sample.text[at:]))
+    return text
+
+
+def _lines(text: str) -> str:
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def visible(text: str) -> str:

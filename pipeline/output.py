@@ -1,0 +1,279 @@
+"""The output of a run: either all there or not there at all, and resumable until then.
+
+When all units are done, their files are gathered into one tree, and one rename makes that the output.
+Until then everything is in `.NAME.partial` beside the output, so a run that was killed leaves nothing that
+looks like data, and the next run of the same recipe on the same input starts from the units that are done.
+
+    with open_output(Path(recipe.output), identity) as output:      # None: the output is up to date
+        records = [...]                                             # of units in output.unit(0), ...
+        output.finish(records, counts={"kept": 1}, input_rows={"chats.jsonl": 1}, ...)
+
+The bytes of every file depend on the identity of the run, not on the machine, the time or the number of
+workers. Cost: shards are linked, not copied; only the lineage is written anew. Before the rename
+every file is synced, some milliseconds each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .contracts import LINEAGE_SCHEMA
+from .disk import Lock, link, named, sync, sync_tree, write_json
+from .errors import OutputError, RunError
+from .identity import RunIdentity, differences
+from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer
+
+
+def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -> Output | None:
+    """Take the output directory for this run, or return None if it already holds what the run writes.
+
+    Units that an interrupted run with the same identity has finished are kept; those of another are
+    removed. Parent directories are made. `overwrite` allows to replace the output of another run.
+
+    Raises `OutputError` if another run is writing there, if `path` is a file or holds anything that
+    premask has not written, or if it holds the output of another run.
+    """
+    with named(path), ExitStack() as undo:
+        out = path.resolve()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock(out)
+        undo.callback(lock.release)
+        _restore(out)
+        if _holds(out, identity, overwrite=overwrite):
+            return None
+        work = _work_directory(out, identity)
+        undo.pop_all()
+    return Output(out, work, identity, lock)
+
+
+@final
+class Output:
+    """The output directory while it is being made; leaving the `with` block lets go of it.
+
+    Without `finish`, the work done so far stays in `.NAME.partial` for the next run.
+    """
+
+    def __init__(self, out: Path, work: Path, identity: RunIdentity, lock: Lock) -> None:
+        self._out = out
+        self._work = work
+        self._tree = work / "tree"
+        self._identity = identity
+        self._lock = lock
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def unit(self, number: int) -> Path:
+        """Return the directory of a unit of work; units are numbered from 0 in input order."""
+        return self._work / "units" / f"{number:05d}"
+
+    def finish(
+        self,
+        records: Sequence[UnitRecord],
+        *,
+        counts: Mapping[str, Any],
+        input_rows: Mapping[str, int],
+        save_tokenizer: Callable[[Path], object],
+        make_card: Callable[[dict[str, Any]], str],
+    ) -> dict[str, Any]:
+        """Gather all units into the output, put it in place, and return its manifest.
+
+        `records` are those of units 0, 1, ... in order. `counts` has `kept` (input rows that gave a
+        sample) and anything else to be told; `input_rows` says how many rows each source had.
+        `save_tokenizer` writes into the directory it is given, `make_card` returns README.md.
+
+        Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
+        """
+        totals = _totals(records, counts, input_rows, self._identity.recipe["max_length"])
+        with named(self._out):
+            shutil.rmtree(self._tree, ignore_errors=True)
+            shards = [shard for kind in self._kinds() for shard in self._gather(kind, records)]
+            (self._tree / "tokenizer").mkdir()
+            save_tokenizer(self._tree / "tokenizer")
+            manifest = self._manifest(totals, input_rows, shards)
+            write_json(self._tree / "manifest.json", manifest)
+            (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
+            sync_tree(self._tree)
+            _publish(self._tree, self._out)
+            shutil.rmtree(self._work, ignore_errors=True)
+        return manifest
+
+    def _kinds(self) -> list[str]:
+        return [*self._identity.recipe["layout"], "rejects", "lineage"]
+
+    def _gather(self, kind: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
+        """Bring the files of one kind into the tree, and yield their lines of the manifest.
+
+        Where no unit has any, one without rows is written: the paths of an output are always there.
+        """
+        folder, stem = self._tree / kind, "train" if kind in {"packed", "unpacked"} else kind
+        folder.mkdir(parents=True)
+        units = [i for i, record in enumerate(records) if kind in record.files]
+        first_packs = np.cumsum([0, *(_pack_rows(record) for record in records)]).tolist()
+        for number, i in enumerate(units or [None]):
+            target = folder / f"{stem}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
+            if i is None:
+                parquet_writer(target, SCHEMAS[kind]).close()
+                file = file_record(target, 0)
+            elif kind == "lineage":
+                _shift_packs(self.unit(i) / "lineage.parquet", target, first_packs[i])
+                file = file_record(target, 0)
+            else:
+                link(self.unit(i) / f"{kind}.parquet", target)
+                file = records[i].files[kind]
+            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
+
+    def _manifest(
+        self, totals: Mapping[str, Any], input_rows: Mapping[str, int], shards: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        data = self._identity.as_dict()
+        data["inputs"] = [{**file, "rows": input_rows[file["source"]]} for file in data["inputs"]]
+        return {**data, "run_key": self._identity.key, "counts": dict(totals), "shards": list(shards)}
+
+
+def _totals(
+    records: Sequence[UnitRecord], counts: Mapping[str, Any], input_rows: Mapping[str, int], max_length: int
+) -> dict[str, Any]:
+    """Add up the units; every row that was read must have been kept or be in the ledger."""
+    reasons = sum((Counter(record.rejects) for record in records), Counter[str]())
+    rows, kept, rejected = sum(input_rows.values()), counts["kept"], reasons.total()
+    if rows != kept + rejected:
+        raise RunError(
+            f"{rows} rows were read, but {kept} kept and {rejected} rejected; this is a bug in premask: "
+            "please report it with the recipe"
+        )
+    packs, tokens = sum(r.packs for r in records), sum(r.tokens for r in records)
+    return {
+        **counts,
+        "rows": rows,
+        "rejected": rejected,
+        "rejected_by_reason": dict(reasons),
+        "samples": sum(r.samples for r in records),
+        "tokens": tokens,
+        "trained_tokens": sum(r.trained_tokens for r in records),
+        "packs": packs,
+        "fill": round(tokens / (packs * max_length), 6) if packs else None,
+    }
+
+
+def _pack_rows(record: UnitRecord) -> int:
+    """Return how many numbers the lineage of a unit uses: its packs, or its rows if none are packed."""
+    return record.packs or record.samples
+
+
+def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
+    """Copy a unit's lineage, row group by row group, with pack numbers that count over all units."""
+    with pq.ParquetFile(source) as file, parquet_writer(target, LINEAGE_SCHEMA) as writer:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            packs = pa.array(table.column("pack").to_numpy() + first_pack)
+            table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+# ==== What stands at the output already ====
+
+
+def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
+    """Return whether `out` is this run's output; raise unless it is that, absent, empty or replaceable."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    manifest = _read_manifest(out)
+    if manifest is None:
+        what = "holds files that premask has not written" if out.is_dir() else "is a file"
+        raise OutputError(f"{out} {what}; nothing was changed there: choose another --output")
+    same = manifest["run_key"] == identity.key
+    damaged = [shard["path"] for shard in manifest["shards"] if not _same_size(out, shard)] if same else []
+    if not overwrite and damaged:
+        raise OutputError(
+            f"{out} holds this run's output, but {damaged[0]} is missing or changed; "
+            "pass --overwrite to write it again"
+        )
+    if not overwrite and not same:
+        changes = "; ".join(differences(manifest, identity.as_dict()))
+        raise OutputError(
+            f"{out} holds the output of another run ({changes}); "
+            "choose another --output, or pass --overwrite to replace it"
+        )
+    return same and not damaged
+
+
+def _read_manifest(out: Path) -> dict[str, Any] | None:
+    """Return the manifest of a premask output, None if `out` is anything else."""
+    try:
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(manifest, dict) and {"premask", "run_key", "recipe", "shards"} <= manifest.keys()
+    return manifest if ours else None
+
+
+def _same_size(out: Path, shard: Mapping[str, Any]) -> bool:
+    path: Path = out / shard["path"]
+    return path.is_file() and path.stat().st_size == shard["bytes"]
+
+
+# ==== Beside the output: work in progress, and the output that is replaced ====
+
+
+def _work_directory(out: Path, identity: RunIdentity) -> Path:
+    """Return `.NAME.partial` with the finished units of this very run in it, or empty."""
+    work = out.with_name(f".{out.name}.partial")
+    plan = work / "plan.json"
+    if work.exists() and any(work.iterdir()) and not plan.is_file():
+        raise OutputError(f"{work} is needed for work in progress, but holds other files; move it away")
+    if not (plan.is_file() and _read_key(plan) == identity.key):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        write_json(plan, {"run_key": identity.key, **identity.as_dict()})
+    units = work / "units"
+    units.mkdir(exist_ok=True)
+    for scratch in units.glob(".*"):  # of units that were interrupted
+        shutil.rmtree(scratch, ignore_errors=True)
+    return work
+
+
+def _read_key(plan: Path) -> str | None:
+    try:
+        return str(json.loads(plan.read_text(encoding="utf-8"))["run_key"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _publish(tree: Path, out: Path) -> None:
+    """Put the tree at `out` by a rename; an earlier output (allowed to go) is first moved aside."""
+    old = _old(out)
+    if _read_manifest(out) is not None:
+        out.rename(old)
+    tree.rename(out)
+    sync(out.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(out: Path) -> None:
+    """Undo a `_publish` that was interrupted between its renames, or clear up after its last one."""
+    old = _old(out)
+    if _read_manifest(old) is None:
+        return
+    if out.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(out)
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(f".{out.name}.old")
