@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from .contracts import PACKED_SCHEMA, REASONS, UNPACKED_SCHEMA
+from .contracts import LOSS_WEIGHTS, PACKED_SCHEMA, REASONS, UNPACKED_SCHEMA
 
 Manifest = Mapping[str, Any]
 """A manifest as `schemas/manifest.schema.json` describes it."""
@@ -44,6 +44,7 @@ _COLUMNS = {
     "seq_lengths": "lengths of the samples in the pack, in tokens",
     "attention_mask": "all ones",
     "length": "tokens in the row",
+    "loss_weights": "what a token's loss counts: 0 where there is none, else its message's weight, mostly 1",
 }
 
 _MASK = """\
@@ -70,7 +71,7 @@ def make_card(manifest: Manifest) -> str:
     sections = [
         "# Chat training data with the loss mask in it",
         _introduction(manifest),
-        "## Columns\n\n" + "\n\n".join(_columns(layout) for layout in _layouts(manifest)),
+        "## Columns\n\n" + "\n\n".join(_columns(layout, manifest) for layout in _layouts(manifest)),
         f"## The mask\n\n{_MASK}",
         f"## Loading\n\n{_loading(manifest)}",
         f"## Counts\n\n{_counts(manifest['counts'])}",
@@ -86,7 +87,7 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     layouts = _layouts(manifest)
     return {
         "configs": [_config(layout, default=layout == layouts[0]) for layout in layouts],
-        "dataset_info": [_dataset_info(layout, manifest["shards"]) for layout in layouts],
+        "dataset_info": [_dataset_info(layout, manifest) for layout in layouts],
         "task_categories": ["text-generation"],
         "size_categories": [_size(sum(s["rows"] for s in _of(layouts[0], manifest["shards"])))],
         "tags": ["premask", "chat", "supervised-fine-tuning", "tokenized", "loss-mask"],
@@ -107,17 +108,22 @@ def _config(layout: str, *, default: bool) -> dict[str, Any]:
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 
-def _dataset_info(layout: str, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    files = _of(layout, shards)
+def _dataset_info(layout: str, manifest: Manifest) -> dict[str, Any]:
+    files = _of(layout, manifest["shards"])
     size = sum(file["raw_bytes"] for file in files)
     split = {"name": "train", "num_bytes": size, "num_examples": sum(file["rows"] for file in files)}
     return {
         "config_name": layout,
-        "features": [_feature(field) for field in _LAYOUTS[layout]],
+        "features": [_feature(field) for field in _schema(layout, manifest)],
         "splits": [split],
         "download_size": sum(file["bytes"] for file in files),
         "dataset_size": size,
     }
+
+
+def _schema(layout: str, manifest: Manifest) -> pa.Schema:
+    schema = _LAYOUTS[layout]
+    return schema.append(LOSS_WEIGHTS) if manifest["recipe"].get("loss_weights") else schema
 
 
 def _of(layout: str, shards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -131,8 +137,13 @@ def _feature(field: pa.Field) -> dict[str, str]:
     ({'name': 'length', 'dtype': 'int32'}, {'name': 'labels', 'list': 'int32'})
     """
     if pa.types.is_list(field.type):
-        return {"name": field.name, "list": str(field.type.value_type)}
-    return {"name": field.name, "dtype": str(field.type)}
+        return {"name": field.name, "list": _dtype(field.type.value_type)}
+    return {"name": field.name, "dtype": _dtype(field.type)}
+
+
+def _dtype(type_: pa.DataType) -> str:
+    """Return a type's name in `datasets`, which differs from Arrow's own for this one."""
+    return "float32" if type_ == pa.float32() else str(type_)
 
 
 def _size(rows: int) -> str:
@@ -156,8 +167,9 @@ def _introduction(manifest: Manifest) -> str:
     )
 
 
-def _columns(layout: str) -> str:
-    rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in _LAYOUTS[layout]]
+def _columns(layout: str, manifest: Manifest) -> str:
+    fields = _schema(layout, manifest)
+    rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in fields]
     what = "whole samples back to back, no padding" if layout == "packed" else "one sample a row, no padding"
     return f"**{layout}**: {what}.\n\n{_table(('column', 'type', 'what it holds'), rows)}"
 

@@ -12,11 +12,13 @@ differs only in that strings keep their origins (`traced.py`). Compiling costs s
 from __future__ import annotations
 
 import datetime
+import difflib
 import json
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import jinja2
@@ -39,6 +41,7 @@ from .traced import (
     mark,
     percent_format,
     runs_of,
+    text_of,
     traced_method,
 )
 
@@ -111,6 +114,32 @@ class ChatTemplate:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; it costs its row, not the run
             raise _row_error(error) from None
+
+
+_BUILT_IN = Path(__file__).parent / "templates"
+
+
+def built_in_templates() -> list[str]:
+    """Names of the templates that come with the package."""
+    return sorted(path.stem for path in _BUILT_IN.glob("*.jinja"))
+
+
+def template_source(chosen: str) -> str:
+    """The text of a chat template: a file, or a built-in one by its name.
+
+    Raises `TemplateError` if it is neither, naming the nearest built-in one.
+    """
+    path = Path(chosen)
+    if not path.is_file() and chosen in built_in_templates():
+        path = _BUILT_IN / f"{chosen}.jinja"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"built-in: {', '.join(built_in_templates())}"
+        raise TemplateError(f"chat template {chosen} is neither a file nor a built-in one; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"chat template {chosen} cannot be read: {error}") from None
 
 
 def _compile_all(
@@ -223,6 +252,7 @@ class TracedEnvironment(PlainEnvironment):
         self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
         self.filters |= {
             "join": _join,
+            "indent": _indent,
             "replace": _replace,
             "format": _format,
             "safe": _safe,
@@ -234,7 +264,11 @@ class TracedEnvironment(PlainEnvironment):
 
     def join_strings(self, values: Iterable[Any]) -> str:
         """The operator `~`."""
-        return concat(str(value) for value in values)
+        return concat(map(text_of, values))
+
+    def text(self, value: Any) -> str:
+        """What `{{ value }}` prints."""
+        return text_of(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):
@@ -269,6 +303,11 @@ class TaggedEnvironment(TracedEnvironment):
 
 
 class _TracedCodeGenerator(CodeGenerator):
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write("environment.text(")  # instead of `str(`; chat templates are rendered without autoescape
+
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
         self.write("environment.join_strings((")
         for child in node.nodes:
@@ -369,16 +408,24 @@ def _traced_to_json(value: Any, *args: Any, **kwargs: Any) -> str:
 def _join(environment: jinja2.Environment, value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
     if attribute is not None:
         value = environment.call_filter("map", value, kwargs={"attribute": attribute})
-    return as_traced(d).join(str(item) for item in value)
+    return as_traced(d).join(map(text_of, value))
 
 
 def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
-    return as_traced(str(value)).replace(str(old), str(new), -1 if count is None else count)
+    return as_traced(text_of(value)).replace(str(old), str(new), -1 if count is None else count)
 
 
 def _safe(value: Any) -> str:
-    text = str(value)
+    text = text_of(value)
     return TracedMarkup.with_runs(text, runs_of(text))
+
+
+def _indent(s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:  # noqa: FBT001, FBT002
+    """Jinja's own filter would lose the origins of all lines but the first."""
+    indentation = width if isinstance(width, str) else " " * width
+    lines = (text_of(s) + "\n").splitlines()
+    rest = [indentation + line if line or blank else line for line in lines[1:]]
+    return concat([indentation if first else "", as_traced("\n").join([lines[0], *rest])])
 
 
 def _format(value: Any, *args: Any, **kwargs: Any) -> str:
@@ -386,4 +433,4 @@ def _format(value: Any, *args: Any, **kwargs: Any) -> str:
         raise jinja2.exceptions.FilterArgumentError(
             "can't handle positional and keyword arguments at the same time"
         )
-    return percent_format(str(value), kwargs or args)
+    return percent_format(text_of(value), kwargs or args)

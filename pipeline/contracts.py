@@ -213,6 +213,11 @@ UNPACKED_SCHEMA = pa.schema(
 )
 """One sample a row, no padding; `attention_mask` is all ones."""
 
+LOSS_WEIGHTS = _list("loss_weights", pa.float32())
+"""Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
+none, otherwise the weight of its message, 1 unless the row says another."""
+
+
 REJECT_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string()),
@@ -247,12 +252,14 @@ class Samples(NamedTuple):
     ids, labels  int32[t]    flat, all samples one after another
     offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
     origin       n tuples (source, row, id, sample number within the row, trained message indices)
+    weights      float32[t] loss weights, None if the recipe does not want them
     """
 
     ids: np.ndarray
     labels: np.ndarray
     offsets: np.ndarray
     origin: Sequence[SampleOrigin]
+    weights: np.ndarray | None = None
 
 
 class SampleOrigin(NamedTuple):

@@ -16,7 +16,6 @@ from typing import Any
 
 from .contracts import Conversation, Message, Sample
 from .errors import RowError
-from .labels import decide
 from .stages import Stages
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
@@ -93,7 +92,7 @@ def diagnose(stages: Stages) -> Diagnosis:
     refusals: dict[str, str] = {}
     for name, conversation in probes.items():
         try:
-            samples[name] = decide(stages.renders(conversation), stages.ends)
+            samples[name] = stages.decide(conversation)
         except RowError as error:
             refusals[name] = str(error)
     return Diagnosis(
@@ -147,7 +146,7 @@ def _takes(stages: Stages) -> dict[str, str]:
 
 def _fate(stages: Stages, conversation: Conversation, words: list[str]) -> str:
     try:
-        text = stages.renders(conversation).through(len(conversation.messages) - 1)
+        text = _whole(stages, conversation)
     except RowError as error:
         return f"refused: {error.detail}"
     shown = [word for word in words if word in text]
@@ -208,7 +207,7 @@ def _prints_date(stages: Stages) -> str:
 
 
 def _whole(stages: Stages, conversation: Conversation) -> str:
-    return stages.renders(conversation).through(len(conversation.messages) - 1)
+    return stages.renders(stages.settle(conversation)).through(len(conversation.messages) - 1)
 
 
 def _plain(value: Any) -> Any:

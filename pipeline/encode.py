@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Encoder:
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
+        self._secret = secrets.token_hex(16)  # of strings that no text can be made to hold; changes no id
         self._spec = json.loads(backend.to_str())
         self._lengths = _byte_lengths(backend, self._spec)
 
@@ -156,7 +158,7 @@ class Encoder:
         whole = self._with_offsets(text)
         at = np.isin(whole.ids, self._control_ids)
         tokens = [self._added[index].content for index in whole.ids[at].tolist()]
-        found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens)
+        found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens, strict=True)
         return sorted(set(found))
 
     def _refused(self, sample: Sample, forged: Sequence[tuple[int, int]]) -> RowError | None:
@@ -194,7 +196,7 @@ class Encoder:
         """Encode a stretch of text without added tokens; of the true ones beside it (`before` and `after`)
         stand-ins take part, because they cut the text, tell its start and may take blanks."""
         stretch = text[first:last]
-        left, right = self._stand_in(before, stretch, "left"), self._stand_in(after, stretch, "right")
+        left, right = self._stand_in(before, "left"), self._stand_in(after, "right")
         encoding = self._twin.encode(left + stretch + right, add_special_tokens=False)
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + first - len(left)
@@ -206,16 +208,14 @@ class Encoder:
             raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
         return Encoded(kept, *(offsets[begin:end].clip(first, last).T))
 
-    def _stand_in(self, index: int | None, stretch: str, side: str) -> str:
-        """A string that the stretch does not hold, added to the twin as a token that acts on what stands
-        beside it as the token `index` does; empty for None."""
+    def _stand_in(self, index: int | None, side: str) -> str:
+        """A string that no text holds, added to the twin as a token that acts on what stands beside it as
+        the token `index` does; empty for None."""
         if index is None:
             return ""
         token = self._added[index]
         strips = token.rstrip if side == "left" else token.lstrip
-        number = 0
-        while (name := f"\ue000{side}{strips:d}{token.normalized:d}{number}\ue001") in stretch:
-            number += 1
+        name = f"\ue000{self._secret}{side}{strips:d}{token.normalized:d}\ue001"
         if self._twin.token_to_id(name) is None:
             options = {"rstrip" if side == "left" else "lstrip": strips}
             self._twin.add_tokens([tokenizers.AddedToken(name, normalized=token.normalized, **options)])

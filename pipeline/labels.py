@@ -19,7 +19,7 @@ its own, which ends with it. Costs two plain renders a turn and comparisons of t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os.path import commonprefix
@@ -81,6 +81,23 @@ def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np
             straddling[sample] += np.count_nonzero(touching & ~inside)
         labels[tokens] = without_first(np.where(trained, batch.ids[tokens], np.int32(IGNORE_INDEX)))
     return labels, straddling
+
+
+def weigh_tokens(
+    batch: TokenBatch,
+    labels: np.ndarray,
+    turns: Sequence[Sequence[Turn]],
+    weights: Sequence[Mapping[int, float]],
+) -> np.ndarray:
+    """Loss weights of a batch of samples, float32[t]: 0 where there is no loss, else the weight of the
+    message that the token's stretch belongs to (`weights[i]` of sample i), 1 where it has none."""
+    weighed = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
+    for sample, stretches in enumerate(turns):
+        tokens = slice(batch.offsets[sample], batch.offsets[sample + 1])
+        for message, start, end in stretches:
+            inside = (batch.starts[tokens] >= start) & (batch.ends[tokens] <= end)
+            weighed[tokens][inside] *= weights[sample].get(message, 1.0)
+    return weighed
 
 
 def without_first(labels: np.ndarray) -> np.ndarray:

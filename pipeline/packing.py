@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA, Samples
+from .contracts import LINEAGE_SCHEMA, LOSS_WEIGHTS, PACKED_SCHEMA, UNPACKED_SCHEMA, Samples
 
 
 class PackPlan(NamedTuple):
@@ -219,7 +219,9 @@ def pack_table(samples: Samples, plan: PackPlan) -> pa.RecordBatch:
         _lists(PACKED_SCHEMA, "seq_lengths", _list_offsets(plan.offsets), lengths.astype(np.int32)),
         pa.array(np.diff(bounds)),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=PACKED_SCHEMA)
+    return _batch(
+        PACKED_SCHEMA, columns, bounds, None if samples.weights is None else samples.weights[source]
+    )
 
 
 def unpacked_table(samples: Samples) -> pa.RecordBatch:
@@ -235,7 +237,17 @@ def unpacked_table(samples: Samples) -> pa.RecordBatch:
         _lists(UNPACKED_SCHEMA, "attention_mask", bounds, np.ones(len(samples.ids), dtype=np.int8)),
         pa.array(np.diff(bounds)),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=UNPACKED_SCHEMA)
+    return _batch(UNPACKED_SCHEMA, columns, bounds, samples.weights)
+
+
+def _batch(
+    schema: pa.Schema, columns: list[pa.Array], bounds: np.ndarray, weights: np.ndarray | None
+) -> pa.RecordBatch:
+    """The columns of a layout as one batch, with those of the loss weights where there are any."""
+    if weights is not None:
+        schema = schema.append(LOSS_WEIGHTS)
+        columns = [*columns, _lists(schema, LOSS_WEIGHTS.name, bounds, weights)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def lineage_table(samples: Samples, plan: PackPlan, first_pack: int) -> pa.RecordBatch:

@@ -147,6 +147,9 @@ class Recipe(BaseModel):
         default=False,
         description="End samples with eos where the template ends no turn (Alpaca, Falcon styles).",
     )
+    loss_weights: bool = Field(
+        default=False, description="Write a column with the loss weights that messages carry."
+    )
     end_of_turn: list[str] = Field(
         default_factory=list, description="Strings that end an assistant turn; default: found by probing."
     )

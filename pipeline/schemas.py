@@ -24,6 +24,7 @@ from .contracts import (
     CONTRACT_VERSION,
     IGNORE_INDEX,
     LINEAGE_SCHEMA,
+    LOSS_WEIGHTS,
     PACKED_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
@@ -50,8 +51,8 @@ def all_schemas() -> dict[str, Schema]:
     bodies = {
         "recipe": _recipe(),
         "conversation": _conversation(),
-        "packed": _table(PACKED_SCHEMA, _PACKED),
-        "unpacked": _table(UNPACKED_SCHEMA, _UNPACKED),
+        "packed": _with_weights(_table(PACKED_SCHEMA, _PACKED)),
+        "unpacked": _with_weights(_table(UNPACKED_SCHEMA, _UNPACKED)),
         "reject": _table(REJECT_SCHEMA, _REJECT),
         "lineage": _table(LINEAGE_SCHEMA, _LINEAGE),
         "manifest": _manifest(),
@@ -117,6 +118,16 @@ _COLUMNS: Mapping[str, Schema] = {
 def _table(schema: pa.Schema, description: str) -> Schema:
     columns = {field.name: _merged(_arrow_type(field.type), _COLUMNS[field.name]) for field in schema}
     return _object(columns, description=description)
+
+
+def _with_weights(table: Schema) -> Schema:
+    """Allow the optional column of loss weights."""
+    weights = {
+        "description": "What a token's loss counts; 0 where it has none. Only if the recipe wants it.",
+        "type": "array",
+        "items": {"type": "number", "minimum": 0},
+    }
+    return {**table, "properties": {**table["properties"], LOSS_WEIGHTS.name: weights}}
 
 
 def _arrow_type(type_: pa.DataType) -> Schema:

@@ -191,7 +191,7 @@ class UnitWriter:
     def _write(self, kind: str, batch: pa.RecordBatch) -> None:
         with named(self._directory):
             if kind not in self._writers:
-                self._writers[kind] = parquet_writer(self._scratch / f"{kind}.parquet", SCHEMAS[kind])
+                self._writers[kind] = parquet_writer(self._scratch / f"{kind}.parquet", batch.schema)
             self._writers[kind].write_batch(batch, row_group_size=max(1, batch.num_rows))
 
     def _close(self) -> None:

@@ -9,21 +9,20 @@ Loading (`Stages(recipe)`) takes some seconds, once a process; a row of four tur
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from .chat_template import ChatTemplate
+from .chat_template import ChatTemplate, built_in_templates, template_source
 from .contracts import IGNORE_INDEX, Conversation, Reject, Row, Sample, SampleOrigin, Samples
 from .dialects import normalize, row_id
 from .encode import Encoder
 from .errors import RowError, TemplateError
-from .labels import decide, decide_by_tags, label_tokens, without_first
+from .labels import decide, decide_by_tags, label_tokens, weigh_tokens, without_first
 from .recipe import Mask, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
@@ -33,12 +32,11 @@ from .turn_ends import find_turn_ends, structure_of
 BATCH_ROWS = 256
 """Rows that go through the stages together."""
 
-_BUILT_IN = Path(__file__).parent / "templates"
-
 
 @dataclass(frozen=True)
 class LabelledSample:
-    """One sample with its tokens: ids, labels int32[t]; starts, ends int64[t] in characters of its text.
+    """One sample with its tokens: ids, labels int32[t]; starts, ends int64[t] in characters of its text;
+    weights float32[t].
 
     `straddling` tokens lie across the edge of a trained stretch, `forged` control-token strings in content.
     """
@@ -48,6 +46,7 @@ class LabelledSample:
     labels: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    weights: np.ndarray
     straddling: int
     forged: int
 
@@ -61,8 +60,13 @@ class LabelledRow:
     samples: tuple[LabelledSample, ...]
 
 
-Piece = tuple[np.ndarray, np.ndarray, SampleOrigin]
-"""Ids and labels, int32[t], of a sample that fits, and where it comes from."""
+class Piece(NamedTuple):
+    """A sample that fits: ids and labels, int32[t], loss weights, float32[t], and where it comes from."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    origin: SampleOrigin
 
 
 @dataclass
@@ -83,7 +87,7 @@ class Stages:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.tokenizer = load_tokenizer(recipe.tokenizer)
-        self.template = load_template(recipe, self.tokenizer)
+        self.template = _load_template(recipe, self.tokenizer)
         if recipe.mask is Mask.generation_tags and not self.template.has_generation_tags:
             raise TemplateError(
                 f"{self.template.name} has no {{% generation %}} tags; leave out 'mask', or add them"
@@ -105,12 +109,12 @@ class Stages:
     def label(self, rows: Sequence[Row], dialect: str) -> list[LabelledRow | Reject]:
         """Take rows through all stages but the last; one result a row, in order."""
         results: list[LabelledRow | Reject | None] = [None] * len(rows)
-        decided: list[tuple[int, str | None, tuple[Sample, ...]]] = []
+        decided: list[tuple[int, Conversation, tuple[Sample, ...]]] = []
         for at, row in enumerate(rows):
             try:
                 conversation = self._normalize(row, dialect)
-                samples = self._decide(self.renders(conversation))
-                decided.append((at, conversation.id, samples))
+                samples = self.decide(conversation)
+                decided.append((at, conversation, samples))
             except RowError as error:
                 results[at] = reject(row, error)
         for at, result in self._encode(rows, decided):
@@ -144,20 +148,34 @@ class Stages:
             )
         return found
 
-    def _decide(self, renders: Renders) -> tuple[Sample, ...]:
-        recipe = self.recipe
+    def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
+        """What of a conversation is trained, as the recipe wants it (`labels.decide`)."""
+        recipe, renders = self.recipe, self.renders(self.settle(conversation))
         if recipe.mask is Mask.generation_tags:
             return decide_by_tags(renders, recipe.train)
         eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=eos)
+
+    def settle(self, conversation: Conversation) -> Conversation:
+        """The conversation as the template can take it: many fail on a message that has tool calls but no
+        content, and take one whose content is empty."""
+        messages = conversation.messages
+        if all(message.content is not None for message in messages):
+            return conversation
+        try:
+            self.renders(conversation).through(len(messages) - 1)
+        except RowError:
+            filled = tuple(replace(each, content="") if each.content is None else each for each in messages)
+            return replace(conversation, messages=filled)
+        return conversation
 
     def _normalize(self, row: Row, dialect: str) -> Conversation:
         if row.error is not None:
             raise RowError("invalid_json", row.error)
         conversation = normalize(row.value, dialect)
         for index, message in enumerate(conversation.messages):
-            if message.weight not in (None, 0, 1):
-                detail = f"message {index} has weight {message.weight}; only 0 and 1 can be used"
+            if message.weight not in (None, 0, 1) and not self.recipe.loss_weights:
+                detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
                 raise RowError("unsupported_weight", detail)
         return conversation
 
@@ -169,82 +187,59 @@ class Stages:
         return any(token in source for source in self.template.sources.values())
 
     def _encode(
-        self, rows: Sequence[Row], decided: Sequence[tuple[int, str | None, tuple[Sample, ...]]]
+        self, rows: Sequence[Row], decided: Sequence[tuple[int, Conversation, tuple[Sample, ...]]]
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
         samples = [sample for _, _, of_row in decided for sample in of_row]
         tokens, errors, forged = self._encoder.encode(samples)
-        labels, straddling = label_tokens(tokens, [sample.turns for sample in samples])
+        turns = [sample.turns for sample in samples]
+        labels, straddling = label_tokens(tokens, turns)
+        weights = weigh_tokens(tokens, labels, turns, [_weights(each) for _, each, of in decided for _ in of])
         first = 0
-        for at, id_, of_row in decided:
+        for at, conversation, of_row in decided:
             row, last = rows[at], first + len(of_row)
             labelled = []
             for i in range(first, last):
                 span = slice(tokens.offsets[i], tokens.offsets[i + 1])
-                arrays = (tokens.ids[span], labels[span], tokens.starts[span], tokens.ends[span])
+                arrays = (
+                    tokens.ids[span],
+                    labels[span],
+                    tokens.starts[span],
+                    tokens.ends[span],
+                    weights[span],
+                )
                 labelled.append(LabelledSample(samples[i], *arrays, int(straddling[i]), forged[i]))
             error = next((errors[i] for i in range(first, last) if errors[i]), None)
             error = error or _untrained(labelled)
             first = last
             if error is not None:
-                yield at, reject(row, error, id_)
+                yield at, reject(row, error, conversation.id)
             else:
-                yield at, LabelledRow(row, id_, tuple(labelled))
+                yield at, LabelledRow(row, conversation.id, tuple(labelled))
 
     def _fit(self, row: LabelledRow, counts: Counter[str]) -> list[Piece]:
         """The samples of a row, none longer than `max_length`."""
         pieces: list[Piece] = []
         for labelled in row.samples:
             turns = tuple(sorted({turn.message for turn in labelled.sample.turns}))
-            for ids, labels in _cut(labelled, self.recipe.max_length, self.recipe.too_long):
-                pieces.append(
-                    (ids, labels, SampleOrigin(row.row.source, row.row.row, row.id, len(pieces), turns))
-                )
+            for ids, labels, weights in _cut(labelled, self.recipe.max_length, self.recipe.too_long):
+                origin = SampleOrigin(row.row.source, row.row.row, row.id, len(pieces), turns)
+                pieces.append(Piece(ids, labels, weights, origin))
             if len(labelled.ids) > self.recipe.max_length:
                 counts[f"too_long_{self.recipe.too_long.value}"] += 1
         return pieces
 
 
-def load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
+def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
     """The chat template of a recipe: a file, a built-in one by name, or the tokenizer's own."""
-    source = _template_source(recipe, tokenizer)
-    name = (
-        f"chat template {recipe.chat_template}"
-        if recipe.chat_template
-        else f"chat template of {tokenizer.name}"
-    )
-    return ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
-
-
-def built_in_templates() -> list[str]:
-    """Names of the templates that come with the package."""
-    return sorted(path.stem for path in _BUILT_IN.glob("*.jinja"))
-
-
-def _template_source(recipe: Recipe, tokenizer: LoadedTokenizer) -> str | Mapping[str, str]:
     chosen = recipe.chat_template
-    if chosen is None:
-        if tokenizer.chat_template is None:
-            names = ", ".join(built_in_templates())
-            raise TemplateError(
-                f"tokenizer {tokenizer.name} has no chat template; give one with --chat-template: a file or "
-                f"one of {names}"
-            )
-        return tokenizer.chat_template
-    path = Path(chosen)
-    if not path.is_file() and chosen in built_in_templates():
-        path = _BUILT_IN / f"{chosen}.jinja"
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
-        hint = (
-            f"did you mean '{near[0]}'?" if near else f"built-in templates: {', '.join(built_in_templates())}"
-        )
+    name = f"chat template {chosen}" if chosen else f"chat template of {tokenizer.name}"
+    source = tokenizer.chat_template if chosen is None else template_source(chosen)
+    if source is None:
         raise TemplateError(
-            f"chat template {chosen} is neither a file nor a built-in template; {hint}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"chat template {chosen} cannot be read: {error}") from None
+            f"tokenizer {tokenizer.name} has no chat template; give one with --chat-template: a file or one "
+            f"of {', '.join(built_in_templates())}"
+        )
+    return ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
 
 
 def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
@@ -268,11 +263,13 @@ def _untrained(labelled: Sequence[LabelledSample]) -> RowError | None:
     return None
 
 
-def _cut(labelled: LabelledSample, length: int, policy: TooLong) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pieces of a sample that fit `length` tokens."""
-    ids, labels = labelled.ids, labelled.labels
+def _cut(
+    labelled: LabelledSample, length: int, policy: TooLong
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Ids, labels and weights of the pieces of a sample that fit `length` tokens."""
+    ids, labels, weights = labelled.ids, labelled.labels, labelled.weights
     if len(ids) <= length:
-        yield ids, labels
+        yield ids, labels, weights
         return
     if policy is TooLong.reject:
         detail = f"{len(ids)} tokens are more than max_length {length}; see too_long: truncate or split"
@@ -281,7 +278,13 @@ def _cut(labelled: LabelledSample, length: int, policy: TooLong) -> Iterator[tup
     if not (labels[:stop] != IGNORE_INDEX).any():
         raise RowError("too_long", f"the first {length} of {len(ids)} tokens hold nothing that is trained")
     for start in range(0, stop, length):
-        yield ids[start : min(start + length, stop)], without_first(labels[start : min(start + length, stop)])
+        piece = slice(start, min(start + length, stop))
+        here = without_first(labels[piece])
+        yield ids[piece], here, np.where(here == IGNORE_INDEX, np.float32(0), weights[piece])
+
+
+def _weights(conversation: Conversation) -> dict[int, float]:
+    return {i: float(each.weight) for i, each in enumerate(conversation.messages) if each.weight is not None}
 
 
 def _count(labelled: LabelledSample) -> Counter[str]:
@@ -300,14 +303,15 @@ def _count(labelled: LabelledSample) -> Counter[str]:
     return counts
 
 
-def gather(pieces: Sequence[Piece]) -> Samples:
-    """Pieces as one flat batch for packing."""
+def gather(pieces: Sequence[Piece], *, weights: bool = False) -> Samples:
+    """Pieces as one flat batch for packing, with their loss weights if wanted."""
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
-    np.cumsum([len(ids) for ids, _, _ in pieces], out=offsets[1:])
+    np.cumsum([len(piece.ids) for piece in pieces], out=offsets[1:])
     none = np.zeros(0, dtype=np.int32)
     return Samples(
-        np.concatenate([none, *(ids for ids, _, _ in pieces)]),
-        np.concatenate([none, *(labels for _, labels, _ in pieces)]),
+        np.concatenate([none, *(piece.ids for piece in pieces)]),
+        np.concatenate([none, *(piece.labels for piece in pieces)]),
         offsets,
-        [origin for _, _, origin in pieces],
+        [piece.origin for piece in pieces],
+        np.concatenate([none.astype(np.float32), *(piece.weights for piece in pieces)]) if weights else None,
     )

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 import string
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import Any, SupportsIndex
 
 from markupsafe import Markup, escape
@@ -110,10 +110,10 @@ class TracedStr(str):
         return self[: len(str.rstrip(self, chars))]
 
     def removeprefix(self, prefix: str) -> str:
-        return self[len(prefix) :] if str.startswith(self, prefix) else self
+        return self[len(self) - len(str.removeprefix(self, prefix)) :]
 
     def removesuffix(self, suffix: str) -> str:
-        return self[: len(self) - len(suffix)] if suffix and str.endswith(self, suffix) else self
+        return self[: len(str.removesuffix(self, suffix))]
 
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         return self._locate(str.split(self, sep, maxsplit), len(sep or ""))
@@ -126,16 +126,14 @@ class TracedStr(str):
         return lines if keepends else [line[: len(str.splitlines(line)[0])] for line in lines]
 
     def partition(self, sep: str) -> tuple[str, str, str]:
-        at = str.find(self, sep)
-        if at < 0:
-            return self, "", ""
-        return self[:at], self[at : at + len(sep)], self[at + len(sep) :]
+        before, found, _ = str.partition(self, sep)
+        at, end = len(before), len(before) + len(found)
+        return self[:at], self[at:end], self[end:]
 
     def rpartition(self, sep: str) -> tuple[str, str, str]:
-        at = str.rfind(self, sep)
-        if at < 0:
-            return "", "", self
-        return self[:at], self[at : at + len(sep)], self[at + len(sep) :]
+        before, found, _ = str.rpartition(self, sep)
+        at, end = len(before), len(before) + len(found)
+        return self[:at], self[at:end], self[end:]
 
     def _locate(self, pieces: Sequence[str], gap: int) -> list[str]:
         """The traced twins of pieces that stand in this order in the text, `gap` characters apart
@@ -327,14 +325,14 @@ def concat(parts: Iterable[str]) -> str:
 
 
 def origins_in(*values: Any) -> set[Origin]:
-    """The origins of all traced strings in some values, looking into lists, tuples and dicts."""
+    """The origins of all traced strings in some values, looking into lists, tuples, dicts and their views."""
     found: set[Origin] = set()
     for value in values:
         if isinstance(value, TracedStr):
             found.update(origin for _, origin in value._runs)
         elif isinstance(value, Mapping):
             found |= origins_in(*value.keys(), *value.values())
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, Set, ValuesView)):
             found |= origins_in(*value)
     return found
 
@@ -357,6 +355,18 @@ def mark(text: str, *inputs: Any) -> str:
     else:
         origin = Origin(message, role, field if len(origins) == 1 else "*")
     return (TracedMarkup if is_markup(text) else TracedStr).of(text, origin)
+
+
+def text_of(value: Any) -> str:
+    """`str(value)`, marked with the origins of what a list or dict holds.
+
+    >>> runs_of(text_of([TracedStr.of("a", Origin(0, "user", "content"))]))[0][1].label
+    'user:0'
+    """
+    if isinstance(value, TracedStr):
+        return value
+    text = str(value)
+    return text if isinstance(text, TracedStr) else mark(text, value)
 
 
 def _per_run(text: TracedStr, change: Callable[[str], str]) -> str:
@@ -402,6 +412,14 @@ def percent_format(template: str, values: Any) -> str:
     whole = str.__mod__(str.__str__(template), values)
     if not isinstance(template, TracedStr) and not origins_in(values):
         return whole
+    try:
+        joined = _fields_joined(template, values)
+    except (LookupError, TypeError, ValueError):  # a notation that the pattern above does not cover
+        joined = ""
+    return joined if joined == whole else mark(whole, template, values)
+
+
+def _fields_joined(template: str, values: Any) -> str:
     queue = list(values) if isinstance(values, tuple) else [values]
     pieces, at = [], 0
     for field in _CONVERSION.finditer(template):
@@ -409,16 +427,15 @@ def percent_format(template: str, values: Any) -> str:
         at = field.end()
         if field["kind"] == "%":
             pieces.append("%")
-            continue
-        value = values[field["key"]] if field["key"] is not None else (queue.pop(0) if queue else "")
-        pieces.append(_converted(field, value))
-    joined = concat([*pieces, template[at:]])
-    return joined if joined == whole else mark(whole, template, values)
+        else:
+            value = values[field["key"]] if field["key"] is not None else queue.pop(0)
+            pieces.append(_converted(field, value))
+    return concat([*pieces, template[at:]])
 
 
 def _converted(field: re.Match[str], value: Any) -> str:
     if field["kind"] == "s" and not field["spec"]:
-        return str(value)
+        return text_of(value)
     return mark(str.__mod__(f"%{field['spec']}{field['kind']}", (value,)), value)
 
 
@@ -429,19 +446,26 @@ def brace_format(
     whole = formatter.vformat(str.__str__(template), args, kwargs)
     if not isinstance(template, TracedStr) and not origins_in(args, kwargs):
         return whole
-    pieces: list[str] = []
+    try:
+        joined = concat(_replaced(formatter, template, args, kwargs))
+    except (LookupError, TypeError, ValueError):  # nested fields and the like
+        joined = ""
+    return joined if joined == whole else mark(whole, template, args, kwargs)
+
+
+def _replaced(
+    formatter: string.Formatter, template: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[str]:
     auto = iter(range(len(args)))
     for literal, name, spec, conversion in formatter.parse(template):
-        pieces.append(literal)
+        yield literal
         if name is None:
             continue
-        value, _ = formatter.get_field(name or str(next(auto)), args, kwargs)
+        value, _ = formatter.get_field(name or str(next(auto, "")), args, kwargs)
         if not spec and conversion in (None, "s"):
-            pieces.append(str(value))
+            yield text_of(value)
         else:
-            pieces.append(mark(format(formatter.convert_field(value, conversion), spec or ""), value))
-    joined = concat(pieces)
-    return joined if joined == whole else mark(whole, template, args, kwargs)
+            yield mark(format(formatter.convert_field(value, conversion), spec or ""), value)
 
 
 def traced_method(method: types.BuiltinMethodType, args: Sequence[Any]) -> Callable[..., Any]:

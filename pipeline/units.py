@@ -61,12 +61,12 @@ def run_unit(stages: Stages, task: Task, progress: Progress | None = None) -> Un
             rows_read.update(row.source for row in rows)
             for piece in outcome.pieces:
                 window.append(piece)
-                held += len(piece[0])
+                held += len(piece.ids)
                 if held >= recipe.pack_window:
-                    writer.add(gather(window))
+                    writer.add(gather(window, weights=recipe.loss_weights))
                     window, held = [], 0
-            progress.advance(len(rows), sum(len(ids) for ids, _, _ in outcome.pieces), 0)
-        writer.add(gather(window))
+            progress.advance(len(rows), sum(len(piece.ids) for piece in outcome.pieces), 0)
+        writer.add(gather(window, weights=recipe.loss_weights))
     record = writer.commit(key=task.key, extra={"counts": dict(counts), "rows": dict(rows_read)})
     progress.advance(0, 0, record.packs)
     return record
