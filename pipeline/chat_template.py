@@ -205,6 +205,7 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
         )
         now = datetime.datetime.combine(date, datetime.time())
+        self._safe: dict[tuple[type, str], bool] = {}
         self.filters["tojson"] = to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = now.strftime
@@ -218,6 +219,13 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         if operator in {"*", "**"} and _product_size(operator, left, right) > MAX_RENDERED:
             raise RowError("template_unsafe", "the chat template computes something too large")
         return super().call_binop(context, operator, left, right)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Jinja's own answer, remembered: it depends on nothing but the type and the name."""
+        key = (type(obj), attr)
+        if key not in self._safe:
+            self._safe[key] = super().is_safe_attribute(obj, attr, value)
+        return self._safe[key]
 
     def generated(self, text: str) -> str:
         """What is printed for the inside of `{% generation %}` tags."""

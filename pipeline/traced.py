@@ -444,7 +444,9 @@ def brace_format(
 ) -> str:
     """`template.format(*args, **kwargs)` through a (sandboxed) formatter, with origins kept."""
     whole = formatter.vformat(str.__str__(template), args, kwargs)
-    if not isinstance(template, TracedStr) and not origins_in(args, kwargs):
+    if isinstance(template, TracedStr):
+        return mark(whole, template, args, kwargs)
+    if not origins_in(args, kwargs):
         return whole
     try:
         joined = concat(_replaced(formatter, template, args, kwargs))

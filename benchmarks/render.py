@@ -1,0 +1,78 @@
+"""What the proved render costs: traced render and all proofs against one plain `apply_chat_template`.
+
+    python benchmarks/render.py [--tokenizer DIR] [--chat-template FILE_OR_NAME] [--rows 300]
+
+Prints CPU milliseconds a row and the ratio to the plain render, medians of five alternating runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from pipeline.dialects import normalize
+from pipeline.explain import rows_of
+from pipeline.recipe import make_recipe
+from pipeline.render import template_message
+from pipeline.stages import LabelledRow, Stages
+
+SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample"
+RUNS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--tokenizer", default=str(SAMPLE / "tokenizer"))
+    parser.add_argument("--chat-template", default=None)
+    options = parser.parse_args()
+    values = {"sources": [str(SAMPLE / "conversations.jsonl")], "tokenizer": options.tokenizer, "output": "-"}
+    if options.chat_template:
+        values["chat_template"] = options.chat_template
+    stages = Stages(make_recipe(values))
+    rows = list(islice(cycle(row for _, row in rows_of(stages.recipe)), options.rows))
+    good = [each.row for each in stages.label(rows, "sharegpt") if isinstance(each, LabelledRow)]
+    conversations = [normalize(row.value, "sharegpt") for row in good]
+    messages = [[template_message(each) for each in conversation.messages] for conversation in conversations]
+    source = stages.template.source if options.chat_template else None
+
+    def plain() -> None:
+        for each in messages:
+            stages.tokenizer.hf.apply_chat_template(each, tokenize=False, chat_template=source)
+
+    def traced() -> None:
+        for each in conversations:
+            stages.renders(each).full()
+
+    def proved() -> None:
+        for each in conversations:
+            stages.decide(each)
+
+    work: dict[str, Callable[[], Any]] = {"apply_chat_template": plain, "traced": traced, "proved": proved}
+    medians = _medians(work)
+    turns = sum(message["role"] == "assistant" for each in messages for message in each) / len(messages)
+    print(f"{len(messages)} rows of {turns:.1f} assistant turns")
+    for name, seconds in medians.items():
+        ratio = seconds / medians["apply_chat_template"]
+        print(f"{name:20} {1000 * seconds / len(messages):8.3f} ms a row  {ratio:5.2f} x")
+
+
+def _medians(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(RUNS):
+        for name, do in work.items():
+            begin = time.process_time()
+            do()
+            times[name].append(time.process_time() - begin)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+if __name__ == "__main__":
+    main()
