@@ -25,6 +25,7 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
@@ -311,9 +312,7 @@ class TaggedEnvironment(TracedEnvironment):
 
 
 class _TracedCodeGenerator(CodeGenerator):
-    def _output_child_pre(
-        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
-    ) -> None:
+    def _output_child_pre(self, *_: Any) -> None:
         self.write("environment.text(")  # instead of `str(`; chat templates are rendered without autoescape
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
@@ -415,7 +414,7 @@ def _traced_to_json(value: Any, *args: Any, **kwargs: Any) -> str:
 @jinja2.pass_environment
 def _join(environment: jinja2.Environment, value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
     if attribute is not None:
-        value = environment.call_filter("map", value, kwargs={"attribute": attribute})
+        value = map(make_attrgetter(environment, attribute), value)
     return as_traced(d).join(map(text_of, value))
 
 

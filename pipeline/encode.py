@@ -337,7 +337,9 @@ _UNKNOWN = 1 << 40  # bytes of a token that stands for any text: more than a tex
 
 
 def _fallback_length(token: str) -> int:
-    """>>> _fallback_length("<0x0A>"), _fallback_length("\u2581é")
+    """Bytes of text that a piece of a byte-fallback vocabulary stands for.
+
+    >>> _fallback_length("<0x0A>"), _fallback_length("\u2581é")
     (1, 3)
     """
     if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):

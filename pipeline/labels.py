@@ -18,6 +18,7 @@ its own, which ends with it. Costs two plain renders a turn and comparisons of t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,13 +122,15 @@ class TurnEnds:
     `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
     it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
     token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
-    `seen`: the template was seen to end turns, so that a model trained on it learns to stop.
+    `seen`: the template was seen to end turns, so that a model trained on it learns to stop. `answered` is
+    what ends a turn that a user answers, where no stop does.
     """
 
     stops: tuple[str, ...]
     openers: tuple[str, ...] = ()
     always_prompts: bool = False
     seen: bool = True
+    answered: str = ""
 
     def after(self, text: str, at: int) -> int:
         """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
@@ -281,6 +284,7 @@ def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: t
 # ==== Where a completion starts ====
 
 _CLOSERS = " \t\r\n>]:}"
+_WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
 
 
 def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
@@ -292,18 +296,21 @@ def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
     if text.startswith(prompt):
         return len(prompt)
     opening = _generation_prompt_start(renders, index)
-    same = min(len(commonprefix([prompt, text])), written)
+    same = len(commonprefix([prompt, text]))
     if same >= opening and not prompt[same:].strip():
         return same
+    ends = []
     end = whole_marker(prompt, same, opening)
     if same >= opening and prompt[opening:end].strip():
-        return end
-    shown = _find_opening(prompt[opening:].lstrip(), text, written)
-    if shown is None or not _same_but_blanks(prompt[:opening], text[: shown[0]]):
+        ends.append(end)
+    shown = _find_opening(prompt[opening:].lstrip(), text, max(written, end))
+    if shown is not None and _same_but_blanks(prompt[:opening], text[: shown[0]]):
+        ends.append(shown[1])
+    if not ends:
         near = text[max(0, same - 20) : same + 20]
         detail = f"inference shows another prompt for message {index} than the text, from character {same}"
         raise RowError("prompt_mismatch", f"{detail}: {near!r}")
-    return shown[1]
+    return max(ends)
 
 
 def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
@@ -350,11 +357,17 @@ def whole_marker(prompt: str, end: int, least: int) -> int:
 
 
 def _find_opening(opening: str, text: str, before: int) -> tuple[int, int] | None:
-    """Start and end of the last place before `before` that shows the longest prefix of an opening."""
-    for length in range(len(opening), 0, -1):
-        found = text.rfind(opening[:length], 0, before) if opening[length - 1] in _CLOSERS else -1
-        if found >= 0:
-            return found, found + length
+    """Start and end of the last place before `before` that shows the longest prefix of an opening, in whole
+    words and markers, whatever blanks stand between them."""
+    words = list(_WORD.finditer(opening))
+    for count in range(len(words), 0, -1):
+        pattern = r"\s*".join(re.escape(word[0]) for word in words[:count])
+        places = list(re.finditer(pattern, text[:before]))
+        if places:
+            end = places[-1].end()
+            blanks = re.compile(r"\s*").match(opening, words[count - 1].end())
+            following = blanks[0] if blanks else ""
+            return places[-1].start(), end + len(commonprefix([following, text[end:before]]))
     return None
 
 
@@ -364,20 +377,43 @@ def _same_but_blanks(one: str, other: str) -> bool:
 
 def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
     """The completion of a message as the whole conversation shows it, whatever inference would show."""
-    span = _written(renders, whole.runs, index)
+    first, last = _written(renders, whole.runs, index)
+    last, end = _end_as_rendered(renders, whole, ends, index, last)
     try:
-        start = _prompt_end(renders, whole.text, index, span[0])
+        start = _prompt_end(renders, whole.text, index, first)
     except RowError:
-        prompt, free = renders.prompt(index), content_end(cut(whole.runs, 0, span[0]))
-        opening = _find_opening(
-            prompt[_generation_prompt_start(renders, index) :].lstrip(), whole.text, span[0]
-        )
-        if opening is None or opening[0] < free:
+        opening = renders.prompt(index)[_generation_prompt_start(renders, index) :].lstrip()
+        shown = _find_opening(opening, whole.text, first)
+        if shown is None or shown[0] < content_end(cut(whole.runs, 0, first)):
             raise
-        start = opening[1]
-    _check_origins(renders, whole.runs, index, start, span)
-    following = content_start(whole.runs, span[1])
-    return Turn(index, start, ends.after(whole.text[:following], span[1]))
+        start = shown[1]
+    _check_origins(renders, whole.runs, index, start, (first, last))
+    return Turn(index, start, end)
+
+
+def _end_as_rendered(
+    renders: Renders, whole: _Draft, ends: TurnEnds, index: int, last: int
+) -> tuple[int, int]:
+    """Where the text of a message and its turn end in the whole conversation.
+
+    The template prints the same after the message's text as when nothing follows it, up to its stop; only
+    then may it print something of the message again (Gemma 4: the name of the tool beside its result).
+    Where it prints something else, the turn ends as the probes' turns do when they are answered.
+    """
+    own = _Draft.of(renders.through_traced(index))
+    at = _written(renders, own.runs, index)[1]
+    tail = own.text[at : ends.after(own.text, at)]
+    written = [end for _, end, origin in placed(whole.runs) if origin.message == index]
+    shown = [end for end in written if tail and whole.text.startswith(tail, end)]
+    if shown:
+        return shown[-1], shown[-1] + len(tail)
+    following = content_start(whole.runs, last)
+    rest = whole.text[last:following]
+    if following is None or any(stop in rest for stop in ends.stops):
+        return last, ends.after(whole.text[:following], last)
+    shared = commonprefix([rest, own.text[at:]])
+    end = last + len(shared[: whole_marker(shared, len(shared), 0)].rstrip())
+    return last, end + len(ends.answered) if whole.text.startswith(ends.answered, end) else end
 
 
 def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:

@@ -112,7 +112,14 @@ def _load(name: str) -> tuple[Any, list[str]]:
     warning = (
         f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
     )
-    return PreTrainedTokenizerFast.from_pretrained(name), [warning]
+    hf = PreTrainedTokenizerFast.from_pretrained(name)
+    lost = _lost_tokens(name, hf)
+    if lost:
+        raise TokenizerError(
+            f"tokenizer {name} gets other ids for added tokens ({', '.join(lost[:5])}) than its "
+            "tokenizer.json lists; their ids must follow each other after the vocabulary: mend the file"
+        )
+    return hf, [warning]
 
 
 def _check_exists(name: str) -> None:

@@ -21,7 +21,8 @@ from __future__ import annotations
 import re
 import string
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
 from typing import Any, SupportsIndex
 
 from markupsafe import Markup, escape
@@ -332,7 +333,7 @@ def origins_in(*values: Any) -> set[Origin]:
             found.update(origin for _, origin in value._runs)
         elif isinstance(value, Mapping):
             found |= origins_in(*value.keys(), *value.values())
-        elif isinstance(value, (list, tuple, Set, ValuesView)):
+        elif isinstance(value, (list, tuple, AbstractSet, ValuesView)):
             found |= origins_in(*value)
     return found
 

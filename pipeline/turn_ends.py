@@ -13,6 +13,7 @@ the model stop by writing that token. Cost: two traced renders, once per templat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from os.path import commonprefix
 
@@ -43,11 +44,11 @@ def find_turn_ends(
     try:
         answered = _printed_after_first_answer(renders_of(Conversation(_TURNS)))
         last = _printed_after_first_answer(renders_of(Conversation(_TURNS[:2])))
-        always = _always_prompts(renders_of(Conversation(_TURNS[:2])))
     except RowError:
         return TurnEnds(tuple(stops))
     if answered is None or last is None:
         return TurnEnds(tuple(stops))
+    always = _always_prompts(renders_of(Conversation(_TURNS[:2])), last)
     common = commonprefix([answered, last])
     end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
     if end:
@@ -55,7 +56,11 @@ def find_turn_ends(
         return TurnEnds(tuple(stops) if known else (*stops, end), always_prompts=always)
     opens = not last.strip() and answered.lstrip().startswith(tuple(control_tokens))
     seen = opens or any(stop in last for stop in stops)
-    return TurnEnds(tuple(stops), tuple(control_tokens) if opens else (), always, seen)
+    openers = tuple(control_tokens) if opens else ()
+    ended = (
+        "" if opens or not any(map(answered.count, control_tokens)) else _turn_end(answered, control_tokens)
+    )
+    return TurnEnds(tuple(stops), openers, always, seen, ended)
 
 
 def structure_of(renders_of: Callable[[Conversation], Renders], ends: TurnEnds) -> str:
@@ -86,6 +91,14 @@ def _printed_after_first_answer(renders: Renders) -> str | None:
     return None if answer is None else str.__str__(text)[answer[1] : question[0] if question else None]
 
 
-def _always_prompts(renders: Renders) -> bool:
-    """Whether the text of a whole conversation is already the prompt of the next answer."""
-    return renders.through(1) == renders.prompt(2) and bool(renders.through(1).strip())
+def _always_prompts(renders: Renders, last: str) -> bool:
+    """Whether what stands after the last answer is the generation prompt, though nobody asked for it: then
+    it ends as the text between a question and its answer does."""
+    text = renders.full()
+    question, answer = span_of(runs_of(text), 0), span_of(runs_of(text), 1)
+    if question is None or answer is None or renders.through(1) != renders.prompt(2):
+        return False
+    opening = str.__str__(text)[question[1] : answer[0]]
+    shared = commonprefix([last.rstrip()[::-1], opening.rstrip()[::-1]])[::-1]
+    header = re.search(r"[<\[\n].*", shared, re.DOTALL)  # from where a marker or a line begins
+    return header is not None and bool(header[0].strip())

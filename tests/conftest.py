@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -39,7 +39,7 @@ MakeStages = Callable[..., Stages]
 """`make(tokenizer, **recipe_keys)`; a tokenizer is `sample`, a name in shared/tokenizers, or a path."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _loaded(path: str) -> LoadedTokenizer:
     return load_tokenizer(path)
 

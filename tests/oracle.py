@@ -38,13 +38,15 @@ class Chat:
     @property
     def wanted(self) -> list[int]:
         """The messages that are to be trained."""
-        return [i for i, m in enumerate(self.messages) if m["role"] == "assistant" and m.get("train") is not False]
+        return [
+            i for i, m in enumerate(self.messages) if m["role"] == "assistant" and m.get("train") is not False
+        ]
 
 
 # ==== Conversations ====
 
 _WORD = re.compile(r"zq(\d+)([a-z])[AB]")
-_ANY_WORD = re.compile(r"zq\d+[a-z][AB]")
+ANY_WORD = re.compile(r"zq\d+[a-z][AB]")
 
 
 def words(text: str, *, of: int | None = None, fields: str = "crtu") -> list[str]:
@@ -101,7 +103,10 @@ _TOOLS = (
             "description": "The weather of a city.",
             "parameters": {
                 "type": "object",
-                "properties": {"city": {"type": "string", "description": "Its name"}, "days": {"type": "integer"}},
+                "properties": {
+                    "city": {"type": "string", "description": "Its name"},
+                    "days": {"type": "integer"},
+                },
                 "required": ["city"],
             },
         },
@@ -123,7 +128,12 @@ CHATS: Mapping[str, Chat] = {
         tuple({**m, "content": f"\n\n  {m['content']} \n "} for m in (_s(), _u(1), _a(2), _u(3), _a(4)))
     ),
     "multi-line unicode": Chat(
-        (_u(0, "Zürich\r\n\r\n日本語\u2028👩‍👩‍👧 é"), _a(1, "a\n\n\tb\n```py\nx = {'y': [1]}\n```\n\n…½ ﷺ"), _u(2), _a(3, "ß\x0c\xa0"))
+        (
+            _u(0, "Zürich\r\n\r\n日本語\u2028👩‍👩‍👧 é"),
+            _a(1, "a\n\n\tb\n```py\nx = {'y': [1]}\n```\n\n…½ ﷺ"),
+            _u(2),
+            _a(3, "ß\x0c\xa0"),
+        )
     ),
     "consecutive users": Chat((_u(0), _u(1), _a(2), _u(3), _u(4), _a(5))),
     "consecutive assistants": Chat((_u(0), _a(1), _a(2), _u(3), _a(4))),
@@ -140,14 +150,18 @@ CHATS: Mapping[str, Chat] = {
     "reasoning twice": Chat((_u(0), _a(1, reasoning="Hm."), _u(2), _a(3, reasoning="Hm, hm."))),
     "inline think": Chat(
         tuple(
-            m if m["role"] == "user" else {**m, "content": f"<think>\n{marked(i, 'r', 'Hm.')}\n</think>\n\n{m['content']}"}
+            m
+            if m["role"] == "user"
+            else {**m, "content": f"<think>\n{marked(i, 'r', 'Hm.')}\n</think>\n\n{m['content']}"}
             for i, m in enumerate((_u(0), _a(1), _u(2), _a(3)))
         )
     ),
     "stray </think>": Chat((_u(0), _a(1, "It closes with </think> here."), _u(2), _a(3))),
     "tool call last": Chat((_u(0), _calls(1)), _TOOLS),
     "tools": Chat((_s(), _u(1), _calls(2), _t(3), _a(4), _u(5), _a(6)), _TOOLS),
-    "tools, said and called": Chat((_u(0), _calls(1, content="I'll look."), _t(2), _a(3), _u(4), _a(5)), _TOOLS),
+    "tools, said and called": Chat(
+        (_u(0), _calls(1, content="I'll look."), _t(2), _a(3), _u(4), _a(5)), _TOOLS
+    ),
     "parallel calls": Chat((_u(0), _calls(1, 2), _t(2), _t(3, 2), _a(4)), _TOOLS),
     "tool loop with reasoning": Chat(
         (
@@ -175,7 +189,7 @@ CHATS: Mapping[str, Chat] = {
 def frozen_date() -> Iterator[None]:
     """transformers' `strftime_now` on the day that recipes have by default."""
     clock = mock.Mock(wraps=datetime.datetime)
-    clock.now.side_effect = lambda: datetime.datetime.combine(DATE, datetime.time())  # noqa: DTZ001
+    clock.now.side_effect = lambda: datetime.datetime.combine(DATE, datetime.time())
     with mock.patch.object(chat_template_utils, "datetime", clock):
         yield
 
@@ -209,7 +223,9 @@ class Inference:
             shown = words(self.through(i) or "", of=i)
             calls = self.chat.messages[i].get("tool_calls")
             content = str(self.chat.messages[i]["content"])
-            dropped = not shown if words(str(self.chat.messages[i])) else content not in (self.through(i) or "")
+            dropped = (
+                not shown if words(str(self.chat.messages[i])) else content not in (self.through(i) or "")
+            )
             if dropped or (calls and not words(" ".join(shown), of=i, fields="t")):
                 return True
         return False
@@ -235,14 +251,16 @@ class Inference:
             return f"starts within a marker, after {cut[0]!r}"
         missing, asking = whole[len(shown) :], self._generation_prompt(i)
         if len(missing) >= len(asking) > 0 or len(missing) > len(asking):
-            return f"the prompt's {missing[:60]!r} is missing, of which {asking[:60]!r} is the generation prompt"
+            return (
+                f"the prompt's {missing[:60]!r} is missing, of which {asking[:60]!r} is the generation prompt"
+            )
         return _says_again(prompt[_past(prompt, len(shown)) :], text[start:])
 
     def _generation_prompt(self, i: int) -> str:
         """What the prompt of message i adds to the text before it; without its blanks."""
         prompt, before = unblanked(self.prompt(i) or ""), unblanked(self.through(i - 1) or "")
         added = prompt[len(commonprefix([prompt, before])) :]
-        return added or unblanked(_ANY_WORD.split(self.prompt(i) or "")[-1])
+        return added or unblanked(ANY_WORD.split(self.prompt(i) or "")[-1])
 
     def _has_start(self, i: int, text: str) -> bool:
         """Whether any place of a text shows the prompt of message i: if not, inference shows the model
@@ -301,7 +319,10 @@ Sample = tuple[str, Sequence[Turn]]
 
 
 def judge(
-    inference: Inference, samples: Sequence[Sample], is_end: Callable[[str, str], bool], openers: Sequence[str]
+    inference: Inference,
+    samples: Sequence[Sample],
+    is_end: Callable[[str, str], bool],
+    openers: Sequence[str],
 ) -> Verdict:
     """Compare trained stretches with the definition. `is_end(completion, rest)` tells whether a completion
     ends as the template's turns must; `openers` are control tokens that can stand right behind one."""
@@ -363,11 +384,13 @@ def _judge_opening(inference: Inference, text: str, start: int) -> Iterator[str]
     if asked is None:
         yield "there is no later turn to compare with"
         return
-    shown, header = unblanked(text[:start]), unblanked(_ANY_WORD.split(asked)[-1])
+    shown, header = unblanked(text[:start]), unblanked(ANY_WORD.split(asked)[-1])
     known = max((n for n in range(len(shown) + 1) if shown[len(shown) - n :] in header), default=0)
     if known < 5:
         yield f"opens behind {text[:start][-20:]!r}, but the header of a later turn is {header!r}"
-    elif problem := _says_again(asked[_past(asked, unblanked(asked).rindex(shown[-known:]) + known) :], text[start:]):
+    elif problem := _says_again(
+        asked[_past(asked, unblanked(asked).rindex(shown[-known:]) + known) :], text[start:]
+    ):
         yield problem
 
 
@@ -390,7 +413,14 @@ def _judge_end(
     through = inference.through(i) or ""
     own = end
     if text[:end] != through[:end]:
-        opener = next((o for o in openers if text[:end].endswith(o) and text[: end - len(o)].rstrip() == through.rstrip()), None)
+        opener = next(
+            (
+                o
+                for o in openers
+                if text[:end].endswith(o) and text[: end - len(o)].rstrip() == through.rstrip()
+            ),
+            None,
+        )
         if opener is None:
             yield "the text up to its end is not what stood there when it was written"
         own = len(through)
