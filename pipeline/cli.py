@@ -9,6 +9,7 @@ Exit codes: 0 done, 2 something to mend (one line says what), 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -113,7 +114,7 @@ def run(
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
     print_summary(Console(highlight=False), result)
 
 
@@ -146,15 +147,16 @@ def explain(
     if limit is None and row is None and format is Format.table:
         limit = 1
     console, shown = Console(highlight=False), 0
-    for explained in explain_rows(recipe, row=row, limit=limit):
+    for source, explained in explain_rows(recipe, row=row, limit=limit):
         shown += 1
         if format is Format.json:
-            sys.stdout.write(json.dumps(explained, ensure_ascii=False) + "\n")
+            _print_json(explained)
         else:
-            print_explained(console, explained, source=", ".join(recipe.sources))
+            print_explained(console, explained, source=source)
     if not shown:
+        sources = ", ".join(recipe.sources)
         raise RecipeError(
-            f"there is no row {row} in {', '.join(recipe.sources)}" if row is not None else "no rows"
+            f"there are no rows in {sources}" if row is None else f"there is no row {row} in {sources}"
         )
 
 
@@ -171,7 +173,7 @@ def template(
     flags = {key: value for key, value in locals().items() if key != "format"}
     diagnosis = diagnose(Stages(_recipe(["-"], {**flags, "output": "-"})))
     if format is Format.json:
-        sys.stdout.write(json.dumps(diagnosis.as_dict(), ensure_ascii=False) + "\n")
+        _print_json(diagnosis.as_dict())
     else:
         print_diagnosis(Console(highlight=False), diagnosis)
     raise typer.Exit(1 if diagnosis.verdict == "refused" else 0)
@@ -195,11 +197,14 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
         given["template_kwargs"] = _json_object(given["template_kwargs"])
     if "train" in given:
         given["train"] = dict(_setting(text) for text in given["train"])
-    if inputs[0].endswith((".yaml", ".yml")):
-        if len(inputs) > 1:
-            raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
-        return make_recipe({**load_recipe(Path(inputs[0])), **given}, where=inputs[0])
-    return make_recipe({"sources": inputs, **given}, where="command line")
+    if not inputs[0].endswith((".yaml", ".yml")):
+        return make_recipe({"sources": inputs, **given}, where="command line")
+    if len(inputs) > 1:
+        raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
+    written = load_recipe(Path(inputs[0]))
+    if "train" in given and isinstance(written.get("train"), dict):
+        given["train"] = {**written["train"], **given["train"]}  # a flag sets one key, the others stay
+    return make_recipe({**written, **given}, where=inputs[0])
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -217,23 +222,30 @@ def _json_object(text: str) -> Any:
         raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
 
 
+def _print_json(value: Any) -> None:
+    """One line of JSON, in UTF-8 whatever the locale says; half a surrogate pair becomes its JSON escape."""
+    typer.echo(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:
     """The entry point: errors that a user can mend are one line and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
     try:
         app()
     except PremaskError as error:
         sys.stderr.write(f"premask: {visible(str(error))}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("premask: interrupted; what is done is kept, run the same command again to go on\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  whoever read the output has gone
-        sys.exit(141)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # how typer passes a KeyboardInterrupt on
+            sys.stderr.write(
+                "premask: interrupted; what is done is kept, run the same command again to go on\n"
+            )
+        raise
 
 
 if __name__ == "__main__":

@@ -198,12 +198,22 @@ def _keeps_order(stages: Stages) -> str:
 def _prints_date(stages: Stages) -> str:
     try:
         here = _whole(stages, PLAIN)
-        there = stages.template.on(stages.recipe.date + datetime.timedelta(days=400))
+        there = stages.template.on(_another_day(stages.recipe.date))
         return (
             "no" if stages.renders(PLAIN, there).through(3) == here else f"yes, that of {stages.recipe.date}"
         )
     except RowError:
         return "unknown"
+
+
+def _another_day(date: datetime.date) -> datetime.date:
+    """A day of another year, month and weekday that Python can still count.
+
+    >>> _another_day(datetime.date(2025, 1, 1)).strftime("%a %d %b %Y")
+    'Thu 05 Feb 2026'
+    """
+    days = datetime.timedelta(days=400)
+    return date + days if date.year < datetime.MAXYEAR - 1 else date - days
 
 
 def _whole(stages: Stages, conversation: Conversation) -> str:

@@ -25,14 +25,16 @@ from .stages import LabelledRow, LabelledSample, Stages
 from .traced import placed
 
 
-def explain(recipe: Recipe, *, row: int | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Explain the rows of the recipe's sources, one dict a row: row number `row` of each source, or the
-    first `limit` rows of all. Raises what `run` would raise for the recipe."""
+def explain(
+    recipe: Recipe, *, row: int | None = None, limit: int | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Explain the rows of the recipe's sources, each as its source and one dict: row number `row` of each
+    source, or the first `limit` rows of all. Raises what `run` would raise for the recipe."""
     stages = Stages(recipe)
     rows = ((dialect, each) for dialect, each in rows_of(recipe) if row is None or each.row == row)
     for dialect, each in islice(rows, limit):
         (result,) = stages.label([each], dialect)
-        yield explain_row(result)
+        yield each.source, explain_row(result)
 
 
 def explain_row(result: LabelledRow | Reject) -> dict[str, Any]:

@@ -101,6 +101,15 @@ def weigh_tokens(
     return weighed
 
 
+def trained_turns(
+    labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, turns: Sequence[Turn]
+) -> tuple[int, ...]:
+    """The messages of which at least one token carries a loss, ascending."""
+    trained = labels != IGNORE_INDEX
+    kept = {turn.message for turn in turns if (trained & (starts >= turn.start) & (ends <= turn.end)).any()}
+    return tuple(sorted(kept))
+
+
 def without_first(labels: np.ndarray) -> np.ndarray:
     """The labels of tokens that stand at the start of a sample: nothing predicts the first.
 

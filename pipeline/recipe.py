@@ -89,9 +89,7 @@ class Train(BaseModel):
     )
     turns: Turns = Field(default=Turns.all, description="All turns of these roles, or the last one.")
     reasoning: bool = Field(default=True, description="The text of a turn's reasoning field.")
-    tool_calls: bool = Field(
-        default=True, description="A turn's tool calls, with the markers around them."
-    )
+    tool_calls: bool = Field(default=True, description="A turn's tool calls, with the markers around them.")
     end_of_turn: bool = Field(default=True, description="The string that ends a turn.")
 
     @field_validator("roles")

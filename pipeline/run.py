@@ -64,7 +64,9 @@ def run(
     output = open_output(out, identity, overwrite=overwrite)
     if output is None:
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        return RunResult(manifest, out, time.monotonic() - begin, fresh=False)
+        return RunResult(
+            manifest, out, time.monotonic() - begin, fresh=False, warnings=tuple(stages.warnings())
+        )
     with output:
         progress.start(
             None if any(info.rows is None for info in infos) else sum(info.rows or 0 for info in infos)
@@ -113,9 +115,10 @@ def _nothing_kept(records: Sequence[UnitRecord], rows: Mapping[str, int]) -> str
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
     groups = {"tokens_": "tokens_by_role", "trained_": "trained_by_role", "proved_": "samples_by_proof"}
+    flat = {"tokens_cut_off"}
     found: dict[str, Any] = {name: {} for name in groups.values()}
     for key in sorted(counts):
-        prefix = next((prefix for prefix in groups if key.startswith(prefix)), None)
+        prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
         if prefix is None:
             found[key] = counts[key]
         else:

@@ -22,7 +22,7 @@ from .contracts import IGNORE_INDEX, Conversation, Reject, Row, Sample, SampleOr
 from .dialects import normalize, row_id
 from .encode import Encoder
 from .errors import RowError, TemplateError
-from .labels import decide, decide_by_tags, label_tokens, weigh_tokens, without_first
+from .labels import decide, decide_by_tags, label_tokens, trained_turns, weigh_tokens, without_first
 from .recipe import Mask, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
@@ -129,13 +129,12 @@ class Stages:
                 outcome.rejects.append(result)
                 continue
             try:
-                outcome.pieces += self._fit(result, outcome.counts)
+                pieces, counts = self._fit(result)
             except RowError as error:
                 outcome.rejects.append(reject(result.row, error, result.id))
-                continue
-            outcome.counts["kept"] += 1
-            for labelled in result.samples:
-                outcome.counts.update(_count(labelled))
+            else:
+                outcome.pieces += pieces
+                outcome.counts.update(counts)
         return outcome
 
     def warnings(self) -> list[str]:
@@ -216,17 +215,25 @@ class Stages:
             else:
                 yield at, LabelledRow(row, conversation.id, tuple(labelled))
 
-    def _fit(self, row: LabelledRow, counts: Counter[str]) -> list[Piece]:
-        """The samples of a row, none longer than `max_length`."""
+    def _fit(self, row: LabelledRow) -> tuple[list[Piece], Counter[str]]:
+        """The samples of a row, none longer than `max_length`, and what there is to count of them."""
         pieces: list[Piece] = []
+        counts = Counter({"kept": 1})
+        length, policy = self.recipe.max_length, self.recipe.too_long
         for labelled in row.samples:
-            turns = tuple(sorted({turn.message for turn in labelled.sample.turns}))
-            for ids, labels, weights in _cut(labelled, self.recipe.max_length, self.recipe.too_long):
+            parts = [labelled] if len(labelled.ids) <= length else _cut(labelled, length, policy)
+            for part in parts:
+                turns = trained_turns(part.labels, part.starts, part.ends, part.sample.turns)
                 origin = SampleOrigin(row.row.source, row.row.row, row.id, len(pieces), turns)
-                pieces.append(Piece(ids, labels, weights, origin))
-            if len(labelled.ids) > self.recipe.max_length:
-                counts[f"too_long_{self.recipe.too_long.value}"] += 1
-        return pieces
+                pieces.append(Piece(part.ids, part.labels, part.weights, origin))
+                counts.update(_count(part))
+            counts[f"proved_{labelled.sample.proof}"] += 1
+            counts["straddling_tokens"] += labelled.straddling
+            counts["control_tokens_in_content"] += labelled.forged
+            if len(labelled.ids) > length:
+                counts[f"too_long_{policy.value}"] += 1
+                counts["tokens_cut_off"] += len(labelled.ids) - sum(len(part.ids) for part in parts)
+        return pieces, counts
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
@@ -263,24 +270,32 @@ def _untrained(labelled: Sequence[LabelledSample]) -> RowError | None:
     return None
 
 
-def _cut(
-    labelled: LabelledSample, length: int, policy: TooLong
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Ids, labels and weights of the pieces of a sample that fit `length` tokens."""
-    ids, labels, weights = labelled.ids, labelled.labels, labelled.weights
-    if len(ids) <= length:
-        yield ids, labels, weights
-        return
+def _cut(labelled: LabelledSample, length: int, policy: TooLong) -> list[LabelledSample]:
+    """The pieces of a sample that fit `length` tokens and hold something that is trained."""
+    tokens = len(labelled.ids)
     if policy is TooLong.reject:
-        detail = f"{len(ids)} tokens are more than max_length {length}; see too_long: truncate or split"
+        detail = f"{tokens} tokens are more than max_length {length}; see too_long: truncate or split"
         raise RowError("too_long", detail)
-    stop = length if policy is TooLong.truncate else len(ids)
-    if not (labels[:stop] != IGNORE_INDEX).any():
-        raise RowError("too_long", f"the first {length} of {len(ids)} tokens hold nothing that is trained")
-    for start in range(0, stop, length):
-        piece = slice(start, min(start + length, stop))
-        here = without_first(labels[piece])
-        yield ids[piece], here, np.where(here == IGNORE_INDEX, np.float32(0), weights[piece])
+    starts = [0] if policy is TooLong.truncate else range(0, tokens, length)
+    pieces = [_piece(labelled, slice(start, start + length)) for start in starts]
+    pieces = [piece for piece in pieces if (piece.labels != IGNORE_INDEX).any()]
+    if not pieces:
+        raise RowError(
+            "too_long", f"no piece of {length} of the {tokens} tokens holds anything that is trained"
+        )
+    return pieces
+
+
+def _piece(labelled: LabelledSample, tokens: slice) -> LabelledSample:
+    labels = without_first(labelled.labels[tokens])
+    return replace(
+        labelled,
+        ids=labelled.ids[tokens],
+        labels=labels,
+        starts=labelled.starts[tokens],
+        ends=labelled.ends[tokens],
+        weights=np.where(labels == IGNORE_INDEX, np.float32(0), labelled.weights[tokens]),
+    )
 
 
 def _weights(conversation: Conversation) -> dict[int, float]:
@@ -288,7 +303,7 @@ def _weights(conversation: Conversation) -> dict[int, float]:
 
 
 def _count(labelled: LabelledSample) -> Counter[str]:
-    """Tokens by who wrote them, and other things the manifest tells."""
+    """Tokens, and trained ones, by who wrote them."""
     runs = list(placed(labelled.sample.runs))
     writers = [origin.role for _, _, origin in runs] + ["template"]
     of_token = np.searchsorted([end for _, end, _ in runs], labelled.starts, side="right")
@@ -297,9 +312,6 @@ def _count(labelled: LabelledSample) -> Counter[str]:
     for name, tokens in (("tokens", of_token), ("trained", of_token[trained])):
         for number, count in zip(*np.unique(tokens, return_counts=True), strict=True):
             counts[f"{name}_{writers[number]}"] += int(count)
-    counts[f"proved_{labelled.sample.proof}"] += 1
-    counts["straddling_tokens"] += labelled.straddling
-    counts["control_tokens_in_content"] += labelled.forged
     return counts
 
 

@@ -133,8 +133,8 @@ def _check_exists(name: str) -> None:
 
 def _lost_tokens(name: str, hf: Any) -> list[str]:
     """Added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
-    path = Path(name) / "tokenizer.json"
-    if not path.is_file():
+    path = _file_of(name, "tokenizer.json")
+    if path is None:
         return []
     listed = json.loads(path.read_text(encoding="utf-8")).get("added_tokens") or []
     known = {token.content: index for index, token in hf.added_tokens_decoder.items()}
@@ -143,12 +143,29 @@ def _lost_tokens(name: str, hf: Any) -> list[str]:
 
 def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
     """The stop tokens of the model's generation config, where one lies beside the tokenizer."""
-    path = Path(name) / "generation_config.json"
-    if not path.is_file():
+    path = _file_of(name, "generation_config.json")
+    if path is None:
         return []
     try:
         ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
     except (ValueError, AttributeError):
         return []
     ids = ids if isinstance(ids, list) else [ids]
-    return [tokens[index].content for index in ids if index in tokens]
+    return [tokens[index].content for index in ids if isinstance(index, int) and index in tokens]
+
+
+def _file_of(name: str, file: str) -> Path | None:
+    """A file of a tokenizer: in its directory, or in the Hub's cache (fetched if need be)."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    from transformers.utils import cached_file  # noqa: PLC0415  a second to import
+
+    found = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return None if found is None else Path(found)

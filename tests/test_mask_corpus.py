@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,7 +55,7 @@ END_OF_FAMILY = {
 }
 """What an assistant turn must end with, by the family that the corpus' index names."""
 
-END_OF_FILE = {
+END_OF_FILE: dict[str, str | tuple[str, ...]] = {
     "axolotl/exaone.jinja": "[|endofturn|]",
     "axolotl/llama4.jinja": "<|eot|>",
     "axolotl/phi_4.jinja": "<|im_end|>",
@@ -128,19 +128,19 @@ _CONTROL = re.compile(
 # ==== Running the product ====
 
 
-def index() -> dict[str, dict[str, str]]:
+def index() -> dict[str, dict[str, Any]]:
     return {entry["file"]: entry for entry in json.loads((SHARED / "index.shared.json").read_text())}
 
 
 INDEX = index() if SHARED.is_dir() else {}
 
 
-@lru_cache
+@cache
 def source_of(file: str) -> str:
     return (SHARED / file).read_bytes().decode()
 
 
-@lru_cache
+@cache
 def control_tokens() -> tuple[str, ...]:
     return tuple(sorted({token for file in INDEX for token in _CONTROL.findall(source_of(file))}))
 
@@ -151,7 +151,7 @@ def variables_of(file: str) -> dict[str, str]:
     return {"bos_token": entry["bos_guess"] or "<s>", "eos_token": eos}
 
 
-@lru_cache
+@cache
 def product(file: str) -> tuple[ChatTemplate, TurnEnds]:
     variables = variables_of(file)
     template = ChatTemplate(source_of(file), variables=variables)
@@ -208,7 +208,7 @@ def compiles(file: str) -> bool:
     return True
 
 
-@lru_cache
+@cache
 def survey(file: str) -> tuple[Result, ...]:
     with frozen_date():
         return tuple(_result(file, kind, chat) for kind, chat in CHATS.items())

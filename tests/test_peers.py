@@ -25,7 +25,7 @@ Loader = Callable[..., Stages]
 
 
 @pytest.fixture(scope="module")
-def stages(make_stages) -> Loader:
+def stages(make_stages: Any) -> Loader:
     """`stages(tokenizer, template, **recipe_keys)`: a template of the corpus, a built-in one, or a file."""
     loaded: dict[Any, Stages] = {}
 
@@ -33,7 +33,7 @@ def stages(make_stages) -> Loader:
         key = (tokenizer, template, *sorted(keys.items()))
         if key not in loaded:
             path = None if template is None else TEMPLATES / template
-            if path is not None and template.count("/") == 1 and not path.is_file():
+            if template is not None and path is not None and template.count("/") == 1 and not path.is_file():
                 pytest.skip(f"the template {path} is not here")
             chosen = str(path) if path is not None and path.is_file() else template
             loaded[key] = make_stages(tokenizer, chat_template=chosen, **keys)

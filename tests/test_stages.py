@@ -254,7 +254,7 @@ def test_a_prompt_that_fills_the_length_is_rejected(make_stages: MakeStages) -> 
 
     (rejected,) = outcome.rejects
     assert rejected.reason == "too_long"
-    assert "hold nothing that is trained" in rejected.detail
+    assert "holds anything that is trained" in rejected.detail
     assert not outcome.pieces
 
 

@@ -7,6 +7,7 @@ their label is shown; without colour the label alone tells them (`NO_COLOR` is h
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -89,8 +90,9 @@ class LineProgress(Progress):
 def print_summary(console: Console, result: RunResult) -> None:
     """What a run gave, for a person."""
     counts, recipe = result.manifest["counts"], result.manifest["recipe"]
+    output = visible(str(result.output))
     if not result.fresh:
-        console.print(f"{result.output} already holds this recipe's output; nothing to do", markup=False)
+        console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
     table = Table.grid(padding=(0, 2))
     table.add_row(
         "rows", f"{counts['rows']:,} in = {counts['kept']:,} kept + {counts['rejected']:,} rejected"
@@ -107,9 +109,9 @@ def print_summary(console: Console, result: RunResult) -> None:
         fill = f"{100 * counts['fill']:.2f} % filled"
         table.add_row("packs", f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens, {fill}")
     table.add_row("time", f"{result.seconds:.1f} s")
-    table.add_row("output", str(result.output))
-    layout = recipe["layout"][0]
-    load = f'from datasets import load_dataset; load_dataset("{result.output}", "{layout}", split="train")'
+    table.add_row("output", Text(output))
+    path, layout = json.dumps(str(result.output), ensure_ascii=False), recipe["layout"][0]
+    load = f'from datasets import load_dataset; load_dataset({visible(path)}, "{layout}", split="train")'
     console.print(table)
     console.print(f"load it with:  {load}", markup=False, highlight=False, soft_wrap=True)
 
@@ -122,13 +124,15 @@ def _samples(counts: Mapping[str, Any]) -> str:
         )
     if straddling := counts.get("straddling_tokens"):
         extra.append(f"({straddling:,} tokens straddle the edge of a turn and are not trained)")
+    if cut := counts.get("tokens_cut_off"):
+        extra.append(f"({cut:,} tokens of samples longer than max_length are cut off)")
     if forged := counts.get("control_tokens_in_content"):
         extra.append(f"({forged:,} control-token strings stand in content)")
     return "\n".join(extra)
 
 
 def _by_role(counts: Mapping[str, Any]) -> Table:
-    """Tokens by who wrote them, before `max_length` is looked at; of the template turn ends are trained."""
+    """Tokens by who wrote them; of the template's, turn ends are trained."""
     roles, trained = counts["tokens_by_role"], counts["trained_by_role"]
     table = Table("written by", "tokens", "share", "trained", "of them", box=None, padding=(0, 2))
     for role, tokens in sorted(roles.items(), key=lambda item: -item[1]):
@@ -152,7 +156,7 @@ def _percent(part: int, whole: int) -> str:
 
 def print_explained(console: Console, explained: Mapping[str, Any], *, source: str) -> None:
     """One explained row (`explain.explain_row`) as a table of its tokens."""
-    name = f"{source} row {explained['row']}" + (
+    name = f"{visible(source)} row {explained['row']}" + (
         f" (id {visible(explained['id'])})" if explained["id"] else ""
     )
     if explained["status"] == "rejected":
