@@ -298,6 +298,14 @@ class TracedEnvironment(PlainEnvironment):
         return formatted
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if (
+            isinstance(obj, types.BuiltinMethodType)
+            and isinstance(obj.__self__, TracedStr)
+            and obj.__name__ == "encode"
+        ):
+            raise RowError(
+                "origin_lost", "the chat template turns text into bytes, which do not tell their origin"
+            )
         if isinstance(obj, types.BuiltinMethodType) and type(obj.__self__) is str:
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
             obj = traced_method(obj, args)
@@ -308,7 +316,8 @@ class TaggedEnvironment(TracedEnvironment):
     """The environment that traces nothing but the inside of `{% generation %}` tags."""
 
     def generated(self, text: str) -> str:
-        return TracedStr.of(text, GENERATED)
+        self.steps += 1  # tells one stretch from the next where they touch
+        return TracedStr.of(text, GENERATED._replace(field=str(self.steps)))
 
 
 class _TracedCodeGenerator(CodeGenerator):

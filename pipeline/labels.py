@@ -147,17 +147,22 @@ class TurnEnds:
         ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
         return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
 
-    def opener_after(self, text: str, at: int) -> int:
-        """Where the control token ends that opens the next turn, if that is what stops the model."""
+    def opener_after(self, text: str, at: int, written: int) -> int:
+        """Where the control token ends that opens the next turn, if that is what stops the model: nothing
+        printed since the message's last own character, before `written`, does."""
+        if not self.openers or self.begin(text, at, written) < at:
+            return at
         blank = len(text) - len(text[at:].lstrip())
         return max(
             (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
         )
 
-    def begin(self, text: str, end: int) -> int:
-        """Where the stop begins that ends at `end`; `end` itself if none does."""
+    def begin(self, text: str, end: int, written: int) -> int:
+        """Where the stop begins that ends at `end`; `end` itself if none does, but for what stands in the
+        message's own text, before `written`."""
         stops = (*self.stops, *self.openers)
-        return min((end - len(stop) for stop in stops if text.endswith(stop, 0, end)), default=end)
+        starts = [end - len(stop) for stop in stops if text.endswith(stop, 0, end)]
+        return min((start for start in starts if start >= written), default=end)
 
 
 @dataclass
@@ -209,7 +214,7 @@ def decide_by_tags(renders: Renders, train: Train = _ALL) -> tuple[Sample, ...]:
     wanted = _wanted(renders.messages, History.split, train)
     draft = _Draft.of(renders.full())
     for start, end, origin in placed(runs_of(renders.tagged())):
-        message = _writer(draft.runs, start, end) if origin == GENERATED else None
+        message = _writer(draft.runs, start, end) if origin.message == GENERATED.message else None
         if message in wanted:
             draft.turns.append(Turn(message, start, end))
     if not draft.turns:
@@ -416,6 +421,9 @@ def _end_as_rendered(
     shown = [end for end in written if tail and whole.text.startswith(tail, end)]
     if shown:
         return shown[-1], shown[-1] + len(tail)
+    if tail[: ends.begin(tail, len(tail), 0)].strip():
+        detail = f"the whole text ends message {index} in another way than when it was just written"
+        raise RowError("boundary_unclear", detail)
     following = content_start(whole.runs, last)
     rest = whole.text[last:following]
     if following is None or any(stop in rest for stop in ends.stops):
@@ -437,18 +445,24 @@ def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:
 
 def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
     """Take the token that opens the next turn into a turn it ends; put eos after a last turn without end."""
-    draft.turns = [turn._replace(end=ends.opener_after(draft.text, turn.end)) for turn in draft.turns]
+    draft.turns = [
+        turn._replace(end=ends.opener_after(draft.text, turn.end, _last_written(draft, turn)))
+        for turn in draft.turns
+    ]
     last = max(draft.turns, key=lambda turn: turn.end, default=None)
-    if (
-        not eos
-        or last is None
-        or draft.text[last.end :].strip()
-        or ends.begin(draft.text, last.end) < last.end
-    ):
+    if not eos or last is None or draft.text[last.end :].strip():
+        return
+    if ends.begin(draft.text, last.end, _last_written(draft, last)) < last.end:
         return
     draft.text = draft.text[: last.end] + eos
     draft.runs = (*cut(draft.runs, 0, last.end), (len(eos), TEMPLATE))
     draft.turns[draft.turns.index(last)] = last._replace(end=len(draft.text))
+
+
+def _last_written(draft: _Draft, turn: Turn) -> int:
+    """One past the last character that the message of a turn wrote in it."""
+    span = span_of(cut(draft.runs, 0, turn.end), turn.message)
+    return span[1] if span else turn.start
 
 
 def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, train: Train, proof: str) -> Sample:
@@ -471,7 +485,7 @@ def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> l
     if not train.tool_calls:
         holes.append(_tool_call_block(draft, turn, ends))
     if not train.end_of_turn:
-        holes.append((ends.begin(draft.text, turn.end), turn.end))
+        holes.append((ends.begin(draft.text, turn.end, _last_written(draft, turn)), turn.end))
     parts, at = [], turn.start
     for start, end in sorted(hole for hole in holes if hole is not None):
         parts.append(turn._replace(start=at, end=max(at, start)))
@@ -486,4 +500,4 @@ def _tool_call_block(draft: _Draft, turn: Turn, ends: TurnEnds) -> tuple[int, in
     if span is None:
         return None
     said = span_of(cut(draft.runs, 0, span[0]), turn.message)
-    return max(turn.start, said[1] if said else 0), ends.begin(draft.text, turn.end)
+    return max(turn.start, said[1] if said else 0), ends.begin(draft.text, turn.end, span[1])

@@ -217,11 +217,11 @@ def test_end_after(ends: TurnEnds, text: str, at: int, expected: int) -> None:
 def test_opener_after() -> None:
     ends = TurnEnds((), openers=("<|user|>", "<|user|><|now|>"))
 
-    assert ends.opener_after("Hi\n<|user|>x", 2) == 11
-    assert ends.opener_after("Hi<|user|><|now|>x", 2) == 17
-    assert ends.opener_after("Hi there<|user|>", 2) == 2
-    assert ends.opener_after("Hi", 2) == 2
-    assert TurnEnds(("</s>",)).opener_after("Hi<|user|>", 2) == 2
+    assert ends.opener_after("Hi\n<|user|>x", 2, 2) == 11
+    assert ends.opener_after("Hi<|user|><|now|>x", 2, 2) == 17
+    assert ends.opener_after("Hi there<|user|>", 2, 2) == 2
+    assert ends.opener_after("Hi", 2, 2) == 2
+    assert TurnEnds(("</s>",)).opener_after("Hi<|user|>", 2, 2) == 2
 
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

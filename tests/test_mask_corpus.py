@@ -247,6 +247,25 @@ def test_masks_are_right_and_refusals_have_a_reason(file: Any) -> None:
     assert not {r.kind: r.why for r in results if r.why.startswith("unexplained")}
 
 
+@pytest.mark.parametrize(
+    "file", ["axolotl/chatml.jinja", "trl/qwen3.jinja", "trl/gemma.jinja", "llamacpp/Qwen3.5-4B.jinja"]
+)
+@pytest.mark.parametrize("shift", [(1, 0), (-1, 0), (3, 0), (-9, 0), (0, 1), (0, -1), (0, 9), (0, -12)])
+def test_the_oracle_sees_a_shifted_mask(file: str, shift: tuple[int, int]) -> None:
+    chat = CHATS["two turns"]
+    inference = Inference(source_of(file), variables_of(file), chat)
+    samples = [(s.text, [(*turn,) for turn in s.turns]) for s in samples_of(file, chat)]
+
+    assert not judge(inference, samples, ends_of(file), ()).wrong
+
+    (text, ((i, start, end), *others)), *rest = samples
+    shifted = [(text, [(i, start + shift[0], end + shift[1]), *others]), *rest]
+
+    assert judge(inference, shifted, ends_of(file), ()).wrong
+    assert judge(inference, [(text, others), *rest], ends_of(file), ()).wrong
+    assert judge(inference, [(text, [(i - 1, start, end), *others]), *rest], ends_of(file), ()).wrong
+
+
 def test_most_conversations_are_kept() -> None:
     """A refusal is easy; it must stay the exception where the template itself does not object."""
     results = [result for file in INDEX if compiles(file) for result in survey(file)]

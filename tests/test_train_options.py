@@ -116,6 +116,36 @@ def test_generation_tags_within_a_macro(make_stages: MakeStages, tmp_path: Path)
     assert trained(stages, TALK[:2]) == ["Hello<|im_end|>"]
 
 
+def test_tagged_stretches_that_touch_belong_each_to_its_message(
+    make_stages: MakeStages, tmp_path: Path
+) -> None:
+    (tmp_path / "touch.jinja").write_text(
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>"
+        "{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
+        encoding="utf-8",
+    )
+    stages = make_stages("sample", chat_template=str(tmp_path / "touch.jinja"), mask=Mask.generation_tags)
+    talk = [TALK[0], {"role": "assistant", "content": "one long answer"}]
+
+    assert trained(stages, [*talk, {"role": "assistant", "content": "two", "train": False}]) == [
+        "one long answer<|im_end|>"
+    ]
+
+
+def test_an_answer_that_says_the_stop_itself_still_gets_its_end(
+    make_stages: MakeStages, tmp_path: Path
+) -> None:
+    (tmp_path / "bare.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+        encoding="utf-8",
+    )
+    stages = make_stages("sample", chat_template=str(tmp_path / "bare.jinja"), append_eos=True)
+    talk = [TALK[0], {"role": "assistant", "content": "the tag <|im_end|>"}]
+
+    assert trained(stages, talk) == ["the tag <|im_end|><|im_end|>"]
+
+
 def test_generation_tags_need_a_template_that_has_them(make_stages: MakeStages) -> None:
     with pytest.raises(TemplateError, match=r"has no .* generation .* tags"):
         make_stages("sample", mask=Mask.generation_tags)

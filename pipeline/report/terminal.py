@@ -161,18 +161,21 @@ def print_explained(console: Console, explained: Mapping[str, Any], *, source: s
     )
     if explained["status"] == "rejected":
         text = Text(f"{name}: rejected, {explained['reason']}: {visible(explained['detail'])}", style="red")
-        console.print(text)
+        console.print(text, soft_wrap=True)
         return
     for number, sample in enumerate(explained["samples"]):
         part = (
             f", sample {number + 1} of {len(explained['samples'])}" if len(explained["samples"]) > 1 else ""
         )
-        console.print(_token_table(f"{name}{part}", sample))
+        labels = sample["tokens"]["label"]
+        trained = sum(label != IGNORE_INDEX for label in labels)
+        console.print(Text(f"{name}{part}: {len(labels)} tokens, {trained} trained"), soft_wrap=True)
+        console.print(_token_table(sample))
 
 
-def _token_table(title: str, sample: Mapping[str, Any]) -> Table:
-    tokens, trained = sample["tokens"], 0
-    table = Table(box=None, padding=(0, 2), title_justify="left")
+def _token_table(sample: Mapping[str, Any]) -> Table:
+    tokens = sample["tokens"]
+    table = Table(box=None, padding=(0, 2))
     for column, justify in (("index", "right"), ("id", "right"), ("token", "left"), ("label", "right")):
         table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
     table.add_column("origin")
@@ -181,10 +184,8 @@ def _token_table(title: str, sample: Mapping[str, Any]) -> Table:
     )
     for index, (id_, start, end, label, origin) in enumerate(columns):
         style = "bold green" if label != IGNORE_INDEX else "default"
-        trained += label != IGNORE_INDEX
         cells = (str(index), str(id_), visible(sample["text"][start:end]), str(label), origin)
         table.add_row(*(Text(cell, style=style) for cell in cells))
-    table.title = Text(f"{title}: {len(tokens['id'])} tokens, {trained} trained")
     return table
 
 
