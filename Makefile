@@ -16,7 +16,7 @@ help:  ## list the targets
 
 demo: .venv/ready  ## turn the bundled sample into shards and show what is trained
 	$(BIN)/premask run $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --layout packed,unpacked --max-length 2048 --output out/demo
-	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 6
+	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144
 
 test: lint type  ## lint, types, all tests
 	$(BIN)/python -m pytest
