@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -31,7 +31,7 @@ class Done(NamedTuple):
     err: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def _loaded(name: str) -> LoadedTokenizer:
     return load_tokenizer(name)
 
@@ -53,7 +53,7 @@ def premask(*words: object, **environ: str) -> Done:
             code: Any = 0
         except SystemExit as leaving:
             code = leaving.code
-    out, err = (stream.buffer.getvalue().decode() for stream in streams)  # type: ignore[attr-defined]
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
     return Done(code or 0, out, err)
 
 

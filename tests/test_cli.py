@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import pipeline
 from pipeline import cli
 from pipeline.contracts import REASONS
 from pipeline.recipe import Layout, Recipe, Turns
+from pipeline.report.terminal import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 GOOD = chat("Hi", "Hello")
@@ -431,9 +433,7 @@ def test_rows_of_all_kinds_go_to_the_ledger_and_the_run_goes_on(box: Path) -> No
     (box / "awkward.jinja").write_text(AWKWARD, encoding="utf-8")
     rows = [GOOD, *(row for bad in REJECTED.values() for row in (bad, GOOD))]
     source = write_rows(box / "a.jsonl", rows)
-    done = run(
-        source, "--chat-template", "awkward.jinja", "--control-tokens", "reject", "--max-length", 200
-    )
+    done = run(source, "--chat-template", "awkward.jinja", "--control-tokens", "reject", "--max-length", 200)
     assert done.code == 0, done.err
     ledger = pq.read_table(box / "out" / "rejects").to_pylist()
 
@@ -636,15 +636,12 @@ def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
 
 
 def test_a_run_that_is_no_terminal_prints_plain_lines(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "LineProgress", lambda console: LINE_PROGRESS(console, every_s=0))
+    monkeypatch.setattr(cli, "LineProgress", partial(LineProgress, every_s=0))
     done = run(write_rows(box / "a.jsonl", [GOOD] * 600))
 
     assert ESCAPE not in done.out + done.err
     assert done.err.splitlines()[0] == "256 of 600 rows, 3,072 tokens, 0 packs"
     assert done.err.splitlines()[-1] == "600 of 600 rows, 7,200 tokens, 2 packs"
-
-
-LINE_PROGRESS = cli.LineProgress
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -153,7 +153,9 @@ def test_all_unknown_keys_are_named_at_once() -> None:
 
 
 def test_the_message_says_where_the_values_stand() -> None:
-    with pytest.raises(RecipeError, match=r"^chats\.yaml: key 'tokenizer' is missing; key 'output' is missing$"):
+    with pytest.raises(
+        RecipeError, match=r"^chats\.yaml: key 'tokenizer' is missing; key 'output' is missing$"
+    ):
         make_recipe({"sources": ["a"]}, where="chats.yaml")
 
 
@@ -320,7 +322,7 @@ def test_a_recipe_that_is_no_recipe(tmp_path: Path, content: bytes, parts: list[
 def test_a_recipe_that_is_not_there_or_a_directory(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"missing\.yaml does not exist; check the path"):
         load_recipe(tmp_path / "missing.yaml")
-    with pytest.raises(RecipeError, match="cannot be read: .*directory"):
+    with pytest.raises(RecipeError, match=r"cannot be read: .*directory"):
         load_recipe(tmp_path)
 
 
