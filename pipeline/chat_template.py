@@ -198,10 +198,11 @@ class GenerationTag(jinja2.ext.Extension):
 class PlainEnvironment(ImmutableSandboxedEnvironment):
     """The environment transformers renders chat templates in, with the date frozen and with limits."""
 
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"%", "+", "*", "**"})
     steps = 0  # taken by loops in the present render
 
     def __init__(self, date: datetime.date) -> None:
+        self.code_generator_class = _CodeGenerator
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
         )
@@ -212,14 +213,24 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         self.globals["strftime_now"] = now.strftime
         self.globals["dict"] = _Dict()
         self.globals["namespace"] = _Namespace
+        self.globals["lipsum"] = self.filters["random"] = _refuse_chance
 
     def concat(self, parts: Iterable[str]) -> str:
         return "".join(_bounded(parts))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator in {"*", "**"} and _product_size(operator, left, right) > MAX_RENDERED:
-            raise RowError("template_unsafe", "the chat template computes something too large")
+        if _result_size(operator, left, right) > MAX_RENDERED:
+            raise _too_large()
         return super().call_binop(context, operator, left, right)
+
+    def join_strings(self, values: Iterable[Any]) -> str:
+        """The operator `~`."""
+        return "".join(_bounded(map(str, values)))
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls count as turns of a loop do: a macro that calls itself twice is one."""
+        self.step()
+        return super().call(context, obj, *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Jinja's own answer, remembered: it depends on nothing but the type and the name."""
@@ -253,11 +264,9 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
 class TracedEnvironment(PlainEnvironment):
     """The same environment for traced strings: whatever glues, formats or computes text keeps origins."""
 
-    intercepted_binops = frozenset({"%", "+", "*", "**"})
-
     def __init__(self, date: datetime.date) -> None:
-        self.code_generator_class = _TracedCodeGenerator
         super().__init__(date)
+        self.code_generator_class = _TracedCodeGenerator
         self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
         self.filters |= {
             "join": _join,
@@ -273,13 +282,15 @@ class TracedEnvironment(PlainEnvironment):
 
     def join_strings(self, values: Iterable[Any]) -> str:
         """The operator `~`."""
-        return concat(map(text_of, values))
+        return concat(_bounded(map(text_of, values)))
 
     def text(self, value: Any) -> str:
         """What `{{ value }}` prints."""
         return text_of(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if _result_size(operator, left, right) > MAX_RENDERED:
+            raise _too_large()
         if operator == "%" and isinstance(left, str):
             return percent_format(left, right)
         if operator == "+" and isinstance(left, str) and isinstance(right, str):
@@ -320,10 +331,7 @@ class TaggedEnvironment(TracedEnvironment):
         return TracedStr.of(text, GENERATED._replace(field=str(self.steps)))
 
 
-class _TracedCodeGenerator(CodeGenerator):
-    def _output_child_pre(self, *_: Any) -> None:
-        self.write("environment.text(")  # instead of `str(`; chat templates are rendered without autoescape
-
+class _CodeGenerator(CodeGenerator):
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
         self.write("environment.join_strings((")
         for child in node.nodes:
@@ -332,13 +340,31 @@ class _TracedCodeGenerator(CodeGenerator):
         self.write("))")
 
 
-def _product_size(operator: str, left: Any, right: Any) -> int:
-    """How many characters, items or bits a product or power has, about."""
-    if operator == "**":
-        return int(left).bit_length() * int(right) if isinstance(left, int) and isinstance(right, int) else 0
-    sized = next((each for each in (left, right) if isinstance(each, (str, list, tuple))), None)
-    times = next((each for each in (left, right) if isinstance(each, int)), 0)
-    return len(sized) * times if sized is not None else 0
+class _TracedCodeGenerator(_CodeGenerator):
+    def _output_child_pre(self, *_: Any) -> None:
+        self.write("environment.text(")  # instead of `str(`; chat templates are rendered without autoescape
+
+
+def _result_size(operator: str, left: Any, right: Any) -> int:
+    """How many characters, items or bits the result of an operator has, about."""
+    if operator == "+":
+        return len(left) + len(right) if _is_sized(left) and _is_sized(right) else 0
+    if operator == "%":
+        widths = re.findall(r"%[^%a-zA-Z]*?(\d+)", left) if isinstance(left, str) else ()
+        return max(map(int, widths), default=0)
+    if isinstance(left, int) and isinstance(right, int):
+        bits = int(left).bit_length()
+        return bits * int(right) if operator == "**" else bits + int(right).bit_length()
+    sized, times = (left, right) if _is_sized(left) else (right, left)
+    return len(sized) * times if operator == "*" and _is_sized(sized) and isinstance(times, int) else 0
+
+
+def _is_sized(value: Any) -> bool:
+    return isinstance(value, (str, list, tuple))
+
+
+def _too_large() -> RowError:
+    return RowError("template_unsafe", "the chat template computes something too large")
 
 
 def _bounded(parts: Iterable[str]) -> Iterable[str]:
@@ -368,6 +394,10 @@ def to_json(
 
 def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(str(message))
+
+
+def _refuse_chance(*_: Any, **__: Any) -> str:
+    raise RowError("template_unstable", "the chat template prints something left to chance")
 
 
 class _Dict:

@@ -81,6 +81,10 @@ class Output:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
         return self._work / "units" / f"{number:05d}"
 
+    def discard(self) -> None:
+        """Remove all work done so far."""
+        shutil.rmtree(self._work, ignore_errors=True)
+
     def finish(
         self,
         records: Sequence[UnitRecord],

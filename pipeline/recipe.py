@@ -240,6 +240,8 @@ def _describe(error: Any) -> str:
         near = difflib.get_close_matches(str(error["input"]), _choices(error), n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         return f"{key}: '{error['input']}' is none of {', '.join(_choices(error))}{hint}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}"
     return f"{key}: {error['msg']}, not {error['input']!r}"
 
 

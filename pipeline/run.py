@@ -93,6 +93,7 @@ def _finish(
         counts.update(record.extra["counts"])
         rows.update(record.extra["rows"])
     if not counts["kept"]:
+        output.discard()
         raise RunError(_nothing_kept(records, rows))
     return output.finish(
         records,

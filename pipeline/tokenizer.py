@@ -105,7 +105,10 @@ def _load(name: str) -> tuple[Any, list[str]]:
         hf = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
         reason = " ".join(str(error).split())[:300]
-        raise TokenizerError(f"tokenizer {name} cannot be loaded: {type(error).__name__}: {reason}") from None
+        where = "" if Path(name).is_dir() else "there is no directory of that name here, and "
+        raise TokenizerError(
+            f"tokenizer {name} cannot be loaded: {where}{type(error).__name__}: {reason}"
+        ) from None
     lost = _lost_tokens(name, hf)
     if not lost:
         return hf, []

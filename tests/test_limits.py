@@ -234,7 +234,6 @@ HOLES = {
 
 
 @pytest.mark.parametrize("name", HOLES)
-@pytest.mark.xfail(reason="not bounded yet; take this mark away once it is")
 def test_what_doubles_is_stopped(explode: Explode, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(chat_template, "MAX_RENDERED", 10_000)
     monkeypatch.setattr(chat_template, "MAX_STEPS", 10_000)

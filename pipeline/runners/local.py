@@ -8,9 +8,12 @@ worker costs about two seconds, so there are never more than units.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from ..errors import RunError
 from ..recipe import Recipe
@@ -45,7 +48,8 @@ def run_local(
 
 
 def _collect(pool: ProcessPoolExecutor, tasks: Sequence[Task], progress: Progress) -> list[UnitRecord]:
-    futures: dict[Future[UnitRecord], int] = {pool.submit(_work, task): i for i, task in enumerate(tasks)}
+    with _deaf_to_interrupts():  # what workers inherit; the interrupt is this process's to handle
+        futures: dict[Future[UnitRecord], int] = {pool.submit(_work, task): i for i, task in enumerate(tasks)}
     records: dict[int, UnitRecord] = {}
     waiting = set(futures)
     while waiting:
@@ -54,6 +58,18 @@ def _collect(pool: ProcessPoolExecutor, tasks: Sequence[Task], progress: Progres
             record = records[futures[future]] = future.result()
             progress.advance(sum(record.extra["rows"].values()), record.tokens, record.packs)
     return [records[i] for i in range(len(tasks))]
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _load(recipe: Recipe) -> None:
