@@ -228,7 +228,7 @@ def byte_fallback(*, normalizer: Any = None, pre_tokenizer: Any = None, with_byt
         token: i for i, token in enumerate(["<unk>", *data, *letters, *("".join(pair) for pair in merges)])
     }
     tokenizer = Tokenizer(
-        models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)  # noqa: S106  a token of text
+        models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
     )
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -264,7 +264,7 @@ def unigram() -> Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=120,
         special_tokens=["<unk>"],
-        unk_token="<unk>",  # noqa: S106  a token of text
+        unk_token="<unk>",
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
@@ -272,7 +272,7 @@ def unigram() -> Tokenizer:
 
 
 def word_piece() -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  a token of text
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
