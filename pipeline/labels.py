@@ -18,16 +18,15 @@ its own, which ends with it. Costs two plain renders a turn and comparisons of t
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os.path import commonprefix
-from typing import Protocol
 
 import numpy as np
 
+from .boundaries import Renders, TurnEnds, find_opening, generation_prompt_start, prompt_end, whole_marker
 from .contracts import IGNORE_INDEX, TEMPLATE, Message, Sample, TokenBatch, Turn
 from .errors import RowError
 from .recipe import History, Train, Turns
@@ -44,20 +43,6 @@ from .traced import (
     span_of,
     wrote,
 )
-
-
-class Renders(Protocol):
-    """The renders of one conversation (`render.Renders`)."""
-
-    messages: tuple[Message, ...]
-
-    def full(self) -> TracedStr: ...
-    def through(self, index: int) -> str: ...
-    def through_traced(self, index: int) -> TracedStr: ...
-    def prompt(self, index: int) -> str: ...
-    def prompt_traced(self, index: int) -> TracedStr: ...
-    def tagged(self) -> TracedStr: ...
-
 
 # ==== Which tokens ====
 
@@ -122,47 +107,6 @@ def without_first(labels: np.ndarray) -> np.ndarray:
 
 
 # ==== Which characters ====
-
-
-@dataclass(frozen=True)
-class TurnEnds:
-    """What ends an assistant turn of a template.
-
-    `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
-    it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
-    token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
-    `seen`: the template was seen to end turns, so that a model trained on it learns to stop. `answered` is
-    what ends a turn that a user answers, where no stop does.
-    """
-
-    stops: tuple[str, ...]
-    openers: tuple[str, ...] = ()
-    always_prompts: bool = False
-    seen: bool = True
-    answered: str = ""
-
-    def after(self, text: str, at: int) -> int:
-        """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
-        after the first stop; without one, after all the template prints."""
-        ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
-        return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
-
-    def opener_after(self, text: str, at: int, written: int) -> int:
-        """Where the control token ends that opens the next turn, if that is what stops the model: nothing
-        printed since the message's last own character, before `written`, does."""
-        if not self.openers or self.begin(text, at, written) < at:
-            return at
-        blank = len(text) - len(text[at:].lstrip())
-        return max(
-            (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
-        )
-
-    def begin(self, text: str, end: int, written: int) -> int:
-        """Where the stop begins that ends at `end`; `end` itself if none does, but for what stands in the
-        message's own text, before `written`."""
-        stops = (*self.stops, *self.openers)
-        starts = [end - len(stop) for stop in stops if text.endswith(stop, 0, end)]
-        return min((start for start in starts if start >= written), default=end)
 
 
 @dataclass
@@ -266,7 +210,7 @@ def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: in
     """The completion of message `index` in `through`, a text that ends with it; `runs` tell where that
     text's characters come from, as far as the message's last."""
     span = _written(renders, runs, index)
-    start = _prompt_end(renders, through, index, span[0])
+    start = prompt_end(renders, through, index, span[0])
     _check_origins(renders, runs, index, start, span)
     return Turn(index, start, ends.after(through, span[1]))
 
@@ -295,109 +239,15 @@ def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: t
             raise RowError("boundary_unclear", f"text of {origin.label} stands inside message {index}")
 
 
-# ==== Where a completion starts ====
-
-_CLOSERS = " \t\r\n>]:}"
-_WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
-
-
-def _prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
-    """Where the prompt of a message ends in a text: all of it, or the longest prefix of its generation
-    prompt for templates whose prompt ends in `<think>` and the like, which the message may not show."""
-    if index == 0:
-        return _first_prompt_end(renders, text, written)
-    prompt = renders.prompt(index)
-    if text.startswith(prompt):
-        return len(prompt)
-    opening = _generation_prompt_start(renders, index)
-    same = len(commonprefix([prompt, text]))
-    if same >= opening and not prompt[same:].strip():
-        return same
-    ends = []
-    end = whole_marker(prompt, same, opening)
-    if same >= opening and prompt[opening:end].strip():
-        ends.append(end)
-    shown = _find_opening(prompt[opening:].lstrip(), text, max(written, end))
-    if shown is not None and _same_but_blanks(prompt[:opening], text[: shown[0]]):
-        ends.append(shown[1])
-    if not ends:
-        near = text[max(0, same - 20) : same + 20]
-        detail = f"inference shows another prompt for message {index} than the text, from character {same}"
-        raise RowError("prompt_mismatch", f"{detail}: {near!r}")
-    return max(ends)
-
-
-def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
-    """The same for a conversation that the assistant opens. Few templates render the empty conversation
-    before it as they would a prompt; its header is known from the generation prompt of a later turn."""
-    later = next((i for i, m in enumerate(renders.messages) if i and m.role == "assistant"), None)
-    if later is not None:
-        opening = renders.prompt(later)[_generation_prompt_start(renders, later) :].lstrip()
-        shown = _find_opening(opening, text, written)
-        if shown is not None:
-            return shown[1]
-    try:
-        prompt = renders.prompt(0)
-    except RowError as error:
-        raise RowError(error.reason, f"the assistant opens the conversation; {error.detail}") from None
-    if not text.startswith(prompt):
-        raise RowError("prompt_mismatch", "the assistant opens the conversation and its header is not known")
-    return len(prompt)
-
-
-def _generation_prompt_start(renders: Renders, index: int) -> int:
-    """Where the generation prompt starts in the prompt of a message: where it leaves the text of the
-    messages before it, but not before that text's last content."""
-    prompt = renders.prompt(index)
-    content = content_end(runs_of(renders.prompt_traced(index)))
-    try:
-        before = renders.through(index - 1) if index else ""
-    except RowError:
-        return content
-    if before == prompt:  # a template that always prints the generation prompt
-        return content
-    return max(content, whole_marker(prompt, len(commonprefix([prompt, before])), 0))
-
-
-def whole_marker(prompt: str, end: int, least: int) -> int:
-    """Step back from `end` until no marker such as `<think>` is cut in two.
-
-    >>> whole_marker("assistant\\n<think>", 12, 0)
-    10
-    """
-    while end > least and prompt[end - 1] not in _CLOSERS:
-        end -= 1
-    return end
-
-
-def _find_opening(opening: str, text: str, before: int) -> tuple[int, int] | None:
-    """Start and end of the last place before `before` that shows the longest prefix of an opening, in whole
-    words and markers, whatever blanks stand between them."""
-    words = list(_WORD.finditer(opening))
-    for count in range(len(words), 0, -1):
-        pattern = r"\s*".join(re.escape(word[0]) for word in words[:count])
-        places = list(re.finditer(pattern, text[:before]))
-        if places:
-            end = places[-1].end()
-            blanks = re.compile(r"\s*").match(opening, words[count - 1].end())
-            following = blanks[0] if blanks else ""
-            return places[-1].start(), end + len(commonprefix([following, text[end:before]]))
-    return None
-
-
-def _same_but_blanks(one: str, other: str) -> bool:
-    return "".join(one.split()) == "".join(other.split())
-
-
 def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
     """The completion of a message as the whole conversation shows it, whatever inference would show."""
     first, last = _written(renders, whole.runs, index)
     last, end = _end_as_rendered(renders, whole, ends, index, last)
     try:
-        start = _prompt_end(renders, whole.text, index, first)
+        start = prompt_end(renders, whole.text, index, first)
     except RowError:
-        opening = renders.prompt(index)[_generation_prompt_start(renders, index) :].lstrip()
-        shown = _find_opening(opening, whole.text, first)
+        opening = renders.prompt(index)[generation_prompt_start(renders, index) :].lstrip()
+        shown = find_opening(opening, whole.text, first)
         if shown is None or shown[0] < content_end(cut(whole.runs, 0, first)):
             raise
         start = shown[1]

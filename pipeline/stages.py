@@ -27,7 +27,7 @@ from .recipe import Mask, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
-from .turn_ends import find_turn_ends, structure_of
+from .turn_ends import PROBE, find_turn_ends
 
 BATCH_ROWS = 256
 """Rows that go through the stages together."""
@@ -96,7 +96,7 @@ class Stages:
         control = [token for token in self.tokenizer.special if token != bos]
         stops = recipe.end_of_turn or self.tokenizer.stops
         self.ends = find_turn_ends(self.renders, stops=stops, control_tokens=control)
-        structure = structure_of(self.renders, self.ends)
+        structure = self._structure()
         printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
         written = [token for token in self.tokenizer.added if token.strip() and token in structure]
         self._encoder = Encoder(
@@ -181,6 +181,16 @@ class Stages:
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """The renders of a conversation with the recipe's template (or another) and arguments."""
         return Renders(conversation, template or self.template, self.recipe.template_kwargs)
+
+    def _structure(self) -> str:
+        """What the template prints around the messages of a plain conversation: headers and turn ends, but
+        nothing that a model would write; empty if it refuses the probe."""
+        try:
+            (sample, *_) = decide(self.renders(Conversation(PROBE)), self.ends)
+        except RowError:
+            return ""
+        edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
+        return "\0".join(sample.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
 
     def _prints(self, token: str) -> bool:
         return any(token in source for source in self.template.sources.values())

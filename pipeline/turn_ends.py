@@ -17,12 +17,12 @@ import re
 from collections.abc import Callable, Sequence
 from os.path import commonprefix
 
+from .boundaries import Renders, TurnEnds, whole_marker
 from .contracts import Conversation, Message
 from .errors import RowError
-from .labels import Renders, TurnEnds, decide, whole_marker
 from .traced import runs_of, span_of
 
-_TURNS = (
+PROBE = (
     Message("user", "ping"),
     Message("assistant", "pong"),
     Message("user", "pang"),
@@ -42,13 +42,13 @@ def find_turn_ends(
     or open a turn (all but bos). Of a template that refuses the probes only the known stops are used.
     """
     try:
-        answered = _printed_after_first_answer(renders_of(Conversation(_TURNS)))
-        last = _printed_after_first_answer(renders_of(Conversation(_TURNS[:2])))
+        answered = _printed_after_first_answer(renders_of(Conversation(PROBE)))
+        last = _printed_after_first_answer(renders_of(Conversation(PROBE[:2])))
     except RowError:
         return TurnEnds(tuple(stops))
     if answered is None or last is None:
         return TurnEnds(tuple(stops))
-    always = _always_prompts(renders_of(Conversation(_TURNS[:2])), last)
+    always = _always_prompts(renders_of(Conversation(PROBE[:2])), last)
     common = commonprefix([answered, last])
     end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
     if end:
@@ -61,17 +61,6 @@ def find_turn_ends(
         "" if opens or not any(map(answered.count, control_tokens)) else _turn_end(answered, control_tokens)
     )
     return TurnEnds(tuple(stops), openers, always, seen, ended)
-
-
-def structure_of(renders_of: Callable[[Conversation], Renders], ends: TurnEnds) -> str:
-    """What a template prints around the messages of a plain conversation: headers and turn ends, but
-    nothing that a model would write; empty if the template refuses the probe."""
-    try:
-        (sample, *_) = decide(renders_of(Conversation(_TURNS)), ends)
-    except RowError:
-        return ""
-    edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
-    return "\0".join(sample.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def _turn_end(common: str, control_tokens: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import Chat, reference
 
+from pipeline.boundaries import TurnEnds
 from pipeline.chat_template import ChatTemplate
 from pipeline.contracts import IGNORE_INDEX, Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
 from pipeline.errors import RowError
-from pipeline.labels import TurnEnds, decide, label_tokens
+from pipeline.labels import decide, label_tokens
 from pipeline.recipe import History
 from pipeline.render import Renders
 from pipeline.stages import LabelledSample, Stages

@@ -22,6 +22,7 @@ STAGES = {
     "chat_template",
     "traced",
     "render",
+    "boundaries",
     "labels",
     "turn_ends",
     "encode",

@@ -22,11 +22,12 @@ import pytest
 from oracle import ANY_WORD, CHATS, Chat, Inference, frozen_date, judge, words
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from pipeline.boundaries import TurnEnds
 from pipeline.chat_template import ChatTemplate
 from pipeline.contracts import Sample
 from pipeline.dialects import normalize
 from pipeline.errors import RowError, TemplateError
-from pipeline.labels import TurnEnds, decide
+from pipeline.labels import decide
 from pipeline.recipe import History
 from pipeline.render import Renders
 from pipeline.turn_ends import find_turn_ends
