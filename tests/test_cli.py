@@ -690,6 +690,11 @@ def test_a_reader_that_goes_away_is_no_error(box: Path) -> None:
     assert errors == b""
 
 
+def hears_interrupts() -> None:
+    """A process started in the background of a shell inherits that SIGINT is ignored; this one must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(box: Path) -> None:
     lines = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8")
     (box / "a.jsonl").write_text(lines * 4, encoding="utf-8")
@@ -699,6 +704,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(box: Path) -> None:
     started = subprocess.Popen(
         [*command_line(*words), "--output", "out"],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=hears_interrupts,  # noqa: PLW1509  no thread runs here
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(finished(units)) < 2 and started.poll() is None and time.monotonic() < deadline:
