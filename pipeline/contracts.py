@@ -50,7 +50,6 @@ REASONS: Mapping[str, str] = {
     "control_token": "the content holds a control token of the tokenizer",
     "nothing_trained": "no token of the row would be trained",
     # encoding and packing
-    "encoding_mismatch": "the token boundaries do not fit the text",
     "too_long": "the sample is longer than max_length",
 }
 """Reject reason -> what it means. Every line of the reject ledger has one of these reasons."""
