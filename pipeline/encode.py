@@ -1,7 +1,7 @@
 """Text -> token ids, and which characters each token covers.
 
     encoder = Encoder(backend, control=["<|im_end|>"], generated=["<|im_end|>"])
-    encoder.encode([sample]).ids
+    tokens, errors, forged = encoder.encode([sample])
 
 Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: a control-token string
 that stands in the *content* of a message is encoded as the plain characters it is (policy `text`), so
@@ -120,9 +120,8 @@ class Encoder:
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
-        if self._byte_level and len(
-            ids
-        ):  # such tokenizers may report a token without the space it begins with
+        if self._byte_level and len(ids):
+            # such tokenizers may report a token without the space it begins with
             starts[1:] = np.minimum(starts[1:], ends[:-1])
         for at in np.flatnonzero(np.isin(ids, list(self._added))):
             content = self._added[int(ids[at])].content

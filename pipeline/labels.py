@@ -146,10 +146,11 @@ def decide(
     proof = "as-rendered" if history is History.as_rendered else "split" if len(drafts) > 1 else "inference"
     for draft in drafts:
         _end_turns(draft, ends, eos)
-    return tuple(_sample(renders, draft, ends, train, proof) for draft in drafts if draft.turns)
+    samples = [_sample(renders, draft, ends, train, proof) for draft in drafts]
+    return _with_turns(samples)
 
 
-def decide_by_tags(renders: Renders, train: Train = _ALL) -> tuple[Sample, ...]:
+def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tuple[Sample, ...]:
     """The one sample of a conversation, trained where the template's `{% generation %}` tags say.
 
     A stretch belongs to the message that wrote most of it; those of messages that are not wanted are left
@@ -161,11 +162,18 @@ def decide_by_tags(renders: Renders, train: Train = _ALL) -> tuple[Sample, ...]:
         message = _writer(draft.runs, start, end) if origin.message == GENERATED.message else None
         if message in wanted:
             draft.turns.append(Turn(message, start, end))
-    if not draft.turns:
+    parts = [part for turn in draft.turns for part in _trained_parts(draft, turn, ends, train)]
+    return _with_turns([Sample(draft.text, tuple(parts), draft.runs, "generation-tags")])
+
+
+def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples in which anything is trained; `RowError` if that is none."""
+    kept = tuple(sample for sample in samples if sample.turns)
+    if not kept:
         raise RowError(
-            "nothing_trained", "the template's generation tags enclose no turn that is to be trained"
+            "nothing_trained", "the template and the recipe leave nothing of the row to be trained"
         )
-    return (Sample(draft.text, tuple(draft.turns), draft.runs, "generation-tags"),)
+    return kept
 
 
 def _wanted(messages: Sequence[Message], history: History, train: Train) -> list[int]:
@@ -335,7 +343,8 @@ def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> l
     if not train.tool_calls:
         holes.append(_tool_call_block(draft, turn, ends))
     if not train.end_of_turn:
-        holes.append((ends.begin(draft.text, turn.end, _last_written(draft, turn)), turn.end))
+        printed = len(draft.text[: turn.end].rstrip())  # tags may enclose a newline after the stop
+        holes.append((ends.begin(draft.text, printed, _last_written(draft, turn)), turn.end))
     parts, at = [], turn.start
     for start, end in sorted(hole for hole in holes if hole is not None):
         parts.append(turn._replace(start=at, end=max(at, start)))

@@ -94,8 +94,11 @@ class Stages:
             )
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
-        stops = recipe.end_of_turn or self.tokenizer.stops
-        self.ends = find_turn_ends(self.renders, stops=stops, control_tokens=control)
+        self.ends = find_turn_ends(self.renders, stops=self.tokenizer.stops, control_tokens=control)
+        if recipe.end_of_turn:  # the recipe's word goes before all that was found
+            self.ends = replace(
+                self.ends, stops=tuple(recipe.end_of_turn), openers=(), seen=True, answered=""
+            )
         structure = self._structure()
         printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
         written = [token for token in self.tokenizer.added if token.strip() and token in structure]
@@ -151,7 +154,7 @@ class Stages:
         """What of a conversation is trained, as the recipe wants it (`labels.decide`)."""
         recipe, renders = self.recipe, self.renders(self.settle(conversation))
         if recipe.mask is Mask.generation_tags:
-            return decide_by_tags(renders, recipe.train)
+            return decide_by_tags(renders, self.ends, recipe.train)
         eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=eos)
 

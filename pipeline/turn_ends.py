@@ -8,7 +8,7 @@ the end of the turn:
 
 Known stop tokens (the tokenizer's eos, those of the generation config) end a turn wherever they stand
 first. A template that prints nothing in common but opens the next turn with a control token (GLM) has
-the model stop by writing that token. Cost: two traced renders, once per template.
+the model stop by writing that token. Cost: a few renders, once per template.
 """
 
 from __future__ import annotations

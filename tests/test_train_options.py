@@ -146,6 +146,40 @@ def test_an_answer_that_says_the_stop_itself_still_gets_its_end(
     assert trained(stages, talk) == ["the tag <|im_end|><|im_end|>"]
 
 
+def test_generation_tags_without_parts_of_turns(make_stages: MakeStages, template: str) -> None:
+    train = Train(end_of_turn=False, reasoning=False)
+    stages = make_stages("sample", chat_template=template, mask=Mask.generation_tags, train=train)
+
+    assert trained(stages, TALK) == ["<think>", "</think>Hello", SECOND[:-10], THIRD[:-10]]
+
+
+def test_the_end_of_turn_of_the_recipe_goes_before_what_is_found(
+    make_stages: MakeStages, template: str
+) -> None:
+    stages = make_stages("sample", chat_template=template, end_of_turn=["</call><|im_end|>", "<|im_end|>\n"])
+
+    assert stages.ends.stops == ("</call><|im_end|>", "<|im_end|>\n")
+    assert trained(stages, TALK) == [FIRST + "\n", SECOND, THIRD + "\n"]
+
+
+def test_a_row_keeps_the_samples_of_which_something_is_left(make_stages: MakeStages, tmp_path: Path) -> None:
+    """History drops a call's marker, so the call is a sample of its own; without calls and ends it is empty."""
+    source = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% for call in m.tool_calls or [] %}"
+        "{{ '!' if m is sameas messages[-1] }}{{ call.function.name }}{% endfor %}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    (tmp_path / "marks.jinja").write_text(source, encoding="utf-8")
+    talk = [TALK[0], {**TALK[3], "content": ""}, TALK[4], TALK[5]]
+    keys = {"chat_template": str(tmp_path / "marks.jinja")}
+
+    (whole,) = make_stages("sample", **keys).label([row(talk)], "openai")
+    assert isinstance(whole, LabelledRow)
+    assert len(whole.samples) == 2
+    without = make_stages("sample", **keys, train=Train(tool_calls=False, end_of_turn=False))
+    assert trained(without, talk) == ["It is 300 g"]
+
+
 def test_generation_tags_need_a_template_that_has_them(make_stages: MakeStages) -> None:
     with pytest.raises(TemplateError, match=r"has no .* generation .* tags"):
         make_stages("sample", mask=Mask.generation_tags)
