@@ -31,5 +31,5 @@ type: .venv/ready  ## mypy, strict
 schemas: .venv/ready  ## write schemas/ anew from the code
 	$(BIN)/python -m pipeline.schemas schemas
 
-bench: .venv/ready  ## time the stages on the bundled sample
-	$(BIN)/python benchmarks/stages.py
+bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
+	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

@@ -8,12 +8,11 @@ Prints CPU milliseconds a row and the ratio to the plain render, medians of five
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
+
+from common import SAMPLE, cpu_of
 
 from pipeline.dialects import normalize
 from pipeline.explain import rows_of
@@ -21,7 +20,6 @@ from pipeline.recipe import make_recipe
 from pipeline.render import template_message
 from pipeline.stages import LabelledRow, Stages
 
-SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample"
 RUNS = 5
 
 
@@ -56,22 +54,12 @@ def main() -> None:
             stages.decide(each)
 
     work: dict[str, Callable[[], Any]] = {"apply_chat_template": plain, "traced": traced, "proved": proved}
-    medians = _medians(work)
+    medians = cpu_of(work, RUNS)
     turns = sum(message["role"] == "assistant" for each in messages for message in each) / len(messages)
     print(f"{len(messages)} rows of {turns:.1f} assistant turns")
     for name, seconds in medians.items():
         ratio = seconds / medians["apply_chat_template"]
         print(f"{name:20} {1000 * seconds / len(messages):8.3f} ms a row  {ratio:5.2f} x")
-
-
-def _medians(work: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(RUNS):
-        for name, do in work.items():
-            begin = time.process_time()
-            do()
-            times[name].append(time.process_time() - begin)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ Prints milliseconds of CPU a row and thousand tokens a CPU-second, medians of fi
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
+
+from common import SAMPLE, cpu_of, table
 
 from pipeline.contracts import Conversation
 from pipeline.dialects import normalize
@@ -24,7 +23,6 @@ from pipeline.recipe import make_recipe
 from pipeline.render import Renders
 from pipeline.stages import LabelledRow, Stages, gather
 
-SAMPLE = Path(__file__).parents[1] / "pipeline" / "sample"
 RUNS = 5
 
 
@@ -64,17 +62,12 @@ def main() -> None:
         "all stages": lambda: stages.run(rows, "sharegpt"),
         "pack": lambda: pack_table(samples, plan_packs(lengths, recipe.max_length)),
     }
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(RUNS):
-        for name, do in work.items():
-            begin = time.process_time()
-            do()
-            times[name].append(time.process_time() - begin)
-    print(f"{len(rows)} rows, {len(samples.ids)} tokens")
-    for name, seconds in times.items():
-        each = statistics.median(seconds)
-        speed = len(samples.ids) / each / 1000
-        print(f"{name:20} {1000 * each / len(rows):8.3f} ms a row {speed:9.0f} k tokens/s")
+    times = cpu_of(work, RUNS)
+    print(f"{len(rows)} rows, {len(samples.ids)} tokens\n")
+    lines = [
+        [name, 1000 * each / len(rows), round(len(samples.ids) / each / 1000)] for name, each in times.items()
+    ]
+    print(table(["stage", "CPU ms a row", "k tokens / CPU-s"], lines))
 
 
 if __name__ == "__main__":

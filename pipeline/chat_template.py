@@ -74,6 +74,7 @@ class ChatTemplate:
                 f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'"
             )
         self.source = source
+        self.date = date
         self.variables = dict(variables or {})
         self.name = name
         self._compiled = {
@@ -266,7 +267,7 @@ class TracedEnvironment(PlainEnvironment):
 
     def __init__(self, date: datetime.date) -> None:
         super().__init__(date)
-        self.code_generator_class = _TracedCodeGenerator
+        self.code_generator_class = TracedCodeGenerator
         self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
         self.filters |= {
             "join": _join,
@@ -340,9 +341,11 @@ class _CodeGenerator(CodeGenerator):
         self.write("))")
 
 
-class _TracedCodeGenerator(_CodeGenerator):
+class TracedCodeGenerator(_CodeGenerator):
+    """Prints values by `environment.text` instead of `str`; templates are rendered without autoescape."""
+
     def _output_child_pre(self, *_: Any) -> None:
-        self.write("environment.text(")  # instead of `str(`; chat templates are rendered without autoescape
+        self.write("environment.text(")
 
 
 def _result_size(operator: str, left: Any, right: Any) -> int:

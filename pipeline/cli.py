@@ -100,6 +100,8 @@ def run(
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
     pack_window: Annotated[str | None, _key("pack_window")] = None,
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
+    engine: Annotated[str | None, _key("engine")] = None,
+    verify: Annotated[str | None, _key("verify")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")

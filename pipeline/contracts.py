@@ -8,7 +8,7 @@ Everything here is plain data: frozen dataclasses for single things, numpy array
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -183,6 +183,50 @@ class TokenBatch:
     ends: np.ndarray
 
 
+class Segments(NamedTuple):
+    """The texts of n samples, cut where another message begins to write and at the edges of trained
+    stretches; flat, with sizes in bytes of UTF-8.
+
+    sizes    int64[s]    bytes
+    offsets  int64[n+1]  sample i consists of the segments offsets[i] to offsets[i+1]
+    roles    int64[s]    who wrote it: 0 the template, else 1 + the index into `ROLES`
+    turns    int64[s]    the message whose completion it is part of, -1 if it is not trained
+    """
+
+    sizes: np.ndarray
+    offsets: np.ndarray
+    roles: np.ndarray
+    turns: np.ndarray
+
+
+class ByteTokens(NamedTuple):
+    """Token ids of a batch of n samples, flat, each token of a known number of bytes above 0.
+
+    ids      int32[t]    token ids of all samples, one after another
+    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    edges    int64[t+1]  token k covers the bytes edges[k] to edges[k+1] of all texts, one after another
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    edges: np.ndarray
+
+
+class Stretches(NamedTuple):
+    """The trained stretches of a batch in order, m of them.
+
+    sample   int64[m]  the sample
+    message  int64[m]  the message whose completion it is
+    first    int64[m]  the first trained token, counted over the batch
+    last     int64[m]  one past the last one; not above `first` if no token lies in it
+    """
+
+    sample: np.ndarray
+    message: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
 # ==== Output side ====
 
 
@@ -245,24 +289,30 @@ LINEAGE_SCHEMA = pa.schema(
 within the pack; `sample` counts the samples of one input row, `trained_turns` are message indices."""
 
 
+ORIGIN_SCHEMA = pa.schema(
+    [LINEAGE_SCHEMA.field(name) for name in ("source", "row", "id", "sample", "trained_turns")]
+)
+"""Where samples came from, one a line: their lineage before they have places in packs."""
+
+
 class Samples(NamedTuple):
     """Labelled samples of one window, ready to be packed: the hand-over from labelling to packing.
 
     ids, labels  int32[t]    flat, all samples one after another
     offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
-    origin       n tuples (source, row, id, sample number within the row, trained message indices)
+    origin       n rows with the columns of `ORIGIN_SCHEMA`
     weights      float32[t] loss weights, None if the recipe does not want them
     """
 
     ids: np.ndarray
     labels: np.ndarray
     offsets: np.ndarray
-    origin: Sequence[SampleOrigin]
+    origin: pa.RecordBatch
     weights: np.ndarray | None = None
 
 
 class SampleOrigin(NamedTuple):
-    """Where a sample came from: one line of the lineage, before it has a place in a pack."""
+    """Where a sample came from: one row of `ORIGIN_SCHEMA`."""
 
     source: str
     row: int

@@ -19,15 +19,17 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tokenizers
 
-from .contracts import TEMPLATE, Sample, TokenBatch
+from .contracts import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch
+from .engines import EngineProof, Ids, TokenizersEngine, TwoEngines
 from .errors import RowError
 from .recipe import ControlTokens
 from .traced import placed
@@ -57,20 +59,27 @@ class Encoder:
         control: Sequence[str] = (),
         generated: Sequence[str] = (),
         policy: ControlTokens = ControlTokens.text,
+        engines: TwoEngines | None = None,
     ) -> None:
         self._backend = backend
+        self._engines = engines or TwoEngines(backend, EngineProof(TokenizersEngine.name))
         self._policy = policy
         self._added = dict(backend.get_added_tokens_decoder())
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
         self._secret = secrets.token_hex(16)  # of strings that no text can be made to hold; changes no id
-        self._spec = json.loads(backend.to_str())
-        self._lengths = _byte_lengths(backend, self._spec)
+        spec = json.loads(self._engines.tokenizer_json)
+        self._lengths = _byte_lengths(backend, spec)
+        self._spec = {name: part for name, part in spec.items() if name != "model"}
 
-    def encode(self, samples: Sequence[Sample]) -> tuple[TokenBatch, list[RowError | None], list[int]]:
+    def encode(
+        self, samples: Sequence[Sample], *, reference: bool = False
+    ) -> tuple[TokenBatch, list[RowError | None], list[int]]:
         """The tokens of all samples; for each the reason why it cannot be used, if there is one; and how
         many control-token strings stand in its content. A sample that cannot be used has no tokens.
+
+        `reference`: by the reference engine, whatever engine is used.
         """
         forged = [self._forged(sample) for sample in samples]
         errors: list[RowError | None] = [
@@ -78,7 +87,8 @@ class Encoder:
         ]
         plain = [i for i, spans in enumerate(forged) if not spans]
         done: list[Encoded | None] = [None] * len(samples)
-        for i, encoded in zip(plain, self._encode_plain([samples[i].text for i in plain]), strict=True):
+        texts = [samples[i].text for i in plain]
+        for i, encoded in zip(plain, self._encode_plain(texts, reference=reference), strict=True):
             done[i] = encoded
         for i, spans in enumerate(forged):
             if spans and errors[i] is None:
@@ -88,24 +98,75 @@ class Encoder:
                     errors[i] = error
         return _batch([each or _NOTHING for each in done]), errors, [len(spans) for spans in forged]
 
+    # ==== batches of plain texts ====
+
+    def encode_bytes(self, texts: Sequence[str]) -> tuple[ByteTokens, int]:
+        """The ids of texts that `leaves_bytes` holds for, and the bytes that each should cover; it is for
+        the caller to see that they add up to the text's. Also how many texts the reference engine took."""
+        ids, offsets, by_reference = self._engines.encode(texts)
+        if self._lengths is None:
+            raise ValueError("this tokenizer's tokens have no fixed numbers of bytes")
+        edges = np.zeros(len(ids) + 1, dtype=np.int64)
+        np.cumsum(self._lengths[ids], dtype=np.int64, out=edges[1:])
+        return ByteTokens(ids, offsets, edges), by_reference
+
+    def encode_by_reference(self, texts: Sequence[str]) -> Ids:
+        """The ids of all texts by the reference engine, flat, and their offsets."""
+        return self._engines.reference(texts)
+
+    def by_reference(self, texts: Iterable[str]) -> int:
+        """How many of these texts the reference engine takes for want of a proof, where there is another."""
+        engines = self._engines
+        return sum(not engines.accepts(text) for text in texts) if engines.proof.fast else 0
+
+    def forged_in(self, tokens: ByteTokens, segments: Segments) -> np.ndarray:
+        """In which samples there are control tokens that the template did not print alone, bool[n]; as
+        `encode` does, those of an assistant's text are let be that are not `generated`."""
+        n = len(tokens.offsets) - 1
+        if self._policy is ControlTokens.parse:
+            return np.zeros(n, dtype=bool)
+        kind = self._kinds[tokens.ids]
+        at = np.flatnonzero(kind)
+        ends = np.cumsum(segments.sizes)
+        first = np.searchsorted(ends, tokens.edges[at], side="right")
+        last = np.searchsorted(ends, tokens.edges[at + 1], side="left") + 1
+        of_others = [np.concatenate([[0], np.cumsum(segments.roles != role)]) for role in (0, _ASSISTANT)]
+        by_template, by_assistant = (counts[first] == counts[last] for counts in of_others)
+        forged = at[~by_template & ~(by_assistant & (kind[at] == _WRITABLE))]
+        found = np.zeros(n, dtype=bool)
+        found[np.searchsorted(tokens.offsets, forged, side="right") - 1] = True
+        return found
+
+    @cached_property
+    def _kinds(self) -> np.ndarray:
+        """Of each token id: 0, or `_CONTROL`, or `_WRITABLE` for a control token that an assistant's text
+        may hold."""
+        kinds = np.zeros(0 if self._lengths is None else len(self._lengths), dtype=np.int8)
+        for index in self._control_ids:
+            generated = self._added[index].content in self._generated
+            kinds[index] = _CONTROL if generated else _WRITABLE
+        return kinds
+
     # ==== plain texts ====
 
-    def _encode_plain(self, texts: Sequence[str]) -> list[Encoded]:
-        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._placed(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+    def _encode_plain(self, texts: Sequence[str], *, reference: bool) -> list[Encoded]:
+        ids, offsets = self._engines.reference(texts) if reference else self._engines.encode(texts)[:2]
+        bounds = pairwise(offsets.tolist())
+        return [
+            self._placed(text, ids[first:last]) for text, (first, last) in zip(texts, bounds, strict=True)
+        ]
 
-    def _placed(self, text: str, encoding: tokenizers.Encoding) -> Encoded:
-        ids = np.array(encoding.ids, dtype=np.int32)
-        if self._lengths is not None and self._countable(text):
-            ends = self._lengths[ids].cumsum()
+    def _placed(self, text: str, ids: np.ndarray) -> Encoded:
+        if self.leaves_bytes(text) and self._lengths is not None:
+            ends = self._lengths[ids].cumsum(dtype=np.int64)
             data = text.encode()
             if (ends[-1] if len(ends) else 0) == len(data):
                 return _from_bytes(ids, ends, data, ascii_only=len(data) == len(text))
         return self._with_offsets(text)
 
-    def _countable(self, text: str) -> bool:
-        """Whether the tokenizer leaves the bytes of this text as they are."""
-        if self._changes_ascii:
+    def leaves_bytes(self, text: str) -> bool:
+        """Whether tokens have known numbers of bytes, and the tokenizer leaves those of this text alone."""
+        if self._lengths is None or self._changes_ascii:
             return False
         if text.isascii():
             return True
@@ -222,7 +283,7 @@ class Encoder:
 
     @cached_property
     def _twin(self) -> tokenizers.Tokenizer:
-        spec = {**self._spec, "added_tokens": [], "post_processor": None}
+        spec = {**json.loads(self._engines.tokenizer_json), "added_tokens": [], "post_processor": None}
         return tokenizers.Tokenizer.from_str(json.dumps(spec))
 
     @cached_property
@@ -259,6 +320,8 @@ class Encoder:
 
 # ==== Parts ====
 
+_CONTROL, _WRITABLE = 1, 2
+_ASSISTANT = 1 + ROLES.index("assistant")
 _NOTHING = Encoded(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -314,14 +377,14 @@ def _normalizers(spec: dict[str, Any]) -> list[str]:
 
 
 def _byte_lengths(backend: tokenizers.Tokenizer, spec: dict[str, Any]) -> np.ndarray | None:
-    """Bytes of text each token id stands for, int64[vocabulary]; None where that is no fixed number."""
+    """Bytes of text each token id stands for, int32[vocabulary]; None where that is no fixed number."""
     decoder = json.dumps(spec.get("decoder") or {})
     byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
     if spec["model"]["type"] != "BPE" or byte_level == byte_fallback:
         return None
     vocabulary = backend.get_vocab(with_added_tokens=False)
     added = {token.content: index for index, token in backend.get_added_tokens_decoder().items()}
-    lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int64)
+    lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int32)
     for token, index in vocabulary.items():
         lengths[index] = len(token) if byte_level else _fallback_length(token)
     for token, index in added.items():
@@ -332,7 +395,7 @@ def _byte_lengths(backend: tokenizers.Tokenizer, spec: dict[str, Any]) -> np.nda
     return lengths
 
 
-_UNKNOWN = 1 << 40  # bytes of a token that stands for any text: more than a text has, so that none fits
+_UNKNOWN = 1 << 30  # bytes of a token that stands for any text: more than a text has, so that none fits
 
 
 def _fallback_length(token: str) -> int:

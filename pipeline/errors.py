@@ -44,6 +44,10 @@ class RunError(PremaskError, RuntimeError):
     """The run as a whole failed."""
 
 
+class VerifyError(PremaskError, RuntimeError):
+    """A row that was done twice, the fast way and the slow way, came out in two ways."""
+
+
 class RowError(Exception):
     """One row cannot be used; `reason` is a key of `contracts.REASONS`, `detail` a sentence.
 

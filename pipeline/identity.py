@@ -5,7 +5,7 @@
 
 Whether an output is up to date, and whether the work of a run that was stopped can be used, is one
 comparison of keys. So everything that could change a shard must be in the key, and nothing else: not where
-the output lies, not how many workers there are, not the time.
+the output lies, not which engine encodes or how many workers there are, not the time.
 
     identity = identify(recipe, inputs=inputs, tokenizer=tokenizer, template=template)
     identity.key                                      # the sha256 of it all
@@ -26,7 +26,7 @@ from typing import Any
 
 from . import __version__
 from .contracts import CONTRACT_VERSION
-from .recipe import Recipe
+from .recipe import OTHER_KEYS, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ def identify(
     tokenizer: Mapping[str, Any],
     template: Mapping[str, Any],
 ) -> RunIdentity:
-    """Describe a run: its recipe without `output`, what it reads, and the installed versions.
+    """Describe a run: its recipe without `OTHER_KEYS`, what it reads, and the installed versions.
 
     `inputs` are `{source, bytes, sha256}`; `tokenizer` has at least `name`, `sha256` and `vocab_size`,
     `template` at least `sha256`.
     """
-    settings = recipe.model_dump(mode="json", exclude={"output"})
+    settings = recipe.model_dump(mode="json", exclude=set(OTHER_KEYS))
     return RunIdentity(settings, inputs, tokenizer, template, versions())
 
 

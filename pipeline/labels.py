@@ -27,7 +27,17 @@ from os.path import commonprefix
 import numpy as np
 
 from .boundaries import Renders, TurnEnds, find_opening, generation_prompt_start, prompt_end, whole_marker
-from .contracts import IGNORE_INDEX, TEMPLATE, Message, Sample, TokenBatch, Turn
+from .contracts import (
+    IGNORE_INDEX,
+    TEMPLATE,
+    ByteTokens,
+    Message,
+    Sample,
+    Segments,
+    Stretches,
+    TokenBatch,
+    Turn,
+)
 from .errors import RowError
 from .recipe import History, Train, Turns
 from .traced import (
@@ -67,6 +77,33 @@ def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np
             straddling[sample] += np.count_nonzero(touching & ~inside)
         labels[tokens] = without_first(np.where(trained, batch.ids[tokens], np.int32(IGNORE_INDEX)))
     return labels, straddling
+
+
+def label_segments(tokens: ByteTokens, segments: Segments) -> tuple[np.ndarray, Stretches, np.ndarray]:
+    """`label_tokens` for texts that are known by their segments: labels int32[t], the trained stretches, and
+    how many tokens of each sample straddle the edge of one, int64[n].
+
+    The tokens must cover exactly the segments' bytes. Costs a few nanoseconds a token and some hundred a
+    stretch; `label_tokens` is its readable twin.
+    """
+    begin = np.cumsum(segments.sizes) - segments.sizes
+    of_sample = np.repeat(np.arange(len(segments.offsets) - 1), np.diff(segments.offsets))
+    edge = np.ones(len(begin) + 1, dtype=bool)  # whether another stretch begins, or none
+    edge[1:-1] = (np.diff(segments.turns) != 0) | (np.diff(of_sample) != 0)
+    trained = segments.turns >= 0
+    opening, closing = np.flatnonzero(trained & edge[:-1]), np.flatnonzero(trained & edge[1:])
+    start, end = begin[opening], begin[closing] + segments.sizes[closing]
+    first = np.searchsorted(tokens.edges, start, side="left")
+    last = np.searchsorted(tokens.edges, end, side="right") - 1
+    cut = (tokens.edges[first] != start).astype(np.int64) + (tokens.edges[last] != end)
+    cut[first > last] = 1  # one token covers the whole stretch and more
+    sample = of_sample[opening]
+    straddling = np.bincount(sample, weights=cut, minlength=len(segments.offsets) - 1).astype(np.int64)
+    first = np.maximum(first, tokens.offsets[sample] + 1)  # nothing predicts the first token of a sample
+    labels = np.full(len(tokens.ids), IGNORE_INDEX, dtype=np.int32)
+    for low, high in zip(first.tolist(), last.tolist(), strict=True):
+        labels[low:high] = tokens.ids[low:high]
+    return labels, Stretches(sample, segments.turns[opening], first, last), straddling
 
 
 def weigh_tokens(

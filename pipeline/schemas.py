@@ -32,7 +32,7 @@ from .contracts import (
     UNPACKED_SCHEMA,
     Conversation,
 )
-from .recipe import Recipe
+from .recipe import OTHER_KEYS, Recipe
 
 Schema = dict[str, Any]
 
@@ -204,16 +204,29 @@ def _manifest() -> Schema:
         "template": _object({"sha256": _SHA256}, more=True),
         "versions": versions,
         "counts": _counts(),
+        "engine": _engine(),
         "shards": _array(_shard()),
     }
     body = _object(properties, description="What an output holds, and all that decided its bytes.")
     return {**body, "$defs": recipe.pop("$defs")}
 
 
+def _engine() -> Schema:
+    described = {
+        "name": {"description": "What encoded the texts.", "enum": ["tokenizers", "gigatoken"]},
+        "reason": {"description": "Why it is not gigatoken, or not the fast way.", "type": "string"},
+        "rows_verified": {"description": "Rows that were done again the slow way.", **_COUNT},
+        "samples_by_reference": {"description": "Samples with characters of no proof.", **_COUNT},
+    }
+    return _object(described, description="How the texts were encoded; changes no byte of the shards.")
+
+
 def _resolved_recipe() -> Schema:
-    """Return the schema of a recipe with every key there, but without `output`."""
+    """Return the schema of a recipe with every key there that decides bytes."""
     schema = _recipe()
-    del schema["properties"]["output"]
+    for key in OTHER_KEYS:
+        del schema["properties"][key]
+    del schema["$defs"]["EngineChoice"]
     return {**schema, "required": list(schema["properties"])}
 
 

@@ -1,6 +1,7 @@
 """Input files -> raw rows, each with its place in its file.
 
     read_slice   part of a file -> rows
+    read_blocks  part of a file -> blocks of rows that are not yet made: lines, an Arrow table, or rows
     peek         file -> some of its values, to tell what it is about
 
 The steps before are `files` (which files), `inspection` (is each what its name says) and `plan` (the cut
@@ -11,8 +12,9 @@ the input is accounted for.
     for unit in plan_units(infos, unit_rows=16_384):
         rows = [row for piece in unit.slices for row in read_slice(piece)]
 
-Cost: memory is a few MB whatever the size of the file, except for JSON (not JSONL), which must be parsed as
-a whole.
+Cost: memory is some tens of MB whatever the size of the file, except for JSON (not JSONL), which must be
+parsed as a whole. From Parquet all columns are read, also those that nobody looks at: the ledger shows
+rejected rows whole, and decoding is cheaper than reading them again.
 """
 
 from __future__ import annotations
@@ -21,20 +23,24 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .contracts import Row
 from .errors import SourceError
-from .files import BOM, changed, check_columns, open_parquet, opened, suffixes
+from .files import BOM, CHUNK, changed, check_columns, open_parquet, opened, suffixes
 from .inspection import SourceInfo
 from .jsonlayout import is_one_conversation
 from .jsontext import parse_json, reason
 from .plan import Slice, whole
 
-_BATCH_ROWS = 256  # Parquet rows turned into Python objects at a time
+_BATCH_ROWS = 256  # rows that `read_slice` takes at a time
+_BATCH_BYTES = 16 << 20  # what the rows of a Parquet batch may come to, going by the averages of the file
 _MAX_CELL = 2**31 - 1  # characters of a CSV cell; the largest bound every platform takes
 
 
@@ -48,6 +54,18 @@ def read_slice(piece: Slice) -> Iterator[Row]:
     Raises `SourceError` when the file cannot be read, is broken or was changed since it was inspected.
     """
     return _READERS[piece.format](piece)
+
+
+def read_blocks(piece: Slice, rows: int) -> Iterator[Block]:
+    """Yield the rows of a slice in blocks of at most `rows`, those of `read_slice` in the same order.
+
+    Raises `SourceError` like `read_slice`, but maybe some rows earlier, or only where a row is made.
+    """
+    if piece.format == "jsonl":
+        return _line_blocks(piece, rows)
+    if piece.format == "parquet":
+        return _table_blocks(piece, rows)
+    return _row_blocks(piece, rows)
 
 
 def peek(info: SourceInfo, limit: int = 1000) -> list[Any]:
@@ -73,7 +91,7 @@ def _middle_lines(info: SourceInfo) -> Iterator[Row]:
     with opened(info.source) as file:
         file.seek(info.bytes // 2)
         file.readline()
-        yield from (row for line in file if (row := _row_of_line(info.source, -1, line)))
+        yield from (_row_of_line(info.source, -1, line) for line in file if not _is_blank(-1, line))
 
 
 def _middle_group(info: SourceInfo) -> Iterator[Row]:
@@ -83,30 +101,121 @@ def _middle_group(info: SourceInfo) -> Iterator[Row]:
     return read_slice(whole(info)._replace(start_row=first))
 
 
+# ==== Blocks ====
+
+
+@dataclass(frozen=True, slots=True)
+class LineBlock:
+    """Consecutive lines of JSONL, blank ones left out; numbers int64[n] are those of the lines."""
+
+    source: str
+    numbers: np.ndarray
+    lines: Sequence[bytes]
+
+    def row(self, i: int) -> Row:
+        """Parse line `i` of the block."""
+        return _row_of_line(self.source, int(self.numbers[i]), self.lines[i])
+
+
+@dataclass(frozen=True, slots=True)
+class TableBlock:
+    """Consecutive rows of Parquet; numbers int64[n]. `maps` says how Arrow makes objects of its maps."""
+
+    source: str
+    numbers: np.ndarray
+    table: pa.RecordBatch
+    maps: str | None
+    piece: Slice
+
+    def row(self, i: int) -> Row:
+        """Turn row `i` of the block into Python objects; what cannot be raises as in `read_slice`."""
+        number = int(self.numbers[i])
+        try:
+            (value,) = _values_of(self.table.slice(i, 1), self.maps)
+        except (pa.ArrowException, ValueError, KeyError):
+            return next(read_slice(self.piece._replace(start_row=number, stop_row=number + 1)))
+        return Row(self.source, number, value)
+
+    def values(self, columns: Sequence[str]) -> list[Any]:
+        """The rows as `row` has them, but of some columns only."""
+        return _values_of(self.table.select(columns), self.maps)
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows of a format that is parsed as a whole; numbers int64[n]."""
+
+    source: str
+    numbers: np.ndarray
+    rows: Sequence[Row]
+
+    def row(self, i: int) -> Row:
+        """Row `i` of the block."""
+        return self.rows[i]
+
+
+Block = LineBlock | TableBlock | RowBlock
+
+
+def _row_blocks(piece: Slice, size: int) -> Iterator[RowBlock]:
+    rows = read_slice(piece)
+    while block := list(islice(rows, size)):
+        yield RowBlock(piece.source, np.array([row.row for row in block], dtype=np.int64), block)
+
+
 # ==== JSONL and JSON ====
 
 
 def _read_jsonl(piece: Slice) -> Iterator[Row]:
-    number, skip = piece.start_row, 0 if piece.start_byte is not None else piece.start_row
-    stop = None if piece.stop_row is None else piece.stop_row - piece.start_row + skip
+    for block in _line_blocks(piece, _BATCH_ROWS):
+        yield from map(block.row, range(len(block.lines)))
+
+
+def _line_blocks(piece: Slice, rows: int) -> Iterator[LineBlock]:
+    number = piece.start_row
     with opened(piece.source, piece.compression) as file:
         if piece.start_byte:
             file.seek(piece.start_byte)
-        for line in islice(file, skip, stop):
-            row = _row_of_line(piece.source, number, line)
-            number += 1
-            if row is not None:
-                yield row
+        elif piece.start_byte is None:
+            number = sum(1 for _ in islice(file, piece.start_row))
+        while lines := _next_lines(file, piece, number):
+            starts = range(0, len(lines), rows)
+            blocks = (_line_block(piece.source, number + at, lines[at : at + rows]) for at in starts)
+            yield from (block for block in blocks if block.lines)
+            number += len(lines)
     if piece.stop_row is not None and number < piece.stop_row:
         raise changed(piece.source)
 
 
-def _row_of_line(source: str, number: int, line: bytes) -> Row | None:
-    """The row on a line; None for a blank one."""
-    text = _decoded(source, number, line.removeprefix(BOM) if number == 0 else line)
+def _next_lines(file: IO[bytes], piece: Slice, number: int) -> list[bytes]:
+    """The next lines of a slice, the first of them line `number`, of some MB together."""
+    if number == piece.stop_row:
+        return []
+    size = CHUNK if piece.end_byte is None else min(CHUNK, piece.end_byte - file.tell())
+    lines = file.readlines(max(size, 1))
+    return lines if piece.stop_row is None else lines[: piece.stop_row - number]
+
+
+def _line_block(source: str, number: int, lines: list[bytes]) -> LineBlock:
+    numbers = np.arange(number, number + len(lines))
+    if number == 0 or any(map(bytes.isspace, lines)):
+        filled = [i for i, line in enumerate(lines) if not _is_blank(number + i, line)]
+        return LineBlock(source, numbers[filled], [lines[i] for i in filled])
+    return LineBlock(source, numbers, lines)
+
+
+def _is_blank(number: int, line: bytes) -> bool:
+    return not _without_bom(number, line).strip(b" \t\r\n")
+
+
+def _without_bom(number: int, line: bytes) -> bytes:
+    return line.removeprefix(BOM) if number == 0 else line
+
+
+def _row_of_line(source: str, number: int, line: bytes) -> Row:
+    """The row on a line that is not blank."""
+    text = _decoded(source, number, _without_bom(number, line))
     text = text.removesuffix("\n").removesuffix("\r")
-    if not text.strip(" \t\r"):
-        return None
     try:
         return Row(source, number, parse_json(text), original=text)
     except ValueError as error:
@@ -171,20 +280,48 @@ def _row_of_cells(source: str, number: int, header: Sequence[str], cells: Sequen
 
 def _read_parquet(piece: Slice) -> Iterator[Row]:
     with open_parquet(piece.source) as file:
-        stop = file.metadata.num_rows if piece.stop_row is None else piece.stop_row
-        if stop > file.metadata.num_rows:
-            raise changed(piece.source)
-        groups, number = _groups(file.metadata, piece.start_row, stop)
-        # Asking for dicts makes Arrow four times slower, so it is asked only where there are maps.
-        maps = "strict" if "map<" in str(file.schema_arrow) else None
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=groups):
-            skip = max(piece.start_row - number, 0)
-            wanted = batch.slice(skip, max(min(stop - number, batch.num_rows) - skip, 0))
-            for i, value in enumerate(wanted.to_pylist(maps_as_pydicts=maps), number + skip):
-                yield Row(piece.source, i, _without_nulls(value))
-            number += batch.num_rows
-            if number >= stop:
-                break
+        maps = _maps(file.schema_arrow)
+        for number, table in _tables(file, piece, _BATCH_ROWS):
+            yield from (Row(piece.source, i, each) for i, each in enumerate(_values_of(table, maps), number))
+
+
+def _table_blocks(piece: Slice, rows: int) -> Iterator[TableBlock]:
+    with open_parquet(piece.source) as file:
+        maps = _maps(file.schema_arrow)
+        for number, table in _tables(file, piece, rows):
+            numbers = np.arange(number, number + table.num_rows)
+            yield TableBlock(piece.source, numbers, table, maps, piece)
+
+
+def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a slice in batches, each with the number of its first row."""
+    stop = file.metadata.num_rows if piece.stop_row is None else piece.stop_row
+    if stop > file.metadata.num_rows:
+        raise changed(piece.source)
+    groups, number = _groups(file.metadata, piece.start_row, stop)
+    for batch in file.iter_batches(batch_size=_rows_at_once(file.metadata, rows), row_groups=groups):
+        skip = max(piece.start_row - number, 0)
+        wanted = batch.slice(skip, max(min(stop - number, batch.num_rows) - skip, 0))
+        if wanted.num_rows:
+            yield number + skip, wanted
+        number += batch.num_rows
+        if number >= stop:
+            break
+
+
+def _rows_at_once(metadata: Any, rows: int) -> int:
+    """How many rows of a file to hold at a time: fewer than `rows` where they are long."""
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    return max(1, min(rows, int(_BATCH_BYTES * metadata.num_rows // max(size, 1))))
+
+
+def _maps(schema: pa.Schema) -> str | None:
+    """Asking for dicts makes Arrow four times slower, so it is asked only where there are maps."""
+    return "strict" if "map<" in str(schema) else None
+
+
+def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
+    return [_without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
 
 
 def _groups(metadata: Any, start: int, stop: int | None) -> tuple[list[int], int]:

@@ -4,33 +4,60 @@
 
 Stages know nothing of each other; this module hands the result of one to the next. It is also the one
 place that catches `RowError`: a row that cannot be used becomes a line of the ledger, the run goes on.
-Loading (`Stages(recipe)`) takes some seconds, once a process; a row of four turns about a millisecond.
+`Stages.run` takes plain rows the fast way (`hotpath.py`) and the others one by one, to the same result.
+Loading (`Stages(recipe)`) takes some seconds, once a process; a row of four turns about a millisecond,
+the fast way some microseconds.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import compress, pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
+from .arrays import arrow_array
 from .chat_template import ChatTemplate, built_in_templates, template_source
-from .contracts import IGNORE_INDEX, Conversation, Reject, Row, Sample, SampleOrigin, Samples
+from .columns import RowBatch
+from .contracts import (
+    IGNORE_INDEX,
+    ORIGIN_SCHEMA,
+    ByteTokens,
+    Conversation,
+    Origin,
+    Reject,
+    Row,
+    Sample,
+    SampleOrigin,
+    Samples,
+    Turn,
+)
 from .dialects import normalize, row_id
 from .encode import Encoder
-from .errors import RowError, TemplateError
+from .engine_proof import prove_engine
+from .engines import EngineProof, GigatokenEngine, TwoEngines
+from .errors import RowError, TemplateError, VerifyError
+from .hotpath import WRITERS, HotPath, Labelled, count_tokens
 from .labels import decide, decide_by_tags, label_tokens, trained_turns, weigh_tokens, without_first
-from .recipe import Mask, Recipe, TooLong
+from .packing import merge_samples, origin_table, storable
+from .plans import Plans, Rules
+from .recipe import EngineChoice, Mask, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
 from .turn_ends import PROBE, find_turn_ends
 
 BATCH_ROWS = 256
-"""Rows that go through the stages together."""
+"""Rows that go through the stages together, where they go one by one."""
+
+DECIDED_AGAIN = 8
+"""One in so many of the rows that are verified has its mask decided again, too."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +65,8 @@ class LabelledSample:
     """One sample with its tokens: ids, labels int32[t]; starts, ends int64[t] in characters of its text;
     weights float32[t].
 
-    `straddling` tokens lie across the edge of a trained stretch, `forged` control-token strings in content.
+    `straddling` tokens lie across the edge of a trained stretch, `forged` control-token strings in content;
+    `by_reference` is 1 if the reference engine encoded it though there is another, else 0.
     """
 
     sample: Sample
@@ -49,6 +77,7 @@ class LabelledSample:
     weights: np.ndarray
     straddling: int
     forged: int
+    by_reference: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,22 +100,47 @@ class Piece(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of some rows: samples ready to be packed, rejects, and counts for the manifest."""
+    """What became of the rows of a batch: samples ready to be packed, with the row of each in the batch
+    (int64[n], ascending), rejects, and counts for the manifest."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    samples: Samples
+    of_row: np.ndarray
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    def joined(self, other: Outcome) -> Outcome:
+        """Both in one, in the order of the batch; no row is in both."""
+        of_row = np.concatenate([self.of_row, other.of_row])
+        order = np.argsort(of_row, kind="stable")
+        samples = merge_samples(self.samples, other.samples, order) if len(other.of_row) else self.samples
+        counts = Counter(self.counts)
+        counts.update(other.counts)
+        return Outcome(samples, of_row[order], self.rejects + other.rejects, counts)
+
+
+_gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the proof and the work share one
+
+
+class Loaded(NamedTuple):
+    """A loaded tokenizer and its proved engine; can be pickled."""
+
+    tokenizer: LoadedTokenizer
+    proof: EngineProof
 
 
 class Stages:
     """The stages of one recipe, loaded and ready.
 
-    Raises `TokenizerError` or `TemplateError` if they cannot be.
+    `loaded` is what other stages of the same recipe have loaded and proved; without `fast` every row takes
+    the slow way through the reference engine. Raises `TokenizerError` or `TemplateError` if they cannot be
+    loaded.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, loaded: Loaded | None = None, *, fast: bool = True) -> None:
         self.recipe = recipe
-        self.tokenizer = load_tokenizer(recipe.tokenizer)
+        self.fast = fast
+        self.distrust = ""  # why it is not, if a run found the fast way wrong
+        self.tokenizer = load_tokenizer(recipe.tokenizer) if loaded is None else loaded.tokenizer
         self.template = _load_template(recipe, self.tokenizer)
         if recipe.mask is Mask.generation_tags and not self.template.has_generation_tags:
             raise TemplateError(
@@ -102,15 +156,30 @@ class Stages:
         structure = self._structure()
         printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
         written = [token for token in self.tokenizer.added if token.strip() and token in structure]
+        if not fast:
+            self.proof = prove_engine(self.tokenizer.backend, EngineChoice.tokenizers)
+        elif loaded is None:
+            self.proof = prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
+        else:
+            self.proof = loaded.proof
         self._encoder = Encoder(
             self.tokenizer.backend,
             control=list(dict.fromkeys([*self.tokenizer.special, *printed, *written])),
             generated=[*self.tokenizer.special, *written],
             policy=recipe.control_tokens,
+            engines=TwoEngines(self.tokenizer.backend, self.proof, make=_gigatoken),
         )
+        self._hot = HotPath(self._plans(), self._encoder) if fast and recipe.mask is Mask.provenance else None
 
-    def label(self, rows: Sequence[Row], dialect: str) -> list[LabelledRow | Reject]:
-        """Take rows through all stages but the last; one result a row, in order."""
+    def loaded(self) -> Loaded:
+        """What takes long to load, for the stages of other processes."""
+        return Loaded(self.tokenizer.without_hf(), self.proof)
+
+    def label(
+        self, rows: Sequence[Row], dialect: str, *, reference: bool = False
+    ) -> list[LabelledRow | Reject]:
+        """Take rows one by one through all stages but the last; one result a row, in order. `reference` has
+        them encoded by the reference engine whatever engine is used."""
         results: list[LabelledRow | Reject | None] = [None] * len(rows)
         decided: list[tuple[int, Conversation, tuple[Sample, ...]]] = []
         for at, row in enumerate(rows):
@@ -120,29 +189,147 @@ class Stages:
                 decided.append((at, conversation, samples))
             except RowError as error:
                 results[at] = reject(row, error)
-        for at, result in self._encode(rows, decided):
+        for at, result in self._encode(rows, decided, reference=reference):
             results[at] = result
         return [result for result in results if result is not None]
 
-    def run(self, rows: Sequence[Row], dialect: str) -> Outcome:
-        """Take rows through all stages."""
-        outcome = Outcome()
-        for result in self.label(rows, dialect):
+    def run(self, batch: RowBatch, dialect: str) -> Outcome:
+        """Take the rows of a batch through all stages. Raises `VerifyError` if a row that was chosen to be
+        done twice comes out in two ways."""
+        plain = batch.plain
+        hot = None
+        if self._hot is not None and len(plain.roles):
+            hot = self._hot.label(plain.roles, plain.texts, max_length=self.recipe.max_length)
+        done: dict[int, LabelledRow | Reject] = {}
+        fast: Outcome | None = None
+        left = np.ones(len(batch), dtype=bool)
+        place = np.asarray(plain.index, dtype=np.int64)
+        if hot is not None:
+            fast = self._samples_of(hot, batch, place, plain.ids)
+            done.update(_labelled_rows(hot, batch, place, plain.ids, self._encoder.by_reference))
+            left[place[hot.rows(hot.fits | hot.too_long)]] = False
+        done.update(self._labelled(batch, dialect, np.flatnonzero(left).tolist()))
+        verified = self._verify(batch, dialect, hot, done)
+        if fast is None:
+            outcome = self._fitted(sorted(done.items()))
+        else:
+            outcome = fast.joined(self._fitted(sorted(done.items()))) if done else fast
+        outcome.counts["verified"] += verified
+        return outcome
+
+    def _labelled(
+        self, batch: RowBatch, dialect: str, rows: Sequence[int], *, reference: bool = False
+    ) -> Iterator[tuple[int, LabelledRow | Reject]]:
+        """Rows of a batch one by one."""
+        for first in range(0, len(rows), BATCH_ROWS):
+            some = rows[first : first + BATCH_ROWS]
+            labelled = self.label([batch.row(i) for i in some], dialect, reference=reference)
+            yield from zip(some, labelled, strict=True)
+
+    def _fitted(self, results: Sequence[tuple[int, LabelledRow | Reject]]) -> Outcome:
+        """Rows through the last stage."""
+        pieces: list[Piece] = []
+        of_row: list[int] = []
+        rejects: list[Reject] = []
+        counts: Counter[str] = Counter()
+        for row, result in results:
             if isinstance(result, Reject):
-                outcome.rejects.append(result)
+                rejects.append(result)
                 continue
             try:
-                pieces, counts = self._fit(result)
+                own, counted = self._fit(result)
             except RowError as error:
-                outcome.rejects.append(reject(result.row, error, result.id))
+                rejects.append(reject(result.row, error, result.id))
             else:
-                outcome.pieces += pieces
-                outcome.counts.update(counts)
-        return outcome
+                pieces += own
+                of_row += [row] * len(own)
+                counts.update(counted)
+        samples = gather(pieces, weights=self.recipe.loss_weights)
+        return Outcome(samples, np.array(of_row, dtype=np.int64), rejects, counts)
+
+    def _verify(
+        self,
+        batch: RowBatch,
+        dialect: str,
+        hot: Labelled | None,
+        done: Mapping[int, LabelledRow | Reject],
+    ) -> int:
+        """Do the recipe's share of the rows again and compare; return how many rows that were.
+
+        All are rendered and encoded by the reference; one in `DECIDED_AGAIN` also gets its mask decided anew.
+        """
+        if not self.fast:
+            return 0
+        hashed = _hashed(batch.numbers)
+        chosen = hashed < self.recipe.verify
+        in_full = hashed < self.recipe.verify / DECIDED_AGAIN
+        if hot is None or self.recipe.append_eos:
+            in_full = chosen
+        else:
+            in_full[list(done)] = chosen[list(done)]
+        for row, again in self._labelled(batch, dialect, np.flatnonzero(in_full).tolist(), reference=True):
+            samples = [(each.ids, each.labels) for each in getattr(done.get(row), "samples", ())]
+            if row not in done and hot is not None:
+                samples = _samples_of_row(hot, _place_of(batch, row))
+            expected = [(each.ids, each.labels) for each in getattr(again, "samples", ())]
+            if not _all_equal(samples, expected):
+                raise VerifyError(f"{batch.source} row {batch.numbers[row]}")
+        for row in np.flatnonzero(chosen & ~in_full).tolist():
+            if hot is not None and not self._prints_the_same(hot, batch, row, dialect):
+                raise VerifyError(f"{batch.source} row {batch.numbers[row]}")
+        return int(np.count_nonzero(chosen))
+
+    def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: str) -> bool:
+        """Whether the template prints for a row what its plan did, and the reference gives the same ids."""
+        at = int(np.searchsorted(hot.batch.rows, _place_of(batch, row)))
+        renders = self.renders(self._normalize(batch.row(row), dialect))
+        texts = [renders.through(last) for last in hot.batch.plans[at].last]
+        ids, offsets = self._encoder.encode_by_reference(texts)
+        samples = _samples_of_row(hot, _place_of(batch, row))
+        return texts == [hot.batch.texts[i] for i in np.flatnonzero(hot.batch.of_row == at)] and _all_equal(
+            [(own,) for own, _ in samples], [(ids[a:b],) for a, b in pairwise(offsets.tolist())]
+        )
+
+    def _samples_of(
+        self, labelled: Labelled, batch: RowBatch, place: np.ndarray, ids: Sequence[str | None]
+    ) -> Outcome:
+        """The samples of rows that took the fast way; `place` is the row of each plain row in the batch."""
+        hot, fits = labelled.batch, labelled.fits
+        of_row, number = hot.of_row[fits], hot.number[fits]
+        rows = hot.rows[of_row]
+        origin = pa.RecordBatch.from_arrays(
+            [
+                pa.repeat(pa.scalar(storable(batch.source), pa.string()), len(rows)),
+                arrow_array(batch.numbers[place[rows]]),
+                pa.array([ids[i] for i in rows.tolist()], pa.string()),
+                arrow_array(number.astype(np.int32)),
+                _trained_turns(labelled),
+            ],
+            schema=ORIGIN_SCHEMA,
+        )
+        token_ids, labels, offsets = _kept(hot.tokens, labelled.labels, fits)
+        weights = None
+        if self.recipe.loss_weights:
+            weights = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
+        counts = count_tokens(hot.tokens, hot.segments, labelled.stretches, fits)
+        counts["kept"] += int(np.count_nonzero(number == 0))
+        proofs = [plan.proof for plan in hot.plans]
+        for proof, count in Counter(map(proofs.__getitem__, of_row.tolist())).items():
+            counts[f"proved_{proof}"] += count
+        counts["straddling_tokens"] += int(labelled.straddling[fits].sum())
+        counts["control_tokens_in_content"] += 0
+        counts["encoded_by_reference"] += (
+            self._encoder.by_reference(compress(hot.texts, fits.tolist())) if hot.odd else 0
+        )
+        return Outcome(Samples(token_ids, labels, offsets, origin, weights), place[rows], [], counts)
 
     def warnings(self) -> list[str]:
         """What a user should know before the run."""
         found = list(self.tokenizer.warnings)
+        if self.distrust:
+            found.append(self.distrust)
+        elif self.recipe.engine is EngineChoice.auto and not self.proof.fast:
+            found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
         if not self.ends.seen and not self.recipe.append_eos:
             found.append(
                 "the chat template ends no turn: a model trained on it would not learn to stop; "
@@ -157,6 +344,12 @@ class Stages:
             return decide_by_tags(renders, self.ends, recipe.train)
         eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=eos)
+
+    def _plans(self) -> Plans:
+        recipe = self.recipe
+        eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
+        rules = Rules(self.ends, recipe.template_kwargs, recipe.history, recipe.train, eos)
+        return Plans(self.template, rules, decide=self.decide, renders=self.renders)
 
     def settle(self, conversation: Conversation) -> Conversation:
         """The conversation as the template can take it: many fail on a message that has tool calls but no
@@ -199,10 +392,14 @@ class Stages:
         return any(token in source for source in self.template.sources.values())
 
     def _encode(
-        self, rows: Sequence[Row], decided: Sequence[tuple[int, Conversation, tuple[Sample, ...]]]
+        self,
+        rows: Sequence[Row],
+        decided: Sequence[tuple[int, Conversation, tuple[Sample, ...]]],
+        *,
+        reference: bool,
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
         samples = [sample for _, _, of_row in decided for sample in of_row]
-        tokens, errors, forged = self._encoder.encode(samples)
+        tokens, errors, forged = self._encoder.encode(samples, reference=reference)
         turns = [sample.turns for sample in samples]
         labels, straddling = label_tokens(tokens, turns)
         weights = weigh_tokens(tokens, labels, turns, [_weights(each) for _, each, of in decided for _ in of])
@@ -219,7 +416,10 @@ class Stages:
                     tokens.ends[span],
                     weights[span],
                 )
-                labelled.append(LabelledSample(samples[i], *arrays, int(straddling[i]), forged[i]))
+                by_reference = self._encoder.by_reference([samples[i].text])
+                labelled.append(
+                    LabelledSample(samples[i], *arrays, int(straddling[i]), forged[i], by_reference)
+                )
             error = next((errors[i] for i in range(first, last) if errors[i]), None)
             error = error or _untrained(labelled)
             first = last
@@ -243,6 +443,7 @@ class Stages:
             counts[f"proved_{labelled.sample.proof}"] += 1
             counts["straddling_tokens"] += labelled.straddling
             counts["control_tokens_in_content"] += labelled.forged
+            counts["encoded_by_reference"] += labelled.by_reference
             if len(labelled.ids) > length:
                 counts[f"too_long_{policy.value}"] += 1
                 counts["tokens_cut_off"] += len(labelled.ids) - sum(len(part.ids) for part in parts)
@@ -260,6 +461,122 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
             f"of {', '.join(built_in_templates())}"
         )
     return ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
+
+
+def _labelled_rows(
+    labelled: Labelled,
+    batch: RowBatch,
+    place: np.ndarray,
+    ids: Sequence[str | None],
+    by_reference: Callable[[Sequence[str]], int],
+) -> Iterator[tuple[int, LabelledRow]]:
+    """Rows that took the fast way, with their places in the batch, as if they had not; their samples have
+    no text, and count bytes where others count characters."""
+    hot, tokens, segments = labelled.batch, labelled.batch.tokens, labelled.batch.segments
+    stretches = labelled.stretches
+    begin = tokens.edges[tokens.offsets]
+    by_row: dict[int, list[LabelledSample]] = {}
+    for i in np.flatnonzero(labelled.too_long).tolist():
+        row = int(hot.of_row[i])
+        own = slice(tokens.offsets[i], tokens.offsets[i + 1])
+        of_sample = slice(*np.searchsorted(stretches.sample, [i, i + 1]))
+        turns = [
+            Turn(message, int(tokens.edges[first] - begin[i]), int(tokens.edges[last] - begin[i]))
+            for message, first, last in zip(
+                stretches.message[of_sample].tolist(),
+                stretches.first[of_sample].tolist(),
+                stretches.last[of_sample].tolist(),
+                strict=True,
+            )
+            if first < last
+        ]
+        parts = slice(segments.offsets[i], segments.offsets[i + 1])
+        runs = tuple(
+            (size, Origin(-1, WRITERS[role], ""))
+            for size, role in zip(segments.sizes[parts].tolist(), segments.roles[parts].tolist(), strict=True)
+        )
+        sample = Sample("", tuple(turns), runs, hot.plans[row].proof)
+        labels = labelled.labels[own]
+        weights = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
+        edges_of = tokens.edges[tokens.offsets[i] : tokens.offsets[i + 1] + 1] - begin[i]
+        by_row.setdefault(row, []).append(
+            LabelledSample(
+                sample,
+                tokens.ids[own],
+                labels,
+                edges_of[:-1],
+                edges_of[1:],
+                weights,
+                int(labelled.straddling[i]),
+                0,
+                by_reference(hot.texts[i : i + 1]) if hot.odd else 0,
+            )
+        )
+    for row, samples in by_row.items():
+        plain = int(hot.rows[row])
+        at = int(place[plain])
+        yield at, LabelledRow(batch.row(at), ids[plain], tuple(samples))
+
+
+def _samples_of_row(labelled: Labelled, plain: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids and labels of the samples of a plain row that took the fast way."""
+    row = int(np.searchsorted(labelled.batch.rows, plain))
+    offsets = labelled.batch.tokens.offsets
+    return [
+        (labelled.batch.tokens.ids[start:end], labelled.labels[start:end])
+        for start, end in (offsets[i : i + 2] for i in np.flatnonzero(labelled.batch.of_row == row))
+    ]
+
+
+def _trained_turns(labelled: Labelled) -> pa.ListArray:
+    """For each sample the messages of which at least one token is trained, ascending."""
+    stretches = labelled.stretches
+    kept = np.flatnonzero((stretches.last > stretches.first) & labelled.fits[stretches.sample])
+    sample, message = stretches.sample[kept], stretches.message[kept]
+    again = (np.diff(sample, prepend=-1) == 0) & (np.diff(message, prepend=-1) == 0)
+    sample, message = sample[~again], message[~again]
+    counts = np.bincount(sample, minlength=len(labelled.fits))[labelled.fits]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        arrow_array(offsets),
+        arrow_array(message.astype(np.int32)),
+        type=ORIGIN_SCHEMA.field("trained_turns").type,
+    )
+
+
+def _kept(
+    tokens: ByteTokens, labels: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, labels and offsets of some samples (bool[n])."""
+    if kept.all():
+        return tokens.ids, labels, tokens.offsets
+    edges = np.flatnonzero(np.diff(kept, prepend=False, append=False)).reshape(-1, 2)  # of runs of samples
+    runs = [slice(*pair) for pair in tokens.offsets[edges].tolist()]
+    none = np.zeros(0, dtype=np.int32)
+    sizes = np.diff(tokens.offsets)[kept]
+    return (
+        np.concatenate([none, *(tokens.ids[run] for run in runs)]),
+        np.concatenate([none, *(labels[run] for run in runs)]),
+        np.concatenate([[0], np.cumsum(sizes)]),
+    )
+
+
+def _place_of(batch: RowBatch, row: int) -> int:
+    """Which of the plain rows of a batch a row is."""
+    return int(np.searchsorted(batch.plain.index, row))
+
+
+def _all_equal(some: Sequence[Sequence[np.ndarray]], others: Sequence[Sequence[np.ndarray]]) -> bool:
+    return len(some) == len(others) and all(
+        np.array_equal(one, other)
+        for ones, twins in zip(some, others, strict=True)
+        for one, other in zip(ones, twins, strict=True)
+    )
+
+
+def _hashed(numbers: np.ndarray) -> np.ndarray:
+    """A number from 0 to 1 for each row number, always the same (Knuth's multiplicative hash, TAOCP 6.4)."""
+    return (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(2654435769) % np.uint64(2**32) / 2**32
 
 
 def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
@@ -337,6 +654,6 @@ def gather(pieces: Sequence[Piece], *, weights: bool = False) -> Samples:
         np.concatenate([none, *(piece.ids for piece in pieces)]),
         np.concatenate([none, *(piece.labels for piece in pieces)]),
         offsets,
-        [piece.origin for piece in pieces],
+        origin_table([piece.origin for piece in pieces]),
         np.concatenate([none.astype(np.float32), *(piece.weights for piece in pieces)]) if weights else None,
     )

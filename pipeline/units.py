@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from .contracts import Row
+import numpy as np
+
+from .columns import read_batches
+from .contracts import Samples
+from .packing import concat_samples, cut_samples
 from .plan import Unit
 from .shards import UnitRecord, UnitWriter, load_record
-from .sources import read_slice
-from .stages import BATCH_ROWS, Piece, Stages, gather
+from .stages import Stages
 
 
 class Progress:
@@ -52,28 +54,45 @@ def run_unit(stages: Stages, task: Task, progress: Progress | None = None) -> Un
         progress.advance(sum(done.extra["rows"].values()), done.tokens, done.packs)
         return done
     recipe, counts, rows_read = stages.recipe, Counter[str](), Counter[str]()
-    window, held = list[Piece](), 0
+    window = _Window(recipe.pack_window)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length) as writer:
-        for dialect, rows in _batches(task):
-            outcome = stages.run(rows, dialect)
-            writer.reject(outcome.rejects)
-            counts.update(outcome.counts)
-            rows_read.update(row.source for row in rows)
-            for piece in outcome.pieces:
-                window.append(piece)
-                held += len(piece.ids)
-                if held >= recipe.pack_window:
-                    writer.add(gather(window, weights=recipe.loss_weights))
-                    window, held = [], 0
-            progress.advance(len(rows), sum(len(piece.ids) for piece in outcome.pieces), 0)
-        writer.add(gather(window, weights=recipe.loss_weights))
+        for piece in task.unit.slices:
+            dialect = task.dialects[piece.source]
+            for batch in read_batches(piece, dialect):
+                outcome = stages.run(batch, dialect)
+                writer.reject(outcome.rejects)
+                counts.update(outcome.counts)
+                rows_read[batch.source] += len(batch)
+                for full in window.add(outcome.samples):
+                    writer.add(full)
+                progress.advance(len(batch), len(outcome.samples.ids), 0)
+        writer.add(window.rest())
     record = writer.commit(key=task.key, extra={"counts": dict(counts), "rows": dict(rows_read)})
     progress.advance(0, 0, record.packs)
     return record
 
 
-def _batches(task: Task) -> Iterator[tuple[str, list[Row]]]:
-    for piece in task.unit.slices:
-        rows = read_slice(piece)
-        while batch := list(islice(rows, BATCH_ROWS)):
-            yield task.dialects[piece.source], batch
+class _Window:
+    """Gathers samples until they have `size` tokens or more, which are then packed together."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: list[Samples] = []
+        self._tokens = 0
+
+    def add(self, samples: Samples) -> Iterator[Samples]:
+        """Take samples in; yield each window that they fill. A sample is never cut."""
+        while self._tokens + len(samples.ids) >= self._size:
+            tokens_before = samples.offsets - samples.offsets[0]
+            count = int(np.searchsorted(tokens_before, self._size - self._tokens, side="left"))
+            self._held.append(cut_samples(samples, 0, count))
+            yield self.rest()
+            samples = cut_samples(samples, count, len(samples.offsets) - 1)
+        self._held.append(samples)
+        self._tokens += len(samples.ids)
+
+    def rest(self) -> Samples:
+        """What is held; nothing is afterwards."""
+        held = concat_samples(self._held)
+        self._held, self._tokens = [], 0
+        return held

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from pipeline.columns import RowBatch
+from pipeline.columns.rows import plain_rows_of
 from pipeline.contracts import Row
+from pipeline.dialects import plain_turns
 from pipeline.inspection import SourceInfo, inspect_source
 from pipeline.plan import plan_units, whole
-from pipeline.sources import read_slice
+from pipeline.sources import RowBlock, read_slice
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "conversations"
 
@@ -39,6 +43,15 @@ def values_of(source: str) -> list[Any]:
 def read_units(infos: Sequence[SourceInfo], unit_rows: int) -> list[Row]:
     units = plan_units(infos, unit_rows=unit_rows)
     return [row for unit in units for piece in unit.slices for row in read_slice(piece)]
+
+
+def batch_of(rows: Sequence[Row], dialect: str) -> RowBatch:
+    """Rows as `read_batches` would have them."""
+    plain = plain_turns(dialect)
+    assert plain is not None
+    source = rows[0].source if rows else "-"
+    block = RowBlock(source, np.array([row.row for row in rows], dtype=np.int64), rows)
+    return RowBatch(block, plain_rows_of((row.value for row in rows), plain))
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], group: int = 1000) -> str:

@@ -13,6 +13,7 @@ from pipeline.card import make_card
 from pipeline.contracts import Reject, SampleOrigin, Samples
 from pipeline.identity import RunIdentity, identify
 from pipeline.output import Output, open_output
+from pipeline.packing import origin_table
 from pipeline.recipe import Recipe
 from pipeline.shards import UnitRecord, UnitWriter
 
@@ -27,7 +28,7 @@ def samples_of(lengths: Sequence[int], *, first_row: int = 0, source: str = "cha
     place = np.concatenate([np.arange(n) * 2 >= max(n, 2) for n in lengths])
     rows = range(first_row, first_row + len(lengths))
     origin = [SampleOrigin(source, row, f"id-{row}" if row % 3 == 0 else None, 0, (1,)) for row in rows]
-    return Samples(ids, np.where(place, ids, -100).astype(np.int32), offsets, origin)
+    return Samples(ids, np.where(place, ids, -100).astype(np.int32), offsets, origin_table(origin))
 
 
 def reject_of(row: int, reason: str = "no_messages") -> Reject:
@@ -71,6 +72,7 @@ def finish(output: Output, records: Sequence[UnitRecord], **change: Any) -> dict
     arguments: dict[str, Any] = {
         "counts": {"kept": kept, "straddling_tokens": 0},
         "input_rows": {"chats.jsonl": rows},
+        "engine": {"name": "tokenizers", "reason": "", "rows_verified": 0, "samples_by_reference": 0},
         "save_tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{}"),
         "make_card": make_card,
     }

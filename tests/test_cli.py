@@ -249,6 +249,8 @@ def test_a_template_without_the_tags_that_are_asked_for(box: Path) -> None:
         (["--template-kwargs", "{thinking"], ["--template-kwargs is not valid JSON", "line 1"]),
         (["--template-kwargs", "[1]"], ["template_kwargs", "dictionary", "not [1]"]),
         (["--unit-rows", "0"], ["unit_rows", "not '0'"]),
+        (["--verify", "1.5"], ["verify", "less than or equal to 1", "not '1.5'"]),
+        (["--engine", "gigatokens"], ["engine", "did you mean 'gigatoken'?"]),
         (["--pack-window", "0"], ["pack_window", "not '0'"]),
     ],
 )
@@ -501,6 +503,8 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
     "pack_window": (["1000"], 1000),
     "unit_rows": (["10"], 10),
+    "engine": (["tokenizers"], "tokenizers"),
+    "verify": (["0.5"], 0.5),
     "output": (["elsewhere"], "elsewhere"),
 }
 """Recipe key -> what is given to its option, and what the recipe then holds."""
@@ -532,7 +536,8 @@ def test_options_of_explain_are_options_of_run() -> None:
     assert names["run"] - set(Recipe.model_fields) == {"inputs", "workers", "overwrite"}
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
-        "max_length", "too_long", "layout", "pack_window", "unit_rows", "output", "workers", "overwrite",
+        "max_length", "too_long", "layout", "pack_window", "unit_rows", "engine", "verify", "output", "workers",
+        "overwrite",
     }  # fmt: skip
     assert names["template"] <= {*names["explain"]}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.jsontext import MAX_DEPTH, parse_json, reason
+from pipeline.jsontext import MAX_DEPTH, _by_the_standard, parse_json, reason
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -20,6 +21,39 @@ JSON = st.recursive(
 @given(value=JSON)
 def test_valid_json_is_read_as_the_standard_library_reads_it(value: Any) -> None:
     assert parse_json(json.dumps(value)) == value
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=400)
+NUMBERS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "-", "+", "."]),
+    DIGITS,
+    st.sampled_from(["", ".", ".0"]) | DIGITS.map(".{}".format),
+    st.sampled_from(["", "e", "E5", "e-7", "e+308", "e309", "e-324", "e-400"]),
+)
+TEXTS = st.one_of(
+    NUMBERS,
+    st.tuples(
+        JSON.map(json.dumps), st.integers(0, 40), st.sampled_from([*'{}[]":,\\u0dé9\t\x1f\ud800\ufeff', ""])
+    ).map(lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + 1 :]),
+    st.text('{}[]":,\\udD89abtrue 0-eE.', max_size=12),
+    st.floats().map(repr),
+    NUMBERS.map('{{"a": 1, "b": 2, "a": {}}}'.format),
+)
+
+
+@settings(max_examples=1000)
+@given(text=TEXTS)
+def test_the_fast_parser_reads_what_the_standard_library_reads(text: str) -> None:
+    """The same values of the same types in the same order, or the same error."""
+    assert outcome(parse_json, text) == outcome(_by_the_standard, text)
+
+
+def outcome(parse: Callable[[str], Any], text: str) -> str:
+    try:
+        return repr(parse(text))
+    except ValueError as error:
+        return f"error: {reason(error)}"
 
 
 @pytest.mark.parametrize(

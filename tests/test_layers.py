@@ -19,6 +19,13 @@ LOWEST = {"errors", "contracts", "recipe"}
 STAGES = {
     "sources",
     "dialects",
+    "columns",
+    "engines",
+    "engine_proof",
+    "engine_probes",
+    "symbolic",
+    "plans",
+    "hotpath",
     "chat_template",
     "traced",
     "render",
@@ -124,7 +131,7 @@ def test_no_name_hides_a_library() -> None:
 
 
 DEPENDENCIES = {
-    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "numpy", "peft",
+    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft",
     "polars", "pyarrow", "pydantic", "pytest", "ray", "rich", "tokenizers", "torch", "transformers", "typer", "yaml", "zstandard",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline.errors import RecipeError
 from pipeline.recipe import (
+    OTHER_KEYS,
     ControlTokens,
     Dialect,
     History,
@@ -64,7 +65,9 @@ def test_all_keys_and_their_defaults() -> None:
         "control_tokens": "text",
         "layout": ["packed"],
         "pack_window": 16_000_000,
-        "unit_rows": 16_384,
+        "unit_rows": None,
+        "engine": "auto",
+        "verify": 0.002,
         "output": "out",
     }
 
@@ -218,7 +221,7 @@ def test_all_wrong_values_are_named_at_once() -> None:
 # ==== What tells two recipes apart ====
 
 
-def test_the_identity_is_that_of_all_keys_but_the_output() -> None:
+def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
     recipe = make_recipe(LEAST)
     changes: dict[str, Any] = {
         "sources": ["b.jsonl"],
@@ -240,10 +243,12 @@ def test_the_identity_is_that_of_all_keys_but_the_output() -> None:
         "pack_window": 1,
         "unit_rows": 1,
     }
-    assert {*changes, "output"} == set(Recipe.model_fields)
+    others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0}
+    assert {*changes, *others} == set(Recipe.model_fields)
+    assert set(others) == OTHER_KEYS
     identities = [make_recipe({**LEAST, key: value}).identity() for key, value in changes.items()]
 
-    assert make_recipe({**LEAST, "output": "elsewhere"}).identity() == recipe.identity()
+    assert make_recipe({**LEAST, **others}).identity() == recipe.identity()
     assert len({*identities, recipe.identity()}) == len(changes) + 1
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.columns import RowBatch
 from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
 from pipeline.errors import OutputError, RunError, SourceError
 from pipeline.recipe import Recipe
@@ -283,14 +284,14 @@ def test_resume(done: RunResult, tmp_path: Path) -> None:
     began: list[int] = []
     again: list[int] = []
 
-    def dies(self: Stages, rows: list[Row], dialect: str) -> Any:
-        began.append(rows[0].row)
+    def dies(self: Stages, rows: RowBatch, dialect: str) -> Any:
+        began.append(int(rows.numbers[0]))
         if len(began) == 3:
             raise KeyboardInterrupt
         return real(self, rows, dialect)
 
-    def counts(self: Stages, rows: list[Row], dialect: str) -> Any:
-        again.append(rows[0].row)
+    def counts(self: Stages, rows: RowBatch, dialect: str) -> Any:
+        again.append(int(rows.numbers[0]))
         return real(self, rows, dialect)
 
     real = Stages.run

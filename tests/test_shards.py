@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from outputs import make_output, names_in, recipe_of, reject_of, samples_of
 
+from pipeline import shards
 from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
 from pipeline.errors import OutputError
 from pipeline.shards import REJECTS_A_GROUP, UnitWriter, load_record
@@ -51,13 +53,57 @@ def test_files_have_the_schema_of_the_contract_and_its_version(
         assert b"huggingface" not in pq.read_metadata(file).metadata
 
 
-def test_every_window_is_a_row_group(tmp_path: Path) -> None:
-    make_output(tmp_path / "out")
-    footer = pq.read_metadata(tmp_path / "out/packed/train-00000-of-00002.parquet")
+def groups_of(path: Path) -> list[int]:
+    footer = pq.read_metadata(path)
+    return [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
 
-    assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [2, 2]
-    column = footer.row_group(0).column(0)
-    assert (column.compression, column.has_dictionary_page) == ("ZSTD", False)
+
+def test_every_window_begins_a_row_group(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+
+    for kind, rows in (("packed", [2, 2]), ("unpacked", [3, 2]), ("lineage", [3, 2])):
+        (first, _) = sorted((tmp_path / "out" / kind).iterdir())
+        assert groups_of(first) == rows
+
+
+def test_row_groups_of_packs_hold_at_most_so_many_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "GROUP_TOKENS", 3 * 8)
+    with UnitWriter(tmp_path / "0", recipe_of().layout, 8) as unit:
+        unit.add(samples_of([7] * 8))
+        unit.add(samples_of([8]))
+    unit.commit(key="k", extra={})
+
+    assert groups_of(tmp_path / "0/packed.parquet") == [3, 3, 2, 1]
+    assert groups_of(tmp_path / "0/unpacked.parquet") == groups_of(tmp_path / "0/lineage.parquet") == [8, 1]
+
+
+def test_a_pack_longer_than_a_row_group_may_be_has_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "GROUP_TOKENS", 4)
+    with UnitWriter(tmp_path / "0", recipe_of().layout, 8) as unit:
+        unit.add(samples_of([7, 7]))
+    unit.commit(key="k", extra={})
+
+    assert groups_of(tmp_path / "0/packed.parquet") == [1, 1]
+
+
+def test_encodings_are_those_that_every_reader_knows(tmp_path: Path) -> None:
+    """BYTE_STREAM_SPLIT would be faster, but DuckDB 1 refuses it for integers."""
+    make_output(tmp_path / "out")
+    known = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY", "DELTA_BINARY_PACKED"}
+
+    for path in sorted((tmp_path / "out").glob("*/*.parquet")):
+        footer = pq.read_metadata(path)
+        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+        columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+        assert all(set(column.encodings) <= known for column in columns)
+        assert {column.compression for column in columns} <= {"ZSTD"}
+        if path.parent.name != "lineage":
+            assert not any(column.has_dictionary_page for column in columns)
+        assert pl.read_parquet(path).to_dicts() == pq.read_table(path).to_pylist()
 
 
 # ==== A unit of work ====

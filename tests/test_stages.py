@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inputs import batch_of
 
 from pipeline.contracts import REASONS, Reject, Row
 from pipeline.recipe import ControlTokens, TooLong
-from pipeline.stages import LabelledRow, Outcome, Stages, gather
+from pipeline.stages import LabelledRow, Stages, gather
 
 MakeStages = Callable[..., Stages]
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample" / "conversations.jsonl"
@@ -80,7 +81,8 @@ def test_no_rows(make_stages: MakeStages) -> None:
     stages = make_stages("sample")
 
     assert stages.label([], "sharegpt") == []
-    assert stages.run([], "sharegpt") == Outcome()
+    outcome = stages.run(batch_of([], "sharegpt"), "sharegpt")
+    assert (len(outcome.samples.ids), outcome.rejects) == (0, [])
 
 
 def test_ids_are_those_of_apply_chat_template(make_stages: MakeStages) -> None:
@@ -213,14 +215,14 @@ def test_template_arguments(make_stages: MakeStages) -> None:
 
 
 def test_run_counts_what_it_keeps(make_stages: MakeStages) -> None:
-    outcome = make_stages("sample", max_length=4096).run(ROWS, "sharegpt")
-    tokens = sum(len(piece.ids) for piece in outcome.pieces)
+    outcome = make_stages("sample", max_length=4096).run(batch_of(ROWS, "sharegpt"), "sharegpt")
+    tokens = len(outcome.samples.ids)
 
-    assert len(outcome.pieces) == outcome.counts["kept"] == 292
+    assert len(outcome.of_row) == outcome.counts["kept"] == 292
     assert len(outcome.rejects) == 8
     assert sum(count for key, count in outcome.counts.items() if key.startswith("tokens_")) == tokens
     assert outcome.counts["control_tokens_in_content"] > 0
-    assert [piece.origin.row for piece in outcome.pieces] == [
+    assert outcome.samples.origin.column("row").to_pylist() == [
         i for i in range(300) if i not in {reject.row for reject in outcome.rejects}
     ]
 
@@ -230,7 +232,9 @@ def test_too_long_policies(make_stages: MakeStages) -> None:
     row = chat("Hi", "one two three four five six")
     length = len(one(make_stages("sample"), row).samples[0].ids)
     outcomes = {
-        policy: make_stages("sample", max_length=10, too_long=policy).run([row], "sharegpt")
+        policy: make_stages("sample", max_length=10, too_long=policy).run(
+            batch_of([row], "sharegpt"), "sharegpt"
+        )
         for policy in TooLong
     }
 
@@ -239,26 +243,25 @@ def test_too_long_policies(make_stages: MakeStages) -> None:
         "too_long",
         f"{length} tokens are more than max_length 10; see too_long: truncate or split",
     )
-    assert [len(piece.ids) for piece in outcomes[TooLong.truncate].pieces] == [10]
-    assert [len(piece.ids) for piece in outcomes[TooLong.split].pieces] == [10] * (length // 10) + [
-        length % 10
-    ] * bool(length % 10)
-    assert [piece.origin.sample for piece in outcomes[TooLong.split].pieces] == list(range(-(-length // 10)))
-    assert all(piece.labels[0] == -100 for piece in outcomes[TooLong.split].pieces)
+    truncated, split = outcomes[TooLong.truncate].samples, outcomes[TooLong.split].samples
+    assert np.diff(truncated.offsets).tolist() == [10]
+    assert np.diff(split.offsets).tolist() == [10] * (length // 10) + [length % 10] * bool(length % 10)
+    assert split.origin.column("sample").to_pylist() == list(range(-(-length // 10)))
+    assert (split.labels[split.offsets[:-1]] == -100).all()
 
 
 def test_a_prompt_that_fills_the_length_is_rejected(make_stages: MakeStages) -> None:
     outcome = make_stages("sample", max_length=10, too_long=TooLong.truncate).run(
-        [chat("x " * 50, "yes")], "sharegpt"
+        batch_of([chat("x " * 50, "yes")], "sharegpt"), "sharegpt"
     )
 
     (rejected,) = outcome.rejects
     assert rejected.reason == "too_long"
     assert "holds anything that is trained" in rejected.detail
-    assert not outcome.pieces
+    assert not len(outcome.of_row)
 
 
 def test_gather_nothing() -> None:
     samples = gather([])
 
-    assert (len(samples.ids), samples.offsets.tolist(), list(samples.origin)) == (0, [0], [])
+    assert (len(samples.ids), samples.offsets.tolist(), samples.origin.num_rows) == (0, [0], 0)

@@ -4,7 +4,8 @@
     normalize        one value -> Conversation, or a RowError with the reason why not
 
 One small module a dialect, with `recognize(value)` and `normalize(value)`; `common.py` and `turns.py` hold
-what they share. After this stage every row has one shape, so no later stage asks where a row came from.
+what they share. A constant `PLAIN` may say how most of its rows are written; those need no Conversation
+(`plain.py`). After this stage every row has one shape, so no later stage asks where a row came from.
 
     >>> rows = [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}]
     >>> name = recognize_file(rows, source="chats.jsonl")
@@ -24,9 +25,10 @@ from ..contracts import Conversation
 from ..errors import SourceError
 from . import openai, sharegpt
 from .common import row_id
+from .plain import PlainTurns
 from .turns import kind
 
-__all__ = ["DIALECTS", "Dialect", "normalize", "recognize_file", "row_id"]
+__all__ = ["DIALECTS", "Dialect", "normalize", "plain_turns", "recognize_file", "row_id"]
 
 
 class Dialect(Protocol):
@@ -68,6 +70,12 @@ def normalize(value: Any, dialect: str) -> Conversation:
     own = DIALECTS[dialect]
     candidates = [own, *(other for other in DIALECTS.values() if other is not own)]
     return next((each for each in candidates if each.recognize(value)), own).normalize(value)
+
+
+def plain_turns(dialect: str) -> PlainTurns | None:
+    """How plain rows of a dialect are written; None where it does not say, so that none is known."""
+    plain: PlainTurns | None = getattr(DIALECTS[dialect], "PLAIN", None)
+    return plain
 
 
 def _shapes(values: Iterable[Any]) -> str:

@@ -113,10 +113,18 @@ def row_id(value: Any) -> str | None:
     ('7', 'a-b', None, None)
     """
     row = value if isinstance(value, dict) else {}
-    found = next((row[key] for key in ID_KEYS if row.get(key) is not None), None)
+    return written_id(next((row[key] for key in ID_KEYS if row.get(key) is not None), None))
+
+
+def written_id(found: Any) -> str | None:
+    """What stands in the first of `ID_KEYS` that is not null, as an id; None where it is none.
+
+    >>> written_id(7), written_id("7"), written_id(True), written_id(7.0)
+    ('7', '7', None, None)
+    """
     if isinstance(found, bool) or not isinstance(found, (str, int)):
         return None
-    return str(found) if _is_encodable(str(found)) else None
+    return str(found) if is_encodable(str(found)) else None
 
 
 def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
@@ -201,7 +209,7 @@ def _check_assistants(messages: Sequence[Message]) -> None:
 def _check_texts(conversation: Conversation) -> None:
     for index, message in enumerate(conversation.messages):
         texts = (message.content, message.reasoning, message.name, message.tool_call_id)
-        if not all(text is None or _is_encodable(text) for text in texts):
+        if not all(text is None or is_encodable(text) for text in texts):
             raise _half_pair(f"message {index}")
         _check_fields([message.tool_calls, message.extra], f"message {index}")
     _check_fields(conversation.tools, "the list of tools")
@@ -213,7 +221,7 @@ def _check_fields(fields: Any, where: str) -> None:
     level = [fields] if fields else []
     for _ in range(MAX_DEPTH):
         children = [child for node in level for child in _children(node)]
-        if not all(_is_encodable(child) for child in children if isinstance(child, str)):
+        if not all(is_encodable(child) for child in children if isinstance(child, str)):
             raise _half_pair(where)
         level = [child for child in children if child and isinstance(child, (dict, list, tuple))]
         if not level:
@@ -229,7 +237,8 @@ def _children(node: Any) -> Collection[Any]:
     return [*node, *node.values()] if isinstance(node, dict) else node
 
 
-def _is_encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: not one with half of a surrogate pair."""
     if text.isascii():
         return True
     try:

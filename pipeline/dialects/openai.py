@@ -19,6 +19,7 @@ from typing import Any
 
 from ..contracts import Conversation, Message
 from . import common
+from .plain import PlainTurns
 from .turns import Turn, extra_fields, make_message, read_role
 
 KEYS = ("messages", "conversations", "conversation")
@@ -31,6 +32,9 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
 }
+PLAIN = PlainTurns(KEYS, [("role", "content")], ROLES)
+"""Every other key of a message goes to the chat template, so a plain one has none."""
+
 _OWN_KEYS = {"role", "content"}
 
 

@@ -19,7 +19,8 @@ from typing import Any
 from ..contracts import Conversation, Message
 from ..errors import RowError
 from . import common
-from .turns import Turn, call_json, kind, make_message, read_role
+from .plain import PlainTurns
+from .turns import KNOWN_KEYS, Turn, call_json, kind, make_message, read_role
 
 KEYS = ("conversations", "conversation", "messages", "items")
 CALL_ROLE = "function_call"
@@ -29,6 +30,13 @@ ROLES = {
     **dict.fromkeys(("system", "context"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "function_response", "ipython"), "tool"),
 }
+PLAIN = PlainTurns(
+    KEYS,
+    [("from", "value"), ("role", "value"), ("from", "content")],
+    {spelling: role for spelling, role in ROLES.items() if spelling != CALL_ROLE},
+    others=KNOWN_KEYS,
+    system="system",
+)
 
 
 def recognize(value: Any) -> bool:

@@ -27,7 +27,8 @@ Turn = dict[str, Any]
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 FLAG_KEYS = ("train", "loss", "weight", "loss_weight")
-KNOWN_KEYS = {*REASONING_KEYS, *FLAG_KEYS, "tool_calls", "function_call", "tool_call_id", "name"}
+CALL_KEYS = ("tool_calls", "function_call")
+KNOWN_KEYS = {*REASONING_KEYS, *FLAG_KEYS, *CALL_KEYS, "tool_call_id", "name"}
 """Keys of a turn that become fields of Message, beside role and content."""
 
 _CALL_KEYS = {"id", "type", "index", "name", "arguments"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ from contextlib import contextmanager
 from ..errors import RunError
 from ..recipe import Recipe
 from ..shards import UnitRecord
-from ..stages import Stages
+from ..stages import Loaded, Stages
 from ..units import Progress, Task, run_unit
 
 _stages: Stages | None = None  # of a worker process
 
 
-def run_local(
-    tasks: Sequence[Task], recipe: Recipe, *, workers: int, progress: Progress, stages: Callable[[], Stages]
-) -> list[UnitRecord]:
+def run_local(tasks: Sequence[Task], stages: Stages, *, workers: int, progress: Progress) -> list[UnitRecord]:
     """Do all tasks and return their records in order.
 
-    `stages` gives the loaded stages for work in this process. Raises `RunError` if a worker dies.
+    `stages` do the work of this process; those of workers are made from what they have loaded. Raises
+    `RunError` if a worker dies, and what `run_unit` raises.
     """
     workers = min(workers, len(tasks))
     if workers <= 1:
-        return [run_unit(stages(), task, progress) for task in tasks]
+        return [run_unit(stages, task, progress) for task in tasks]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_load, initargs=(recipe,)) as pool:
+    setup = (stages.recipe, stages.loaded(), stages.fast)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_load, initargs=setup) as pool:
         try:
             return _collect(pool, tasks, progress)
         except BrokenProcessPool:
@@ -72,9 +72,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(recipe: Recipe) -> None:
+def _load(recipe: Recipe, loaded: Loaded, fast: bool) -> None:  # noqa: FBT001  called by the pool
     global _stages  # noqa: PLW0603  one load for all the units a worker does
-    _stages = Stages(recipe)
+    _stages = Stages(recipe, loaded, fast=fast)
 
 
 def _work(task: Task) -> UnitRecord:

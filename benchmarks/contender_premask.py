@@ -1,0 +1,72 @@
+"""One run of premask inside a process that is warm: what it takes without start-up, as a line of JSON.
+
+    python benchmarks/contender_premask.py '{"sources": [...], "tokenizer": ..., "output": ...}' --workers 1
+
+Start-up is imports, tokenizer and template, and a run of two rows. `run` is the whole call of `run`; it
+loads and proves tokenizer and template once more before it starts on the rows, which is `load`. `work` is
+the rest: looking at the input, and all from the start on the rows to the output in place. With several
+workers their own start is part of the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from common import fresh, spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", help="keys of the recipe, as JSON; one Parquet source")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    values = json.loads(options.recipe)
+
+    begin = spent()
+    import pyarrow.parquet as pq  # noqa: PLC0415  what is imported is what is timed
+
+    from pipeline.files import find_sources  # noqa: PLC0415
+    from pipeline.inspection import inspect_source  # noqa: PLC0415
+    from pipeline.recipe import make_recipe  # noqa: PLC0415
+    from pipeline.run import run  # noqa: PLC0415
+    from pipeline.units import Progress  # noqa: PLC0415
+
+    class Start(Progress):
+        """Remembers when work on the rows begins: once everything is loaded."""
+
+        def start(self, rows: int | None) -> None:  # noqa: ARG002
+            self.at = spent()
+
+    recipe = make_recipe(values)
+    with tempfile.TemporaryDirectory() as scratch:
+        few = Path(scratch) / "few.parquet"
+        pq.write_table(pq.ParquetFile(values["sources"][0]).read_row_group(0).slice(0, 2), few)
+        run(make_recipe({**values, "sources": [str(few)], "output": str(Path(scratch) / "out")}))
+    startup = spent() - begin
+
+    begin = spent()
+    for source in find_sources(recipe.sources):
+        inspect_source(source)
+    look = spent() - begin
+
+    fresh(Path(recipe.output))
+    start = Start()
+    begin = spent()
+    result = run(recipe, workers=options.workers, progress=start)
+    end = spent()
+    load = start.at - begin - look
+    counts = result.manifest["counts"]
+    print(json.dumps({
+        "startup": startup, "load": load, "work": end - begin - load, "run": end - begin,
+        "tokens": counts["tokens"], "samples": counts["samples"], "packs": counts["packs"],
+        "rejected": counts["rejected"], "fill": counts["fill"],
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Rows in batches, the plain ones as columns: what most rows need is read without an object a message.
+
+    read_batches   part of a file -> batches of rows
+    RowBatch       its plain rows as columns (`batch.plain`), and any of its rows (`batch.row(i)`)
+
+A row is plain when it is a list of turns with a known role and a text each, and nothing else that counts
+(`dialects/plain.py`). Such a row comes out as `normalize` would have it; every other row is not in `plain`
+and goes the ordinary way. Not plain is always right, only slow.
+
+    for batch in read_batches(piece, "openai"):
+        for i, roles, texts in zip(batch.plain.index, batch.plain.roles, batch.plain.texts):
+            print(batch.numbers[i], roles, texts)
+
+How plain rows are found depends on how the rows lie: lines of JSONL are parsed straight into turns
+(`lines.py`), Parquet is looked at as Arrow arrays (`tables.py`), JSON and CSV are parsed as ever and then
+looked at row by row.
+
+Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet, 6 us above what parsing
+takes where a row is looked at by itself; memory is that of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..contracts import Row
+from ..dialects import plain_turns
+from ..dialects.plain import PlainTurns
+from ..plan import Slice
+from ..sources import Block, LineBlock, TableBlock, read_blocks
+from .lines import LineReader
+from .rows import PlainRows, plain_rows_of
+from .tables import plain_rows_of_table
+
+__all__ = ["PlainRows", "RowBatch", "read_batches"]
+
+BATCH_ROWS = 1024
+"""Rows of a batch; fewer where they are long."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Consecutive rows of one file."""
+
+    block: Block
+    plain: PlainRows
+
+    @property
+    def source(self) -> str:
+        """The file, as in `Row.source`."""
+        return self.block.source
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Row numbers as in `Row.row`, int64[n]."""
+        return self.block.numbers
+
+    def row(self, i: int) -> Row:
+        """Row `i` of the batch, the same that `read_slice` gives; made anew at each call.
+
+        Raises `SourceError` where it cannot be read.
+        """
+        return self.block.row(i)
+
+    def __len__(self) -> int:
+        return len(self.block.numbers)
+
+
+def read_batches(piece: Slice, dialect: str, rows: int = BATCH_ROWS) -> Iterator[RowBatch]:
+    """Yield the rows of a slice in batches of at most `rows`: all that `read_slice` gives, in its order.
+
+    Raises `SourceError` like `read_slice`, but maybe some rows earlier, or only when `row` is called.
+    """
+    find = _finder(plain_turns(dialect))
+    for block in read_blocks(piece, rows):
+        yield RowBatch(block, find(block))
+
+
+def _finder(plain: PlainTurns | None) -> Callable[[Block], PlainRows]:
+    """What finds the plain rows of the blocks of a slice."""
+    if plain is None:
+        return lambda _: PlainRows()
+    lines = LineReader(plain)
+
+    def find(block: Block) -> PlainRows:
+        if isinstance(block, LineBlock):
+            return lines.plain_rows(block)
+        if isinstance(block, TableBlock):
+            return plain_rows_of_table(block, plain)
+        return plain_rows_of((row.value for row in block.rows), plain)
+
+    return find
