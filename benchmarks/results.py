@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 5"],
         ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
     ),
-    "stages": ([""], ["--rows 1000"]),
+    "stages": ([""], ["--rows 2000"]),
     "growth": (
         ["--kind short --rows 10000,100000,1000000 --rounds 3", "--kind chat --rows 10000,100000 --rounds 3"],
         ["--kind short --rows 2000,20000 --rounds 1"],

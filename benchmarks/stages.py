@@ -1,73 +1,127 @@
-"""Where the time of a run goes: CPU seconds of each stage, on the bundled sample repeated.
+"""Where the time of a run goes: CPU time of each part of it, without the parts it calls.
 
-    python benchmarks/stages.py [--rows 3000] [--tokenizer DIR] [--chat-template FILE_OR_NAME]
+    python benchmarks/stages.py [--rows 20000] [--tokenizer DIR] [--chat-template FILE_OR_NAME]
 
-Prints milliseconds of CPU a row and thousand tokens a CPU-second, medians of five alternating runs.
+Runs premask in this process with clocks around its parts, once for chat rows and once for short ones, and
+prints nanoseconds a token and the share of the whole. The clocks cost some per cent themselves.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from itertools import cycle, islice
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from common import SAMPLE, cpu_of, table
+from common import WORK, fresh, parser, recipe, table
+from data import ensure
 
-from pipeline.contracts import Conversation
-from pipeline.dialects import normalize
-from pipeline.explain import rows_of
-from pipeline.labels import decide
-from pipeline.packing import pack_table, plan_packs
+from pipeline import encode, engines, hotpath, output, plans, run, shards, stages, units
 from pipeline.recipe import make_recipe
-from pipeline.render import Renders
-from pipeline.stages import LabelledRow, Stages, gather
 
-RUNS = 5
+PARTS: list[tuple[Any, str, str]] = [
+    (run, "inspect_source", "inspect and hash the input"),
+    (run, "find_dialect", "find the dialect"),
+    (hotpath.HotPath, "_encoded", "fill plans"),
+    (plans.Plans, "_new", "make plans"),
+    (hotpath, "_byte_sizes", "sizes of texts"),
+    (hotpath, "_segments", "segments"),
+    (encode.Encoder, "encode_bytes", "byte edges of tokens"),
+    (engines.TwoEngines, "encode", "choose the engine"),
+    (engines.GigatokenEngine, "encode", "encode: gigatoken"),
+    (engines.TokenizersEngine, "encode", "encode: tokenizers"),
+    (encode.Encoder, "forged_in", "control tokens in content"),
+    (hotpath, "label_segments", "labels"),
+    (stages, "count_tokens", "counts by role"),
+    (stages.Stages, "_samples_of", "samples and lineage"),
+    (stages.Stages, "label", "rows one by one"),
+    (stages.Stages, "_fitted", "cut to length"),
+    (stages.Stages, "_verify", "verify"),
+    (stages.Outcome, "joined", "put in order"),
+    (units, "concat_samples", "gather a window"),
+    (shards, "plan_packs", "plan packs"),
+    (shards, "pack_table", "fill packs"),
+    (shards, "lineage_table", "lineage"),
+    (shards.UnitWriter, "_write", "write Parquet"),
+    (shards.UnitWriter, "commit", "close, hash and sync a unit"),
+    (output.Output, "finish", "tokenizer, manifest, card, sync"),
+]
+"""Functions that are timed, and what to call them."""
+
+
+class Clocks:
+    """CPU seconds of each part, without those of the parts within it."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._inner: list[float] = []
+
+    def around(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The function with a clock around it."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begin = time.process_time()
+            self._inner.append(0.0)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._stop(name, time.process_time() - begin - self._inner.pop(), begin)
+
+        return timed
+
+    def each(self, function: Callable[..., Iterator[Any]], name: str) -> Callable[..., Iterator[Any]]:
+        """The same for a generator: what its next item takes."""
+
+        def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            items = function(*args, **kwargs)
+            while True:
+                begin = time.process_time()
+                item = next(items, None)
+                self._stop(name, time.process_time() - begin, begin)
+                if item is None:
+                    return
+                yield item
+
+        return timed
+
+    def _stop(self, name: str, own: float, begin: float) -> None:
+        self.seconds[name] += own
+        if self._inner:
+            self._inner[-1] += time.process_time() - begin
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=3000)
-    parser.add_argument("--tokenizer", default=str(SAMPLE / "tokenizer"))
-    parser.add_argument("--chat-template", default=None)
-    options = parser.parse_args()
-    data = str(SAMPLE / "conversations.jsonl")
-    recipe = make_recipe(
-        {
-            "sources": [data],
-            "tokenizer": options.tokenizer,
-            "chat_template": options.chat_template,
-            "output": "-",
-        }
-    )
-    stages = Stages(recipe)
+    options = arguments()
+    clocks = Clocks()
+    for owner, name, label in PARTS:
+        setattr(owner, name, clocks.around(getattr(owner, name), label))
+    units.read_batches = clocks.each(units.read_batches, "read")
+    for kind in ("chat", "short"):
+        rows = options.rows if kind == "chat" else 3 * options.rows
+        data = ensure(kind, rows, folder=options.work / "data")
+        values = recipe(kind, data, fresh(options.work / f"stages-{kind}"), options)
+        loaded = stages.Stages(make_recipe(values))
+        run.Stages = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
+        clocks.seconds.clear()
+        begin = time.process_time()
+        tokens = run.run(make_recipe(values), workers=1).manifest["counts"]["tokens"]
+        whole = time.process_time() - begin
+        clocks.seconds["all else"] = whole - clocks.seconds.total()
+        lines = [
+            [name, 1e9 * seconds / tokens, f"{seconds / whole:.1%}"]
+            for name, seconds in clocks.seconds.most_common()
+        ]
+        print(f"\n**{kind} rows**: {rows:,} rows, {tokens:,} tokens, {whole:.2f} CPU-s without loading\n")
+        print(table(["part", "ns a token", "share"], [*lines, ["whole", 1e9 * whole / tokens, "100 %"]]))
 
-    def renders(conversation: Conversation) -> Renders:
-        return Renders(conversation, stages.template)
 
-    rows = list(islice(cycle(row for _, row in rows_of(recipe)), options.rows))
-    results = stages.label(rows, "sharegpt")
-    good = [result.row for result in results if isinstance(result, LabelledRow)]
-    conversations = [normalize(row.value, "sharegpt") for row in good]
-    outcome = stages.run(rows, "sharegpt")
-    samples = gather(outcome.pieces)
-    lengths = samples.offsets[1:] - samples.offsets[:-1]
-    work: dict[str, Callable[[], Any]] = {
-        "normalize": lambda: [normalize(row.value, "sharegpt") for row in good],
-        "one plain render": lambda: [renders(each).through(len(each.messages) - 1) for each in conversations],
-        "render and decide": lambda: [decide(renders(each), stages.ends) for each in conversations],
-        "all stages": lambda: stages.run(rows, "sharegpt"),
-        "pack": lambda: pack_table(samples, plan_packs(lengths, recipe.max_length)),
-    }
-    times = cpu_of(work, RUNS)
-    print(f"{len(rows)} rows, {len(samples.ids)} tokens\n")
-    lines = [
-        [name, 1000 * each / len(rows), round(len(samples.ids) / each / 1000)] for name, each in times.items()
-    ]
-    print(table(["stage", "CPU ms a row", "k tokens / CPU-s"], lines))
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    wanted = parser(__doc__)
+    wanted.add_argument("--rows", type=int, default=20_000)
+    wanted.set_defaults(work=WORK)
+    return wanted.parse_args()
 
 
 if __name__ == "__main__":

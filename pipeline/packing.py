@@ -356,18 +356,6 @@ def cut_samples(samples: Samples, start: int, stop: int) -> Samples:
     )
 
 
-def merge_samples(one: Samples, other: Samples, order: np.ndarray) -> Samples:
-    """The samples of both, of which `order` (int64[n]) gives the numbers, counted over one and the other."""
-    both = concat_samples([one, other])
-    return Samples(
-        _taken(both.ids, both.offsets, order),
-        _taken(both.labels, both.offsets, order),
-        _offsets(np.diff(both.offsets)[order]),
-        both.origin.take(arrow_array(order)),
-        None if both.weights is None else _taken(both.weights, both.offsets, order),
-    )
-
-
 def _no_samples() -> Samples:
     none = np.zeros(0, dtype=np.int32)
     return Samples(none, none, np.zeros(1, dtype=np.int64), origin_table([]))

@@ -68,7 +68,7 @@ def read_blocks(piece: Slice, rows: int) -> Iterator[Block]:
     return _row_blocks(piece, rows)
 
 
-def peek(info: SourceInfo, limit: int = 1000) -> list[Any]:
+def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
     """Parsed values of up to `limit` rows, to tell what a file is about; rows that do not parse are left out.
 
     They are the first rows, and in files cut by rows half of them come from the middle.

@@ -45,7 +45,7 @@ from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .errors import RowError, TemplateError, VerifyError
 from .hotpath import WRITERS, HotPath, Labelled, count_tokens
 from .labels import decide, decide_by_tags, label_tokens, trained_turns, weigh_tokens, without_first
-from .packing import merge_samples, origin_table, storable
+from .packing import concat_samples, cut_samples, origin_table, storable
 from .plans import Plans, Rules
 from .recipe import EngineChoice, Mask, Recipe, TooLong
 from .render import Renders
@@ -100,22 +100,37 @@ class Piece(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of the rows of a batch: samples ready to be packed, with the row of each in the batch
-    (int64[n], ascending), rejects, and counts for the manifest."""
+    """What became of the rows of a batch: samples ready to be packed, in `parts`, with the row of each in
+    the batch (int64[n], ascending), rejects, and counts for the manifest."""
 
-    samples: Samples
+    parts: list[Samples]
     of_row: np.ndarray
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def samples(self) -> Samples:
+        """All samples in one; costs a copy if there are several parts."""
+        return concat_samples(self.parts)
+
     def joined(self, other: Outcome) -> Outcome:
-        """Both in one, in the order of the batch; no row is in both."""
+        """Both in one, in the order of the batch; no row is in both. Copies no tokens."""
         of_row = np.concatenate([self.of_row, other.of_row])
         order = np.argsort(of_row, kind="stable")
-        samples = merge_samples(self.samples, other.samples, order) if len(other.of_row) else self.samples
+        edges = np.flatnonzero(np.diff(order, prepend=-2, append=-2) != 1)  # of runs that stand together
+        own, others = self.samples, other.samples
+        parts, n = list[Samples](), len(self.of_row)
+        for start, stop in pairwise(edges.tolist()):
+            first = int(order[start])
+            if first < n <= first + stop - start - 1:  # the end of the one and the start of the other
+                parts += [cut_samples(own, first, n), cut_samples(others, 0, first + stop - start - n)]
+            elif first < n:
+                parts.append(cut_samples(own, first, first + stop - start))
+            else:
+                parts.append(cut_samples(others, first - n, first - n + stop - start))
         counts = Counter(self.counts)
         counts.update(other.counts)
-        return Outcome(samples, of_row[order], self.rejects + other.rejects, counts)
+        return Outcome(parts, of_row[order], self.rejects + other.rejects, counts)
 
 
 _gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the proof and the work share one
@@ -245,7 +260,7 @@ class Stages:
                 of_row += [row] * len(own)
                 counts.update(counted)
         samples = gather(pieces, weights=self.recipe.loss_weights)
-        return Outcome(samples, np.array(of_row, dtype=np.int64), rejects, counts)
+        return Outcome([samples], np.array(of_row, dtype=np.int64), rejects, counts)
 
     def _verify(
         self,
@@ -321,7 +336,8 @@ class Stages:
         counts["encoded_by_reference"] += (
             self._encoder.by_reference(compress(hot.texts, fits.tolist())) if hot.odd else 0
         )
-        return Outcome(Samples(token_ids, labels, offsets, origin, weights), place[rows], [], counts)
+        samples = Samples(token_ids, labels, offsets, origin, weights)
+        return Outcome([samples], place[rows], [], counts)
 
     def warnings(self) -> list[str]:
         """What a user should know before the run."""

@@ -63,9 +63,10 @@ def run_unit(stages: Stages, task: Task, progress: Progress | None = None) -> Un
                 writer.reject(outcome.rejects)
                 counts.update(outcome.counts)
                 rows_read[batch.source] += len(batch)
-                for full in window.add(outcome.samples):
-                    writer.add(full)
-                progress.advance(len(batch), len(outcome.samples.ids), 0)
+                for part in outcome.parts:
+                    for full in window.add(part):
+                        writer.add(full)
+                progress.advance(len(batch), sum(len(part.ids) for part in outcome.parts), 0)
         writer.add(window.rest())
     record = writer.commit(key=task.key, extra={"counts": dict(counts), "rows": dict(rows_read)})
     progress.advance(0, 0, record.packs)

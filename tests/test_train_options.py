@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from inputs import batch_of
 
 from pipeline.contracts import Reject, Row
 from pipeline.errors import TemplateError
 from pipeline.recipe import Mask, TooLong, Train, Turns
-from pipeline.stages import LabelledRow, Stages, gather
+from pipeline.stages import LabelledRow, Stages
 
 MakeStages = Callable[..., Stages]
 
@@ -208,8 +209,8 @@ def test_weights_survive(make_stages: MakeStages) -> None:
         {"role": "user", "content": "Bye"},
         {"role": "assistant", "content": "Good bye"},
     ]
-    outcome = make_stages("sample", loss_weights=True).run([row(talk)], "openai")
-    samples = gather(outcome.pieces, weights=True)
+    outcome = make_stages("sample", loss_weights=True).run(batch_of([row(talk)], "openai"), "openai")
+    samples = outcome.samples
 
     assert samples.weights is not None
     assert samples.weights.dtype == np.float32
@@ -247,21 +248,20 @@ def test_counts_and_lineage_tell_of_what_is_kept(make_stages: MakeStages, policy
     contents = ("Hi", "one two three", "x " * 40, "yes")
     turns = [{"from": ("human", "gpt")[i % 2], "value": content} for i, content in enumerate(contents)]
     stages = make_stages("sample", max_length=12, too_long=policy)
-    outcome = stages.run([Row("s.jsonl", 0, {"conversations": turns})], "sharegpt")
+    outcome = stages.run(batch_of([Row("s.jsonl", 0, {"conversations": turns})], "sharegpt"), "sharegpt")
     whole = stages.label([Row("s.jsonl", 0, {"conversations": turns})], "sharegpt")[0]
     assert isinstance(whole, LabelledRow)
 
-    kept = sum(len(piece.ids) for piece in outcome.pieces)
-    assert sum(count for key, count in outcome.counts.items() if key in _roles("tokens")) == kept
-    labels = np.concatenate([piece.labels for piece in outcome.pieces])
-    assert sum(outcome.counts[key] for key in _roles("trained")) == np.count_nonzero(labels != -100)
-    assert outcome.counts["tokens_cut_off"] == len(whole.samples[0].ids) - kept
-    assert all((piece.labels != -100).any() for piece in outcome.pieces)
+    samples = outcome.samples
+    trained = samples.labels != -100
+    assert sum(count for key, count in outcome.counts.items() if key in _roles("tokens")) == len(samples.ids)
+    assert sum(outcome.counts[key] for key in _roles("trained")) == np.count_nonzero(trained)
+    assert outcome.counts["tokens_cut_off"] == len(whole.samples[0].ids) - len(samples.ids)
+    assert np.add.reduceat(trained, samples.offsets[:-1]).all()
+    turns_of = [tuple(turns) for turns in samples.origin.column("trained_turns").to_pylist()]
     expected = [(1,)] if policy is TooLong.truncate else [(1,), (3,)]
-    assert [piece.origin.trained_turns for piece in outcome.pieces][:: len(outcome.pieces)] == expected[:1]
-    assert {turn for piece in outcome.pieces for turn in piece.origin.trained_turns} == {
-        t for (t,) in expected
-    }
+    assert turns_of[0] == expected[0]
+    assert {turn for turns in turns_of for turn in turns} == {t for (t,) in expected}
 
 
 def _roles(name: str) -> list[str]:
