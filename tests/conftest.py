@@ -18,7 +18,9 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.recipe import Recipe
+from pipeline.engine_proof import prove_engine
+from pipeline.engines import EngineProof
+from pipeline.recipe import EngineChoice, Recipe
 from pipeline.stages import Stages
 from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -53,10 +55,23 @@ def _path_of(name: str) -> str:
     return name if "/" in name else str(path)
 
 
+_proofs: dict[tuple[int, EngineChoice], tuple[Any, EngineProof]] = {}
+
+
+def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProof:
+    """`prove_engine`, once for each tokenizer object (it takes a second)."""
+    key = (id(backend), wish)
+    if key not in _proofs:
+        _proofs[key] = backend, prove_engine(backend, wish, **options)
+    return _proofs[key][1]
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _tokenizers_are_loaded_once() -> Iterator[None]:
+def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
-    yield
+    with mock.patch("pipeline.stages.prove_engine", _proved_once):
+        yield
+    _proofs.clear()
     _loaded.cache_clear()
 
 

@@ -642,11 +642,11 @@ def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
 
 def test_a_run_that_is_no_terminal_prints_plain_lines(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "LineProgress", partial(LineProgress, every_s=0))
-    done = run(write_rows(box / "a.jsonl", [GOOD] * 600))
+    done = run(write_rows(box / "a.jsonl", [GOOD] * 1500))
 
     assert ESCAPE not in done.out + done.err
-    assert done.err.splitlines()[0] == "256 of 600 rows, 3,072 tokens, 0 packs"
-    assert done.err.splitlines()[-1] == "600 of 600 rows, 7,200 tokens, 2 packs"
+    assert done.err.splitlines()[0] == "1,024 of 1,500 rows, 12,288 tokens, 0 packs"
+    assert done.err.splitlines()[-1] == "1,500 of 1,500 rows, 18,000 tokens, 5 packs"
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])
