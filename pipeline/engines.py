@@ -110,15 +110,21 @@ class EngineProof:
 class TwoEngines:
     """The proved engine for the texts it is proved for, the reference for all others.
 
-    Loading the proved engine takes some 0.5 CPU-seconds, once a process.
+    Loading the proved engine takes some 0.5 CPU-seconds, once a process. `tokenizer_json` is the backend as
+    JSON, where it is at hand.
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, proof: EngineProof, *, make: MakeEngine = GigatokenEngine
+        self,
+        backend: tokenizers.Tokenizer,
+        proof: EngineProof,
+        *,
+        make: MakeEngine = GigatokenEngine,
+        tokenizer_json: str | None = None,
     ) -> None:
         self.proof = proof
         self._reference = TokenizersEngine(backend)
-        self.tokenizer_json: str = backend.to_str()
+        self.tokenizer_json: str = backend.to_str() if tokenizer_json is None else tokenizer_json
         self._fast = make(self.tokenizer_json) if proof.fast else None
         self._holds_none_of_the_excluded = without(proof.excluded)
 

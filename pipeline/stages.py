@@ -182,7 +182,12 @@ class Stages:
             control=list(dict.fromkeys([*self.tokenizer.special, *printed, *written])),
             generated=[*self.tokenizer.special, *written],
             policy=recipe.control_tokens,
-            engines=TwoEngines(self.tokenizer.backend, self.proof, make=_gigatoken),
+            engines=TwoEngines(
+                self.tokenizer.backend,
+                self.proof,
+                make=_gigatoken,
+                tokenizer_json=self.tokenizer.json,
+            ),
         )
         self._hot = HotPath(self._plans(), self._encoder) if fast and recipe.mask is Mask.provenance else None
 
