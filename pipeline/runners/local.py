@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+from ..arrays import keep_pandas_out
 from ..errors import RunError
 from ..recipe import Recipe
 from ..shards import UnitRecord
@@ -74,6 +75,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _load(recipe: Recipe, loaded: Loaded, fast: bool) -> None:  # noqa: FBT001  called by the pool
     global _stages  # noqa: PLW0603  one load for all the units a worker does
+    keep_pandas_out()
     _stages = Stages(recipe, loaded, fast=fast)
 
 
