@@ -142,11 +142,15 @@ def _plan(how: str, lengths: np.ndarray, capacity: int) -> dict[str, object]:
 def _window_cuts(lengths: np.ndarray) -> list[int]:
     """Return where the windows of a run with the default recipe begin and end.
 
-    A unit of work is `unit_rows` rows, and in it `pack_window` tokens are packed together.
+    A unit of work has `UNIT_BYTES` of text (four bytes a token, about), and in it `pack_window` tokens are
+    packed together.
     """
+    from pipeline.plan import UNIT_BYTES  # noqa: PLC0415
     from pipeline.recipe import Recipe  # noqa: PLC0415
 
-    unit, window = (Recipe.model_fields[key].default for key in ("unit_rows", "pack_window"))
+    window = Recipe.model_fields["pack_window"].default
+    units = max(1, round(4 * int(lengths.sum()) / UNIT_BYTES))
+    unit = -(-len(lengths) // units)
     cuts = {0, len(lengths)}
     for start in range(0, len(lengths), unit):
         ends = np.cumsum(lengths[start : start + unit])
