@@ -24,13 +24,14 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, NoReturn, cast
 
-import jinja2
 from jinja2 import nodes
 from jinja2.compiler import Frame
 from jinja2.runtime import LoopContext, Macro
 
-from .chat_template import ChatTemplate, PlainEnvironment, TracedCodeGenerator
-from .errors import RowError
+from .chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
+
+MAX_PARTS = 4096
+"""Parts of a text; one of more has no plan, so that a template cannot make their number explode."""
 
 
 class Unplannable(Exception):  # noqa: N818  it is no error: such conversations are rendered one by one
@@ -67,7 +68,7 @@ class Op:
             base, method, *args = self.args
             return f"{code(base)}.{method}({', '.join(map(code, args))})"
         if self.name == "join":
-            return "(" + " + ".join(map(code, self.args)) + ")"
+            return "''.join((" + "".join(code(arg) + ", " for arg in self.args) + "))"
         return _SOURCE[self.name].format(*map(code, self.args))
 
     def value(self, texts: Sequence[str]) -> Any:
@@ -137,8 +138,10 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
             elif part != "":
                 merged.append(part)
         if all(isinstance(part, str) for part in merged):
-            return "".join(map(str, merged))
-        text = "".join(part if isinstance(part, str) else part.value(ledger.texts) for part in merged)
+            return plain_join(map(str, merged))
+        if len(merged) > MAX_PARTS:
+            raise Unplannable
+        text = plain_join(part if isinstance(part, str) else part.value(ledger.texts) for part in merged)
         symbolic = str.__new__(cls, text)
         symbolic._ledger, symbolic._parts = ledger, tuple(merged)
         return symbolic
@@ -303,7 +306,18 @@ def join(separator: str, parts: Iterable[str]) -> str:
             raise Unplannable
         ledger = part._ledger if isinstance(part, Symbolic) else ledger
         glued += (*(parts_of(separator) if number else ()), *parts_of(part))
-    return "".join(map(str, glued)) if ledger is None else Symbolic.of(ledger, glued)
+    return plain_join(map(str, glued)) if ledger is None else Symbolic.of(ledger, glued)
+
+
+def plain_join(parts: Iterable[str]) -> str:
+    """The parts one after another; a template that prints too much has no plan, and is refused row by row."""
+    text, total = list[str](), 0
+    for part in parts:
+        total += len(part)
+        if total > MAX_RENDERED:
+            raise Unplannable
+        text.append(part)
+    return "".join(text)
 
 
 def _op(text: Symbolic) -> Op:
@@ -384,7 +398,7 @@ class SymbolicEnvironment(PlainEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "+" and isinstance(left, str) and isinstance(right, str):
-            return left + right
+            return join("", (left, right))
         if _holds_symbolic(left) or _holds_symbolic(right):
             if operator == "+" and isinstance(left, list) and isinstance(right, list):
                 return left + right
@@ -514,7 +528,7 @@ class SymbolicTemplate:
             text = self._compiled.render(
                 {**self._arguments, "messages": messages, "add_generation_prompt": prompt}
             )
-        except (Unplannable, RowError, jinja2.TemplateError, TypeError, ValueError, LookupError) as error:
+        except Exception as error:
             raise Unplannable from error
         parts = parts_of(text)
         for part in parts:

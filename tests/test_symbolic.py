@@ -204,3 +204,24 @@ def test_a_template_that_raises_has_no_render() -> None:
         SymbolicTemplate(template("{{ raise_exception('no') }}")).render(["user"], ["a"])
     with pytest.raises(RowError):
         plain(template("{{ raise_exception('no') }}"), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "grow",
+    ["ns.x ~ ns.x", "ns.x + ns.x", "[ns.x, ns.x] | join", "''.join([ns.x, ns.x])", "ns.x.strip().strip()"],
+)
+@pytest.mark.parametrize("text", ["", "a", "a" * 1000])
+@pytest.mark.parametrize("start", ["m.content", "'x' * 9"])
+def test_a_template_that_explodes_has_no_render(grow: str, text: str, start: str) -> None:
+    body = f"{{% set ns = namespace(x={start}) %}}{{% for i in range(60) %}}{{% set ns.x = {grow} %}}{{% endfor %}}{{{{ ns.x }}}}"
+    try:
+        rendered = SymbolicTemplate(template(body)).render(["user"], [text])
+    except Unplannable:
+        return
+    assert len(rendered.parts) <= 1  # stripping makes nothing grow
+
+
+def test_a_template_that_nests_without_end_has_no_render() -> None:
+    body = "{% set ns = namespace(x=m.content) %}{% for i in range(9999) %}{% set ns.x = ns.x.strip() %}{% endfor %}{{ ns.x }}"
+    with pytest.raises(Unplannable):
+        SymbolicTemplate(template(body)).render(["user"], ["a"])
