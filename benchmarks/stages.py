@@ -18,6 +18,7 @@ from common import WORK, fresh, parser, recipe, table
 from data import ensure
 
 from pipeline import encode, engines, hotpath, output, plans, run, shards, stages, units
+from pipeline.process import prepare_process
 from pipeline.recipe import make_recipe
 
 PARTS: list[tuple[Any, str, str]] = [
@@ -39,9 +40,8 @@ PARTS: list[tuple[Any, str, str]] = [
     (stages.Stages, "_fitted", "cut to length"),
     (stages.Stages, "_verify", "verify"),
     (stages.Outcome, "joined", "put in order"),
-    (units, "concat_samples", "gather a window"),
+    (units.Window, "_hold", "gather a window"),
     (shards, "plan_packs", "plan packs"),
-    (shards, "pack_table", "fill packs"),
     (shards, "lineage_table", "lineage"),
     (shards.UnitWriter, "_write", "write Parquet"),
     (shards.UnitWriter, "commit", "close, hash and sync a unit"),
@@ -93,10 +93,12 @@ class Clocks:
 
 def main() -> None:
     options = arguments()
+    prepare_process()
     clocks = Clocks()
     for owner, name, label in PARTS:
         setattr(owner, name, clocks.around(getattr(owner, name), label))
     units.read_batches = clocks.each(units.read_batches, "read")
+    shards.pack_tables = clocks.each(shards.pack_tables, "fill packs")
     for kind in ("chat", "short"):
         rows = options.rows if kind == "chat" else 3 * options.rows
         data = ensure(kind, rows, folder=options.work / "data")

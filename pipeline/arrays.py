@@ -1,14 +1,8 @@
-"""Arrow arrays from numpy ones, without a copy and without pandas.
-
-`pa.array` imports pandas the first time it is called, if that is installed, to see whether it was given a
-pandas object: a quarter of a CPU-second and 50 MB in every process. No pandas object gets here.
-"""
+"""Numpy and Arrow: arrays from one to the other without a copy, and where stretches lie side by side."""
 
 from __future__ import annotations
 
-import sys
-import types
-import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -24,19 +18,12 @@ def arrow_array(values: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-def keep_pandas_out() -> None:
-    """Have Arrow of this process believe that there is no pandas; for processes that are all ours.
+def offsets_of(counts: np.ndarray | Sequence[int]) -> np.ndarray:
+    """Where each of n stretches starts that lie side by side, and the end: int64[n+1].
 
-    Where pandas is loaded already nothing changes.
+    >>> offsets_of([2, 3]).tolist()
+    [0, 2, 5]
     """
-    if "pandas" in sys.modules:
-        return
-    too_old = types.ModuleType("pandas")
-    too_old.__dict__["__version__"] = "0.0"
-    sys.modules["pandas"] = too_old
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pa.array([0])
-    finally:
-        del sys.modules["pandas"]
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, dtype=np.int64, out=offsets[1:])
+    return offsets

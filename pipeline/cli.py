@@ -24,6 +24,7 @@ from . import __version__
 from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
+from .process import prepare_process
 from .recipe import Recipe, load_recipe, make_recipe
 from .report.terminal import (
     BarProgress,
@@ -102,7 +103,7 @@ def run(
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
     engine: Annotated[str | None, _key("engine")] = None,
     verify: Annotated[str | None, _key("verify")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: one for each core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -112,6 +113,7 @@ def run(
     for name in ("inputs", "workers", "overwrite"):
         del flags[name]
     recipe = _recipe(inputs, flags)
+    prepare_process()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)

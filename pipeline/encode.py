@@ -21,13 +21,15 @@ import secrets
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import tokenizers
 
+from .arrays import offsets_of
 from .contracts import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch
 from .engines import EngineProof, Ids, TokenizersEngine, TwoEngines
 from .errors import RowError
@@ -69,9 +71,7 @@ class Encoder:
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
         self._secret = secrets.token_hex(16)  # of strings that no text can be made to hold; changes no id
-        spec = json.loads(self._engines.tokenizer_json)
-        self._lengths = _byte_lengths(backend, spec)
-        self._spec = {name: part for name, part in spec.items() if name != "model"}
+        self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
 
     def encode(
         self, samples: Sequence[Sample], *, reference: bool = False
@@ -106,9 +106,7 @@ class Encoder:
         ids, offsets, by_reference = self._engines.encode(texts)
         if self._lengths is None:
             raise ValueError("this tokenizer's tokens have no fixed numbers of bytes")
-        edges = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum(self._lengths[ids], dtype=np.int64, out=edges[1:])
-        return ByteTokens(ids, offsets, edges), by_reference
+        return ByteTokens(ids, offsets, offsets_of(self._lengths.take(ids))), by_reference
 
     def encode_by_reference(self, texts: Sequence[str]) -> Ids:
         """The ids of all texts by the reference engine, flat, and their offsets."""
@@ -125,14 +123,16 @@ class Encoder:
         n = len(tokens.offsets) - 1
         if self._policy is ControlTokens.parse:
             return np.zeros(n, dtype=bool)
-        kind = self._kinds[tokens.ids]
-        at = np.flatnonzero(kind)
+        low, high = min(self._control_ids, default=0), max(self._control_ids, default=-1)
+        at = np.flatnonzero((tokens.ids >= low) & (tokens.ids <= high))  # there are few, and this is fast
+        at = at[self._kinds[tokens.ids[at]] != 0]
+        kind = self._kinds[tokens.ids[at]]
         ends = np.cumsum(segments.sizes)
         first = np.searchsorted(ends, tokens.edges[at], side="right")
         last = np.searchsorted(ends, tokens.edges[at + 1], side="left") + 1
-        of_others = [np.concatenate([[0], np.cumsum(segments.roles != role)]) for role in (0, _ASSISTANT)]
+        of_others = [offsets_of(segments.roles != role) for role in (0, _ASSISTANT)]
         by_template, by_assistant = (counts[first] == counts[last] for counts in of_others)
-        forged = at[~by_template & ~(by_assistant & (kind[at] == _WRITABLE))]
+        forged = at[~by_template & ~(by_assistant & (kind == _WRITABLE))]
         found = np.zeros(n, dtype=bool)
         found[np.searchsorted(tokens.offsets, forged, side="right") - 1] = True
         return found
@@ -327,8 +327,7 @@ _NOTHING = Encoded(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.
 
 def _batch(parts: Sequence[Encoded]) -> TokenBatch:
     joined = _join(parts)
-    offsets = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part.ids) for part in parts], out=offsets[1:])
+    offsets = offsets_of([len(part.ids) for part in parts])
     return TokenBatch(joined.ids, offsets, joined.starts, joined.ends)
 
 
@@ -376,23 +375,27 @@ def _normalizers(spec: dict[str, Any]) -> list[str]:
     return [str(normalizer["type"])]
 
 
-def _byte_lengths(backend: tokenizers.Tokenizer, spec: dict[str, Any]) -> np.ndarray | None:
-    """Bytes of text each token id stands for, int32[vocabulary]; None where that is no fixed number."""
+@lru_cache(maxsize=4)
+def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
+    """A tokenizer without its model, and the bytes of text each token id stands for, int32[vocabulary], or
+    None where that is no fixed number. Takes a tenth of a second, once a process."""
+    spec = msgspec.json.decode(tokenizer_json)
+    model = spec.pop("model")
     decoder = json.dumps(spec.get("decoder") or {})
     byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
-    if spec["model"]["type"] != "BPE" or byte_level == byte_fallback:
-        return None
-    vocabulary = backend.get_vocab(with_added_tokens=False)
-    added = {token.content: index for index, token in backend.get_added_tokens_decoder().items()}
+    if model["type"] != "BPE" or byte_level == byte_fallback:
+        return spec, None
+    vocabulary = model["vocab"]
+    added = {token["content"]: token["id"] for token in spec["added_tokens"]}
     lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int32)
-    for token, index in vocabulary.items():
-        lengths[index] = len(token) if byte_level else _fallback_length(token)
+    sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
+    lengths[list(vocabulary.values())] = list(sizes)
     for token, index in added.items():
         lengths[index] = len(token.encode())
-    unknown = vocabulary.get(spec["model"].get("unk_token"))
+    unknown = vocabulary.get(model.get("unk_token"))
     if unknown is not None:
         lengths[unknown] = _UNKNOWN
-    return lengths
+    return spec, lengths
 
 
 _UNKNOWN = 1 << 30  # bytes of a token that stands for any text: more than a text has, so that none fits

@@ -26,6 +26,8 @@ from typing import Any, Protocol
 import numpy as np
 import tokenizers
 
+from .arrays import offsets_of
+
 Ids = tuple[np.ndarray, np.ndarray]
 """Ids of some texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
 
@@ -61,8 +63,7 @@ class TokenizersEngine:
     def encode(self, texts: Sequence[str]) -> Ids:
         """The ids of all texts, flat."""
         lists = [each.ids for each in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
-        offsets = np.zeros(len(lists) + 1, dtype=np.int64)
-        np.cumsum([len(ids) for ids in lists], out=offsets[1:])
+        offsets = offsets_of([len(ids) for ids in lists])
         return np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(offsets[-1])), offsets
 
 
@@ -170,7 +171,7 @@ def _interleaved(first: np.ndarray, ones: Ids, others: Ids) -> Ids:
     of_ones = np.repeat(first, sizes)
     ids = np.empty(len(of_ones), dtype=np.int32)
     ids[of_ones], ids[~of_ones] = ones[0], others[0]
-    return ids, np.concatenate([np.zeros(1, np.int64), sizes.cumsum()])
+    return ids, offsets_of(sizes)
 
 
 # ==== Characters that are excluded ====

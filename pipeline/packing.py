@@ -18,13 +18,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array
+from .arrays import arrow_array, offsets_of
 from .contracts import (
     LINEAGE_SCHEMA,
     LOSS_WEIGHTS,
@@ -192,7 +192,7 @@ def _fill(placements: list[_Placement], samples: np.ndarray) -> _Bins:
     sizes = np.bincount(bin_of, each).astype(np.int64)
     by_size = _stable_order(sizes)
     starts = np.empty_like(sizes)
-    starts[by_size] = _offsets(sizes[by_size])[:-1]
+    starts[by_size] = offsets_of(sizes[by_size])[:-1]
     placed = np.empty_like(samples)
     placed[_counted(starts[bin_of] + held, each)] = samples
     at = 0
@@ -207,7 +207,7 @@ def _in_input_order(bins: _Bins) -> PackPlan:
     """Return the plan with these bins in the order of their first samples."""
     order = _stable_order(bins.samples[bins.starts])
     sizes = bins.sizes[order]
-    return PackPlan(bins.samples[_counted(bins.starts[order], sizes)], _offsets(sizes))
+    return PackPlan(bins.samples[_counted(bins.starts[order], sizes)], offsets_of(sizes))
 
 
 def _counted(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -216,7 +216,7 @@ def _counted(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     >>> _counted(np.array([5, 0]), np.array([2, 3])).tolist()
     [5, 6, 0, 1, 2]
     """
-    numbers = np.repeat(starts - _offsets(counts)[:-1], counts)
+    numbers = np.repeat(starts - offsets_of(counts)[:-1], counts)
     numbers += np.arange(len(numbers))
     return numbers
 
@@ -233,27 +233,27 @@ def _stable_order(keys: np.ndarray) -> np.ndarray:
     return order
 
 
-def _offsets(counts: np.ndarray) -> np.ndarray:
-    """Return where each of n stretches starts, and the end: int64[n+1].
-
-    >>> _offsets(np.array([2, 3])).tolist()
-    [0, 2, 5]
-    """
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-
-
 # ==== The tables ====
 
 
-def pack_table(samples: Samples, plan: PackPlan) -> pa.RecordBatch:
-    """Lay out samples by a plan: one row a pack, with the columns of `contracts.PACKED_SCHEMA`.
+def pack_tables(samples: Samples, plan: PackPlan, packs: int) -> Iterator[pa.RecordBatch]:
+    """Lay out samples by a plan, at most so many packs at a time: one row a pack, with the columns of
+    `contracts.PACKED_SCHEMA`.
 
     Ids and labels are copied as they are, `position_ids` count from 0 in every sample. Raises
     `OverflowError` if the tokens are too many for one Arrow list column, and `ValueError` if the
     samples do not fit together or the plan is one of other samples.
     """
-    lengths = _checked_lengths(samples, plan)[plan.order]
-    starts = _offsets(lengths)
+    lengths = _checked_lengths(samples, plan)
+    for first in range(0, max(1, len(plan.offsets) - 1), packs):
+        offsets = plan.offsets[first : first + packs + 1]
+        some = PackPlan(plan.order[offsets[0] : offsets[-1]], offsets - offsets[0])
+        yield _packs(samples, some, lengths[some.order])
+
+
+def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray) -> pa.RecordBatch:
+    """The packs of a plan for some of the samples; `lengths` are those of `plan.order`."""
+    starts = offsets_of(lengths)
     bounds = _list_offsets(starts[plan.offsets])
     positions = np.arange(starts[-1], dtype=np.int32)
     positions -= np.repeat(starts[:-1].astype(np.int32), lengths)
@@ -273,7 +273,7 @@ def pack_table(samples: Samples, plan: PackPlan) -> pa.RecordBatch:
 def unpacked_table(samples: Samples) -> pa.RecordBatch:
     """Lay out samples in input order: one row a sample, with the columns of `contracts.UNPACKED_SCHEMA`.
 
-    Raises `OverflowError` and `ValueError` as `pack_table` does. Copies no tokens.
+    Raises `OverflowError` and `ValueError` as `pack_tables` does. Copies no tokens.
     """
     _checked_lengths(samples, one_each(len(samples.origin)))
     bounds = _list_offsets(samples.offsets)
@@ -303,7 +303,7 @@ def lineage_table(samples: Samples, plan: PackPlan, first_pack: int) -> pa.Recor
     with the plan `one_each` packs are rows of the unpacked layout.
     """
     lengths = _checked_lengths(samples, plan)[plan.order]
-    starts, members = _offsets(lengths), np.diff(plan.offsets)
+    starts, members = offsets_of(lengths), np.diff(plan.offsets)
     columns = [
         np.repeat(np.arange(len(members)) + first_pack, members),
         (starts[:-1] - np.repeat(starts[plan.offsets[:-1]], members)).astype(np.int32),
@@ -338,7 +338,7 @@ def concat_samples(parts: Sequence[Samples]) -> Samples:
     return Samples(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.labels for part in parts]),
-        _offsets(np.concatenate([np.diff(part.offsets) for part in parts])),
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
         pa.concat_batches([part.origin for part in parts]),
         np.concatenate(weights) if weights else None,
     )

@@ -14,8 +14,8 @@ Why a plan may be trusted. `symbolic.py` renders the template without looking at
 ask about them becomes a condition of the plan. The mask is then decided on the parts instead of
 characters, by the rules of `labels.decide`: the prompt's parts must begin the text's parts, the stop must
 stand in the literal that follows the message. Wherever the answer could depend on a text, there is no
-plan. A new plan must also give what `labels.decide` gives for the row at hand; and a seeded share of all
-rows (recipe: `verify`) is decided again in full.
+plan. A new plan must also give what `labels.decide` gives for the row at hand; and a share of all rows
+(recipe: `verify`) is rendered again, some of it decided again in full.
 """
 
 from __future__ import annotations

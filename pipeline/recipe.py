@@ -186,7 +186,11 @@ class Recipe(BaseModel):
         description="What turns text into ids: tokenizers, gigatoken, or auto: gigatoken where proved.",
     )
     verify: float = Field(
-        default=0.002, ge=0, le=1, description="Share of rows that are done again the slow way, and compared."
+        default=0.002,
+        ge=0,
+        le=1,
+        description="Share of rows that are rendered and encoded again by the reference, and compared; one in "
+        "eight of them has its mask decided again as well.",
     )
     output: str = Field(description="Directory that is written.")
 

@@ -24,10 +24,11 @@ from .inspection import SourceInfo, inspect_source
 from .output import Output, open_output
 from .plan import plan_units
 from .recipe import Dialect, Recipe
-from .runners.local import run_local
+from .runners.local import LocalRunner
 from .shards import UnitRecord
 from .sources import peek
 from .stages import Loaded, Stages
+from .tokenizer import load_tokenizer
 from .units import Progress, Task
 
 
@@ -49,39 +50,46 @@ def run(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
-    """Do a recipe. Raises a `PremaskError` of the matching kind if anything but a row is wrong."""
+    """Do a recipe, in `workers` processes, this one included. Raises a `PremaskError` of the matching kind if
+    anything but a row is wrong."""
     begin, progress = time.monotonic(), progress or Progress()
     out = Path(recipe.output)
     infos = [inspect_source(source) for source in find_sources(recipe.sources)]
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
-    stages = Stages(recipe)
-    identity = identify(
-        recipe,
-        inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
-        tokenizer=_about_tokenizer(stages),
-        template=_about_template(stages),
-    )
-    output = open_output(out, identity, overwrite=overwrite)
-    if output is None:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        return RunResult(
-            manifest, out, time.monotonic() - begin, fresh=False, warnings=tuple(stages.warnings())
+    units = plan_units(infos, unit_rows=recipe.unit_rows)
+    with LocalRunner(min(workers, len(units))) as runner:
+        tokenizer = load_tokenizer(recipe.tokenizer)
+        runner.load_ahead(recipe, tokenizer)
+        stages = Stages(recipe, Loaded(tokenizer))
+        identity = identify(
+            recipe,
+            inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
+            tokenizer=_about_tokenizer(stages),
+            template=_about_template(stages),
         )
-    with output:
-        progress.start(
-            None if any(info.rows is None for info in infos) else sum(info.rows or 0 for info in infos)
-        )
-        units = plan_units(infos, unit_rows=recipe.unit_rows)
-        tasks = [Task(unit, dialects, output.unit(unit.number), identity.key) for unit in units]
-        try:
-            records = run_local(tasks, stages, workers=workers, progress=progress)
-        except VerifyError as error:
-            output.forget_units()
-            stages = Stages(recipe, Loaded(stages.tokenizer, stages.proof), fast=False)
-            stages.distrust = f"{error} came out in two ways; all was done again the slow way"
-            records = run_local(tasks, stages, workers=workers, progress=progress)
-        manifest = _finish(output, records, infos, stages)
-    return RunResult(manifest, out, time.monotonic() - begin, fresh=True, warnings=tuple(stages.warnings()))
+        output = open_output(out, identity, overwrite=overwrite)
+        if output is None:
+            manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        else:
+            with output:
+                progress.start(_rows(infos))
+                tasks = [Task(unit, dialects, output.unit(unit.number), identity.key) for unit in units]
+                try:
+                    records = runner.run(tasks, stages, progress)
+                except VerifyError as error:
+                    output.forget_units()
+                    distrust = f"{error} came out in two ways; all was done again the slow way"
+                    stages = Stages(recipe, stages.loaded(), distrust=distrust)
+                    records = runner.run(tasks, stages, progress)
+                manifest = _finish(output, records, infos, stages)
+    warnings = tuple(stages.warnings())
+    return RunResult(manifest, out, time.monotonic() - begin, fresh=output is not None, warnings=warnings)
+
+
+def _rows(infos: Sequence[SourceInfo]) -> int | None:
+    """How many rows there are, None if not all have been counted."""
+    counts = [info.rows for info in infos if info.rows is not None]
+    return sum(counts) if len(counts) == len(infos) else None
 
 
 def find_dialect(info: SourceInfo, recipe: Recipe) -> str:

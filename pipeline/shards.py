@@ -42,7 +42,7 @@ from .contracts import (
     Samples,
 )
 from .disk import named, sha256_file, sync, write_json
-from .packing import lineage_table, one_each, pack_table, plan_packs, storable, unpacked_table
+from .packing import lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
 from .recipe import Layout
 
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -160,7 +160,8 @@ class UnitWriter:
         packed = Layout.packed in self._layouts
         plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
         if packed:
-            self._write("packed", pack_table(samples, plan))
+            for packs in pack_tables(samples, plan, max(1, GROUP_TOKENS // self._max_length)):
+                self._write("packed", packs)
         if Layout.unpacked in self._layouts:
             self._write("unpacked", unpacked_table(samples))
         self._write("lineage", lineage_table(samples, plan, self._packs))
@@ -199,8 +200,7 @@ class UnitWriter:
         with named(self._directory):
             if kind not in self._writers:
                 self._writers[kind] = parquet_writer(self._scratch / f"{kind}.parquet", kind, batch.schema)
-            rows = GROUP_TOKENS // self._max_length if kind == "packed" else batch.num_rows
-            self._writers[kind].write_batch(batch, row_group_size=max(1, rows))
+            self._writers[kind].write_batch(batch, row_group_size=max(1, batch.num_rows))
 
     def _close(self) -> None:
         """Complete the files; safe to call twice."""

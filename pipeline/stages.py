@@ -6,7 +6,7 @@ Stages know nothing of each other; this module hands the result of one to the ne
 place that catches `RowError`: a row that cannot be used becomes a line of the ledger, the run goes on.
 `Stages.run` takes plain rows the fast way (`hotpath.py`) and the others one by one, to the same result.
 Loading (`Stages(recipe)`) takes some seconds, once a process; a row of four turns about a millisecond,
-the fast way some microseconds.
+the fast way some 15 microseconds with the encoding.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array
+from .arrays import arrow_array, offsets_of
 from .chat_template import ChatTemplate, built_in_templates, template_source
 from .columns import RowBatch
 from .contracts import (
     IGNORE_INDEX,
     ORIGIN_SCHEMA,
-    ByteTokens,
     Conversation,
     Origin,
     Reject,
@@ -39,7 +38,7 @@ from .contracts import (
     Turn,
 )
 from .dialects import normalize, row_id
-from .encode import Encoder
+from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .errors import RowError, TemplateError, VerifyError
@@ -137,26 +136,41 @@ _gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the proof and the work sha
 
 
 class Loaded(NamedTuple):
-    """A loaded tokenizer and its proved engine; can be pickled."""
+    """A loaded tokenizer and, if it has been looked for, its proved engine; can be pickled."""
 
     tokenizer: LoadedTokenizer
+    proof: EngineProof | None = None
+
+
+class Setup(NamedTuple):
+    """What stages are made from that have a tokenizer already; can be pickled."""
+
+    recipe: Recipe
     proof: EngineProof
+    distrust: str
+
+
+def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+    """Load what stages of this tokenizer will need in any case: most of what making them costs."""
+    byte_tables(tokenizer.json)
+    if recipe.engine is not EngineChoice.tokenizers:
+        _gigatoken(tokenizer.json)
 
 
 class Stages:
     """The stages of one recipe, loaded and ready.
 
-    `loaded` is what other stages of the same recipe have loaded and proved; without `fast` every row takes
-    the slow way through the reference engine. Raises `TokenizerError` or `TemplateError` if they cannot be
-    loaded.
+    `loaded` is what has been loaded and proved before. `distrust` says why the fast way must not be taken, if
+    a run has found it wrong: then every row takes the slow way through the reference engine. Raises
+    `TokenizerError` or `TemplateError` if they cannot be loaded.
     """
 
-    def __init__(self, recipe: Recipe, loaded: Loaded | None = None, *, fast: bool = True) -> None:
+    def __init__(self, recipe: Recipe, loaded: Loaded | None = None, *, distrust: str = "") -> None:
         self.recipe = recipe
-        self.fast = fast
-        self.distrust = ""  # why it is not, if a run found the fast way wrong
+        self.distrust = distrust
         self.tokenizer = load_tokenizer(recipe.tokenizer) if loaded is None else loaded.tokenizer
         self.template = _load_template(recipe, self.tokenizer)
+        self._eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         if recipe.mask is Mask.generation_tags and not self.template.has_generation_tags:
             raise TemplateError(
                 f"{self.template.name} has no {{% generation %}} tags; leave out 'mask', or add them"
@@ -171,9 +185,9 @@ class Stages:
         structure = self._structure()
         printed = [token for token in self.tokenizer.added if token.strip() and self._prints(token)]
         written = [token for token in self.tokenizer.added if token.strip() and token in structure]
-        if not fast:
+        if distrust:
             self.proof = prove_engine(self.tokenizer.backend, EngineChoice.tokenizers)
-        elif loaded is None:
+        elif loaded is None or loaded.proof is None:
             self.proof = prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
         else:
             self.proof = loaded.proof
@@ -189,11 +203,16 @@ class Stages:
                 tokenizer_json=self.tokenizer.json,
             ),
         )
-        self._hot = HotPath(self._plans(), self._encoder) if fast and recipe.mask is Mask.provenance else None
+        fast = not distrust and recipe.mask is Mask.provenance
+        self._hot = HotPath(self._plans(), self._encoder) if fast else None
 
     def loaded(self) -> Loaded:
-        """What takes long to load, for the stages of other processes."""
-        return Loaded(self.tokenizer.without_hf(), self.proof)
+        """What takes long to load, for other stages of the recipe."""
+        return Loaded(self.tokenizer, self.proof)
+
+    def setup(self) -> Setup:
+        """What other processes, which have the tokenizer, make the same stages from."""
+        return Setup(self.recipe, self.proof, self.distrust)
 
     def label(
         self, rows: Sequence[Row], dialect: str, *, reference: bool = False
@@ -278,7 +297,7 @@ class Stages:
 
         All are rendered and encoded by the reference; one in `DECIDED_AGAIN` also gets its mask decided anew.
         """
-        if not self.fast:
+        if self.distrust:
             return 0
         hashed = _hashed(batch.numbers)
         chosen = hashed < self.recipe.verify
@@ -290,7 +309,7 @@ class Stages:
         for row, again in self._labelled(batch, dialect, np.flatnonzero(in_full).tolist(), reference=True):
             samples = [(each.ids, each.labels) for each in getattr(done.get(row), "samples", ())]
             if row not in done and hot is not None:
-                samples = _samples_of_row(hot, _place_of(batch, row))
+                samples = hot.samples_of(_place_of(batch, row))
             expected = [(each.ids, each.labels) for each in getattr(again, "samples", ())]
             if not _all_equal(samples, expected):
                 raise VerifyError(f"{batch.source} row {batch.numbers[row]}")
@@ -305,7 +324,7 @@ class Stages:
         renders = self.renders(self._normalize(batch.row(row), dialect))
         texts = [renders.through(last) for last in hot.batch.plans[at].last]
         ids, offsets = self._encoder.encode_by_reference(texts)
-        samples = _samples_of_row(hot, _place_of(batch, row))
+        samples = hot.samples_of(_place_of(batch, row))
         return texts == [hot.batch.texts[i] for i in np.flatnonzero(hot.batch.of_row == at)] and _all_equal(
             [(own,) for own, _ in samples], [(ids[a:b],) for a, b in pairwise(offsets.tolist())]
         )
@@ -323,11 +342,11 @@ class Stages:
                 arrow_array(batch.numbers[place[rows]]),
                 pa.array([ids[i] for i in rows.tolist()], pa.string()),
                 arrow_array(number.astype(np.int32)),
-                _trained_turns(labelled),
+                labelled.trained_turns(),
             ],
             schema=ORIGIN_SCHEMA,
         )
-        token_ids, labels, offsets = _kept(hot.tokens, labelled.labels, fits)
+        token_ids, labels, offsets = labelled.fitting()
         weights = None
         if self.recipe.loss_weights:
             weights = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
@@ -363,13 +382,11 @@ class Stages:
         recipe, renders = self.recipe, self.renders(self.settle(conversation))
         if recipe.mask is Mask.generation_tags:
             return decide_by_tags(renders, self.ends, recipe.train)
-        eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
-        return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=eos)
+        return decide(renders, self.ends, history=recipe.history, train=recipe.train, eos=self._eos)
 
     def _plans(self) -> Plans:
         recipe = self.recipe
-        eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
-        rules = Rules(self.ends, recipe.template_kwargs, recipe.history, recipe.train, eos)
+        rules = Rules(self.ends, recipe.template_kwargs, recipe.history, recipe.train, self._eos)
         return Plans(self.template, rules, decide=self.decide, renders=self.renders)
 
     def settle(self, conversation: Conversation) -> Conversation:
@@ -539,49 +556,6 @@ def _labelled_rows(
         yield at, LabelledRow(batch.row(at), ids[plain], tuple(samples))
 
 
-def _samples_of_row(labelled: Labelled, plain: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ids and labels of the samples of a plain row that took the fast way."""
-    row = int(np.searchsorted(labelled.batch.rows, plain))
-    offsets = labelled.batch.tokens.offsets
-    return [
-        (labelled.batch.tokens.ids[start:end], labelled.labels[start:end])
-        for start, end in (offsets[i : i + 2] for i in np.flatnonzero(labelled.batch.of_row == row))
-    ]
-
-
-def _trained_turns(labelled: Labelled) -> pa.ListArray:
-    """For each sample the messages of which at least one token is trained, ascending."""
-    stretches = labelled.stretches
-    kept = np.flatnonzero((stretches.last > stretches.first) & labelled.fits[stretches.sample])
-    sample, message = stretches.sample[kept], stretches.message[kept]
-    again = (np.diff(sample, prepend=-1) == 0) & (np.diff(message, prepend=-1) == 0)
-    sample, message = sample[~again], message[~again]
-    counts = np.bincount(sample, minlength=len(labelled.fits))[labelled.fits]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        arrow_array(offsets),
-        arrow_array(message.astype(np.int32)),
-        type=ORIGIN_SCHEMA.field("trained_turns").type,
-    )
-
-
-def _kept(
-    tokens: ByteTokens, labels: np.ndarray, kept: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids, labels and offsets of some samples (bool[n])."""
-    if kept.all():
-        return tokens.ids, labels, tokens.offsets
-    edges = np.flatnonzero(np.diff(kept, prepend=False, append=False)).reshape(-1, 2)  # of runs of samples
-    runs = [slice(*pair) for pair in tokens.offsets[edges].tolist()]
-    none = np.zeros(0, dtype=np.int32)
-    sizes = np.diff(tokens.offsets)[kept]
-    return (
-        np.concatenate([none, *(tokens.ids[run] for run in runs)]),
-        np.concatenate([none, *(labels[run] for run in runs)]),
-        np.concatenate([[0], np.cumsum(sizes)]),
-    )
-
-
 def _place_of(batch: RowBatch, row: int) -> int:
     """Which of the plain rows of a batch a row is."""
     return int(np.searchsorted(batch.plain.index, row))
@@ -668,13 +642,11 @@ def _count(labelled: LabelledSample) -> Counter[str]:
 
 def gather(pieces: Sequence[Piece], *, weights: bool = False) -> Samples:
     """Pieces as one flat batch for packing, with their loss weights if wanted."""
-    offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
-    np.cumsum([len(piece.ids) for piece in pieces], out=offsets[1:])
     none = np.zeros(0, dtype=np.int32)
     return Samples(
         np.concatenate([none, *(piece.ids for piece in pieces)]),
         np.concatenate([none, *(piece.labels for piece in pieces)]),
-        offsets,
+        offsets_of([len(piece.ids) for piece in pieces]),
         origin_table([piece.origin for piece in pieces]),
         np.concatenate([none.astype(np.float32), *(piece.weights for piece in pieces)]) if weights else None,
     )

@@ -13,7 +13,7 @@ For every other conversation of the same roles for which the questions have the 
 prints the same parts: there is nothing else in it that depends on a text. That holds because every way
 in which a template can get at a string is either followed here (`Symbolic`, the environment's filters,
 tests, calls and operators) or raises `Unplannable`; what is not known to be harmless counts as harmful.
-`plans.py` builds on this. A symbolic render costs about two plain ones.
+`plans.py` builds on this.
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ class LoadedTokenizer:
 
     def without_hf(self) -> LoadedTokenizer:
         """The same without the object of transformers: all that encoding needs, and light to hand over."""
-        return replace(self, hf=None)
+        light = replace(self, hf=None)
+        light.__dict__["json"] = self.json
+        return light
 
     def sha256(self) -> str:
         """Hash of the tokenizer as it encodes, and of its template variables."""
@@ -71,10 +73,14 @@ class LoadedTokenizer:
         """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
         own = self.hf.chat_template
         self.hf.chat_template = chat_template if isinstance(chat_template, str) else dict(chat_template)
+        # What it would call writes tokenizer.json, a tenth of a second; the text of that is at hand.
+        self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  if it is no more, nothing is lost
         try:
             self.hf.save_pretrained(str(directory))
         finally:
             self.hf.chat_template = own
+            del self.hf._save_pretrained  # noqa: SLF001
+        (directory / "tokenizer.json").write_text(self.json, encoding="utf-8")
 
 
 def load_tokenizer(name: str) -> LoadedTokenizer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ from pipeline.packing import (
     lineage_table,
     one_each,
     origin_table,
-    pack_table,
+    pack_tables,
     plan_packs,
     storable,
     unpacked_table,
@@ -45,6 +46,11 @@ class Bin:
     room: int
     since: int
     samples: list[int] = field(default_factory=list)
+
+
+def pack_table(samples: Samples, plan: PackPlan) -> pa.Table:
+    """All packs, made two at a time."""
+    return pa.Table.from_batches(pack_tables(samples, plan, 2))
 
 
 def slow_packs(lengths: list[int], capacity: int) -> list[list[int]]:

@@ -398,7 +398,7 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) ->
     tokenizer = shared / "tokenizers" / "qwen3"
     if not tokenizer.is_dir():
         pytest.skip("shared/tokenizers/qwen3 is not there")
-    with mock.patch("pipeline.run.Stages", lambda recipe: make_stages("qwen3", **_of(recipe))):
+    with mock.patch("pipeline.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
         result = run(recipe(tmp_path / "out", *sources, tokenizer=str(tokenizer)))
     stages = make_stages("qwen3")
     texts = Counter[str]()

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainTurns, with_system
 from ..dialects.turns import CALL_KEYS
@@ -135,7 +136,7 @@ def _have_odd_turns(turns: _Turns) -> np.ndarray:
 
 def _counts(turns: _Turns, which: np.ndarray) -> np.ndarray:
     """For each row, how many of its turns are among `which`."""
-    sums = np.concatenate([[0], np.cumsum(which)])
+    sums = offsets_of(which)
     counts: np.ndarray = sums[turns.ends] - sums[turns.starts]
     return counts
 

@@ -1,64 +1,129 @@
-"""The local runner: units in this process, or in worker processes of this machine.
+"""The local runner: units in this process and in others of this machine.
 
-Workers are spawned (never forked: threads of libraries do not survive that), load tokenizer and template
-once, and take one unit after another. What comes out does not depend on how many there are. Starting a
-worker costs about two seconds, so there are never more than units.
+    with LocalRunner(processes=4) as runner:            # three others start, beside what is done meanwhile
+        records = runner.run(tasks, stages, progress)
+
+The others are spawned (never forked: threads of libraries do not survive that), load tokenizer and template
+once, and take one unit after another, as this process does. None is waited for: a unit goes to whoever is
+ready first. What comes out does not depend on how many there are. A process costs about two CPU-seconds to
+start, so there should never be more than units.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from ..arrays import keep_pandas_out
 from ..errors import RunError
+from ..process import prepare_process, without_old_garbage
 from ..recipe import Recipe
 from ..shards import UnitRecord
-from ..stages import Loaded, Stages
-from ..units import Progress, Task, run_unit
+from ..stages import Loaded, Setup, Stages, load_ahead
+from ..tokenizer import LoadedTokenizer
+from ..units import Progress, Task, Window, run_unit
 
-_stages: Stages | None = None  # of a worker process
+
+class LocalRunner:
+    """Runs tasks in this process and in `processes - 1` others, which start at once and end with the `with`
+    block."""
+
+    def __init__(self, processes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._others = [ProcessPoolExecutor(1, mp_context=context) for _ in range(processes - 1)]
+
+    def __enter__(self) -> LocalRunner:
+        with _deaf_to_interrupts():  # what they inherit; the interrupt is this process's to handle
+            for other in self._others:
+                other.submit(_prepare)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for other in self._others:
+            other.shutdown(wait=True, cancel_futures=True)
+
+    def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+        """Have the others load what they can before the stages are known; returns at once."""
+        for other in self._others:
+            other.submit(_load_ahead, recipe, tokenizer.without_hf())
+
+    def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Do all tasks and return their records in order.
+
+        `stages` do the work of this process; those of the others are made from what they have loaded. Raises
+        `RunError` if another process dies, and what `run_unit` raises.
+        """
+        todo, shown = _Todo(tasks), _Locked(progress)
+        setup = stages.setup()
+        with ThreadPoolExecutor(max(1, len(self._others))) as threads:
+            helpers: list[Future[None]] = []
+            try:
+                helpers += [threads.submit(_have_done, other, setup, todo, shown) for other in self._others]
+                window = Window(stages.recipe.pack_window)
+                with without_old_garbage():
+                    for number, task in todo:
+                        todo.records[number] = run_unit(stages, task, shown, window)
+            finally:
+                todo.end()
+            for helper in helpers:
+                helper.result()
+        return [todo.records[number] for number in range(len(tasks))]
 
 
-def run_local(tasks: Sequence[Task], stages: Stages, *, workers: int, progress: Progress) -> list[UnitRecord]:
-    """Do all tasks and return their records in order.
+class _Todo:
+    """The tasks that nobody has taken yet, each with its number, and the records of those that are done.
 
-    `stages` do the work of this process; those of workers are made from what they have loaded. Raises
-    `RunError` if a worker dies, and what `run_unit` raises.
+    Taking one is safe from any thread.
     """
-    workers = min(workers, len(tasks))
-    if workers <= 1:
-        return [run_unit(stages, task, progress) for task in tasks]
-    context = multiprocessing.get_context("spawn")
-    setup = (stages.recipe, stages.loaded(), stages.fast)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_load, initargs=setup) as pool:
-        try:
-            return _collect(pool, tasks, progress)
-        except BrokenProcessPool:
-            raise RunError(
-                "a worker process died (killed, or out of memory); what is done is kept: run the same "
-                "command again to go on, with fewer workers if memory is short"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.records: dict[int, UnitRecord] = {}
+        self._left = deque(enumerate(tasks))
+
+    def __iter__(self) -> Iterator[tuple[int, Task]]:
+        with suppress(IndexError):
+            while True:
+                yield self._left.popleft()
+
+    def end(self) -> None:
+        """Let nobody take another one."""
+        self._left.clear()
 
 
-def _collect(pool: ProcessPoolExecutor, tasks: Sequence[Task], progress: Progress) -> list[UnitRecord]:
-    with _deaf_to_interrupts():  # what workers inherit; the interrupt is this process's to handle
-        futures: dict[Future[UnitRecord], int] = {pool.submit(_work, task): i for i, task in enumerate(tasks)}
-    records: dict[int, UnitRecord] = {}
-    waiting = set(futures)
-    while waiting:
-        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
-            record = records[futures[future]] = future.result()
+class _Locked(Progress):
+    """Passes on how the run goes, from one thread at a time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._lock = progress, threading.Lock()
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        with self._lock:
+            self._progress.advance(rows, tokens, packs)
+
+
+def _have_done(other: ProcessPoolExecutor, setup: Setup, todo: _Todo, progress: Progress) -> None:
+    """Have another process do tasks until none is left; the work of one thread."""
+    try:
+        other.submit(_load, setup).result()
+        for number, task in todo:
+            record = todo.records[number] = other.submit(_work, task).result()
             progress.advance(sum(record.extra["rows"].values()), record.tokens, record.packs)
-    return [records[i] for i in range(len(tasks))]
+    except BrokenProcessPool:
+        todo.end()
+        raise RunError(
+            "a worker process died (killed, or out of memory); what is done is kept: run the same "
+            "command again to go on, with fewer workers if memory is short"
+        ) from None
+    except BaseException:
+        todo.end()
+        raise
 
 
 @contextmanager
@@ -73,13 +138,36 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(recipe: Recipe, loaded: Loaded, fast: bool) -> None:  # noqa: FBT001  called by the pool
-    global _stages  # noqa: PLW0603  one load for all the units a worker does
-    keep_pandas_out()
-    _stages = Stages(recipe, loaded, fast=fast)
+# ==== In another process ====
+
+_tokenizer: LoadedTokenizer | None = None
+_worker: tuple[Stages, Window] | None = None
+
+
+def _prepare() -> None:
+    """Import what will be needed: the better part of a second, and nothing has to be known for it."""
+    prepare_process()
+    with suppress(ImportError):
+        importlib.import_module("gigatoken")
+
+
+def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+    global _tokenizer  # noqa: PLW0603  the same process will make its stages from it
+    _tokenizer = tokenizer
+    load_ahead(recipe, tokenizer)
+
+
+def _load(setup: Setup) -> None:
+    global _worker  # noqa: PLW0603  one load for all the units that a process does
+    if _tokenizer is None:
+        raise RunError("the worker has not loaded its tokenizer")
+    stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
+    _worker = stages, Window(setup.recipe.pack_window)
+    gc.freeze()
 
 
 def _work(task: Task) -> UnitRecord:
-    if _stages is None:
+    if _worker is None:
         raise RunError("the worker has not loaded its stages")
-    return run_unit(_stages, task)
+    stages, window = _worker
+    return run_unit(stages, task, window=window)
