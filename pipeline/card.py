@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from .contracts import LOSS_WEIGHTS, PACKED_SCHEMA, REASONS, UNPACKED_SCHEMA
+from .contracts import PACKED_SCHEMA, REASONS, UNPACKED_SCHEMA, row_schema
 
 Manifest = Mapping[str, Any]
 """A manifest as `schemas/manifest.schema.json` describes it."""
@@ -44,6 +44,8 @@ _COLUMNS = {
     "seq_lengths": "lengths of the samples in the pack, in tokens",
     "attention_mask": "all ones",
     "length": "tokens in the row",
+    "assistant_masks": "1 where the loss falls, else 0: the labels again, for older trainers",
+    "completion_mask": "1 where the loss falls, else 0: the labels again, for older trainers",
     "loss_weights": "what a token's loss counts: 0 where there is none, else its message's weight, mostly 1",
 }
 
@@ -122,8 +124,9 @@ def _dataset_info(layout: str, manifest: Manifest) -> dict[str, Any]:
 
 
 def _schema(layout: str, manifest: Manifest) -> pa.Schema:
-    schema = _LAYOUTS[layout]
-    return schema.append(LOSS_WEIGHTS) if manifest["recipe"].get("loss_weights") else schema
+    recipe = manifest["recipe"]
+    weights, extra = bool(recipe.get("loss_weights")), recipe.get("extra_columns", ())
+    return row_schema(layout, loss_weights=weights, extra_columns=extra)
 
 
 def _of(layout: str, shards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -99,6 +99,10 @@ def run(
     append_eos: Annotated[bool | None, typer.Option("--append-eos", help=_help("append_eos"))] = None,
     end_of_turn: EndOfTurn = None,
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
+    pad_rows: Annotated[str | None, _key("pad_rows")] = None,
+    extra_columns: Annotated[
+        str | None, typer.Option(help="Masks beside the labels: assistant_masks, completion_mask, or both.")
+    ] = None,
     pack_window: Annotated[str | None, _key("pack_window")] = None,
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
     engine: Annotated[str | None, _key("engine")] = None,
@@ -195,8 +199,9 @@ def _version(
 def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
     """The recipe of a command line: a recipe file with flags over it, or flags alone."""
     given = {key: value for key, value in flags.items() if value not in (None, [])}
-    if "layout" in given:
-        given["layout"] = [part.strip() for part in given["layout"].split(",") if part.strip()]
+    for key in ("layout", "extra_columns"):
+        if key in given:
+            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
     if "template_kwargs" in given:
         given["template_kwargs"] = _json_object(given["template_kwargs"])
     if "train" in given:

@@ -8,7 +8,7 @@ Everything here is plain data: frozen dataclasses for single things, numpy array
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -243,8 +243,9 @@ PACKED_SCHEMA = pa.schema(
         pa.field("length", pa.int32()),
     ]
 )
-"""One pack a row: whole samples back to back, no padding. `position_ids` restart at 0 with each sample,
-`seq_lengths` are the samples' lengths, `length` their sum; the first label of each sample is -100."""
+"""One pack a row: whole samples back to back. `position_ids` restart at 0 with each sample, `seq_lengths` are
+the samples' lengths, `length` their sum; the first label of each sample is -100. No padding, unless the
+recipe wants it (`pad_rows`): then a last "sample" of pad tokens, all with label -100, fills the pack up."""
 
 UNPACKED_SCHEMA = pa.schema(
     [
@@ -259,6 +260,23 @@ UNPACKED_SCHEMA = pa.schema(
 LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 """Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
 none, otherwise the weight of its message, 1 unless the row says another."""
+
+TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "completion_mask")}
+"""Optional last columns of both layouts (recipe: `extra_columns`): 1 where `labels` holds an id, else 0. For
+trainers that do not read `labels`; both say the same under the two names that are in use."""
+
+
+def row_schema(layout: str, *, loss_weights: bool = False, extra_columns: Sequence[str] = ()) -> pa.Schema:
+    """The columns of a layout, `packed` or `unpacked`, with those that a recipe adds to it.
+
+    >>> row_schema("unpacked", extra_columns=["completion_mask"]).names
+    ['input_ids', 'labels', 'attention_mask', 'length', 'completion_mask']
+    """
+    schema = PACKED_SCHEMA if layout == "packed" else UNPACKED_SCHEMA
+    added = [LOSS_WEIGHTS] if loss_weights else []
+    for field_ in [*added, *(TRAINED_MASKS[name] for name in extra_columns)]:
+        schema = schema.append(field_)
+    return schema
 
 
 REJECT_SCHEMA = pa.schema(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +26,13 @@ import pyarrow as pa
 
 from .arrays import arrow_array, offsets_of
 from .contracts import (
+    IGNORE_INDEX,
     LINEAGE_SCHEMA,
     LOSS_WEIGHTS,
     ORIGIN_SCHEMA,
-    PACKED_SCHEMA,
-    UNPACKED_SCHEMA,
     SampleOrigin,
     Samples,
+    row_schema,
 )
 
 
@@ -236,9 +236,23 @@ def _stable_order(keys: np.ndarray) -> np.ndarray:
 # ==== The tables ====
 
 
-def pack_tables(samples: Samples, plan: PackPlan, packs: int) -> Iterator[pa.RecordBatch]:
+class RowFormat(NamedTuple):
+    """What a recipe adds to the rows of a layout.
+
+    pad_to  tokens that every pack is filled up to with `pad_id`; 0 for no padding
+    masks   names of the `contracts.TRAINED_MASKS` that are written
+    """
+
+    pad_to: int = 0
+    pad_id: int = 0
+    masks: tuple[str, ...] = ()
+
+
+def pack_tables(
+    samples: Samples, plan: PackPlan, packs: int, format_: RowFormat | None = None
+) -> Iterator[pa.RecordBatch]:
     """Lay out samples by a plan, at most so many packs at a time: one row a pack, with the columns of
-    `contracts.PACKED_SCHEMA`.
+    `contracts.PACKED_SCHEMA` and those of the format.
 
     Ids and labels are copied as they are, `position_ids` count from 0 in every sample. Raises
     `OverflowError` if the tokens are too many for one Arrow list column, and `ValueError` if the
@@ -248,52 +262,85 @@ def pack_tables(samples: Samples, plan: PackPlan, packs: int) -> Iterator[pa.Rec
     for first in range(0, max(1, len(plan.offsets) - 1), packs):
         offsets = plan.offsets[first : first + packs + 1]
         some = PackPlan(plan.order[offsets[0] : offsets[-1]], offsets - offsets[0])
-        yield _packs(samples, some, lengths[some.order])
+        yield _packs(samples, some, lengths[some.order], format_ or RowFormat())
 
 
-def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray) -> pa.RecordBatch:
+def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFormat) -> pa.RecordBatch:
     """The packs of a plan for some of the samples; `lengths` are those of `plan.order`."""
     starts = offsets_of(lengths)
     bounds = _list_offsets(starts[plan.offsets])
     positions = np.arange(starts[-1], dtype=np.int32)
     positions -= np.repeat(starts[:-1].astype(np.int32), lengths)
-    columns = [
-        _lists(PACKED_SCHEMA, "input_ids", bounds, _taken(samples.ids, samples.offsets, plan.order)),
-        _lists(PACKED_SCHEMA, "labels", bounds, _taken(samples.labels, samples.offsets, plan.order)),
-        _lists(PACKED_SCHEMA, "position_ids", bounds, positions),
-        _lists(PACKED_SCHEMA, "seq_lengths", _list_offsets(plan.offsets), lengths.astype(np.int32)),
-        arrow_array(np.diff(bounds)),
-    ]
-    weights = samples.weights
-    if weights is not None:
-        weights = _taken(weights, samples.offsets, plan.order)
-    return _batch(PACKED_SCHEMA, columns, bounds, weights)
+    flat = {
+        "input_ids": _taken(samples.ids, samples.offsets, plan.order),
+        "labels": _taken(samples.labels, samples.offsets, plan.order),
+        "position_ids": positions,
+    }
+    if samples.weights is not None:
+        flat[LOSS_WEIGHTS.name] = _taken(samples.weights, samples.offsets, plan.order)
+    documents = plan.offsets
+    if format_.pad_to:
+        flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_)
+        bounds = _list_offsets(np.arange(len(bounds)) * format_.pad_to)
+    seq_lengths = _lists(_list_offsets(documents), lengths.astype(np.int32))
+    return _rows("packed", flat, bounds, format_, {"seq_lengths": seq_lengths})
 
 
-def unpacked_table(samples: Samples) -> pa.RecordBatch:
-    """Lay out samples in input order: one row a sample, with the columns of `contracts.UNPACKED_SCHEMA`.
+def _padded(
+    flat: Mapping[str, np.ndarray],
+    lengths: np.ndarray,
+    documents: np.ndarray,
+    sizes: np.ndarray,
+    format_: RowFormat,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Packs of `sizes` tokens, each filled up to `pad_to` with a document of its own: the columns, the
+    lengths of the documents, and where those of each pack begin."""
+    place = np.arange(format_.pad_to, dtype=np.int32)
+    held = place < sizes[:, None]
+    padding = {"input_ids": format_.pad_id, "labels": IGNORE_INDEX, "position_ids": place - sizes[:, None]}
+    padded = {}
+    for name, values in flat.items():
+        padded[name] = np.empty(held.shape, dtype=values.dtype)
+        padded[name][:] = padding.get(name, 0)
+        padded[name][held] = values
+    room = format_.pad_to - sizes
+    some = room > 0
+    lengths = np.insert(lengths, documents[1:][some], room[some])
+    return {name: each.ravel() for name, each in padded.items()}, lengths, documents + offsets_of(some)
+
+
+def unpacked_table(samples: Samples, format_: RowFormat | None = None) -> pa.RecordBatch:
+    """Lay out samples in input order: one row a sample, with the columns of `contracts.UNPACKED_SCHEMA` and
+    those of the format, without padding.
 
     Raises `OverflowError` and `ValueError` as `pack_tables` does. Copies no tokens.
     """
     _checked_lengths(samples, one_each(len(samples.origin)))
-    bounds = _list_offsets(samples.offsets)
-    columns = [
-        _lists(UNPACKED_SCHEMA, "input_ids", bounds, samples.ids),
-        _lists(UNPACKED_SCHEMA, "labels", bounds, samples.labels),
-        _lists(UNPACKED_SCHEMA, "attention_mask", bounds, np.ones(len(samples.ids), dtype=np.int8)),
-        arrow_array(np.diff(bounds)),
-    ]
-    return _batch(UNPACKED_SCHEMA, columns, bounds, samples.weights)
+    flat = {
+        "input_ids": samples.ids,
+        "labels": samples.labels,
+        "attention_mask": np.ones(len(samples.ids), dtype=np.int8),
+    }
+    if samples.weights is not None:
+        flat[LOSS_WEIGHTS.name] = samples.weights
+    return _rows("unpacked", flat, _list_offsets(samples.offsets), format_ or RowFormat(), {})
 
 
-def _batch(
-    schema: pa.Schema, columns: list[pa.Array], bounds: np.ndarray, weights: np.ndarray | None
+def _rows(
+    layout: str,
+    flat: Mapping[str, np.ndarray],
+    bounds: np.ndarray,
+    format_: RowFormat,
+    others: Mapping[str, pa.Array],
 ) -> pa.RecordBatch:
-    """The columns of a layout as one batch, with those of the loss weights where there are any."""
-    if weights is not None:
-        schema = schema.append(LOSS_WEIGHTS)
-        columns = [*columns, _lists(schema, LOSS_WEIGHTS.name, bounds, weights)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    """The rows of a layout: row r holds `values[bounds[r]:bounds[r+1]]` of each flat column."""
+    columns = {name: _lists(bounds, values) for name, values in flat.items()}
+    columns |= {"length": arrow_array(np.diff(bounds)), **others}
+    if format_.masks:
+        trained = (flat["labels"] != IGNORE_INDEX).view(np.int8)
+        columns |= {name: _lists(bounds, trained) for name in format_.masks}
+    schema = row_schema(layout, loss_weights=LOSS_WEIGHTS.name in flat, extra_columns=format_.masks)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def lineage_table(samples: Samples, plan: PackPlan, first_pack: int) -> pa.RecordBatch:
@@ -420,6 +467,7 @@ def _list_offsets(offsets: np.ndarray) -> np.ndarray:
     return offsets.astype(np.int32)
 
 
-def _lists(schema: pa.Schema, name: str, bounds: np.ndarray, values: np.ndarray) -> pa.Array:
-    """Build the list column `name`: row r holds `values[bounds[r]:bounds[r+1]]`."""
-    return pa.ListArray.from_arrays(arrow_array(bounds), arrow_array(values), type=schema.field(name).type)
+def _lists(bounds: np.ndarray, values: np.ndarray) -> pa.Array:
+    """Build a list column: row r holds `values[bounds[r]:bounds[r+1]]`."""
+    type_ = pa.list_(pa.field("element", pa.from_numpy_dtype(values.dtype)))
+    return pa.ListArray.from_arrays(arrow_array(bounds), arrow_array(values), type=type_)

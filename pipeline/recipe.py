@@ -42,6 +42,21 @@ class TooLong(Enum):
     split = "split"
 
 
+class PadRows(Enum):
+    """Whether packs have any number of tokens up to `max_length`, or all that many, so that collators which
+    only stack rows can batch them. Rows of the unpacked layout are never padded."""
+
+    none = "none"
+    to_length = "to_length"
+
+
+class ExtraColumn(Enum):
+    """Columns that say of each token whether it is trained, as older trainers want to be told."""
+
+    assistant_masks = "assistant_masks"
+    completion_mask = "completion_mask"
+
+
 class History(Enum):
     """How templates that show a turn differently once it is history are handled."""
 
@@ -170,6 +185,15 @@ class Recipe(BaseModel):
     layout: list[Layout] = Field(
         default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
     )
+    pad_rows: PadRows = Field(
+        default=PadRows.none,
+        description="Whether packs are filled up to max_length, with a document of pad tokens.",
+    )
+    extra_columns: list[ExtraColumn] = Field(
+        default_factory=list,
+        description="Columns that repeat the labels as a mask, for older trainers: assistant_masks, "
+        "completion_mask.",
+    )
     pack_window: int = Field(
         default=16_000_000,
         ge=1,
@@ -189,8 +213,8 @@ class Recipe(BaseModel):
         default=0.002,
         ge=0,
         le=1,
-        description="Share of rows that are rendered and encoded again by the reference, and compared; one in "
-        "eight of them has its mask decided again as well.",
+        description="Share of rows that are rendered and encoded again by the reference, and compared; one "
+        "in eight of them has its mask decided again as well.",
     )
     output: str = Field(description="Directory that is written.")
 
@@ -201,11 +225,11 @@ class Recipe(BaseModel):
             raise ValueError("an end of turn must not be empty")
         return value
 
-    @field_validator("layout")
+    @field_validator("layout", "extra_columns")
     @classmethod
-    def _no_twin_layouts(cls, value: list[Layout]) -> list[Layout]:
+    def _no_twins(cls, value: list[Enum]) -> list[Enum]:
         if len(set(value)) != len(value):
-            raise ValueError("a layout stands in the list twice")
+            raise ValueError("a name stands in the list twice")
         return value
 
     def identity(self) -> str:

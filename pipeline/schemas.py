@@ -29,6 +29,7 @@ from .contracts import (
     REASONS,
     REJECT_SCHEMA,
     ROLES,
+    TRAINED_MASKS,
     UNPACKED_SCHEMA,
     Conversation,
 )
@@ -51,8 +52,8 @@ def all_schemas() -> dict[str, Schema]:
     bodies = {
         "recipe": _recipe(),
         "conversation": _conversation(),
-        "packed": _with_weights(_table(PACKED_SCHEMA, _PACKED)),
-        "unpacked": _with_weights(_table(UNPACKED_SCHEMA, _UNPACKED)),
+        "packed": _with_options(_table(PACKED_SCHEMA, _PACKED)),
+        "unpacked": _with_options(_table(UNPACKED_SCHEMA, _UNPACKED)),
         "reject": _table(REJECT_SCHEMA, _REJECT),
         "lineage": _table(LINEAGE_SCHEMA, _LINEAGE),
         "manifest": _manifest(),
@@ -71,7 +72,10 @@ def _headed(name: str, body: Schema) -> Schema:
 
 # ==== Tables: one JSON object a row ====
 
-_PACKED = "One pack: whole samples back to back, no padding. All lists but seq_lengths have `length` items."
+_PACKED = (
+    "One pack: whole samples back to back; with `pad_rows` a last one of pad tokens. All lists but "
+    "seq_lengths have `length` items."
+)
 _UNPACKED = "One sample, no padding. All lists have `length` items."
 _REJECT = "One rejected input row."
 _LINEAGE = "Where one sample came from, and where it stands in the packed layout."
@@ -120,14 +124,20 @@ def _table(schema: pa.Schema, description: str) -> Schema:
     return _object(columns, description=description)
 
 
-def _with_weights(table: Schema) -> Schema:
-    """Allow the optional column of loss weights."""
+def _with_options(table: Schema) -> Schema:
+    """Allow the optional columns."""
     weights = {
         "description": "What a token's loss counts; 0 where it has none. Only if the recipe wants it.",
         "type": "array",
         "items": {"type": "number", "minimum": 0},
     }
-    return {**table, "properties": {**table["properties"], LOSS_WEIGHTS.name: weights}}
+    mask = {
+        "description": "1 where the loss falls, else 0. Only if the recipe wants it.",
+        "type": "array",
+        "items": {"enum": [0, 1]},
+    }
+    options = {LOSS_WEIGHTS.name: weights, **dict.fromkeys(TRAINED_MASKS, mask)}
+    return {**table, "properties": {**table["properties"], **options}}
 
 
 def _arrow_type(type_: pa.DataType) -> Schema:

@@ -42,7 +42,7 @@ from .contracts import (
     Samples,
 )
 from .disk import named, sha256_file, sync, write_json
-from .packing import lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
+from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
 from .recipe import Layout
 
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -117,13 +117,21 @@ def load_record(directory: Path, key: str) -> UnitRecord | None:
 class UnitWriter:
     """Writes the files of one unit of work; nothing stands at `directory` before `commit`.
 
-    The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe.
+    The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe, and so
+    is what `format_` adds to the rows.
     Leaving the `with` block by an exception removes all that was written. Raises `OutputError` if the
     disk does not take it.
     """
 
-    def __init__(self, directory: Path, layouts: Sequence[Layout], max_length: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        layouts: Sequence[Layout],
+        max_length: int,
+        format_: RowFormat | None = None,
+    ) -> None:
         self._directory = directory
+        self._format = format_
         self._layouts = frozenset(layouts)
         self._max_length = max_length
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -159,11 +167,12 @@ class UnitWriter:
             return
         packed = Layout.packed in self._layouts
         plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
+        packs_a_group = max(1, GROUP_TOKENS // self._max_length)
         if packed:
-            for packs in pack_tables(samples, plan, max(1, GROUP_TOKENS // self._max_length)):
+            for packs in pack_tables(samples, plan, packs_a_group, self._format):
                 self._write("packed", packs)
         if Layout.unpacked in self._layouts:
-            self._write("unpacked", unpacked_table(samples))
+            self._write("unpacked", unpacked_table(samples, self._format))
         self._write("lineage", lineage_table(samples, plan, self._packs))
         self._packs += len(plan.offsets) - 1
         self._samples += n

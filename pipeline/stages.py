@@ -44,9 +44,9 @@ from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .errors import RowError, TemplateError, VerifyError
 from .hotpath import WRITERS, HotPath, Labelled, count_tokens
 from .labels import decide, decide_by_tags, label_tokens, trained_turns, weigh_tokens, without_first
-from .packing import concat_samples, cut_samples, origin_table, storable
+from .packing import RowFormat, concat_samples, cut_samples, origin_table, storable
 from .plans import Plans, Rules
-from .recipe import EngineChoice, Mask, Recipe, TooLong
+from .recipe import EngineChoice, Mask, PadRows, Recipe, TooLong
 from .render import Renders
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
@@ -362,6 +362,13 @@ class Stages:
         )
         samples = Samples(token_ids, labels, offsets, origin, weights)
         return Outcome([samples], place[rows], [], counts)
+
+    @property
+    def row_format(self) -> RowFormat:
+        """What the recipe adds to the rows of a layout."""
+        recipe = self.recipe
+        pad_to = recipe.max_length if recipe.pad_rows is PadRows.to_length else 0
+        return RowFormat(pad_to, self.tokenizer.pad_id, tuple(each.value for each in recipe.extra_columns))
 
     def warnings(self) -> list[str]:
         """What a user should know before the run."""

@@ -53,6 +53,13 @@ class LoadedTokenizer:
         """Number of ids, added tokens included."""
         return int(self.backend.get_vocab_size(with_added_tokens=True))
 
+    @property
+    def pad_id(self) -> int:
+        """The id of the pad token; without one of the eos token, else 0. No loss falls on it."""
+        names = (self.variables.get(name) for name in ("pad_token", "eos_token"))
+        ids = (self.backend.token_to_id(name) for name in names if name)
+        return next((index for index in ids if index is not None), 0)
+
     @cached_property
     def json(self) -> str:
         """The tokenizer as it encodes, as tokenizer.json has it; takes a tenth of a second to write."""

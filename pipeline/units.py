@@ -60,7 +60,7 @@ def run_unit(
         return done
     recipe, counts, rows_read = stages.recipe, Counter[str](), Counter[str]()
     window = window or Window(recipe.pack_window)
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length) as writer:
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
         for piece in task.unit.slices:
             dialect = task.dialects[piece.source]
             for batch in read_batches(piece, dialect):

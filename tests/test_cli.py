@@ -501,6 +501,8 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
     "control_tokens": (["parse"], "parse"),
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
+    "pad_rows": (["to_length"], "to_length"),
+    "extra_columns": (["completion_mask,assistant_masks"], ["completion_mask", "assistant_masks"]),
     "pack_window": (["1000"], 1000),
     "unit_rows": (["10"], 10),
     "engine": (["tokenizers"], "tokenizers"),
@@ -536,7 +538,7 @@ def test_options_of_explain_are_options_of_run() -> None:
     assert names["run"] - set(Recipe.model_fields) == {"inputs", "workers", "overwrite"}
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
-        "max_length", "too_long", "layout", "pack_window", "unit_rows", "engine", "verify", "output", "workers",
+        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify", "output", "workers",
         "overwrite",
     }  # fmt: skip
     assert names["template"] <= {*names["explain"]}

@@ -24,6 +24,7 @@ from pipeline.contracts import (
 )
 from pipeline.packing import (
     PackPlan,
+    RowFormat,
     _list_offsets,
     concat_samples,
     cut_samples,
@@ -273,6 +274,50 @@ def some_samples(draw: st.DrawFn, *, weights: bool) -> Samples:
     return Samples(
         ids, -ids, offsets, origin_table(origin), (ids / 2).astype(np.float32) if weights else None
     )
+
+
+def test_a_pad_document_fills_every_pack_up() -> None:
+    """The rest of a pack is a document of its own, so that nothing has to know that it is padding."""
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(pad_to=5, pad_id=7, masks=("completion_mask",)))
+    first, second = packs.to_pylist()
+
+    assert first["input_ids"] == [10, 11, 12, 30, 7]
+    assert first["labels"] == [-100, 11, 12, -100, -100]
+    assert first["position_ids"] == [0, 1, 2, 0, 0]
+    assert first["seq_lengths"] == [3, 1, 1]
+    assert first["completion_mask"] == [0, 1, 1, 0, 0]
+    assert second["position_ids"] == [0, 1, 0, 1, 2]
+    assert (second["seq_lengths"], second["length"]) == ([2, 3], 5)
+
+
+def test_a_full_pack_gets_no_pad_document() -> None:
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(pad_to=4))
+
+    assert packs.column("seq_lengths").to_pylist() == [[3, 1], [2, 2]]
+    assert packs.column("length").to_pylist() == [4, 4]
+
+
+@given(capacity_and_lengths())
+def test_without_their_pad_documents_padded_packs_are_the_packs(drawn: tuple[int, list[int]]) -> None:
+    capacity, lengths = drawn
+    n = sum(lengths)
+    ids = np.arange(1, n + 1, dtype=np.int32)
+    origins = [SampleOrigin("a", i, None, 0, ()) for i in range(len(lengths))]
+    weights = np.linspace(1, 2, n, dtype=np.float32)
+    samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), weights)
+    plan = plan_packs(np.array(lengths, dtype=np.int64), capacity)
+    plain = pack_table(samples, plan).to_pylist()
+    padded = pa.Table.from_batches(pack_tables(samples, plan, 3, RowFormat(pad_to=capacity))).to_pylist()
+
+    assert len(plain) == len(padded)
+    for own, filled in zip(plain, padded, strict=True):
+        room = capacity - own["length"]
+        assert filled["length"] == len(filled["input_ids"]) == capacity
+        assert filled["seq_lengths"] == own["seq_lengths"] + [room] * (room > 0)
+        assert filled["input_ids"] == own["input_ids"] + [0] * room
+        assert filled["labels"] == own["labels"] + [-100] * room
+        assert filled["position_ids"] == own["position_ids"] + list(range(room))
+        assert filled["loss_weights"] == own["loss_weights"] + [0.0] * room
 
 
 @given(st.data(), st.booleans())

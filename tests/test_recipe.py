@@ -64,6 +64,8 @@ def test_all_keys_and_their_defaults() -> None:
         "end_of_turn": [],
         "control_tokens": "text",
         "layout": ["packed"],
+        "pad_rows": "none",
+        "extra_columns": [],
         "pack_window": 16_000_000,
         "unit_rows": None,
         "engine": "auto",
@@ -240,6 +242,8 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "end_of_turn": ["x"],
         "control_tokens": "parse",
         "layout": ["unpacked"],
+        "pad_rows": "to_length",
+        "extra_columns": ["completion_mask"],
         "pack_window": 1,
         "unit_rows": 1,
     }

@@ -103,6 +103,31 @@ def test_reject_ledger(done: RunResult) -> None:
     )
 
 
+def test_padded_rows_and_masks_for_older_trainers(done: RunResult, tmp_path: Path) -> None:
+    """Both can be asked for together; `load_dataset` reads them, and without them all is as before."""
+    length = done.manifest["recipe"]["max_length"]
+    masks = ["assistant_masks", "completion_mask"]
+    out = tmp_path / "out"
+    run(recipe(out, unit_rows=60, pad_rows="to_length", extra_columns=masks))
+    packs, plain = rows_in(out, "packed"), rows_in(done.output, "packed")
+    loaded = datasets.load_dataset(str(out), "packed", split="train", cache_dir=str(tmp_path / "cache"))
+
+    assert list(loaded) == packs
+    assert loaded.column_names == [*plain[0], *masks]
+    assert {len(pack["input_ids"]) for pack in packs} == {length}
+    assert {sum(pack["seq_lengths"]) for pack in packs} == {length}
+    for pack, own in zip(packs, plain, strict=True):
+        n = own["length"]
+        assert pack["input_ids"][:n] == own["input_ids"]
+        assert pack["labels"] == own["labels"] + [-100] * (length - n)
+        for mask in masks:
+            assert pack[mask] == [int(label != -100) for label in pack["labels"]]
+    assert rows_in(out, "lineage") == rows_in(done.output, "lineage")
+    for row, own in zip(rows_in(out, "unpacked"), rows_in(done.output, "unpacked"), strict=True):
+        assert {name: row[name] for name in own} == own
+        assert row["completion_mask"] == [int(label != -100) for label in row["labels"]]
+
+
 def test_schemas_of_the_files(done: RunResult) -> None:
     schemas = {
         "packed": PACKED_SCHEMA,
