@@ -261,6 +261,16 @@ LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 none, otherwise the weight of its message, 1 unless the row says another."""
 
 
+def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns that a layout has by a recipe, as a manifest shows it.
+
+    >>> layout_schema("unpacked", {"loss_weights": True}).names
+    ['input_ids', 'labels', 'attention_mask', 'length', 'loss_weights']
+    """
+    schema = {"packed": PACKED_SCHEMA, "unpacked": UNPACKED_SCHEMA}[layout]
+    return schema.append(LOSS_WEIGHTS) if recipe.get("loss_weights") else schema
+
+
 REJECT_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string()),
