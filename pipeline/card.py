@@ -6,8 +6,8 @@ written, because `load_dataset` refuses a card whose row counts are wrong.
 
     text = make_card(manifest)      # ---, configs: - config_name: packed ..., ---, # Chat training data ...
 
-Names of files, tokenizers and datasets, and what the recipe says in `card`, come from anywhere: in the text they
-stand as code or with every character escaped that Markdown or HTML would see. Costs nothing to speak of.
+Names of files, tokenizers and datasets, and what the recipe says in `card`, come from anywhere: in the text
+they stand as code or with every character escaped that Markdown or HTML would see. Costs nothing to speak of.
 """
 
 from __future__ import annotations
@@ -170,7 +170,8 @@ def _introduction(manifest: Manifest) -> str:
     card = manifest["card"]
     paragraphs = [_plain(text) for text in re.split(r"\n\s*\n", card.get("description", "")) if text.strip()]
     paragraphs.append(
-        f"Chat data as token ids and labels for {_code(tokenizer)}, at most {max_length:,} tokens a row, ready "
+        f"Chat data as token ids and labels for {_code(tokenizer)}, at most {max_length:,} tokens a row, "
+        f"ready "
         "for any trainer that takes `input_ids` and `labels`. Written by premask "
         f"{manifest['premask']}, output contract {manifest['contract']}."
     )
@@ -202,9 +203,10 @@ def _mask(manifest: Manifest) -> str:
     roles = ", ".join(train["roles"])
     which = "every turn" if train["turns"] == "all" else "the last turn"
     text = [
-        f"The loss falls on what the model has to write: {which} of these roles: {roles}. A turn of the assistant "
-        "is trained from its first token after the generation prompt up to and including the token that ends it"
-        + ("; of other roles just their own text is." if train["roles"] != ["assistant"] else ".")
+        f"The loss falls on what the model has to write: {which} of these roles: {roles}. A turn of the "
+        f"assistant "
+        "is trained from its first token after the generation prompt up to and including the token that "
+        "ends it" + ("; of other roles just their own text is." if train["roles"] != ["assistant"] else ".")
     ]
     left_out = {
         "reasoning": "the text of a turn's reasoning field",
@@ -215,7 +217,8 @@ def _mask(manifest: Manifest) -> str:
     if without:
         text.append(f"Not trained: {'; '.join(without)}.")
     text.append(
-        "Headers and all other messages have label -100, and so has what the template prints between turns, every "
+        "Headers and all other messages have label -100, and so has what the template prints between "
+        "turns, every "
         "token across the edge of a trained stretch, and the first token of every sample. Labels are "
         "**unshifted** (Hugging Face convention)."
     )
@@ -229,7 +232,8 @@ def _mask(manifest: Manifest) -> str:
 
 
 _PROOFS = {
-    "provenance": "Each row's mask was proved in two ways, by where the characters came from and by what inference "
+    "provenance": "Each row's mask was proved in two ways, by where the characters came from and by what "
+    "inference "
     "would show the model; rows in which they disagree were rejected.",
     "generation-tags": "What the template's `{% generation %}` tags enclose was trained, unproved.",
 }
@@ -238,7 +242,8 @@ _HISTORY = {
     "split": "Turns that the template shows otherwise once they are history are samples of their own, as "
     "inference would show them.",
     "last": "Where the template shows turns otherwise once they are history, only the last turn is trained.",
-    "as-rendered": "Turns are trained as the whole conversation shows them, also where inference would show them "
+    "as-rendered": "Turns are trained as the whole conversation shows them, also where inference would "
+    "show them "
     "otherwise.",
 }
 
@@ -361,7 +366,8 @@ def _limits(manifest: Manifest) -> str:
     points = []
     if "packed" in _layouts(manifest):
         points.append(
-            "Samples of a pack are kept apart by `position_ids` or `seq_lengths` alone. Models that do not look at "
+            "Samples of a pack are kept apart by `position_ids` or `seq_lengths` alone. Models that do "
+            "not look at "
             "them let samples see each other: gpt-oss, and hybrids with linear attention such as Qwen3-Next, "
             "unless their kernels are given the boundaries. Use the `unpacked` layout there."
         )
@@ -369,9 +375,10 @@ def _limits(manifest: Manifest) -> str:
         points.append("Trainers that pack `unpacked` rows themselves need to keep samples apart, too.")
     points.append(f"Samples longer than {recipe['max_length']:,} tokens {_too_long(recipe, counts)}.")
     if counts["rejected"]:
+        share = _share(counts["rejected"], counts["rows"])
         points.append(
-            f"{counts['rejected']:,} of {counts['rows']:,} rows ({_share(counts['rejected'], counts['rows'])}) are "
-            "missing: rows that cannot be read, that the template refuses, or whose mask could not be proved."
+            f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: they cannot be read, "
+            "the template refuses them, or their mask could not be proved."
         )
     if forged := counts.get("control_tokens_in_content"):
         points.append(f"{forged:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
@@ -390,11 +397,12 @@ _CONTROL = {
 
 def _too_long(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     cut = f"; {counts.get('tokens_cut_off', 0):,} tokens are left out for that"
+    rejected = counts["rejected_by_reason"].get("too_long", 0)
     return {
-        "reject": f"were rejected ({counts['rejected_by_reason'].get('too_long', 0):,} rows)",
+        "reject": f"were rejected ({rejected:,} rows)",
         "truncate": f"were cut off ({counts.get('too_long_truncate', 0):,} samples{cut})",
-        "split": f"were cut into pieces, which lack what came before ({counts.get('too_long_split', 0):,} samples"
-        f"{cut}: pieces in which nothing is trained)",
+        "split": "were cut into pieces, which lack what came before "
+        f"({counts.get('too_long_split', 0):,} samples{cut}: pieces in which nothing is trained)",
     }[recipe["too_long"]]
 
 

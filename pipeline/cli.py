@@ -5,7 +5,8 @@
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
 
-Exit codes: 0 done, 1 a template that is refused or an output in which something is wrong, 2 something to mend (one line says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
+says what), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """A finished output in another form: Arrow as `datasets` saves it to disk, or JSONL.
 
-    export(Path("out/chats"), Path("out/arrow"), form="arrow", layout="unpacked", columns=["input_ids", "labels"])
+    export(Path("out/chats"), Path("out/arrow"), form="arrow", layout="unpacked")
     datasets.load_from_disk("out/arrow")["train"]
 
 Some trainers take neither Parquet nor a Hub name: LLaMA-Factory's `tokenized_path` is what `load_from_disk`
-reads. Rows of single samples are made from packs where only these were written, without tokenizing again; they
-then come in the order of the packs. The reverse needs a run: which samples share a pack is decided there.
+reads. Rows of single samples are made from packs where only these were written, without tokenizing again;
+they then come in the order of the packs. The reverse needs a run: that decides which samples share a pack.
 
-What stands at the target is all of it or nothing, and the same output gives the same bytes. Features are those
-of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which those before 4
-do not know). Cost: 10 ns a token and column as Arrow, 200 as JSONL; memory is some tens of MB, whatever the size.
+What stands at the target is all of it or nothing, and the same output gives the same bytes. Features are
+those of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which
+those before 4 do not know). COST
 """
 
 from __future__ import annotations
@@ -191,7 +191,8 @@ def _write_tree(  # noqa: PLR0913  one call
     schema: pa.Schema,
     manifest: Mapping[str, Any],
 ) -> tuple[int, int]:
-    """The tree that `DatasetDict.save_to_disk` of datasets writes (its `arrow_dataset.py`), with a split `train`."""
+    """The tree that `DatasetDict.save_to_disk` of `datasets` writes, with the split `train` (format: its
+    `arrow_dataset.py`)."""
     folder, rows, tokens = tree / "train", 0, 0
     folder.mkdir(parents=True)
     names = [f"data-{i:05d}-of-{count:05d}.arrow" for i in range(count)]
@@ -201,7 +202,7 @@ def _write_tree(  # noqa: PLR0913  one call
                 writer.write_batch(batch)
                 rows, tokens = rows + batch.num_rows, tokens + _tokens(batch)
     identity = json.dumps([manifest["run_key"], layout, schema.names])
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
         "_format_columns": None,

@@ -30,7 +30,7 @@ KINDS: Mapping[str, str] = {
     "shape": _SHARD,
     "too_long": _SHARD,
     "id": f"the id is no token of tokenizer/: {_AGAIN}",
-    "label": "a label must be -100 or the token's id; nothing but premask may write them: " + _AGAIN,
+    "label": f"a label must be -100 or the id of its token: {_AGAIN}",
     "first_label": f"the first token of a sample has no context, its label must be -100: {_AGAIN}",
     "position": f"position_ids must count from 0 in every sample: {_AGAIN}",
     "attention_mask": f"attention_mask must be all ones: {_AGAIN}",
@@ -86,6 +86,9 @@ class Findings:
         before = self._found.get((kind, file))
         first = before or Finding(kind, file, row, 0, what, KINDS[kind])
         self._found[kind, file] = Finding(kind, file, first.row, first.rows + rows, first.what, first.mend)
+
+    def __contains__(self, kind_and_file: tuple[str, str]) -> bool:
+        return kind_and_file in self._found
 
     def all(self) -> tuple[Finding, ...]:
         """Everything that was found."""

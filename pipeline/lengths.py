@@ -27,8 +27,8 @@ def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:
     >>> found = describe_lengths({1: 3, 2: 1, 6: 1})
     >>> found["min"], found["median"], found["max"], found["mean"]
     (1, 1, 6, 2.2)
-    >>> found["histogram"]
-    [{'from': 1, 'to': 1, 'samples': 3}, {'from': 2, 'to': 3, 'samples': 1}, {'from': 4, 'to': 7, 'samples': 1}]
+    >>> [tuple(bar.values()) for bar in found["histogram"]]  # from, to, samples
+    [(1, 1, 3), (2, 3, 1), (4, 7, 1)]
     """
     if not samples_of:
         return None

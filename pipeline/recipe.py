@@ -121,8 +121,8 @@ class Dialect(Enum):
 
 
 class Card(BaseModel):
-    """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a recipe
-    has changed, a run writes README.md and manifest.json anew and nothing else.
+    """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a
+    recipe has changed, a run writes README.md and manifest.json anew and nothing else.
 
     >>> Card(license="Apache-2.0", language=["en"]).shown()
     {'license': 'apache-2.0', 'language': ['en']}
@@ -133,7 +133,7 @@ class Card(BaseModel):
     license: str | None = Field(
         default=None,
         pattern="^[A-Za-z0-9][A-Za-z0-9.+-]*$",
-        description="Licence of the data, as the Hub or SPDX names it; written in lower case, as the Hub does.",
+        description="Licence of the data by its Hub or SPDX name; written in lower case, as on the Hub.",
     )
     language: list[str] = Field(
         default_factory=list, description="Languages of the data, such as en, de, zh-Hant."
@@ -243,8 +243,8 @@ class Recipe(BaseModel):
     )
     card: Card = Field(
         default_factory=Card,
-        description="What the dataset card says besides: license, language, pretty_name, source_datasets, tags, "
-        "description.",
+        description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
+        "tags, description.",
     )
     output: str = Field(description="Directory that is written.")
 

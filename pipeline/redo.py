@@ -1,17 +1,16 @@
 """Rows done again from their sources, the slow way, and compared with what stands in an output.
 
-    redo = Redo(stages, max_rows=200)
-    redo.expect(0, rows, samples, hashes)           # of source 0: what its rows gave, by the shards
-    redo.compare(0, info, "sharegpt", findings)     # reads the source and does those rows again
+    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the ledger
+    redo(stages, info, "sharegpt", wanted, findings)
 
 What `premask verify` can prove without the sources is that an output agrees with itself; with them it proves
 that it says what the conversations say. Cost: a millisecond a row, and reading the source once; memory 20
-bytes a sample that is expected.
+bytes a sample that is expected, of its hash and its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -54,37 +53,36 @@ def no_samples() -> Expected:
     return Expected(none, none.astype(np.int32), none.astype(np.uint64), none.astype(np.int32), none)
 
 
-def redo(
-    stages: Stages,
-    info: SourceInfo,
-    dialect: str,
-    *,
-    expected: Expected,
-    rejected: list[Rejected],
-    files: list[str],
-    findings: Findings,
-) -> int:
+class Wanted(NamedTuple):
+    """What rows of one source are to give: `expected` has all samples of those that were kept, in any order,
+    its `file` are indices into `files`; `rejected` are lines of the ledger."""
+
+    expected: Expected
+    rejected: Sequence[Rejected]
+    files: Sequence[str]
+
+
+def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, findings: Findings) -> int:
     """Do rows of one source again and compare; returns how many rows that were.
 
-    `expected` has all samples of the kept ones in any order, its `file` are indices into `files`.
     `stages` are those of the recipe, with the tokenizer of the output, and do not take the fast way.
     """
-    order = np.lexsort((expected.sample, expected.row))
-    expected = Expected(*(column[order] for column in expected))
-    reasons = {each.row: each for each in rejected}
-    wanted = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    for rows in _rows(info, wanted):
-        block = RowBlock(info.source, np.array([row.row for row in rows], dtype=np.int64), rows)
-        outcome = stages.run(RowBatch(block, PlainRows()), dialect)
-        again, samples = {each.row: each.reason for each in outcome.rejects}, outcome.samples
-        lengths = np.diff(samples.offsets)
-        hashes = hash_samples(samples.ids, samples.labels, samples.weights, lengths) if len(lengths) else []
-        found = _by_row(samples.origin.column("row").to_numpy(), np.asarray(hashes, dtype=np.uint64))
-        for row in block.numbers.tolist():
-            told = _compare_kept(info.source, row, expected, found, again, files, findings)
-            if not told and row in reasons:
-                _compare_rejected(info.source, reasons[row], again.get(row), findings)
-    return len(wanted)
+    order = np.lexsort((wanted.expected.sample, wanted.expected.row))
+    expected = Expected(*(column[order] for column in wanted.expected))
+    reasons = {each.row: each for each in wanted.rejected}
+    numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
+    for rows in _rows(info, numbers):
+        for row, now in _done(stages, info.source, rows, dialect).items():
+            own = slice(*np.searchsorted(expected.row, [row, row + 1]))
+            if own.start == own.stop:
+                _compare_rejected(info.source, reasons[row], now, findings)
+                continue
+            at, what = _difference(expected.hash[own].tolist(), now)
+            if what:
+                file = wanted.files[int(expected.file[own][at])]
+                text = f"{info.source} row {row}, done again, {what}"
+                findings.add("redone", file, text, row=int(expected.place[own][at]))
+    return len(numbers)
 
 
 def _rows(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
@@ -103,45 +101,39 @@ def _rows(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
         yield some
 
 
-def _by_row(rows: np.ndarray, hashes: np.ndarray) -> dict[int, list[int]]:
-    """The hashes of the samples of each row, in order."""
-    found: dict[int, list[int]] = {}
-    for row, each in zip(rows.tolist(), hashes.tolist(), strict=True):
-        found.setdefault(row, []).append(each)
+def _done(stages: Stages, source: str, rows: list[Row], dialect: str) -> dict[int, list[int] | str]:
+    """What each row gives: the hashes of its samples, or the reason why it is rejected."""
+    numbers = [row.row for row in rows]
+    block = RowBlock(source, np.array(numbers, dtype=np.int64), rows)
+    outcome = stages.run(RowBatch(block, PlainRows()), dialect)
+    found: dict[int, list[int] | str] = {row: list[int]() for row in numbers}
+    found.update({each.row: each.reason for each in outcome.rejects})
+    samples = outcome.samples
+    if len(samples.offsets) > 1:
+        hashes = hash_samples(samples.ids, samples.labels, samples.weights, np.diff(samples.offsets))
+        for row, each in zip(samples.origin.column("row").to_pylist(), hashes.tolist(), strict=True):
+            own = found[row]
+            if isinstance(own, list):
+                own.append(each)
     return found
 
 
-def _compare_kept(
-    source: str,
-    row: int,
-    expected: Expected,
-    found: dict[int, list[int]],
-    again: dict[int, str],
-    files: list[str],
-    findings: Findings,
-) -> bool:
-    """Compare a row's samples; returns whether the row is one that was kept."""
-    own = slice(*np.searchsorted(expected.row, [row, row + 1]))
-    hashes = expected.hash[own].tolist()
-    if not hashes:
-        return False
-    now = found.get(row, [])
-    if hashes == now:
-        return True
-    at = next((i for i, (one, two) in enumerate(zip(hashes, now, strict=False)) if one != two), 0)
-    if row in again:
-        what = f"is rejected ({again[row]})"
-    elif len(now) != len(hashes):
-        what = f"gives {len(now)} samples, not {len(hashes)}"
-    else:
-        what = f"gives other tokens or labels (sample {at} of {len(now)})"
-    file = files[int(expected.file[own][at])]
-    findings.add("redone", file, f"{source} row {row}, done again, {what}", row=int(expected.place[own][at]))
-    return True
+def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
+    """Which sample of a kept row comes out otherwise, and how, in words; empty if none does.
+
+    >>> _difference([1, 2], [1, 3]), _difference([1], "too_long"), _difference([1], [1])
+    ((1, 'gives other tokens or labels in sample 1'), (0, 'is rejected (too_long)'), (0, ''))
+    """
+    if isinstance(now, str):
+        return 0, f"is rejected ({now})"
+    if len(now) != len(hashes):
+        return 0, f"gives {len(now)} samples, not {len(hashes)}"
+    at = next((i for i, pair in enumerate(zip(hashes, now, strict=True)) if pair[0] != pair[1]), None)
+    return (0, "") if at is None else (at, f"gives other tokens or labels in sample {at}")
 
 
-def _compare_rejected(source: str, rejected: Rejected, reason: str | None, findings: Findings) -> None:
-    if reason != rejected.reason:
-        what = f"is rejected for {reason}" if reason else "is kept"
+def _compare_rejected(source: str, rejected: Rejected, now: list[int] | str, findings: Findings) -> None:
+    if now != rejected.reason:
+        what = f"is rejected for {now}" if isinstance(now, str) else "is kept"
         text = f"{source} row {rejected.row}, rejected for {rejected.reason}, {what} when it is done again"
         findings.add("redone", rejected.file, text, row=rejected.place)

@@ -115,9 +115,9 @@ def join_sums(parts: list[Sums]) -> Sums:
 def hash_samples(
     ids: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, lengths: np.ndarray
 ) -> np.ndarray:
-    """A number for each of n samples, flat and of at least one token each, uint64[n]: equal for equal samples,
-    and else different but for one case in 2**64. A sum of mixed words, so that all samples are done at once
-    (the mixing is that of SplitMix64); no protection against somebody who seeks two that are equal.
+    """A number for each of n samples, flat and of at least one token each, uint64[n]: equal for equal
+    samples, and else different but for one case in 2**64. A sum of mixed words, so that all samples are done
+    at once (the mixing is that of SplitMix64); no protection against who seeks two that are equal.
 
     >>> a, b = np.array([7, 8, 7, 8], np.int32), np.array([-1, 8, -1, 8], np.int32)
     >>> one, other = hash_samples(a, b, None, np.array([2, 2]))
@@ -210,7 +210,7 @@ def _are_known(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
     if known.all() and len(ids) and ids.min() >= 0 and ids.max() < len(known):
         return np.ones(len(ids), dtype=bool)
     inside = (ids >= 0) & (ids < len(known))
-    return inside & known[np.where(inside, ids, 0)]
+    return np.asarray(inside & known[np.where(inside, ids, 0)])
 
 
 def _tell_rows(what: str, wrong: np.ndarray, place: Place, findings: Findings) -> None:

@@ -22,28 +22,26 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import yaml
 from jsonschema import Draft202012Validator
 
-from .contracts import CONTRACT_VERSION, LINEAGE_SCHEMA, REASONS, REJECT_SCHEMA, layout_schema
-from .disk import sha256_file
+from .contracts import CONTRACT_VERSION, REASONS
 from .errors import OutputError, PremaskError
+from .filechecks import check_card, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
 from .finished import load_manifest, read_batches, shards_of
 from .identity import versions
 from .inspection import inspect_source
 from .lengths import describe_lengths
+from .lineagechecks import check_origins, check_places, check_twin, read_lineage
 from .recipe import Recipe
-from .redo import Expected, Rejected, no_samples, redo
+from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
@@ -54,6 +52,9 @@ PACKS_REDONE = 16
 
 REJECTS_REDONE = 16
 """Lines of the ledger that are done again without `full`."""
+
+REJECTS_AT_ONCE = 4096
+"""Lines of the ledger that are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,15 @@ def verify(target: str, *, revision: str | None = None, full: bool = False) -> R
             f"{target} is of output contract {manifest['contract']!s:.20}, this premask checks "
             f"{CONTRACT_VERSION}; use the version of premask that wrote it"
         )
-    findings, notes = Findings(), list[str]()
+    findings = Findings()
     if not _check_manifest(manifest, findings):
         return Report(target, findings.all(), ("nothing else was checked, for want of a manifest",))
-    check = _Check(out, manifest, findings, notes, full=full)
+    check = _Check(out, manifest, findings, full=full)
     try:
-        checked = check.run()
+        check.run()
     except PermissionError as error:
         raise OutputError(f"{error.filename or out} cannot be read; check its permissions") from None
-    return Report(target, findings.all(), tuple(notes), checked)
+    return Report(target, findings.all(), tuple(check.notes), dict(check.counts))
 
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -133,483 +134,263 @@ def _check_manifest(manifest: Mapping[str, Any], findings: Findings) -> bool:
         place = ".".join(map(str, error.absolute_path)) or "the top"
         what = f"at {place}: {' '.join(error.message.split())[:200]}"
         findings.add("manifest", "manifest.json", what, rows=len(errors))
+    if not errors and _run_key(manifest) != manifest["run_key"]:
+        what = "run_key is not that of its recipe, inputs, tokenizer, template and versions"
+        findings.add("manifest", "manifest.json", what)
     return not errors
 
 
-# ==== Shards ====
+def _run_key(manifest: Mapping[str, Any]) -> str:
+    """The key of the run that the manifest describes, as `identity.RunIdentity` makes it."""
+    keys = ("contract", "premask", "recipe", "tokenizer", "template", "versions")
+    inputs = [{key: value for key, value in each.items() if key != "rows"} for each in manifest["inputs"]]
+    data = {**{key: manifest[key] for key in keys}, "inputs": inputs}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-class _Lineage(NamedTuple):
-    """The lineage of one shard: int64[n] each; `source` is the place in the manifest's inputs, -1 if it is
-    not there; `turns` counts the trained turns."""
-
-    pack: np.ndarray
-    offset: np.ndarray
-    length: np.ndarray
-    source: np.ndarray
-    row: np.ndarray
-    sample: np.ndarray
-    turns: np.ndarray
+# ==== The check ====
 
 
 class _Check:
     """One check of one output; its methods note what is wrong and go on."""
 
-    def __init__(
-        self, out: Path, manifest: Mapping[str, Any], findings: Findings, notes: list[str], *, full: bool
-    ) -> None:
-        self.out, self.manifest, self.findings, self.notes, self.full = out, manifest, findings, notes, full
-        self.recipe: Mapping[str, Any] = manifest["recipe"]
-        self.layouts = [name for name in ("packed", "unpacked") if name in self.recipe["layout"]]
-        self.sources = [each["source"] for each in manifest["inputs"]]
-        self.chance = random.Random(manifest["run_key"])  # noqa: S311  no secret: the same rows each time
-        self.kept: list[list[np.ndarray]] = [[] for _ in self.sources]
-        self.rejected: list[list[Rejected]] = [[] for _ in self.sources]
-        self.expected: list[list[Expected]] = [[] for _ in self.sources]
-        self.files: list[str] = []
+    def __init__(self, out: Path, manifest: Mapping[str, Any], findings: Findings, *, full: bool) -> None:
+        self.out, self.manifest, self.findings, self.full = out, manifest, findings, full
+        self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.lengths: Counter[int] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.sound = True  # so far the rows of the shards could be read and counted
+        self._recipe: Mapping[str, Any] = manifest["recipe"]
+        self._layouts = kinds_of(manifest)[:-2]
+        self._shards = {kind: shards_of(manifest, kind) for kind in kinds_of(manifest)}
+        self._sources = [each["source"] for each in manifest["inputs"]]
+        self._chance = random.Random(manifest["run_key"])  # noqa: S311  no secret: the same rows each time
+        self._kept: list[list[np.ndarray]] = [[] for _ in self._sources]
+        self._rejected: list[list[Rejected]] = [[] for _ in self._sources]
+        self._expected: list[list[Expected]] = [[] for _ in self._sources]
+        self._files: list[str] = []
+        self._lengths: Counter[int] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._whole = True  # all rows could be read so far, so they can be counted
 
-    def run(self) -> dict[str, int]:
-        """Check everything; returns how much was looked at."""
-        readable = self._files()
+    def run(self) -> None:
+        """Check everything."""
+        readable = check_shards(self.out, self.manifest, self.findings)
+        self._whole = len(readable) == len(self.manifest["shards"]) and len(set(self._numbers())) == 1
+        self.counts["files"] = len(self.manifest["shards"])
         stages = self._stages()
-        self.limits = Limits(int(self.recipe["max_length"]), self._known(stages))
-        shards = {kind: shards_of(self.manifest, kind) for kind in (*self.layouts, "lineage", "rejects")}
-        self._rows(shards, readable)
-        for shard in shards["rejects"]:
+        self._limits = Limits(int(self._recipe["max_length"]), self._known(stages))
+        self._check_rows(readable)
+        for shard in self._shards["rejects"]:
             if shard["path"] in readable:
-                self._ledger(shard["path"])
-        if self.sound:
-            self._every_row_once()
-            self._check_counts(shards)
-        self._card(shards)
-        self._redo(stages)
-        return dict(self.counts)
+                self._check_ledger(shard["path"])
+        if self._whole:
+            self._check_that_no_row_is_lost()
+            self._check_counts()
+        check_card(self.out, self.manifest, self.findings)
+        self._check_sources(stages)
 
-    def _files(self) -> set[str]:
-        """Check the shards as files; returns those with the columns they should have."""
-        listed = [shard["path"] for shard in self.manifest["shards"]]
-        for path in (
-            sorted({path for path in listed if listed.count(path) > 1})
-            if len(listed) > len(set(listed))
-            else []
-        ):
-            self.findings.add("manifest", "manifest.json", f"it lists {path} twice")
-        for found in sorted(self.out.rglob("*.parquet")):
-            name = found.relative_to(self.out).as_posix()
-            if name not in set(listed) and not name.startswith("."):
-                self.findings.add("extra", name, "manifest.json does not list this file")
-        for kind in (*self.layouts, "lineage", "rejects"):
-            names = [shard["path"] for shard in shards_of(self.manifest, kind)]
-            stem = kind if kind in {"lineage", "rejects"} else "train"
-            if names != [f"{kind}/{stem}-{i:05d}-of-{len(names):05d}.parquet" for i in range(len(names))]:
-                what = f"its {len(names)} files of {kind}/ are not numbered from 0 to the last"
-                self.findings.add("manifest", "manifest.json", what)
-                self.sound = False
-        readable = {shard["path"] for shard in self.manifest["shards"] if self._file(shard)}
-        self.sound &= len(readable) == len(listed)
-        self.counts["files"] = len(listed)
-        return readable
-
-    def _file(self, shard: Mapping[str, Any]) -> bool:
-        """Check one shard as a file; returns whether its rows can be looked at."""
-        name, path = shard["path"], self.out / shard["path"]
-        if not path.is_file():
-            self.findings.add("missing", name, "the file is not there")
-            return False
-        size = path.stat().st_size
-        self.counts["bytes"] += size
-        if size != shard["bytes"]:
-            self.findings.add("size", name, f"it has {size:,} bytes, manifest.json says {shard['bytes']:,}")
-        elif sha256_file(path) != shard["sha256"]:
-            self.findings.add("sha256", name, "its sha256 is not the one in manifest.json")
-        try:
-            footer, schema = pq.read_metadata(path), pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            return self._unreadable(name, error)
-        raw = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
-        for key, found in (("rows", footer.num_rows), ("raw_bytes", raw)):
-            if found != shard[key]:
-                what = f"its footer says {found:,} {key}, manifest.json {shard[key]:,}"
-                self.findings.add("footer", name, what)
-        version = (schema.metadata or {}).get(b"premask.contract", b"none").decode(errors="replace")
-        if version != str(CONTRACT_VERSION):
-            what = f"the key premask.contract is {version[:20]}, not {CONTRACT_VERSION}"
-            self.findings.add("contract", name, what)
-        return self._columns(name, schema)
-
-    def _columns(self, name: str, schema: pa.Schema) -> bool:
-        kind = name.split("/")[0]
-        others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
-        wanted = others[kind] if kind in others else layout_schema(kind, self.recipe)
-        if schema.equals(wanted):
-            return True
-        have = {field.name: field for field in schema}
-        wrong = [field for field in wanted if field.name not in have or not field.equals(have[field.name])]
-        if wrong:
-            found = have.get(wrong[0].name)
-            what = f"column {wrong[0].name} is {found.type if found else 'not there'}, not {wrong[0].type}"
-        else:
-            what = f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
-        self.findings.add("schema", name, what)
-        return False
-
-    def _unreadable(self, name: str, error: Exception) -> bool:
-        if isinstance(error, PermissionError):
-            raise error
-        self.findings.add("unreadable", name, f"it cannot be read: {' '.join(str(error).split())[:200]}")
-        self.sound = False
-        return False
+    def _numbers(self) -> list[int]:
+        """How many shards there are of each layout, and of lineage."""
+        return [len(self._shards[kind]) for kind in (*self._layouts, "lineage")]
 
     # ---- the tokenizer ----
 
     def _stages(self) -> Stages | None:
-        """The stages of the recipe with the output's own tokenizer; None where they cannot be had or are not
-        those of the run, which is told."""
+        """The stages of the recipe with the output's own tokenizer, None if they cannot be had."""
         changed = {"tokenizer": str(self.out / "tokenizer"), "chat_template": None, "output": "-"}
         if not (self.out / "tokenizer").is_dir():
             self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
             return None
         try:
-            stages = Stages(Recipe.model_validate({**self.recipe, **changed}), fast=False)
+            stages = Stages(Recipe.model_validate({**self._recipe, **changed}), fast=False)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
             return None
-        template = hashlib.sha256(json.dumps(stages.template.sources, sort_keys=True).encode()).hexdigest()
+        sources = json.dumps(stages.template.sources, sort_keys=True)
+        template = {"sha256": hashlib.sha256(sources.encode()).hexdigest()}
         same = stages.tokenizer.sha256() == self.manifest["tokenizer"]["sha256"]
-        same &= template == self.manifest["template"]["sha256"]
-        if not same and self._versions() == "":
-            what = "its tokenizer or chat template has another sha256 than manifest.json says"
+        same &= template["sha256"] == self.manifest["template"]["sha256"]
+        if not same and not self._other_versions():
+            what = "the tokenizer or its chat template has another sha256 than manifest.json says"
             self.findings.add("tokenizer", "tokenizer/", what)
         elif not same:
-            self.notes.append(f"tokenizer/ has another sha256 here, where {self._versions()}")
-        self._fits = same and list(stages.ends.stops) == self.manifest["template"].get("turn_ends")
+            self.notes.append(f"tokenizer/ has another sha256 here, where {self._other_versions()}")
+        ends = self.manifest["template"].get("turn_ends")
+        self._can_redo = same and list(stages.ends.stops) == ends
         return stages
 
-    def _versions(self) -> str:
-        """Which packages have another version than those of the run, as a sentence."""
+    def _other_versions(self) -> str:
+        """Which packages have another version than those of the run, in words."""
         then, now = self.manifest["versions"], versions()
-        return ", ".join(f"{k} is {now.get(k)}, was {v}" for k, v in then.items() if now.get(k) != v)
+        return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if now.get(k) != v)
 
     def _known(self, stages: Stages | None) -> np.ndarray:
         """Which ids are tokens, bool[ids]: by the tokenizer, or if it cannot be read, by the manifest."""
         if stages is None:
             return np.ones(min(self.manifest["tokenizer"]["vocab_size"], 1 << 27), dtype=bool)
-        ids = np.fromiter(stages.tokenizer.backend.get_vocab(with_added_tokens=True).values(), dtype=np.int64)
+        ids = np.array(list(stages.tokenizer.backend.get_vocab(with_added_tokens=True).values()))
         known = np.zeros(int(ids.max(initial=-1)) + 1, dtype=bool)
         known[ids] = True
         return known
 
     # ---- rows of tokens ----
 
-    def _rows(self, shards: Mapping[str, Sequence[Mapping[str, Any]]], readable: set[str]) -> None:
-        """Check the rows of both layouts with their lineage, shard by shard: the shards of a unit of work
-        stand at the same place of each kind."""
-        first_layout, numbers = self.layouts[0], [len(shards[name]) for name in (*self.layouts, "lineage")]
-        if len(set(numbers)) > 1:
-            what = (
-                f"it lists {' and '.join(map(str, numbers))} files of {', '.join(self.layouts)} and lineage"
-            )
-            self.findings.add("manifest", "manifest.json", what)
-        rows = sum(shard["rows"] for shard in shards[first_layout])
-        chosen = np.array(sorted(self.chance.sample(range(rows), min(PACKS_REDONE, rows))), dtype=np.int64)
+    def _check_rows(self, readable: set[str]) -> None:
+        """Check the rows of all layouts and their lineage, unit of work by unit: its files stand at the same
+        place of each kind."""
+        if len(set(self._numbers())) > 1:
+            kinds = " and ".join(f"{n} of {k}" for n, k in zip(self._numbers(), self._shards, strict=False))
+            self.findings.add("manifest", "manifest.json", f"it lists {kinds}, not equally many")
+        main = self._shards[self._layouts[0]]
+        rows = sum(shard["rows"] for shard in main)
+        chosen = np.array(sorted(self._chance.sample(range(rows), min(PACKS_REDONE, rows))), dtype=np.int64)
         first = 0
-        for at, shard in enumerate(shards[first_layout]):
-            of_unit = [shards[name][at]["path"] for name in self.layouts if at < len(shards[name])]
-            sums = [self._sums(path, name) if path in readable else None
-                    for path, name in zip(of_unit, self.layouts, strict=False)]  # fmt: skip
-            self._tally(shard, sums[0])
-            for path, own, name in zip(of_unit[1:], sums[1:], self.layouts[1:], strict=True):
-                self._tokens_of(path, own, shards[name][at])
-            lineage = shards["lineage"][at]["path"] if at < len(shards["lineage"]) else None
-            if lineage in readable and sums[0] is not None:
-                self._join(shard["path"], str(lineage), sums, first, chosen)
+        for at, shard in enumerate(main):
+            unit = [self._shards[kind][at : at + 1] for kind in (*self._layouts, "lineage")]
+            names = [shards[0]["path"] if shards else None for shards in unit]
+            sums = [
+                None if name not in readable else self._sums(shards[0], layout)
+                for name, shards, layout in zip(names, unit, self._layouts, strict=False)
+            ]
+            self._count(shard, sums[0])
+            if sums[0] is not None and names[-1] in readable:
+                self._join(shard["path"], str(names[-1]), sums[0], first, chosen - first)
+                if len(sums) > 1 and sums[1] is not None and self._lineage is not None:
+                    check_twin(self._lineage, sums[0], sums[1], str(names[1]), self.findings)
             first += shard["rows"]
 
-    def _sums(self, path: str, layout: str) -> Sums | None:
+    def _sums(self, shard: Mapping[str, Any], layout: str) -> Sums | None:
         """Check every row of a shard; None if some could not be looked at."""
-        parts, row = list[Sums](), 0
-        before = len(self.findings.all())
+        name, parts, row = shard["path"], list[Sums](), 0
         try:
-            for batch in read_batches(self.out / path):
-                parts.append(check_batch(batch, layout, self.limits, Place(path, row), self.findings))
+            for batch in read_batches(self.out / name):
+                parts.append(check_batch(batch, layout, self._limits, Place(name, row), self.findings))
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            self._unreadable(path, error)
+            unreadable(error, name, self.findings)
             return None
-        if any(each.kind == "shape" for each in self.findings.all()[before:]):
-            self.sound = False
+        if ("shape", name) in self.findings:
             return None
-        return join_sums(parts)
+        sums = join_sums(parts)
+        tokens = int(sums.length.sum())
+        if tokens != shard["tokens"]:
+            what = f"it has {tokens:,} tokens, manifest.json says {shard['tokens']:,}"
+            self.findings.add("footer", name, what)
+        return sums
 
-    def _tally(self, shard: Mapping[str, Any], sums: Sums | None) -> None:
+    def _count(self, shard: Mapping[str, Any], sums: Sums | None) -> None:
+        """Count what stands in a shard of the first layout."""
         if sums is None:
-            self.sound = False
+            self._whole = False
             return
         self.counts["samples"] += len(sums.length)
         self.counts["tokens"] += int(sums.length.sum())
         self.counts["trained_tokens"] += int(sums.trained.sum())
-        self.lengths.update(
-            dict(zip(*(a.tolist() for a in np.unique(sums.length, return_counts=True)), strict=True))
-        )
-        if self.layouts[0] == "packed":
-            self.counts["packs"] += shard["rows"]
-        self._tokens_of(shard["path"], sums, shard)
+        self.counts["packs"] += shard["rows"] if self._layouts[0] == "packed" else 0
+        lengths, times = np.unique(sums.length, return_counts=True)
+        self._lengths.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
-    def _tokens_of(self, path: str, sums: Sums | None, shard: Mapping[str, Any]) -> None:
-        if sums is not None and (tokens := int(sums.length.sum())) != shard["tokens"]:
-            what = f"it has {tokens:,} tokens, manifest.json says {shard['tokens']:,}"
-            self.findings.add("footer", path, what)
-
-    # ---- lineage ----
-
-    def _join(
-        self, path: str, lineage_path: str, sums: list[Sums | None], first: int, chosen: np.ndarray
-    ) -> None:
-        """Compare a shard with its lineage and with its twin of the other layout; `first` is the number of
-        its first row over all shards."""
-        own, lineage = sums[0], self._lineage(lineage_path)
-        if own is None or lineage is None:
-            self.sound = False
+    def _join(self, name: str, lineage_name: str, sums: Sums, first: int, chosen: np.ndarray) -> None:
+        """Compare a shard with its lineage; `first` is the number of its first row over all shards, `chosen`
+        those of its rows that are to be done again."""
+        self._lineage = lineage = read_lineage(self.out, lineage_name, self._sources, self.findings)
+        if lineage is None or not check_places(lineage, sums, first, lineage_name, self.findings):
+            self._whole, self._lineage = False, None
             return
-        told = [("pack", lineage.pack, own.row + first), ("offset", lineage.offset, own.offset)]
-        if not self._tiles(lineage_path, [*told, ("length", lineage.length, own.length)]):
-            self.sound = False
-            return
-        self._about(lineage_path, lineage, own)
-        order = np.lexsort((lineage.sample, lineage.row, lineage.source))
-        self._samples_in_a_row(lineage_path, lineage, order)
-        if len(sums) > 1 and sums[1] is not None and not np.array_equal(sums[1].hash, own.hash[order]):
-            twin = sums[1].hash
-            n = min(len(twin), len(order))
-            wrong = np.flatnonzero(twin[:n] != own.hash[order][:n])
-            at = int(wrong[0]) if len(wrong) else n
-            place = f"sample {at} in input order is not the same in {path}"
-            self.findings.add(
-                "layouts", path.replace("packed/", "unpacked/", 1), place, row=at, rows=max(1, len(wrong))
-            )
-        self._choose(path, lineage, own, chosen - first)
-
-    def _lineage(self, path: str) -> _Lineage | None:
-        parts = []
-        try:
-            for batch in read_batches(self.out / path):
-                if any(
-                    c.null_count for n, c in zip(batch.schema.names, batch.columns, strict=True) if n != "id"
-                ):
-                    self.findings.add("lineage", path, "a column other than id holds null")
-                    return None
-                source = pc.index_in(batch.column("source"), value_set=pa.array(self.sources, pa.string()))
-                columns = [batch.column(name) for name in ("pack", "offset", "length", "row", "sample")]
-                turns = np.diff(batch.column("trained_turns").offsets.to_numpy())
-                numbers = [column.to_numpy().astype(np.int64) for column in columns]
-                numbers.insert(3, source.fill_null(-1).to_numpy().astype(np.int64))
-                parts.append([*numbers, turns.astype(np.int64)])
-        except (pa.ArrowException, OSError) as error:
-            self._unreadable(path, error)
-            return None
-        none = [np.zeros(0, dtype=np.int64)] * len(_Lineage._fields)
-        return _Lineage(*(np.concatenate(columns) for columns in zip(none, *parts, strict=True)))
-
-    def _tiles(self, path: str, told: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bool:
-        """Whether the lineage lists each sample of its shard once, in order and at its place."""
-        if len(told[0][1]) != len(told[0][2]):
-            what = f"it has {len(told[0][1]):,} samples, the shard {len(told[0][2]):,}"
-            self.findings.add("lineage", path, what)
-            return False
-        fine = True
-        for name, said, found in told:
-            wrong = np.flatnonzero(said != found)
-            if len(wrong):
-                at = int(wrong[0])
-                what = f"{name} is {said[at]}, but the sample stands at {found[at]}"
-                self.findings.add("lineage", path, what, row=at, rows=len(wrong))
-                fine = False
-        return fine
-
-    def _about(self, path: str, lineage: _Lineage, own: Sums) -> None:
-        """Check what the lineage says of samples besides their place."""
-        for wrong, what in (
-            (lineage.source < 0, "the source is none of the inputs in manifest.json"),
-            ((lineage.row < 0) | (lineage.sample < 0), "row or sample is below 0"),
-            (
-                (lineage.turns > 0) != (own.trained > 0),
-                "trained_turns and the labels disagree on what is trained",
-            ),
-        ):
-            at = np.flatnonzero(wrong)
-            if len(at):
-                self.findings.add("lineage", path, what, row=int(at[0]), rows=len(at))
-
-    def _samples_in_a_row(self, path: str, lineage: _Lineage, order: np.ndarray) -> None:
-        """Check that the samples of each row are numbered from 0, none twice; note which rows were kept."""
-        source, row, sample = lineage.source[order], lineage.row[order], lineage.sample[order]
-        fresh = (np.diff(source, prepend=-2) != 0) | (np.diff(row, prepend=-2) != 0)
-        starts = np.flatnonzero(fresh)
-        expected = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-        wrong = np.flatnonzero(sample != expected)
-        if len(wrong):
-            at = wrong[0]
-            what = f"source row {row[at]} has sample {sample[at]} where {expected[at]} should be"
-            self.findings.add("lineage", path, what, row=int(order[at]), rows=len(wrong))
-        for number in range(len(self.sources)):
-            self.kept[number].append(row[starts][source[starts] == number])
-
-    def _choose(self, path: str, lineage: _Lineage, own: Sums, chosen: np.ndarray) -> None:
-        """Note the rows of the chosen packs (rows of the shard), to be done again."""
-        self.files.append(path)
-        picked = np.ones(len(own.row), dtype=bool) if self.full else np.isin(own.row, chosen)
-        for number in np.unique(lineage.source[picked & (lineage.source >= 0)]).tolist():
+        check_origins(lineage, sums, lineage_name, self.findings)
+        self._files.append(name)
+        picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
+        for number in range(len(self._sources)):
             ours = lineage.source == number
+            self._kept[number].append(np.unique(lineage.row[ours]))
             some = ours & np.isin(lineage.row, lineage.row[ours & picked])
-            file = np.full(int(some.sum()), len(self.files) - 1, dtype=np.int32)
-            self.expected[number].append(
-                Expected(
-                    lineage.row[some],
-                    lineage.sample[some].astype(np.int32),
-                    own.hash[some],
-                    file,
-                    own.row[some],
-                )
+            file = np.full(np.count_nonzero(some), len(self._files) - 1, dtype=np.int32)
+            sample = lineage.sample[some].astype(np.int32)
+            self._expected[number].append(
+                Expected(lineage.row[some], sample, sums.hash[some], file, sums.row[some])
             )
 
     # ---- the ledger, and all rows ----
 
-    def _ledger(self, path: str) -> None:
-        at = 0
-        numbers = {source: number for number, source in enumerate(self.sources)}
+    def _check_ledger(self, name: str) -> None:
+        numbers, at = {source: number for number, source in enumerate(self._sources)}, 0
         try:
-            for batch in read_batches(self.out / path, tokens=4096):
+            for batch in read_batches(self.out / name, tokens=REJECTS_AT_ONCE):
                 for line in batch.to_pylist():
-                    if wrong := _wrong_reject(line, numbers):
-                        self.findings.add("reject", path, wrong, row=at)
-                        self.sound = False
+                    wrong = _wrong_reject(line, numbers)
+                    if wrong:
+                        self.findings.add("reject", name, wrong, row=at)
+                        self._whole = False
                     else:
-                        self.reasons[line["reason"]] += 1
-                        told = Rejected(line["row"], line["reason"], path, at)
-                        self.rejected[numbers[line["source"]]].append(told)
+                        self._reasons[line["reason"]] += 1
+                        rejected = Rejected(line["row"], line["reason"], name, at)
+                        self._rejected[numbers[line["source"]]].append(rejected)
                     at += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            self._unreadable(path, error)
+            unreadable(error, name, self.findings)
+            self._whole = False
 
-    def _every_row_once(self) -> None:
+    def _check_that_no_row_is_lost(self) -> None:
         """Check that each input row was kept or rejected, and only once."""
-        for number, source in enumerate(self.sources):
-            kept = np.concatenate([np.zeros(0, dtype=np.int64), *self.kept[number]])
-            lost = np.array([each.row for each in self.rejected[number]], dtype=np.int64)
-            self.counts["rows"] += self.manifest["inputs"][number]["rows"]
-            self.counts["kept"] += len(np.unique(kept))
-            self.counts["rejected"] += len(lost)
-            rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
-            if (times > 1).any():
-                row = int(rows[times > 1][0])
-                both = "kept and rejected" if row in kept and row in lost else "accounted for twice"
-                what = f"row {row} of {source} was {both}"
-                self.findings.add("rows", "manifest.json", what, rows=int((times > 1).sum()))
+        for number, source in enumerate(self._sources):
+            kept = np.concatenate([np.zeros(0, dtype=np.int64), *self._kept[number]])
+            lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
             said = self.manifest["inputs"][number]["rows"]
+            self.counts.update(rows=said, kept=len(np.unique(kept)), rejected=len(lost))
+            rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
+            again = rows[times > 1]
+            if len(again):
+                what = f"row {again[0]} of {source} is there more than once, kept or rejected"
+                self.findings.add("rows", "manifest.json", what, rows=len(again))
             if len(rows) != said:
-                what = f"{source} has {said:,} rows, but {len(rows):,} were kept or rejected"
+                what = f"{source} had {said:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
 
-    # ---- counts ----
-
-    def _check_counts(self, shards: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        counts, tokens, packs = self.manifest["counts"], self.counts["tokens"], self.counts["packs"]
-        room = packs * int(self.recipe["max_length"])
-        found: dict[str, Any] = {name: self.counts[name] for name in _COUNTED}
-        found["rejected_by_reason"] = dict(self.reasons)
-        found["fill"] = round(tokens / room, 6) if packs else None
-        found["lengths"] = describe_lengths(self.lengths)
-        for name, value in found.items():
-            if counts[name] != value:
-                what = f"counts.{name} is {_short(counts[name])}, the files have {_short(value)}"
+    def _check_counts(self) -> None:
+        counts, found = self.manifest["counts"], dict[str, Any](self.counts)
+        room = found["packs"] * int(self._recipe["max_length"])
+        found["rejected_by_reason"] = dict(self._reasons)
+        found["fill"] = round(found["tokens"] / room, 6) if room else None
+        found["lengths"] = describe_lengths(self._lengths)
+        for name in (*_COUNTED, "rejected_by_reason", "fill", "lengths"):
+            if counts[name] != found[name]:
+                what = f"counts.{name} is {_short(counts[name])}, the files have {_short(found[name])}"
                 self.findings.add("counts", "manifest.json", what)
         for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
-            if counts.get(name) and sum(counts[name].values()) != found[whole]:
-                what = (
-                    f"counts.{name} comes to {sum(counts[name].values()):,}, the files have {found[whole]:,}"
-                )
+            total = sum(counts[name].values()) if counts.get(name) else found[whole]
+            if total != found[whole]:
+                what = f"counts.{name} comes to {total:,}, the files have {found[whole]:,}"
                 self.findings.add("counts", "manifest.json", what)
-
-    def _card(self, shards: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Check what `load_dataset` reads of README.md."""
-        front = _front_matter(self.out / "README.md")
-        if front is None:
-            self.findings.add("card", "README.md", "it is not there, or has no YAML at its head")
-            return
-        configs = {each.get("config_name"): each for each in _objects(front.get("configs"))}
-        infos = {each.get("config_name"): each for each in _objects(front.get("dataset_info"))}
-        for layout in self.layouts:
-            files = configs.get(layout, {}).get("data_files")
-            if files != [{"split": "train", "path": f"{layout}/train-*.parquet"}]:
-                self.findings.add("card", "README.md", f"configs does not name the files of {layout}")
-            rows = self._footer_rows(shards[layout])
-            splits = _objects(infos.get(layout, {}).get("splits"))
-            said = [each.get("num_examples") for each in splits if each.get("name") == "train"]
-            if said != [rows]:
-                told = ", ".join(map(str, said))[:40] or "none"
-                what = f"dataset_info says {told} rows of {layout}, the files have {rows:,}"
-                self.findings.add("card", "README.md", what)
-
-    def _footer_rows(self, shards: Sequence[Mapping[str, Any]]) -> int:
-        rows = 0
-        for shard in shards:
-            try:
-                rows += pq.read_metadata(self.out / shard["path"]).num_rows
-            except (pa.ArrowException, OSError):  # told already
-                rows += shard["rows"]
-        return rows
 
     # ---- sources ----
 
-    def _redo(self, stages: Stages | None) -> None:
+    def _check_sources(self, stages: Stages | None) -> None:
         """Hash the sources that are here, and do rows of theirs again."""
-        absent = 0
-        for number, source in enumerate(self.sources):
-            if not Path(source).is_file():
-                absent += 1
-                continue
-            self._redo_source(number, source, stages)
-        if absent:
-            many = (
-                f"{absent} of {len(self.sources)} sources are"
-                if absent < len(self.sources)
-                else "no source is"
-            )
-            self.notes.append(
-                f"{many} {'not ' if absent < len(self.sources) else ''}here, so that rows could not be done again from there"
-            )
+        here = [number for number, source in enumerate(self._sources) if Path(source).is_file()]
+        for number in here:
+            try:
+                self._check_source(number, stages)
+            except PremaskError as error:
+                self.findings.add("source", self._sources[number], str(error))
+        if len(here) < len(self._sources):
+            many = f"{len(self._sources) - len(here)} of {len(self._sources)} sources are not here"
+            self.notes.append(f"{many}: their rows were not done again")
 
-    def _redo_source(self, number: int, source: str, stages: Stages | None) -> None:
-        recipe = Recipe.model_validate({**self.recipe, "output": "-"})
-        try:
-            info = inspect_source(source)
-            if info.sha256 != self.manifest["inputs"][number]["sha256"]:
-                self.findings.add("source", source, "the file is another than the output was made from")
-                return
-            self.counts["sources"] += 1
-            if stages is None or not self._fits:
-                self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was")
-                return
-            rejected = self.rejected[number]
-            if not self.full:
-                rejected = self.chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
-            parts = [no_samples(), *self.expected[number]]
-            expected = Expected(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-            self.counts["rows_redone"] += redo(
-                stages,
-                info,
-                find_dialect(info, recipe),
-                expected=expected,
-                rejected=rejected,
-                files=self.files,
-                findings=self.findings,
-            )
-        except PremaskError as error:
-            self.findings.add("source", source, str(error))
+    def _check_source(self, number: int, stages: Stages | None) -> None:
+        source = self._sources[number]
+        info = inspect_source(source)
+        if info.sha256 != self.manifest["inputs"][number]["sha256"]:
+            self.findings.add("source", source, "the file is not the one that the output was made from")
+            return
+        self.counts["sources"] += 1
+        if stages is None or not self._can_redo:
+            self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
+            return
+        rejected, parts = self._rejected[number], [no_samples(), *self._expected[number]]
+        if not self.full:
+            rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
+        expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
+        wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
+        self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
 
 
 _COUNTED = ("rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "packs")
@@ -617,41 +398,28 @@ _COUNTED = ("rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "
 
 def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the ledger, empty if nothing is."""
-    if any(line[name] is None for name in ("source", "row", "reason", "detail", "original")):
-        return "a column other than id is null"
-    if line["source"] not in sources:
-        return "the source is none of the inputs in manifest.json"
-    if line["reason"] not in REASONS:
-        return f"the reason {line['reason'][:40]!r} is unknown"
-    if line["row"] < 0 or not line["detail"]:
-        return "row is below 0, or detail is empty"
-    if line["reason"] == "invalid_json":
-        return ""
+    wrong = {
+        "a column other than id is null": any(value is None for key, value in line.items() if key != "id"),
+        "the source is none of the inputs in manifest.json": line["source"] not in sources,
+        f"the reason {line['reason']!r:.40} is unknown": line["reason"] not in REASONS,
+        "row is below 0": (line["row"] or 0) < 0,
+        "detail is empty": not line["detail"],
+        "original is not the row as JSON": not _is_row(line["original"] or "", line["reason"]),
+    }
+    return next((what for what, found in wrong.items() if found), "")
+
+
+def _is_row(original: str, reason: str) -> bool:
+    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read."""
+    if reason in {"invalid_json", "not_an_object"}:
+        return True
     try:
-        json.loads(line["original"], parse_int=str, parse_float=str)
+        json.loads(original, parse_int=str, parse_float=str)
     except RecursionError:
-        return ""
+        return True
     except ValueError:
-        return "" if line["reason"] == "not_an_object" else "original is not the row as JSON"
-    return ""
-
-
-def _front_matter(path: Path) -> Mapping[str, Any] | None:
-    """The YAML at the head of a card, None if there is none that can be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = (
-            yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
-            if text.startswith("---\n")
-            else None
-        )
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+        return False
+    return True
 
 
 def _short(value: Any) -> str:
