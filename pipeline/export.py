@@ -76,14 +76,19 @@ def export(
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
     paths = [out / shard["path"] for shard in shards_of(manifest, source)]
+    for path in paths:
+        if not path.is_file():
+            raise OutputError(f"{path} is not there; 'premask verify {out}' tells what else is wrong")
     tokens = _JSONL_TOKENS if form == "jsonl" else None
     files = ((_batches(path, source, layout, schema, tokens)) for path in paths)
     try:
         return _write(target, files, len(paths), form, layout, schema, manifest)
-    except pa.ArrowException as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OutputError(f"{out} is damaged: {reason}; 'premask verify {out}' tells what is wrong") from None
-    except OSError as error:
+    except (pa.ArrowException, OSError) as error:
+        if not isinstance(error, OSError) or error.errno is None:  # Arrow says so of data it cannot decode
+            reason = " ".join(str(error).split())[:200]
+            raise OutputError(
+                f"{out} is damaged: {reason}; 'premask verify {out}' tells what is wrong"
+            ) from None
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; check space and permissions"
         ) from None

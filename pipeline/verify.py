@@ -24,6 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,14 @@ def _locate(target: str, revision: str | None) -> Path:
         ) from None
 
 
+@cache
+def _judge() -> Draft202012Validator:
+    return Draft202012Validator(all_schemas()["manifest"])
+
+
 def _check_manifest(manifest: Mapping[str, Any], findings: Findings) -> bool:
     """Whether the manifest is valid by its schema; if not, what is wrong is told."""
-    judge = Draft202012Validator(all_schemas()["manifest"])
-    errors = sorted(judge.iter_errors(manifest), key=lambda error: list(map(str, error.absolute_path)))
+    errors = sorted(_judge().iter_errors(manifest), key=lambda error: list(map(str, error.absolute_path)))
     for error in errors[:1]:
         place = ".".join(map(str, error.absolute_path)) or "the top"
         what = f"at {place}: {' '.join(error.message.split())[:200]}"
