@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from .arrays import arrow_array
 from .contracts import LOSS_WEIGHTS, layout_schema
-from .disk import sync, sync_tree
+from .disk import sha256_file, sync, sync_tree
 from .errors import OutputError
 from .finished import flat, load_manifest, read_batches, shards_of
 
@@ -75,10 +75,9 @@ def export(
     if target.exists() and not (target.is_dir() and form == "arrow" and not any(target.iterdir())):
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
-    paths = [out / shard["path"] for shard in shards_of(manifest, source)]
-    for path in paths:
-        if not path.is_file():
-            raise OutputError(f"{path} is not there; 'premask verify {out}' tells what else is wrong")
+    shards = shards_of(manifest, source)
+    _check_shards(out, shards)
+    paths = [out / shard["path"] for shard in shards]
     tokens = _JSONL_TOKENS if form == "jsonl" else None
     files = ((_batches(path, source, layout, schema, tokens)) for path in paths)
     try:
@@ -109,6 +108,17 @@ def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | Non
     return pa.schema(
         [(f.name, pa.list_(f.type.value_type) if pa.types.is_list(f.type) else f.type) for f in fields]
     )
+
+
+def _check_shards(out: Path, shards: Sequence[Mapping[str, Any]]) -> None:
+    """Raise for shards that are not as they were written: Parquet would decode many of them all the same."""
+    for shard in shards:
+        path = out / shard["path"]
+        if not path.is_file() or sha256_file(path) != shard["sha256"]:
+            what = "has changed since the run" if path.is_file() else "is not there"
+            raise OutputError(
+                f"{path} {what}; fetch it again, 'premask verify {out}' tells what else is wrong"
+            )
 
 
 # ==== Rows ====

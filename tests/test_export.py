@@ -17,6 +17,7 @@ import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, rows_of
 
+from pipeline.disk import sha256_file
 from pipeline.errors import OutputError
 from pipeline.export import FORMS, export
 from pipeline.finished import read_batches
@@ -224,6 +225,10 @@ def test_a_damaged_shard_leaves_nothing_behind(packs_only: Path, tmp_path: Path,
     out = Path(shutil.copytree(packs_only, tmp_path / "out"))
     shard = out / "packed/train-00002-of-00003.parquet"
     shard.write_bytes(shard.read_bytes()[:-50])
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    (line,) = [each for each in manifest["shards"] if each["path"] == shard.relative_to(out).as_posix()]
+    line["sha256"] = sha256_file(shard)  # it was damaged before the manifest was written
+    (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(OutputError, match=r"is damaged: .*; 'premask verify .*out' tells what is wrong"):
         export(out, tmp_path / "x", form=form)
 
@@ -236,10 +241,10 @@ def test_a_shard_that_is_gone_or_has_a_changed_byte(packs_only: Path, tmp_path: 
     data = bytearray(shard.read_bytes())
     data[4000:4100] = bytes(100)
     shard.write_bytes(data)
-    with pytest.raises(OutputError, match="is damaged"):
+    with pytest.raises(OutputError, match=r"train-00001-of-00003.parquet has changed since the run; fetch"):
         export(out, tmp_path / "x", form="arrow")
     shard.unlink()
-    with pytest.raises(OutputError, match=r"train-00001-of-00003.parquet is not there; 'premask verify"):
+    with pytest.raises(OutputError, match=r"train-00001-of-00003.parquet is not there; .*'premask verify"):
         export(out, tmp_path / "x", form="arrow")
 
     assert names_in(tmp_path) == ["out"]
