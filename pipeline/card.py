@@ -12,6 +12,7 @@ they stand as code or with every character escaped that Markdown or HTML would s
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ import pyarrow as pa
 import yaml
 
 from .contracts import REASONS, layout_schema
+from .lengths import QUANTILES
+from .recipe import Recipe
 
 Manifest = Mapping[str, Any]
 """A manifest as `schemas/manifest.schema.json` describes it."""
@@ -63,8 +66,10 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 def make_card(manifest: Manifest) -> str:
     """Return README.md for an output: YAML front matter for `datasets` and the Hub, then text.
 
-    `manifest` is what `shards.Output.finish` writes; with a `KeyError` for anything less.
+    `manifest` is what `output.Output.finish` writes, in whatever order its keys are; with a `KeyError` for
+    anything less.
     """
+    manifest = json.loads(json.dumps(manifest, sort_keys=True))
     front = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True)
     sections = [
         f"# {_title(manifest['card'])}",
@@ -310,8 +315,7 @@ def _lengths(counts: Mapping[str, Any]) -> str:
     lengths = counts["lengths"]
     if lengths is None:
         return "There are no samples."
-    names = [name for name in lengths if name != "histogram"]
-    table = _table(("tokens a sample", ""), [(name, f"{lengths[name]:,}") for name in names])
+    table = _table(("tokens a sample", ""), [(name, f"{lengths[name]:,}") for name in (*QUANTILES, "mean")])
     return f"{table}\n\n{_fenced(_bars(lengths['histogram']), 'text')}"
 
 
@@ -340,7 +344,9 @@ def _provenance(manifest: Manifest) -> str:
     tokenizer, template = manifest["tokenizer"], manifest["template"]
     inputs = [(_code(i["source"]), f"{i['rows']:,}", f"`{i['sha256']}`") for i in manifest["inputs"]]
     card = {"card": dict(manifest["card"])} if manifest["card"] else {}
-    recipe = yaml.safe_dump({**manifest["recipe"], **card}, sort_keys=False, allow_unicode=True)
+    keys = [key for key in Recipe.model_fields if key in manifest["recipe"]]
+    settings = {**{key: manifest["recipe"][key] for key in keys}, **card}
+    recipe = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest["versions"].items()))
     parts = [
         f"Tokenizer {_code(tokenizer['name'])}, sha256 `{tokenizer['sha256']}`.",
