@@ -11,7 +11,7 @@ and rows of some packs (chosen by the run's key), or of all with `full`, are don
 
 Cost, in CPU: 60 ns a token of each layout, decoding and hashing included (30 M tokens in both layouts:
 3.5 s). A row that is done again takes a millisecond. Memory: 300 MB above the libraries' for shards of 30 M
-tokens, with 40 bytes for each sample of a shard, and 8 for each input row; with `full` 28 more for each sample.
+tokens, with 40 bytes for each sample of a shard and 8 for each input row; with `full` 28 more a sample.
 """
 
 from __future__ import annotations
