@@ -150,9 +150,14 @@ def test_nothing_is_found_after_other_recipes(tmp_path: Path, words: list[object
     rows += [chat(f"Tell me {i} " * 9, "Once upon a time " * 20 * i, "and", "then") for i in range(1, 9)]
     rows[2]["messages"][1]["weight"] = 0.5
     source = write_rows(tmp_path / "chats.jsonl", [*rows, "broken", {"messages": []}, "", *rows])
-    done = premask(
-        "run", source, "--tokenizer", TOKENIZER, "--output", tmp_path / "out", "--unit-rows", 9, *words
-    )
+    plain = [
+        "--engine",
+        "tokenizers",
+        "--verify",
+        0,
+    ]  # changes no byte, and saves the proof of the other engine
+    named = ["--tokenizer", TOKENIZER, "--output", tmp_path / "out", "--unit-rows", 9]
+    done = premask("run", source, *named, *plain, *words)
     assert done.code == 0, done.err
     report = verify(str(tmp_path / "out"), full=True)
 
