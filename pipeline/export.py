@@ -32,7 +32,7 @@ from .arrays import arrow_array
 from .contracts import LOSS_WEIGHTS, layout_schema
 from .disk import sha256_file, sync, sync_tree
 from .errors import OutputError
-from .finished import flat, load_manifest, read_batches, shards_of
+from .shardreader import flat, load_manifest, read_batches, shards_of
 
 FORMS = ("arrow", "jsonl")
 """What an output can be exported as."""

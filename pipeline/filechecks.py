@@ -21,7 +21,7 @@ import yaml
 from .contracts import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
 from .disk import sha256_file
 from .findings import Findings
-from .finished import shards_of
+from .shardreader import shards_of
 
 Manifest = Mapping[str, Any]
 

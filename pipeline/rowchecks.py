@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from .contracts import IGNORE_INDEX, LOSS_WEIGHTS
 from .findings import Findings
-from .finished import Lists, flat
+from .shardreader import Lists, flat
 
 
 class Limits(NamedTuple):

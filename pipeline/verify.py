@@ -35,7 +35,6 @@ from .contracts import CONTRACT_VERSION, REASONS
 from .errors import OutputError, PremaskError
 from .filechecks import check_card, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
-from .finished import load_manifest, read_batches, shards_of
 from .identity import versions
 from .inspection import inspect_source
 from .lengths import describe_lengths
@@ -45,6 +44,7 @@ from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
+from .shardreader import load_manifest, read_batches, shards_of
 from .stages import Stages
 
 PACKS_REDONE = 16

@@ -20,7 +20,7 @@ from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, row
 from pipeline.disk import sha256_file
 from pipeline.errors import OutputError
 from pipeline.export import FORMS, export
-from pipeline.finished import read_batches
+from pipeline.shardreader import read_batches
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
 

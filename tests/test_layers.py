@@ -92,7 +92,7 @@ def test_stages_do_not_know_each_other(name: str) -> None:
     assert parts(name) & (STRANGERS - {name.split(".", maxsplit=1)[0]}) == set()
 
 
-READERS = {"findings", "finished", "filechecks", "rowchecks", "lineagechecks", "lengths", "export"}
+READERS = {"findings", "shardreader", "filechecks", "rowchecks", "lineagechecks", "lengths", "export"}
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
