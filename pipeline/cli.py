@@ -3,8 +3,10 @@
     premask run data.jsonl --tokenizer Qwen/Qwen3-0.6B --output out
     premask run recipe.yaml
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
+    premask verify out
 
-Exit codes: 0 done, 2 something to mend (one line says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
+says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -24,18 +26,21 @@ from . import __version__
 from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
+from .export import export as export_output
 from .process import prepare_process
-from .recipe import Recipe, load_recipe, make_recipe
+from .recipe import Layout, Recipe, load_recipe, make_recipe
 from .report.terminal import (
     BarProgress,
     LineProgress,
     print_diagnosis,
     print_explained,
+    print_report,
     print_summary,
     visible,
 )
 from .run import run as run_recipe
 from .stages import Stages
+from .verify import verify as verify_output
 
 app = typer.Typer(
     name="premask",
@@ -54,6 +59,13 @@ class Format(str, Enum):
     json = "json"
 
 
+class ExportFormat(str, Enum):
+    """What an output is exported as."""
+
+    arrow = "arrow"
+    jsonl = "jsonl"
+
+
 Inputs = Annotated[list[str], typer.Argument(help="Recipe (.yaml), or data files and glob patterns.")]
 Tokenizer = Annotated[str | None, typer.Option(help="Directory or Hub id of the tokenizer.")]
 ChatTemplate = Annotated[
@@ -65,6 +77,10 @@ TemplateKwargs = Annotated[
 TrainFlags = Annotated[
     list[str] | None,
     typer.Option("--train", help="What is trained, as key=value (repeatable): reasoning=false, turns=last."),
+]
+CardFields = Annotated[
+    list[str] | None,
+    typer.Option("--card", help="A field of the dataset card, as key=value (repeatable): license=cc-by-4.0."),
 ]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
@@ -107,6 +123,7 @@ def run(
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
     engine: Annotated[str | None, _key("engine")] = None,
     verify: Annotated[str | None, _key("verify")] = None,
+    card: CardFields = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
@@ -187,6 +204,47 @@ def template(
     raise typer.Exit(1 if diagnosis.verdict == "refused" else 0)
 
 
+@app.command()
+def verify(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT_OR_REPO", help="Output directory, or name on the Hub (org/name).")
+    ],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Do all rows again whose sources are here, not those of 16 packs.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="table, or json: the report as one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
+    report = verify_output(output, revision=revision, full=full)
+    if format is Format.json:
+        _print_json(report.as_dict())
+    else:
+        print_report(Console(highlight=False), report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="What is written; must not exist.")],
+    format: Annotated[  # noqa: A002
+        ExportFormat, typer.Option(help="arrow: a folder for load_from_disk; jsonl: a file.")
+    ] = ExportFormat.arrow,
+    layout: Annotated[Layout | None, typer.Option(help="Default: packed, if it was written.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns with commas, in this order; default: all of the layout.")
+    ] = None,
+) -> None:
+    """Write an output in another form: Arrow as datasets saves it to disk, or JSONL."""
+    names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+    done = export_output(
+        output, target, form=format.value, layout=layout.value if layout else None, columns=names
+    )
+    text = f"{done.rows:,} rows, {done.tokens:,} tokens ({done.layout}: {', '.join(done.columns)})"
+    Console(highlight=False).print(f"{text} in {visible(str(target))}", markup=False, soft_wrap=True)
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
@@ -206,13 +264,16 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
         given["template_kwargs"] = _json_object(given["template_kwargs"])
     if "train" in given:
         given["train"] = dict(_setting(text) for text in given["train"])
+    if "card" in given:
+        given["card"] = dict(_card_field(text) for text in given["card"])
     if not inputs[0].endswith((".yaml", ".yml")):
         return make_recipe({"sources": inputs, **given}, where="command line")
     if len(inputs) > 1:
         raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
     written = load_recipe(Path(inputs[0]))
-    if "train" in given and isinstance(written.get("train"), dict):
-        given["train"] = {**written["train"], **given["train"]}  # a flag sets one key, the others stay
+    for key in ("train", "card"):
+        if key in given and isinstance(written.get(key), dict):
+            given[key] = {**written[key], **given[key]}  # a flag sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
 
 
@@ -222,6 +283,14 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals:
         raise RecipeError(f"--train {text}: write it as key=value, such as reasoning=false")
     return key, value.split(",") if key == "roles" else value
+
+
+def _card_field(text: str) -> tuple[str, Any]:
+    """`language=en,de` as key and value; lists have commas."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--card {text}: write it as key=value, such as license=cc-by-4.0")
+    return key, value.split(",") if key in {"language", "source_datasets", "tags"} else value
 
 
 def _json_object(text: str) -> Any:

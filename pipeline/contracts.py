@@ -279,6 +279,16 @@ def row_schema(layout: str, *, loss_weights: bool = False, extra_columns: Sequen
     return schema
 
 
+def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns that a layout has by a recipe, as a manifest shows it.
+
+    >>> layout_schema("unpacked", {"loss_weights": True}).names
+    ['input_ids', 'labels', 'attention_mask', 'length', 'loss_weights']
+    """
+    weights, extra = bool(recipe.get("loss_weights")), recipe.get("extra_columns", ())
+    return row_schema(layout, loss_weights=weights, extra_columns=extra)
+
+
 REJECT_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string()),

@@ -57,6 +57,10 @@ from .traced import (
 # ==== Which tokens ====
 
 
+PADDING_LABEL = IGNORE_INDEX
+"""The label of tokens that fill a pack up: they carry no loss."""
+
+
 def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np.ndarray, np.ndarray]:
     """Labels of a batch of n samples, int32[t], and how many tokens of each straddle the edge of a trained
     stretch, int64[n].

@@ -32,6 +32,7 @@ from .contracts import LINEAGE_SCHEMA
 from .disk import Lock, link, named, sync, sync_tree, write_json
 from .errors import OutputError, RunError
 from .identity import RunIdentity, differences
+from .lengths import describe_lengths, lengths_in
 from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer
 
 
@@ -97,6 +98,7 @@ class Output:
         counts: Mapping[str, Any],
         input_rows: Mapping[str, int],
         engine: Mapping[str, Any],
+        card: Mapping[str, Any],
         save_tokenizer: Callable[[Path], object],
         make_card: Callable[[dict[str, Any]], str],
     ) -> dict[str, Any]:
@@ -104,7 +106,7 @@ class Output:
 
         `records` are those of units 0, 1, ... in order. `counts` has `kept` (input rows that gave a
         sample) and anything else to be told; `input_rows` says how many rows each source had; `engine` tells
-        what encoded them.
+        what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
@@ -115,7 +117,12 @@ class Output:
             shards = [shard for kind in self._kinds() for shard in self._gather(kind, records)]
             (self._tree / "tokenizer").mkdir()
             save_tokenizer(self._tree / "tokenizer")
-            manifest = {**self._manifest(totals, input_rows, shards), "engine": dict(engine)}
+            totals["lengths"] = describe_lengths(lengths_in(self._tree / "lineage"))
+            manifest = {
+                **self._manifest(totals, input_rows, shards),
+                "engine": dict(engine),
+                "card": dict(card),
+            }
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
@@ -197,6 +204,25 @@ def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
 
 
 # ==== What stands at the output already ====
+
+
+def update_card(
+    out: Path, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """Return the manifest of a finished output, after writing README.md and the manifest anew if the card's
+    fields were others before. The shards stay. The manifest is written last, so that an update that is
+    interrupted is made again. Raises `OutputError` if another run is writing there."""
+    with named(out), ExitStack() as undo:
+        undo.callback(Lock(out.resolve()).release)
+        manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.get("card", {}) != card:
+            manifest["card"] = dict(card)
+            scratch = out / "README.md.tmp"
+            scratch.write_text(make_card(manifest), encoding="utf-8")
+            sync(scratch)
+            scratch.replace(out / "README.md")
+            write_json(out / "manifest.json", manifest)
+    return manifest
 
 
 def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:

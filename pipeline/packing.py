@@ -236,15 +236,19 @@ def _stable_order(keys: np.ndarray) -> np.ndarray:
 # ==== The tables ====
 
 
+class Padding(NamedTuple):
+    """What packs are filled up with, to `length` tokens: a token and its label."""
+
+    length: int
+    token: int
+    label: int
+
+
 class RowFormat(NamedTuple):
-    """What a recipe adds to the rows of a layout.
+    """What a recipe adds to the rows of a layout: packs with padding, and the names of the
+    `contracts.TRAINED_MASKS` that are written."""
 
-    pad_to  tokens that every pack is filled up to with `pad_id`; 0 for no padding
-    masks   names of the `contracts.TRAINED_MASKS` that are written
-    """
-
-    pad_to: int = 0
-    pad_id: int = 0
+    padding: Padding | None = None
     masks: tuple[str, ...] = ()
 
 
@@ -279,9 +283,9 @@ def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFo
     if samples.weights is not None:
         flat[LOSS_WEIGHTS.name] = _taken(samples.weights, samples.offsets, plan.order)
     documents = plan.offsets
-    if format_.pad_to:
-        flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_)
-        bounds = _list_offsets(np.arange(len(bounds)) * format_.pad_to)
+    if format_.padding is not None:
+        flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_.padding)
+        bounds = _list_offsets(np.arange(len(bounds)) * format_.padding.length)
     seq_lengths = _lists(_list_offsets(documents), lengths.astype(np.int32))
     return _rows("packed", flat, bounds, format_, {"seq_lengths": seq_lengths})
 
@@ -291,19 +295,19 @@ def _padded(
     lengths: np.ndarray,
     documents: np.ndarray,
     sizes: np.ndarray,
-    format_: RowFormat,
+    padding: Padding,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Packs of `sizes` tokens, each filled up to `pad_to` with a document of its own: the columns, the
-    lengths of the documents, and where those of each pack begin."""
-    place = np.arange(format_.pad_to, dtype=np.int32)
+    """Packs of `sizes` tokens, each filled up with a document of its own: the columns, the lengths of the
+    documents, and where those of each pack begin."""
+    place = np.arange(padding.length, dtype=np.int32)
     held = place < sizes[:, None]
-    padding = {"input_ids": format_.pad_id, "labels": IGNORE_INDEX, "position_ids": place - sizes[:, None]}
+    filling = {"input_ids": padding.token, "labels": padding.label, "position_ids": place - sizes[:, None]}
     padded = {}
     for name, values in flat.items():
         padded[name] = np.empty(held.shape, dtype=values.dtype)
-        padded[name][:] = padding.get(name, 0)
+        padded[name][:] = filling.get(name, 0)
         padded[name][held] = values
-    room = format_.pad_to - sizes
+    room = padding.length - sizes
     some = room > 0
     lengths = np.insert(lengths, documents[1:][some], room[some])
     return {name: each.ravel() for name, each in padded.items()}, lengths, documents + offsets_of(some)

@@ -5,7 +5,8 @@
     max_length: 8192
     output: out/chats
 
-What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine` and `verify`.
+What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine` and `verify`;
+`card` decides those of README.md and manifest.json alone.
 How many workers do the work depends on the machine, so `workers` is a flag of the command and no key.
 """
 
@@ -15,6 +16,7 @@ import datetime
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
@@ -133,7 +135,58 @@ class Dialect(Enum):
     openai = "openai"
 
 
-OTHER_KEYS = frozenset({"output", "engine", "verify"})
+class Card(BaseModel):
+    """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a
+    recipe has changed, a run writes README.md and manifest.json anew and nothing else.
+
+    >>> Card(license="Apache-2.0", language=["en"]).shown()
+    {'license': 'apache-2.0', 'language': ['en']}
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    license: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9.+-]*$",
+        description="Licence of the data by its Hub or SPDX name; written in lower case, as on the Hub.",
+    )
+    language: list[str] = Field(
+        default_factory=list, description="Languages of the data, such as en, de, zh-Hant."
+    )
+    pretty_name: str | None = Field(default=None, description="Title of the dataset.")
+    source_datasets: list[str] = Field(
+        default_factory=list, description="Datasets that the sources were taken from, by their Hub names."
+    )
+    tags: list[str] = Field(default_factory=list, description="Tags besides those that premask sets.")
+    description: str | None = Field(default=None, description="Plain text at the top of the card.")
+
+    @field_validator("license")
+    @classmethod
+    def _in_lower_case(cls, value: str | None) -> str | None:
+        return value if value is None else value.lower()
+
+    @field_validator("language")
+    @classmethod
+    def _codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not re.fullmatch("[A-Za-z]{2,12}(-[A-Za-z0-9]{2,8})*", code):
+                raise ValueError(f"'{code}' is no language code; write it like en, de or zh-Hant")
+        return value
+
+    @field_validator("pretty_name", "source_datasets", "tags")
+    @classmethod
+    def _one_line_each(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for text in [value] if isinstance(value, str) else value or []:
+            if not text.strip() or not text.isprintable():
+                raise ValueError("it must be one line of text, without control characters")
+        return value
+
+    def shown(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values; all that a card and a manifest show of them."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+OTHER_KEYS = frozenset({"output", "engine", "verify", "card"})
 """Keys that change no byte of the shards: they are no part of what tells two runs apart."""
 
 
@@ -216,6 +269,11 @@ class Recipe(BaseModel):
         description="Share of rows that are rendered and encoded again by the reference, and compared; one "
         "in eight of them has its mask decided again as well.",
     )
+    card: Card = Field(
+        default_factory=Card,
+        description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
+        "tags, description.",
+    )
     output: str = Field(description="Directory that is written.")
 
     @field_validator("end_of_turn")
@@ -284,7 +342,7 @@ def _describe(error: Any) -> str:
     """
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return _unknown_key(key, Train.model_fields if key.startswith("train.") else Recipe.model_fields)
+        return _unknown_key(key, _FIELDS_BELOW.get(key.split(".")[0], Recipe.model_fields))
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"] == "enum":
@@ -294,6 +352,9 @@ def _describe(error: Any) -> str:
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}"
     return f"{key}: {error['msg']}, not {error['input']!r}"
+
+
+_FIELDS_BELOW = {"train": Train.model_fields, "card": Card.model_fields}
 
 
 def _choices(error: Any) -> list[str]:

@@ -21,7 +21,7 @@ from .errors import RunError, VerifyError
 from .files import find_sources
 from .identity import identify
 from .inspection import SourceInfo, inspect_source
-from .output import Output, open_output
+from .output import Output, open_output, update_card
 from .plan import plan_units
 from .recipe import Dialect, Recipe
 from .runners.local import LocalRunner
@@ -69,7 +69,7 @@ def run(
         )
         output = open_output(out, identity, overwrite=overwrite)
         if output is None:
-            manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+            manifest = update_card(out, recipe.card.shown(), make_card)
         else:
             with output:
                 progress.start(_rows(infos))
@@ -120,6 +120,7 @@ def _finish(
         counts=_nested(counts),
         input_rows=rows,
         engine=engine,
+        card=stages.recipe.card.shown(),
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
     )

@@ -33,7 +33,8 @@ from .contracts import (
     UNPACKED_SCHEMA,
     Conversation,
 )
-from .recipe import OTHER_KEYS, Recipe
+from .lengths import QUANTILES
+from .recipe import OTHER_KEYS, Card, Recipe
 
 Schema = dict[str, Any]
 
@@ -215,6 +216,7 @@ def _manifest() -> Schema:
         "versions": versions,
         "counts": _counts(),
         "engine": _engine(),
+        "card": _card(),
         "shards": _array(_shard()),
     }
     body = _object(properties, description="What an output holds, and all that decided its bytes.")
@@ -231,12 +233,19 @@ def _engine() -> Schema:
     return _object(described, description="How the texts were encoded; changes no byte of the shards.")
 
 
+def _card() -> Schema:
+    """Return pydantic's schema of the card's fields; a manifest shows those that are set."""
+    schema = Card.model_json_schema()
+    schema["description"] = "What the recipe sets of the dataset card; changes no byte of the shards."
+    return {key: value for key, value in schema.items() if key != "title"}
+
+
 def _resolved_recipe() -> Schema:
     """Return the schema of a recipe with every key there that decides bytes."""
     schema = _recipe()
     for key in OTHER_KEYS:
         del schema["properties"][key]
-    del schema["$defs"]["EngineChoice"]
+    del schema["$defs"]["EngineChoice"], schema["$defs"]["Card"]
     return {**schema, "required": list(schema["properties"])}
 
 
@@ -268,8 +277,32 @@ def _counts() -> Schema:
         "minimum": 0,
         "maximum": 1,
     }
-    properties = {**dict.fromkeys(names, _COUNT), "rejected_by_reason": reasons, "fill": fill}
+    properties = {
+        **dict.fromkeys(names, _COUNT),
+        "rejected_by_reason": reasons,
+        "fill": fill,
+        "lengths": _lengths(),
+    }
     return _object(properties, description="rows = kept + rejected.", more=True)
+
+
+def _lengths() -> Schema:
+    """Return the schema of `lengths.describe_lengths`."""
+    bar = _object(dict.fromkeys(("from", "to", "samples"), _COUNT), description="Lengths by powers of two.")
+    quantiles = {
+        name: {"description": f"{share:.0%} of the samples are no longer.", **_COUNT}
+        for name, share in QUANTILES.items()
+        if name not in {"min", "max"}
+    }
+    properties = {
+        "min": _COUNT,
+        **quantiles,
+        "max": _COUNT,
+        "mean": {"type": "number", "minimum": 0},
+        "histogram": _array(bar),
+    }
+    described = _object(properties, description="Tokens of the samples; null without samples.")
+    return {**described, "type": ["object", "null"]}
 
 
 def _array(items: Schema) -> Schema:

@@ -43,8 +43,16 @@ from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .errors import RowError, TemplateError, VerifyError
 from .hotpath import WRITERS, HotPath, Labelled, count_tokens
-from .labels import decide, decide_by_tags, label_tokens, trained_turns, weigh_tokens, without_first
-from .packing import RowFormat, concat_samples, cut_samples, origin_table, storable
+from .labels import (
+    PADDING_LABEL,
+    decide,
+    decide_by_tags,
+    label_tokens,
+    trained_turns,
+    weigh_tokens,
+    without_first,
+)
+from .packing import Padding, RowFormat, concat_samples, cut_samples, origin_table, storable
 from .plans import Plans, Rules
 from .recipe import EngineChoice, Mask, PadRows, Recipe, TooLong
 from .render import Renders
@@ -367,8 +375,11 @@ class Stages:
     def row_format(self) -> RowFormat:
         """What the recipe adds to the rows of a layout."""
         recipe = self.recipe
-        pad_to = recipe.max_length if recipe.pad_rows is PadRows.to_length else 0
-        return RowFormat(pad_to, self.tokenizer.pad_id, tuple(each.value for each in recipe.extra_columns))
+        padding = Padding(recipe.max_length, self.tokenizer.pad_id, PADDING_LABEL)
+        return RowFormat(
+            padding if recipe.pad_rows is PadRows.to_length else None,
+            tuple(each.value for each in recipe.extra_columns),
+        )
 
     def warnings(self) -> list[str]:
         """What a user should know before the run."""

@@ -73,6 +73,7 @@ def finish(output: Output, records: Sequence[UnitRecord], **change: Any) -> dict
         "counts": {"kept": kept, "straddling_tokens": 0},
         "input_rows": {"chats.jsonl": rows},
         "engine": {"name": "tokenizers", "reason": "", "rows_verified": 0, "samples_by_reference": 0},
+        "card": {},
         "save_tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{}"),
         "make_card": make_card,
     }

@@ -507,6 +507,18 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "unit_rows": (["10"], 10),
     "engine": (["tokenizers"], "tokenizers"),
     "verify": (["0.5"], 0.5),
+    "card": (
+        [
+            "license=CC-BY-4.0",
+            "language=en,de",
+            "pretty_name=Chats",
+            "source_datasets=a/b",
+            "tags=x,y",
+            "description=Hi",
+        ],
+        {"license": "cc-by-4.0", "language": ["en", "de"], "pretty_name": "Chats", "source_datasets": ["a/b"]}
+        | {"tags": ["x", "y"], "description": "Hi"},
+    ),
     "output": (["elsewhere"], "elsewhere"),
 }
 """Recipe key -> what is given to its option, and what the recipe then holds."""
@@ -538,8 +550,8 @@ def test_options_of_explain_are_options_of_run() -> None:
     assert names["run"] - set(Recipe.model_fields) == {"inputs", "workers", "overwrite"}
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
-        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify", "output", "workers",
-        "overwrite",
+        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
+        "card", "output", "workers", "overwrite",
     }  # fmt: skip
     assert names["template"] <= {*names["explain"]}
 
@@ -590,7 +602,7 @@ def test_version_help_and_no_words_at_all() -> None:
     assert premask("--version") == (0, f"premask {pipeline.__version__}\n", "")
     assert premask("--help").code == 0
     helped, nothing = premask("--help").out, premask()
-    for command in ("run", "explain", "template"):
+    for command in ("run", "explain", "template", "verify", "export"):
         assert re.search(rf"^  {command} ", helped, re.MULTILINE)
     assert "Usage:" in nothing.out + nothing.err
 

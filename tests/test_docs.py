@@ -17,7 +17,9 @@ from commands import ROOT, SAMPLE, premask
 
 from pipeline import cli
 from pipeline.chat_template import built_in_templates
-from pipeline.recipe import Recipe
+from pipeline.export import FORMS
+from pipeline.recipe import Card, Recipe
+from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -95,8 +97,23 @@ def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
             assert default == "", key
         elif key in SPOKEN_DEFAULTS:
             assert default == SPOKEN_DEFAULTS[key]
-        elif key != "train":  # has keys of its own
+        elif key not in {"train", "card"}:  # have keys of their own
             assert _same(yaml.safe_load(default), least[key]), key
+
+
+def test_every_field_of_the_card_is_named() -> None:
+    (text,) = [text for key, _, text in table_rows("| key | default |") if key == "`card`"]
+
+    assert re.findall(r"`(\w+)`", text.partition(";")[0]) == list(Card.model_fields)
+
+
+def test_what_verify_and_export_say_of_themselves() -> None:
+    section = README[README.index("## Checking") : README.index("## How it works")]
+
+    assert f"{PACKS_REDONE} packs" in section
+    assert f"{REJECTS_REDONE} lines of the ledger" in section
+    for form in FORMS:
+        assert f"`{form}`" in section
 
 
 def _same(shown: Any, value: Any) -> bool:

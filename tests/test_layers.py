@@ -35,7 +35,7 @@ STAGES = {
     "encode",
     "packing",
 }
-SCHEDULING = {"stages", "units", "run", "runners", "cli"}
+SCHEDULING = {"stages", "units", "run", "runners", "redo", "verify", "export", "cli"}
 STRANGERS = {"sources", "dialects", "render", "encode", "packing"}
 
 
@@ -90,6 +90,15 @@ def test_stages_do_not_know_who_calls_them(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in STRANGERS])
 def test_stages_do_not_know_each_other(name: str) -> None:
     assert parts(name) & (STRANGERS - {name.split(".", maxsplit=1)[0]}) == set()
+
+
+READERS = {"findings", "shardreader", "filechecks", "rowchecks", "lineagechecks", "lengths", "export"}
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_who_reads_an_output_knows_no_stage(name: str) -> None:
+    """What is checked against the contract must not be made by the code that is checked."""
+    assert parts(name) & (STAGES | {"stages", "units", "run", "runners", "shards"}) == set()
 
 
 def test_nobody_imports_the_command_line() -> None:

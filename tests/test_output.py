@@ -94,6 +94,21 @@ def test_the_manifest_tells_counts_inputs_and_shards(tmp_path: Path) -> None:
         "packs": 6,
         "fill": 0.75,
         "straddling_tokens": 0,
+        "lengths": {
+            "min": 1,
+            "p10": 1,
+            "median": 4,
+            "p90": 8,
+            "p99": 8,
+            "max": 8,
+            "mean": 4.5,
+            "histogram": [
+                {"from": 1, "to": 1, "samples": 1},
+                {"from": 2, "to": 3, "samples": 2},
+                {"from": 4, "to": 7, "samples": 4},
+                {"from": 8, "to": 15, "samples": 1},
+            ],
+        },
     }
     assert manifest["inputs"] == [{"source": "chats.jsonl", "bytes": 99, "sha256": "0" * 64, "rows": ROWS}]
     assert manifest["run_key"] == identity_of().key

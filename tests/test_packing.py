@@ -24,6 +24,7 @@ from pipeline.contracts import (
 )
 from pipeline.packing import (
     PackPlan,
+    Padding,
     RowFormat,
     _list_offsets,
     concat_samples,
@@ -278,7 +279,7 @@ def some_samples(draw: st.DrawFn, *, weights: bool) -> Samples:
 
 def test_a_pad_document_fills_every_pack_up() -> None:
     """The rest of a pack is a document of its own, so that nothing has to know that it is padding."""
-    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(pad_to=5, pad_id=7, masks=("completion_mask",)))
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(5, 7, -100), ("completion_mask",)))
     first, second = packs.to_pylist()
 
     assert first["input_ids"] == [10, 11, 12, 30, 7]
@@ -291,7 +292,7 @@ def test_a_pad_document_fills_every_pack_up() -> None:
 
 
 def test_a_full_pack_gets_no_pad_document() -> None:
-    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(pad_to=4))
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(4, 0, -100)))
 
     assert packs.column("seq_lengths").to_pylist() == [[3, 1], [2, 2]]
     assert packs.column("length").to_pylist() == [4, 4]
@@ -307,7 +308,9 @@ def test_without_their_pad_documents_padded_packs_are_the_packs(drawn: tuple[int
     samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), weights)
     plan = plan_packs(np.array(lengths, dtype=np.int64), capacity)
     plain = pack_table(samples, plan).to_pylist()
-    padded = pa.Table.from_batches(pack_tables(samples, plan, 3, RowFormat(pad_to=capacity))).to_pylist()
+    padded = pa.Table.from_batches(
+        pack_tables(samples, plan, 3, RowFormat(Padding(capacity, 0, -100)))
+    ).to_pylist()
 
     assert len(plain) == len(padded)
     for own, filled in zip(plain, padded, strict=True):

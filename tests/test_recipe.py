@@ -70,6 +70,14 @@ def test_all_keys_and_their_defaults() -> None:
         "unit_rows": None,
         "engine": "auto",
         "verify": 0.002,
+        "card": {
+            "license": None,
+            "language": [],
+            "pretty_name": None,
+            "source_datasets": [],
+            "tags": [],
+            "description": None,
+        },
         "output": "out",
     }
 
@@ -247,7 +255,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "pack_window": 1,
         "unit_rows": 1,
     }
-    others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0}
+    others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}
     assert {*changes, *others} == set(Recipe.model_fields)
     assert set(others) == OTHER_KEYS
     identities = [make_recipe({**LEAST, key: value}).identity() for key, value in changes.items()]

@@ -22,6 +22,7 @@ from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..run import RunResult
 from ..units import Progress
+from ..verify import Report
 
 # ==== Progress ====
 
@@ -226,6 +227,22 @@ def _marked(sample: Sample) -> Text:
 
 def _lines(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+# ==== Checks of outputs ====
+
+
+def print_report(console: Console, report: Report) -> None:
+    """What `premask verify` found, one line each."""
+    for finding in report.findings:
+        console.print(Text(visible(str(finding)), style="red"), soft_wrap=True)
+    for note in report.notes:
+        console.print(Text(f"note: {visible(note)}", style="yellow"), soft_wrap=True)
+    looked = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
+    verdict = f"{len(report.findings):,} findings" if report.findings else "all is well"
+    console.print(
+        Text(f"{visible(report.output)}: {verdict} ({looked or 'nothing else was checked'})"), soft_wrap=True
+    )
 
 
 def visible(text: str) -> str:
