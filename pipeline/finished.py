@@ -53,7 +53,7 @@ class LocalFile:
         except OSError as error:
             raise PushError(f"{self.local} cannot be read any more: {error.strerror}") from error
         if (stat.st_size, stat.st_mtime_ns) != (self.bytes, self.touched):
-            raise PushError(f"{self.local} was changed while it was being pushed; run the same command again")
+            raise PushError(f"{self.local} was changed while it was being pushed; run the command again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class PushResult:
 
 
 def is_ours(path: str) -> bool:
-    """Whether a path of a repo or store belongs to premask, so that a push removes it once it is stale.
+    """Whether a path of a repo or store belongs to premask, so that a push may remove it.
 
     >>> is_ours("packed/train-00000-of-00001.parquet"), is_ours("packed/notes.txt"), is_ours("LICENSE")
     (True, False, False)
@@ -218,7 +218,7 @@ def _on_disk(out: Path, folders: tuple[str, ...] = ("",)) -> set[str]:
 
 
 def _check_counts(out: Path, manifest: Mapping[str, Any]) -> None:
-    """The manifest agrees with itself: rows in = kept + rejected, packs and rejects as the shards have them."""
+    """The manifest agrees with itself: rows in = kept + rejected; packs and rejects are those of shards."""
     counts, rows = manifest["counts"], dict.fromkeys(KINDS, 0)
     for shard in manifest["shards"]:
         rows[shard["path"].split("/")[0]] += shard["rows"]

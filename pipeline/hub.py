@@ -39,7 +39,7 @@ from huggingface_hub import (
     constants,
     get_token,
 )
-from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (
     are_progress_bars_disabled,
@@ -56,6 +56,7 @@ _TRIES = 4
 _LONGEST_WAIT_S = 60
 _BATCH_FILES, _BATCH_BYTES = 8, 256 << 20
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
+_AGAIN = "run the same command again, it goes on where it stopped"
 _DATA = re.compile(r"\.(parquet|jsonl?|csv|tsv|arrow|txt|zip|tar|gz|zst)$", re.IGNORECASE)
 
 Result = TypeVar("Result")
@@ -93,8 +94,8 @@ def parse_repo_id(target: str) -> str:
         repo_id = ""
     if repo_id.count("/") != 1:
         raise PushError(
-            f"{target!r} is no name of a repo on the Hub; write org/name with letters, digits, '-', '_' and '.', "
-            "or the URL of a store (s3://bucket/folder; file:///folder for a folder)"
+            f"{target!r} is no name of a repo on the Hub; write org/name with letters, digits, '-', '_' and "
+            "'.', or the URL of a store (s3://bucket/folder; file:///folder for a folder)"
         )
     return repo_id
 
@@ -201,13 +202,13 @@ class _Push:
             info = self._info()
             if info is None:
                 raise PushError(
-                    f"the name {self._repo} is taken on the Hub, but not by a dataset that this token may see; "
-                    "choose another name, or a token with access"
+                    f"the name {self._repo} is taken on the Hub, but not by a dataset that this token may "
+                    "see; choose another name, or a token with access"
                 )
         if self._target.private and not info.private:
             raise PushError(
-                f"{self._repo} is there already and is public, so --private cannot be kept; nothing was sent: "
-                "make it private in its settings, or choose another name"
+                f"{self._repo} is there already and is public, so --private cannot be kept; nothing was "
+                "sent: make it private in its settings, or choose another name"
             )
 
     def _info(self) -> Any:
@@ -249,14 +250,16 @@ class _Push:
         return _Remote(sha, files, readme, parse_manifest(manifest) is not None)
 
     def _text(self, path: str, sha: str) -> str:
-        with tempfile.TemporaryDirectory(prefix="premask-") as folder:
-            found = self._calls.patiently(
-                f"reading {path}",
-                lambda: self._api.hf_hub_download(
+        """Return a small file of the repo, by way of a temporary folder: the user's cache stays as it is."""
+
+        def read() -> str:
+            with tempfile.TemporaryDirectory(prefix="premask-") as folder:
+                found = self._api.hf_hub_download(
                     self._repo, path, repo_type="dataset", revision=sha, local_dir=folder
-                ),
-            )
-            return Path(found).read_text(encoding="utf-8", errors="replace")
+                )
+                return Path(found).read_text(encoding="utf-8", errors="replace")
+
+        return self._calls.patiently(f"reading {path}", read)
 
     def _refuse_foreign(self, remote: _Remote) -> None:
         """Somebody's dataset is not turned into another one, unless that is asked for."""
@@ -363,8 +366,8 @@ class _Push:
             readme = self._merged_readme(remote)
             if self._stale(remote) or not all(self._same(f, remote, readme) for f in self._finished.files):
                 raise PushError(
-                    f"somebody else has pushed to {self._repo} in the meantime; nothing of this push is to be "
-                    "seen there: look at it, then run the same command again"
+                    f"somebody else has pushed to {self._repo} in the meantime; nothing of this push is to "
+                    "be seen there: look at it, then run the same command again"
                 )
             return remote.sha, f"{self._api.endpoint}/datasets/{self._repo}/commit/{remote.sha}"
 
@@ -515,11 +518,20 @@ class _Calls:
 
     def _explained(self, doing: str, error: Exception) -> PushError:
         """Say an error in one line; without the token, whatever the libraries put into theirs."""
-        status = _status(error)
-        text = _first_line(error).replace(self._token, "***")
-        again = "run the same command again, it goes on where it stopped"
-        if isinstance(error, OfflineModeIsEnabled):
-            return PushError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
+        status, text = _status(error), _first_line(error).replace(self._token, "***")
+        if status is not None:
+            return self._refused(doing, status, text, _cause(error))
+        if _is_network(error):
+            return PushError(f"{doing}: no connection to {constants.ENDPOINT} ({text}); {_AGAIN}")
+        if (full := _os_error(error)) is not None:
+            return PushError(
+                f"{doing}: {full.filename or 'a file'}: {full.strerror}; check space and permissions of "
+                f"{constants.HF_HOME} (HF_HOME) and of the folder for temporary files, then {_AGAIN}"
+            )
+        return PushError(f"{doing}: {text}; {_AGAIN}")
+
+    def _refused(self, doing: str, status: int, text: str, cause: BaseException) -> PushError:
+        """Say what an HTTP status means here."""
         if status == 401:
             return PushError(
                 "the Hub does not know the token (401); make a new one with write access at "
@@ -530,20 +542,11 @@ class _Calls:
                 f"the token may not write to {self._repo} (403: {text}); "
                 "use one with write access to it, or another name"
             )
-        if status == 404 and isinstance(_cause(error), RepositoryNotFoundError):
+        if status == 404 and isinstance(cause, RepositoryNotFoundError):
             return _NotFoundError(f"there is no dataset {self._repo} on the Hub that this token may see")
-        if status is not None and (status in _TRANSIENT):
-            return PushError(f"{doing}: the Hub answers {status} ({text}); {again}")
-        if status is not None:
-            return PushError(f"{doing}: the Hub refuses it with {status} ({text})")
-        if _is_network(error):
-            return PushError(f"{doing}: no connection to {constants.ENDPOINT} ({text}); {again}")
-        if (full := _os_error(error)) is not None:
-            return PushError(
-                f"{doing}: {full.filename or 'a file'}: {full.strerror}; check space and permissions of "
-                f"{constants.HF_HOME} (HF_HOME) and {tempfile.gettempdir()}, then {again}"
-            )
-        return PushError(f"{doing}: {text}; {again}")
+        if status in _TRANSIENT:
+            return PushError(f"{doing}: the Hub answers {status} ({text}); {_AGAIN}")
+        return PushError(f"{doing}: the Hub refuses it with {status} ({text})")
 
 
 def _passes(error: Exception) -> bool:

@@ -73,18 +73,12 @@ def _push(finished: Finished, store: _Store, *, overwrite: bool, report: Report)
                 "choose another folder, or pass --overwrite"
             )
         record = {}
-    same = store.same_description(finished, there)
-    send = [file for file in files if not (same and _is_small(file)) and not _holds(file, there, record)]
+    shards = [file for file in files if not _is_small(file) and not _holds(file, there, record)]
+    same = not shards and store.same_description(finished, there)
+    send = [*shards, *([] if same else [file for file in files if _is_small(file)])]
     stale = [path for path in sorted(set(there) - {file.path for file in files}) if is_ours(path)]
     if send or stale or _RECORD in there:
-        _replace(
-            store,
-            finished,
-            send,
-            stale,
-            {f.path: (f.bytes, f.sha256) for f in files if f not in send},
-            report,
-        )
+        _replace(store, send, stale, {f.path: (f.bytes, f.sha256) for f in files if f not in send}, report)
     return PushResult(
         where=store.shown,
         changed=bool(send or stale),
@@ -99,19 +93,12 @@ def _push(finished: Finished, store: _Store, *, overwrite: bool, report: Report)
     )
 
 
-def _replace(
-    store: _Store,
-    finished: Finished,
-    send: list[LocalFile],
-    stale: list[str],
-    arrived: Record,
-    report: Report,
-) -> None:
+def _replace(store: _Store, send: list[LocalFile], stale: list[str], arrived: Record, report: Report) -> None:
     """Send files in their order (README.md last), keeping the record; then remove what is stale."""
     total, done = sum(file.bytes for file in send), 0
     if send:
         store.write_record(arrived)
-        store.remove(path for path in ("README.md", "manifest.json") if path in {f.path for f in send})
+        store.remove(["README.md", "manifest.json"])
     for number, file in enumerate(send):
         report(number, len(send), done, total)
         file.unchanged()

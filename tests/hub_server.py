@@ -55,6 +55,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 Tree = dict[str, dict[str, Any]]
 """Path -> `{"content": bytes}` for small files, `{"oid": sha256, "size": n}` for large ones."""
 
+TOKEN = "hf_madeup"  # noqa: S105  made up
+
 ROUTES = [
     ("whoami", r"/api/whoami-v2"),
     ("create", r"/api/repos/create"),
@@ -123,7 +125,7 @@ class Fault:
 class HubServer:
     """A Hub with one user; `stop` and `start` keep its repos and its port."""
 
-    def __init__(self, *, owner: str = "alice", token: str = "hf_madeup", xet: Path | None = None) -> None:
+    def __init__(self, *, owner: str = "alice", token: str = TOKEN, xet: Path | None = None) -> None:
         self.owner, self.token, self.xet = owner, token, xet
         self.repos: dict[str, Repo] = {}
         self.taken: set[str] = set()  # names that cannot be made: 409, and nothing to be seen there
@@ -274,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not path.startswith("/lfs/") or kind == "verify":
                 self._authorize()
             if kind == "unknown":
-                raise _Refusal(404, "", f"no such call: {path}")
+                raise _Refusal(404, "", f"no such call: {path}")  # noqa: TRY301
             answer = getattr(self, f"_{kind}")(**arguments)
             if fault and fault.when == "after":
                 self._break(fault)
@@ -292,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {k: v for k, v in headers.items() if v} | refusal.body.get("headers", {}),
             )
 
-    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _any
+    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _any  # noqa: N815  the library's names
 
     def _break(self, fault: Fault) -> None:
         if fault.status is None:
@@ -450,7 +452,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = self._body() if self.headers.get("Content-Length") else self._chunks()
         if hashlib.sha256(content).hexdigest() != oid:
             raise _Refusal(400, "", "the content has another sha256")
-        self._repo_of_storage(id).stored[oid] = content
+        self.hub.repos[id].stored[oid] = content
         return b""
 
     def _chunks(self) -> bytes:
@@ -460,9 +462,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(parts)
-
-    def _repo_of_storage(self, id: str) -> Repo:  # noqa: A002
-        return self.hub.repos[id]
 
     def _verify(self, id: str) -> Any:  # noqa: A002
         asked = self._json()
@@ -555,7 +554,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(302, b"", {**headers, "Location": f"{self.hub.storage}/lfs/{id}/{file['oid']}"})
 
     def _blob(self, id: str, oid: str) -> None:  # noqa: A002
-        content = self._repo_of_storage(id).stored.get(oid)
+        content = self.hub.repos[id].stored.get(oid)
         if content is None:
             raise _Refusal(404, "", "no such object")
         self._content(content, {"ETag": f'"{oid}"', "Accept-Ranges": "bytes"})
