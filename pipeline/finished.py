@@ -58,7 +58,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished output whose shards are those of its manifest; `others` are files that are not part of it."""
+    """A finished output whose shards are those of its manifest; `others` are files that are no part of it."""
 
     root: Path
     manifest: Mapping[str, Any]

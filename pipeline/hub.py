@@ -421,7 +421,7 @@ def _batches(files: Sequence[LocalFile]) -> Iterator[list[LocalFile]]:
 
 
 def merge_readme(ours: str, theirs: str) -> tuple[str, list[str]]:
-    """Return our README with the front-matter keys that only theirs has, and its tags; and those keys.
+    r"""Return our README with the front-matter keys that only theirs has, and its tags; and those keys.
 
     Merging again changes nothing, so an unchanged output is seen to be unchanged.
 

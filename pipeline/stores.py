@@ -30,6 +30,7 @@ from .errors import PushError
 from .finished import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
 
 _RECORD = ".premask-push.json"
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 Record = dict[str, tuple[int, str]]
@@ -168,7 +169,7 @@ class _Store:
         return {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in manifest["shards"]}
 
     def same_description(self, finished: Finished, there: Mapping[str, int]) -> bool:
-        """Whether the small files are there as they are here: sizes of all, content of README and manifest."""
+        """Whether the small files are as they are here: sizes of all, content of README and manifest."""
         small = {file.path: file for file in finished.files if _is_small(file)}
         if _RECORD in there or any(there.get(path) != file.bytes for path, file in small.items()):
             return False
@@ -178,7 +179,7 @@ class _Store:
     def put(self, file: LocalFile) -> None:
         """Send a file, and check that it arrived with its size."""
         target = self._at(file.path)
-        self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+        self._make_folder(target.rpartition("/")[0])
         self.filesystem.put_file(str(file.local), target)
         self.filesystem.invalidate_cache()
         size = self.filesystem.info(target)["size"]
@@ -190,7 +191,7 @@ class _Store:
 
     def write_record(self, record: Record) -> None:
         """Write down what is there, in case this push is stopped."""
-        self.filesystem.makedirs(self.root, exist_ok=True)
+        self._make_folder(self.root)
         self.filesystem.pipe_file(self._at(_RECORD), json.dumps(record, sort_keys=True).encode())
 
     def remove(self, paths: Any) -> None:
@@ -199,6 +200,13 @@ class _Store:
                 self.filesystem.rm_file(self._at(path))
             except FileNotFoundError:
                 continue
+
+    def _make_folder(self, path: str) -> None:
+        """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
+        protocols = self.filesystem.protocol
+        names = {protocols} if isinstance(protocols, str) else set(protocols)
+        if not names & _OBJECT_STORES:
+            self.filesystem.makedirs(path, exist_ok=True)
 
     def _read(self, path: str) -> bytes:
         return bytes(self.filesystem.cat_file(self._at(path)))

@@ -383,7 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
         return {"id": id, "sha": commit.oid, "private": private, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0, "gated": False, "disabled": False}  # fmt: skip
 
-    def _entry(self, id: str, path: str, file: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
+    def _entry(self, path: str, file: dict[str, Any]) -> dict[str, Any]:
         if "content" in file:
             content = file["content"]
             return {"type": "file", "path": path, "size": len(content), "oid": _git_hash(content)}
@@ -410,7 +410,7 @@ class _Handler(BaseHTTPRequestHandler):
                 folder = start + "/".join(parts[:depth])
                 found[folder] = {"type": "directory", "path": folder, "size": 0, "oid": "0" * 40}
             if recursive or len(parts) == 1:
-                found[name] = self._entry(id, name, file)
+                found[name] = self._entry(name, file)
         if start and not found:
             raise _Refusal(404, "EntryNotFound", f"{path} does not exist")
         return list(found.values())
@@ -419,7 +419,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self._body()
         paths = json.loads(asked)["paths"] if asked.startswith(b"{") else parse_qs(asked.decode())["paths"]
         files = self._at(id, rev).files
-        return [self._entry(id, path, files[path]) for path in paths if path in files]
+        return [self._entry(path, files[path]) for path in paths if path in files]
 
     def _refs(self, id: str) -> Any:  # noqa: A002
         repo = self._repo(id)
@@ -538,7 +538,7 @@ class _Handler(BaseHTTPRequestHandler):
         file = commit.files.get(path)
         if file is None:
             raise _Refusal(404, "EntryNotFound", "Entry not found", headers={"X-Repo-Commit": commit.oid})
-        entry = self._entry(id, path, file)
+        entry = self._entry(path, file)
         headers = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
         if "content" in file:
             self._content(file["content"], {**headers, "ETag": f'"{entry["oid"]}"'})

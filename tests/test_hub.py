@@ -23,8 +23,9 @@ from pipeline.finished import read_finished
 from pipeline.hub import merge_readme, parse_repo_id
 
 SCRIPT = """
-import json, sys, traceback
-answers = sys.stdout
+import json, os, sys, traceback
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # hf_xet prints to the process's own output
 from commands import premask
 for line in sys.stdin:
     asked = json.loads(line)
@@ -675,6 +676,7 @@ def test_xet(tmp_path: Path, outputs: dict[str, Path]) -> None:
     with HubServer(xet=tmp_path / "cas") as hub:
         client = Client(hub, tmp_path / "home", HF_HUB_DISABLE_XET="0")
         try:
+            broken = client.push(outputs["few"], DEMO, HF_TOKEN="hf_other")
             pushed(client.push(outputs["few"], DEMO))
             found = load(client, outputs["few"], stream=False)
             again = pushed(client.push(outputs["few"], DEMO))
@@ -683,6 +685,7 @@ def test_xet(tmp_path: Path, outputs: dict[str, Path]) -> None:
         finally:
             client.close()
 
+        failed(broken, "does not know the token (401)")
         assert len(hub.calls("xet")) > 0
         assert hub.calls("batch") == hub.calls("put") == []
         assert found["packed"][1]

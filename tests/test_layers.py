@@ -35,6 +35,7 @@ STAGES = {
     "encode",
     "packing",
 }
+PUSHING = {"finished", "hub", "stores"}
 SCHEDULING = {"stages", "units", "run", "runners", "cli"}
 STRANGERS = {"sources", "dialects", "render", "encode", "packing"}
 
@@ -90,6 +91,13 @@ def test_stages_do_not_know_who_calls_them(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in STRANGERS])
 def test_stages_do_not_know_each_other(name: str) -> None:
     assert parts(name) & (STRANGERS - {name.split(".", maxsplit=1)[0]}) == set()
+
+
+@pytest.mark.parametrize("name", sorted(PUSHING))
+def test_pushing_needs_an_output_and_no_stage(name: str) -> None:
+    """What is pushed is read from files; `transformers` is not loaded for it, by any way."""
+    assert parts(name) <= {"errors", "contracts", "disk", "finished"}
+    assert "transformers" not in MODULES[name].read_text(encoding="utf-8")
 
 
 def test_nobody_imports_the_command_line() -> None:

