@@ -316,6 +316,10 @@ class _Push:
             self._upload(additions, revision)
             for file, addition in zip(batch, additions, strict=True):
                 file.unchanged()
+                if getattr(addition, "_should_ignore", False):  # such a file is left out without a word
+                    raise PushError(
+                        f"the .gitignore of {self._repo} keeps {file.path} out; remove that rule there"
+                    )
                 if file.path != "README.md" and addition.upload_info.sha256.hex() != file.sha256:
                     raise PushError(f"{file.local} was changed while it was being pushed; run the same again")
             operations += additions
@@ -340,8 +344,14 @@ class _Push:
         except BaseException:
             if make_branch:  # it would stand for a content that it does not have
                 with suppress(Exception):
-                    self._api.delete_branch(self._repo, branch=self._branch, repo_type="dataset")
+                    self._remove_branch(parent)
             raise
+
+    def _remove_branch(self, head: str) -> None:
+        """Remove the branch if nobody has committed to it."""
+        info = self._api.repo_info(self._repo, repo_type="dataset", revision=self._branch)
+        if info.sha == head:
+            self._api.delete_branch(self._repo, branch=self._branch, repo_type="dataset")
 
     def _try_commit(self, operations: list[Any], parent: str) -> tuple[str, str]:
         counts = self._finished.manifest["counts"]

@@ -47,6 +47,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -432,9 +433,11 @@ class _Handler(BaseHTTPRequestHandler):
         for asked in self._json()["files"]:
             path, there = asked["path"], commit.files.get(asked["path"])
             oid = None if there is None else there.get("oid") or _git_hash(there["content"])
+            rules = commit.files.get(".gitignore", {}).get("content", b"").decode().split()
+            ignored = any(fnmatch(path, rule) for rule in rules)
             mode = "lfs" if path.endswith(".parquet") or asked["size"] > 10_000_000 else "regular"
             files.append(
-                {"path": path, "uploadMode": mode, "shouldIgnore": False, **({"oid": oid} if oid else {})}
+                {"path": path, "uploadMode": mode, "shouldIgnore": ignored, **({"oid": oid} if oid else {})}
             )
         return {"files": files}
 

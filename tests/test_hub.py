@@ -652,6 +652,31 @@ def test_a_disk_without_room_is_said(hub: HubServer, client: Client, outputs: di
     assert len(hub.repos[DEMO].history) == 2
 
 
+def test_a_repo_that_ignores_our_files_is_said(
+    hub: HubServer, client: Client, outputs: dict[str, Path]
+) -> None:
+    hub.make(DEMO, **{".gitignore": "*.parquet\n"})
+
+    failed(client.push(outputs["few"], DEMO), f"the .gitignore of {DEMO} keeps packed/train-00000")
+    assert hub.calls("commit") == []
+
+
+def test_a_branch_that_somebody_else_uses_is_left(
+    hub: HubServer, client: Client, outputs: dict[str, Path]
+) -> None:
+    """It is made, and committed to, between our look and our commit."""
+    repo = hub.make(DEMO)
+
+    def interfere() -> None:
+        repo.branches["b"] = repo.branches["main"]
+        hub.commit(DEMO, "b", notes="theirs")
+
+    hub.fail("branch", 503, run=interfere, retry_after="0")
+
+    failed(client.push(outputs["few"], DEMO, "--revision", "b"), "somebody else has pushed")
+    assert remote_files(repo, "b") == {"notes": b"theirs"}
+
+
 def test_a_tag_that_cannot_be_set_is_said(hub: HubServer, client: Client, outputs: dict[str, Path]) -> None:
     hub.fail("tag", 400)
 
