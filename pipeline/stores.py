@@ -217,7 +217,9 @@ class _Store:
 
 def _open(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it."""
-    protocol = url.partition("://")[0]
+    protocol, _, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise PushError(f"the {protocol} URL holds credentials; put them where its library looks for them")
     try:
         with _named(url):
             filesystem, root = fsspec.core.url_to_fs(url)

@@ -267,6 +267,13 @@ def test_targets_that_are_none(outputs: dict[str, Path], target: str, parts: lis
         failed(premask("push", outputs["few"], target), *parts)
 
 
+def test_credentials_in_a_url_are_refused_and_not_printed(outputs: dict[str, Path]) -> None:
+    done = premask("push", outputs["few"], "ftp://me:secret@host/x")
+
+    failed(done, "the ftp URL holds credentials")
+    assert "secret" not in done.err
+
+
 @pytest.mark.parametrize(("protocol", "extra"), [("s3", "s3"), ("gs", "gcs")])
 def test_a_package_that_is_missing_is_named(outputs: dict[str, Path], protocol: str, extra: str) -> None:
     with (
