@@ -4,6 +4,7 @@
     premask run recipe.yaml
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
+    premask push out org/name --private
 
 Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
 says what), 130 interrupted.
@@ -27,19 +28,24 @@ from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
+from .finished import PushResult
+from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .process import prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
 from .report.terminal import (
     BarProgress,
     LineProgress,
+    PushLines,
     print_diagnosis,
     print_explained,
+    print_push,
     print_report,
     print_summary,
     visible,
 )
 from .run import run as run_recipe
 from .stages import Stages
+from .stores import push_to_store
 from .verify import verify as verify_output
 
 app = typer.Typer(
@@ -82,6 +88,7 @@ CardFields = Annotated[
     list[str] | None,
     typer.Option("--card", help="A field of the dataset card, as key=value (repeatable): license=cc-by-4.0."),
 ]
+Private = Annotated[bool, typer.Option("--private", help="Make the repo a private one, if it is made.")]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
 
@@ -128,12 +135,21 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Push the output to this dataset of the Hub.")
+    ] = None,
+    private: Private = False,
 ) -> None:
     """Turn chat data into packed, pre-masked Parquet shards."""
     flags = dict(locals())
-    for name in ("inputs", "workers", "overwrite"):
+    for name in ("inputs", "workers", "overwrite", "push_to_hub", "private"):
         del flags[name]
     recipe = _recipe(inputs, flags)
+    if push_to_hub is not None:  # what cannot be pushed is said before hours of work
+        push_to_hub = parse_repo_id(push_to_hub)
+        check_access()
+    elif private:
+        raise RecipeError("--private belongs to --push-to-hub; give both, or neither")
     prepare_process()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
@@ -141,6 +157,8 @@ def run(
     for warning in result.warnings:
         console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
     print_summary(Console(highlight=False), result)
+    if push_to_hub is not None:
+        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
 
 
 @app.command()
@@ -243,6 +261,48 @@ def export(
     )
     text = f"{done.rows:,} rows, {done.tokens:,} tokens ({done.layout}: {', '.join(done.columns)})"
     Console(highlight=False).print(f"{text} in {visible(str(target))}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def push(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of premask run.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help="org/name on the Hub, or a URL such as s3://bucket/folder."),
+    ],
+    private: Private = False,
+    revision: Annotated[str | None, typer.Option(help="Branch of the repo; made if missing.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag that is set on the commit.")] = None,
+    content_revision: Annotated[
+        bool,
+        typer.Option("--content-revision", help="Push to a branch (or folder) named by the run key."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Push to a place that holds data premask has not pushed.")
+    ] = False,
+) -> None:
+    """Push a finished output to the Hugging Face Hub, or to a store such as S3."""
+    if "://" not in target or target.startswith("hf://"):
+        where = HubTarget(parse_repo_id(target), private, revision, tag, content_revision, overwrite)
+        _print_pushed(_push_hub(out, where))
+        return
+    wrong = {"--private": private, "--revision": revision, "--tag": tag}
+    if given := [name for name, value in wrong.items() if value]:
+        raise RecipeError(f"{given[0]} is for the Hub; {target} is a store, which has no such thing")
+    lines = PushLines(Console(stderr=True, highlight=False))
+    _print_pushed(
+        push_to_store(out, target, content_revision=content_revision, overwrite=overwrite, report=lines)
+    )
+
+
+def _push_hub(out: Path, target: HubTarget) -> PushResult:
+    return push_to_hub(out, target, report=PushLines(Console(stderr=True, highlight=False)))
+
+
+def _print_pushed(result: PushResult) -> None:
+    for note in result.notes:
+        Console(stderr=True, highlight=False).print(f"note: {visible(note)}", markup=False, soft_wrap=True)
+    print_push(Console(highlight=False), result)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,6 +6,7 @@
     ├── TokenizerError           the tokenizer cannot be loaded or is not usable
     ├── TemplateError            the chat template is missing or does not compile
     ├── OutputError              the output directory cannot be used
+    ├── PushError                the output could not be sent to the Hub or a store
     └── RunError                 the run as a whole failed (every row rejected, a worker died)
     RowError                     one row cannot be used: becomes a line of the reject ledger
 
@@ -38,6 +39,10 @@ class TemplateError(PremaskError, ValueError):
 
 class OutputError(PremaskError, OSError):
     """The output directory cannot be used."""
+
+
+class PushError(PremaskError, RuntimeError):
+    """An output could not be sent to the Hub or a store."""
 
 
 class RunError(PremaskError, RuntimeError):

@@ -547,11 +547,12 @@ def test_options_of_explain_are_options_of_run() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     names = {name: {each.name for each in command.params} for name, command in commands.items()}
 
-    assert names["run"] - set(Recipe.model_fields) == {"inputs", "workers", "overwrite"}
+    own = {"inputs", "workers", "overwrite", "push_to_hub", "private"}
+    assert names["run"] - set(Recipe.model_fields) == own
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "card", "output", "workers", "overwrite",
+        "card", "output", "workers", "overwrite", "push_to_hub", "private",
     }  # fmt: skip
     assert names["template"] <= {*names["explain"]}
 

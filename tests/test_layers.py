@@ -35,6 +35,7 @@ STAGES = {
     "encode",
     "packing",
 }
+PUSHING = {"finished", "hub", "stores"}
 SCHEDULING = {"stages", "units", "run", "runners", "redo", "verify", "export", "cli"}
 STRANGERS = {"sources", "dialects", "render", "encode", "packing"}
 
@@ -99,6 +100,13 @@ READERS = {"findings", "shardreader", "filechecks", "rowchecks", "lineagechecks"
 def test_who_reads_an_output_knows_no_stage(name: str) -> None:
     """What is checked against the contract must not be made by the code that is checked."""
     assert parts(name) & (STAGES | {"stages", "units", "run", "runners", "shards"}) == set()
+
+
+@pytest.mark.parametrize("name", sorted(PUSHING))
+def test_pushing_needs_an_output_and_no_stage(name: str) -> None:
+    """What is pushed is read from files; `transformers` is not loaded for it, by any way."""
+    assert parts(name) <= {"errors", "contracts", "disk", "finished"}
+    assert "transformers" not in MODULES[name].read_text(encoding="utf-8")
 
 
 def test_nobody_imports_the_command_line() -> None:

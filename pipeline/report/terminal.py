@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
+from ..finished import PushResult
 from ..run import RunResult
 from ..units import Progress
 from ..verify import Report
@@ -85,6 +86,19 @@ class LineProgress(Progress):
             self._console.print(f"{self._rows:,}{total} rows, {self._tokens:,} tokens, {self._packs:,} packs")
 
 
+class PushLines:
+    """Progress of a push: a plain line every few seconds, for terminals and logs alike."""
+
+    def __init__(self, console: Console, *, every_s: float = 5.0) -> None:
+        self._console, self._every, self._last = console, every_s, time.monotonic()
+
+    def __call__(self, files: int, of_files: int, size: int, of_size: int) -> None:
+        """Tell of files and bytes that are sent, and of how many there are."""
+        if time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            self._console.print(f"sent {files:,} of {of_files:,} files, {_mb(size)} of {_mb(of_size)}")
+
+
 # ==== Summary ====
 
 
@@ -115,6 +129,32 @@ def print_summary(console: Console, result: RunResult) -> None:
     load = f'from datasets import load_dataset; load_dataset({visible(path)}, "{layout}", split="train")'
     console.print(table)
     console.print(f"load it with:  {load}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_push(console: Console, result: PushResult) -> None:
+    """What a push did, for a person."""
+    where, kept = (
+        visible(result.where),
+        f"{result.kept:,} files, {_mb(result.kept_bytes)}, were there already",
+    )
+    if not result.changed:
+        console.print(f"{where} already holds this output; nothing was sent", markup=False, soft_wrap=True)
+    else:
+        sent = f"{result.sent:,} files, {_mb(result.sent_bytes)}; {kept}"
+        removed = f"; {len(result.removed):,} old ones removed" if result.removed else ""
+        console.print(f"pushed to {where}: {sent}{removed}", markup=False, soft_wrap=True)
+    if result.commit:
+        console.print(f"commit:  {visible(result.commit)}", markup=False, soft_wrap=True)
+    console.print(f"load it with:  {visible(result.load)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _mb(size: int) -> str:
+    """Bytes as megabytes.
+
+    >>> _mb(1_234_567)
+    '1.2 MB'
+    """
+    return f"{size / 1e6:,.1f} MB"
 
 
 def _samples(counts: Mapping[str, Any]) -> str:

@@ -1,0 +1,269 @@
+"""Push a finished output to an object store or a folder: any URL that fsspec opens, README.md last.
+
+    push_to_store(Path("out/chats"), "s3://bucket/chats")
+
+Object stores have no commits, so the order keeps readers safe: while shards are being replaced neither
+`manifest.json` nor `README.md` is there, and the README comes last. Whoever waits for the README sees a whole
+dataset. (`content_revision` writes into a folder of its own, named by the run key, so that nothing that is
+being read is replaced at all.) What has arrived so far stands in `.premask-push.json`, which is removed at
+the end: a push that was stopped goes on where it stopped, and one of another output in between is not
+mistaken for it.
+
+Files with the size and sha256 that the store's manifest records are not sent again; shards of an earlier
+push are removed once the README is there. Files that are not premask's are never touched. Credentials are
+the store's own (`AWS_*`, Google's default ones); none are written anywhere. Cost: the output is read twice;
+one small request a shard beside the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import fsspec
+
+from .errors import PushError
+from .finished import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+
+_RECORD = ".premask-push.json"
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+Record = dict[str, tuple[int, str]]
+"""Path -> size in bytes and sha256 of a file that the store holds."""
+
+
+def push_to_store(
+    out: Path,
+    url: str,
+    *,
+    content_revision: bool = False,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> PushResult:
+    """Make a folder of a store hold exactly this output, beside files that are not premask's.
+
+    `content_revision` takes the folder `run-KEY` below it. `overwrite` allows a folder that holds files, but
+    nothing that premask has pushed. `report` is called as files are sent.
+
+    Raises `OutputError` if the output is not whole, before anything is sent; `PushError` for everything that
+    is wrong with the store.
+    """
+    filesystem, root = _open(url)
+    finished = read_finished(out)
+    shown = url.rstrip("/")
+    if content_revision:
+        root, shown = f"{root}/{finished.content_name}", f"{shown}/{finished.content_name}"
+    with _named(shown):
+        store = _Store(filesystem, root, shown)
+        return _push(finished, store, overwrite=overwrite, report=report or (lambda *_: None))
+
+
+def _push(finished: Finished, store: _Store, *, overwrite: bool, report: Report) -> PushResult:
+    there, files = store.files(), finished.files
+    record = store.record(there)
+    if record is None:
+        foreign = sorted(path for path in there if not path.startswith("."))
+        if foreign and not overwrite:
+            raise PushError(
+                f"{store.shown} holds {foreign[0]}, which premask has not pushed; nothing was sent: "
+                "choose another folder, or pass --overwrite"
+            )
+        record = {}
+    shards = [file for file in files if not _is_small(file) and not _holds(file, there, record)]
+    same = not shards and store.same_description(finished, there)
+    send = [*shards, *([] if same else [file for file in files if _is_small(file)])]
+    stale = [path for path in sorted(set(there) - {file.path for file in files}) if is_ours(path)]
+    if send or stale or _RECORD in there:
+        _replace(store, send, stale, {f.path: (f.bytes, f.sha256) for f in files if f not in send}, report)
+    return PushResult(
+        where=store.shown,
+        changed=bool(send or stale),
+        sent=len(send),
+        sent_bytes=sum(file.bytes for file in send),
+        kept=len(files) - len(send),
+        kept_bytes=sum(file.bytes for file in files if file not in send),
+        removed=tuple(stale),
+        commit=None,
+        load=_load(finished, store.shown),
+        notes=tuple(f"{name} is no part of the output and was not pushed" for name in finished.others),
+    )
+
+
+def _replace(store: _Store, send: list[LocalFile], stale: list[str], arrived: Record, report: Report) -> None:
+    """Send files in their order (README.md last), keeping the record; then remove what is stale."""
+    total, done = sum(file.bytes for file in send), 0
+    if send:
+        store.write_record(arrived)
+        store.remove(["README.md", "manifest.json"])
+    for number, file in enumerate(send):
+        report(number, len(send), done, total)
+        file.unchanged()
+        store.put(file)
+        file.unchanged()
+        done += file.bytes
+        arrived[file.path] = (file.bytes, file.sha256)
+        if not _is_small(file):
+            store.write_record(arrived)
+    report(len(send), len(send), done, total)
+    store.remove([*stale, _RECORD])
+
+
+def _is_small(file: LocalFile) -> bool:
+    """Whether it is none of the shards, which the manifest records."""
+    return file.path.split("/")[0] not in KINDS
+
+
+def _holds(file: LocalFile, there: Mapping[str, int], record: Record) -> bool:
+    return there.get(file.path) == file.bytes and record.get(file.path) == (file.bytes, file.sha256)
+
+
+def _load(finished: Finished, url: str) -> str:
+    """Return lines that load the first layout; README configs work on the Hub and in folders only."""
+    layout = finished.manifest["recipe"]["layout"][0]
+    files = f'{{"train": "{url}/{layout}/train-*.parquet"}}'
+    return f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
+
+
+# ==== The store ====
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """One folder of a file system of fsspec; `shown` is its URL. Paths are relative to it."""
+
+    filesystem: Any
+    root: str
+    shown: str
+
+    def files(self) -> dict[str, int]:
+        """Return path -> size of all files in the folder; nothing if there is no folder."""
+        self.filesystem.invalidate_cache()
+        try:
+            found = self.filesystem.find(self.root, detail=True)
+        except FileNotFoundError:
+            return {}
+        start = f"{self.root.rstrip('/')}/"
+        return {
+            name.removeprefix(start): int(info["size"] or 0)
+            for name, info in found.items()
+            if name.startswith(start) and not name.endswith("/") and info.get("type") != "directory"
+        }
+
+    def record(self, there: Mapping[str, int]) -> Record | None:
+        """Return what premask knows to be there; None if it has pushed nothing there."""
+        if _RECORD in there:
+            try:
+                files = json.loads(self._read(_RECORD))
+                return {str(path): (int(size), str(sha256)) for path, (size, sha256) in files.items()}
+            except (ValueError, TypeError, AttributeError):
+                return {}
+        manifest = parse_manifest(self._read("manifest.json")) if "manifest.json" in there else None
+        if manifest is None:
+            return None
+        return {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in manifest["shards"]}
+
+    def same_description(self, finished: Finished, there: Mapping[str, int]) -> bool:
+        """Whether the small files are as they are here: sizes of all, content of README and manifest."""
+        small = {file.path: file for file in finished.files if _is_small(file)}
+        if _RECORD in there or any(there.get(path) != file.bytes for path, file in small.items()):
+            return False
+        texts = ("manifest.json", "README.md")  # the manifest has the hash of the tokenizer
+        return all(self._read(path) == small[path].local.read_bytes() for path in texts)
+
+    def put(self, file: LocalFile) -> None:
+        """Send a file, and check that it arrived with its size."""
+        target = self._at(file.path)
+        self._make_folder(target.rpartition("/")[0])
+        self.filesystem.put_file(str(file.local), target)
+        self.filesystem.invalidate_cache()
+        size = self.filesystem.info(target)["size"]
+        if size != file.bytes:
+            raise PushError(
+                f"{self.shown}/{file.path} arrived with {size} bytes instead of {file.bytes}; "
+                "run the same command again"
+            )
+
+    def write_record(self, record: Record) -> None:
+        """Write down what is there, in case this push is stopped."""
+        self._make_folder(self.root)
+        self.filesystem.pipe_file(self._at(_RECORD), json.dumps(record, sort_keys=True).encode())
+
+    def remove(self, paths: Any) -> None:
+        for path in paths:
+            try:
+                self.filesystem.rm_file(self._at(path))
+            except FileNotFoundError:
+                continue
+
+    def _make_folder(self, path: str) -> None:
+        """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
+        protocols = self.filesystem.protocol
+        names = {protocols} if isinstance(protocols, str) else set(protocols)
+        if not names & _OBJECT_STORES:
+            self.filesystem.makedirs(path, exist_ok=True)
+
+    def _read(self, path: str) -> bytes:
+        return bytes(self.filesystem.cat_file(self._at(path)))
+
+    def _at(self, path: str) -> str:
+        return f"{self.root.rstrip('/')}/{path}"
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it."""
+    protocol, _, rest = url.partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise PushError(f"the {protocol} URL holds credentials; put them where its library looks for them")
+    try:
+        with _named(url):
+            filesystem, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = _EXTRAS.get(protocol)
+        fix = f"pip install 'premask[{extra}]'" if extra else f"install what fsspec needs for it ({error})"
+        raise PushError(f"{url} needs a package that is not installed: {fix}") from error
+    except ValueError as error:
+        raise PushError(f"{url} is no URL that fsspec knows ({error}); such as s3://bucket/folder") from error
+    if not root.strip("/"):
+        raise PushError(f"{url} names no folder; write {protocol}://bucket/folder")
+    return filesystem, str(root).rstrip("/")
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Turn errors of the store into a `PushError` that names it and the cause."""
+    again = "run the same command again, it goes on where it stopped"
+    try:
+        yield
+    except (PushError, ImportError, ValueError):
+        raise
+    except PermissionError as error:
+        raise PushError(
+            f"{url}: no permission ({_line(error)}); check the credentials and their rights"
+        ) from error
+    except FileNotFoundError as error:
+        raise PushError(
+            f"{url}: there is no such bucket or folder ({_line(error)}); make it first"
+        ) from error
+    except Exception as error:
+        if type(error).__name__ in {
+            "NoCredentialsError",
+            "DefaultCredentialsError",
+            "PartialCredentialsError",
+        }:
+            raise PushError(
+                f"{url}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3) or "
+                "log in with gcloud (Google)"
+            ) from error
+        raise PushError(f"{url}: {_line(error)}; check the address and the network, then {again}") from error
+
+
+def _line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
+        :300
+    ]
