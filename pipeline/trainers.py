@@ -196,8 +196,8 @@ from pipeline.adapters import nemo_automodel
 rows = load_dataset(DATASET, "packed", split="train")
 rows = rows.map(nemo_automodel, remove_columns=rows.column_names)
 """,
-        note="It wants labels shifted already. For its `packed_sequence_thd_collater`, with a batch size of 1, "
-        "because that stacks rows of one length only.",
+        note="It wants labels shifted already. For its `packed_sequence_thd_collater`, with a batch size of "
+        "1, because that stacks rows of one length only.",
     ),
     Snippet(
         name="torchtune-packed",
@@ -212,8 +212,8 @@ from pipeline.adapters import torchtune
 rows = load_dataset(DATASET, "packed", split="train")
 rows = rows.map(torchtune, remove_columns=rows.column_names)
 """,
-        note="Its recipes up to the last release, 0.6.1, shift the labels themselves; for its repository, which "
-        "wants them shifted, take `torchtune_shifted`. Its source was read, it was not run.",
+        note="Its recipes up to the last release, 0.6.1, shift the labels themselves; for its repository, "
+        "which wants them shifted, take `torchtune_shifted`. Its source was read, it was not run.",
     ),
     Snippet(
         name="trl-unpacked",
@@ -314,8 +314,8 @@ trainer = SFTTrainer(
 )
 trainer.train()
 """,
-        note="With `labels` in the rows it leaves them alone and pads with DataCollatorForSeq2Seq. It needs a "
-        "GPU: that rule was run, unsloth was not.",
+        note="With `labels` in the rows it leaves them alone and pads with DataCollatorForSeq2Seq. It needs "
+        "a GPU: that rule was run, unsloth was not.",
     ),
     Snippet(
         name="open-instruct-unpacked",
