@@ -1,8 +1,9 @@
 """How each trainer loads what premask writes: the few lines that give the right loss.
 
 The README and the dataset card show these snippets, and `tests/test_trainers.py` runs them as they stand,
-with a model and a dataset put in, and compares the loss with that of every sample run alone. Where a trainer
-needs a GPU or does not install beside the others, the note says what was run instead.
+with a model and a dataset put in, and compares the loss with that of every sample run alone; axolotl and
+LLaMA-Factory, which need other versions of the rest, in `tests/test_other_trainers.py`. Where a trainer needs
+a GPU, the note says what was run instead.
 
     for snippet in snippets(["packed"], dataset="org/chats", model="org/model"):
         print(snippet.trainer, snippet.text)
@@ -277,7 +278,8 @@ sequence_len: 8192
 sample_packing: true
 """,
         note="`sequence_len` is at least the `max_length` of the recipe. An empty `type` means rows that are "
-        "tokenized already, which `input_ids`, `attention_mask` and `labels` together tell.",
+        "tokenized already, which `input_ids`, `attention_mask` and `labels` together tell. Its loss is the "
+        "mean of the micro-batches' means.",
     ),
     Snippet(
         name="llama-factory-unpacked",
@@ -292,7 +294,8 @@ rows = load_dataset(DATASET, "unpacked", split="train")
 rows = rows.select_columns(["input_ids", "attention_mask", "labels"])
 rows.save_to_disk("tokenized")
 """,
-        note="Then `tokenized_path: tokenized` in its YAML. Other columns would break its padding.",
+        note="Then `tokenized_path: tokenized` in its YAML, and any name as `dataset`, which it asks for and "
+        "does not read. Other columns would break its padding.",
     ),
     Snippet(
         name="unsloth-unpacked",

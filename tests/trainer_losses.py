@@ -1,6 +1,7 @@
 """Losses that trainers compute on an output of premask, beside the loss of every sample run alone.
 
     python tests/trainer_losses.py OUTPUT FOLDER        # a JSON line for each case; works in FOLDER
+    python tests/test_trainers.py                       # makes an output, and a table of this
 
 One process for all cases, away from the tests: trainers take seconds to import, patch each other and warn.
 Torch and the trainers are imported where they are used, so that the list of cases can be read without them.
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import traceback
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import cached_property
@@ -23,11 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
-from pipeline.trainers import SNIPPETS, Snippet, snippets
+from pipeline.trainers import Snippet, snippets
 
 RIGHT, WRONG = "right", "wrong"
 TOLERANCE, APART = 1e-5, 1e-3
@@ -35,13 +34,15 @@ TOLERANCE, APART = 1e-5, 1e-3
 
 
 class Case(NamedTuple):
-    """One way to train. `expect` is `right`, `wrong`, or a pattern of the error that it raises."""
+    """One way to train. `expect` is `right`, `wrong`, or a pattern of the error that it raises; `snippet` names
+    the one that it runs."""
 
     trainer: str
     data: str
     config: str
     expect: str
     loss: Callable[[Bench], float]
+    snippet: str = ""
 
 
 class Bench:
@@ -194,13 +195,15 @@ def mean(losses: list[tuple[float, int]]) -> float:
     return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
 
 
+def snippet_of(bench: Bench, name: str) -> Snippet:
+    names = {"dataset": str(bench.output), "model": str(bench.model_path)}
+    (found,) = [each for each in snippets(["packed", "unpacked"], **names) if each.name == name]
+    return found
+
+
 def run_snippet(bench: Bench, name: str) -> float:
     """Run a snippet as it stands; the test only makes it one step on the CPU."""
-    (snippet,) = [
-        each
-        for each in snippets(["packed", "unpacked"], dataset=str(bench.output), model=str(bench.model_path))
-        if each.name == name
-    ]
+    snippet = snippet_of(bench, name)
     names: dict[str, Any] = {}
     with one_step_on_cpu(bench, snippet), recorded_losses() as losses:
         exec(snippet.text, names)  # noqa: S102  that is what is tested
@@ -217,11 +220,18 @@ def one_step_on_cpu(bench: Bench, snippet: Snippet) -> Iterator[None]:
     def with_settings(make: Callable[..., Any]) -> Callable[..., Any]:
         return lambda **given: make(**settings(bench, given, rows))
 
-    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
     with ExitStack() as patches:
         patch = patches.enter_context
         if "torch.optim.AdamW" in snippet.text:
-            patch(mock.patch("torch.optim.AdamW", lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0)))
+            patch(
+                mock.patch("torch.optim.AdamW", lambda parameters, **_: torch.optim.SGD(parameters, lr=0.0))
+            )
         if "trl" in snippet.text:
             import trl
 
@@ -265,7 +275,9 @@ def count(bench: Bench, layout: str) -> int:
     return len(bench.stored(layout))
 
 
-def on_trl(layout: str, change: Callable[[Any], Any] = lambda rows: rows, **config: Any) -> Callable[[Bench], float]:
+def on_trl(
+    layout: str, change: Callable[[Any], Any] = lambda rows: rows, **config: Any
+) -> Callable[[Bench], float]:
     """A case of TRL: rows of a layout, changed, with this configuration."""
     streamed = config.pop("streaming", False)
     return lambda bench: trl(
@@ -274,7 +286,10 @@ def on_trl(layout: str, change: Callable[[Any], Any] = lambda rows: rows, **conf
 
 
 def on_trainer(
-    layout: str, collator: Callable[[Bench], Any], change: Callable[[Any], Any] = lambda rows: rows, **args: Any
+    layout: str,
+    collator: Callable[[Bench], Any],
+    change: Callable[[Any], Any] = lambda rows: rows,
+    **args: Any,
 ) -> Callable[[Bench], float]:
     """A case of transformers' Trainer."""
     streamed = args.pop("streaming", False)
@@ -296,52 +311,72 @@ TOKENIZED = ("input_ids", "attention_mask", "labels")
 
 
 def by_rule_of_axolotl(bench: Bench) -> float:
-    """Rows are tokenized already where the features hold these three (axolotl 0.19,
-    utils/data/wrappers.py); then they are batched with DataCollatorForSeq2Seq."""
-    rows = bench.rows("unpacked")
+    """The dataset of the snippet; rows are tokenized already where the features hold these three (axolotl
+    0.19, utils/data/wrappers.py); then they are batched with DataCollatorForSeq2Seq."""
+    import yaml
+    from datasets import load_dataset
+
+    (given,) = yaml.safe_load(snippet_of(bench, "axolotl-unpacked").text)["datasets"]
+    assert given.pop("type") is None
+    rows = load_dataset(given.pop("path"), **given)
     assert set(TOKENIZED) <= set(rows.features)
-    return loop(bench, loader(only(*TOKENIZED)(rows), 4, theirs("DataCollatorForSeq2Seq", bench.tokenizer)))
+    return loop(bench, loader(only(*TOKENIZED)(rows), 4, theirs(SEQ2SEQ, bench.tokenizer)))
 
 
 def by_rule_of_llama_factory(bench: Bench) -> float:
     """`tokenized_path` is `load_from_disk`; all columns go to its Seq2Seq collator (LLaMA-Factory 0.9.5,
     data/loader.py)."""
-    import os
-
     from datasets import load_from_disk
 
-    here = Path.cwd()
-    os.chdir(bench.folder)
-    try:
+    with chdir(bench.folder):
         run_lines(bench, "llama-factory-unpacked")
         rows = load_from_disk("tokenized")
-    finally:
-        os.chdir(here)
-    return loop(bench, loader(rows, 4, theirs("DataCollatorForSeq2Seq", bench.tokenizer, pad_to_multiple_of=8)))
+    return loop(bench, loader(rows, 4, theirs(SEQ2SEQ, bench.tokenizer, pad_to_multiple_of=8)))
 
 
 def by_rule_of_unsloth(bench: Bench) -> float:
     """`labels` among the columns: TRL leaves the rows as they are, and the collator is this one (unsloth_zoo
     2026.10.9, dataset_utils.py). unsloth itself needs a GPU."""
-    collator = theirs("DataCollatorForSeq2Seq", bench.tokenizer)
-    config = {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}, "data_collator": collator}
+    config = {"max_length": None, "data_collator": theirs(SEQ2SEQ, bench.tokenizer), **SKIP}
     return trl(bench, bench.rows("unpacked"), count(bench, "unpacked"), **config)
+
+
+def lines_of_unsloth(bench: Bench) -> float:
+    """The snippet with TRL as it is: `unsloth` is a stand-in that loads model and tokenizer, because the real
+    one does not start without a GPU."""
+
+    class FastLanguageModel:
+        @staticmethod
+        def from_pretrained(_: str, **__: object) -> tuple[Any, Any]:
+            return bench.model(), bench.tokenizer
+
+    stand_in = types.ModuleType("unsloth")
+    vars(stand_in)["FastLanguageModel"] = FastLanguageModel
+    with mock.patch.dict(sys.modules, unsloth=stand_in):
+        return run_snippet(bench, "unsloth-unpacked")
 
 
 def by_rule_of_open_instruct(bench: Bench) -> float:
     """Exactly three columns, padded with DataCollatorForSeq2Seq."""
     rows = run_lines(bench, "open-instruct-unpacked")["rows"]
-    assert tuple(rows.column_names) == TOKENIZED
-    return loop(bench, loader(rows, 4, theirs("DataCollatorForSeq2Seq", bench.tokenizer)))
+    assert set(rows.column_names) == set(TOKENIZED)
+    return loop(bench, loader(rows, 4, theirs(SEQ2SEQ, bench.tokenizer)))
+
+
+@contextmanager
+def chdir(folder: Path) -> Iterator[None]:
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def run_lines(bench: Bench, name: str) -> dict[str, Any]:
     """Run a snippet that only prepares rows; returns the names it leaves."""
-    (snippet,) = [
-        each for each in snippets(["packed", "unpacked"], dataset=str(bench.output)) if each.name == name
-    ]
     names: dict[str, Any] = {}
-    exec(snippet.text, names)  # noqa: S102
+    exec(snippet_of(bench, name).text, names)  # noqa: S102
     return names
 
 
@@ -386,7 +421,7 @@ def on_torchtune_shifted(bench: Bench) -> float:
 
 
 def snippet_case(name: str, trainer: str, data: str, config: str) -> Case:
-    return Case(trainer, data, config, RIGHT, lambda bench: run_snippet(bench, name))
+    return Case(trainer, data, f"{config} (snippet)", RIGHT, lambda bench: run_snippet(bench, name), name)
 
 
 SEQ2SEQ = "DataCollatorForSeq2Seq"
@@ -396,7 +431,7 @@ SKIP = {"dataset_kwargs": {"skip_prepare_dataset": True}}
 FREE = {"padding_free": True, "max_length": None}
 
 TRL = [
-    snippet_case("trl-packed", "TRL", "packed", "padding_free, max_length=None (snippet)"),
+    snippet_case("trl-packed", "TRL", "packed", "padding_free, max_length=None"),
     Case("TRL", "packed", "the same, batch size 2", RIGHT, on_trl("packed", per_device_train_batch_size=2, **FREE)),
     Case("TRL", "packed", "the same, streamed", RIGHT, on_trl("packed", streaming=True, **FREE)),
     Case("TRL", "packed", "our collator, batch size 2", RIGHT,
@@ -409,7 +444,7 @@ TRL = [
     Case("TRL", "packed", "padding_free, without seq_lengths", WRONG,
          on_trl("packed", only("input_ids", "labels", "position_ids"), **FREE)),
     Case("TRL", "packed", "padding_free, default max_length", "max_length.*not enforced", on_trl("packed", padding_free=True)),
-    snippet_case("trl-unpacked", "TRL", "unpacked", "max_length=None (snippet)"),
+    snippet_case("trl-unpacked", "TRL", "unpacked", "max_length=None"),
     Case("TRL", "unpacked", "padding_free, max_length=None", RIGHT, on_trl("unpacked", **FREE)),
     Case("TRL", "unpacked", "max_length=None, streamed", RIGHT, on_trl("unpacked", streaming=True, max_length=None)),
     Case("TRL", "unpacked", "packing=True, max_length=2048", RIGHT, on_trl("unpacked", packing=True, max_length=2048)),
@@ -417,8 +452,8 @@ TRL = [
 ]  # fmt: skip
 
 TRAINER = [
-    snippet_case("trainer-packed", "Trainer", "packed", "our collator, flat, batch size 4 (snippet)"),
-    snippet_case("trainer-packed-stock", "Trainer", "packed", "default_data_collator, batch size 1 (snippet)"),
+    snippet_case("trainer-packed", "Trainer", "packed", "our collator, flat, batch size 4"),
+    snippet_case("trainer-packed-stock", "Trainer", "packed", "default_data_collator, batch size 1"),
     Case("Trainer", "packed", "the same, streamed", RIGHT,
          on_trainer("packed", lambda b: None, streaming=True, per_device_train_batch_size=1)),
     Case("Trainer", "packed", "our collator, padded, batch size 3", RIGHT,
@@ -438,7 +473,7 @@ TRAINER = [
     Case("Trainer", "packed", FLATTENING, WRONG, on_trainer("packed", lambda b: theirs(FLATTENING))),
     Case("Trainer", "packed", f"{LANGUAGE}, batch size 1", WRONG,
          on_trainer("packed", lambda b: theirs(LANGUAGE, b.tokenizer, mlm=False), per_device_train_batch_size=1)),
-    snippet_case("trainer-unpacked", "Trainer", "unpacked", f"{SEQ2SEQ}, batch size 4 (snippet)"),
+    snippet_case("trainer-unpacked", "Trainer", "unpacked", f"{SEQ2SEQ}, batch size 4"),
     Case("Trainer", "unpacked", "our collator, flat, batch size 4", RIGHT, on_trainer("unpacked", lambda b: ours())),
     Case("Trainer", "unpacked", "our collator, padded, batch size 4", RIGHT,
          on_trainer("unpacked", lambda b: ours(padded=True))),
@@ -458,7 +493,7 @@ def torch_rows(bench: Bench, layout: str, *names: str) -> Any:
 MODEL_INPUTS = ("input_ids", "labels", "position_ids")
 
 LOOPS = [
-    snippet_case("torch-packed", "PyTorch", "packed", "our collator, flat, batch size 4 (snippet)"),
+    snippet_case("torch-packed", "PyTorch", "packed", "our collator, flat, batch size 4"),
     Case("PyTorch", "packed", "our collator, padded, rows of lists", RIGHT,
          lambda b: loop(b, loader(b.rows("packed"), 3, ours(padded=True)), use_cache=False)),
     Case("PyTorch", "packed", "our collator, streamed", RIGHT,
@@ -473,25 +508,23 @@ LOOPS = [
          lambda b: loop(b, loader(b.rows("unpacked"), 4, ours()), use_cache=False)),
     Case("PyTorch", "unpacked", "our collator, padded", RIGHT,
          lambda b: loop(b, loader(b.rows("unpacked"), 4, ours(padded=True)), use_cache=False)),
-    snippet_case("lightning-packed", "Lightning", "packed", "our collator, flat, batch size 4 (snippet)"),
+    snippet_case("lightning-packed", "Lightning", "packed", "our collator, flat, batch size 4"),
 ]  # fmt: skip
 
 OTHERS = [
-    Case("axolotl, its rule of columns", "unpacked", SEQ2SEQ, RIGHT, by_rule_of_axolotl),
-    Case("LLaMA-Factory, load_from_disk", "unpacked", f"{SEQ2SEQ} (snippet)", RIGHT, by_rule_of_llama_factory),
+    Case("axolotl, its rule of columns", "unpacked", SEQ2SEQ, RIGHT, by_rule_of_axolotl, "axolotl-unpacked"),
+    Case("LLaMA-Factory, load_from_disk", "unpacked", SEQ2SEQ, RIGHT, by_rule_of_llama_factory, "llama-factory-unpacked"),
     Case("unsloth, its rule of columns", "unpacked", SEQ2SEQ, RIGHT, by_rule_of_unsloth),
-    Case("open-instruct, its columns", "unpacked", f"{SEQ2SEQ} (snippet)", RIGHT, by_rule_of_open_instruct),
-    Case("NeMo-Automodel, no shift", "packed", "adapters.nemo_automodel (snippet)", RIGHT, on_nemo_automodel),
+    Case("unsloth, its lines on plain TRL", "unpacked", "max_length=None", RIGHT, lines_of_unsloth, "unsloth-unpacked"),
+    Case("open-instruct, its columns", "unpacked", SEQ2SEQ, RIGHT, by_rule_of_open_instruct, "open-instruct-unpacked"),
+    Case("NeMo-Automodel, no shift", "packed", "adapters.nemo_automodel", RIGHT, on_nemo_automodel, "nemo-automodel-packed"),
     Case("NeMo-Automodel, no shift", "packed", "labels as they are", WRONG,
          lambda b: without_shift(b, b.rows("packed"), "input_ids", "position_ids")),
-    Case("torchtune 0.6.1, its shift", "packed", "adapters.torchtune (snippet)", RIGHT, on_torchtune),
+    Case("torchtune 0.6.1, its shift", "packed", "adapters.torchtune", RIGHT, on_torchtune, "torchtune-packed"),
     Case("torchtune later, no shift", "packed", "adapters.torchtune_shifted", RIGHT, on_torchtune_shifted),
 ]  # fmt: skip
 
 CASES = [*TRL, *TRAINER, *LOOPS, *OTHERS]
-
-NOT_RUN = {"axolotl-unpacked", "unsloth-unpacked"}
-"""Snippets whose trainer is not run here; their rules of columns are (`OTHERS`)."""
 
 
 def key(case: Case) -> str:
@@ -508,11 +541,24 @@ def outcome(case: Case, bench: Bench) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def facts() -> dict[str, Any]:
+    """What the documents say of the trainers, and the versions all this is about."""
+    import accelerate
+    import lightning
+    import torch
+    import transformers
+    import trl
+
+    modules = (torch, transformers, trl, accelerate, lightning)
+    versions = {module.__name__: module.__version__ for module in modules}
+    return {"versions": versions, "trl_max_length": trl.SFTConfig(use_cpu=True, bf16=False).max_length}
+
+
 def main() -> None:
     output, folder = map(Path, sys.argv[1:3])
     bench = Bench(output, folder)
     bench.make_model()
-    print(json.dumps({"by_hand": bench.by_hand}), flush=True)
+    print(json.dumps({"by_hand": bench.by_hand, **facts()}), flush=True)
     for case in CASES:
         print(json.dumps({"case": key(case), **outcome(case, bench)}), flush=True)
 
