@@ -86,7 +86,7 @@ def test_types() -> None:
     ],
     ids=["lists", "numpy int32", "tensors int32", "tensors int64"],
 )
-def test_rows_of_any_kind_give_the_same_and_stay_as_they_are(make: Any, padded: bool) -> None:
+def test_rows_of_any_kind_give_the_same_and_stay_as_they_are(make: Any, *, padded: bool) -> None:
     rows = [
         {name: make(values) if isinstance(values, list) else values for name, values in row.items()}
         for row in (PACK, SHORT)
