@@ -101,4 +101,6 @@ def _lengths(row: Row) -> np.ndarray:
 
 
 def _positions(lengths: np.ndarray) -> np.ndarray:
-    return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+    starts: np.ndarray = np.repeat(lengths.cumsum() - lengths, lengths)
+    positions: np.ndarray = np.arange(len(starts)) - starts
+    return positions
