@@ -3,18 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/sample
 
-.PHONY: help demo test lint type schemas bench
+.PHONY: help demo test lint type schemas bench old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
 	@touch $@
 
-demo: .venv/ready  ## turn the bundled sample into shards and show what is trained
+.venv/ready: .venv/base
+	$(BIN)/python -m pip install --quiet --editable '.[dev,trainers]' --constraint constraints.txt
+	@touch $@
+
+demo: .venv/base  ## turn the bundled sample into shards and show what is trained
 	$(BIN)/premask run $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --layout packed,unpacked --max-length 2048 --output out/demo
 	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144
 
@@ -30,6 +34,9 @@ type: .venv/ready  ## mypy, strict
 
 schemas: .venv/ready  ## write schemas/ anew from the code
 	$(BIN)/python -m pipeline.schemas schemas
+
+old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
+	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/test_old_datasets.py
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

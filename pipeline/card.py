@@ -23,6 +23,7 @@ import yaml
 from .contracts import REASONS, layout_schema
 from .lengths import QUANTILES
 from .recipe import Recipe
+from .trainers import snippets
 
 Manifest = Mapping[str, Any]
 """A manifest as `schemas/manifest.schema.json` describes it."""
@@ -62,7 +63,7 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 
 - eager, sdpa, flex attention: pass `position_ids`, no mask, and `use_cache=False`;
 - flash attention: flatten the batch to one row and pass `cu_seq_lens` made from `seq_lengths`;
-- TRL: `SFTConfig(padding_free=True, max_length=None)`."""
+- in the trainers below: as their lines say."""
 
 
 def make_card(manifest: Manifest) -> str:
@@ -79,6 +80,7 @@ def make_card(manifest: Manifest) -> str:
         "## Columns\n\n" + "\n\n".join(_columns(layout, manifest) for layout in _layouts(manifest)),
         f"## The mask\n\n{_mask(manifest)}",
         f"## Loading\n\n{_loading(manifest)}",
+        f"## In your trainer\n\n{_in_trainers(_layouts(manifest))}",
         f"## Counts\n\n{_counts(manifest['counts'])}",
         f"## Lengths\n\n{_lengths(manifest['counts'])}",
         f"## Made from\n\n{_provenance(manifest)}",
@@ -271,6 +273,26 @@ def _loading(manifest: Manifest) -> str:
         ]
     )
     return _fenced(code, "python") + (f"\n\n{_PACKED}" if "packed" in layouts else "")
+
+
+def _in_trainers(layouts: Sequence[str]) -> str:
+    """The lines of each trainer, folded up."""
+    folded = [
+        f"<details><summary>{each.trainer}, {each.layout}: {_html(each.essential)}</summary>\n\n"
+        f"{_fenced(each.text, each.language)}\n\n{each.note}\n\n</details>"
+        for each in snippets(layouts, dataset="OUT")
+    ]
+    what = 'premask\'s tests run these lines and compare the loss; `"OUT"` is this folder or its name on the Hub.'
+    return "\n\n".join([what, *folded])
+
+
+def _html(text: str) -> str:
+    """Markdown's inline code as HTML, where Markdown is not read.
+
+    >>> _html("our `Collator`")
+    'our <code>Collator</code>'
+    """
+    return re.sub("`([^`]*)`", r"<code>\1</code>", text)
 
 
 def _counts(counts: Mapping[str, Any]) -> str:

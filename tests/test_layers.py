@@ -136,6 +136,12 @@ def test_the_trainer_script_imports_nothing_of_the_package() -> None:
         assert imports_of("train") == set()
 
 
+def test_what_users_take_along_is_light() -> None:
+    """Adapters and the lines for trainers need the contracts at most."""
+    assert parts("adapters") <= {"contracts"}
+    assert parts("trainers") == set()
+
+
 def test_no_name_hides_a_library() -> None:
     """Run as a script, a folder puts its modules before the standard library and all dependencies."""
     installed = {name for name in importlib.metadata.packages_distributions() if name != "pipeline"}
