@@ -63,7 +63,7 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 
 - eager, sdpa, flex attention: pass `position_ids`, no mask, and `use_cache=False`;
 - flash attention: flatten the batch to one row and pass `cu_seq_lens` made from `seq_lengths`;
-- in the trainers below: as their lines say."""
+- in a trainer: as its lines at the end of this card say."""
 
 
 def make_card(manifest: Manifest) -> str:
@@ -80,11 +80,11 @@ def make_card(manifest: Manifest) -> str:
         "## Columns\n\n" + "\n\n".join(_columns(layout, manifest) for layout in _layouts(manifest)),
         f"## The mask\n\n{_mask(manifest)}",
         f"## Loading\n\n{_loading(manifest)}",
-        f"## In your trainer\n\n{_in_trainers(_layouts(manifest))}",
         f"## Counts\n\n{_counts(manifest['counts'])}",
         f"## Lengths\n\n{_lengths(manifest['counts'])}",
         f"## Made from\n\n{_provenance(manifest)}",
         f"## Known limits\n\n{_limits(manifest)}",
+        f"## In your trainer\n\n{_in_trainers(_layouts(manifest))}",
     ]
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -276,23 +276,14 @@ def _loading(manifest: Manifest) -> str:
 
 
 def _in_trainers(layouts: Sequence[str]) -> str:
-    """The lines of each trainer, folded up."""
-    folded = [
-        f"<details><summary>{each.trainer}, {each.layout}: {_html(each.essential)}</summary>\n\n"
-        f"{_fenced(each.text, each.language)}\n\n{each.note}\n\n</details>"
+    """The lines of each trainer, one after another."""
+    shown = [
+        f"### {each.trainer}, {each.layout}: {each.essential}\n\n"
+        f"{_fenced(each.text, each.language)}\n\n{each.note}"
         for each in snippets(layouts, dataset="OUT")
     ]
-    what = 'premask\'s tests run these lines and compare the loss; `"OUT"` is this folder or its name on the Hub.'
-    return "\n\n".join([what, *folded])
-
-
-def _html(text: str) -> str:
-    """Markdown's inline code as HTML, where Markdown is not read.
-
-    >>> _html("our `Collator`")
-    'our <code>Collator</code>'
-    """
-    return re.sub("`([^`]*)`", r"<code>\1</code>", text)
+    what = "`OUT` is this folder or its name on the Hub. premask's tests run these lines and compare the loss."
+    return "\n\n".join([what, *shown])
 
 
 def _counts(counts: Mapping[str, Any]) -> str:
