@@ -282,7 +282,7 @@ def _in_trainers(layouts: Sequence[str]) -> str:
         f"{_fenced(each.text, each.language)}\n\n{each.note}"
         for each in snippets(layouts, dataset="OUT")
     ]
-    what = "`OUT` is this folder or its name on the Hub. premask's tests run these lines and compare the loss."
+    what = "`OUT` is this folder or its name on the Hub. Tests of premask run these lines and compare losses."
     return "\n\n".join([what, *shown])
 
 

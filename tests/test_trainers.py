@@ -31,12 +31,15 @@ ROWS = 34
 
 
 def written(folder: Path) -> Path:
-    """An output with both layouts."""
+    """An output with both layouts, and beside it one with all that a recipe can add to its rows."""
     lines = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:ROWS]
     (folder / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    words = ("run", folder / "rows.jsonl", "--tokenizer", TOKENIZER, "--output", folder / "out")
-    done = process(*words, "--layout", "packed,unpacked", "--max-length", "256")
-    assert done.returncode == 0, done.stderr.decode()
+    words = ("run", folder / "rows.jsonl", "--tokenizer", TOKENIZER)
+    both = ("--layout", "packed,unpacked", "--max-length", "256")
+    added = ("--pad-rows", "to_length", "--extra-columns", "assistant_masks,completion_mask")
+    for name, more in {"out": (), "other": added}.items():
+        done = process(*words, "--output", folder / name, *both, *more)
+        assert done.returncode == 0, done.stderr.decode()
     return folder / "out"
 
 

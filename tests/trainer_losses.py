@@ -93,13 +93,21 @@ class Bench:
     def rows(self, layout: str, **options: Any) -> Any:
         from datasets import load_dataset
 
-        return load_dataset(str(self.output), layout, split="train", **options)
+        output, layout = self.where(layout)
+        return load_dataset(str(output), layout, split="train", **options)
+
+    def where(self, layout: str) -> tuple[Path, str]:
+        """The output and the config; `padded` and `masked` are `packed` and `unpacked` of the one that was
+        written with `pad_rows` and `extra_columns`."""
+        others = {"padded": "packed", "masked": "unpacked"}
+        return (self.output.with_name("other"), others[layout]) if layout in others else (self.output, layout)
 
     def stored(self, layout: str) -> list[dict[str, Any]]:
         """The rows as they stand in the files, read without `datasets`."""
         import pyarrow.parquet as pq
 
-        files = sorted((self.output / layout).glob("*.parquet"))
+        output, layout = self.where(layout)
+        files = sorted((output / layout).glob("*.parquet"))
         return [row for file in files for row in pq.read_table(file).to_pylist()]
 
     @cached_property
@@ -269,6 +277,13 @@ def theirs(name: str, *args: Any, **options: Any) -> Any:
     import transformers
 
     return getattr(transformers, name)(*args, **options)
+
+
+def theirs_default() -> Any:
+    """The collator that only stacks."""
+    from transformers import default_data_collator
+
+    return default_data_collator
 
 
 def count(bench: Bench, layout: str) -> int:
@@ -524,7 +539,28 @@ OTHERS = [
     Case("torchtune later, no shift", "packed", "adapters.torchtune_shifted", RIGHT, on_torchtune_shifted),
 ]  # fmt: skip
 
-CASES = [*TRL, *TRAINER, *LOOPS, *OTHERS]
+PADDED = [
+    Case("TRL", "padded", "padding_free, max_length=None, batch size 2", RIGHT,
+         on_trl("padded", per_device_train_batch_size=2, **FREE)),
+    Case("Trainer", "padded", "default_data_collator, batch size 4", RIGHT,
+         on_trainer("padded", lambda b: theirs_default(), per_device_train_batch_size=4)),
+    Case("Trainer", "padded", "default_data_collator, eager attention", RIGHT,
+         on_trainer("padded", lambda b: theirs_default(), attention="eager", per_device_train_batch_size=4)),
+    Case("Trainer", "padded", "our collator, flat, batch size 4", RIGHT,
+         on_trainer("padded", lambda b: ours(), per_device_train_batch_size=4)),
+    Case("PyTorch", "padded", "default collate of tensors, batch size 2", RIGHT,
+         lambda b: loop(b, loader(torch_rows(b, "padded", *MODEL_INPUTS), 2), use_cache=False)),
+    Case("TRL", "masked", "completion_mask for labels, completion_only_loss", RIGHT,
+         on_trl("masked", only("input_ids", "completion_mask"), completion_only_loss=True, max_length=None)),
+    Case("TRL", "masked", "completion_mask for labels, default", WRONG,
+         on_trl("masked", only("input_ids", "completion_mask"), max_length=None)),
+    Case("TRL", "masked", "assistant_masks for labels", RIGHT,
+         on_trl("masked", only("input_ids", "assistant_masks"), max_length=None)),
+]  # fmt: skip
+"""Rows with what a recipe can add: pad documents (`pad_rows`), and masks (`extra_columns`) as older TRL reads
+them, which does not look at `labels`."""
+
+CASES = [*TRL, *TRAINER, *LOOPS, *OTHERS, *PADDED]
 
 
 def key(case: Case) -> str:
