@@ -114,10 +114,11 @@ def _locate(target: str, revision: str | None) -> Path:
         if revision is not None:
             raise OutputError(f"{target} is no name on the Hub, where --revision belongs; leave it out")
         return path
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  half a second to import
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  half a second to import
 
-    try:
-        return Path(snapshot_download(target, repo_type="dataset", revision=revision))
+    try:  # by its commit: a name that the Hub does not tell would be looked up in the cache, which may be old
+        commit = HfApi().dataset_info(target, revision=revision).sha
+        return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
         reason = " ".join(str(error).split())[:300]
         raise OutputError(

@@ -241,6 +241,21 @@ def test_what_is_pushed_loads_as_the_files_here(
     assert len(hub.calls("blob")) > 0
 
 
+def test_verify_fetches_and_checks_what_was_pushed(
+    hub: HubServer, client: Client, outputs: dict[str, Path]
+) -> None:
+    client.push(outputs["many"], DEMO, "--tag", "v1")
+    client.push(outputs["few"], DEMO)
+    for name, words in (("few", ()), ("many", ("--revision", "v1"))):
+        done = client.premask("verify", DEMO, *words, "--format", "json")
+        packs = json.loads((outputs[name] / "manifest.json").read_bytes())["counts"]["packs"]
+        report = json.loads(done.out)
+        assert (done.code, report["ok"], report["checked"]["packs"]) == (0, True, packs), done
+
+    failed(client.premask("verify", "alice/none"), "alice/none")
+    failed(client.premask("verify", DEMO, HF_TOKEN="hf_wrong"), "alice/demo")
+
+
 def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Path]) -> None:
     pushed(client.push(outputs["many"], DEMO))
     out = pushed(client.push(outputs["few"], DEMO, "--revision", "short", "--tag", "v1"))

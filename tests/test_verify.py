@@ -761,19 +761,8 @@ def test_a_file_is_no_output(tmp_path: Path) -> None:
         verify(str(tmp_path / "out"))
 
 
-def test_names_on_the_hub(out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The client is stood in for: what comes over the network is tested with a server elsewhere."""
-    asked: list[Any] = []
-
-    def fetched(name: str, **options: Any) -> str:
-        asked.append((name, options))
-        return str(out)
-
-    monkeypatch.chdir(tmp_path.parent)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
-
-    assert verify("org/name", revision="v1").ok
-    assert asked == [("org/name", {"repo_type": "dataset", "revision": "v1"})]
+def test_a_directory_has_no_revision(out: Path) -> None:
+    """Names on the Hub are tested in `test_hub.py`, with a server."""
     with pytest.raises(OutputError, match="is no name on the Hub, where --revision belongs"):
         verify(str(out), revision="v1")
 
