@@ -30,7 +30,7 @@ from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
-from .process import prepare_process
+from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
 from .report.terminal import (
     BarProgress,
@@ -151,6 +151,7 @@ def run(
     elif private:
         raise RecipeError("--private belongs to --push-to-hub; give both, or neither")
     prepare_process()
+    import_transformers()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)
@@ -187,6 +188,7 @@ def explain(
     for name in ("inputs", "row", "limit", "format"):
         del flags[name]
     recipe = _recipe(inputs, {**flags, "output": "-"})
+    import_transformers()
     if limit is None and row is None and format is Format.table:
         limit = 1
     console, shown = Console(highlight=False), 0
@@ -214,6 +216,7 @@ def template(
 ) -> None:
     """Tell what a chat template does and whether its mask can be proved; exit code 1 if it is refused."""
     flags = {key: value for key, value in locals().items() if key != "format"}
+    import_transformers()
     diagnosis = diagnose(Stages(_recipe(["-"], {**flags, "output": "-"})))
     if format is Format.json:
         _print_json(diagnosis.as_dict())
@@ -234,6 +237,7 @@ def verify(
     format: Annotated[Format, typer.Option(help="table, or json: the report as one object.")] = Format.table,  # noqa: A002
 ) -> None:
     """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
+    import_transformers()
     report = verify_output(output, revision=revision, full=full)
     if format is Format.json:
         _print_json(report.as_dict())

@@ -375,24 +375,39 @@ def _normalizers(spec: dict[str, Any]) -> list[str]:
     return [str(normalizer["type"])]
 
 
+class _Model(msgspec.Struct):
+    type: str
+    vocab: Any = None
+    unk_token: str | None = None
+
+
+class _Spec(msgspec.Struct):
+    """What of a tokenizer as JSON is looked at; a typed reader skips the rest, merges above all."""
+
+    model: _Model
+    added_tokens: list[dict[str, Any]]
+    normalizer: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
+
+
 @lru_cache(maxsize=4)
 def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    """A tokenizer without its model, and the bytes of text each token id stands for, int32[vocabulary], or
-    None where that is no fixed number. Takes a tenth of a second, once a process."""
-    spec = msgspec.json.decode(tokenizer_json)
-    model = spec.pop("model")
-    decoder = json.dumps(spec.get("decoder") or {})
+    """The normalizer and the decoder of a tokenizer, and the bytes of text each token id stands for,
+    int32[vocabulary], or None where that is no fixed number. Takes a tenth of a second, once a process."""
+    whole = msgspec.json.decode(tokenizer_json, type=_Spec)
+    model, spec = whole.model, {"normalizer": whole.normalizer, "decoder": whole.decoder}
+    decoder = json.dumps(whole.decoder or {})
     byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
-    if model["type"] != "BPE" or byte_level == byte_fallback:
+    if model.type != "BPE" or byte_level == byte_fallback:
         return spec, None
-    vocabulary = model["vocab"]
-    added = {token["content"]: token["id"] for token in spec["added_tokens"]}
+    vocabulary: dict[str, int] = model.vocab
+    added = {token["content"]: token["id"] for token in whole.added_tokens}
     lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int32)
     sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
     lengths[list(vocabulary.values())] = list(sizes)
     for token, index in added.items():
         lengths[index] = len(token.encode())
-    unknown = vocabulary.get(model.get("unk_token"))
+    unknown = None if model.unk_token is None else vocabulary.get(model.unk_token)
     if unknown is not None:
         lengths[unknown] = _UNKNOWN
     return spec, lengths

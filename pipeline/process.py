@@ -1,21 +1,26 @@
 """What a process does for itself that is all ours: the command and its workers, not programs that import us.
 
     prepare_process()
+    import_transformers()       # where a tokenizer will be loaded
 
-Three costs that have nothing to do with the work, a third of all CPU time together: memory that is given
-back to the system only to be asked for again, cleared, a moment later; pandas, which Arrow imports to see
-whether it was given a pandas object; and looking through all modules and tokenizers for garbage.
+Costs that have nothing to do with the work: memory that is given back to the system only to be asked for
+again, cleared, a moment later; looking through all modules and tokenizers for garbage; pandas, which Arrow
+imports to see whether it was given a pandas object; and torch, which transformers imports where it is
+installed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
+import importlib.util
 import sys
 import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 
 import pyarrow as pa
 
@@ -24,6 +29,23 @@ def prepare_process() -> None:
     """Make this process fit for the work. Call it early, and before `pandas` is imported by anyone."""
     _keep_freed_memory()
     _keep_pandas_out()
+
+
+def import_transformers() -> None:
+    """Import transformers, and have it believe that there is no torch, which tokenizers do not need: it takes
+    more than a CPU-second. Where transformers is loaded already nothing changes."""
+    if "transformers" in sys.modules:
+        return
+    find = importlib.util.find_spec
+
+    def find_but_torch(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "torch" else find(name, package)
+
+    importlib.util.find_spec = find_but_torch
+    try:
+        importlib.import_module("transformers.utils").is_torch_available()  # the answer is remembered
+    finally:
+        importlib.util.find_spec = find
 
 
 @contextmanager
