@@ -142,9 +142,9 @@ def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:
     """Return the samples of packs as rows of the unpacked layout, without pad documents; copies no tokens
     unless there are any.
 
-    >>> pack = {"input_ids": [[5, 6, 7]], "labels": [[-100, 6, -100]], "seq_lengths": [[2, 1]]}
+    >>> pack = {"input_ids": [[5, 6, 7, 8]], "labels": [[-100, 6, -100, 8]], "seq_lengths": [[2, 2]]}
     >>> unpack(pa.RecordBatch.from_pydict(pack)).to_pydict()["input_ids"]
-    [[5, 6], [7]]
+    [[5, 6], [7, 8]]
     """
     lengths = flat(packs.column("seq_lengths")).values.astype(np.int32)
     bounds = arrow_array(offsets_of(lengths).astype(np.int32))
