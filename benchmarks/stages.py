@@ -105,6 +105,7 @@ def main() -> None:
         values = recipe(kind, data, fresh(options.work / f"stages-{kind}"), options)
         loaded = stages.Stages(make_recipe(values))
         run.Stages = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
+        run.load_tokenizer = lambda _, ready=loaded.tokenizer: ready  # type: ignore[misc]
         clocks.seconds.clear()
         begin = time.process_time()
         tokens = run.run(make_recipe(values), workers=1).manifest["counts"]["tokens"]
