@@ -52,7 +52,8 @@ class LocalRunner:
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have the others load what they can before the stages are known; returns at once."""
         for other in self._others:
-            other.submit(_load_ahead, recipe, tokenizer.without_hf())
+            with suppress(BrokenProcessPool):  # `run` will say so
+                other.submit(_load_ahead, recipe, tokenizer.without_hf())
 
     def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
