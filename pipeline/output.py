@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from .contracts import LINEAGE_SCHEMA
 from .disk import Lock, link, named, sync, sync_tree, write_json
 from .errors import OutputError, RunError
+from .finished import parse_manifest
 from .identity import RunIdentity, differences
 from .lengths import describe_lengths, lengths_in
 from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer
@@ -252,11 +253,9 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
 def _read_manifest(out: Path) -> dict[str, Any] | None:
     """Return the manifest of a premask output, None if `out` is anything else."""
     try:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return parse_manifest((out / "manifest.json").read_bytes())
+    except OSError:
         return None
-    ours = isinstance(manifest, dict) and {"premask", "run_key", "recipe", "shards"} <= manifest.keys()
-    return manifest if ours else None
 
 
 def _same_size(out: Path, shard: Mapping[str, Any]) -> bool:
