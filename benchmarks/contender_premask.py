@@ -53,7 +53,7 @@ def main() -> None:
     startup = spent() - begin
 
     begin = spent()
-    for source in find_sources(recipe.sources):
+    for source in find_sources([each.path for each in recipe.sources]):
         inspect_source(source)
     look = spent() - begin
 

@@ -22,7 +22,7 @@ from pipeline.process import prepare_process
 from pipeline.recipe import make_recipe
 
 PARTS: list[tuple[Any, str, str]] = [
-    (run, "inspect_source", "inspect and hash the input"),
+    (run, "inspect_sources", "inspect and hash the input"),
     (run, "find_dialect", "find the dialect"),
     (hotpath.HotPath, "_encoded", "fill plans"),
     (plans.Plans, "_new", "make plans"),

@@ -199,7 +199,7 @@ def explain(
         else:
             print_explained(console, explained, source=source)
     if not shown:
-        sources = ", ".join(recipe.sources)
+        sources = ", ".join(source.path for source in recipe.sources)
         raise RecipeError(
             f"there are no rows in {sources}" if row is None else f"there is no row {row} in {sources}"
         )

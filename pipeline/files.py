@@ -53,19 +53,20 @@ CHUNK = 4 << 20
 # ==== Finding files ====
 
 
-def find_sources(patterns: Sequence[str]) -> list[str]:
-    """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order.
+def find_sources(patterns: Sequence[str]) -> dict[str, int]:
+    """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
+    the index of the first pattern that names them.
 
     The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
     all files below it that have a known suffix; hidden ones are left out.
 
     Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
     """
-    found: dict[str, str] = {}
-    for pattern in patterns:
+    found: dict[str, tuple[str, int]] = {}
+    for number, pattern in enumerate(patterns):
         for name in _expand(pattern):
-            found.setdefault(os.path.abspath(name), name)  # noqa: PTH100  # resolve() would follow links
-    return list(found.values())
+            found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
+    return dict(found.values())
 
 
 def _expand(pattern: str) -> list[str]:

@@ -14,14 +14,25 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from .errors import SourceError
-from .files import BOM, COMPRESSIONS, check_columns, chunks, known_suffixes, open_parquet, opened, split_name
+from .files import (
+    BOM,
+    COMPRESSIONS,
+    check_columns,
+    chunks,
+    find_sources,
+    known_suffixes,
+    open_parquet,
+    opened,
+    split_name,
+)
 from .jsonlayout import layout_of
+from .recipe import Source
 
 _SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
@@ -47,7 +58,8 @@ class SourceInfo:
     """What a file holds.
 
     `rows` counts the lines of uncompressed JSONL (blank ones too) or the rows of Parquet; None where
-    counting takes a full parse. `bytes` and `sha256` are those of the file as it lies on disk.
+    counting takes a full parse. `bytes` and `sha256` are those of the file as it lies on disk. `entry` is the
+    index of the entry of `recipe.sources` that names it.
     """
 
     source: str
@@ -56,6 +68,13 @@ class SourceInfo:
     bytes: int
     sha256: str
     rows: int | None
+    entry: int = 0
+
+
+def inspect_sources(sources: Sequence[Source]) -> list[SourceInfo]:
+    """Inspect all files of a recipe's `sources`, each once, in order."""
+    files = find_sources([source.path for source in sources])
+    return [replace(inspect_source(name), entry=entry) for name, entry in files.items()]
 
 
 def inspect_source(source: str) -> SourceInfo:

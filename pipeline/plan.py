@@ -35,6 +35,8 @@ _INFLATION = 4  # how much larger compressed text is taken to be
 class Slice(NamedTuple):
     """A stretch of rows of one file. `stop_row` None means to the end.
 
+    `entry` is the index of the entry of `recipe.sources` that names the file.
+
     `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would; both are
     None unless the file is uncompressed JSONL.
     """
@@ -46,6 +48,7 @@ class Slice(NamedTuple):
     stop_row: int | None
     start_byte: int | None
     end_byte: int | None
+    entry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,15 @@ def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
     if info.format == "jsonl":
         places = _line_starts(info, unit_rows) if len(rows) > 2 else [0, info.bytes]
     for i in range(len(rows) - 1):
-        yield Slice(
-            info.source, info.format, info.compression, rows[i], rows[i + 1], places[i], places[i + 1]
-        )
+        stretch = rows[i], rows[i + 1], places[i], places[i + 1]
+        yield Slice(info.source, info.format, info.compression, *stretch, info.entry)
 
 
 def whole(info: SourceInfo) -> Slice:
     """A slice of all rows of a file."""
-    ends = (0, info.bytes) if info.format == "jsonl" and info.compression is None else (None, None)
-    return Slice(info.source, info.format, info.compression, 0, info.rows, *ends)
+    lines = info.format == "jsonl" and info.compression is None
+    start, end = (0, info.bytes) if lines else (None, None)
+    return Slice(info.source, info.format, info.compression, 0, info.rows, start, end, info.entry)
 
 
 def _weight(info: SourceInfo, piece: Slice) -> int:

@@ -20,10 +20,19 @@ import re
 from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from .contracts import ROLES
 from .errors import RecipeError
@@ -135,6 +144,37 @@ class Dialect(Enum):
     openai = "openai"
 
 
+class Source(BaseModel):
+    """One entry of `sources`: files, a pattern, a URL or a dataset of the Hub, and what is taken of it.
+
+    In a recipe a string stands for an entry of that `path` alone.
+
+    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").sources
+    [Source(path='a.jsonl'), Source(path='b.jsonl')]
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """The path alone where nothing else is set, as most recipes write it."""
+        data: dict[str, Any] = handler(self)
+        return self.path if self == Source(path=self.path) else data
+
+
+def _entry(value: Any) -> Any:
+    """An entry of `sources` that is a string as a mapping with that path."""
+    if not isinstance(value, (str, dict, Source)):
+        raise ValueError("it is neither a path nor a mapping with a 'path'")  # noqa: TRY004  pydantic's way
+    return {"path": value} if isinstance(value, str) else value
+
+
+Entry = Annotated[Source, BeforeValidator(_entry, json_schema_input_type=str | Source)]
+"""What a list of sources holds."""
+
+
 class Card(BaseModel):
     """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a
     recipe has changed, a run writes README.md and manifest.json anew and nothing else.
@@ -199,7 +239,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: list[str] = Field(min_length=1, description="Input files and glob patterns, in order.")
+    sources: list[Entry] = Field(
+        min_length=1,
+        description="Input files and glob patterns, in order; each a path, or a mapping with more settings.",
+    )
     dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
@@ -354,7 +397,7 @@ def _describe(error: Any) -> str:
     return f"{key}: {error['msg']}, not {error['input']!r}"
 
 
-_FIELDS_BELOW = {"train": Train.model_fields, "card": Card.model_fields}
+_FIELDS_BELOW = {"sources": Source.model_fields, "train": Train.model_fields, "card": Card.model_fields}
 
 
 def _choices(error: Any) -> list[str]:

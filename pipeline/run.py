@@ -18,9 +18,8 @@ from typing import Any
 from .card import make_card
 from .dialects import recognize_file
 from .errors import RunError, VerifyError
-from .files import find_sources
 from .identity import identify
-from .inspection import SourceInfo, inspect_source
+from .inspection import SourceInfo, inspect_sources
 from .output import Output, open_output, update_card
 from .plan import plan_units
 from .recipe import Dialect, Recipe
@@ -54,7 +53,7 @@ def run(
     anything but a row is wrong."""
     begin, progress = time.monotonic(), progress or Progress()
     out = Path(recipe.output)
-    infos = [inspect_source(source) for source in find_sources(recipe.sources)]
+    infos = inspect_sources(recipe.sources)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     with LocalRunner(min(workers, len(units))) as runner:

@@ -8,7 +8,7 @@ The steps before are `files` (which files), `inspection` (is each what its name 
 into units). A single bad line does not end the run: it becomes a `Row` with an error, so that every row of
 the input is accounted for.
 
-    infos = [inspect_source(source) for source in find_sources(["chats/*.jsonl"])]
+    infos = inspect_sources(recipe.sources)
     for unit in plan_units(infos, unit_rows=16_384):
         rows = [row for piece in unit.slices for row in read_slice(piece)]
 

@@ -579,7 +579,7 @@ def test_flags_stand_over_the_recipe(box: Path, monkeypatch: pytest.MonkeyPatch)
         "tool_calls": False,
         "end_of_turn": True,
     }
-    assert (over.sources, over.tokenizer) == (["a.jsonl"], "tok")
+    assert ([source.path for source in over.sources], over.tokenizer) == (["a.jsonl"], "tok")
 
 
 def test_a_recipe_and_flags_give_the_same_output(box: Path) -> None:

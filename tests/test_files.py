@@ -19,11 +19,11 @@ def test_paths_directories_and_globs_are_expanded_in_order_and_once(
         write(tmp_path / name, "{}")
     monkeypatch.chdir(tmp_path)
 
-    assert find_sources(["*.jsonl"]) == ["a.jsonl", "b.jsonl"]
-    assert find_sources(["b.jsonl", "*.jsonl", "./b.jsonl"]) == ["b.jsonl", "a.jsonl"]
-    assert find_sources(["**/*.json.gz", "z[1].csv"]) == ["sub/deep/c.json.gz", "z[1].csv"]
-    assert find_sources(["sub"]) == find_sources(["sub/"]) == ["sub/deep/c.json.gz"]
-    assert find_sources([tmp_path.as_posix()]) == [
+    assert list(find_sources(["*.jsonl"])) == ["a.jsonl", "b.jsonl"]
+    assert find_sources(["b.jsonl", "*.jsonl", "./b.jsonl"]) == {"b.jsonl": 0, "a.jsonl": 1}
+    assert list(find_sources(["**/*.json.gz", "z[1].csv"])) == ["sub/deep/c.json.gz", "z[1].csv"]
+    assert list(find_sources(["sub"])) == list(find_sources(["sub/"])) == ["sub/deep/c.json.gz"]
+    assert list(find_sources([tmp_path.as_posix()])) == [
         f"{tmp_path.as_posix()}/{name}" for name in ("a.jsonl", "b.jsonl", "sub/deep/c.json.gz", "z[1].csv")
     ]
 

@@ -19,6 +19,7 @@ from pipeline.recipe import (
     Layout,
     Mask,
     Recipe,
+    Source,
     TooLong,
     Train,
     Turns,
@@ -119,7 +120,7 @@ def test_flags_give_text_and_yaml_gives_values() -> None:
         ("dialect", "sharegpt", Dialect.sharegpt),
         ("layout", ["unpacked", "packed"], [Layout.unpacked, Layout.packed]),
         ("end_of_turn", ["</s>", "<|end|>"], ["</s>", "<|end|>"]),
-        ("sources", ["b/*.jsonl", "a.json"], ["b/*.jsonl", "a.json"]),
+        ("sources", ["b/*.jsonl", {"path": "a.json"}], [Source(path="b/*.jsonl"), Source(path="a.json")]),
         ("train", {"roles": ["assistant", "tool"]}, Train(roles=["assistant", "tool"])),
         ("train", {"turns": "last"}, Train(turns=Turns.last)),
         ("template_kwargs", {"enable_thinking": False}, {"enable_thinking": False}),
@@ -194,7 +195,7 @@ def test_the_message_says_where_the_values_stand() -> None:
         ({"layout": "packed"}, ["layout", "list"]),
         ({"sources": []}, ["sources", "at least 1 item"]),
         ({"sources": "a.jsonl"}, ["sources", "list"]),
-        ({"sources": [3]}, ["sources.0", "string"]),
+        ({"sources": [3]}, ["sources.0", "neither a path"]),
         ({"date": "2025-02-30"}, ["date", "not '2025-02-30'"]),
         ({"date": "yesterday"}, ["date", "not 'yesterday'"]),
         ({"template_kwargs": [1]}, ["template_kwargs", "dictionary"]),
@@ -289,7 +290,7 @@ def test_a_recipe_in_yaml(tmp_path: Path) -> None:
     )
     recipe = make_recipe(load_recipe(path))
 
-    assert recipe.sources == ["chats/*.jsonl", "Gespräche.jsonl"]
+    assert [source.path for source in recipe.sources] == ["chats/*.jsonl", "Gespräche.jsonl"]
     assert recipe.date == datetime.date(2024, 2, 29)
     assert recipe.layout == [Layout.packed, Layout.unpacked]
     assert recipe.train == Train(turns=Turns.last, reasoning=False)
