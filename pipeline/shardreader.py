@@ -46,9 +46,20 @@ def load_manifest(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def shards_of(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    """Return the manifest's lines of one kind (`packed`, `unpacked`, `rejects`, `lineage`), in order."""
-    return [shard for shard in manifest["shards"] if shard["path"].startswith(f"{kind}/")]
+def splits_of(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the splits that an output has.
+
+    >>> splits_of({"recipe": {"splits": {"validation": 0.1}}})
+    ['train', 'validation']
+    """
+    return ["train", *manifest["recipe"].get("splits", {})]
+
+
+def shards_of(manifest: Mapping[str, Any], kind: str, split: str | None = None) -> list[Mapping[str, Any]]:
+    """Return the manifest's lines of one kind (`packed`, `unpacked`, `rejects`, `lineage`), in order; those
+    of one split only if it is named (rejects belong to none)."""
+    stem = f"{kind}/" if split is None else f"{kind}/{split}-"
+    return [shard for shard in manifest["shards"] if shard["path"].startswith(stem)]
 
 
 def read_batches(

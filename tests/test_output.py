@@ -37,8 +37,8 @@ def test_an_output_has_these_files_and_nothing_is_left_beside_it(tmp_path: Path)
 
     assert sorted(bytes_of(tmp_path / "out")) == [
         "README.md",
-        "lineage/lineage-00000-of-00002.parquet",
-        "lineage/lineage-00001-of-00002.parquet",
+        "lineage/train-00000-of-00002.parquet",
+        "lineage/train-00001-of-00002.parquet",
         "manifest.json",
         "packed/train-00000-of-00002.parquet",
         "packed/train-00001-of-00002.parquet",

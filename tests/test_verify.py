@@ -28,7 +28,7 @@ from pipeline.verify import Report, verify
 
 PACKED = "packed/train-00001-of-00003.parquet"
 UNPACKED = "unpacked/train-00001-of-00003.parquet"
-LINEAGE = "lineage/lineage-00001-of-00003.parquet"
+LINEAGE = "lineage/train-00001-of-00003.parquet"
 REJECTS = "rejects/rejects-00001-of-00003.parquet"
 
 Rows = list[dict[str, Any]]
