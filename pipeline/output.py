@@ -149,13 +149,14 @@ class Output:
     def _gather(self, kind: str, split: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
         """Bring the files of one kind and split into the tree, and yield their lines of the manifest.
 
-        Where no unit has any, one without rows is written: the paths of an output are always there.
+        Where no unit has any, one without rows is written, but for splits other than train: `load_dataset`
+        takes none that are empty.
         """
         folder, name = self._tree / kind, f"{kind}/{split}".rstrip("/")
         folder.mkdir(parents=True, exist_ok=True)
         units = [i for i, record in enumerate(records) if name in record.files]
         first_packs = np.cumsum([0, *(_pack_rows(record, split) for record in records)]).tolist()
-        for number, i in enumerate(units or [None]):
+        for number, i in enumerate(units or ([] if split in self._splits[1:] else [None])):
             target = folder / f"{split or kind}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
                 parquet_writer(target, kind, self._schema(kind)).close()

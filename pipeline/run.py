@@ -88,8 +88,18 @@ def run(
                 if recipe.duplicates is Duplicates.keep:
                     duplicates = count_duplicates(tasks)
                 manifest = _finish(output, records, infos, stages, duplicates)
-    warnings = tuple(stages.warnings())
+    warnings = (*stages.warnings(), *_empty_splits(manifest))
     return RunResult(manifest, out, time.monotonic() - begin, fresh=output is not None, warnings=warnings)
+
+
+def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
+    splits = manifest["counts"]["splits"]
+    why = "its share of the rows is small, or too many agree in split_by"
+    return [
+        f"split {name} has no rows and is not there: {why}"
+        for name, each in splits.items()
+        if not each["samples"]
+    ]
 
 
 def _rows(infos: Sequence[SourceInfo]) -> int | None:
@@ -120,6 +130,10 @@ def _finish(
     if not any(account.kept for account in accounts.values()):
         output.discard()
         raise RunError(_nothing_kept(accounts))
+    if not any("train" in record.splits for record in records):
+        raise RunError(
+            f"no row is in train, all are in {', '.join(stages.recipe.splits)}; lower their shares"
+        )
     engine = {
         "name": stages.proof.engine,
         "reason": stages.distrust or stages.proof.reason,

@@ -375,7 +375,7 @@ class _Check:
             for name, value in {**found, "rejected": dict(reasons)}.items():
                 if value != said[name]:
                     what = f"{name} of {source} is {_short(said[name])}, the files have {_short(value)}"
-                    self.findings.add("counts", "manifest.json", what)
+                    self.findings.add("rows", "manifest.json", what)
 
     def _check_counts(self) -> None:
         counts, found = self.manifest["counts"], dict[str, Any](self.counts)

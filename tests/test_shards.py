@@ -121,7 +121,8 @@ def test_a_unit_is_not_there_before_its_commit(tmp_path: Path) -> None:
     assert names_in(tmp_path / "00000") == expected
     assert load_record(tmp_path / "00000", "k") == record
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
-    assert (record.samples, record.tokens, record.packs, record.extra) == (2, 7, 1, {"rows": 2})
+    assert (record.splits["train"].samples, record.tokens, record.packs) == (2, 7, 1)
+    assert record.extra == {"rows": 2}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
