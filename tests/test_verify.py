@@ -621,7 +621,7 @@ def test_a_card_with_wrong_counts(out: Path) -> None:
     found = finding(out, "card")
 
     assert kinds(verify(str(out))) == {"card"}
-    assert found.what == f"it says 7 of rows of packed, the files have {rows}"
+    assert found.what == f"it says 7 of rows of packed in train, the files have {rows}"
 
 
 @pytest.mark.parametrize(
