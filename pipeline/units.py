@@ -25,11 +25,11 @@ from .contracts import Reject, Samples
 from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .errors import RowError
+from .mixing import assign_splits, count_copies
 from .outcome import Outcome
 from .packing import cut_samples, origin_table, take_samples
 from .plan import Slice, Unit
 from .rowkeys import plain_keys
-from .selection import assign_splits, count_copies
 from .shards import UnitRecord, UnitWriter, load_record
 from .stages import Stages
 

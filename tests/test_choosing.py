@@ -32,10 +32,10 @@ from pipeline.duplicates import (
     write_hashes,
 )
 from pipeline.errors import RunError
+from pipeline.mixing import assign_splits, count_copies
 from pipeline.recipe import Recipe, SplitBy
 from pipeline.rowkeys import conversation_hash, plain_hash, plain_keys
 from pipeline.run import RunResult, run
-from pipeline.selection import assign_splits, count_copies
 from pipeline.shardreader import shards_of, splits_of
 from pipeline.stages import Stages
 from pipeline.verify import verify
