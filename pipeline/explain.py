@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .contracts import Reject, Row
-from .inspection import inspect_sources
+from .entries import inspect_sources
 from .plan import plan_units
 from .recipe import Recipe
 from .run import find_dialect

@@ -17,9 +17,10 @@ from typing import Any
 
 from .card import make_card
 from .dialects import recognize_file
+from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import identify
-from .inspection import SourceInfo, inspect_sources
+from .inspection import SourceInfo
 from .output import Output, open_output, update_card
 from .plan import plan_units
 from .recipe import Dialect, Recipe
@@ -62,7 +63,7 @@ def run(
         stages = Stages(recipe, Loaded(tokenizer))
         identity = identify(
             recipe,
-            inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
+            inputs=[info.about() for info in infos],
             tokenizer=_about_tokenizer(stages),
             template=_about_template(stages),
         )

@@ -210,7 +210,7 @@ def _manifest() -> Schema:
         "premask": {"description": "Version of the program.", "type": "string"},
         "run_key": {"description": "Hash of all that decides the bytes of the shards.", **_SHA256},
         "recipe": recipe,
-        "inputs": _array(_object({"source": {"type": "string"}, **_file_sizes()})),
+        "inputs": _array(_input()),
         "tokenizer": _object(tokenizer, more=True),
         "template": _object({"sha256": _SHA256}, more=True),
         "versions": versions,
@@ -247,6 +247,13 @@ def _resolved_recipe() -> Schema:
         del schema["properties"][key]
     del schema["$defs"]["EngineChoice"], schema["$defs"]["Card"]
     return {**schema, "required": list(schema["properties"])}
+
+
+def _input() -> Schema:
+    sha256 = {"description": "Null of what was streamed.", "anyOf": [_SHA256, {"type": "null"}]}
+    version = {"description": "What the store or the Hub says of a file's version.", "type": "string"}
+    needed = _object({"source": {"type": "string"}, **_file_sizes(), "sha256": sha256})
+    return {**needed, "properties": {**needed["properties"], "version": version}}
 
 
 def _file_sizes() -> Schema:
