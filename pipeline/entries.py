@@ -61,6 +61,8 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
             if _is_known(file.name, number, sources, first):
                 continue
             info = inspect_source(file.name, file.url and _place(file.url, entry))
+            if file.url is not None and file.url.startswith("hf://"):
+                info = replace(info, version=f"commit {hubdata.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection)
             if selection is not None:
                 check_columns_exist(info)

@@ -23,13 +23,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import SourceError
-from .remote import stat, stream
+from .remote import Stream, stat
 from .urls import is_url
 
 FORMATS: Mapping[str, str] = {
@@ -131,7 +132,7 @@ def suffixes(name: str) -> tuple[str, str]:
     >>> suffixes("A.TSV.gz"), suffixes("a.jsonl")
     (('.tsv', '.gz'), ('.jsonl', ''))
     """
-    path = PurePath(name.lower())
+    path = PurePath((urlsplit(name).path if name.startswith(("http://", "https://")) else name).lower())
     if path.suffix not in COMPRESSIONS:
         return path.suffix, ""
     return PurePath(path.stem).suffix, path.suffix
@@ -184,18 +185,7 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
     check_version(source, at)
     try:
         with ExitStack() as stack:
-            if is_url(path):
-                raw: Any = stack.enter_context(stream(path))
-                file = pa.PythonFile(raw, "r")
-            elif compression is None:
-                raw = stack.enter_context(Path(path).open("rb"))
-            else:
-                file = stack.enter_context(pa.OSFile(path))
-            if compression is None:
-                yield stack.enter_context(io.BufferedReader(raw, 1 << 20)) if is_url(path) else raw
-            else:
-                inflated = stack.enter_context(pa.CompressedInputStream(file, compression))
-                yield stack.enter_context(io.BufferedReader(inflated, 1 << 20))
+            yield _opened(path, compression, stack)
     except OSError as error:
         check_version(source, at)
         reason = error.strerror or " ".join(str(error).split())
@@ -205,6 +195,16 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
             f"{source} cannot be read as {compression}: {reason}; the file is broken, fetch it again"
         ) from None
     check_version(source, at)
+
+
+def _opened(path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
+    if compression is None and not is_url(path):
+        return stack.enter_context(Path(path).open("rb"))
+    if compression is None:
+        return stack.enter_context(io.BufferedReader(stack.enter_context(Stream(path)), 1 << 20))
+    raw = pa.PythonFile(stack.enter_context(Stream(path)), "r") if is_url(path) else pa.OSFile(path)
+    inflated = stack.enter_context(pa.CompressedInputStream(stack.enter_context(raw), compression))
+    return stack.enter_context(io.BufferedReader(inflated, 1 << 20))
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -219,7 +219,7 @@ def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
     check_version(source, at)
     try:
         with ExitStack() as stack:
-            place = stack.enter_context(stream(path)) if is_url(path) else path
+            place = stack.enter_context(Stream(path)) if is_url(path) else path
             yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
     except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
         check_version(source, at)

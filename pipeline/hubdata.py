@@ -22,6 +22,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from . import remote
@@ -104,6 +105,15 @@ def pinned(url: str) -> str:
     return f"hf://{kind}{found.repo_id}@{info.sha}/{found.path_in_repo}"
 
 
+def commit_of(url: str) -> str:
+    """The commit in a pinned URL.
+
+    >>> commit_of("hf://datasets/org/name@4f7c/a.jsonl")
+    '4f7c'
+    """
+    return url.partition("@")[2].partition("/")[0]
+
+
 def fetch(url: str) -> str:
     """Path of the copy of a file in the Hub client's cache, fetched if it is not there."""
     found = re.fullmatch(r"hf://(datasets/)?([^/]+/[^/@]+)@([^/]+)/(.+)", url)
@@ -124,7 +134,7 @@ def _explained(what: str, *, looked_here: bool = False) -> Iterator[None]:
     """Turn errors of the Hub's libraries into a `SourceError` in one line; nothing else is printed."""
     from huggingface_hub import constants, errors  # noqa: PLC0415
 
-    here = f"'{what}' is no file here (looked from the working directory), and as a dataset of the Hub: "
+    here = f"'{what}' is no file here (looked from {Path.cwd()}), and as a dataset of the Hub: "
     start = here if looked_here else f"{what}: "
     with _quiet():
         try:
@@ -135,7 +145,7 @@ def _explained(what: str, *, looked_here: bool = False) -> Iterator[None]:
             chain = list(_chain(error))
             kinds = {type(each).__name__ for each in chain}
             text = next(iter(str(chain[-1]).strip().splitlines()), type(error).__name__)[:300]
-            if any(isinstance(each, errors.GatedRepoError) for each in chain) or "gated" in str(error):
+            if any(isinstance(each, errors.GatedRepoError) for each in chain):
                 why = (
                     f"it is gated; ask for access at {constants.ENDPOINT}, and set HF_TOKEN or run "
                     "'hf auth login'"

@@ -36,7 +36,7 @@ from .files import (
 )
 from .jsonarray import ArrayScan, Cutter, is_conversation_file, naming_place
 from .jsonlayout import layout_of
-from .remote import stat
+from .remote import Stat, stat
 from .selection import Selection
 from .urls import is_url
 
@@ -66,9 +66,9 @@ class SourceInfo:
 
     `rows` counts the lines of uncompressed JSONL (blank ones too), the elements of an uncompressed JSON array
     or the rows of Parquet; None where counting takes a full parse. `bytes` and `sha256` are those of the file
-    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known. `at` says
-    where the bytes are. `marks` are places in a JSON array, as (element, byte at which it begins, or the
-    space before it), about every 4 MB.
+    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known, which is
+    empty for a file of this machine. `at` says where the bytes are. `marks` are places in a JSON array, as
+    (element, byte behind the bracket or comma before it), about every 4 MB.
 
     `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
     its rows; rows from number `stop` on are left out, `left_out` of them (None if nobody counted).
@@ -86,12 +86,12 @@ class SourceInfo:
     selection: Selection | None = None
     stop: int | None = None
     left_out: int | None = 0
+    version: str = ""
 
     def about(self) -> dict[str, Any]:
         """What the manifest says of the file: which bytes it had."""
         known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
-        stated = self.sha256 is None or self.source.startswith("hf://")
-        return {**known, "version": self.at.version} if self.at and stated else known
+        return {**known, "version": self.version} if self.version else known
 
 
 def inspect_source(source: str, path: str | None = None) -> SourceInfo:
@@ -156,15 +156,28 @@ def _inspect_parquet(source: str, at: At) -> SourceInfo:
     if not rows:
         raise SourceError(f"{source} is empty (Parquet with no rows); remove it from the sources")
     if is_url(at.path):
-        known = stat(at.path)
-        return SourceInfo(source, "parquet", None, known.size, known.sha256, rows, at=at)
+        known = _known(source, at)
+        return SourceInfo(
+            source, "parquet", None, known.size, known.sha256, rows, at=at, version=known.version
+        )
     size, digest = _hashed(source, at, lambda _: None)
     return SourceInfo(source, "parquet", None, size, digest, rows, at=at)
 
 
 def _inspect_stream(source: str, form: str, compression: str | None, at: At) -> SourceInfo:
-    known, form = stat(at.path), _checked_format(source, form, compression, at)
-    return SourceInfo(source, form, compression, known.size, known.sha256, None, at=at)
+    known, form = _known(source, at), _checked_format(source, form, compression, at)
+    version = known.version
+    return SourceInfo(source, form, compression, known.size, known.sha256, None, at=at, version=version)
+
+
+def _known(source: str, at: At) -> Stat:
+    known = stat(at.path)
+    if not known.version:
+        raise SourceError(
+            f"{source} cannot be streamed: its server does not say which version it is (no ETag); leave "
+            "'streaming' out"
+        )
+    return known
 
 
 def _inspect_text(source: str, form: str, compression: str | None, at: At) -> SourceInfo:
@@ -254,13 +267,14 @@ class _TextScan:
 def _checked_format(source: str, form: str, compression: str | None, at: At) -> str:
     """The format that the first lines show, where the name leaves a choice; `SourceError` where it lies."""
     with opened(source, compression, at) as file:
-        lines, whole = _first_lines(file)
+        try:
+            lines, whole = _first_lines(file)
+        except UnicodeDecodeError as error:
+            what = f"in its first lines: {error.reason}"
+            raise SourceError(f"{source} is not UTF-8 {what}; convert it to UTF-8") from None
         if not lines:
             raise SourceError(f"{source} is empty (only whitespace); remove it from the sources")
-        try:
-            layout = layout_of(lines) if whole else _layout_of_long(lines[0], file)
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{source} is not UTF-8: {error.reason}; convert it to UTF-8") from None
+        layout = layout_of(lines) if whole else _layout_of_long(lines[0], file)
     if form == "csv" and layout in ("lines", "array", "row"):
         raise SourceError(f"{source} holds JSON, not CSV; rename it to .jsonl or .json")
     if form == "jsonl" and layout in ("array", "document"):

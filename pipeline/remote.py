@@ -3,7 +3,7 @@
     list_url  URL, folder or pattern -> URLs of files
     stat      URL -> size and version
     fetch     URL -> a copy in the cache
-    stream    URL -> an open file that is read through the network
+    Stream    URL -> an open file that is read through the network
 
 A file is fetched once for each version of it that the store tells apart (ETag, checksum, generation or time
 of change) into `PREMASK_CACHE`, by default `~/.cache/premask`; what the Hub holds goes into the Hub client's
@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .errors import SourceError
@@ -82,7 +83,8 @@ def list_url(url: str, wanted: Any) -> list[str]:
             reason = "the folder holds no data files"
     if not names:
         raise SourceError(f"{url}: {reason}")
-    return sorted(_url_of(name, filesystem, protocol) for name in names)
+    rooted = url.partition("://")[2].startswith("/")
+    return sorted(_url_of(name, filesystem, protocol, rooted=rooted) for name in names)
 
 
 def _has_magic(path: str) -> bool:
@@ -93,10 +95,10 @@ def _is_hidden(name: str, folder: str) -> bool:
     return any(part.startswith(".") for part in name.removeprefix(folder).split("/"))
 
 
-def _url_of(name: str, filesystem: Any, protocol: str) -> str:
-    """The URL of a path in a file system, with the protocol that the recipe names."""
-    full = name if is_url(name) else str(filesystem.unstrip_protocol(name))
-    return f"{protocol}://{full.partition('://')[2]}"
+def _url_of(name: str, filesystem: Any, protocol: str, *, rooted: bool) -> str:
+    """The URL of a path in a file system, written as the recipe writes URLs."""
+    path = str(name if is_url(name) else filesystem.unstrip_protocol(name)).partition("://")[2]
+    return f"{protocol}://{path if rooted else path.lstrip('/')}"
 
 
 def stat(url: str) -> Stat:
@@ -128,15 +130,40 @@ def _sha256(info: Mapping[str, Any]) -> str | None:
     return None if lfs is None else str(lfs.sha256 if hasattr(lfs, "sha256") else lfs["sha256"])
 
 
-@contextmanager
-def stream(url: str) -> Iterator[IO[bytes]]:
-    """A file that is read through the network, in blocks as they are needed. Raises `SourceError`."""
-    filesystem, path = open_url(url, SourceError)
-    with _reading(url), filesystem.open(path, "rb", block_size=_BLOCK) as file:
-        yield file
+class Stream(io.RawIOBase):
+    """A file that is read through the network, in blocks as they are needed; what goes wrong there is a
+    `SourceError`."""
+
+    def __init__(self, url: str) -> None:
+        filesystem, path = open_url(url, SourceError)
+        self._url = url
+        with _reading(url):
+            self._file = filesystem.open(path, "rb", block_size=_BLOCK)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _reading(self._url):
+            return int(self._file.readinto(buffer))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with _reading(self._url):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
-def _reading(url: str) -> Any:
+def _reading(url: str) -> AbstractContextManager[None]:
     return named(url, SourceError, missing="there is no such file or folder ({}); check the URL")
 
 

@@ -25,6 +25,7 @@ from .errors import PremaskError
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _SECRET = re.compile(r"sig|token|credential|secret|passw|key", re.IGNORECASE)
+_LOOK = "check the address and the network, then"
 _NO_CREDENTIALS = {"NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"}
 
 
@@ -80,6 +81,9 @@ def named(
     except PermissionError as error:
         raise kind(f"{url}: no permission ({line(error)}); check the credentials and their rights") from error
     except FileNotFoundError as error:
+        cause = error.__cause__  # fsspec says so of the web whatever went wrong there
+        if type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", 0) != 404:
+            raise kind(f"{url}: {line(cause or error)}; {_LOOK} {again}") from error
         raise kind(f"{url}: {missing.format(line(error))}") from error
     except Exception as error:
         if type(error).__name__ in _NO_CREDENTIALS:
@@ -87,7 +91,7 @@ def named(
                 f"{url}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3) or "
                 "log in with gcloud (Google)"
             ) from error
-        raise kind(f"{url}: {line(error)}; check the address and the network, then {again}") from error
+        raise kind(f"{url}: {line(error)}; {_LOOK} {again}") from error
 
 
 def line(error: BaseException) -> str:
