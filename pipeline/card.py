@@ -390,7 +390,9 @@ def _reason(reason: str) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     tokenizer, template = manifest["tokenizer"], manifest["template"]
-    inputs = [(_code(i["source"]), f"{i['rows']:,}", f"`{i['sha256']}`") for i in manifest["inputs"]]
+    inputs = [
+        (_code(i["source"]), f"{i['rows']:,}", _code(i["sha256"] or i["version"])) for i in manifest["inputs"]
+    ]
     card = {"card": dict(manifest["card"])} if manifest["card"] else {}
     keys = [key for key in Recipe.model_fields if key in manifest["recipe"]]
     settings = {**{key: manifest["recipe"][key] for key in keys}, **card}

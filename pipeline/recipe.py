@@ -167,13 +167,33 @@ class Source(BaseModel):
 
     In a recipe a string stands for an entry of that `path` alone.
 
-    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").sources
-    [Source(path='a.jsonl'), Source(path='b.jsonl')]
+    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
+    ['a.jsonl', 'b.jsonl']
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
+    split: str | None = Field(
+        default=None, description="Split of a Hub dataset; by default train, or the only one there is."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
+    streaming: bool = Field(
+        default=False, description="Read URLs and Hub datasets through the network, without a local copy."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first rows of the files, so many of all together."
+    )
+    where: str | None = Field(
+        default=None, description="Only rows for which this SQL expression over their columns is true."
+    )
+    sample: float | None = Field(
+        default=None, gt=0, le=1, description="A share of the rows, chosen by a hash of seed, file and row."
+    )
+    columns: list[str] | None = Field(
+        default=None, min_length=1, description="Only these columns of each row are read."
+    )
     repeat: float = Field(
         default=1.0,
         ge=0,

@@ -17,9 +17,10 @@ from typing import Any
 
 from .card import make_card
 from .dialects import recognize_file
+from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import identify
-from .inspection import SourceInfo, inspect_sources
+from .inspection import SourceInfo
 from .output import Output, open_output, update_card
 from .plan import plan_units
 from .recipe import Dialect, Duplicates, Recipe
@@ -54,7 +55,7 @@ def run(
     anything but a row is wrong."""
     begin, progress = time.monotonic(), progress or Progress()
     out = Path(recipe.output)
-    infos = inspect_sources(recipe.sources)
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     with LocalRunner(min(workers, len(units))) as runner:
@@ -63,7 +64,7 @@ def run(
         stages = Stages(recipe, Loaded(tokenizer))
         identity = identify(
             recipe,
-            inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
+            inputs=[info.about() for info in infos],
             tokenizer=_about_tokenizer(stages),
             template=_about_template(stages),
         )
@@ -122,7 +123,7 @@ def _finish(
     stages: Stages,
     duplicates: Mapping[str, int],
 ) -> dict[str, Any]:
-    counts, accounts = Counter[str](), {info.source: Account() for info in infos}
+    counts, accounts = Counter[str](), {info.source: _behind_limit(info) for info in infos}
     for record in records:
         counts.update(record.extra["counts"])
         for source, account in accounts_of(record).items():
@@ -152,6 +153,12 @@ def _finish(
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
     )
+
+
+def _behind_limit(info: SourceInfo) -> Account:
+    """The account of the rows that no unit looks at, since the source's limit leaves them out."""
+    rows = info.left_out or 0
+    return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
 
 
 def _nothing_kept(accounts: Mapping[str, Account]) -> str:

@@ -265,8 +265,13 @@ def _input() -> Schema:
         "rejected": _reasons(),
         "left_out": _left_out(),
     }
+    sha256 = {"description": "Null of what was streamed.", "anyOf": [_SHA256, {"type": "null"}]}
+    version = {"description": "What the store or the Hub says of a file's version.", "type": "string"}
     described = "rows = kept + dropped + all rejected + all left out."
-    return _object({"source": {"type": "string"}, **_file_sizes(), **accounted}, description=described)
+    needed = _object(
+        {"source": {"type": "string"}, **_file_sizes(), "sha256": sha256, **accounted}, description=described
+    )
+    return {**needed, "properties": {**needed["properties"], "version": version}}
 
 
 def _reasons() -> Schema:

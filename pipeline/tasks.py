@@ -30,10 +30,10 @@ def make_tasks(
 ) -> list[Task]:
     """A task for each unit; `dialects` has that of each file."""
     drop = recipe.duplicates is Duplicates.drop
-    hashes = {each["source"]: each["sha256"] for each in identity.inputs}
+    files = {each["source"]: each for each in identity.inputs}
 
     def cache_key(piece: Slice) -> str:
-        about = [piece.source, hashes[piece.source], piece.start_row, piece.stop_row, dialects[piece.source]]
+        about = [files[piece.source], piece.start_row, piece.stop_row, dialects[piece.source]]
         return slice_key(identity, recipe, recipe.sources[piece.entry], about)
 
     return [

@@ -183,7 +183,7 @@ def _labelled(stages: Stages, task: Task, number: int) -> Iterable[LabelledBatch
 
     def label() -> Iterator[LabelledBatch]:
         for batch in read_batches(piece, dialect):
-            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), {})
+            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out)
 
     if stages.recipe.cache is None:
         return label()

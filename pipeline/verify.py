@@ -22,7 +22,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import pyarrow as pa
 from jsonschema import Draft202012Validator
 
 from .contracts import CONTRACT_VERSION, REASONS
+from .entries import columns_of
 from .errors import OutputError, PremaskError
 from .filechecks import check_card, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
@@ -44,6 +45,7 @@ from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
+from .selection import Selection
 from .shardreader import load_manifest, read_batches, shards_of, splits_of
 from .stages import Stages
 
@@ -422,6 +424,8 @@ class _Check:
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
+        if columns := columns_of(source, stages.recipe.sources):
+            info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
         self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
 
