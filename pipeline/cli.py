@@ -133,6 +133,7 @@ def run(
     splits: SplitFlags = None,
     split_by: Annotated[str | None, _key("split_by")] = None,
     seed: Annotated[str | None, _key("seed")] = None,
+    shuffle: Annotated[bool | None, typer.Option("--shuffle", help=_help("shuffle"))] = None,
     pad_rows: Annotated[str | None, _key("pad_rows")] = None,
     extra_columns: Annotated[
         str | None, typer.Option(help="Masks beside the labels: assistant_masks, completion_mask, or both.")

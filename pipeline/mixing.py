@@ -1,7 +1,9 @@
-"""Which split each row goes to, and how often: decided for each row by itself, from hashes and a seed.
+"""Which split each row goes to, how often, and in which order: decided for each row by itself, from hashes
+and a seed.
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
+    order = np.argsort(order_keys(samples.origin, recipe.seed))
 
 So neither depends on other rows, on the cut into units or on who does them; and of two runs with nearly equal
 shares, nearly the same rows are chosen. Cost: some ns a row.
@@ -13,6 +15,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 
 
 def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) -> np.ndarray:
@@ -41,9 +44,34 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     whole, fraction = divmod(repeat, 1)
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
     if fraction:
-        name = int.from_bytes(hashlib.sha256(f"{seed}\0{source}".encode()).digest()[:8], "little")
+        name = _name_hash(f"{seed}\0{source}")
         copies += _chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
     return copies
+
+
+def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
+    """Numbers that look random, uint64[n], one for each sample by where it comes from (`ORIGIN_SCHEMA`); of
+    samples that stand there several times in a row each has another one.
+
+    >>> origin = pa.RecordBatch.from_pydict({"source": ["a", "a"], "row": [1, 1], "sample": [0, 0]})
+    >>> len(set(order_keys(origin, seed=0).tolist()))
+    2
+    """
+    source = origin.column("source").dictionary_encode()
+    hashes = [_name_hash(f"{seed}\0{name}\0order") for name in source.dictionary.to_pylist()]
+    of_source = np.array(hashes, dtype=np.uint64)[source.indices.to_numpy()]
+    row, sample = (origin.column(name).to_numpy().astype(np.uint64) for name in ("row", "sample"))
+    place = _mixed(_mixed(of_source ^ row) ^ sample)
+    first = np.ones(len(place), dtype=bool)
+    first[1:] = place[1:] != place[:-1]
+    starts = np.flatnonzero(first)
+    copy = np.arange(len(place)) - np.repeat(starts, np.diff(starts, append=len(place)))
+    return _mixed(place ^ copy.astype(np.uint64))
+
+
+def _name_hash(text: str) -> int:
+    """64 bits of a hash of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
 def _chance(numbers: np.ndarray) -> np.ndarray:

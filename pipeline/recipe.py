@@ -337,10 +337,14 @@ class Recipe(BaseModel):
         default=0,
         ge=0,
         lt=2**63,
-        description="Decides which rows are in which split, and repeated or left out.",
+        description="Decides what is in which split, repeated, left out, and the order if shuffled.",
     )
     layout: list[Layout] = Field(
         default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+    )
+    shuffle: bool = Field(
+        default=False,
+        description="Pack samples in a random order over the whole input, which follows from the seed.",
     )
     pad_rows: PadRows = Field(
         default=PadRows.none,

@@ -23,14 +23,15 @@ from .identity import identify
 from .inspection import SourceInfo
 from .output import Output, open_output, update_card
 from .plan import plan_units
+from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
 from .runners.local import LocalRunner
 from .shards import UnitRecord
 from .sources import peek
 from .stages import Loaded, Stages
-from .tasks import count_duplicates, drop_duplicates, make_tasks
+from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer
-from .units import Account, Progress, accounts_of
+from .units import Account, accounts_of
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def run(
                     distrust = f"{error} came out in two ways; all was done again the slow way"
                     stages = Stages(recipe, stages.loaded(), distrust=distrust)
                     records = runner.run(tasks, stages, progress)
+                if recipe.shuffle:
+                    records += runner.pack(bucket_tasks(tasks, output), stages, progress)
                 if recipe.duplicates is Duplicates.keep:
                     duplicates = count_duplicates(tasks)
                 manifest = _finish(output, records, infos, stages, duplicates)

@@ -18,6 +18,7 @@ from .identity import RunIdentity
 from .output import Output
 from .plan import Slice, Unit
 from .recipe import Duplicates, Recipe
+from .scatter import BucketTask
 from .units import HASHES, Task
 
 
@@ -45,8 +46,18 @@ def make_tasks(
             tuple(map(cache_key, unit.slices)) if recipe.cache else (),
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
+            len(units) if recipe.shuffle else 0,
         )
         for unit in units
+    ]
+
+
+def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
+    """The tasks that follow `tasks` where samples are shuffled: one a bucket, numbered on from the units."""
+    units, count = [task.directory for task in tasks], len(tasks)
+    return [
+        BucketTask(number, count, units, output.unit(count + number), task.key)
+        for number, task in enumerate(tasks)
     ]
 
 

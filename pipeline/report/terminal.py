@@ -21,8 +21,8 @@ from rich.text import Text
 from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..finished import PushResult
+from ..progress import Progress
 from ..run import RunResult
-from ..units import Progress
 from ..verify import Report
 
 # ==== Progress ====
