@@ -102,7 +102,9 @@ def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
 
 
 def test_every_option_of_a_source_is_in_the_table_with_its_default() -> None:
-    table = {key.strip("`"): default.strip("`") for key, default, _ in table_rows("| of a source | default |")}
+    table = {
+        key.strip("`"): default.strip("`") for key, default, _ in table_rows("| of a source | default |")
+    }
     least = dict(Source(path="x"))
 
     assert set(table) == set(least)
