@@ -48,9 +48,17 @@ def main() -> None:
             found = measured(form, size * 1_000_000, options.folder)
             speed = found["bytes"] / found["cpu"] / 1e6
             lines.append(
-                (form, f"{found['bytes'] / 1e6:,.0f}", f"{found['rows']:,}", f"{found['units']}",
-                 f"{found['peak_mb']:,.0f}", f"{found['start_mb']:,.0f}", f"{found['cpu']:.0f}", f"{speed:.0f}")
-            )  # fmt: skip
+                (
+                    form,
+                    f"{found['bytes'] / 1e6:,.0f}",
+                    f"{found['rows']:,}",
+                    f"{found['units']}",
+                    f"{found['peak_mb']:,.0f}",
+                    f"{found['start_mb']:,.0f}",
+                    f"{found['cpu']:.0f}",
+                    f"{speed:.0f}",
+                )
+            )
     print(table(("file", "MB", "rows", "units", "peak RSS, MB", "of which imports", "CPU, s", "MB/s"), lines))
 
 
@@ -104,9 +112,8 @@ def read(path: Path) -> dict[str, Any]:
         for piece in unit.slices:
             rows += sum(len(batch.plain.index) for batch in read_batches(piece, "openai"))
     cpu = time.process_time() - begin
-    return {
-        "rows": rows, "units": len(units), "bytes": infos[0].bytes, "cpu": cpu, "peak_mb": _peak_mb(), "start_mb": start,
-    }  # fmt: skip
+    about = {"bytes": infos[0].bytes, "rows": rows, "units": len(units)}
+    return {**about, "cpu": cpu, "peak_mb": _peak_mb(), "start_mb": start}
 
 
 def _peak_mb() -> float:

@@ -132,8 +132,6 @@ def fetch(url: str) -> str:
 @contextmanager
 def _explained(what: str, *, looked_here: bool = False) -> Iterator[None]:
     """Turn errors of the Hub's libraries into a `SourceError` in one line; nothing else is printed."""
-    from huggingface_hub import constants, errors  # noqa: PLC0415
-
     here = f"'{what}' is no file here (looked from {Path.cwd()}), and as a dataset of the Hub: "
     start = here if looked_here else f"{what}: "
     with _quiet():
@@ -142,38 +140,48 @@ def _explained(what: str, *, looked_here: bool = False) -> Iterator[None]:
         except SourceError:
             raise
         except Exception as error:
-            chain = list(_chain(error))
-            kinds = {type(each).__name__ for each in chain}
-            text = next(iter(str(chain[-1]).strip().splitlines()), type(error).__name__)[:300]
-            if any(isinstance(each, errors.GatedRepoError) for each in chain):
-                why = (
-                    f"it is gated; ask for access at {constants.ENDPOINT}, and set HF_TOKEN or run "
-                    "'hf auth login'"
-                )
-            elif any(isinstance(each, errors.RevisionNotFoundError) for each in chain):
-                why = "there is no such revision; name a branch, a tag or a commit"
-            elif any(isinstance(each, errors.RepositoryNotFoundError) for each in chain):
-                why = (
-                    "there is none of that name, or it is private: check it, and HF_TOKEN or 'hf auth login'"
-                )
-            elif "scripts are no longer supported" in str(error) or "trust_remote_code" in str(error):
-                why = (
-                    "it is made by a script, which is not run; use a revision with data files, or convert it"
-                )
-            elif kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
-                why = "it holds no data files that are read"
-            elif constants.HF_HUB_OFFLINE:
-                why = "HF_HUB_OFFLINE is set, so it cannot be asked for; unset it"
-            else:
-                why = f"{text}; check the name, the network and HF_TOKEN, then run the same command again"
-            raise SourceError(f"{start}{why}") from error
+            raise SourceError(f"{start}{_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What an error of the Hub's libraries means, and what to do."""
+    from huggingface_hub import constants, errors  # noqa: PLC0415
+
+    chain = list(_chain(error))
+    text = " ".join(str(each) for each in chain)
+    names = {type(each).__name__ for each in chain}
+
+    def is_a(kind: type[Exception]) -> bool:
+        return any(isinstance(each, kind) for each in chain)
+
+    reasons = {
+        f"it is gated; ask for access at {constants.ENDPOINT}, and set HF_TOKEN or run 'hf auth login'": is_a(
+            errors.GatedRepoError
+        )
+        or "gated dataset" in text,
+        "there is no such revision; name a branch, a tag or a commit": is_a(errors.RevisionNotFoundError),
+        "there is none of that name, or it is private: check it, and HF_TOKEN or 'hf auth login'": is_a(
+            errors.RepositoryNotFoundError
+        ),
+        "the Hub does not know the token (401); set HF_TOKEN anew, or run 'hf auth login'": any(
+            getattr(getattr(each, "response", None), "status_code", 0) == 401 for each in chain
+        ),
+        "it is made by a script, which is not run; use a revision with data files, or convert it": (
+            "scripts are no longer supported" in text or "trust_remote_code" in text
+        ),
+        "it holds no data files that are read": bool(names & {"EmptyDatasetError", "DataFilesNotFoundError"}),
+        "HF_HUB_OFFLINE is set, so it cannot be asked for; unset it": constants.HF_HUB_OFFLINE,
+    }
+    said = next(iter(str(chain[-1]).strip().splitlines()), type(error).__name__)[:300]
+    otherwise = f"{said}; check the name, the network and HF_TOKEN, then run the same command again"
+    return next((reason for reason, holds in reasons.items() if holds), otherwise)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: BaseException | None = error
     while seen is not None:
         yield seen
-        seen = seen.__cause__ or seen.__context__
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ Cost: 3 ns a byte; memory is a chunk and the longest element.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,13 +32,15 @@ from .files import BOM, At, chunks, opened
 from .jsonlayout import is_one_conversation
 from .jsontext import parse_json
 
+_LOOKED_AT = 16 << 20  # bytes in which the fault of an element is looked for
+
 SPACE = b" \t\r\n"
 """Bytes that JSON allows around values."""
 
-_STRUCTURE = bytes(byte in b'"\\[]{},' for byte in range(256))
+_STRUCTURE = bytes(byte in b'"[]{},' for byte in range(256))
 _STEP = np.zeros(256, dtype=np.int64)
 _STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
-_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_QUOTE = ord('"')
 
 
 _NO_END = "the array does not end", "the file is cut short, fetch it again"
@@ -47,11 +50,11 @@ _NOT_THE_END = "something follows the array", "mend it"
 
 class BrokenArrayError(ValueError):
     """The array does not end as it should; `reason` is what is wrong and what to do, `byte` is where, `row`
-    the element that was being read."""
+    the element that was being read, and `start` where that begins, if it has no end."""
 
-    def __init__(self, reason: tuple[str, str], byte: int, row: int) -> None:
-        super().__init__(reason, byte, row)
-        self.reason, self.byte, self.row = reason, byte, row
+    def __init__(self, reason: tuple[str, str], byte: int, row: int, start: int | None = None) -> None:
+        super().__init__(reason, byte, row, start)
+        self.reason, self.byte, self.row, self.start = reason, byte, row, start
 
 
 class Cutter:
@@ -74,9 +77,9 @@ class Cutter:
         [0, 2, 13]
         """
         begin, self.offset = self.offset, self.offset + len(chunk)
-        marks = np.flatnonzero(np.frombuffer(chunk.translate(_STRUCTURE), np.bool_))
-        kinds = np.frombuffer(chunk, np.uint8)[marks]
-        marks, kinds = self._unescaped(marks, kinds, len(chunk))
+        text = self._unescaped(chunk)
+        marks = np.flatnonzero(np.frombuffer(text.translate(_STRUCTURE), np.bool_))
+        kinds = np.frombuffer(text, np.uint8)[marks]
         quotes = kinds == _QUOTE
         quoted = (np.cumsum(quotes) + self._quoted) & 1
         self._quoted = int(quoted[-1]) if len(quoted) else self._quoted
@@ -88,24 +91,14 @@ class Cutter:
         found: np.ndarray = marks[cuts] + begin
         return found
 
-    def _unescaped(self, marks: np.ndarray, kinds: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """What is left without backslashes and the quotes that they escape: every other one of a run of
-        backslashes escapes the byte behind it."""
-        slashes = marks[kinds == _BACKSLASH]
-        if not len(slashes) and not self._escaped:
-            return marks, kinds
-        order = np.arange(len(slashes))
-        begins = np.ones(len(slashes), dtype=np.bool_)
-        begins[1:] = np.diff(slashes) != 1
-        place = order - np.maximum.accumulate(np.where(begins, order, 0))
-        if self._escaped and len(slashes) and slashes[0] == 0:
-            place[place == order] += 1
-        escaped = np.zeros(size + 1, dtype=np.bool_)
-        escaped[slashes[place % 2 == 0] + 1] = True
-        escaped[0] |= self._escaped
-        self._escaped = bool(escaped[size])
-        kept = ~escaped[marks] & (kinds != _BACKSLASH)
-        return marks[kept], kinds[kept]
+    def _unescaped(self, chunk: bytes) -> bytes:
+        """A chunk with other bytes in place of escaped backslashes and quotes."""
+        text = b"_" + chunk[1:] if self._escaped else chunk
+        self._escaped = False
+        if b"\\" in text:
+            text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+            self._escaped = text.endswith(b"\\")
+        return text
 
 
 class ArrayScan:
@@ -123,6 +116,7 @@ class ArrayScan:
         self._closed: tuple[int, int] | None = None  # byte and bracket
         self._filled = False
         self._follows: int | None = None
+        self._last = -1
 
     def feed(self, chunk: bytes) -> None:
         """Take the next chunk."""
@@ -147,6 +141,7 @@ class ArrayScan:
         if len(cuts) > len(ends[:1]):
             self.marks.append((self._cuts, int(cuts[0]) + 1 + base))
         self._cuts += len(cuts)
+        self._last = int(cuts[-1]) + base if len(cuts) else self._last
         if self._closed is not None:
             self._look_behind(chunk[self._closed[0] + 1 - base :], self._closed[0] + 1)
 
@@ -157,7 +152,7 @@ class ArrayScan:
     def count(self) -> int:
         """How many elements there are, once all chunks are fed. Raises `BrokenArrayError`."""
         if self._closed is None:
-            raise BrokenArrayError(_NO_END, self._cutter.offset, self._cuts - 1)
+            raise BrokenArrayError(_NO_END, self._cutter.offset, self._cuts - 1, self._last + 1)
         rows = self._cuts - 1 if self._filled else 0
         if self._closed[1] == ord("}"):
             raise BrokenArrayError(_WRONG_END, self._closed[0], rows - 1)
@@ -196,7 +191,7 @@ def elements(file: IO[bytes], start: int | None = None) -> Iterator[list[tuple[i
             yield found
         if begin is not None:
             held.append(chunk[max(begin - base, 0) :])
-    raise BrokenArrayError(_NO_END, cutter.offset, row)
+    raise BrokenArrayError(_NO_END, cutter.offset, row, begin)
 
 
 def _check_end(kind: int, rest: bytes, file: IO[bytes], byte: int, row: int) -> None:
@@ -255,9 +250,32 @@ def naming_place(source: str, compression: str | None, at: At | None) -> Iterato
     try:
         yield
     except BrokenArrayError as error:
-        what, fix = error.reason
-        place = place_of(source, compression, at, error.byte)
+        what, fix, byte = *error.reason, error.byte
+        if error.start is not None and (found := _fault(source, compression, at, error.start)):
+            what, byte, fix = *found, "mend it"
+        place = place_of(source, compression, at, byte)
         raise SourceError(f"{source} is not valid JSON: {what} at {place}, row {error.row}; {fix}") from None
+
+
+def _fault(source: str, compression: str | None, at: At | None, start: int) -> tuple[str, int] | None:
+    """What is wrong, and at which byte, in an element without an end; None if it is just cut short.
+
+    After a quote that is missing, all that follows seems to be one string.
+    """
+    with opened(source, compression, at) as file:
+        left = start
+        while left:
+            left -= len(file.read(min(left, 1 << 20))) or left
+        text = file.read(_LOOKED_AT).decode("utf-8", "ignore")
+    try:
+        json.JSONDecoder().raw_decode(text.lstrip())
+    except json.JSONDecodeError as error:
+        begin = len(text) - len(text.lstrip())
+        if begin + error.pos < len(text) and not error.msg.startswith("Unterminated"):
+            return error.msg, start + len(text[: begin + error.pos].encode())
+    except RecursionError:
+        return None
+    return None
 
 
 def place_of(source: str, compression: str | None, at: At | None, byte: int) -> str:

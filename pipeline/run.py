@@ -22,7 +22,7 @@ from .errors import RunError, VerifyError
 from .identity import identify
 from .inspection import SourceInfo
 from .output import Output, open_output, update_card
-from .plan import plan_units
+from .plan import plan_units, whole
 from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
 from .runners.local import LocalRunner
@@ -107,8 +107,8 @@ def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(infos: Sequence[SourceInfo]) -> int | None:
-    """How many rows there are, None if not all have been counted."""
-    counts = [info.rows for info in infos if info.rows is not None]
+    """How many rows there are within the limits of the sources, None if not all have been counted."""
+    counts = [rows for info in infos if (rows := whole(info).stop_row) is not None]
     return sum(counts) if len(counts) == len(infos) else None
 
 

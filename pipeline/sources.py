@@ -196,18 +196,24 @@ class ElementBlock(LineBlock):
     def row(self, i: int) -> Row:
         """Parse element `i`; a syntax error ends the run, because what follows may be cut in the wrong
         places."""
-        text = _decoded(self.source, int(self.numbers[i]), self.lines[i])
+        number, data = int(self.numbers[i]), self.lines[i]
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            what = f"is not UTF-8: {error.reason} at {self._place(i, error.start)}"
+            raise SourceError(f"{self.source} {what}, row {number}; convert it to UTF-8") from None
         original = " ".join(map(str.strip, text.split("\n"))) if "\n" in text else text
         try:
-            return Row(self.source, int(self.numbers[i]), parse_json(text), original=original)
+            return Row(self.source, number, parse_json(text), original=original)
         except json.JSONDecodeError as error:
-            byte = int(self.starts[i]) + len(text[: error.pos].encode())
-            place = place_of(self.source, self.piece.compression, self.piece.at, byte)
-            raise SourceError(
-                f"{self.source} is not valid JSON: {error.msg} at {place}, row {self.numbers[i]}; mend it"
-            ) from None
+            what = f"{error.msg} at {self._place(i, len(text[: error.pos].encode()))}, row {number}"
+            raise SourceError(f"{self.source} is not valid JSON: {what}; mend it") from None
         except ValueError as error:
-            return Row(self.source, int(self.numbers[i]), None, original=original, error=reason(error))
+            return Row(self.source, number, None, original=original, error=reason(error))
+
+    def _place(self, i: int, byte: int) -> str:
+        """A byte of element `i` in the file, in words."""
+        return place_of(self.source, self.piece.compression, self.piece.at, int(self.starts[i]) + byte)
 
     def taken(self, mask: np.ndarray) -> ElementBlock:
         """The rows of a mask, bool[n]."""
