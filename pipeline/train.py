@@ -773,8 +773,9 @@ def documents(row: Row) -> list[Row]:
     [[5, 6], [7]]
     """
     sizes = _lengths(row).tolist()
-    columns = {name: torch.as_tensor(row[name]).split(sizes) for name in row if name != "seq_lengths"}
-    found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    names = [name for name in ("input_ids", "labels", "loss_weights") if name in row]
+    columns = [torch.as_tensor(row[name]).split(sizes) for name in names]
+    found = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
     return [each for each in found if bool((each["labels"] != IGNORE_INDEX).any())] or found[:1]
 
 
@@ -1230,7 +1231,7 @@ class Log:
         self._file.flush()
         if self._board is not None and "event" not in line:
             for name, value in line.items():
-                if name != "step":
+                if name != "step" and value is not None:
                     self._board.add_scalar(name, value, line["step"])
 
     def close(self) -> None:
