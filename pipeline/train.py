@@ -42,9 +42,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
@@ -60,6 +60,9 @@ CONTRACT = 1
 
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
+
+COLUMNS = ("input_ids", "labels", "seq_lengths", "loss_weights")
+"""The columns that are read; of the last two what is there."""
 
 Row = Mapping[str, Any]
 """One row of a dataset: columns as lists, numpy arrays or tensors."""
@@ -306,7 +309,7 @@ class Options:
     head: str = _option("sparse", "full: logits for all tokens", choices=["sparse", "full"])
     from_scratch: bool = _option(False, "random weights of the model's config")
     lora: int = _option(0, "rank of LoRA adapters; 0 trains all weights", type=_number(0))
-    lora_alpha: float = _option(None, "alpha of LoRA; default: twice the rank", type=_number(0, float))
+    lora_alpha: int = _option(None, "alpha of LoRA; default: twice the rank", type=_number(1))
     lora_dropout: float = _option(0.0, "dropout of LoRA", type=_number(0, float))
     lora_targets: str = _option("all-linear", "modules with adapters, with commas")
     dtype: str = _option(
@@ -346,7 +349,19 @@ class Options:
     resume: str = _option("auto", "auto: go on where OUTPUT stands; never: start anew; or a checkpoint")
 
 
-FREE = frozenset({"output", "accumulate", "log_every", "eval_every", "save_every", "keep", "resume"})
+FREE = frozenset(
+    {
+        "output",
+        "revision",
+        "eval_split",
+        "accumulate",
+        "log_every",
+        "eval_every",
+        "save_every",
+        "keep",
+        "resume",
+    }
+)
 """Options that may differ when a run goes on. (`accumulate` does where the number of processes does.)"""
 
 
@@ -502,18 +517,18 @@ def open_shards(root: str, config: str | None, split: str) -> Shards | None:
         return None
     if [number for number, _, _ in shards] != list(range(shards[0][1])):
         raise TrainError(
-            f"{root}/{config} has {len(shards)} of {shards[0][1]} shards of {split}; fetch the rest"
+            f"{root}/{config} has {len(shards)} of {shards[0][1]} shards of {split}; get the rest"
         )
     files = tuple(file for _, _, file in shards)
     with ThreadPoolExecutor(16) as pool:
-        footers = list(pool.map(_footer, files))
-    for file, (_, metadata) in zip(files, footers, strict=True):
-        _check_contract(file, metadata)
-    wanted = [
-        name for name in ("input_ids", "labels", "seq_lengths", "loss_weights") if name in footers[0][1]
-    ]
-    groups = tuple(footer[0] for footer in footers)
-    return Shards(root=root, config=config, split=split, files=files, groups=groups, columns=tuple(wanted))
+        footers = list(pool.map(partial(_parquet, read=lambda it: (it.schema_arrow, it.metadata)), files))
+    for file, (schema, _) in zip(files, footers, strict=True):
+        _check_contract(file, schema)
+    groups = [tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups)) for _, meta in footers]
+    columns = [name for name in COLUMNS if name in footers[0][0].names]
+    return Shards(
+        root=root, config=config, split=split, files=files, groups=tuple(groups), columns=tuple(columns)
+    )
 
 
 def _listed(folder: str) -> list[str]:
@@ -523,29 +538,34 @@ def _listed(folder: str) -> list[str]:
     system, path = fsspec.core.url_to_fs(folder)
     with suppress(FileNotFoundError, NotADirectoryError):
         names = [name for name in system.ls(path, detail=False) if name.endswith(".parquet")]
-        return [name if "://" not in folder else system.unstrip_protocol(name) for name in names]
+        return sorted(name if "://" not in folder else system.unstrip_protocol(name) for name in names)
     return []
 
 
-def _footer(file: str) -> tuple[tuple[int, ...], dict[str, str | None]]:
-    """Rows of each row group, and the columns of a shard with the contract of its schema as one more."""
+def _parquet(file: str, read: Callable[[Any], Any]) -> Any:
+    """What `read` makes of a Parquet file, a path or URL."""
     import fsspec
     import pyarrow.parquet as pq
 
-    def read() -> Any:
+    def opened() -> Any:
         with fsspec.open(file, "rb") as stream:
-            return pq.read_metadata(stream)
+            return read(pq.ParquetFile(stream))
 
-    metadata = _fetched(file, read)
-    schema = metadata.schema.to_arrow_schema()
-    groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    return _fetched(file, opened)
+
+
+def _manifest(root: str) -> dict[str, Any]:
+    """The manifest of a dataset; empty where it has none."""
+    import fsspec
+
+    with suppress(OSError, ValueError), fsspec.open(f"{root}/manifest.json", "rb") as stream:
+        return dict(json.load(stream))
+    return {}
+
+
+def _check_contract(file: str, schema: Any) -> None:
     contract = (schema.metadata or {}).get(b"premask.contract", b"").decode(errors="replace")
-    return groups, {**dict.fromkeys(schema.names), "premask.contract": contract}
-
-
-def _check_contract(file: str, columns: Mapping[str, str | None]) -> None:
-    contract = columns["premask.contract"] or ""
-    if not contract.isdecimal() or not {"input_ids", "labels"} <= set(columns):
+    if not contract.isdecimal() or not {"input_ids", "labels"} <= set(schema.names):
         raise TrainError(
             f"{file} is no shard that premask wrote (its schema has no premask.contract); make one with "
             "premask run"
@@ -558,7 +578,7 @@ def _check_contract(file: str, columns: Mapping[str, str | None]) -> None:
 
 
 def fetch_folder(root: str, name: str, into: Path) -> Path | None:
-    """Return a folder of a dataset, copied to `into` where it is not on this machine; None if there is none."""
+    """Return a folder of a dataset, copied to `into` where it is not here; None if there is none."""
     import fsspec
 
     if "://" not in root:
@@ -616,30 +636,21 @@ class Rows:
         for file, group, first, count in (blocks[i] for i in order):
             if start < count:
                 rows = range(count) if seed is None else permutation(count, seed, epoch, first)
-                table = _fetched(file, partial(self._group, file, group))
+                table = _parquet(file, partial(_read_group, group=group, columns=self.shards.columns))
                 for row in rows[start:]:
                     yield first + row, partial(_table_row, table, row)
             start = max(0, start - count)
 
-    def _group(self, file: str, group: int) -> Any:
-        import fsspec
-        import pyarrow.parquet as pq
-
-        with fsspec.open(file, "rb") as stream:
-            return pq.ParquetFile(stream).read_row_group(group, columns=list(self.shards.columns))
-
-    def largest_id(self) -> tuple[int, int] | None:
-        """The largest token id of all rows and a row that has it; None for a stream."""
+    def largest_id(self) -> tuple[int, int]:
+        """A row with the largest token id of all, and that id; of a stream nothing is known (0, 0)."""
         import pyarrow.compute as pc
 
-        if self._table is None:
-            return None
-        found, first = (-1, 0), 0
-        for chunk in self._table.data.column("input_ids").chunks:
-            largest = pc.max(chunk.flatten()).as_py()
-            if largest is not None and largest > found[0]:
-                parents = pc.list_parent_indices(chunk)
-                found = largest, first + parents[pc.index(chunk.flatten(), largest).as_py()].as_py()
+        found, first = (0, 0), 0
+        for chunk in self._table.data.column("input_ids").chunks if self._table is not None else ():
+            ids = chunk.flatten()
+            largest = pc.max(ids).as_py() or 0
+            if largest > found[1]:
+                found = first + pc.list_parent_indices(chunk)[pc.index(ids, largest).as_py()].as_py(), largest
             first += len(chunk)
         return found
 
@@ -651,6 +662,10 @@ def _escaped(path: str) -> str:
     'a[[]1].parquet'
     """
     return re.sub(r"([*?[])", r"[\1]", path)
+
+
+def _read_group(file: Any, group: int, columns: Sequence[str]) -> Any:
+    return file.read_row_group(group, columns=list(columns))
 
 
 def _table_row(table: Any, row: int) -> Row:
@@ -688,8 +703,8 @@ class Batch:
 
 
 FLAT, ROWS, SINGLE = "flat", "rows", "single"
-"""What the model is given: all documents in one line (flash attention); a pack a line, documents kept apart by
-`position_ids`; a document a line, padded, with an `attention_mask`."""
+"""What the model is given: all documents in one line (flash attention); a pack a line, documents kept apart
+by `position_ids`; a document a line, padded, with an `attention_mask`."""
 
 _NOTHING: Row = {"input_ids": [0, 0], "labels": [IGNORE_INDEX] * 2}
 """What a process computes where it has no row left while others have: it counts nothing."""
@@ -773,9 +788,9 @@ def documents(row: Row) -> list[Row]:
     [[5, 6], [7]]
     """
     sizes = _lengths(row).tolist()
-    names = [name for name in ("input_ids", "labels", "loss_weights") if name in row]
+    names = [name for name in COLUMNS if name in row and name != "seq_lengths"]
     columns = [torch.as_tensor(row[name]).split(sizes) for name in names]
-    found = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    found: list[Row] = [dict(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
     return [each for each in found if bool((each["labels"] != IGNORE_INDEX).any())] or found[:1]
 
 
@@ -791,22 +806,26 @@ def _train_on_all(row: Row) -> Row:
 
 
 def read_steps(
-    rows: Rows, make: Maker, world: World, *, batch_size: int, accumulate: int = 1, epoch: int = 0,
-    start: int = 0, seed: int | None = None,
-) -> Iterator[list[Batch]]:  # fmt: skip
-    """Yield the batches of this process, step by step, for one epoch from row `start` of its order on.
+    rows: Rows,
+    make: Maker,
+    world: World,
+    sizes: tuple[int, int],
+    order: tuple[int, int, int | None] = (0, 0, None),
+) -> Iterator[list[Batch]]:
+    """Yield the batches of this process, step by step, for one epoch. `sizes` are rows of a batch and batches
+    of a step, `order` the arguments of `Rows.read`.
 
     Batch i of a step goes to the process i modulo their number: with half the processes and twice the
     batches of each, a step is the same. Where the rows run out, batches are smaller, or empty.
     """
-    reader = rows.read(epoch, start, seed)
-    count = accumulate * world.size
+    reader = rows.read(*order)
+    batch_size, count = sizes[0], sizes[1] * world.size
     while step := list(islice(reader, count * batch_size)):
         parts = [step[i * batch_size : (i + 1) * batch_size] for i in range(world.rank, count, world.size)]
         yield [make([(number, fetch()) for number, fetch in part]) for part in parts]
 
 
-def ahead(items: Iterator[Any], depth: int = 2) -> Iterator[Any]:
+def ahead(items: Iterator[Any], depth: int = 2) -> Generator[Any, None, None]:
     """Yield what an iterator does, made by a thread of its own that is `depth` items ahead."""
     waiting: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
     stop = threading.Event()
@@ -859,9 +878,9 @@ def load_model(
 
     notes = []
     weights = dtype if options.lora else getattr(torch, options.weights)
-    attentions = [None if options.attention == "auto" else options.attention]
+    attentions: list[str | None] = [None if options.attention == "auto" else options.attention]
     if options.attention == "auto" and dtype is torch.bfloat16 and device.type == "cuda":
-        attentions = ["flash_attention_2"] * is_flash_attn_2_available() + attentions
+        attentions = ["flash_attention_2", None] if is_flash_attn_2_available() else [None]
     for i, attention in enumerate(attentions):
         given = {"dtype": weights, **({"attn_implementation": attention} if attention else {})}
         try:
@@ -959,7 +978,7 @@ class Trainee:
     def logits(self, model: Any, batch: Batch, **more: Any) -> torch.Tensor:
         """The scores of a batch, of all positions unless `more` has `logits_to_keep`."""
         with self._casting():
-            return model(**batch.inputs, use_cache=False, **more).logits  # type: ignore[no-any-return]
+            return model(**batch.inputs, use_cache=False, **more).logits
 
     def losses(self, batch: Batch, *, model: Any = None, head: str = "") -> torch.Tensor:
         """The loss of each trained token of a batch, float32[trained], in order."""
@@ -1139,7 +1158,9 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         scratch.mkdir(parents=True)
     world.sum(0.0)  # wait for the folder
-    checkpoint.save(_weights(trainee, optimizer), checkpoint_id=scratch, no_dist=world.size == 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of one process there is nothing to say
+        checkpoint.save(_weights(trainee, optimizer), checkpoint_id=scratch, no_dist=world.size == 1)
     world.sum(0.0)
     if world.rank == 0:
         (scratch / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
@@ -1154,7 +1175,9 @@ def load_checkpoint(folder: Path, trainee: Trainee, optimizer: Any, world: World
     from torch.distributed.checkpoint.state_dict import set_state_dict
 
     state = _weights(trainee, optimizer)
-    checkpoint.load(state, checkpoint_id=folder, no_dist=world.size == 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint.load(state, checkpoint_id=folder, no_dist=world.size == 1)
     set_state_dict(
         trainee.core,
         optimizer,
@@ -1300,10 +1323,8 @@ def batches_from(run: Run, step: int) -> Iterator[list[Batch]]:
     options, size = run.options, run.rows_a_step
     epoch, done = divmod(step, math.ceil(run.rows.shards.rows / size))
     while True:
-        yield from read_steps(
-            run.rows, run.make, run.world, batch_size=options.batch_size, accumulate=options.accumulate,
-            epoch=epoch, start=done * size, seed=options.seed if options.shuffle == "on" else None,
-        )  # fmt: skip
+        order = epoch, done * size, options.seed if options.shuffle == "on" else None
+        yield from read_steps(run.rows, run.make, run.world, (options.batch_size, options.accumulate), order)
         epoch, done = epoch + 1, 0
 
 
@@ -1413,8 +1434,7 @@ def _stop_at(run: Run, batches: Sequence[Batch], loss: float, norm: float) -> No
         which = "each row of the step has it, so the weights may hold it: "
     raise TrainError(
         f"{what} at step {run.progress.step + 1}: {which}{named}{f' and {more} more' if more > 0 else ''}. "
-        "Nothing was changed by this step; lower --learning-rate, or mend these rows, and start again from the "
-        "last checkpoint"
+        "Nothing was changed by this step; lower --learning-rate, or mend these rows, and start again"
     )
 
 
@@ -1430,33 +1450,21 @@ def describe_row(shards: Shards, row: int) -> str:
 
 def _origins(shards: Shards, row: int) -> list[str]:
     """The rows of the input that a row of the shards was made from: `chats.jsonl row 3`."""
-    import fsspec
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    files = sorted(_listed(f"{shards.root}/lineage"))
+    files = _listed(f"{shards.root}/lineage")
     if not files:
         return []
-    parts = []
-    for file in files:
-        with fsspec.open(file, "rb") as stream:
-            parts.append(pq.read_table(stream))
-    table = pa.concat_tables(parts)
+    table = pa.concat_tables([_parquet(file, lambda it: it.read()) for file in files])
     if "split" in table.column_names:  # `pack` counts within its split
         table = table.filter(pc.equal(table["split"], shards.split))
-    packed = open_shards(shards.root, None, shards.split)
-    if shards.config == "packed" or packed is None or packed.config == "unpacked":
+    if shards.config == "packed" or not _listed(f"{shards.root}/packed"):
         table = table.filter(pc.equal(table["pack"], row))
     else:  # single samples stand in the order of the input, lineage in that of the packs
-        with fsspec.open(f"{shards.root}/manifest.json", "rb") as stream:
-            sources = [each["source"] for each in json.load(stream)["inputs"]]
-        place = pc.index_in(table["source"], value_set=pa.array(sources, pa.string()))
-        order = pc.sort_indices(
-            table.append_column("place", place),
-            sort_keys=[("place", "ascending"), ("row", "ascending"), ("sample", "ascending")],
-        )
-        table = table.take(order[row : row + 1])
+        sources = pa.array([each["source"] for each in _manifest(shards.root)["inputs"]], pa.string())
+        table = table.append_column("place", pc.index_in(table["source"], value_set=sources))
+        table = table.sort_by([(name, "ascending") for name in ("place", "row", "sample")]).slice(row, 1)
     return [f"{each['source']} row {each['row']}" for each in table.select(["source", "row"]).to_pylist()]
 
 
@@ -1468,12 +1476,8 @@ def evaluate(run: Run) -> None:
     run.trainee.core.eval()
     loss = torch.zeros((), dtype=torch.float64, device=run.trainee.device)
     trained = 0
-    with (
-        torch.no_grad(),
-        closing(
-            ahead(read_steps(run.evaluation, make, run.world, batch_size=run.options.batch_size))
-        ) as steps,
-    ):
+    reader = read_steps(run.evaluation, make, run.world, (run.options.batch_size, 1))
+    with torch.no_grad(), closing(ahead(reader)) as steps:
         for (batch,) in steps:
             trained += batch.trained
             loss += run.trainee.losses(batch.to(run.trainee.device)).double().sum()
@@ -1547,25 +1551,24 @@ def claim_output(options: Options, settings: Mapping[str, Any]) -> Path | None:
     """
     output = Path(options.output)
     record = output / "run.json"
-    if record.is_file() and options.resume == "never":
-        for name in ("checkpoints", "tensorboard", "model"):
-            shutil.rmtree(output / name, ignore_errors=True)
-        record.unlink()
-        (output / "log.jsonl").unlink(missing_ok=True)
-    elif not record.is_file() and output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not record.is_file() and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise TrainError(f"{output} holds other files; give --output a new directory")
-    if record.is_file():
+    if options.resume == "never":
+        for name in ("checkpoints", "model"):
+            shutil.rmtree(output / name, ignore_errors=True)
+    found = next(reversed(checkpoints(output / "checkpoints")), None)
+    if found:
         _compare(settings, json.loads(record.read_text(encoding="utf-8")), str(output))
     if options.resume not in {"auto", "never"}:
-        state = Path(options.resume, "state.json")
-        if not state.is_file():
-            raise TrainError(f"--resume {options.resume} is no complete checkpoint: it has no state.json")
-        _compare(settings, json.loads(state.read_text(encoding="utf-8"))["settings"], options.resume)
+        found = Path(options.resume)
+        if not (found / "state.json").is_file():
+            raise TrainError(f"--resume {found} is no complete checkpoint: it has no state.json")
+        _compare(
+            settings, json.loads((found / "state.json").read_text(encoding="utf-8"))["settings"], str(found)
+        )
     output.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    if options.resume not in {"auto", "never"}:
-        return Path(options.resume)
-    return next(reversed(checkpoints(output / "checkpoints")), None)
+    return found
 
 
 def _compare(settings: Mapping[str, Any], others: Mapping[str, Any], where: str) -> None:
@@ -1580,14 +1583,10 @@ def _compare(settings: Mapping[str, Any], others: Mapping[str, Any], where: str)
 
 def identity(shards: Shards) -> str:
     """What tells a dataset from another: the run key of its manifest, else names and sizes of its shards."""
-    import fsspec
-
-    with suppress(OSError, ValueError, KeyError), fsspec.open(f"{shards.root}/manifest.json", "rb") as stream:
-        return f"{json.load(stream)['run_key']} {shards.config} {shards.split}"
-    names = [
-        (file.rsplit("/", 1)[-1], groups) for file, groups in zip(shards.files, shards.groups, strict=True)
-    ]
-    return hashlib.sha256(repr(names).encode()).hexdigest()
+    if key := _manifest(shards.root).get("run_key"):
+        return f"{key} {shards.config} {shards.split}"
+    names = [file.rsplit("/", 1)[-1] for file in shards.files]
+    return hashlib.sha256(repr((names, shards.groups)).encode()).hexdigest()
 
 
 def open_evaluation(options: Options, root: str, config: str) -> Shards | None:
@@ -1616,54 +1615,92 @@ def make_optimizer(model: Any, options: Options, device: torch.device) -> Any:
     return torch.optim.AdamW(groups, lr=options.learning_rate, fused=device.type == "cuda" or None)
 
 
-def run(options: Options, world: World, stopped: list[int]) -> None:
+def run(options: Options, world: World) -> None:
     """Train by these options; raises `TrainError` for what the user can mend."""
-    from transformers import AutoTokenizer
-
+    _quiet(world)
     output = Path(options.output)
     root = find_root(options.dataset, options.revision)
     shards = open_shards(root, options.config, options.split)
     if shards is None:
         raise TrainError(f"{root} has no split {options.split}; --split names the one to train on")
     evaluation = open_evaluation(options, root, shards.config)
-    per_epoch = math.ceil(shards.rows / (options.batch_size * options.accumulate * world.size))
-    total = options.steps or math.ceil(options.epochs * per_epoch)
+    rows_a_step = options.batch_size * options.accumulate * world.size
+    total = options.steps or math.ceil(options.epochs * math.ceil(shards.rows / rows_a_step))
     settings = {
         **{name: value for name, value in asdict(options).items() if name not in FREE},
         "dataset": identity(shards),
         "eval_dataset": identity(evaluation) if evaluation else None,
-        "rows_a_step": options.batch_size * options.accumulate * world.size,
+        "rows_a_step": rows_a_step,
         "total_steps": total,
     }
-    for name in ("revision", "eval_split"):
-        del settings[name]
     checkpoint = _on_first(world, lambda: claim_output(options, settings))
     if checkpoint and checkpoint.name == f"step-{total:08d}" and (output / "model").is_dir():
         world.say(f"finished: {output / 'model'} (step {total:,})")
         return
-
-    folder = _on_first(world, lambda: fetch_folder(root, "tokenizer", output / "tokenizer"))
-    source = folder or options.model
-    tokenizer = _fetched(str(source), lambda: AutoTokenizer.from_pretrained(source))
-    size = max(tokenizer.get_vocab().values(), default=-1) + 1
+    tokenizer = _on_first(world, lambda: fetch_folder(root, "tokenizer", output / "tokenizer"))
     rows = Rows(shards, streaming=options.streaming)
+    trainee, make, found = prepare(options, world, rows, tokenizer or options.model)
+    optimizer, progress = make_optimizer(trainee.core, options, world.device), Progress()
+    if checkpoint:
+        load_checkpoint(checkpoint, trainee, optimizer, world)
+        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        progress = Progress(**state["progress"])
+    start = {
+        "event": "resume" if checkpoint else "start",
+        "step": progress.step,
+        "settings": {**asdict(options), "dataset": root},
+        "config": shards.config,
+        "rows": shards.rows,
+        "eval_rows": evaluation.rows if evaluation else 0,
+        "steps": total,
+        "processes": world.size,
+        "contract": CONTRACT,
+        **found,
+        "versions": versions(),
+    }
+    for name in ("device", "dtype", "attention", "form", "head", "isolation", "rows", "steps"):
+        world.say(f"{name:10} {start[name]}")
+    for note in [*found["notes"], *([f"going on from {checkpoint}"] if checkpoint else [])]:
+        world.say(f"note       {note}")
+    log = Log(output, world, step=progress.step)
+    log.write(start)
+    with closing(log), signals_noted() as stopped:
+        train(
+            Run(
+                options=options, world=world, rows=rows, make=make, trainee=trainee, optimizer=optimizer,
+                evaluation=Rows(evaluation, streaming=options.streaming) if evaluation else None,
+                log=log, progress=progress, settings=settings, total=total, stopped=stopped,
+            )
+        )  # fmt: skip
+    save_model(output / "model", trainee, tokenizer, compute_dtype(options, world.device), world)
+    world.say(f"saved      {output / 'model'}")
+    if options.lora:
+        world.say("           an adapter; to merge it: AutoPeftModelForCausalLM (peft), merge_and_unload()")
+
+
+def prepare(
+    options: Options, world: World, rows: Rows, tokenizer_name: Path | str
+) -> tuple[Trainee, Maker, dict[str, Any]]:
+    """Load the model, put it in its place and test it; also what was found, for the log."""
+    from transformers import AutoTokenizer
+
+    tokenizer = _fetched(str(tokenizer_name), lambda: AutoTokenizer.from_pretrained(tokenizer_name))
     dtype = compute_dtype(options, world.device)
+    size = max(tokenizer.get_vocab().values(), default=-1) + 1
     model, notes = load_model(options, dtype, world.device, size)
     vocabulary = model.get_input_embeddings().weight.shape[0]
-    largest = rows.largest_id()
-    if largest and largest[0] >= vocabulary:
-        check_ids({"input_ids": [largest[0]]}, vocabulary, partial(shards.place, largest[1]))
+    number, largest = rows.largest_id()
+    check_ids({"input_ids": [largest]}, vocabulary, partial(rows.shards.place, number))
     set_special_ids(model, tokenizer, stop_ids(rows, tokenizer))
     attention = model.config._attn_implementation  # noqa: SLF001  it has no other name
-    trainee = place_model(model, options, dtype, world)
     make = Maker(
-        form=choose_form(model, options, shards.config),
+        form=choose_form(model, options, rows.shards.config),
         train_on=options.train_on,
         vocabulary=vocabulary,
         pad_id=model.config.pad_token_id or 0,
-        place=shards.place,
+        place=rows.shards.place,
     )
-
+    trainee = place_model(model, options, dtype, world)
     trainee.core.eval()
     isolation = "single samples, padded: nothing to keep apart"
     if make.form != SINGLE:
@@ -1671,60 +1708,32 @@ def run(options: Options, world: World, stopped: list[int]) -> None:
     if options.head == "sparse" and (reason := check_head(trainee, make)):
         trainee.head = "full"
         notes.append(f"logits of all tokens are computed (--head full): {reason}")
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        notes.append("the auxiliary loss of the router is no part of the loss")
     trainee.core.train()
-
-    optimizer = make_optimizer(trainee.core, options, world.device)
-    progress = Progress()
-    if checkpoint:
-        load_checkpoint(checkpoint, trainee, optimizer, world)
-        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        progress = Progress(**state["progress"])
-    log = Log(output, world, step=progress.step)
-    start = {
-        "event": "resume" if checkpoint else "start",
-        **({"step": progress.step} if checkpoint else {}),
-        "settings": {**asdict(options), "dataset": root},
-        "steps": total,
-        "config": shards.config,
-        "rows": shards.rows,
-        "eval_rows": evaluation.rows if evaluation else 0,
-        "contract": CONTRACT,
+    parameters = list(trainee.core.parameters())
+    return trainee, make, {
         "vocabulary": vocabulary,
-        "parameters": sum(each.numel() for each in trainee.core.parameters()),
-        "trained_parameters": sum(each.numel() for each in trainee.core.parameters() if each.requires_grad),
+        "parameters": sum(each.numel() for each in parameters),
+        "trained_parameters": sum(each.numel() for each in parameters if each.requires_grad),
         "device": torch.cuda.get_device_name() if world.device.type == "cuda" else "cpu",
-        "processes": world.size,
         "dtype": str(dtype).removeprefix("torch."),
         "attention": attention,
         "form": make.form,
         "head": trainee.head,
         "isolation": isolation,
         "notes": notes,
-        "versions": versions(),
-    }
-    log.write(start)
-    for name in ("device", "dtype", "attention", "form", "head", "isolation", "rows", "steps"):
-        world.say(f"{name:10} {start[name]}")
-    for note in notes:
-        world.say(f"note: {note}")
-    if checkpoint:
-        world.say(f"going on from {checkpoint}")
-    state_of_run = Run(
-        options=options, world=world, rows=rows, make=make, trainee=trainee, optimizer=optimizer, log=log,
-        evaluation=Rows(evaluation, streaming=options.streaming) if evaluation else None,
-        progress=progress, settings=settings, total=total, stopped=stopped,
-    )  # fmt: skip
-    try:
-        train(state_of_run)
-    finally:
-        log.close()
-    save_model(output / "model", trainee, folder, dtype, world)
-    world.say(f"saved      {output / 'model'}")
-    if options.lora:
-        world.say(
-            "           an adapter; merge it: peft.AutoPeftModelForCausalLM.from_pretrained(it)"
-            ".merge_and_unload()"
-        )
+    }  # fmt: skip
+
+
+def _quiet(world: World) -> None:
+    """Show no bars of progress where they would only fill a file, or come from many processes."""
+    import datasets
+    import transformers
+
+    if world.rank or not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+        transformers.utils.logging.disable_progress_bar()
 
 
 def _on_first(world: World, work: Callable[[], Any]) -> Any:
@@ -1767,37 +1776,43 @@ def out_of_memory(options: Options, error: BaseException) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """The command line; returns the exit code."""
-    options = parse_options(sys.argv[1:] if argv is None else argv, prog)
-    stopped: list[int] = []
+@contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """Note SIGINT and SIGTERM in a list, so that the step that runs ends first; a second one acts at once."""
+    noted: list[int] = []
 
-    def stop(number: int, _frame: Any) -> None:
-        """Have the step that runs end the training; the second time the process dies at once."""
-        stopped.append(1)
+    def note(number: int, _frame: Any) -> None:
+        noted.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    rank = os.environ.get("RANK", "0")
-    where = f"{prog or 'train'}{f' [rank {rank}]' if rank != '0' else ''}"
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        world = World.join()
-        run(options, world, stopped)
+        yield noted
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "train") -> int:
+    """The command line; returns the exit code."""
+    options = parse_options(sys.argv[1:] if argv is None else argv, prog)
+    rank = os.environ.get("RANK", "0")
+    where = prog if rank == "0" else f"{prog} (rank {rank})"
+    try:
+        run(options, World.join())
     except TrainError as error:
         sys.stderr.write(f"{where}: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(f"{where}: interrupted; start it again to go on from the last checkpoint\n")
         return 130
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if not re.search("out of memory|can't allocate memory|not enough memory", f"{type(error)} {error}"):
-            if not isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-                raise
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is one of the latter
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(
+            error
+        ):
+            raise
         sys.stderr.write(f"{where}: {out_of_memory(options, error)}\n")
         return 2
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
     if dist.is_initialized():
         dist.destroy_process_group()
     return 0

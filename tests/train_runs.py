@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import socket
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import torch
 import transformers
 
 from pipeline import train
-from pipeline.train import FLAT, ROWS, SINGLE, Maker, Trainee, TrainError, World
+from pipeline.train import FLAT, ROWS, SINGLE, Maker, Trainee, TrainError
 
 IGNORED = -100
 
@@ -282,6 +281,18 @@ def merged(path: str, base: str, ids: list[int]) -> dict[str, Any]:
     return {"rank": config.r, "changed": max(abs(a - b) for a, b in zip(plain, scores, strict=True))}
 
 
+def command(words: list[str]) -> int:
+    """The exit code of the command `premask`."""
+    from pipeline import cli  # noqa: PLC0415
+
+    sys.argv = ["premask", *words]
+    try:
+        cli.main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
 # ==== Children ====
 
 
@@ -362,8 +373,9 @@ if __name__ == "__main__":
     import torch.distributed.fsdp
     import torch.utils.tensorboard
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    get_checkpoint_conversion_mapping("llama")  # the first call takes a third of a second
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for question in questions():
         answers.write(json.dumps(answer(question)) + "\n")
