@@ -322,8 +322,8 @@ class Options:
     )
     attention: str = _option(
         "auto",
-        "implementation of attention; auto: FlashAttention where it is installed, else the model's default",
-        choices=["auto", "flash_attention_2", "sdpa", "eager", "flex_attention"],
+        "flash_attention_2, sdpa, eager, or another name of transformers; auto: FlashAttention where it is "
+        "installed, else the model's default",
     )
     gradient_checkpointing: bool = _option(False, "compute activations again instead of keeping them")
     fsdp: bool = _option(False, "shard weights, gradients and optimizer over the processes of torchrun")
@@ -430,6 +430,11 @@ class World:
             print(text, flush=True)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def seed_of(*numbers: int) -> int:
     """A seed for a generator, from any numbers; the same everywhere.
 
@@ -496,8 +501,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     try:
         return fetch()
     except (OSError, ValueError) as error:  # those of huggingface_hub, fsspec and Arrow are either
-        first = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise TrainError(f"{name} cannot be read: {first}") from error
+        raise TrainError(f"{name} cannot be read: {first_line(error)}") from error
 
 
 def open_shards(root: str, config: str | None, split: str) -> Shards | None:
@@ -893,8 +897,7 @@ def load_model(
             break
         except (ValueError, ImportError, OSError) as error:
             if i + 1 == len(attentions):
-                first = str(error).strip().splitlines()[0]
-                raise TrainError(f"the model {options.model} cannot be loaded: {first}") from error
+                raise TrainError(f"{options.model} cannot be loaded: {first_line(error)}") from error
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < size:
         torch.manual_seed(seed_of(options.seed, 1))
@@ -907,8 +910,10 @@ def load_model(
 
 def _with_lora(model: Any, options: Options, added: range) -> Any:
     """A model with adapters; rows that were added to its embeddings are trained whole."""
-    from peft import LoraConfig, get_peft_model
-
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise TrainError("--lora needs peft, which is not installed: pip install peft") from None
     layers = {}
     if added:
         wanted = [model.get_input_embeddings()]
@@ -929,24 +934,21 @@ def _with_lora(model: Any, options: Options, added: range) -> Any:
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise TrainError(f"--lora-targets {targets}: {str(error).strip().splitlines()[0]}") from error
+        raise TrainError(f"--lora-targets {targets}: {first_line(error)}") from error
 
 
 def set_special_ids(model: Any, tokenizer: Any, stops: Sequence[int]) -> None:
     """Put pad and eos of the tokenizer into the model's configs; generation also ends at `stops`."""
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    ends = dict.fromkeys(each for each in (tokenizer.eos_token_id, *stops) if each is not None)
-    for config in (model.config, getattr(model, "generation_config", None)):
-        if config is None:
-            continue
-        old = config.eos_token_id
-        known = old if isinstance(old, list) else [old] if old is not None else []
-        config.pad_token_id = pad
-        if config is not model.config:
-            every = list(dict.fromkeys([*known, *ends]))
-            config.eos_token_id = every if len(every) != 1 else every[0]
-        elif tokenizer.eos_token_id is not None:
-            config.eos_token_id = tokenizer.eos_token_id
+    eos = tokenizer.eos_token_id
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    model.config.pad_token_id = pad
+    model.config.eos_token_id = model.config.eos_token_id if eos is None else eos
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        old = generation.eos_token_id
+        ends = [*(old if isinstance(old, list) else [old]), eos, *stops]
+        generation.pad_token_id = pad
+        generation.eos_token_id = list(dict.fromkeys(each for each in ends if each is not None)) or None
 
 
 def stop_ids(rows: Rows, tokenizer: Any) -> list[int]:
@@ -995,12 +997,12 @@ class Trainee:
         )
         return every[kept.flatten()]
 
-    def loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of a batch for its gradient, summed with weights, and that of each trained token."""
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch for its gradient, summed with weights."""
         losses = self.losses(batch, model=self.model)
-        if batch.weights is None:
-            return losses.sum(), losses.detach()
-        return (losses * batch.weights[batch.targets != IGNORE_INDEX]).sum(), losses.detach()
+        if batch.weights is not None:
+            losses = losses * batch.weights[batch.targets != IGNORE_INDEX]
+        return losses.sum()
 
     def _casting(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
@@ -1082,10 +1084,8 @@ def check_isolation(trainee: Trainee, maker: Maker, attention: str) -> str:
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        first = str(error).strip().splitlines()[0]
-        raise TrainError(
-            f"this model cannot be given packs with {attention} attention ({first}); {remedies}"
-        ) from error
+        what = f"this model cannot be given packs with {attention} attention ({first_line(error)})"
+        raise TrainError(f"{what}; {remedies}") from error
     spread = float(alone.std())
     apart = float((packed - alone).abs().mean()) / spread
     mixed = float((joined - alone).abs().mean()) / spread
@@ -1112,11 +1112,10 @@ def check_head(trainee: Trainee, maker: Maker) -> str | None:
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        return f"it does not take logits_to_keep as a mask ({str(error).strip().splitlines()[0]})"
+        return f"it does not take logits_to_keep as a mask ({first_line(error)})"
     difference = float((sparse - full).abs().max())
-    if not difference <= (1e-4 if trainee.autocast is None and not trainee.fsdp else 5e-2) * float(
-        full.max()
-    ):
+    tolerance = 1e-4 if trainee.autocast is None and not trainee.fsdp else 5e-2
+    if not difference <= tolerance * float(full.max()):
         return f"its losses with logits_to_keep differ by {difference:.1e}"
     return None
 
@@ -1142,17 +1141,20 @@ class Progress:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
-    found = [each for each in folder.glob("step-*") if re.fullmatch(r"step-\d+", each.name)]
-    return sorted(found, key=lambda each: int(each.name[5:]))
+    return sorted(file.parent for file in folder.glob("step-????????/state.json"))
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def save_checkpoint(
     folder: Path, trainee: Trainee, optimizer: Any, state: Mapping[str, Any], world: World
-) -> Path:
+) -> None:
     """Write a checkpoint: it has its name only when it is complete."""
     from torch.distributed import checkpoint
 
-    final, scratch = folder / f"step-{state['progress']['step']:08d}", folder / "unfinished"
+    final, scratch = _checkpoint(folder, state["progress"]["step"]), folder / "unfinished"
     if world.rank == 0:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(final, ignore_errors=True)
@@ -1166,38 +1168,28 @@ def save_checkpoint(
         (scratch / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         scratch.rename(final)
     world.sum(0.0)
-    return final
 
 
 def load_checkpoint(folder: Path, trainee: Trainee, optimizer: Any, world: World) -> None:
     """Read weights and optimizer of a checkpoint."""
     from torch.distributed import checkpoint
-    from torch.distributed.checkpoint.state_dict import set_state_dict
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
     state = _weights(trainee, optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checkpoint.load(state, checkpoint_id=folder, no_dist=world.size == 1)
-    set_state_dict(
-        trainee.core,
-        optimizer,
-        model_state_dict=state["model"],
-        optim_state_dict=state["optimizer"],
-        options=_state_options(),
-    )
+    model, states = state["model"], state["optimizer"]
+    options = StateDictOptions(ignore_frozen_params=True, strict=False)  # frozen weights are not in it
+    set_state_dict(trainee.core, optimizer, model_state_dict=model, optim_state_dict=states, options=options)
 
 
 def _weights(trainee: Trainee, optimizer: Any) -> dict[str, Any]:
-    from torch.distributed.checkpoint.state_dict import get_state_dict
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-    model, states = get_state_dict(trainee.core, optimizer, options=_state_options())
+    options = StateDictOptions(ignore_frozen_params=True)
+    model, states = get_state_dict(trainee.core, optimizer, options=options)
     return {"model": model, "optimizer": states}
-
-
-def _state_options(**more: bool) -> Any:
-    from torch.distributed.checkpoint.state_dict import StateDictOptions
-
-    return StateDictOptions(ignore_frozen_params=True, strict=False, **more)
 
 
 def save_model(
@@ -1297,21 +1289,23 @@ def train(run: Run) -> None:
         evaluate(run)
     saved = progress.step
     with closing(ahead(batches_from(run, progress.step))) as steps:
+        began = time.perf_counter()
         for batches in islice(steps, run.total - progress.step):
-            began = time.perf_counter()
             rate = learning_rate(options, progress.step, run.total)
             norm, stop = update(run, batches, rate)
             if stop:
                 break
             progress.step += 1
             progress.window_seconds += time.perf_counter() - began
-            if progress.step % options.log_every == 0 or progress.step == run.total:
+            last = progress.step == run.total
+            if last or progress.step % options.log_every == 0:
                 report(run, rate, norm)
-            if progress.step == run.total or (options.eval_every and progress.step % options.eval_every == 0):
+            if last or (options.eval_every and progress.step % options.eval_every == 0):
                 evaluate(run)
-            if progress.step == run.total or (options.save_every and progress.step % options.save_every == 0):
+            if last or (options.save_every and progress.step % options.save_every == 0):
                 save(run)
                 saved = progress.step
+            began = time.perf_counter()
     if progress.step < run.total:
         if saved != progress.step:
             save(run)
@@ -1388,7 +1382,7 @@ def _descend(run: Run, batches: Sequence[Batch], rate: float, weight: float) -> 
             continue
         torch.manual_seed(seed_of(options.seed, 3, run.progress.step, i * world.size + world.rank))
         with _synced(trainee, world, last=i + 1 == len(batches)):
-            loss, _ = trainee.loss(batch.to(trainee.device))
+            loss = trainee.loss(batch.to(trainee.device))
             (loss * scale).backward()
         sums.append(loss.detach())
     parameters = [each for each in trainee.core.parameters() if each.requires_grad]
@@ -1634,7 +1628,7 @@ def run(options: Options, world: World) -> None:
         "total_steps": total,
     }
     checkpoint = _on_first(world, lambda: claim_output(options, settings))
-    if checkpoint and checkpoint.name == f"step-{total:08d}" and (output / "model").is_dir():
+    if checkpoint == _checkpoint(output / "checkpoints", total) and (output / "model").is_dir():
         world.say(f"finished: {output / 'model'} (step {total:,})")
         return
     tokenizer = _on_first(world, lambda: fetch_folder(root, "tokenizer", output / "tokenizer"))
@@ -1770,10 +1764,8 @@ def out_of_memory(options: Options, error: BaseException) -> str:
     ways += [] if options.lora else ["--lora 16"]
     ways += [] if options.fsdp else ["--fsdp on more GPUs"]
     ways += ["--packing on"] if options.packing == "off" else []
-    first = str(error).strip().splitlines()[0][:120]
-    return (
-        f"out of memory ({first}); try {', '.join(ways)}, or rows that are shorter (premask run --max-length)"
-    )
+    what = f"out of memory ({first_line(error)[:120]})"
+    return f"{what}; try {', '.join(ways)}, or rows that are shorter (premask run --max-length)"
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def trained(model: Any, packs: list[dict[str, Any]], form: str, head: str, train
     make = Maker(form=form, train_on=train_on, vocabulary=vocabulary, pad_id=0, place=str)
     batches = [make([(0, packs[0])]), make(list(enumerate(packs))[1:])]
     weight = sum(batch.weight for batch in batches)
-    total = sum(trainee.loss(batch)[0] for batch in batches)
+    total = sum(trainee.loss(batch) for batch in batches)
     return with_gradients(model, total / weight)
 
 
