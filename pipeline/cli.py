@@ -5,6 +5,7 @@
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
     premask push out org/name --private
+    premask train out --model Qwen/Qwen3-0.6B --output runs/chats
 
 Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
 says what), 130 interrupted.
@@ -318,6 +319,18 @@ def push(
     _print_pushed(
         push_to_store(out, target, content_revision=content_revision, overwrite=overwrite, report=lines)
     )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def train(context: typer.Context) -> None:
+    """Fine-tune a model on an output: `train DATASET --model M --output DIR`; --help lists the options."""
+    try:
+        from .train import main as train_on_shards  # noqa: PLC0415  torch takes seconds to load, and is an extra
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{error.name} is not installed; pip install 'premask[train]'") from None
+    raise typer.Exit(train_on_shards(context.args, "premask train"))
 
 
 def _push_hub(out: Path, target: HubTarget) -> PushResult:
