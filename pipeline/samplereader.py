@@ -62,6 +62,14 @@ class SampleBatch(NamedTuple):
         own = slice(int(self.begin[i]), int(self.begin[i] + self.length[i]))
         return self.ids[own].copy(), self.labels[own].copy()
 
+    def side_by_side(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and labels of all samples without padding between them, int32[sum of lengths]."""
+        if len(self.ids) == int(self.length.sum()):
+            return self.ids, self.labels
+        shift = np.repeat(self.begin - offsets_of(self.length)[:-1], self.length)
+        places = np.arange(len(shift)) + shift
+        return self.ids[places], self.labels[places]
+
 
 def main_layout(manifest: Mapping[str, Any]) -> str:
     """Return the layout that is read: `packed`, if it was written."""

@@ -215,7 +215,7 @@ def _turns(turns: Sequence[Mapping[str, int]]) -> Picture | None:
         shown[-1] = {role: shown[-1].get(role, 0) + each.get(role, 0) for role in {*shown[-1], *each}}
     names = [str(i + 1) for i in range(len(shown))]
     if len(turns) > TURNS:
-        names[-1] += " and on"
+        names[-1] += "+"
     writers = [role for role in WRITERS if any(each.get(role) for each in shown)]
     chart = _chart("StackedBar", height=300, legend_at_bottom=True)
     chart.y_labels = _ticks(max(sum(each.values()) for each in shown))
