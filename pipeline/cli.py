@@ -7,8 +7,8 @@
     premask report out --open
     premask push out org/name --private
 
-Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two differ, 2 something to mend (one line
-says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two outputs differ, 2
+something to mend (one line says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from .plaintext import visible
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
-from .report.tables import print_difference, print_pack, print_stats
+from .report.tables import print_difference, print_pack, print_sample, print_stats
 from .report.terminal import (
     BarProgress,
     LineProgress,
@@ -43,10 +44,9 @@ from .report.terminal import (
     print_push,
     print_report,
     print_summary,
-    visible,
 )
 from .run import run as run_recipe
-from .samplereader import read_row, splits_of
+from .samplereader import main_layout, read_row, splits_of
 from .shardreader import load_manifest
 from .stages import Stages
 from .stats import measure
@@ -300,16 +300,22 @@ def show(
     ] = 0,
     split: Annotated[str | None, typer.Option(help="Split it is in; default: the first, train.")] = None,
     sample: Annotated[int | None, typer.Option(min=0, help="Only this sample of it, from 0.")] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Tables of tokens instead of running text.")] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Tables of tokens instead of running text.")
+    ] = False,
 ) -> None:
     """Show the samples of one pack, with what is trained in them."""
     manifest = load_manifest(output)
     found = read_row(output, manifest, split or next(iter(splits_of(manifest)), "train"), pack)
     if sample is not None and sample >= len(found.length):
-        raise OutputError(f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}")
-    texts = TokenTexts(output / "tokenizer" / "tokenizer.json")
-    room = manifest["recipe"]["max_length"]
-    print_pack(Console(highlight=False), found, texts, room=room, tokens=tokens, only=sample)
+        raise OutputError(
+            f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}"
+        )
+    texts, console = TokenTexts(output / "tokenizer" / "tokenizer.json"), Console(highlight=False)
+    kind = "pack" if main_layout(manifest) == "packed" else "row"
+    print_pack(console, found, kind=kind, room=manifest["recipe"]["max_length"])
+    for i in range(len(found.length)) if sample is None else [sample]:
+        print_sample(console, found, i, texts, tokens=tokens)
 
 
 @app.command()

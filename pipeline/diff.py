@@ -130,7 +130,7 @@ class _Names:
                 self._numbers[name] = len(self.names)
                 self.names.append(name)
         table = np.array([self._numbers[name] for name in coded.dictionary.to_pylist()], dtype=np.int32)
-        return table[coded.indices.to_numpy(zero_copy_only=False)]
+        return np.asarray(table[coded.indices.to_numpy(zero_copy_only=False)])
 
     def of(self, frame: pl.DataFrame) -> list[str]:
         """Rows or samples of a frame in words."""
@@ -146,7 +146,7 @@ class _Names:
 
 class _Side(NamedTuple):
     """One output: its samples (source, row, sample, place in reading order, hash of the ids, of ids and
-    labels, and split), the rows it keeps (source, row), those it rejects (source, row, reason), and counts."""
+    labels, and split), the rows it keeps (source, row), those it rejects (source, row, reason), counts."""
 
     samples: pl.DataFrame
     rows: pl.DataFrame
@@ -175,7 +175,9 @@ def _read(out: Path, manifest: Mapping[str, Any], names: _Names) -> _Side:
         "rejected": rejected.height,
         "samples": samples.height,
     }
-    figures |= {name: sum(counts[name] for _, counts in parts) for name in ("tokens", "trained_tokens", "packs")}
+    figures |= {
+        name: sum(counts[name] for _, counts in parts) for name in ("tokens", "trained_tokens", "packs")
+    }
     figures["trained_share"] = share(figures["trained_tokens"], figures["tokens"])
     return _Side(samples, rows, rejected, figures)
 
@@ -202,7 +204,7 @@ def _frame(batch: SampleBatch, names: _Names) -> tuple[pl.DataFrame, dict[str, i
         "trained_tokens": int(batch.trained.sum()),
         "packs": len(batch.row_sizes),
     }
-    return frame.cast(dict(_NO_SAMPLES.schema)), counts
+    return frame.cast(_NO_SAMPLES.schema), counts
 
 
 # ==== Comparing ====
@@ -249,14 +251,19 @@ def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[
 
 
 def _mask_examples(
-    outs: tuple[Path, Path], manifests: tuple[Mapping[str, Any], Mapping[str, Any]], chosen: pl.DataFrame, names: _Names
+    outs: tuple[Path, Path],
+    manifests: tuple[Mapping[str, Any], Mapping[str, Any]],
+    chosen: pl.DataFrame,
+    names: _Names,
 ) -> Iterator[MaskExample]:
     """The samples of a frame of pairs, with what stands where their labels begin to differ."""
     if not chosen.height:
         return
     texts = TokenTexts(outs[0] / "tokenizer" / "tokenizer.json")
     places = chosen["place"].to_list(), chosen["place_right"].to_list()
-    left, right = (dict(_at(out, manifest, own)) for out, manifest, own in zip(outs, manifests, places, strict=True))
+    left, right = (
+        dict(_at(out, manifest, own)) for out, manifest, own in zip(outs, manifests, places, strict=True)
+    )
     for name, i, k in zip(names.of(chosen), *places, strict=True):
         ids, old = left[i]
         new = right[k][1]
@@ -281,7 +288,10 @@ def _at(out: Path, manifest: Mapping[str, Any], places: Sequence[int]) -> Iterat
 def _pieces(ids: np.ndarray, labels: np.ndarray, texts: TokenTexts) -> tuple[tuple[str, bool], ...]:
     """Stretches of tokens that are all trained, or all not: their text, and whether they are."""
     trained = (labels != IGNORE_INDEX).tolist()
-    runs = [[index for index, _ in run] for _, run in groupby(zip(ids.tolist(), trained, strict=True), key=itemgetter(1))]
+    runs = [
+        [index for index, _ in run]
+        for _, run in groupby(zip(ids.tolist(), trained, strict=True), key=itemgetter(1))
+    ]
     flags = [flag for flag, _ in groupby(trained)]
     return tuple(
         ("".join(text for text, _ in texts.groups(run)), flag) for run, flag in zip(runs, flags, strict=True)

@@ -23,6 +23,7 @@ from .inspection import SourceInfo, inspect_sources
 from .output import Output, open_output, update_card
 from .plan import plan_units
 from .recipe import Dialect, Recipe
+from .report.pictures import card_pictures
 from .runners.local import LocalRunner
 from .shards import UnitRecord
 from .sources import peek
@@ -122,6 +123,7 @@ def _finish(
         card=stages.recipe.card.shown(),
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
+        draw=card_pictures,
     )
 
 

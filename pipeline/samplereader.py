@@ -112,7 +112,9 @@ def read_row(out: Path, manifest: Mapping[str, Any], split: str, row: int) -> Sa
         raise OutputError(f"{out} has no split {split}; there are {', '.join(splits)}")
     origins, first, last = _Origins(out, manifest, split), 0, sum(each["rows"] for each in splits[split])
     if not 0 <= row < last:
-        raise OutputError(f"{out} has no row {row} of {layout} in {split}; there are {last:,}, counted from 0")
+        raise OutputError(
+            f"{out} has no row {row} of {layout} in {split}; there are {last:,}, counted from 0"
+        )
     for shard in splits[split]:
         here = shard["path"]
         if row >= first + shard["rows"]:
@@ -147,9 +149,7 @@ def _misfit(out: Path, split: str) -> str:
     return f"{out}: shards and lineage of {split} do not fit together; 'premask verify {out}' tells more"
 
 
-def _samples(
-    batch: pa.RecordBatch, layout: str, split: str, first: int, origins: _Origins
-) -> SampleBatch:
+def _samples(batch: pa.RecordBatch, layout: str, split: str, first: int, origins: _Origins) -> SampleBatch:
     ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
     row_sizes = np.diff(ids.offsets)
     lengths, row = row_sizes, np.arange(batch.num_rows)

@@ -37,9 +37,7 @@ Seen = Callable[[SampleBatch], object]
 Rejected = Callable[[pa.RecordBatch], object]
 
 
-def measure(
-    out: Path, *, seen: Sequence[Seen] = (), rejected: Sequence[Rejected] = ()
-) -> dict[str, Any]:
+def measure(out: Path, *, seen: Sequence[Seen] = (), rejected: Sequence[Rejected] = ()) -> dict[str, Any]:
     """Return the figures of an output as JSON values.
 
     `seen` is called with every batch of samples and `rejected` with every batch of the ledger, so that who
@@ -69,7 +67,8 @@ def read_ledger(
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise OutputError(
-                f"{out / shard['path']} cannot be read: {reason}; 'premask verify {out}' tells what else is wrong"
+                f"{out / shard['path']} cannot be read: {reason}; 'premask verify {out}' tells what else is "
+                "wrong"
             ) from None
 
 
@@ -99,7 +98,9 @@ class _Samples:
         source = batch.origin.column("source").dictionary_encode()
         names = source.dictionary.to_pylist()
         of_name = {
-            key: np.bincount(source.indices.to_numpy(), values, minlength=len(names)).astype(np.int64).tolist()
+            key: np.bincount(source.indices.to_numpy(), values, minlength=len(names))
+            .astype(np.int64)
+            .tolist()
             for key, values in _values(batch).items()
         }
         for number, name in enumerate(names):
@@ -160,9 +161,7 @@ def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: 
         "trained_share": share(whole["trained_tokens"], whole["tokens"]),
         "lengths": _lengths(samples.lengths),
         "trained_shares": _bars(samples.shares, "samples"),
-        "by_split": [
-            {"split": name, **_with_share(each)} for name, each in samples.by_split.items()
-        ],
+        "by_split": [{"split": name, **_with_share(each)} for name, each in samples.by_split.items()],
         "by_source": _by_source(manifest, samples, ledger),
         "by_role": _by_role(counts),
         "rejects": _rejects(ledger),

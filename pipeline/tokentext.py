@@ -76,9 +76,8 @@ class TokenTexts:
         piece = self._backend.id_to_token(index) if index >= 0 else None
         if piece is None:
             return f"[no token {index}]".encode()
-        if self._byte_level:
-            if all(char in _BYTES for char in piece):
-                return bytes(_BYTES[char] for char in piece)
+        if self._byte_level and all(char in _BYTES for char in piece):
+            return bytes(_BYTES[char] for char in piece)
         if self._byte_fallback:
             if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
                 return bytes.fromhex(piece[3:5])

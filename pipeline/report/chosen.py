@@ -2,12 +2,12 @@
 
     choice = Choice(manifest, count_control)
     measure(out, seen=[choice.see], rejected=[choice.see_rejected])
-    choice.samples()                 # the extremes and a sample, each once, with the reasons it was chosen for
+    choice.samples()                 # the extremes and a sample, each once, with why it was chosen
 
-A seeded sample (the seed is the run's key, so that the same output gives the same report), samples of every
-source and split, and the extremes: the longest, the least trained, those with the most control tokens. All in
-one pass; of what is not shown nothing is kept. Cost: 20 ns a token, for the control tokens; memory is that of
-what is chosen.
+A seeded sample (the seed is the run's key: the same output gives the same report), samples of every
+source and split, and the extremes: the longest, the least trained, those with the most control tokens.
+All in one pass; of what is not shown nothing is kept. Cost: 20 ns a token, for the control tokens; memory is
+that of what is chosen.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Pack:
-    """One row of the output: its samples in order, as plain JSON values, of which `left_out` are not listed."""
+    """One row of the output: its samples in order, as JSON values, of which `left_out` are not listed."""
 
     split: str
     row: int
@@ -129,7 +130,9 @@ class Choice:
         self._packed = "packed" in manifest["recipe"]["layout"]
         self._count = self._lines = self._rows = 0
         self._sample = _Best(SAMPLES)
-        self._extremes = {name: _Best(EXTREMES) for name in ("longest", "least trained", "most control tokens")}
+        self._extremes = {
+            name: _Best(EXTREMES) for name in ("longest", "least trained", "most control tokens")
+        }
         self._sources: dict[tuple[str, str], _Best] = {}
         self._packs = {"sample": _Best(PACKS), "emptiest": _Best(2), "most samples": _Best(2)}
         self._rejects: dict[str, _Best] = {}
@@ -156,7 +159,7 @@ class Choice:
             if len(self._sources) < SOURCES or (batch.split, name) in self._sources:
                 own = np.flatnonzero(indices == number)
                 best = self._sources.setdefault((batch.split, name), _Best(OF_EACH_SOURCE))
-                best.offer(chance[own], lambda i, own=own: make(int(own[i])))
+                best.offer(chance[own], _at(own, make))
         self._count += n
         if self._packed:
             self._see_packs(batch, control)
@@ -205,13 +208,18 @@ class Choice:
             if reason in self._rejects or len(self._rejects) < REASONS:
                 own = np.flatnonzero(indices == number)
                 best = self._rejects.setdefault(reason, _Best(REJECTS_OF_REASON))
-                best.offer(chance[own], lambda i, own=own: _rejected(lines, int(own[i])))
+                best.offer(chance[own], _at(own, partial(_rejected, lines)))
         self._lines += lines.num_rows
 
     def rejects(self) -> list[dict[str, Any]]:
         """The rejected rows that were chosen, reason by reason, as plain JSON values."""
         found = [line for best in self._rejects.values() for line in best.items()]
         return sorted(found, key=lambda line: (line["reason"], line["source"], line["row"]))
+
+
+def _at(places: np.ndarray, make: Callable[[int], Any]) -> Callable[[int], Any]:
+    """What makes an item of a selection, int64[n], by what makes an item of all."""
+    return lambda i: make(int(places[i]))
 
 
 def _chance(numbers: np.ndarray, seed: int) -> np.ndarray:
@@ -243,9 +251,7 @@ def _chosen(batch: SampleBatch, i: int, control: int) -> Chosen:
     )
 
 
-def _pack(
-    batch: SampleBatch, row: int, members: range, control: np.ndarray
-) -> tuple[Pack, list[Chosen]]:
+def _pack(batch: SampleBatch, row: int, members: range, control: np.ndarray) -> tuple[Pack, list[Chosen]]:
     """A pack with the places of its samples; and these themselves, if they are few enough to be listed."""
     shown = members[:IN_PACK]
     origins = batch.origin.slice(members.start, len(shown)).to_pylist()

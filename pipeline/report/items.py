@@ -118,8 +118,8 @@ def blocks_of(
 ) -> list[Block]:
     """Cut a sample into messages, for the eye.
 
-    A message ends with a turn-end token and the blank tokens that follow it; where origins are known, a message
-    begins where another one writes, together with what the template prints before it.
+    A message ends with a turn-end token and the blank tokens that follow it; where origins are known, a
+    message begins where another one writes, together with what the template prints before it.
 
     >>> tokens = ["<s>", "user", "Hi", "<e>", "\\n", "<s>", "Yo", "<e>"]
     >>> origins = ["template", "template", "user:0", *["template"] * 3, "assistant:1", "template"]

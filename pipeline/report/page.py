@@ -31,6 +31,7 @@ from markupsafe import Markup
 
 from ..contracts import REASONS
 from ..errors import OutputError
+from ..plaintext import visible
 from ..shardreader import load_manifest
 from ..stats import measure
 from ..tokentext import TokenTexts
@@ -38,7 +39,6 @@ from .chosen import SAMPLES, Choice, Chosen
 from .items import item_of
 from .pictures import Picture, page_pictures, percent
 from .retrace import Traced, retrace
-from .terminal import visible
 
 ITEM_BYTES = 3_000_000
 """What the samples take on the page, at most, in bytes of JSON."""
@@ -101,18 +101,22 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
         "rejects": rejects,
     }
     left_out = len(chosen) - len(items)
-    page = _environment().get_template("report.html.jinja").render(
-        **_assets(),
-        **_words(manifest, figures),
-        figures=figures,
-        data=embedded(data),
-        pictures=[_marked(each) for each in page_pictures(figures, turns_of(chosen, traced))],
-        shown=_shown(figures, len(items), left_out),
-        known=_known(items),
-        notes=notes,
-        roles=("template", "system", "developer", "user", "assistant", "tool"),
-        packs=f"{len(packs):,} of {figures['packs']['packs']:,} packs." if packs else "",
-        rejected=f"{len(rejects):,} of {figures['rejected']:,} rows are shown here, with every reason.",
+    page = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            **_assets(),
+            **_words(manifest, figures),
+            figures=figures,
+            data=embedded(data),
+            pictures=[_marked(each) for each in page_pictures(figures, turns_of(chosen, traced))],
+            shown=_shown(figures, len(items), left_out),
+            known=_known(items),
+            notes=notes,
+            roles=("template", "system", "developer", "user", "assistant", "tool"),
+            packs=f"{len(packs):,} of {figures['packs']['packs']:,} packs." if packs else "",
+            rejected=f"{len(rejects):,} of {figures['rejected']:,} rows are shown here, with every reason.",
+        )
     )
     return page, len(items), figures["samples"], notes
 
@@ -142,11 +146,9 @@ def _shared_bytes(items: Sequence[Mapping[str, Any]], texts: TokenTexts) -> dict
     return dict(sorted(found.items()))
 
 
-def turns_of(
-    chosen: Sequence[Chosen], traced: Mapping[tuple[str, int, int], Traced]
-) -> list[dict[str, int]]:
-    """Tokens by role of the first, second ... message of the samples of the seeded sample that are known; what
-    the template prints counts for the message that it stands with or before."""
+def turns_of(chosen: Sequence[Chosen], traced: Mapping[tuple[str, int, int], Traced]) -> list[dict[str, int]]:
+    """Tokens by role of the first, second ... message of the samples of the seeded sample that are known;
+    what the template prints counts for the message that it stands before."""
     turns: dict[int, Counter[str]] = {}
     for each in chosen:
         known = traced.get(each.key)
@@ -233,9 +235,9 @@ def _shown(figures: Mapping[str, Any], shown: int, left_out: int) -> str:
     if shown == figures["samples"]:
         return f"All {shown:,} samples are shown."
     text = (
-        f"{shown:,} of {figures['samples']:,} samples are shown: a sample of {SAMPLES:,} drawn by the key of the "
-        "run, some of every source, one whole pack, and the longest, the least trained and those with the most "
-        "control tokens. Filters and search see these."
+        f"{shown:,} of {figures['samples']:,} samples are shown: a sample of {SAMPLES:,} drawn by the key of "
+        "the run, some of every source, one whole pack, and the longest, least trained and those with the "
+        "most control tokens. Filters and search see these."
     )
     return text + (f" {left_out:,} more were drawn, but would make the page too large." if left_out else "")
 
@@ -244,16 +246,19 @@ def _known(items: Sequence[Mapping[str, Any]]) -> str:
     known = sum(item["origins"] is not None for item in items)
     if known == len(items):
         return (
-            "Ids and labels are those of the shards. Texts and roles are known: each of these rows was done again "
-            "from its source, and gave the same ids and labels."
+            "Ids and labels are those of the shards. Texts and roles are known: each of these rows was done "
+            "again from its source, and gave the same ids and labels."
         )
     said = "Ids and labels are those of the shards. "
     if known:
-        said += f"Of {known:,} samples texts and roles are known, from their sources done again. Of the others "
+        said += (
+            f"Of {known:,} samples texts and roles are known, from their sources done again. Of the others "
+        )
     else:
         said += "The sources are not at hand: "
     return said + (
-        "the text is that of the ids, who wrote it is not known, and messages are cut where a turn-end token stands."
+        "the text is that of the ids, who wrote it is not known, and messages are cut where a turn-end token "
+        "stands."
     )
 
 
@@ -278,7 +283,8 @@ def _words(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str,
             for each in figures["by_split"]
         ],
         "files": [
-            (each["path"], f"{each['rows']:,}", f"{each['bytes']:,}", each["sha256"]) for each in files[:TABLE_ROWS]
+            (each["path"], f"{each['rows']:,}", f"{each['bytes']:,}", each["sha256"])
+            for each in files[:TABLE_ROWS]
         ],
         "more_files": _more(len(files), "files"),
         "recipe": yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True)[:50_000],
@@ -296,7 +302,11 @@ def _tiles(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("rows rejected", f"{figures['rejected']:,}", f"{len(figures['rejects']):,} reasons"),
         ("samples", f"{figures['samples']:,}", f"at most {figures['max_length']:,} tokens"),
         ("tokens", f"{figures['tokens']:,}", "in all samples"),
-        ("trained", percent(figures["trained_tokens"], figures["tokens"]), f"{figures['trained_tokens']:,} tokens"),
+        (
+            "trained",
+            percent(figures["trained_tokens"], figures["tokens"]),
+            f"{figures['trained_tokens']:,} tokens",
+        ),
     ]
     if packs and packs["packs"]:
         tiles.append(("packs", f"{packs['packs']:,}", f"{packs['fill']:.2%} full"))
@@ -307,12 +317,15 @@ def _not_too_long(figures: Mapping[str, Any]) -> str:
     found = figures["too_long"]
     if found["rows_rejected"] or found["samples_cut"]:
         return ""
-    return f"No sample was longer than max_length ({figures['max_length']:,} tokens): nothing was cut, split or rejected for it."
+    limit = f"max_length ({figures['max_length']:,} tokens)"
+    return f"No sample was longer than {limit}: nothing was cut, split or rejected for it."
 
 
 def _about(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     tokenizer, template, engine = (manifest.get(key, {}) for key in ("tokenizer", "template", "engine"))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.get("versions", {}).items()))
+    versions = ", ".join(
+        f"{name} {version}" for name, version in sorted(manifest.get("versions", {}).items())
+    )
     found = [
         ("premask", f"{manifest.get('premask', '')}, output contract {manifest['contract']}"),
         ("run key", str(manifest.get("run_key", ""))),
@@ -333,16 +346,18 @@ def _about(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> list[tupl
 
 def _mask(manifest: Mapping[str, Any]) -> str:
     if manifest["recipe"].get("mask") == "generation-tags":
-        return "What the template's generation tags enclose is trained; that was taken at its word and not proved."
+        return (
+            "What the template's generation tags enclose is trained; they were taken at their word, unproved."
+        )
     return (
-        "Every mask was decided twice: by where each character came from, and by what inference would show the "
-        "model. Rows in which the two disagree are refused."
+        "Every mask was decided twice: by where each character came from, and by what inference would show "
+        "the model. Rows in which the two disagree are refused."
     )
 
 
 _PROOFS = {
     "inference": "samples of rows whose turns all look as inference shows them; both ways agree",
-    "split": "samples of rows that were split, so that each turn looks as inference shows it; both ways agree",
+    "split": "samples of rows that were split, each turn as inference shows it; both ways agree",
     "as-rendered": "samples trained as the whole conversation shows them",
     "generation-tags": "samples masked by the template's own tags, taken at their word",
 }
@@ -367,7 +382,9 @@ def _proofs(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _source(each: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    sha256 = next((one["sha256"] for one in manifest.get("inputs", []) if one["source"] == each["source"]), "")
+    sha256 = next(
+        (one["sha256"] for one in manifest.get("inputs", []) if one["source"] == each["source"]), ""
+    )
     rows = "" if each["rows"] is None else f"{each['rows']:,}"
     counts = (f"{each[key]:,}" for key in ("kept", "rejected", "tokens"))
     return each["source"], rows, *counts, percent(each["trained_tokens"], each["tokens"]), sha256

@@ -13,14 +13,14 @@ bytes. Each picture has its numbers beside it as a table, for those who cannot s
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET  # noqa: S405  what is parsed was written by pygal a moment ago
+import xml.etree.ElementTree as ET  # what is parsed was written by pygal a moment ago
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..contracts import ROLES
-from .terminal import visible
+from ..plaintext import visible
 
 WIDTH = 480
 """Of a picture, in units of which letters are 14 high."""
@@ -39,7 +39,7 @@ _SVG = "http://www.w3.org/2000/svg"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its title, a sentence on how to read it, and its numbers: `head` and `rows` of a table."""
+    """A picture with its title, a sentence on how to read it, and its numbers as a table."""
 
     name: str
     title: str
@@ -69,8 +69,9 @@ def page_pictures(figures: Mapping[str, Any], turns: Sequence[Mapping[str, int]]
 def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the pictures of the card by their paths within the output, drawn from its manifest alone."""
     counts = manifest["counts"]
+    trained = counts.get("trained_by_role", {})
     roles = [
-        {"role": role, "tokens": tokens, "trained_tokens": counts["trained_by_role"].get(role, 0)}
+        {"role": role, "tokens": tokens, "trained_tokens": trained.get(role, 0)}
         for role, tokens in sorted(counts.get("tokens_by_role", {}).items(), key=lambda item: -item[1])
     ]
     rejects = [
@@ -125,7 +126,9 @@ def _lengths(lengths: Mapping[str, Any] | None, max_length: int) -> Picture | No
         f"longest {lengths['max']:,}; no sample may have more than {max_length:,}."
     )
     rows = [(f"{bar['from']:,} to {bar['to']:,}", f"{bar['samples']:,}") for bar in bars]
-    return _picture("lengths", "Lengths of the samples", says, chart, ("tokens", "samples"), rows, ["main", "limit"])
+    return _picture(
+        "lengths", "Lengths of the samples", says, chart, ("tokens", "samples"), rows, ["main", "limit"]
+    )
 
 
 def _by_role(roles: Sequence[Mapping[str, Any]]) -> Picture | None:
@@ -159,7 +162,9 @@ def _by_source(sources: Sequence[Mapping[str, Any]]) -> Picture | None:
     if not sources:
         return None
     ordered = sorted(sources, key=lambda each: (-each["tokens"], each["source"]))
-    shown = [(short_name(each["source"]), each["trained_tokens"], each["tokens"]) for each in ordered[:SOURCES]]
+    shown = [
+        (short_name(each["source"]), each["trained_tokens"], each["tokens"]) for each in ordered[:SOURCES]
+    ]
     others = ordered[SOURCES:]
     if others:
         sums = (sum(each[key] for each in others) for key in ("trained_tokens", "tokens"))
@@ -229,13 +234,18 @@ def _turns(turns: Sequence[Mapping[str, int]]) -> Picture | None:
                 for name, v in zip(names, values, strict=True)
             ],
         )
-    rows = [(name, *(f"{each.get(role, 0):,}" for role in writers)) for name, each in zip(names, shown, strict=True)]
+    rows = [
+        (name, *(f"{each.get(role, 0):,}" for role in writers))
+        for name, each in zip(names, shown, strict=True)
+    ]
     says = (
-        "Tokens by the place of a message in its conversation and by role, in the conversations of the seeded "
-        "sample that were done again from their sources."
+        "Tokens by the place of a message in its conversation and by role, in the conversations of the "
+        "seeded sample that were done again from their sources."
     )
     head = ("message", *writers)
-    return _picture("turns", "Tokens by turn and role", says, chart, head, rows, [f"role-{w}" for w in writers])
+    return _picture(
+        "turns", "Tokens by turn and role", says, chart, head, rows, [f"role-{w}" for w in writers]
+    )
 
 
 def _rejects(rejects: Sequence[Mapping[str, Any]]) -> Picture | None:
@@ -266,8 +276,8 @@ def _too_long(figures: Mapping[str, Any]) -> Picture | None:
     chart.x_labels = [name for name, _ in reversed(shown)]
     chart.add("count", [{"value": n, "label": f"{name}: {n:,}"} for name, n in reversed(shown)])
     says = (
-        f"Samples longer than {limit:,} tokens (too_long: {found['policy']}): {found['samples_cut']:,} {verb}, "
-        f"with {found['tokens_cut_off']:,} tokens left out; {found['rows_rejected']:,} rows rejected for it."
+        f"Samples longer than {limit:,} tokens (too_long: {found['policy']}): {found['samples_cut']:,} "
+        f"{verb}, with {found['tokens_cut_off']:,} tokens left out; {found['rows_rejected']:,} rows rejected for it."
     )
     rows = [*((name, f"{n:,}") for name, n in shown), ("tokens left out", f"{found['tokens_cut_off']:,}")]
     return _picture("too-long", "What max_length did", says, chart, ("what", "count"), rows, ["main"])
@@ -299,7 +309,7 @@ def _chart(kind: str, **options: Any) -> Any:
     return getattr(pygal, kind)(**{**defaults, **options})
 
 
-def _picture(  # noqa: PLR0913, PLR0917  what a picture is made of
+def _picture(  # noqa: PLR0913  what a picture is made of
     name: str,
     title: str,
     says: str,

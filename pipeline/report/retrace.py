@@ -3,9 +3,9 @@
     traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
     traced["chats.jsonl", 12, 0].origins        # ["template", "template", "user:0", ...]
 
-Shards hold ids and labels, not where each token came from. A sample is told of only if its row, done again the
-slow way, gives exactly the ids and labels that stand in the output; else nothing is said of it, and the notes
-say why. Cost: loading the stages, hashing and reading the sources once, and a millisecond a row.
+Shards hold ids and labels, not where each token came from. A sample is told of only if its row, done again
+the slow way, gives exactly the ids and labels that stand in the output; else nothing is said of it, and the
+notes say why. Cost: loading the stages, hashing and reading the sources once, and a millisecond a row.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def retrace(
         found |= traced
         if len(traced) < len(own):
             notes.append(
-                f"{len(own) - len(traced)} of {len(own)} samples of {source} came out otherwise when they were "
-                "done again"
+                f"{len(own) - len(traced)} of {len(own)} samples of {source} came out otherwise when they "
+                "were done again"
             )
     return found, notes
 

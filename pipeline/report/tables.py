@@ -1,6 +1,6 @@
 """Finished outputs on the terminal: the samples of a pack, the figures of an output, two outputs compared.
 
-    print_pack(console, read_row(out, manifest, "train", 3), texts, room=4096)
+    print_pack(console, read_row(out, manifest, "train", 3), kind="pack", room=4096)
 
 Foreign text goes through `terminal.visible`; what is trained is marked as in all terminal views.
 """
@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts import IGNORE_INDEX
+from ..plaintext import visible
 from ..samplereader import SampleBatch
 from ..tokentext import TokenTexts
 from .pictures import percent
-from .terminal import TRAINED, lines, token_table, visible
+from .terminal import TRAINED, lines, token_table
 
 if TYPE_CHECKING:
     from ..diff import Difference  # polars with it, 0.15 s that other commands do not need
@@ -27,34 +28,31 @@ if TYPE_CHECKING:
 # ==== A pack ====
 
 
-def print_pack(
-    console: Console, pack: SampleBatch, texts: TokenTexts, *, room: int, tokens: bool = False, only: int | None = None
-) -> None:
-    """The samples of one row of an output: where they stand in it, then their texts with what is trained in
-    [[ ]], or with `tokens` a table of each one's tokens; `only` shows one sample by its number in the row."""
-    size = int(pack.row_sizes[0])
+def print_pack(console: Console, pack: SampleBatch, *, kind: str, room: int) -> None:
+    """Where the samples of one row of an output stand; `kind` is what the row is called."""
     title = (
-        f"row {pack.first_row:,} of {pack.split}: {size:,} of {room:,} tokens, {len(pack.length):,} samples, "
-        f"{percent(pack.trained.sum(), pack.length.sum())} trained"
+        f"{kind} {pack.first_row:,} of {pack.split}: {int(pack.row_sizes[0]):,} of {room:,} tokens, "
+        f"{len(pack.length):,} samples, {percent(pack.trained.sum(), pack.length.sum())} trained"
     )
     console.print(Text(title, style="bold"), soft_wrap=True)
-    origins = pack.origin.to_pylist()
     table = _table("sample", "from", "tokens", "trained", text=("source", "row", "id"))
-    for i, origin in enumerate(origins):
+    for i, origin in enumerate(pack.origin.to_pylist()):
         numbers = (i, pack.offset[i], pack.length[i], pack.trained[i])
         row = f"{origin['row']:,}" + (f" ({origin['sample']})" if origin["sample"] else "")
         names = (visible(origin["source"]), row, visible(origin["id"] or ""))
         table.add_row(*(f"{number:,}" for number in numbers), *map(Text, names))
     console.print(table)
-    for i, origin in enumerate(origins):
-        if only is not None and i != only:
-            continue
-        name = f"\nsample {i}: {visible(origin['source'])} row {origin['row']}"
-        marked = "" if tokens else "; trained is what stands in [[ ]]"
-        console.print(Text(f"{name}{marked}", style="bold"), soft_wrap=True)
-        ids, labels = (column.tolist() for column in pack.tokens(i))
-        groups = texts.groups(ids)
-        console.print(token_table(ids, labels, groups) if tokens else _running(groups, labels))
+
+
+def print_sample(console: Console, pack: SampleBatch, i: int, texts: TokenTexts, *, tokens: bool) -> None:
+    """Sample i of a row: its text with what is trained in [[ ]], or a table of its `tokens`."""
+    (origin,) = pack.origin.slice(i, 1).to_pylist()
+    marked = "" if tokens else "; trained is what stands in [[ ]]"
+    name = f"\nsample {i}: {visible(origin['source'])} row {origin['row']}{marked}"
+    console.print(Text(name, style="bold"), soft_wrap=True)
+    ids, labels = (column.tolist() for column in pack.tokens(i))
+    groups = texts.groups(ids)
+    console.print(token_table(ids, labels, groups) if tokens else _running(groups, labels))
 
 
 def _running(groups: Sequence[tuple[str, int]], labels: Sequence[int]) -> Text:
@@ -97,7 +95,9 @@ def print_stats(console: Console, figures: Mapping[str, Any]) -> None:
     )
     table.add_row("samples", f"{figures['samples']:,}")
     trained = percent(figures["trained_tokens"], figures["tokens"])
-    table.add_row("tokens", f"{figures['tokens']:,}, of them {figures['trained_tokens']:,} ({trained}) trained")
+    table.add_row(
+        "tokens", f"{figures['tokens']:,}, of them {figures['trained_tokens']:,} ({trained}) trained"
+    )
     if packs:
         fill = "" if packs["fill"] is None else f", {100 * packs['fill']:.2f} % filled"
         table.add_row("packs", f"{packs['packs']:,} of at most {figures['max_length']:,} tokens{fill}")
@@ -130,7 +130,9 @@ def _shares(name: str, parts: Sequence[Mapping[str, Any]]) -> Table:
     counts = [key for key in ("rows", "rejected", "samples") if parts and key in parts[0]]
     table = _table(*counts, "tokens", "trained", "share", first=name)
     for each in parts:
-        cells = ("" if each[key] is None else f"{each[key]:,}" for key in (*counts, "tokens", "trained_tokens"))
+        cells = (
+            "" if each[key] is None else f"{each[key]:,}" for key in (*counts, "tokens", "trained_tokens")
+        )
         table.add_row(Text(visible(each[name])), *cells, percent(each["trained_tokens"], each["tokens"]))
     return table
 
@@ -151,8 +153,8 @@ def print_difference(console: Console, found: Difference) -> None:
     """How two outputs differ (`diff.compare`)."""
     table = _table("first", "second", first="")
     for name, (before, after) in found.figures.items():
-        shown = (f"{value:,}" if isinstance(value, int) else f"{value:.2%}" if value else "-" for value in (before, after))
-        table.add_row(name.replace("_", " "), *shown, style="bold" if before != after else "")
+        cells = map(_figure, (before, after))
+        table.add_row(name.replace("_", " "), *cells, style="bold" if before != after else "")
     console.print(table)
     for setting in found.settings:
         console.print(Text(f"setting: {visible(setting)}"), soft_wrap=True)
@@ -165,8 +167,8 @@ def print_difference(console: Console, found: Difference) -> None:
             more = f" ({_examples(own, count)})" if own else ""
             console.print(Text(f"{count:,} samples {_KINDS[kind]}{more}"), soft_wrap=True)
     for example in found.masks:
-        name = f"\n{visible(example.sample)}: {example.changed:,} labels differ, the first at token {example.first:,}"
-        console.print(Text(name, style="bold"), soft_wrap=True)
+        where = f"{example.changed:,} labels differ, the first at token {example.first:,}"
+        console.print(Text(f"\n{visible(example.sample)}: {where}", style="bold"), soft_wrap=True)
         for side, pieces in (("first:   ", example.before), ("second:  ", example.after)):
             shown = Text(side)
             for text, trained in pieces:
@@ -174,6 +176,17 @@ def print_difference(console: Console, found: Difference) -> None:
             console.print(shown, soft_wrap=True)
     verdict = "the same rows, tokens and masks" if found.equal else "the outputs differ"
     console.print(Text(verdict, style="bold"))
+
+
+def _figure(value: float | None) -> str:
+    """A count, or a share.
+
+    >>> _figure(1200), _figure(0.5), _figure(None)
+    ('1,200', '50.00 %', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.2f} %"
 
 
 def _examples(names: Sequence[str], count: int) -> str:

@@ -22,6 +22,7 @@ from rich.text import Text
 from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..finished import PushResult
+from ..plaintext import visible
 from ..run import RunResult
 from ..tokentext import groups_of
 from ..units import Progress
@@ -314,12 +315,3 @@ def print_report(console: Console, report: Report) -> None:
     console.print(
         Text(f"{visible(report.output)}: {verdict} ({looked or 'nothing else was checked'})"), soft_wrap=True
     )
-
-
-def visible(text: str) -> str:
-    """Text in which everything that is no ordinary character is written out.
-
-    >>> visible("a b\\x1b[31m\\n")
-    'a b\\\\x1b[31m\\\\n'
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
