@@ -13,9 +13,12 @@ bytes. Each picture has its numbers beside it as a table, for those who cannot s
 from __future__ import annotations
 
 import math
+import re
+import sys
 import xml.etree.ElementTree as ET  # what is parsed was written by pygal a moment ago
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +93,10 @@ def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
 def _alone(picture: Picture, style: str) -> str:
     """A picture as a file: light, on white, whatever the page that shows it."""
     head, body = picture.svg.split(">", 1)
-    paint = f"<style>{style}</style><rect class='paper' width='100%' height='100%'/>"
-    return f"<?xml version='1.0' encoding='utf-8'?>\n{head}>{paint}{body}\n"
+    wide, high = re.findall(r'viewBox="0 0 (\d+) (\d+)"', head)[0]
+    plain = re.sub(r"var\(--[a-z]+, ([^)]+)\)", r"\1", style)
+    paint = f'<style>{plain}</style><rect class="paper" width="100%" height="100%"/>'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{head} width="{wide}" height="{high}">{paint}{body}\n'
 
 
 # ==== The pictures ====
@@ -277,7 +282,8 @@ def _too_long(figures: Mapping[str, Any]) -> Picture | None:
     chart.add("count", [{"value": n, "label": f"{name}: {n:,}"} for name, n in reversed(shown)])
     says = (
         f"Samples longer than {limit:,} tokens (too_long: {found['policy']}): {found['samples_cut']:,} "
-        f"{verb}, with {found['tokens_cut_off']:,} tokens left out; {found['rows_rejected']:,} rows rejected for it."
+        f"{verb}, with {found['tokens_cut_off']:,} tokens left out; {found['rows_rejected']:,} rows rejected "
+        "for it."
     )
     rows = [*((name, f"{n:,}") for name, n in shown), ("tokens left out", f"{found['tokens_cut_off']:,}")]
     return _picture("too-long", "What max_length did", says, chart, ("what", "count"), rows, ["main"])
@@ -288,9 +294,7 @@ def _too_long(figures: Mapping[str, Any]) -> Picture | None:
 
 def _chart(kind: str, **options: Any) -> Any:
     """A chart of pygal without anything that moves, loads or differs from run to run."""
-    import pygal  # noqa: PLC0415  60 ms, and few commands draw
-    from pygal.style import Style  # noqa: PLC0415
-
+    pygal, style = _pygal()
     sizes = dict.fromkeys(("label_font_size", "major_label_font_size", "legend_font_size"), 14)
     defaults = {
         "js": [],
@@ -299,7 +303,7 @@ def _chart(kind: str, **options: Any) -> Any:
         "margin": 8,
         "margin_right": 28,
         "spacing": 10,
-        "style": Style(font_family="sans-serif", **sizes),
+        "style": style.Style(font_family="sans-serif", **sizes),
         "truncate_label": -1,
         "truncate_legend": -1,
         "disable_xml_declaration": True,
@@ -307,6 +311,17 @@ def _chart(kind: str, **options: Any) -> Any:
         "max_scale": 6,
     }
     return getattr(pygal, kind)(**{**defaults, **options})
+
+
+@cache
+def _pygal() -> tuple[Any, Any]:
+    """pygal and its styles. It puts an import hook of its plug-ins into the process, of a kind that Python warns
+    of at every import that fails; nobody needs that here, so it is taken out again."""
+    import pygal  # noqa: PLC0415  60 ms, and few commands draw
+    from pygal import style  # noqa: PLC0415
+
+    sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__module__ != "pygal"]
+    return pygal, style
 
 
 def _picture(  # noqa: PLR0913  what a picture is made of
