@@ -298,8 +298,8 @@ def test_the_table_shows_every_token_and_what_is_trained(tmp_path: Path) -> None
     assert heading.split() == ["index", "id", "token", "label", "origin"]
     for number, (row, (id_, text, trained, origin)) in enumerate(zip(rows, BRIEF_TOKENS, strict=True)):
         shown = text.strip(" ").replace("\n", "\\n")
-        row = re.sub(r" \([12] of 2\)", "", row)  # of the tokens that share a character
-        assert row.split() == [str(number), str(id_), shown, str(id_ if trained else -100), origin]
+        cells = re.sub(r" \([12] of 2\)", "", row).split()  # of tokens that share a character
+        assert cells == [str(number), str(id_), shown, str(id_ if trained else -100), origin]
 
 
 def test_a_character_of_several_tokens_is_shown_whole(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -184,12 +183,14 @@ def embedded(data: Any) -> Markup:
     {"a":"\\u003c/script\\u003e"}
     """
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    text = re.sub("[<>&\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", _escape, text)
+    odd = {char for char in set(text) if char in "<>&" or not char.isprintable()}
+    text = text.translate({ord(char): _escaped(char) for char in odd})
     return Markup(text)  # noqa: S704  every character that means something to HTML is written out
 
 
-def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def _environment() -> jinja2.Environment:

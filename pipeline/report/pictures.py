@@ -315,8 +315,8 @@ def _chart(kind: str, **options: Any) -> Any:
 
 @cache
 def _pygal() -> tuple[Any, Any]:
-    """pygal and its styles. It puts an import hook of its plug-ins into the process, of a kind that Python warns
-    of at every import that fails; nobody needs that here, so it is taken out again."""
+    """The library and its styles. It puts an import hook for its plug-ins into the process, of a kind that
+    Python warns of at every import that fails; none is used here, so the hook is taken out again."""
     import pygal  # noqa: PLC0415  60 ms, and few commands draw
     from pygal import style  # noqa: PLC0415
 
