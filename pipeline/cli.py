@@ -17,6 +17,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,8 +47,8 @@ from .report.terminal import (
     print_summary,
 )
 from .run import run as run_recipe
-from .samplereader import main_layout, read_row, splits_of
-from .shardreader import load_manifest
+from .samplereader import main_layout, read_row
+from .shardreader import load_manifest, splits_of
 from .stages import Stages
 from .stats import measure
 from .stores import push_to_store
@@ -90,6 +91,12 @@ TrainFlags = Annotated[
     list[str] | None,
     typer.Option("--train", help="What is trained, as key=value (repeatable): reasoning=false, turns=last."),
 ]
+SplitFlags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--splits", help="A split besides train and its share, as name=share (repeatable): validation=0.02."
+    ),
+]
 CardFields = Annotated[
     list[str] | None,
     typer.Option("--card", help="A field of the dataset card, as key=value (repeatable): license=cc-by-4.0."),
@@ -128,6 +135,10 @@ def run(
     append_eos: Annotated[bool | None, typer.Option("--append-eos", help=_help("append_eos"))] = None,
     end_of_turn: EndOfTurn = None,
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
+    duplicates: Annotated[str | None, _key("duplicates")] = None,
+    splits: SplitFlags = None,
+    split_by: Annotated[str | None, _key("split_by")] = None,
+    seed: Annotated[str | None, _key("seed")] = None,
     pad_rows: Annotated[str | None, _key("pad_rows")] = None,
     extra_columns: Annotated[
         str | None, typer.Option(help="Masks beside the labels: assistant_masks, completion_mask, or both.")
@@ -136,6 +147,7 @@ def run(
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
     engine: Annotated[str | None, _key("engine")] = None,
     verify: Annotated[str | None, _key("verify")] = None,
+    cache: Annotated[str | None, _key("cache")] = None,
     card: CardFields = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
     overwrite: Annotated[
@@ -263,11 +275,19 @@ def export(
     columns: Annotated[
         str | None, typer.Option(help="Columns with commas, in this order; default: all of the layout.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split to write; default: all (for a file, the only one).")
+    ] = None,
 ) -> None:
     """Write an output in another form: Arrow as datasets saves it to disk, or JSONL."""
     names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     done = export_output(
-        output, target, form=format.value, layout=layout.value if layout else None, columns=names
+        output,
+        target,
+        form=format.value,
+        layout=layout.value if layout else None,
+        columns=names,
+        split=split,
     )
     text = f"{done.rows:,} rows, {done.tokens:,} tokens ({done.layout}: {', '.join(done.columns)})"
     Console(highlight=False).print(f"{text} in {visible(str(target))}", markup=False, soft_wrap=True)
@@ -306,7 +326,7 @@ def show(
 ) -> None:
     """Show the samples of one pack, with what is trained in them."""
     manifest = load_manifest(output)
-    found = read_row(output, manifest, split or next(iter(splits_of(manifest)), "train"), pack)
+    found = read_row(output, manifest, split or splits_of(manifest)[0], pack)
     if sample is not None and sample >= len(found.length):
         raise OutputError(
             f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}"
@@ -402,24 +422,20 @@ def _version(
 def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
     """The recipe of a command line: a recipe file with flags over it, or flags alone."""
     given = {key: value for key, value in flags.items() if value not in (None, [])}
-    for key in ("layout", "extra_columns"):
-        if key in given:
-            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
-    if "template_kwargs" in given:
-        given["template_kwargs"] = _json_object(given["template_kwargs"])
-    if "train" in given:
-        given["train"] = dict(_setting(text) for text in given["train"])
-    if "card" in given:
-        given["card"] = dict(_card_field(text) for text in given["card"])
+    given |= {key: read(given[key]) for key, read in _WRITTEN.items() if key in given}
     if not inputs[0].endswith((".yaml", ".yml")):
         return make_recipe({"sources": inputs, **given}, where="command line")
     if len(inputs) > 1:
         raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
     written = load_recipe(Path(inputs[0]))
-    for key in ("train", "card"):
+    for key in ("train", "card", "splits"):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # a flag sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -428,6 +444,14 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals:
         raise RecipeError(f"--train {text}: write it as key=value, such as reasoning=false")
     return key, value.split(",") if key == "roles" else value
+
+
+def _share(text: str) -> tuple[str, str]:
+    """`validation=0.02` as key and value."""
+    name, equals, share = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--splits {text}: write it as name=share, such as validation=0.02")
+    return name, share
 
 
 def _card_field(text: str) -> tuple[str, Any]:
@@ -443,6 +467,17 @@ def _json_object(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
+
+
+_WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "layout": _names,
+    "extra_columns": _names,
+    "template_kwargs": _json_object,
+    "train": lambda texts: dict(map(_setting, texts)),
+    "card": lambda texts: dict(map(_card_field, texts)),
+    "splits": lambda texts: dict(map(_share, texts)),
+}
+"""Options that are written otherwise than the recipe's keys -> what reads them."""
 
 
 def _print_json(value: Any) -> None:

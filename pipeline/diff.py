@@ -230,9 +230,13 @@ def _states(side: _Side) -> pl.DataFrame:
 
 def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The samples of rows that both keep, by how they differ, in the order of the input."""
-    key = ["source", "row", "sample"]
-    left = left.join(both, on=key[:2], how="semi").sort(key)
-    right = right.join(both, on=key[:2], how="semi").sort(key)
+    key = ["source", "row", "sample", "copy"]
+    left, right = (
+        side.join(both, on=key[:2], how="semi")
+        .with_columns(copy=pl.int_range(pl.len()).over(key[:3]))  # of a source that is repeated
+        .sort(key)
+        for side in (left, right)
+    )
     joined = left.join(right, on=key, how="inner", maintain_order="left")
     tokens = pl.col("ids") != pl.col("ids_right")
     mask = ~tokens & (pl.col("labels") != pl.col("labels_right"))

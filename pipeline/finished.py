@@ -235,13 +235,15 @@ def _on_disk(out: Path, folders: tuple[str, ...] = ("",)) -> set[str]:
 
 
 def _check_counts(out: Path, manifest: Mapping[str, Any]) -> None:
-    """The manifest agrees with itself: rows in = kept + rejected; packs and rejects are those of shards."""
+    """The manifest agrees with itself: rows in = kept + rejected + dropped + left out; packs and rejects are
+    those of shards."""
     counts, rows = manifest["counts"], dict.fromkeys(KINDS, 0)
     for shard in manifest["shards"]:
         rows[shard["path"].split("/")[0]] += shard["rows"]
+    dropped, left_out = counts.get("dropped", 0), sum(counts.get("left_out", {}).values())
     wrong = {
-        "rows": counts["rows"] != counts["kept"] + counts["rejected"],
-        "rejected": rows["rejects"] != counts["rejected"],
+        "rows": counts["rows"] != counts["kept"] + counts["rejected"] + dropped + left_out,
+        "rejected": rows["rejects"] != counts["rejected"] + dropped,
         "packs": "packed" in manifest["recipe"]["layout"] and rows["packed"] != counts["packs"],
         "samples": "unpacked" in manifest["recipe"]["layout"] and rows["unpacked"] != counts["samples"],
     }

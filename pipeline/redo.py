@@ -67,8 +67,8 @@ def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, finding
 
     `stages` are those of the recipe, with the tokenizer of the output, and do not take the fast way.
     """
-    order = np.lexsort((wanted.expected.sample, wanted.expected.row))
-    expected = Expected(*(column[order] for column in wanted.expected))
+    order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
+    expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
     for rows in rows_numbered(info, numbers):
@@ -83,6 +83,14 @@ def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, finding
                 text = f"{info.source} row {row}, done again, {what}"
                 findings.add("redone", file, text, row=int(expected.place[own][at]))
     return len(numbers)
+
+
+def _each_once(expected: Expected) -> Expected:
+    """Samples without those that are there again because their source is repeated; they are in order."""
+    columns = (expected.row, expected.sample, expected.hash)
+    again = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
+    kept = np.concatenate([np.ones(min(1, len(expected.row)), dtype=bool), ~again])
+    return Expected(*(column[kept] for column in expected))
 
 
 def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from .arrays import offsets_of
 from .contracts import IGNORE_INDEX
 from .errors import OutputError
-from .shardreader import flat, read_batches, shards_of
+from .shardreader import flat, read_batches, shards_of, splits_of
 
 _ORIGIN = ("source", "row", "id", "sample")
 _AT_ONCE = 1 << 16  # lines of lineage that are read at a time
@@ -76,26 +76,13 @@ def main_layout(manifest: Mapping[str, Any]) -> str:
     return "packed" if "packed" in manifest["recipe"]["layout"] else "unpacked"
 
 
-def splits_of(manifest: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the shards of each split of the layout that is read, going by their names.
-
-    >>> shards = [{"path": f"packed/{name}-00000-of-00001.parquet"} for name in ("train", "validation")]
-    >>> list(splits_of({"recipe": {"layout": ["packed"]}, "shards": shards}))
-    ['train', 'validation']
-    """
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for shard in shards_of(manifest, main_layout(manifest)):
-        found.setdefault(shard["path"].rpartition("/")[2].rsplit("-", 3)[0], []).append(shard)
-    return found
-
-
 def read_samples(out: Path, manifest: Mapping[str, Any]) -> Iterator[SampleBatch]:
     """Yield all samples, split by split; raises `OutputError` where a file cannot be read, or where shards
     and lineage do not fit together."""
     layout = main_layout(manifest)
-    for split, shards in splits_of(manifest).items():
+    for split in splits_of(manifest):
         origins, first = _Origins(out, manifest, split), 0
-        for shard in shards:
+        for shard in shards_of(manifest, layout, split):
             for batch in _batches(out, shard["path"], layout):
                 yield _samples(batch, layout, split, first, origins)
                 first += batch.num_rows
@@ -110,12 +97,13 @@ def read_row(out: Path, manifest: Mapping[str, Any], split: str, row: int) -> Sa
     layout, splits = main_layout(manifest), splits_of(manifest)
     if split not in splits:
         raise OutputError(f"{out} has no split {split}; there are {', '.join(splits)}")
-    origins, first, last = _Origins(out, manifest, split), 0, sum(each["rows"] for each in splits[split])
+    shards, first = shards_of(manifest, layout, split), 0
+    origins, last = _Origins(out, manifest, split), sum(shard["rows"] for shard in shards)
     if not 0 <= row < last:
         raise OutputError(
             f"{out} has no row {row} of {layout} in {split}; there are {last:,}, counted from 0"
         )
-    for shard in splits[split]:
+    for shard in shards:
         here = shard["path"]
         if row >= first + shard["rows"]:
             origins.take(_count(out, here, layout, shard["rows"]))
@@ -207,14 +195,15 @@ class _Origins:
         self._rows = 0
 
     def _read(self, manifest: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-        for shard in shards_of(manifest, "lineage"):
+        own = shards_of(manifest, "lineage", self._split) or shards_of(manifest, "lineage")
+        for shard in own:  # outputs of before had one split, and no column of that name
             try:
                 with pq.ParquetFile(self.out / shard["path"]) as file:
                     splits = "split" in file.schema_arrow.names
                     columns = [*_ORIGIN, "length", *(["split"] if splits else [])]
                     for batch in file.iter_batches(_AT_ONCE, columns=columns):
-                        own = batch.filter(pc.equal(batch["split"], self._split)) if splits else batch
-                        yield own.select([*_ORIGIN, "length"])
+                        lines = batch.filter(pc.equal(batch["split"], self._split)) if splits else batch
+                        yield lines.select([*_ORIGIN, "length"])
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise OutputError(_unreadable(self.out, shard["path"], error)) from None
 

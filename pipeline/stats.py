@@ -33,6 +33,11 @@ BINS_AN_OCTAVE = 3
 
 _LINES_AT_ONCE = 4096  # of the ledger, whose rows can be long
 
+DUPLICATE = "duplicate"
+"""The reason in the ledger of rows that are dropped, not rejected."""
+
+_WRITTEN = ("rows", "samples", "tokens", "trained_tokens")
+
 Seen = Callable[[SampleBatch], object]
 Rejected = Callable[[pa.RecordBatch], object]
 
@@ -145,7 +150,8 @@ class _Ledger:
 def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: _Ledger) -> dict[str, Any]:
     counts, recipe = manifest.get("counts", {}), manifest["recipe"]
     whole = sum(samples.by_split.values(), Counter[str]())
-    rejected = ledger.lines.total()
+    dropped = sum(count for (_, reason), count in ledger.lines.items() if reason == DUPLICATE)
+    by_source = _by_source(manifest, samples, ledger)
     figures: dict[str, Any] = {
         "output": out.resolve().name,
         "premask": manifest.get("premask"),
@@ -153,16 +159,21 @@ def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: 
         "layout": main_layout(manifest),
         "max_length": recipe["max_length"],
         "rows": sum(each.get("rows", 0) for each in manifest.get("inputs", [])),
-        "kept": whole["kept"],
-        "rejected": rejected,
+        "kept": sum(each["kept"] for each in by_source),
+        "rejected": ledger.lines.total() - dropped,
+        "dropped": dropped,
+        "left_out": sum(each["left_out"] for each in by_source),
         "samples": whole["samples"],
         "tokens": whole["tokens"],
         "trained_tokens": whole["trained_tokens"],
         "trained_share": share(whole["trained_tokens"], whole["tokens"]),
         "lengths": _lengths(samples.lengths),
         "trained_shares": _bars(samples.shares, "samples"),
-        "by_split": [{"split": name, **_with_share(each)} for name, each in samples.by_split.items()],
-        "by_source": _by_source(manifest, samples, ledger),
+        "by_split": [
+            {"split": name, **_with_share({key: each[key] for key in _WRITTEN})}
+            for name, each in samples.by_split.items()
+        ],
+        "by_source": by_source,
         "by_role": _by_role(counts),
         "rejects": _rejects(ledger),
         "too_long": _too_long(recipe, counts),
@@ -183,7 +194,7 @@ def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: 
 
 
 _TOLD = frozenset(
-    ["rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "packs", "tokens_cut_off"]
+    ["rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs", "tokens_cut_off"]
     + [f"too_long_{policy}" for policy in ("truncate", "split")]
 )
 
@@ -234,18 +245,25 @@ def _edges(longest: int) -> np.ndarray:
 
 
 def _by_source(manifest: Mapping[str, Any], samples: _Samples, ledger: _Ledger) -> list[dict[str, Any]]:
-    """Each source in the order of the manifest, then those that it does not name."""
-    rows = {each["source"]: each.get("rows", 0) for each in manifest.get("inputs", [])}
-    lost: Counter[str] = Counter()
-    for (source, _), count in ledger.lines.items():
-        lost[source] += count
-    names = dict.fromkeys([*rows, *samples.by_source, *lost])
-    none = Counter(kept=0, samples=0, tokens=0, trained_tokens=0)
-    return [
-        {"source": name, "rows": rows.get(name), "rejected": lost[name]}
-        | _with_share(samples.by_source.get(name, none))
-        for name in names
-    ]
+    """Each source in the order of the manifest, then those that it does not name; rows = kept + rejected +
+    dropped as duplicates + left out."""
+    inputs = {each["source"]: each for each in manifest.get("inputs", [])}
+    rejected, dropped = Counter[str](), Counter[str]()
+    for (source, reason), count in ledger.lines.items():
+        (dropped if reason == DUPLICATE else rejected)[source] += count
+    found = []
+    for name in dict.fromkeys([*inputs, *samples.by_source, *rejected, *dropped]):
+        about, own = inputs.get(name, {}), samples.by_source.get(name, Counter())
+        counts = {
+            "rows": about.get("rows"),
+            "kept": about.get("kept", own["kept"]),  # told since sources can be repeated
+            "rejected": rejected[name],
+            "dropped": dropped[name],
+            "left_out": sum(about.get("left_out", {}).values()),
+        }
+        written = {key: own[key] for key in _WRITTEN[1:]}
+        found.append({"source": name, **counts, **_with_share(written)})
+    return found
 
 
 def _by_role(counts: Mapping[str, Any]) -> list[dict[str, Any]]:

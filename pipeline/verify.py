@@ -44,7 +44,7 @@ from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
-from .shardreader import load_manifest, read_batches, shards_of
+from .shardreader import load_manifest, read_batches, shards_of, splits_of
 from .stages import Stages
 
 PACKS_REDONE = 16
@@ -145,10 +145,15 @@ def _check_manifest(manifest: Mapping[str, Any], findings: Findings) -> bool:
     return not errors
 
 
+_ACCOUNTED = {"rows", "kept", "dropped", "duplicates", "rejected", "left_out"}
+
+
 def _run_key(manifest: Mapping[str, Any]) -> str:
     """The key of the run that the manifest describes, as `identity.RunIdentity` makes it."""
     keys = ("contract", "premask", "recipe", "tokenizer", "template", "versions")
-    inputs = [{key: value for key, value in each.items() if key != "rows"} for each in manifest["inputs"]]
+    inputs = [
+        {key: value for key, value in each.items() if key not in _ACCOUNTED} for each in manifest["inputs"]
+    ]
     data = {**{key: manifest[key] for key in keys}, "inputs": inputs}
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
@@ -179,7 +184,7 @@ class _Check:
     def run(self) -> None:
         """Check everything."""
         readable = check_shards(self.out, self.manifest, self.findings)
-        self._whole = len(readable) == len(self.manifest["shards"]) and len(set(self._numbers())) == 1
+        self._whole = len(readable) == len(self.manifest["shards"])
         self.counts["files"] = len(self.manifest["shards"])
         stages = self._stages()
         self._limits = Limits(
@@ -196,9 +201,9 @@ class _Check:
         check_pictures(self.out, self.manifest, self.findings)
         self._check_sources(stages)
 
-    def _numbers(self) -> list[int]:
-        """How many shards there are of each layout, and of lineage."""
-        return [len(self._shards[kind]) for kind in (*self._layouts, "lineage")]
+    def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
+        """The shards of a split: those of each layout, and lineage."""
+        return {kind: shards_of(self.manifest, kind, split) for kind in (*self._layouts, "lineage")}
 
     # ---- the tokenizer ----
 
@@ -246,17 +251,25 @@ class _Check:
     # ---- rows of tokens ----
 
     def _check_rows(self, readable: set[str]) -> None:
-        """Check the rows of all layouts and their lineage, unit of work by unit: its files stand at the same
-        place of each kind."""
-        if len(set(self._numbers())) > 1:
-            kinds = " and ".join(f"{n} of {k}" for n, k in zip(self._numbers(), self._shards, strict=False))
-            self.findings.add("manifest", "manifest.json", f"it lists {kinds}, not equally many")
-        main = self._shards[self._layouts[0]]
-        rows = sum(shard["rows"] for shard in main)
+        """Check the rows of all layouts and their lineage, split by split."""
+        rows = sum(shard["rows"] for shard in self._shards[self._layouts[0]])
         chosen = np.array(sorted(self._chance.sample(range(rows), min(PACKS_REDONE, rows))), dtype=np.int64)
+        before = 0
+        for split in splits_of(self.manifest):
+            before += self._check_split(split, readable, chosen - before)
+
+    def _check_split(self, split: str, readable: set[str], chosen: np.ndarray) -> int:
+        """Check the rows of a split, unit of work by unit: its files stand at the same place of each kind.
+        `chosen` are those that are to be done again. Returns how many rows it has."""
+        shards_of_kind = self._of_split(split)
+        if len({len(shards) for shards in shards_of_kind.values()}) > 1:
+            kinds = " and ".join(f"{len(shards)} of {kind}" for kind, shards in shards_of_kind.items())
+            what = f"it lists {kinds} in {split}, not equally many"
+            self.findings.add("manifest", "manifest.json", what)
+            self._whole = False
         first = 0
-        for at, shard in enumerate(main):
-            unit = [self._shards[kind][at : at + 1] for kind in (*self._layouts, "lineage")]
+        for at, shard in enumerate(shards_of_kind[self._layouts[0]]):
+            unit = [shards[at : at + 1] for shards in shards_of_kind.values()]
             names = [shards[0]["path"] if shards else None for shards in unit]
             sums = [
                 None if name not in readable else self._sums(shards[0], layout)
@@ -268,6 +281,7 @@ class _Check:
                 if len(sums) > 1 and sums[1] is not None and self._lineage is not None:
                     check_twin(self._lineage, sums[0], sums[1], str(names[1]), self.findings)
             first += shard["rows"]
+        return first
 
     def _sums(self, shard: Mapping[str, Any], layout: str) -> Sums | None:
         """Check every row of a shard; None if some could not be looked at."""
@@ -301,7 +315,7 @@ class _Check:
         self._lengths.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
     def _join(self, name: str, lineage_name: str, sums: Sums, first: int, chosen: np.ndarray) -> None:
-        """Compare a shard with its lineage; `first` is the number of its first row over all shards, `chosen`
+        """Compare a shard with its lineage; `first` is the number of its first row in its split, `chosen`
         those of its rows that are to be done again."""
         self._lineage = lineage = read_lineage(self.out, lineage_name, self._sources, self.findings)
         if lineage is None or not check_places(lineage, sums, first, lineage_name, self.findings):
@@ -345,21 +359,29 @@ class _Check:
         for number, source in enumerate(self._sources):
             kept = np.concatenate([np.zeros(0, dtype=np.int64), *self._kept[number]])
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
-            said = self.manifest["inputs"][number]["rows"]
-            self.counts.update(rows=said, kept=len(np.unique(kept)), rejected=len(lost))
+            said = self.manifest["inputs"][number]
+            reasons = Counter(each.reason for each in self._rejected[number])
+            dropped = reasons.pop("duplicate", 0)
+            found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
+            self.counts.update(found, rows=said["rows"], rejected=reasons.total())
             rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
             again = rows[times > 1]
             if len(again):
-                what = f"row {again[0]} of {source} is there more than once, kept or rejected"
+                what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            if len(rows) != said:
-                what = f"{source} had {said:,} rows, but {len(rows):,} were kept or rejected"
+            expected = said["rows"] - sum(said["left_out"].values())
+            if len(rows) != expected:
+                what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
+            for name, value in {**found, "rejected": dict(reasons)}.items():
+                if value != said[name]:
+                    what = f"{name} of {source} is {_short(said[name])}, the files have {_short(value)}"
+                    self.findings.add("rows", "manifest.json", what)
 
     def _check_counts(self) -> None:
         counts, found = self.manifest["counts"], dict[str, Any](self.counts)
         room = found["packs"] * int(self._recipe["max_length"])
-        found["rejected_by_reason"] = dict(self._reasons)
+        found["rejected_by_reason"] = {k: n for k, n in self._reasons.items() if k != "duplicate"}
         found["fill"] = round(found["tokens"] / room, 6) if room else None
         found["lengths"] = describe_lengths(self._lengths)
         for name in (*_COUNTED, "rejected_by_reason", "fill", "lengths"):
@@ -396,7 +418,8 @@ class _Check:
         if stages is None or not self._can_redo:
             self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
             return
-        rejected, parts = self._rejected[number], [no_samples(), *self._expected[number]]
+        rejected = [each for each in self._rejected[number] if each.reason != "duplicate"]
+        parts = [no_samples(), *self._expected[number]]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
@@ -404,28 +427,29 @@ class _Check:
         self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
 
 
-_COUNTED = ("rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "packs")
+_COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
 
 
 def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the ledger, empty if nothing is."""
+    allowed = {"id", "original"} if line["reason"] == "duplicate" else {"id"}
     wrong = {
-        "a column other than id is null": any(value is None for key, value in line.items() if key != "id"),
+        "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
         "the source is none of the inputs in manifest.json": line["source"] not in sources,
         f"the reason {line['reason']!r:.40} is unknown": line["reason"] not in REASONS,
         "row is below 0": (line["row"] or 0) < 0,
         "detail is empty": not line["detail"],
-        "original is not the row as JSON": not _is_row(line["original"] or "", line["reason"]),
+        "original is not the row as JSON": not _is_row(line["original"], line["reason"]),
     }
     return next((what for what, found in wrong.items() if found), "")
 
 
-def _is_row(original: str, reason: str) -> bool:
-    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read."""
-    if reason in {"invalid_json", "not_an_object"}:
+def _is_row(original: str | None, reason: str) -> bool:
+    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read, duplicates not."""
+    if reason in {"invalid_json", "not_an_object", "duplicate"}:
         return True
     try:
-        json.loads(original, parse_int=str, parse_float=str)
+        json.loads(original or "", parse_int=str, parse_float=str)
     except RecursionError:
         return True
     except ValueError:

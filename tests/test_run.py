@@ -456,4 +456,4 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) ->
 
 
 def _of(recipe: Recipe) -> dict[str, Any]:
-    return {key: getattr(recipe, key) for key in recipe.model_fields_set - {"sources", "tokenizer", "output"}}
+    return {key: getattr(recipe, key) for key in recipe.model_fields_set - {"tokenizer", "output"}}

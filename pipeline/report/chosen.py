@@ -189,7 +189,8 @@ class Choice:
         found: dict[tuple[str, int, int], Chosen] = {}
         for why, members in groups:
             for each in members:
-                found.setdefault(each.key, each).why.append(why)
+                own = found.setdefault(each.key, each)  # a row that is repeated is shown once
+                own.why += [] if why in own.why else [why]
         return list(found.values())
 
     def packs(self) -> list[Pack]:

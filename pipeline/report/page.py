@@ -114,7 +114,7 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
             notes=notes,
             roles=("template", "system", "developer", "user", "assistant", "tool"),
             packs=f"{len(packs):,} of {figures['packs']['packs']:,} packs." if packs else "",
-            rejected=f"{len(rejects):,} of {figures['rejected']:,} rows are shown here, with every reason.",
+            rejected=_rejected(figures, len(rejects)),
         )
     )
     return page, len(items), figures["samples"], notes
@@ -263,6 +263,12 @@ def _known(items: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _rejected(figures: Mapping[str, Any], shown: int) -> str:
+    lines = figures["rejected"] + figures["dropped"]
+    text = f"{shown:,} of {lines:,} rows are shown here, with every reason."
+    return text + (f" {figures['dropped']:,} were dropped as duplicates." if figures["dropped"] else "")
+
+
 def _words(manifest: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
     """All that the page says of the run, as text."""
     sources, files = figures["by_source"], manifest["shards"]
@@ -387,7 +393,7 @@ def _source(each: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[str, 
         (one["sha256"] for one in manifest.get("inputs", []) if one["source"] == each["source"]), ""
     )
     rows = "" if each["rows"] is None else f"{each['rows']:,}"
-    counts = (f"{each[key]:,}" for key in ("kept", "rejected", "tokens"))
+    counts = (f"{each[key]:,}" for key in ("kept", "rejected", "dropped", "left_out", "tokens"))
     return each["source"], rows, *counts, percent(each["trained_tokens"], each["tokens"]), sha256
 
 

@@ -76,7 +76,7 @@ def _table(*numbers: str, text: Sequence[str] = (), first: str | None = None) ->
     if first is not None:
         table.add_column(first, overflow="fold")
     for name in numbers:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name in text:
         table.add_column(name, overflow="fold")
     return table
@@ -89,10 +89,9 @@ def print_stats(console: Console, figures: Mapping[str, Any]) -> None:
     """The figures of an output (`stats.measure`)."""
     packs, lengths, cut = figures.get("packs"), figures["lengths"], figures["too_long"]
     table = Table.grid(padding=(0, 2))
-    table.add_row(
-        "rows",
-        f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected",
-    )
+    rows = f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected"
+    more = {"dropped as duplicates": figures["dropped"], "left out": figures["left_out"]}
+    table.add_row("rows", rows + "".join(f" + {count:,} {what}" for what, count in more.items() if count))
     table.add_row("samples", f"{figures['samples']:,}")
     trained = percent(figures["trained_tokens"], figures["tokens"])
     table.add_row(
@@ -127,7 +126,7 @@ def print_stats(console: Console, figures: Mapping[str, Any]) -> None:
 
 def _shares(name: str, parts: Sequence[Mapping[str, Any]]) -> Table:
     """Parts of an output with their counts and trained shares."""
-    counts = [key for key in ("rows", "rejected", "samples") if parts and key in parts[0]]
+    counts = [key for key in ("rows", "kept", "samples") if parts and key in parts[0]]
     table = _table(*counts, "tokens", "trained", "share", first=name)
     for each in parts:
         cells = (

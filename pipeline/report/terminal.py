@@ -113,11 +113,14 @@ def print_summary(console: Console, result: RunResult) -> None:
         console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
     table = Table.grid(padding=(0, 2))
     table.add_row(
-        "rows", f"{counts['rows']:,} in = {counts['kept']:,} kept + {counts['rejected']:,} rejected"
+        "rows",
+        f"{counts['rows']:,} in = {counts['kept']:,} kept + {counts['rejected']:,} rejected{_others(counts)}",
     )
     for reason, count in sorted(counts["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0])):
         table.add_row("", f"{count:,} {reason}: {REASONS[reason]}")
-    table.add_row("samples", _samples(counts))
+    if counts["duplicates"] and not counts["dropped"]:
+        table.add_row("", f"({counts['duplicates']:,} of them are duplicates of earlier rows)")
+    table.add_row("samples", _samples(counts, recipe))
     table.add_row(
         "tokens",
         f"{counts['tokens']:,}, of them {_share(counts['trained_tokens'], counts['tokens'])} trained",
@@ -126,6 +129,10 @@ def print_summary(console: Console, result: RunResult) -> None:
     if counts["packs"]:
         fill = f"{100 * counts['fill']:.2f} % filled"
         table.add_row("packs", f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens, {fill}")
+    for name, split in counts["splits"].items() if len(counts["splits"]) > 1 else ():
+        table.add_row(
+            name, f"{split['samples']:,} samples, {split['tokens']:,} tokens, {split['packs']:,} packs"
+        )
     table.add_row("time", f"{result.seconds:.1f} s")
     table.add_row("output", Text(output))
     path, layout = json.dumps(str(result.output), ensure_ascii=False), recipe["layout"][0]
@@ -160,12 +167,26 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def _samples(counts: Mapping[str, Any]) -> str:
+def _others(counts: Mapping[str, Any]) -> str:
+    """What became of rows besides, as further terms of a sum."""
+    terms = [f"{counts['dropped']:,} duplicates"] if counts["dropped"] else []
+    terms += [f"{count:,} left out by {name}" for name, count in sorted(counts["left_out"].items())]
+    return "".join(f" + {term}" for term in terms)
+
+
+def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
     extra = [f"{counts['samples']:,}"]
-    if split := counts["samples"] - counts["kept"]:
-        extra.append(
-            f"({split:,} more than rows: turns that inference sees otherwise than the whole conversation)"
-        )
+    more = counts["samples"] - counts["kept"]
+    if more > 0:
+        why = {
+            "turns that inference sees otherwise than the whole conversation": "split"
+            in counts["samples_by_proof"],
+            "pieces of long samples": "too_long_split" in counts,
+            "rows that are repeated": any(
+                isinstance(each, dict) and "repeat" in each for each in recipe["sources"]
+            ),
+        }
+        extra.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):
         extra.append(f"({straddling:,} tokens straddle the edge of a turn and are not trained)")
     if cut := counts.get("tokens_cut_off"):
