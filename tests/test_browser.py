@@ -156,7 +156,7 @@ def test_search(visit: Visit) -> None:
     assert visit.place() == "none"
     assert "fits the filters" in visit.text("#text")
     visit.page.get_by_role("button", name="Clear the filters").click()
-    visit.page.wait_for_function("document.getElementById('place').textContent === '1 of 292'")
+    visit.page.locator("#place", has_text="1 of 292").wait_for()
 
 
 def test_filters_agree_with_the_lineage(visit: Visit) -> None:
