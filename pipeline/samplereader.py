@@ -11,7 +11,7 @@ Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,12 +79,12 @@ def main_layout(manifest: Mapping[str, Any]) -> str:
 def read_samples(out: Path, manifest: Mapping[str, Any]) -> Iterator[SampleBatch]:
     """Yield all samples, split by split; raises `OutputError` where a file cannot be read, or where shards
     and lineage do not fit together."""
-    layout = main_layout(manifest)
+    cut = _Cut(out, manifest)
     for split in splits_of(manifest):
         origins, first = _Origins(out, manifest, split), 0
-        for shard in shards_of(manifest, layout, split):
-            for batch in _batches(out, shard["path"], layout):
-                yield _samples(batch, layout, split, first, origins)
+        for shard in shards_of(manifest, cut.layout, split):
+            for batch in _batches(out, shard["path"], cut.layout):
+                yield cut.samples(batch, split, first, origins.take)
                 first += batch.num_rows
         origins.finish()
 
@@ -92,29 +92,22 @@ def read_samples(out: Path, manifest: Mapping[str, Any]) -> Iterator[SampleBatch
 def read_row(out: Path, manifest: Mapping[str, Any], split: str, row: int) -> SampleBatch:
     """Return the samples of one row (one pack) of a split; rows count over its shards from 0.
 
-    Raises `OutputError` if there is no such split or row. Only its own batch of tokens is decoded.
+    Raises `OutputError` if there is no such split or row. Reads its shard up to it, and its lines of lineage.
     """
-    layout, splits = main_layout(manifest), splits_of(manifest)
+    cut, splits = _Cut(out, manifest), splits_of(manifest)
     if split not in splits:
         raise OutputError(f"{out} has no split {split}; there are {', '.join(splits)}")
-    shards, first = shards_of(manifest, layout, split), 0
-    origins, last = _Origins(out, manifest, split), sum(shard["rows"] for shard in shards)
-    if not 0 <= row < last:
-        raise OutputError(
-            f"{out} has no row {row} of {layout} in {split}; there are {last:,}, counted from 0"
-        )
-    for shard in shards:
-        here = shard["path"]
-        if row >= first + shard["rows"]:
-            origins.take(_count(out, here, layout, shard["rows"]))
-            first += shard["rows"]
-            continue
-        origins.take(_count(out, here, layout, row - first))
-        for batch in _batches(out, here, layout):
+    first = 0
+    for shard in shards_of(manifest, cut.layout, split):
+        for batch in _batches(out, shard["path"], cut.layout) if row < first + shard["rows"] else ():
             if row < first + batch.num_rows:
-                return _samples(batch.slice(row - first, 1), layout, split, row, origins)
+                return cut.samples(
+                    batch.slice(row - first, 1), split, row, _OriginsOf(out, manifest, split, row)
+                )
             first += batch.num_rows
-    raise OutputError(_misfit(out, split))
+        first += shard["rows"]
+    what = f"{out} has no row {row} of {cut.layout} in {split}; there are {first:,}, counted from 0"
+    raise OutputError(what)
 
 
 # ==== Shards ====
@@ -137,52 +130,74 @@ def _misfit(out: Path, split: str) -> str:
     return f"{out}: shards and lineage of {split} do not fit together; 'premask verify {out}' tells more"
 
 
-def _samples(batch: pa.RecordBatch, layout: str, split: str, first: int, origins: _Origins) -> SampleBatch:
-    ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
-    row_sizes = np.diff(ids.offsets)
-    lengths, row = row_sizes, np.arange(batch.num_rows)
-    if layout == "packed":
-        of_rows = flat(batch.column("seq_lengths"))
-        lengths, row = of_rows.values.astype(np.int64), np.repeat(row, np.diff(of_rows.offsets))
-    begin = offsets_of(lengths)
-    if begin[-1] != len(ids.values) or len(labels) != len(ids.values):
-        raise OutputError(_misfit(origins.out, split))
-    trained = np.diff(offsets_of(labels != IGNORE_INDEX)[begin])
-    keep = np.flatnonzero(trained)  # a sample without a trained token is padding: none is written
-    begin, lengths, row = begin[keep], lengths[keep], row[keep]
-    return SampleBatch(
-        split,
-        first,
-        row_sizes,
-        row + first,
-        begin - ids.offsets[row],
-        lengths,
-        trained[keep],
-        begin,
-        ids.values,
-        labels,
-        origins.take(lengths),
-    )
+class _Cut:
+    """Cuts the rows of an output into samples."""
 
+    def __init__(self, out: Path, manifest: Mapping[str, Any]) -> None:
+        self.layout = main_layout(manifest)
+        self._out = out
+        self._padded = self.layout == "packed" and manifest["recipe"].get("pad_rows") == "to_length"
 
-def _count(out: Path, name: str, layout: str, rows: int) -> np.ndarray:
-    """The lengths of the samples in the first rows of a shard, without padding, int64[n]."""
-    parts, left = [np.zeros(0, dtype=np.int64)], rows
-    for batch in _batches(out, name, layout) if rows else ():
-        some = batch.slice(0, left)
-        labels = flat(some.column("labels"))
-        lengths = np.diff(labels.offsets)
-        if layout == "packed":
-            lengths = flat(some.column("seq_lengths")).values.astype(np.int64)
-        trained = np.diff(offsets_of(labels.values != IGNORE_INDEX)[offsets_of(lengths)])
-        parts.append(lengths[trained > 0])
-        left -= some.num_rows
-        if not left:
-            break
-    return np.concatenate(parts)
+    def samples(
+        self, batch: pa.RecordBatch, split: str, first: int, take: Callable[[np.ndarray], pa.RecordBatch]
+    ) -> SampleBatch:
+        """The samples of a batch whose first row has that number; `take` gives their lineage by lengths."""
+        ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
+        row_sizes = np.diff(ids.offsets)
+        lengths, row = row_sizes, np.arange(batch.num_rows)
+        if self.layout == "packed":
+            of_rows = flat(batch.column("seq_lengths"))
+            lengths, row = of_rows.values.astype(np.int64), np.repeat(row, np.diff(of_rows.offsets))
+        begin = offsets_of(lengths)
+        if begin[-1] != len(ids.values) or len(labels) != len(ids.values):
+            raise OutputError(_misfit(self._out, split))
+        trained = np.diff(offsets_of(labels != IGNORE_INDEX)[begin])
+        begin = begin[:-1]
+        if self._padded:  # what fills a row up stands last in it and has no trained token, as a sample has
+            keep = np.flatnonzero((trained > 0) | (np.diff(row, append=-1) == 0))
+            begin, lengths, row, trained = begin[keep], lengths[keep], row[keep], trained[keep]
+        offset = begin - ids.offsets[row]
+        places = (row + first, offset, lengths, trained, begin)
+        return SampleBatch(split, first, row_sizes, *places, ids.values, labels, take(lengths))
 
 
 # ==== Lineage ====
+
+
+class _OriginsOf:
+    """The lineage of one row of a split."""
+
+    def __init__(self, out: Path, manifest: Mapping[str, Any], split: str, row: int) -> None:
+        self._out, self._split, self._row = out, split, row
+        self._shards = _lineage_of(manifest, split)
+
+    def __call__(self, lengths: np.ndarray) -> pa.RecordBatch:
+        """Its lines, which must have these lengths."""
+        tables = []
+        for shard in self._shards:
+            try:
+                table = pq.read_table(self._out / shard["path"], filters=[("pack", "=", self._row)])
+            except (pa.ArrowException, OSError) as error:
+                raise OutputError(_unreadable(self._out, shard["path"], error)) from None
+            if "split" in table.schema.names:
+                table = table.filter(pc.equal(table["split"], self._split))
+            tables.append(table.select([*_ORIGIN, "length"]))
+        lines = pa.concat_tables(tables).combine_chunks()
+        if not np.array_equal(lines.column("length").to_numpy(), lengths):
+            raise OutputError(_misfit(self._out, self._split))
+        return _one_batch(lines.select(list(_ORIGIN)))
+
+
+def _lineage_of(manifest: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
+    """The files of lineage; outputs of before had one split, and no column of that name."""
+    return shards_of(manifest, "lineage", split) or shards_of(manifest, "lineage")
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table, in one piece."""
+    batches = table.combine_chunks().to_batches()
+    empty = {field.name: pa.array([], field.type) for field in table.schema}
+    return batches[0] if batches else pa.RecordBatch.from_pydict(empty)
 
 
 class _Origins:
@@ -195,8 +210,7 @@ class _Origins:
         self._rows = 0
 
     def _read(self, manifest: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-        own = shards_of(manifest, "lineage", self._split) or shards_of(manifest, "lineage")
-        for shard in own:  # outputs of before had one split, and no column of that name
+        for shard in _lineage_of(manifest, self._split):
             try:
                 with pq.ParquetFile(self.out / shard["path"]) as file:
                     splits = "split" in file.schema_arrow.names
@@ -215,11 +229,9 @@ class _Origins:
                 raise OutputError(_misfit(self.out, self._split))
             self._waiting.append(batch)
             self._rows += batch.num_rows
-        table = pa.Table.from_batches(self._waiting) if self._waiting else None
-        if table is None:
+        if not self._waiting:
             return pa.RecordBatch.from_pydict({name: [] for name in _ORIGIN})
-        table = table.combine_chunks()
-        (whole,) = table.to_batches() or [self._waiting[0]]
+        whole = _one_batch(pa.Table.from_batches(self._waiting))
         own, rest = whole.slice(0, len(lengths)), whole.slice(len(lengths))
         if not np.array_equal(own.column("length").to_numpy(), lengths):
             raise OutputError(_misfit(self.out, self._split))
