@@ -55,12 +55,12 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
             "start": labelled.starts.tolist(),
             "end": labelled.ends.tolist(),
             "label": labelled.labels.tolist(),
-            "origin": _origins(labelled),
+            "origin": origins_of(labelled),
         },
     }
 
 
-def _origins(labelled: LabelledSample) -> list[str]:
+def origins_of(labelled: LabelledSample) -> list[str]:
     """Where the first character of each token comes from."""
     runs = list(placed(labelled.sample.runs))
     names = [origin.label for _, _, origin in runs] + ["template"]

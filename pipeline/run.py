@@ -25,6 +25,7 @@ from .output import Output, open_output, update_card
 from .plan import plan_units, whole
 from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
+from .report.pictures import card_pictures
 from .runners.local import LocalRunner
 from .shards import UnitRecord
 from .sources import peek
@@ -155,6 +156,7 @@ def _finish(
         card=stages.recipe.card.shown(),
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
+        draw=card_pictures,
     )
 
 

@@ -34,7 +34,7 @@ from jsonschema import Draft202012Validator
 from .contracts import CONTRACT_VERSION, REASONS
 from .entries import columns_of
 from .errors import OutputError, PremaskError
-from .filechecks import check_card, check_shards, kinds_of, unreadable
+from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
 from .identity import versions
 from .inspection import inspect_source
@@ -205,6 +205,7 @@ class _Check:
             self._check_that_no_row_is_lost()
             self._check_counts()
         check_card(self.out, self.manifest, self.findings)
+        check_pictures(self.out, self.manifest, self.findings)
         self._check_sources(stages)
 
     def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
