@@ -79,7 +79,7 @@ def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
     ]
     rejects = [
         {"reason": reason, "rows": rows, "means": ""}
-        for reason, rows in sorted(counts["rejected_by_reason"].items(), key=lambda item: -item[1])
+        for reason, rows in sorted(counts["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0]))
     ]
     found = [
         _lengths(counts["lengths"], manifest["recipe"]["max_length"]),
