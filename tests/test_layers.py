@@ -15,9 +15,17 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-LOWEST = {"errors", "contracts", "recipe"}
+LOWEST = {"errors", "contracts", "recipe", "urls"}
 STAGES = {
+    "remote",
+    "hubdata",
+    "files",
+    "jsonarray",
+    "selection",
+    "inspection",
+    "plan",
     "sources",
+    "entries",
     "dialects",
     "columns",
     "engines",
