@@ -24,6 +24,7 @@ STAGES = {
     "selection",
     "inspection",
     "plan",
+    "blocks",
     "sources",
     "entries",
     "dialects",
