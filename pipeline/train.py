@@ -1018,7 +1018,7 @@ def place_model(model: Any, options: Options, dtype: torch.dtype, world: World) 
     if world.size > 1 and not fsdp:
         ids = [world.device.index] if world.device.type == "cuda" else None
         wrapped = torch.nn.parallel.DistributedDataParallel(
-            core, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            core, device_ids=ids, gradient_as_bucket_view=True
         )
     autocast = dtype if dtype is not torch.float32 and not fsdp else None
     return Trainee(
@@ -1195,21 +1195,19 @@ def _weights(trainee: Trainee, optimizer: Any) -> dict[str, Any]:
 def save_model(
     folder: Path, trainee: Trainee, tokenizer: Path | None, dtype: torch.dtype, world: World
 ) -> None:
-    """Write the model in the dtype it was computed in, with the tokenizer beside it."""
+    """Write the model in a dtype, with the tokenizer beside it; the directory is there as a whole or not."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    core, state = trainee.core, None
+    core, state = trainee.core, {}
     if trainee.fsdp:
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(core, options=whole)
-        tied = set(getattr(core, "all_tied_weights_keys", None) or ())
-        state = {name: value.to(dtype) for name, value in state.items() if name not in tied}
+        tied = getattr(core, "all_tied_weights_keys", None) or {}
+        found = get_model_state_dict(core, options=whole)
+        state = {"state_dict": {name: each.to(dtype) for name, each in found.items() if name not in tied}}
     if world.rank == 0:
         scratch = folder.with_name("model.unfinished")
         shutil.rmtree(scratch, ignore_errors=True)
-        if state is None:
-            core.to(dtype)
-        core.save_pretrained(scratch, **({"state_dict": state} if state is not None else {}))
+        (core if trainee.fsdp else core.to(dtype)).save_pretrained(scratch, **state)
         if tokenizer:
             shutil.copytree(tokenizer, scratch, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -1666,7 +1664,8 @@ def run(options: Options, world: World) -> None:
                 log=log, progress=progress, settings=settings, total=total, stopped=stopped,
             )
         )  # fmt: skip
-    save_model(output / "model", trainee, tokenizer, compute_dtype(options, world.device), world)
+    dtype = torch.float32 if options.lora else compute_dtype(options, world.device)
+    save_model(output / "model", trainee, tokenizer, dtype, world)
     world.say(f"saved      {output / 'model'}")
     if options.lora:
         world.say("           an adapter; to merge it: AutoPeftModelForCausalLM (peft), merge_and_unload()")

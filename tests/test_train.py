@@ -387,6 +387,14 @@ def test_generation_ends_where_turns_end(trainer: Trainer, data: Path, model: Pa
     assert loaded["pad"] is not None
 
 
+def test_the_loss_of_a_router_is_left_out(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    """And that is said."""
+    trainer.case("save_model", name="mixtral", size=SIZE, path=str(tmp_path / "base"))
+    ran = well(trainer.run(data, tmp_path / "base", tmp_path / "run", "--steps", 1))
+
+    assert ran.log[0]["notes"] == ["the auxiliary loss of the router is no part of the loss"]
+
+
 def test_learning(trainer: Trainer, data: Path, model: Path, tmp_path: Path) -> None:
     """The loss of the training rows falls, and the evaluation follows."""
     ran = well(trainer.run(data, model, tmp_path / "run", "--epochs", 6, "--learning-rate", 0.01))
@@ -1002,6 +1010,15 @@ def test_the_command(data: Path, model: Path, trainer: Trainer, tmp_path: Path) 
     assert [line["loss"] for line in lines if "loss" in line] == ran.losses
     assert trainer.case("command", words=["train", "--help"]) == 0
     assert trainer.case("command", words=["train", str(data), "--model", "x"]) == 2, "--output is missing"
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "pipeline.train", raising=False)
+    done = premask("train", "out", "--model", "m", "--output", "o")
+
+    assert done.code == 2
+    assert "torch is not installed; pip install 'premask[train]'" in done.err
 
 
 def test_the_readme_has_all_options() -> None:
