@@ -492,7 +492,8 @@ def find_root(dataset: str, revision: str | None) -> str:
         raise TrainError(f"{dataset} is no directory, and no name of a dataset on the Hub (org/name)")
     from huggingface_hub import HfApi
 
-    commit = _fetched(dataset, lambda: HfApi().dataset_info(dataset, revision=revision).sha)
+    what = f"{dataset} is no directory here, and as a dataset on the Hub it"
+    commit = _fetched(what, lambda: HfApi().dataset_info(dataset, revision=revision).sha)
     return f"hf://datasets/{dataset}@{commit}"
 
 
@@ -505,7 +506,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
 
 
 def open_shards(root: str, config: str | None, split: str) -> Shards | None:
-    """Return the shards of a split, whose contract is checked; None if there is no such split."""
+    """Return the shards of a split, whose contract is checked; None if it has no rows."""
     configs = [config] if config else ["packed", "unpacked"]
     listed = {name: _fetched(root, partial(_listed, f"{root}/{name}")) for name in configs}
     config = next((name for name in configs if listed[name]), None)
@@ -529,10 +530,10 @@ def open_shards(root: str, config: str | None, split: str) -> Shards | None:
     for file, (schema, _) in zip(files, footers, strict=True):
         _check_contract(file, schema)
     groups = [tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups)) for _, meta in footers]
-    columns = [name for name in COLUMNS if name in footers[0][0].names]
-    return Shards(
-        root=root, config=config, split=split, files=files, groups=tuple(groups), columns=tuple(columns)
-    )
+    if not sum(map(sum, groups)):
+        return None
+    columns = tuple(name for name in COLUMNS if name in footers[0][0].names)
+    return Shards(root=root, config=config, split=split, files=files, groups=tuple(groups), columns=columns)
 
 
 def _listed(folder: str) -> list[str]:
@@ -1018,7 +1019,7 @@ def place_model(model: Any, options: Options, dtype: torch.dtype, world: World) 
     if world.size > 1 and not fsdp:
         ids = [world.device.index] if world.device.type == "cuda" else None
         wrapped = torch.nn.parallel.DistributedDataParallel(
-            core, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            core, device_ids=ids, gradient_as_bucket_view=True
         )
     autocast = dtype if dtype is not torch.float32 and not fsdp else None
     return Trainee(
@@ -1195,21 +1196,19 @@ def _weights(trainee: Trainee, optimizer: Any) -> dict[str, Any]:
 def save_model(
     folder: Path, trainee: Trainee, tokenizer: Path | None, dtype: torch.dtype, world: World
 ) -> None:
-    """Write the model in the dtype it was computed in, with the tokenizer beside it."""
+    """Write the model in a dtype, with the tokenizer beside it; the directory is there as a whole or not."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    core, state = trainee.core, None
+    core, state = trainee.core, {}
     if trainee.fsdp:
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(core, options=whole)
-        tied = set(getattr(core, "all_tied_weights_keys", None) or ())
-        state = {name: value.to(dtype) for name, value in state.items() if name not in tied}
+        tied = getattr(core, "all_tied_weights_keys", None) or {}
+        found = get_model_state_dict(core, options=whole)
+        state = {"state_dict": {name: each.to(dtype) for name, each in found.items() if name not in tied}}
     if world.rank == 0:
         scratch = folder.with_name("model.unfinished")
         shutil.rmtree(scratch, ignore_errors=True)
-        if state is None:
-            core.to(dtype)
-        core.save_pretrained(scratch, **({"state_dict": state} if state is not None else {}))
+        (core if trainee.fsdp else core.to(dtype)).save_pretrained(scratch, **state)
         if tokenizer:
             shutil.copytree(tokenizer, scratch, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -1594,7 +1593,7 @@ def open_evaluation(options: Options, root: str, config: str) -> Shards | None:
         if shards := open_shards(where, config, name):
             return shards
     if options.eval_split or options.eval_dataset:
-        raise TrainError(f"{where} has no split {' or '.join(names)} in {config}/")
+        raise TrainError(f"{where} has no rows of split {' or '.join(names)} in {config}/")
     return None
 
 
@@ -1616,7 +1615,7 @@ def run(options: Options, world: World) -> None:
     root = find_root(options.dataset, options.revision)
     shards = open_shards(root, options.config, options.split)
     if shards is None:
-        raise TrainError(f"{root} has no split {options.split}; --split names the one to train on")
+        raise TrainError(f"{root} has no rows of split {options.split}; --split names the one to train on")
     evaluation = open_evaluation(options, root, shards.config)
     rows_a_step = options.batch_size * options.accumulate * world.size
     total = options.steps or math.ceil(options.epochs * math.ceil(shards.rows / rows_a_step))
@@ -1666,7 +1665,8 @@ def run(options: Options, world: World) -> None:
                 log=log, progress=progress, settings=settings, total=total, stopped=stopped,
             )
         )  # fmt: skip
-    save_model(output / "model", trainee, tokenizer, compute_dtype(options, world.device), world)
+    dtype = torch.float32 if options.lora else compute_dtype(options, world.device)
+    save_model(output / "model", trainee, tokenizer, dtype, world)
     world.say(f"saved      {output / 'model'}")
     if options.lora:
         world.say("           an adapter; to merge it: AutoPeftModelForCausalLM (peft), merge_and_unload()")

@@ -387,6 +387,14 @@ def test_generation_ends_where_turns_end(trainer: Trainer, data: Path, model: Pa
     assert loaded["pad"] is not None
 
 
+def test_the_loss_of_a_router_is_left_out(trainer: Trainer, data: Path, tmp_path: Path) -> None:
+    """And that is said."""
+    trainer.case("save_model", name="mixtral", size=SIZE, path=str(tmp_path / "base"))
+    ran = well(trainer.run(data, tmp_path / "base", tmp_path / "run", "--steps", 1))
+
+    assert ran.log[0]["notes"] == ["the auxiliary loss of the router is no part of the loss"]
+
+
 def test_learning(trainer: Trainer, data: Path, model: Path, tmp_path: Path) -> None:
     """The loss of the training rows falls, and the evaluation follows."""
     ran = well(trainer.run(data, model, tmp_path / "run", "--epochs", 6, "--learning-rate", 0.01))
@@ -626,14 +634,22 @@ def test_one_process_goes_on_where_two_stopped(
     assert len(one.losses) == 6
 
 
-def test_a_checkpoint_that_is_named(trainer: Trainer, data: Path, model: Path, tmp_path: Path) -> None:
-    words = ("--steps", 4, "--save-every", 2)
-    whole = well(trainer.run(data, model, tmp_path / "whole", *words))
+@pytest.mark.parametrize("words", [(), ("--fsdp",)], ids=["one", "fsdp"])
+def test_a_checkpoint_that_is_named(
+    words: tuple[str, ...], trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    """Of a model with tied embeddings and dropout."""
+    base, processes = tmp_path / "base", 1 + len(words)
+    trainer.case("save_model", name="gpt2", size=SIZE, path=str(base), dropout=0.1)
+    words = ("--steps", 4, "--save-every", 2, "--batch-size", 2, *words)
+    whole = well(trainer.run(data, base, tmp_path / "whole", *words, processes=processes))
     checkpoint = whole.output / "checkpoints" / "step-00000002"
-    ran = well(trainer.run(data, model, tmp_path / "more", *words, "--resume", checkpoint))
-    wrong = trainer.run(data, model, tmp_path / "wrong", *words, "--resume", tmp_path)
+    more = (*words, "--resume", checkpoint)
+    ran = well(trainer.run(data, base, tmp_path / "more", *more, processes=processes))
+    wrong = trainer.run(data, base, tmp_path / "wrong", *words, "--resume", tmp_path)
 
     assert ran.losses == whole.losses[2:]
+    assert ran.evaluations == whole.evaluations[1:]
     refused(wrong, "is no complete checkpoint")
 
 
@@ -792,13 +808,14 @@ def test_datasets_that_are_not_there(
     for dataset, words, parts in (
         (tmp_path / "none", (), ["is no directory"]),
         (tmp_path / "empty", (), ["has no shards in packed or unpacked"]),
-        (data, ("--split", "test"), ["has no split test"]),
-        (data, ("--eval-split", "test"), ["has no split test"]),
+        (data, ("--split", "test"), ["has no rows of split test"]),
+        (data, ("--eval-split", "test"), ["has no rows of split test"]),
         (broken, (), ["has 1 of 2 shards of train"]),
         (broken, ("--config", "unpacked"), ["has no shards in unpacked"]),
+        (shards([], name="none of it"), (), ["has no rows of split train"]),
         (cut, (), ["train-00000-of-00001.parquet cannot be read"]),
         ("file:///no/such/place", (), ["has no shards in packed"]),
-        ("org/none", (), ["org/none cannot be read"]),
+        ("org/none", (), ["org/none is no directory here, and as a dataset on the Hub it cannot be read"]),
     ):
         refused(trainer.run(dataset, model, tmp_path / "run", *words), *parts)
 
@@ -1002,6 +1019,15 @@ def test_the_command(data: Path, model: Path, trainer: Trainer, tmp_path: Path) 
     assert [line["loss"] for line in lines if "loss" in line] == ran.losses
     assert trainer.case("command", words=["train", "--help"]) == 0
     assert trainer.case("command", words=["train", str(data), "--model", "x"]) == 2, "--output is missing"
+
+
+def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "pipeline.train", raising=False)
+    done = premask("train", "out", "--model", "m", "--output", "o")
+
+    assert done.code == 2
+    assert "torch is not installed; pip install 'premask[train]'" in done.err
 
 
 def test_the_readme_has_all_options() -> None:
