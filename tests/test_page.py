@@ -111,7 +111,7 @@ def test_without_its_source_a_role_is_not_told(tmp_path: Path, what: str) -> Non
     assert [item["proof"] for item in data["items"]] == [None, None]
     assert {name for item in data["items"] for _, name in item["blocks"]} == {""}
     assert len(data["items"][0]["blocks"]) == 5  # where a turn-end token stands
-    assert "The sources are not at hand" in text
+    assert "No row was done again from its source" in text
     assert ("does not exist" if what == "gone" else "has changed since the run") in notes[0]
     for item, before in zip(data["items"], known["items"], strict=True):
         for key in ("ids", "runs", "text", "trained"):
