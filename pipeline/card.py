@@ -23,6 +23,7 @@ import yaml
 from .contracts import REASONS, layout_schema
 from .lengths import QUANTILES
 from .recipe import Recipe
+from .shardreader import shards_of, splits_of
 from .trainers import snippets
 
 Manifest = Mapping[str, Any]
@@ -82,6 +83,7 @@ def make_card(manifest: Manifest) -> str:
         f"## Loading\n\n{_loading(manifest)}",
         f"## Counts\n\n{_counts(manifest['counts'])}",
         f"## Lengths\n\n{_lengths(manifest['counts'])}",
+        *_pictures(manifest),
         f"## Made from\n\n{_provenance(manifest)}",
         f"## Known limits\n\n{_limits(manifest)}",
         f"## In your trainer\n\n{_in_trainers(_layouts(manifest))}",
@@ -99,10 +101,10 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
     }
     return {
         **about,
-        "configs": [_config(layout, default=layout == layouts[0]) for layout in layouts],
+        "configs": [_config(layout, manifest, default=layout == layouts[0]) for layout in layouts],
         "dataset_info": [_dataset_info(layout, manifest) for layout in layouts],
         "task_categories": [_TASK],
-        "size_categories": [_size(sum(s["rows"] for s in _of(layouts[0], manifest["shards"])))],
+        "size_categories": [_size(sum(s["rows"] for s in shards_of(manifest, layouts[0])))],
         "tags": list(dict.fromkeys([*_TAGS, *card.get("tags", [])])),
     }
 
@@ -116,26 +118,28 @@ def _layouts(manifest: Manifest) -> list[str]:
     return [layout for layout in _LAYOUTS if layout in manifest["recipe"]["layout"]]
 
 
-def _config(layout: str, *, default: bool) -> dict[str, Any]:
-    files = [{"split": "train", "path": f"{layout}/train-*.parquet"}]
+def _config(layout: str, manifest: Manifest, *, default: bool) -> dict[str, Any]:
+    files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in splits_of(manifest)]
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 
 def _dataset_info(layout: str, manifest: Manifest) -> dict[str, Any]:
-    files = _of(layout, manifest["shards"])
-    size = sum(file["raw_bytes"] for file in files)
-    split = {"name": "train", "num_bytes": size, "num_examples": sum(file["rows"] for file in files)}
+    splits = []
+    for name in splits_of(manifest):
+        files = shards_of(manifest, layout, name)
+        sizes = {"num_bytes": _sum(files, "raw_bytes"), "num_examples": _sum(files, "rows")}
+        splits.append({"name": name, **sizes})
     return {
         "config_name": layout,
         "features": [_feature(field) for field in layout_schema(layout, manifest["recipe"])],
-        "splits": [split],
-        "download_size": sum(file["bytes"] for file in files),
-        "dataset_size": size,
+        "splits": splits,
+        "download_size": _sum(shards_of(manifest, layout), "bytes"),
+        "dataset_size": sum(split["num_bytes"] for split in splits),
     }
 
 
-def _of(layout: str, shards: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [shard for shard in shards if shard["path"].startswith(f"{layout}/")]
+def _sum(files: Iterable[Mapping[str, Any]], key: str) -> int:
+    return sum(file[key] for file in files)
 
 
 def _feature(field: pa.Field) -> dict[str, str]:
@@ -294,6 +298,8 @@ def _counts(counts: Mapping[str, Any]) -> str:
         ("rows kept", f"{counts['kept']:,}"),
         ("rows rejected", f"{counts['rejected']:,}"),
         *((f"– {_reason(r)}", f"{n:,}") for r, n in sorted(counts["rejected_by_reason"].items())),
+        *_duplicates(counts),
+        *((f"rows left out by `{name}`", f"{n:,}") for name, n in sorted(counts["left_out"].items())),
         ("samples", f"{counts['samples']:,}"),
         ("tokens", f"{tokens:,}"),
         ("trained tokens", f"{trained:,}" + (f" ({trained / tokens:.1%})" if tokens else "")),
@@ -301,7 +307,47 @@ def _counts(counts: Mapping[str, Any]) -> str:
     if counts["fill"] is not None:
         rows += [("packs", f"{counts['packs']:,}"), ("fill of the packs", f"{counts['fill']:.2%}")]
     ledger = "Rejected rows are listed in `rejects/`, and where every sample went in `lineage/`."
-    return "\n\n".join([_table(("what", "count"), rows), *_by_role(counts), ledger])
+    return "\n\n".join([_table(("what", "count"), rows), *_by_split(counts), *_by_role(counts), ledger])
+
+
+def _duplicates(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the line of duplicates, if there are any."""
+    what = "dropped" if counts["dropped"] else "kept"
+    return (
+        [(f"duplicates of earlier rows, {what}", f"{counts['duplicates']:,}")] if counts["duplicates"] else []
+    )
+
+
+def _by_split(counts: Mapping[str, Any]) -> list[str]:
+    """Return the table of splits, if there is more than train."""
+    splits = counts["splits"]
+    if len(splits) == 1:
+        return []
+    rows = [
+        (
+            f"`{name}`",
+            f"{each['samples']:,}",
+            f"{each['tokens']:,}",
+            f"{each['trained_tokens']:,}",
+            f"{each['packs']:,}",
+        )
+        for name, each in splits.items()
+    ]
+    return [_table(("split", "samples", "tokens", "trained tokens", "packs"), rows)]
+
+
+_PICTURES = {
+    "pictures/lengths.svg": "Histogram of the lengths of the samples, with max_length",
+    "pictures/roles.svg": "Tokens by who wrote them, trained and not trained",
+    "pictures/rejects.svg": "Rejected rows by reason",
+}
+
+
+def _pictures(manifest: Manifest) -> list[str]:
+    """Return a section with the pictures that the output has; outputs of before had none."""
+    there = {each["path"] for each in manifest.get("pictures", [])}
+    shown = [f"![{says}]({path})" for path, says in _PICTURES.items() if path in there]
+    return ["## Pictures\n\n" + "\n\n".join(shown)] if shown else []
 
 
 def _by_role(counts: Mapping[str, Any]) -> list[str]:
@@ -359,7 +405,9 @@ def _reason(reason: str) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     tokenizer, template = manifest["tokenizer"], manifest["template"]
-    inputs = [(_code(i["source"]), f"{i['rows']:,}", f"`{i['sha256']}`") for i in manifest["inputs"]]
+    inputs = [
+        (_code(i["source"]), f"{i['rows']:,}", _code(i["sha256"] or i["version"])) for i in manifest["inputs"]
+    ]
     card = {"card": dict(manifest["card"])} if manifest["card"] else {}
     keys = [key for key in Recipe.model_fields if key in manifest["recipe"]]
     settings = {**{key: manifest["recipe"][key] for key in keys}, **card}

@@ -4,11 +4,12 @@
     premask run recipe.yaml
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
+    premask report out --open
     premask push out org/name --private
     premask train out --model Qwen/Qwen3-0.6B --output runs/chats
 
-Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
-says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two outputs differ, 2
+something to mend (one line says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,13 +28,15 @@ from rich.console import Console
 
 from . import __version__
 from .doctor import diagnose
-from .errors import PremaskError, RecipeError
+from .errors import OutputError, PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from .plaintext import visible
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
+from .report.tables import print_difference, print_pack, print_sample, print_stats
 from .report.terminal import (
     BarProgress,
     LineProgress,
@@ -42,11 +46,14 @@ from .report.terminal import (
     print_push,
     print_report,
     print_summary,
-    visible,
 )
 from .run import run as run_recipe
+from .samplereader import main_layout, read_row
+from .shardreader import load_manifest, splits_of
 from .stages import Stages
+from .stats import measure
 from .stores import push_to_store
+from .tokentext import TokenTexts
 from .verify import verify as verify_output
 
 app = typer.Typer(
@@ -84,6 +91,12 @@ TemplateKwargs = Annotated[
 TrainFlags = Annotated[
     list[str] | None,
     typer.Option("--train", help="What is trained, as key=value (repeatable): reasoning=false, turns=last."),
+]
+SplitFlags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--splits", help="A split besides train and its share, as name=share (repeatable): validation=0.02."
+    ),
 ]
 CardFields = Annotated[
     list[str] | None,
@@ -123,6 +136,11 @@ def run(
     append_eos: Annotated[bool | None, typer.Option("--append-eos", help=_help("append_eos"))] = None,
     end_of_turn: EndOfTurn = None,
     control_tokens: Annotated[str | None, _key("control_tokens")] = None,
+    duplicates: Annotated[str | None, _key("duplicates")] = None,
+    splits: SplitFlags = None,
+    split_by: Annotated[str | None, _key("split_by")] = None,
+    seed: Annotated[str | None, _key("seed")] = None,
+    shuffle: Annotated[bool | None, typer.Option("--shuffle", help=_help("shuffle"))] = None,
     pad_rows: Annotated[str | None, _key("pad_rows")] = None,
     extra_columns: Annotated[
         str | None, typer.Option(help="Masks beside the labels: assistant_masks, completion_mask, or both.")
@@ -131,6 +149,7 @@ def run(
     unit_rows: Annotated[str | None, _key("unit_rows")] = None,
     engine: Annotated[str | None, _key("engine")] = None,
     verify: Annotated[str | None, _key("verify")] = None,
+    cache: Annotated[str | None, _key("cache")] = None,
     card: CardFields = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
     overwrite: Annotated[
@@ -258,14 +277,97 @@ def export(
     columns: Annotated[
         str | None, typer.Option(help="Columns with commas, in this order; default: all of the layout.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split to write; default: all (for a file, the only one).")
+    ] = None,
 ) -> None:
     """Write an output in another form: Arrow as datasets saves it to disk, or JSONL."""
     names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     done = export_output(
-        output, target, form=format.value, layout=layout.value if layout else None, columns=names
+        output,
+        target,
+        form=format.value,
+        layout=layout.value if layout else None,
+        columns=names,
+        split=split,
     )
     text = f"{done.rows:,} rows, {done.tokens:,} tokens ({done.layout}: {', '.join(done.columns)})"
     Console(highlight=False).print(f"{text} in {visible(str(target))}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    to: Annotated[Path | None, typer.Option(help="File that is written; default: OUT/report.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write an output as one HTML page to look at: conversations token by token, packs, pictures, rejects."""
+    from .report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
+
+    made = write_report(output, to or default_path(output))
+    console = Console(highlight=False)
+    for note in made.notes:
+        console.print(f"note: {visible(note)}", markup=False, soft_wrap=True)
+    shown = f"{made.shown:,} of {made.samples:,} samples, {made.size / 1e6:.1f} MB"
+    console.print(f"report:  {visible(str(made.path))}  ({shown})", markup=False, soft_wrap=True)
+    if open_:
+        typer.launch(made.path.resolve().as_uri())
+
+
+@app.command()
+def show(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    pack: Annotated[
+        int, typer.Option(min=0, help="Row of the packed layout (else of the unpacked one), counted from 0.")
+    ] = 0,
+    split: Annotated[str | None, typer.Option(help="Split it is in; default: the first, train.")] = None,
+    sample: Annotated[int | None, typer.Option(min=0, help="Only this sample of it, from 0.")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Tables of tokens instead of running text.")
+    ] = False,
+) -> None:
+    """Show the samples of one pack, with what is trained in them."""
+    manifest = load_manifest(output)
+    found = read_row(output, manifest, split or splits_of(manifest)[0], pack)
+    if sample is not None and sample >= len(found.length):
+        raise OutputError(
+            f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}"
+        )
+    texts, console = TokenTexts(output / "tokenizer" / "tokenizer.json"), Console(highlight=False)
+    kind = "pack" if main_layout(manifest) == "packed" else "row"
+    print_pack(console, found, kind=kind, room=manifest["recipe"]["max_length"])
+    for i in range(len(found.length)) if sample is None else [sample]:
+        print_sample(console, found, i, texts, tokens=tokens)
+
+
+@app.command()
+def stats(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    format: Annotated[Format, typer.Option(help="table, or json: the figures as one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Count an output: rows, tokens and trained share by source, split and role; lengths, packs, rejects."""
+    figures = measure(output)
+    if format is Format.json:
+        _print_json(figures)
+    else:
+        print_stats(Console(highlight=False), figures)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="OUT1", help="Output directory.")],
+    after: Annotated[Path, typer.Argument(metavar="OUT2", help="The one that it is compared with.")],
+    format: Annotated[Format, typer.Option(help="table, or json: all as one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
+    from .diff import compare  # noqa: PLC0415  polars is for this alone
+
+    found = compare(before, after)
+    if format is Format.json:
+        _print_json(found.as_dict())
+    else:
+        print_difference(Console(highlight=False), found)
+    raise typer.Exit(0 if found.equal else 1)
 
 
 @app.command()
@@ -334,24 +436,20 @@ def _version(
 def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
     """The recipe of a command line: a recipe file with flags over it, or flags alone."""
     given = {key: value for key, value in flags.items() if value not in (None, [])}
-    for key in ("layout", "extra_columns"):
-        if key in given:
-            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
-    if "template_kwargs" in given:
-        given["template_kwargs"] = _json_object(given["template_kwargs"])
-    if "train" in given:
-        given["train"] = dict(_setting(text) for text in given["train"])
-    if "card" in given:
-        given["card"] = dict(_card_field(text) for text in given["card"])
+    given |= {key: read(given[key]) for key, read in _WRITTEN.items() if key in given}
     if not inputs[0].endswith((".yaml", ".yml")):
         return make_recipe({"sources": inputs, **given}, where="command line")
     if len(inputs) > 1:
         raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
     written = load_recipe(Path(inputs[0]))
-    for key in ("train", "card"):
+    for key in ("train", "card", "splits"):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # a flag sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -360,6 +458,14 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals:
         raise RecipeError(f"--train {text}: write it as key=value, such as reasoning=false")
     return key, value.split(",") if key == "roles" else value
+
+
+def _share(text: str) -> tuple[str, str]:
+    """`validation=0.02` as key and value."""
+    name, equals, share = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--splits {text}: write it as name=share, such as validation=0.02")
+    return name, share
 
 
 def _card_field(text: str) -> tuple[str, Any]:
@@ -375,6 +481,17 @@ def _json_object(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
+
+
+_WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "layout": _names,
+    "extra_columns": _names,
+    "template_kwargs": _json_object,
+    "train": lambda texts: dict(map(_setting, texts)),
+    "card": lambda texts: dict(map(_card_field, texts)),
+    "splits": lambda texts: dict(map(_share, texts)),
+}
+"""Options that are written otherwise than the recipe's keys -> what reads them."""
 
 
 def _print_json(value: Any) -> None:

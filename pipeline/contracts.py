@@ -39,6 +39,7 @@ REASONS: Mapping[str, str] = {
     "bad_tool_call": "a tool call cannot be read",
     "unsupported_weight": "a message has a loss weight other than 0 and 1",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
+    "duplicate": "the conversation is that of an earlier row",
     # rendering and the mask
     "template_error": "the chat template raised an error",
     "template_unsafe": "the chat template did something the sandbox forbids",
@@ -105,14 +106,14 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One line of the reject ledger."""
+    """One line of the reject ledger; `original` is None for a duplicate, which stands elsewhere."""
 
     source: str
     row: int
     id: str | None
     reason: str
     detail: str
-    original: str
+    original: str | None
 
 
 # ==== Rendered side ====
@@ -299,7 +300,8 @@ REJECT_SCHEMA = pa.schema(
         pa.field("original", pa.string()),
     ]
 )
-"""One rejected row a line: where it stands, why it was rejected, and the row itself as JSON."""
+"""One rejected row a line: where it stands, why it was rejected, and the row itself as JSON. Duplicates that
+were dropped are here, too, without the row: `detail` says which one they equal."""
 
 LINEAGE_SCHEMA = pa.schema(
     [
@@ -311,10 +313,12 @@ LINEAGE_SCHEMA = pa.schema(
         pa.field("id", pa.string()),
         pa.field("sample", pa.int32()),
         _list("trained_turns", pa.int32()),
+        pa.field("split", pa.string()),
     ]
 )
-"""One sample a line: `pack` counts over all packed shards in order, `offset` and `length` are tokens
-within the pack; `sample` counts the samples of one input row, `trained_turns` are message indices."""
+"""One sample a line: `pack` counts over all packed shards of a split in order, `offset` and `length` are
+tokens within the pack; `sample` counts the samples of one input row, `trained_turns` are message indices. A
+row that its source's `repeat` takes twice has each of its lines twice."""
 
 
 ORIGIN_SCHEMA = pa.schema(

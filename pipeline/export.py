@@ -32,7 +32,7 @@ from .arrays import arrow_array, offsets_of
 from .contracts import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
 from .disk import sha256_file, sync, sync_tree
 from .errors import OutputError
-from .shardreader import flat, load_manifest, read_batches, shards_of
+from .shardreader import flat, load_manifest, read_batches, shards_of, splits_of
 
 FORMS = ("arrow", "jsonl")
 """What an output can be exported as."""
@@ -51,18 +51,20 @@ class Exported:
     tokens: int
 
 
-def export(
+def export(  # noqa: PLR0913  all by keyword but the first two
     out: Path,
     target: Path,
     *,
     form: str,
     layout: str | None = None,
     columns: Sequence[str] | None = None,
+    split: str | None = None,
 ) -> Exported:
     """Write one layout of an output (by default the packed one, if it is there) to `target`: a directory for
-    `arrow`, a file for `jsonl`; `columns` in their order, by default all.
+    `arrow`, a file for `jsonl`; `columns` in their order, by default all; one `split`, or all as `arrow`.
 
-    Raises `OutputError` if the output cannot be read, lacks the layout or a column, or if `target` exists.
+    Raises `OutputError` if the output cannot be read, lacks the layout, the split or a column, if `target`
+    exists, or if there are several splits for one file.
     """
     manifest = load_manifest(out)
     recipe, written = manifest["recipe"], manifest["recipe"]["layout"]
@@ -76,13 +78,16 @@ def export(
     if target.exists() and not (target.is_dir() and form == "arrow" and not any(target.iterdir())):
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
-    shards = shards_of(manifest, source)
-    _check_shards(out, shards)
-    paths = [out / shard["path"] for shard in shards]
+    splits = _splits(out, manifest, form, split)
     tokens = _JSONL_TOKENS if form == "jsonl" else None
-    files = ((_batches(path, source, layout, schema, tokens)) for path in paths)
+    files: _Files = {}
+    for name in splits:
+        shards = shards_of(manifest, source, name)
+        _check_shards(out, shards)
+        paths = [out / shard["path"] for shard in shards]
+        files[name] = [_batches(path, source, layout, schema, tokens) for path in paths]
     try:
-        return _write(target, files, len(paths), form, layout, schema, manifest)
+        return _write(target, files, form, layout, schema, manifest)
     except (pa.ArrowException, OSError) as error:
         if not isinstance(error, OSError) or error.errno is None:  # Arrow says so of data it cannot decode
             reason = " ".join(str(error).split())[:200]
@@ -92,6 +97,20 @@ def export(
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; check space and permissions"
         ) from None
+
+
+_Files = dict[str, list[Iterator[pa.RecordBatch]]]
+"""For each split its shards, each as the batches that are read of it when they are wanted."""
+
+
+def _splits(out: Path, manifest: Mapping[str, Any], form: str, split: str | None) -> list[str]:
+    """The splits to write."""
+    there = splits_of(manifest)
+    if split is not None and split not in there:
+        raise OutputError(f"{out} has no split '{split}'; there are {', '.join(there)}")
+    if split is None and form == "jsonl" and len(there) > 1:
+        raise OutputError(f"{out} has the splits {', '.join(there)}: name the one to write, with --split")
+    return there if split is None else [split]
 
 
 def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Schema:
@@ -166,8 +185,7 @@ def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:
 
 def _write(  # noqa: PLR0913  one call
     target: Path,
-    files: Iterable[Iterator[pa.RecordBatch]],
-    count: int,
+    files: _Files,
     form: str,
     layout: str,
     schema: pa.Schema,
@@ -180,11 +198,11 @@ def _write(  # noqa: PLR0913  one call
     try:
         if form == "jsonl":
             done = scratch / "rows.jsonl"
-            rows, tokens = _write_jsonl(done, files)
+            rows, tokens = _write_jsonl(done, [batches for each in files.values() for batches in each])
             sync(done)
         else:
             done = scratch / "tree"
-            rows, tokens = _write_tree(done, files, count, layout, schema, manifest)
+            rows, tokens = _write_tree(done, files, layout, schema, manifest)
             sync_tree(done)
         done.rename(target)
         sync(target.parent)
@@ -203,17 +221,26 @@ def _write_jsonl(path: Path, files: Iterable[Iterator[pa.RecordBatch]]) -> tuple
     return rows, tokens
 
 
-def _write_tree(  # noqa: PLR0913  one call
-    tree: Path,
-    files: Iterable[Iterator[pa.RecordBatch]],
-    count: int,
+def _write_tree(
+    tree: Path, files: _Files, layout: str, schema: pa.Schema, manifest: Mapping[str, Any]
+) -> tuple[int, int]:
+    """The tree that `DatasetDict.save_to_disk` of `datasets` writes (format: its `arrow_dataset.py`)."""
+    counts = [
+        _write_split(tree / split, split, each, layout, schema, manifest) for split, each in files.items()
+    ]
+    _write_text(tree / "dataset_dict.json", {"splits": [*files]})
+    return sum(rows for rows, _ in counts), sum(tokens for _, tokens in counts)
+
+
+def _write_split(  # noqa: PLR0913  one call
+    folder: Path,
+    split: str,
+    files: Sequence[Iterator[pa.RecordBatch]],
     layout: str,
     schema: pa.Schema,
     manifest: Mapping[str, Any],
 ) -> tuple[int, int]:
-    """The tree that `DatasetDict.save_to_disk` of `datasets` writes, with the split `train` (format: its
-    `arrow_dataset.py`)."""
-    folder, rows, tokens = tree / "train", 0, 0
+    rows, tokens, count = 0, 0, len(files)
     folder.mkdir(parents=True)
     names = [f"data-{i:05d}-of-{count:05d}.arrow" for i in range(count)]
     for name, batches in zip(names, files, strict=True):
@@ -221,7 +248,8 @@ def _write_tree(  # noqa: PLR0913  one call
             for batch in batches:
                 writer.write_batch(batch)
                 rows, tokens = rows + batch.num_rows, tokens + _tokens(batch)
-    identity = json.dumps([manifest["run_key"], layout, schema.names])
+    of_split = [split] if split != "train" else []
+    identity = json.dumps([manifest["run_key"], layout, schema.names, *of_split])
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
@@ -229,7 +257,7 @@ def _write_tree(  # noqa: PLR0913  one call
         "_format_kwargs": {},
         "_format_type": None,
         "_output_all_columns": False,
-        "_split": "train",
+        "_split": split,
     }
     info = {
         "citation": "",
@@ -241,7 +269,6 @@ def _write_tree(  # noqa: PLR0913  one call
     _write_text(
         folder / "dataset_info.json", {**info, "features": {f.name: _feature(f.type) for f in schema}}
     )
-    _write_text(tree / "dataset_dict.json", {"splits": ["train"]})
     return rows, tokens
 
 

@@ -21,7 +21,7 @@ import yaml
 from .contracts import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
 from .disk import sha256_file
 from .findings import Findings
-from .shardreader import shards_of
+from .shardreader import shards_of, splits_of
 
 Manifest = Mapping[str, Any]
 
@@ -60,13 +60,25 @@ def check_shards(out: Path, manifest: Manifest, findings: Findings) -> set[str]:
     return {shard["path"] for shard in manifest["shards"] if _check_shard(out, manifest, shard, findings)}
 
 
+def check_pictures(out: Path, manifest: Manifest, findings: Findings) -> None:
+    """Check that the pictures of the card are there and unchanged; outputs of before had none."""
+    for picture in manifest.get("pictures", []):
+        path = out / picture["path"]
+        if not path.is_file():
+            findings.add("missing", picture["path"], "the file is not there")
+        elif sha256_file(path) != picture["sha256"]:
+            findings.add("picture", picture["path"], "its sha256 is not the one in manifest.json")
+
+
 def _check_names(manifest: Manifest, findings: Findings) -> None:
     for kind in kinds_of(manifest):
+        expected = list[str]()
+        for stem in ["rejects"] if kind == "rejects" else splits_of(manifest):
+            count = max(1, len(shards_of(manifest, kind, stem)))
+            expected += [f"{kind}/{stem}-{i:05d}-of-{count:05d}.parquet" for i in range(count)]
         names = [shard["path"] for shard in shards_of(manifest, kind)]
-        stem = kind if kind in {"lineage", "rejects"} else "train"
-        count = max(1, len(names))
-        if names != [f"{kind}/{stem}-{i:05d}-of-{count:05d}.parquet" for i in range(count)]:
-            what = f"its {len(names)} files of {kind}/ are not numbered from 0 to the last"
+        if names != expected:
+            what = f"its {len(names)} files of {kind}/ are not those of its splits, numbered from 0"
             findings.add("manifest", "manifest.json", what)
 
 
@@ -125,14 +137,17 @@ def check_card(out: Path, manifest: Manifest, findings: Findings) -> None:
     infos = {str(each.get("config_name")): each for each in _objects(front.get("dataset_info"))}
     for layout in kinds_of(manifest)[:-2]:
         files = configs.get(layout, {}).get("data_files")
-        if files != [{"split": "train", "path": f"{layout}/train-*.parquet"}]:
+        splits = splits_of(manifest)
+        if files != [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in splits]:
             findings.add("card", "README.md", f"configs does not name the files of {layout}")
-        rows = sum(_rows_in(out / shard["path"], shard) for shard in shards_of(manifest, layout))
-        splits = _objects(infos.get(layout, {}).get("splits"))
-        said = [each.get("num_examples") for each in splits if each.get("name") == "train"]
-        if said != [rows]:
-            told = ", ".join(map(str, said))[:40] or "no number"
-            findings.add("card", "README.md", f"it says {told} of rows of {layout}, the files have {rows:,}")
+        for split in splits:
+            rows = sum(_rows_in(out / shard["path"], shard) for shard in shards_of(manifest, layout, split))
+            told = _objects(infos.get(layout, {}).get("splits"))
+            said = [each.get("num_examples") for each in told if each.get("name") == split]
+            if said != [rows]:
+                number = ", ".join(map(str, said))[:40] or "no number"
+                what = f"it says {number} of rows of {layout} in {split}, the files have {rows:,}"
+                findings.add("card", "README.md", what)
 
 
 def _rows_in(path: Path, shard: Mapping[str, Any]) -> int:

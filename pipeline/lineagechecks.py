@@ -1,6 +1,6 @@
 """The checks of lineage: it lists each sample of a shard once, at its place, and from a row of the input.
 
-    lineage = read_lineage(out, "lineage/lineage-00000-of-00001.parquet", sources, findings)
+    lineage = read_lineage(out, "lineage/train-00000-of-00001.parquet", sources, findings)
     check_places(lineage, sums, first_row, name, findings)      # sums of the shard, by `rowchecks`
 
 Cost: 0.2 us and 60 bytes a sample; a shard at a time.
@@ -76,18 +76,18 @@ def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: 
     return fine
 
 
-def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings) -> None:
-    """Check what the lineage says of the samples besides their places; each row's are numbered from 0."""
+def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings, *, whole: bool = True) -> None:
+    """Check what the lineage says of the samples besides their places; each row's are numbered from 0, if
+    rows are here as a `whole`."""
     order = lineage.in_input_order()
     source, row, sample = lineage.source[order], lineage.row[order], lineage.sample[order]
-    starts = np.flatnonzero((np.diff(source, prepend=-2) != 0) | (np.diff(row, prepend=-2) != 0))
-    counted = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+    opens = (np.diff(source, prepend=-2) != 0) | (np.diff(row, prepend=-2) != 0)  # a row
     misnumbered = np.zeros(len(order), dtype=bool)
-    misnumbered[order] = sample != counted
+    misnumbered[order] = whole & ~_are_numbered(opens, sample)
     for wrong, what in (
         (lineage.source < 0, "the source is none of the inputs in manifest.json"),
         (lineage.row < 0, "row is below 0"),
-        (misnumbered, "the samples of an input row are not numbered from 0, each once"),
+        (misnumbered, "the samples of an input row are not numbered from 0, each equally often"),
         ((lineage.turns > 0) != (sums.trained > 0), "trained_turns is empty, or should be"),
     ):
         at = np.flatnonzero(wrong)
@@ -95,9 +95,28 @@ def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings) -
             findings.add("lineage", name, what, row=int(at[0]), rows=len(at))
 
 
-def check_twin(lineage: Lineage, packed: Sums, unpacked: Sums, name: str, findings: Findings) -> None:
-    """Check that the unpacked shard `name` has the samples of the packed one, in the order of the input."""
-    expected, found = packed.hash[lineage.in_input_order()], unpacked.hash
+def _are_numbered(opens: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Whether the samples of rows, ascending, are numbered 0, 1, ..., each as often as the row's first one;
+    `opens` are those that begin a row.
+
+    >>> _are_numbered(np.array([True, False, False, False]), np.array([0, 0, 1, 1])).tolist()
+    [True, True, True, True]
+    """
+    starts = np.flatnonzero(opens)
+    of_row = np.cumsum(opens) - 1
+    copies = np.bincount(of_row[sample == 0], minlength=len(starts))[of_row]
+    place = np.arange(len(sample)) - starts[of_row]
+    fine: np.ndarray = sample == place // np.maximum(copies, 1)
+    return fine
+
+
+def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str, findings: Findings) -> None:
+    """Check that the unpacked shard `name` has the samples of the packed one, in this order, or in any."""
+    expected, found = packed.hash, unpacked.hash
+    if order is None:
+        expected, found = np.sort(expected), np.sort(found)
+    else:
+        expected = expected[order]
     if len(expected) != len(found):
         findings.add("layouts", name, f"it has {len(found):,} samples, the packs have {len(expected):,}")
         return

@@ -28,13 +28,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contracts import LINEAGE_SCHEMA
-from .disk import Lock, link, named, sync, sync_tree, write_json
+from .contracts import LINEAGE_SCHEMA, layout_schema
+from .disk import Lock, link, named, sha256_file, sync, sync_tree, write_json
 from .errors import OutputError, RunError
 from .finished import parse_manifest
 from .identity import RunIdentity, differences
 from .lengths import describe_lengths, lengths_in
-from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer
+from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer, unit_file
 
 
 def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -> Output | None:
@@ -70,6 +70,7 @@ class Output:
         self._out = out
         self._work = work
         self._tree = work / "tree"
+        self._splits = ("train", *identity.recipe["splits"])
         self._identity = identity
         self._lock = lock
 
@@ -82,6 +83,14 @@ class Output:
     def unit(self, number: int) -> Path:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
         return self._work / "units" / f"{number:05d}"
+
+    def hashes(self, number: int) -> Path:
+        """Return where the hashes of a unit's rows are kept, if they are taken before the work."""
+        return self._work / "hashes" / f"{number:05d}.npy"
+
+    def dropped(self, number: int) -> Path:
+        """Return where it is kept which rows of a unit are duplicates."""
+        return self._work / "hashes" / f"{number:05d}.dropped.npz"
 
     def forget_units(self) -> None:
         """Have all units done again."""
@@ -97,33 +106,37 @@ class Output:
         records: Sequence[UnitRecord],
         *,
         counts: Mapping[str, Any],
-        input_rows: Mapping[str, int],
+        inputs: Mapping[str, Mapping[str, Any]],
         engine: Mapping[str, Any],
         card: Mapping[str, Any],
         save_tokenizer: Callable[[Path], object],
         make_card: Callable[[dict[str, Any]], str],
+        draw: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest.
 
-        `records` are those of units 0, 1, ... in order. `counts` has `kept` (input rows that gave a
-        sample) and anything else to be told; `input_rows` says how many rows each source had; `engine` tells
-        what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
-        `save_tokenizer` writes into the directory it is given, `make_card` returns README.md.
+        `records` are those of units 0, 1, ... in order. `counts` is anything to be told; `inputs` says what
+        became of the rows of each source (`units.Account`, and `duplicates`); `engine` tells what encoded
+        them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
+        `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
+        card's pictures by their paths.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
-        totals = _totals(records, counts, input_rows, self._identity.recipe["max_length"])
+        totals = _totals(records, counts, inputs, self._identity.recipe)
         with named(self._out):
             shutil.rmtree(self._tree, ignore_errors=True)
-            shards = [shard for kind in self._kinds() for shard in self._gather(kind, records)]
+            shards = [shard for kind, split in self._kinds() for shard in self._gather(kind, split, records)]
             (self._tree / "tokenizer").mkdir()
             save_tokenizer(self._tree / "tokenizer")
             totals["lengths"] = describe_lengths(lengths_in(self._tree / "lineage"))
             manifest = {
-                **self._manifest(totals, input_rows, shards),
+                **self._manifest(totals, inputs, shards),
                 "engine": dict(engine),
                 "card": dict(card),
             }
+            if draw is not None:
+                manifest["pictures"] = self._add_pictures(draw(manifest))
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
@@ -131,67 +144,112 @@ class Output:
             shutil.rmtree(self._work, ignore_errors=True)
         return manifest
 
-    def _kinds(self) -> list[str]:
-        return [*self._identity.recipe["layout"], "rejects", "lineage"]
+    def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Write the pictures into the tree, and return their lines of the manifest."""
+        lines = []
+        for name, svg in sorted(pictures.items()):
+            path = self._tree / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(svg, encoding="utf-8")
+            lines.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
+        return lines
 
-    def _gather(self, kind: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
-        """Bring the files of one kind into the tree, and yield their lines of the manifest.
+    def _kinds(self) -> list[tuple[str, str]]:
+        """The kinds of files, each with each split; rejects belong to none."""
+        layouts = self._identity.recipe["layout"]
+        pairs = [(kind, split) for kind in layouts for split in self._splits]
+        return [*pairs, ("rejects", ""), *(("lineage", split) for split in self._splits)]
 
-        Where no unit has any, one without rows is written: the paths of an output are always there.
+    def _gather(self, kind: str, split: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
+        """Bring the files of one kind and split into the tree, and yield their lines of the manifest.
+
+        Where no unit has any, one without rows is written, but for splits other than train: `load_dataset`
+        takes none that are empty.
         """
-        folder, stem = self._tree / kind, "train" if kind in {"packed", "unpacked"} else kind
-        folder.mkdir(parents=True)
-        units = [i for i, record in enumerate(records) if kind in record.files]
-        first_packs = np.cumsum([0, *(_pack_rows(record) for record in records)]).tolist()
-        for number, i in enumerate(units or [None]):
-            target = folder / f"{stem}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
+        folder, name = self._tree / kind, f"{kind}/{split}".rstrip("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        units = [i for i, record in enumerate(records) if name in record.files]
+        first_packs = np.cumsum([0, *(_pack_rows(record, split) for record in records)]).tolist()
+        for number, i in enumerate(units or ([] if split in self._splits[1:] else [None])):
+            target = folder / f"{split or kind}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
-                parquet_writer(target, kind, SCHEMAS[kind]).close()
+                parquet_writer(target, kind, self._schema(kind)).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
-                _shift_packs(self.unit(i) / "lineage.parquet", target, first_packs[i])
+                _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
                 file = file_record(target, 0)
             else:
-                link(self.unit(i) / f"{kind}.parquet", target)
-                file = records[i].files[kind]
+                link(unit_file(self.unit(i), name), target)
+                file = records[i].files[name]
             yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
 
+    def _schema(self, kind: str) -> pa.Schema:
+        return SCHEMAS[kind] if kind in SCHEMAS else layout_schema(kind, self._identity.recipe)
+
     def _manifest(
-        self, totals: Mapping[str, Any], input_rows: Mapping[str, int], shards: Sequence[Mapping[str, Any]]
+        self,
+        totals: Mapping[str, Any],
+        inputs: Mapping[str, Mapping[str, Any]],
+        shards: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         data = self._identity.as_dict()
-        data["inputs"] = [{**file, "rows": input_rows[file["source"]]} for file in data["inputs"]]
+        data["inputs"] = [{**file, **inputs[file["source"]]} for file in data["inputs"]]
         return {**data, "run_key": self._identity.key, "counts": dict(totals), "shards": list(shards)}
 
 
 def _totals(
-    records: Sequence[UnitRecord], counts: Mapping[str, Any], input_rows: Mapping[str, int], max_length: int
+    records: Sequence[UnitRecord],
+    counts: Mapping[str, Any],
+    inputs: Mapping[str, Mapping[str, Any]],
+    recipe: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Add up the units; every row that was read must have been kept or be in the ledger."""
-    reasons = sum((Counter(record.rejects) for record in records), Counter[str]())
-    rows, kept, rejected = sum(input_rows.values()), counts["kept"], reasons.total()
-    if rows != kept + rejected:
-        raise RunError(
-            f"{rows} rows were read, but {kept} kept and {rejected} rejected; this is a bug in premask: "
-            "please report it with the recipe"
-        )
-    packs, tokens = sum(r.packs for r in records), sum(r.tokens for r in records)
+    """Add up the units and the inputs; each row that was read must have become something."""
+    for source, each in inputs.items():
+        accounted = sum(each["rejected"].values()) + sum(each["left_out"].values())
+        if each["rows"] != each["kept"] + each["dropped"] + accounted:
+            raise RunError(
+                f"{each['rows']} rows were read of {source}, but {each['kept']} kept, {each['dropped']} "
+                f"dropped as duplicates and {accounted} rejected or left out; this is a bug in premask: "
+                "please report it with the recipe"
+            )
+    reasons = sum((Counter(each["rejected"]) for each in inputs.values()), Counter[str]())
+    left_out = sum((Counter(each["left_out"]) for each in inputs.values()), Counter[str]())
+    names, length = ("train", *recipe["splits"]), recipe["max_length"]
+    splits = {split: _of_split(records, split, length) for split in names}
+
+    def total(of: Mapping[str, Mapping[str, Any]], *keys: str) -> dict[str, int]:
+        return {key: sum(each[key] for each in of.values()) for key in keys}
+
+    written = total(splits, "samples", "tokens", "trained_tokens", "packs")
     return {
         **counts,
-        "rows": rows,
-        "rejected": rejected,
+        **total(inputs, "rows", "kept", "duplicates", "dropped"),
+        "rejected": reasons.total(),
         "rejected_by_reason": dict(reasons),
-        "samples": sum(r.samples for r in records),
-        "tokens": tokens,
-        "trained_tokens": sum(r.trained_tokens for r in records),
-        "packs": packs,
-        "fill": round(tokens / (packs * max_length), 6) if packs else None,
+        "left_out": dict(left_out),
+        **written,
+        "fill": _fill(written["tokens"], written["packs"], length),
+        "splits": splits,
     }
 
 
-def _pack_rows(record: UnitRecord) -> int:
+def _of_split(records: Sequence[UnitRecord], split: str, max_length: int) -> dict[str, Any]:
+    parts = [record.splits[split] for record in records if split in record.splits]
+    counts = {
+        key: sum(getattr(part, key) for part in parts)
+        for key in ("samples", "tokens", "trained_tokens", "packs")
+    }
+    return {**counts, "fill": _fill(counts["tokens"], counts["packs"], max_length)}
+
+
+def _fill(tokens: int, packs: int, max_length: int) -> float | None:
+    return round(tokens / (packs * max_length), 6) if packs else None
+
+
+def _pack_rows(record: UnitRecord, split: str) -> int:
     """Return how many numbers the lineage of a unit uses: its packs, or its rows if none are packed."""
-    return record.packs or record.samples
+    part = record.splits.get(split)
+    return part.packs or part.samples if part else 0
 
 
 def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
@@ -276,8 +334,9 @@ def _work_directory(out: Path, identity: RunIdentity) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         write_json(plan, {"run_key": identity.key, **identity.as_dict()})
-    units = work / "units"
+    units, hashes = work / "units", work / "hashes"
     units.mkdir(exist_ok=True)
+    hashes.mkdir(exist_ok=True)
     for scratch in units.glob(".*"):  # of units that were interrupted
         shutil.rmtree(scratch, ignore_errors=True)
     return work

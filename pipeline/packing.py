@@ -347,21 +347,23 @@ def _rows(
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def lineage_table(samples: Samples, plan: PackPlan, first_pack: int) -> pa.RecordBatch:
+def lineage_table(samples: Samples, plan: PackPlan, first_pack: int, split: str = "train") -> pa.RecordBatch:
     """Say for every sample where it came from and where it went, with the columns of `LINEAGE_SCHEMA`.
 
-    One row a sample, in the order of the plan. `first_pack` is the number of the plan's first pack;
-    with the plan `one_each` packs are rows of the unpacked layout.
+    One row a sample, in the order of the plan. `first_pack` is the number of the plan's first pack in its
+    split; with the plan `one_each` packs are rows of the unpacked layout.
     """
     lengths = _checked_lengths(samples, plan)[plan.order]
     starts, members = offsets_of(lengths), np.diff(plan.offsets)
-    columns = [
+    columns: list[Any] = [
         np.repeat(np.arange(len(members)) + first_pack, members),
         (starts[:-1] - np.repeat(starts[plan.offsets[:-1]], members)).astype(np.int32),
         lengths.astype(np.int32),
     ]
     origin = samples.origin.take(arrow_array(plan.order))
-    return pa.RecordBatch.from_arrays([*map(arrow_array, columns), *origin.columns], schema=LINEAGE_SCHEMA)
+    splits = pa.repeat(pa.scalar(split), len(lengths))
+    columns = [*map(arrow_array, columns), *origin.columns, splits]
+    return pa.RecordBatch.from_arrays(columns, schema=LINEAGE_SCHEMA)
 
 
 # ==== Samples as a whole ====
@@ -404,6 +406,18 @@ def cut_samples(samples: Samples, start: int, stop: int) -> Samples:
         samples.offsets[start : stop + 1] - first,
         samples.origin.slice(start, stop - start),
         None if samples.weights is None else samples.weights[first:last],
+    )
+
+
+def take_samples(samples: Samples, order: np.ndarray) -> Samples:
+    """Samples by their numbers, int64[n], each as often as it is named; one copy."""
+    weights = samples.weights
+    return Samples(
+        _taken(samples.ids, samples.offsets, order),
+        _taken(samples.labels, samples.offsets, order),
+        offsets_of(np.diff(samples.offsets)[order]),
+        samples.origin.take(arrow_array(order)),
+        None if weights is None else _taken(weights, samples.offsets, order),
     )
 
 

@@ -5,7 +5,8 @@
     max_length: 8192
     output: out/chats
 
-What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine` and `verify`;
+What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine`, `verify` and
+`cache`;
 `card` decides those of README.md and manifest.json alone.
 How many workers do the work depends on the machine, so `workers` is a flag of the command and no key.
 """
@@ -101,6 +102,23 @@ class EngineChoice(Enum):
     gigatoken = "gigatoken"
 
 
+class SplitBy(Enum):
+    """What keeps rows together when they are shared out to splits: rows that agree in it are in one split.
+    `first_user` is the text of the first user turn, without regard to case and white space; `id` the row's
+    own id (rows without one go by their first user turn); `conversation` all of it."""
+
+    first_user = "first_user"
+    id = "id"
+    conversation = "conversation"
+
+
+class Duplicates(Enum):
+    """What becomes of a row whose conversation is that of an earlier row."""
+
+    keep = "keep"
+    drop = "drop"
+
+
 class Turns(Enum):
     """Which turns of a conversation are trained."""
 
@@ -149,13 +167,39 @@ class Source(BaseModel):
 
     In a recipe a string stands for an entry of that `path` alone.
 
-    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").sources
-    [Source(path='a.jsonl'), Source(path='b.jsonl')]
+    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
+    ['a.jsonl', 'b.jsonl']
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
+    split: str | None = Field(
+        default=None, description="Split of a Hub dataset; by default train, or the only one there is."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
+    streaming: bool = Field(
+        default=False, description="Read URLs and Hub datasets through the network, without a local copy."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first rows of the files, so many of all together."
+    )
+    where: str | None = Field(
+        default=None, description="Only rows for which this SQL expression over their columns is true."
+    )
+    sample: float | None = Field(
+        default=None, gt=0, le=1, description="A share of the rows, chosen by a hash of seed, file and row."
+    )
+    columns: list[str] | None = Field(
+        default=None, min_length=1, description="Only these columns of each row are read."
+    )
+    repeat: float = Field(
+        default=1.0,
+        ge=0,
+        le=1000,
+        description="How often its samples come in: 2 is twice, 0.5 one row in two, chosen by the seed.",
+    )
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
@@ -226,7 +270,7 @@ class Card(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-OTHER_KEYS = frozenset({"output", "engine", "verify", "card"})
+OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards: they are no part of what tells two runs apart."""
 
 
@@ -278,8 +322,29 @@ class Recipe(BaseModel):
     control_tokens: ControlTokens = Field(
         default=ControlTokens.text, description="How control-token strings in message content are encoded."
     )
+    duplicates: Duplicates = Field(
+        default=Duplicates.keep,
+        description="What becomes of rows whose conversation is that of an earlier row; counted in any case.",
+    )
+    splits: dict[str, float] = Field(
+        default_factory=dict,
+        description="Splits besides train and the share of rows that each gets, such as validation: 0.02.",
+    )
+    split_by: SplitBy = Field(
+        default=SplitBy.first_user, description="What rows must not share to be in two splits."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Decides what is in which split, repeated, left out, and the order if shuffled.",
+    )
     layout: list[Layout] = Field(
         default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+    )
+    shuffle: bool = Field(
+        default=False,
+        description="Pack samples in a random order over the whole input, which follows from the seed.",
     )
     pad_rows: PadRows = Field(
         default=PadRows.none,
@@ -312,6 +377,11 @@ class Recipe(BaseModel):
         description="Share of rows that are rendered and encoded again by the reference, and compared; one "
         "in eight of them has its mask decided again as well.",
     )
+    cache: str | None = Field(
+        default=None,
+        description="Directory that keeps tokenized rows, so that runs with other splits, other repeats or "
+        "another layout need not tokenize them again.",
+    )
     card: Card = Field(
         default_factory=Card,
         description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
@@ -325,6 +395,18 @@ class Recipe(BaseModel):
         if any(not end for end in value):
             raise ValueError("an end of turn must not be empty")
         return value
+
+    @field_validator("splits")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", name) or name in {"train", "all", "rejects"}:
+                raise ValueError(f"'{name}' cannot be the name of a split; write it like validation or test")
+            if not 0 < share < 1:
+                raise ValueError(f"the share of {name} is {share:g}; it must lie between 0 and 1")
+        if sum(value.values()) >= 1:
+            raise ValueError("the shares add up to 1 or more; the rest is train, which needs some")
+        return dict(sorted(value.items()))  # which rows are in which depends on the order
 
     @field_validator("layout", "extra_columns")
     @classmethod

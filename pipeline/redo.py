@@ -67,11 +67,11 @@ def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, finding
 
     `stages` are those of the recipe, with the tokenizer of the output, and do not take the fast way.
     """
-    order = np.lexsort((wanted.expected.sample, wanted.expected.row))
-    expected = Expected(*(column[order] for column in wanted.expected))
+    order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
+    expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    for rows in _rows(info, numbers):
+    for rows in rows_numbered(info, numbers):
         for row, now in _done(stages, info.source, rows, dialect).items():
             own = slice(*np.searchsorted(expected.row, [row, row + 1]))
             if own.start == own.stop:
@@ -85,7 +85,15 @@ def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, finding
     return len(numbers)
 
 
-def _rows(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
+def _each_once(expected: Expected) -> Expected:
+    """Samples without those that are there again because their source is repeated; they are in order."""
+    columns = (expected.row, expected.sample, expected.hash)
+    again = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
+    kept = np.concatenate([np.ones(min(1, len(expected.row)), dtype=bool), ~again])
+    return Expected(*(column[kept] for column in expected))
+
+
+def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
     """The wanted rows of a source (int64[n], ascending), some at a time; others are not parsed."""
     rows = chain.from_iterable(
         (block.row(i) for i in np.flatnonzero(np.isin(block.numbers, wanted)).tolist())

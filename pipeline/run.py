@@ -17,18 +17,22 @@ from typing import Any
 
 from .card import make_card
 from .dialects import recognize_file
+from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import identify
-from .inspection import SourceInfo, inspect_sources
+from .inspection import SourceInfo
 from .output import Output, open_output, update_card
-from .plan import plan_units
-from .recipe import Dialect, Recipe
+from .plan import plan_units, whole
+from .progress import Progress
+from .recipe import Dialect, Duplicates, Recipe
+from .report.pictures import card_pictures
 from .runners.local import LocalRunner
 from .shards import UnitRecord
 from .sources import peek
 from .stages import Loaded, Stages
+from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer
-from .units import Progress, Task
+from .units import Account, accounts_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def run(
     anything but a row is wrong."""
     begin, progress = time.monotonic(), progress or Progress()
     out = Path(recipe.output)
-    infos = inspect_sources(recipe.sources)
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     with LocalRunner(min(workers, len(units))) as runner:
@@ -62,7 +66,7 @@ def run(
         stages = Stages(recipe, Loaded(tokenizer))
         identity = identify(
             recipe,
-            inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in infos],
+            inputs=[info.about() for info in infos],
             tokenizer=_about_tokenizer(stages),
             template=_about_template(stages),
         )
@@ -72,7 +76,11 @@ def run(
         else:
             with output:
                 progress.start(_rows(infos))
-                tasks = [Task(unit, dialects, output.unit(unit.number), identity.key) for unit in units]
+                tasks = make_tasks(recipe, identity, output, units, dialects)
+                duplicates = Counter[str]()
+                if recipe.duplicates is Duplicates.drop:
+                    runner.scan(tasks, stages)
+                    duplicates = drop_duplicates(tasks)
                 try:
                     records = runner.run(tasks, stages, progress)
                 except VerifyError as error:
@@ -80,14 +88,28 @@ def run(
                     distrust = f"{error} came out in two ways; all was done again the slow way"
                     stages = Stages(recipe, stages.loaded(), distrust=distrust)
                     records = runner.run(tasks, stages, progress)
-                manifest = _finish(output, records, infos, stages)
-    warnings = tuple(stages.warnings())
+                if recipe.shuffle:
+                    records += runner.pack(bucket_tasks(tasks, output), stages, progress)
+                if recipe.duplicates is Duplicates.keep:
+                    duplicates = count_duplicates(tasks)
+                manifest = _finish(output, records, infos, stages, duplicates)
+    warnings = (*stages.warnings(), *_empty_splits(manifest))
     return RunResult(manifest, out, time.monotonic() - begin, fresh=output is not None, warnings=warnings)
 
 
+def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
+    splits = manifest["counts"]["splits"]
+    why = "its share of the rows is small, or too many agree in split_by"
+    return [
+        f"split {name} has no rows and is not there: {why}"
+        for name, each in splits.items()
+        if not each["samples"]
+    ]
+
+
 def _rows(infos: Sequence[SourceInfo]) -> int | None:
-    """How many rows there are, None if not all have been counted."""
-    counts = [info.rows for info in infos if info.rows is not None]
+    """How many rows there are within the limits of the sources, None if not all have been counted."""
+    counts = [rows for info in infos if (rows := whole(info).stop_row) is not None]
     return sum(counts) if len(counts) == len(infos) else None
 
 
@@ -99,15 +121,24 @@ def find_dialect(info: SourceInfo, recipe: Recipe) -> str:
 
 
 def _finish(
-    output: Output, records: Sequence[UnitRecord], infos: Sequence[SourceInfo], stages: Stages
+    output: Output,
+    records: Sequence[UnitRecord],
+    infos: Sequence[SourceInfo],
+    stages: Stages,
+    duplicates: Mapping[str, int],
 ) -> dict[str, Any]:
-    counts, rows = Counter[str](), Counter[str]({info.source: 0 for info in infos})
+    counts, accounts = Counter[str](), {info.source: _behind_limit(info) for info in infos}
     for record in records:
         counts.update(record.extra["counts"])
-        rows.update(record.extra["rows"])
-    if not counts["kept"]:
+        for source, account in accounts_of(record).items():
+            accounts[source].add(account)
+    if not any(account.kept for account in accounts.values()):
         output.discard()
-        raise RunError(_nothing_kept(records, rows))
+        raise RunError(_nothing_kept(accounts))
+    if not any("train" in record.splits for record in records):
+        raise RunError(
+            f"no row is in train, all are in {', '.join(stages.recipe.splits)}; lower their shares"
+        )
     engine = {
         "name": stages.proof.engine,
         "reason": stages.distrust or stages.proof.reason,
@@ -117,21 +148,35 @@ def _finish(
     return output.finish(
         records,
         counts=_nested(counts),
-        input_rows=rows,
+        inputs={
+            source: {**account.as_dict(), "duplicates": duplicates.get(source, 0)}
+            for source, account in accounts.items()
+        },
         engine=engine,
         card=stages.recipe.card.shown(),
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
+        draw=card_pictures,
     )
 
 
-def _nothing_kept(records: Sequence[UnitRecord], rows: Mapping[str, int]) -> str:
-    reasons: Counter[str] = sum((Counter(record.rejects) for record in records), Counter())
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    total = sum(rows.values())
-    if not total:
+def _behind_limit(info: SourceInfo) -> Account:
+    """The account of the rows that no unit looks at, since the source's limit leaves them out."""
+    rows = info.left_out or 0
+    return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
+
+
+def _nothing_kept(accounts: Mapping[str, Account]) -> str:
+    total = Account()
+    for account in accounts.values():
+        total.add(account)
+    lost = [(count, reason) for reason, count in total.rejected.most_common()]
+    lost += [(count, f"left out by {setting}") for setting, count in total.left_out.most_common()]
+    if not total.rows:
         return "the input holds no rows; nothing was written"
-    return f"every row was rejected ({why}); nothing was written; 'premask explain' shows each row's reason"
+    why = ", ".join(f"{count} {what}" for count, what in lost)
+    what = "every row was left out" if not total.rejected else "every row was rejected"
+    return f"{what} ({why}); nothing was written; 'premask explain' shows each row's reason"
 
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
@@ -139,6 +184,7 @@ def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     groups = {"tokens_": "tokens_by_role", "trained_": "trained_by_role", "proved_": "samples_by_proof"}
     flat = {"tokens_cut_off"}
     found: dict[str, Any] = {name: {} for name in groups.values()}
+    found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}
     for key in sorted(counts):
         prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
         if prefix is None:

@@ -78,7 +78,7 @@ _PACKED = (
     "seq_lengths have `length` items."
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
-_REJECT = "One rejected input row."
+_REJECT = "One input row that was rejected, or dropped as a duplicate."
 _LINEAGE = "Where one sample came from, and where it stands in the packed layout."
 
 _COLUMNS: Mapping[str, Schema] = {
@@ -105,9 +105,12 @@ _COLUMNS: Mapping[str, Schema] = {
     "id": {"description": "The row's own id, if it has one.", "type": ["string", "null"]},
     "reason": {"enum": list(REASONS)},
     "detail": {"description": "What is wrong with this row, as a sentence."},
-    "original": {"description": "The row as it was read, as JSON."},
+    "original": {
+        "description": "The row as it was read, as JSON; null for a duplicate.",
+        "type": ["string", "null"],
+    },
     "pack": {
-        "description": "Row over all packed shards in order (unpacked, if that is the only layout).",
+        "description": "Row over all packed shards of the split in order (unpacked, if only that is there).",
         "minimum": 0,
     },
     "offset": {"description": "First token of the sample within the pack.", "minimum": 0},
@@ -116,6 +119,7 @@ _COLUMNS: Mapping[str, Schema] = {
         "description": "Indices of the messages that carry loss.",
         "items": {"minimum": 0},
     },
+    "split": {"description": "Split that the sample is in.", "minLength": 1},
 }
 """Column -> what holds beyond its Arrow type."""
 
@@ -210,7 +214,7 @@ def _manifest() -> Schema:
         "premask": {"description": "Version of the program.", "type": "string"},
         "run_key": {"description": "Hash of all that decides the bytes of the shards.", **_SHA256},
         "recipe": recipe,
-        "inputs": _array(_object({"source": {"type": "string"}, **_file_sizes()})),
+        "inputs": _array(_input()),
         "tokenizer": _object(tokenizer, more=True),
         "template": _object({"sha256": _SHA256}, more=True),
         "versions": versions,
@@ -220,6 +224,7 @@ def _manifest() -> Schema:
         "shards": _array(_shard()),
     }
     body = _object(properties, description="What an output holds, and all that decided its bytes.")
+    body["properties"]["pictures"] = _array(_picture())  # outputs of before had none
     return {**body, "$defs": recipe.pop("$defs")}
 
 
@@ -253,24 +258,62 @@ def _file_sizes() -> Schema:
     return {"bytes": _COUNT, "rows": _COUNT, "sha256": _SHA256}
 
 
+def _input() -> Schema:
+    """Return the schema of a source: the file, and what became of its rows."""
+    accounted = {
+        **dict.fromkeys(("kept", "dropped"), _COUNT),
+        "duplicates": {"description": "Rows that are an earlier one again, dropped or kept.", **_COUNT},
+        "rejected": _reasons(),
+        "left_out": _left_out(),
+    }
+    sha256 = {"description": "Null of what was streamed.", "anyOf": [_SHA256, {"type": "null"}]}
+    version = {"description": "What the store or the Hub says of a file's version.", "type": "string"}
+    described = "rows = kept + dropped + all rejected + all left out."
+    needed = _object(
+        {"source": {"type": "string"}, **_file_sizes(), "sha256": sha256, **accounted}, description=described
+    )
+    return {**needed, "properties": {**needed["properties"], "version": version}}
+
+
+def _reasons() -> Schema:
+    return {
+        "type": "object",
+        "propertyNames": {"enum": [reason for reason in REASONS if reason != "duplicate"]},
+        "additionalProperties": {"type": "integer", "minimum": 1},
+    }
+
+
+def _left_out() -> Schema:
+    return {
+        "description": "Rows that settings of their source leave out, by the setting.",
+        "type": "object",
+        "additionalProperties": {"type": "integer", "minimum": 1},
+    }
+
+
 def _shard() -> Schema:
     path = {
         "description": "Relative to the output.",
         "type": "string",
-        "pattern": "^(packed|unpacked|rejects|lineage)/[a-z]+-[0-9]{5,}-of-[0-9]{5,}\\.parquet$",
+        "pattern": "^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\\.parquet$",
     }
     tokens = {"description": "0 for rejects and lineage.", **_COUNT}
     raw_bytes = {"description": "Size once decompressed.", **_COUNT}
     return _object({"path": path, "tokens": tokens, "raw_bytes": raw_bytes, **_file_sizes()})
 
 
-def _counts() -> Schema:
-    names = ("rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "packs")
-    reasons = {
-        "type": "object",
-        "propertyNames": {"enum": list(REASONS)},
-        "additionalProperties": {"type": "integer", "minimum": 1},
+def _picture() -> Schema:
+    path = {
+        "description": "Of the dataset card; relative to the output.",
+        "type": "string",
+        "pattern": "^pictures/[a-z]+\\.svg$",
     }
+    return _object({"path": path, "bytes": _COUNT, "sha256": _SHA256})
+
+
+def _counts() -> Schema:
+    written = ("samples", "tokens", "trained_tokens", "packs")
+    names = ("rows", "kept", "rejected", "duplicates", "dropped", *written)
     fill = {
         "description": "Tokens as a share of the packs' room; null without packs.",
         "type": ["number", "null"],
@@ -279,11 +322,17 @@ def _counts() -> Schema:
     }
     properties = {
         **dict.fromkeys(names, _COUNT),
-        "rejected_by_reason": reasons,
+        "rejected_by_reason": _reasons(),
+        "left_out": _left_out(),
         "fill": fill,
+        "splits": {
+            "description": "The same of each split.",
+            "type": "object",
+            "additionalProperties": _object({**dict.fromkeys(written, _COUNT), "fill": fill}),
+        },
         "lengths": _lengths(),
     }
-    return _object(properties, description="rows = kept + rejected.", more=True)
+    return _object(properties, description="rows = kept + rejected + dropped + all left out.", more=True)
 
 
 def _lengths() -> Schema:

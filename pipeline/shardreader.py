@@ -46,9 +46,22 @@ def load_manifest(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def shards_of(manifest: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    """Return the manifest's lines of one kind (`packed`, `unpacked`, `rejects`, `lineage`), in order."""
-    return [shard for shard in manifest["shards"] if shard["path"].startswith(f"{kind}/")]
+def splits_of(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the splits that an output has; one of the recipe that got no rows is not there.
+
+    >>> splits_of({"recipe": {"splits": {"test": 0.1}}, "shards": [{"path": "packed/test-0.parquet"}]})
+    ['train', 'test']
+    """
+    layout = manifest["recipe"].get("layout", ["packed"])[0]
+    others = manifest["recipe"].get("splits", {})
+    return ["train", *(split for split in others if shards_of(manifest, layout, split))]
+
+
+def shards_of(manifest: Mapping[str, Any], kind: str, split: str | None = None) -> list[Mapping[str, Any]]:
+    """Return the manifest's lines of one kind (`packed`, `unpacked`, `rejects`, `lineage`), in order; those
+    of one split only if it is named (rejects belong to none)."""
+    stem = f"{kind}/" if split is None else f"{kind}/{split}-"
+    return [shard for shard in manifest["shards"] if shard["path"].startswith(stem)]
 
 
 def read_batches(

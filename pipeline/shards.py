@@ -35,9 +35,7 @@ from .contracts import (
     CONTRACT_VERSION,
     IGNORE_INDEX,
     LINEAGE_SCHEMA,
-    PACKED_SCHEMA,
     REJECT_SCHEMA,
-    UNPACKED_SCHEMA,
     Reject,
     Samples,
 )
@@ -45,13 +43,9 @@ from .disk import named, sha256_file, sync, write_json
 from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
 from .recipe import Layout
 
-SCHEMAS: Mapping[str, pa.Schema] = {
-    "packed": PACKED_SCHEMA,
-    "unpacked": UNPACKED_SCHEMA,
-    "rejects": REJECT_SCHEMA,
-    "lineage": LINEAGE_SCHEMA,
-}
-"""Kind of file -> its columns. A kind is a folder of the output and a file `KIND.parquet` of a unit."""
+SCHEMAS: Mapping[str, pa.Schema] = {"rejects": REJECT_SCHEMA, "lineage": LINEAGE_SCHEMA}
+"""Kind of file -> its columns, where they are the same in all outputs; those of layouts are
+`contracts.layout_schema`. A kind is a folder of the output."""
 
 GROUP_TOKENS = 1 << 20
 """Tokens in a row group of packs, at most. Readers decode a group at a time: one pack takes them 16 ms and
@@ -81,17 +75,46 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitRecord:
-    """What one finished unit wrote. `key` says what it was made from; `extra` belongs to the caller."""
+class SplitRecord:
+    """What a unit wrote of one split; no packs where none are written."""
 
-    key: str
-    files: Mapping[str, FileRecord]
     samples: int
     tokens: int
     trained_tokens: int
     packs: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """What one finished unit wrote. `key` says what it was made from; `extra` belongs to the caller.
+
+    `files` are named KIND/SPLIT, such as `packed/train`, and `rejects`; `splits` are those with samples.
+    """
+
+    key: str
+    files: Mapping[str, FileRecord]
+    splits: Mapping[str, SplitRecord]
     rejects: Mapping[str, int]
     extra: Mapping[str, Any]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all splits."""
+        return sum(split.tokens for split in self.splits.values())
+
+    @property
+    def packs(self) -> int:
+        """Packs of all splits."""
+        return sum(split.packs for split in self.splits.values())
+
+
+def unit_file(directory: Path, name: str) -> Path:
+    """The file of a unit that its record names so.
+
+    >>> unit_file(Path("units/00000"), "packed/train").as_posix()
+    'units/00000/packed-train.parquet'
+    """
+    return directory / f"{name.replace('/', '-')}.parquet"
 
 
 def load_record(directory: Path, key: str) -> UnitRecord | None:
@@ -102,9 +125,10 @@ def load_record(directory: Path, key: str) -> UnitRecord | None:
     """
     try:
         data = json.loads((directory / "done.json").read_text(encoding="utf-8"))
-        files = {kind: FileRecord(**file) for kind, file in data.pop("files").items()}
-        record = UnitRecord(files=files, **data)
-        whole = all((directory / f"{kind}.parquet").stat().st_size == f.bytes for kind, f in files.items())
+        files = {name: FileRecord(**file) for name, file in data.pop("files").items()}
+        splits = {name: SplitRecord(**split) for name, split in data.pop("splits").items()}
+        record = UnitRecord(files=files, splits=splits, **data)
+        whole = all(unit_file(directory, name).stat().st_size == file.bytes for name, file in files.items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if whole and record.key == key else None
@@ -137,7 +161,7 @@ class UnitWriter:
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rejects: list[Reject] = []
         self._reasons: Counter[str] = Counter()
-        self._samples = self._tokens = self._trained = self._packs = 0
+        self._splits: dict[str, Counter[str]] = {}
 
     def __enter__(self) -> UnitWriter:
         with named(self._directory):
@@ -156,7 +180,11 @@ class UnitWriter:
                 writer.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def add(self, samples: Samples) -> None:
+    def path(self, name: str) -> Path:
+        """Where another file of the unit is to be written; it becomes part of the unit with it."""
+        return self._scratch / name
+
+    def add(self, samples: Samples, split: str = "train") -> None:
         """Pack the samples of one window and write them. Each window begins a row group; those of packs hold
         at most `GROUP_TOKENS`.
 
@@ -168,16 +196,17 @@ class UnitWriter:
         packed = Layout.packed in self._layouts
         plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
         packs_a_group = max(1, GROUP_TOKENS // self._max_length)
+        counts = self._splits.setdefault(split, Counter())
         if packed:
             for packs in pack_tables(samples, plan, packs_a_group, self._format):
-                self._write("packed", packs)
+                self._write(f"packed/{split}", packs)
         if Layout.unpacked in self._layouts:
-            self._write("unpacked", unpacked_table(samples, self._format))
-        self._write("lineage", lineage_table(samples, plan, self._packs))
-        self._packs += len(plan.offsets) - 1
-        self._samples += n
-        self._tokens += len(samples.ids)
-        self._trained += int(np.count_nonzero(samples.labels != IGNORE_INDEX))
+            self._write(f"unpacked/{split}", unpacked_table(samples, self._format))
+        self._write(f"lineage/{split}", lineage_table(samples, plan, counts["packs"], split))
+        counts["packs"] += len(plan.offsets) - 1
+        counts["samples"] += n
+        counts["tokens"] += len(samples.ids)
+        counts["trained_tokens"] += int(np.count_nonzero(samples.labels != IGNORE_INDEX))
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Add lines to the ledger. How they are spread over calls does not change what is written."""
@@ -205,11 +234,12 @@ class UnitWriter:
             shutil.rmtree(self._scratch, ignore_errors=True)
         return record
 
-    def _write(self, kind: str, batch: pa.RecordBatch) -> None:
+    def _write(self, name: str, batch: pa.RecordBatch) -> None:
         with named(self._directory):
-            if kind not in self._writers:
-                self._writers[kind] = parquet_writer(self._scratch / f"{kind}.parquet", kind, batch.schema)
-            self._writers[kind].write_batch(batch, row_group_size=max(1, batch.num_rows))
+            if name not in self._writers:
+                kind = name.partition("/")[0]
+                self._writers[name] = parquet_writer(unit_file(self._scratch, name), kind, batch.schema)
+            self._writers[name].write_batch(batch, row_group_size=max(1, batch.num_rows))
 
     def _close(self) -> None:
         """Complete the files; safe to call twice."""
@@ -217,23 +247,23 @@ class UnitWriter:
             self._write("rejects", reject_table(self._rejects))
             self._rejects = []
         with named(self._directory):
-            for kind, writer in self._writers.items():
+            for name, writer in self._writers.items():
                 if writer.is_open:
                     writer.close()
-                    sync(self._scratch / f"{kind}.parquet")
+                    sync(unit_file(self._scratch, name))
 
     def _record(self, key: str, extra: Mapping[str, Any]) -> UnitRecord:
-        tokens = {"packed": self._tokens, "unpacked": self._tokens}
-        return UnitRecord(
-            key=key,
-            files={k: file_record(self._scratch / f"{k}.parquet", tokens.get(k, 0)) for k in self._writers},
-            samples=self._samples,
-            tokens=self._tokens,
-            trained_tokens=self._trained,
-            packs=self._packs if Layout.packed in self._layouts else 0,
-            rejects=dict(self._reasons),
-            extra=extra,
-        )
+        files = {}
+        for name in self._writers:
+            kind, _, split = name.partition("/")
+            tokens = self._splits[split]["tokens"] if kind in {"packed", "unpacked"} else 0
+            files[name] = file_record(unit_file(self._scratch, name), tokens)
+        packed = Layout.packed in self._layouts
+        splits = {
+            split: SplitRecord(**{**counts, "packs": counts["packs"] if packed else 0})
+            for split, counts in self._splits.items()
+        }
+        return UnitRecord(key, files, splits, dict(self._reasons), extra)
 
 
 def reject_table(rejects: Sequence[Reject]) -> pa.RecordBatch:
@@ -280,7 +310,7 @@ def parquet_writer(path: Path, kind: str, schema: pa.Schema) -> pq.ParquetWriter
 
 _IN_INPUT_ORDER = frozenset({"unpacked", "rejects"})
 _LINEAGE_ENCODING = {
-    "use_dictionary": ["source", "sample", "trained_turns.list.element"],
+    "use_dictionary": ["source", "sample", "trained_turns.list.element", "split"],
     "column_encoding": dict.fromkeys(["pack", "offset", "length", "row"], "DELTA_BINARY_PACKED"),
 }
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress, pairwise
 from typing import NamedTuple
@@ -52,10 +52,12 @@ from .labels import (
     weigh_tokens,
     without_first,
 )
-from .packing import Padding, RowFormat, concat_samples, cut_samples, origin_table, storable
+from .outcome import Outcome, tally_of
+from .packing import Padding, RowFormat, origin_table, storable
 from .plans import Plans, Rules
-from .recipe import EngineChoice, Mask, PadRows, Recipe, TooLong
+from .recipe import EngineChoice, Mask, PadRows, Recipe, SplitBy, TooLong
 from .render import Renders
+from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
 from .turn_ends import PROBE, find_turn_ends
@@ -103,41 +105,6 @@ class Piece(NamedTuple):
     labels: np.ndarray
     weights: np.ndarray
     origin: SampleOrigin
-
-
-@dataclass
-class Outcome:
-    """What became of the rows of a batch: samples ready to be packed, in `parts`, with the row of each in
-    the batch (int64[n], ascending), rejects, and counts for the manifest."""
-
-    parts: list[Samples]
-    of_row: np.ndarray
-    rejects: list[Reject] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def samples(self) -> Samples:
-        """All samples in one; costs a copy if there are several parts."""
-        return concat_samples(self.parts)
-
-    def joined(self, other: Outcome) -> Outcome:
-        """Both in one, in the order of the batch; no row is in both. Copies no tokens."""
-        of_row = np.concatenate([self.of_row, other.of_row])
-        order = np.argsort(of_row, kind="stable")
-        edges = np.flatnonzero(np.diff(order, prepend=-2, append=-2) != 1)  # of runs that stand together
-        own, others = self.samples, other.samples
-        parts, n = list[Samples](), len(self.of_row)
-        for start, stop in pairwise(edges.tolist()):
-            first = int(order[start])
-            if first < n <= first + stop - start - 1:  # the end of the one and the start of the other
-                parts += [cut_samples(own, first, n), cut_samples(others, 0, first + stop - start - n)]
-            elif first < n:
-                parts.append(cut_samples(own, first, first + stop - start))
-            else:
-                parts.append(cut_samples(others, first - n, first - n + stop - start))
-        counts = Counter(self.counts)
-        counts.update(other.counts)
-        return Outcome(parts, of_row[order], self.rejects + other.rejects, counts)
 
 
 _gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the proof and the work share one
@@ -223,15 +190,24 @@ class Stages:
         return Setup(self.recipe, self.proof, self.distrust)
 
     def label(
-        self, rows: Sequence[Row], dialect: str, *, reference: bool = False
+        self,
+        rows: Sequence[Row],
+        dialect: str,
+        *,
+        reference: bool = False,
+        read: dict[int, Conversation] | None = None,
     ) -> list[LabelledRow | Reject]:
         """Take rows one by one through all stages but the last; one result a row, in order. `reference` has
-        them encoded by the reference engine whatever engine is used."""
+        them encoded by the reference engine whatever engine is used; `read` is given the conversations of
+        those that are one, also if they are rejected then."""
         results: list[LabelledRow | Reject | None] = [None] * len(rows)
         decided: list[tuple[int, Conversation, tuple[Sample, ...]]] = []
         for at, row in enumerate(rows):
             try:
-                conversation = self._normalize(row, dialect)
+                conversation = self.read(row, dialect)
+                if read is not None:
+                    read[at] = conversation
+                self._check_weights(conversation)
                 samples = self.decide(conversation)
                 decided.append((at, conversation, samples))
             except RowError as error:
@@ -244,6 +220,7 @@ class Stages:
         """Take the rows of a batch through all stages. Raises `VerifyError` if a row that was chosen to be
         done twice comes out in two ways."""
         plain = batch.plain
+        keys = plain_keys(plain, len(batch), self.split_by)
         hot = None
         if self._hot is not None and len(plain.roles):
             hot = self._hot.label(plain.roles, plain.texts, max_length=self.recipe.max_length)
@@ -255,22 +232,37 @@ class Stages:
             fast = self._samples_of(hot, batch, place, plain.ids)
             done.update(_labelled_rows(hot, batch, place, plain.ids, self._encoder.by_reference))
             left[place[hot.rows(hot.fits | hot.too_long)]] = False
-        done.update(self._labelled(batch, dialect, np.flatnonzero(left).tolist()))
+        done.update(self._labelled(batch, dialect, np.flatnonzero(left).tolist(), keys=keys))
         verified = self._verify(batch, dialect, hot, done)
-        if fast is None:
-            outcome = self._fitted(sorted(done.items()))
-        else:
-            outcome = fast.joined(self._fitted(sorted(done.items()))) if done else fast
-        outcome.counts["verified"] += verified
-        return outcome
+        outcome = self._fitted(sorted(done.items()))
+        if fast is not None:
+            outcome = fast.joined(outcome) if done else fast
+        return replace(outcome, verified=verified, keys=keys)
+
+    @property
+    def split_by(self) -> SplitBy | None:
+        """What keeps rows in one split; None if nobody needs to know."""
+        recipe = self.recipe
+        return recipe.split_by if recipe.splits or recipe.cache else None
 
     def _labelled(
-        self, batch: RowBatch, dialect: str, rows: Sequence[int], *, reference: bool = False
+        self,
+        batch: RowBatch,
+        dialect: str,
+        rows: Sequence[int],
+        *,
+        reference: bool = False,
+        keys: RowKeys | None = None,
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
-        """Rows of a batch one by one."""
+        """Rows of a batch one by one; `keys` are set for those that have none."""
         for first in range(0, len(rows), BATCH_ROWS):
             some = rows[first : first + BATCH_ROWS]
-            labelled = self.label([batch.row(i) for i in some], dialect, reference=reference)
+            read: dict[int, Conversation] = {}
+            labelled = self.label([batch.row(i) for i in some], dialect, reference=reference, read=read)
+            if keys is not None:
+                for at, conversation in read.items():
+                    if not keys.known[some[at]]:
+                        keys.add(some[at], conversation)
             yield from zip(some, labelled, strict=True)
 
     def _fitted(self, results: Sequence[tuple[int, LabelledRow | Reject]]) -> Outcome:
@@ -278,7 +270,7 @@ class Stages:
         pieces: list[Piece] = []
         of_row: list[int] = []
         rejects: list[Reject] = []
-        counts: Counter[str] = Counter()
+        counts: list[Counter[str]] = []
         for row, result in results:
             if isinstance(result, Reject):
                 rejects.append(result)
@@ -290,9 +282,9 @@ class Stages:
             else:
                 pieces += own
                 of_row += [row] * len(own)
-                counts.update(counted)
+                counts += counted
         samples = gather(pieces, weights=self.recipe.loss_weights)
-        return Outcome([samples], np.array(of_row, dtype=np.int64), rejects, counts)
+        return Outcome([samples], np.array(of_row, dtype=np.int64), rejects, tally_of(counts))
 
     def _verify(
         self,
@@ -329,7 +321,7 @@ class Stages:
     def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: str) -> bool:
         """Whether the template prints for a row what its plan did, and the reference gives the same ids."""
         at = int(np.searchsorted(hot.batch.rows, _place_of(batch, row)))
-        renders = self.renders(self._normalize(batch.row(row), dialect))
+        renders = self.renders(self.read(batch.row(row), dialect))
         texts = [renders.through(last) for last in hot.batch.plans[at].last]
         ids, offsets = self._encoder.encode_by_reference(texts)
         samples = hot.samples_of(_place_of(batch, row))
@@ -358,18 +350,19 @@ class Stages:
         weights = None
         if self.recipe.loss_weights:
             weights = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
-        counts = count_tokens(hot.tokens, hot.segments, labelled.stretches, fits)
-        counts["kept"] += int(np.count_nonzero(number == 0))
-        proofs = [plan.proof for plan in hot.plans]
-        for proof, count in Counter(map(proofs.__getitem__, of_row.tolist())).items():
-            counts[f"proved_{proof}"] += count
-        counts["straddling_tokens"] += int(labelled.straddling[fits].sum())
-        counts["control_tokens_in_content"] += 0
-        counts["encoded_by_reference"] += (
-            self._encoder.by_reference(compress(hot.texts, fits.tolist())) if hot.odd else 0
-        )
+        tally = {
+            name: each[fits]
+            for name, each in count_tokens(hot.tokens, hot.segments, labelled.stretches).items()
+        }
+        proofs = np.array([plan.proof for plan in hot.plans])[of_row]
+        tally |= {f"proved_{proof}": (proofs == proof).astype(np.int32) for proof in np.unique(proofs)}
+        tally["straddling_tokens"] = labelled.straddling[fits].astype(np.int32)
+        tally["encoded_by_reference"] = np.zeros(len(rows), dtype=np.int32)
+        if hot.odd:
+            texts = compress(hot.texts, fits.tolist())
+            tally["encoded_by_reference"][:] = [self._encoder.by_reference([text]) for text in texts]
         samples = Samples(token_ids, labels, offsets, origin, weights)
-        return Outcome([samples], place[rows], [], counts)
+        return Outcome([samples], place[rows], [], tally)
 
     @property
     def row_format(self) -> RowFormat:
@@ -420,15 +413,17 @@ class Stages:
             return replace(conversation, messages=filled)
         return conversation
 
-    def _normalize(self, row: Row, dialect: str) -> Conversation:
+    def read(self, row: Row, dialect: str) -> Conversation:
+        """The row as a conversation. Raises `RowError` if it is none."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
-        conversation = normalize(row.value, dialect)
+        return normalize(row.value, dialect)
+
+    def _check_weights(self, conversation: Conversation) -> None:
         for index, message in enumerate(conversation.messages):
             if message.weight not in (None, 0, 1) and not self.recipe.loss_weights:
                 detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
                 raise RowError("unsupported_weight", detail)
-        return conversation
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """The renders of a conversation with the recipe's template (or another) and arguments."""
@@ -484,25 +479,34 @@ class Stages:
             else:
                 yield at, LabelledRow(row, conversation.id, tuple(labelled))
 
-    def _fit(self, row: LabelledRow) -> tuple[list[Piece], Counter[str]]:
-        """The samples of a row, none longer than `max_length`, and what there is to count of them."""
+    def cut(self, labelled: LabelledSample) -> list[LabelledSample]:
+        """A sample as pieces of at most `max_length` tokens, by the recipe's `too_long`; itself if it fits.
+        Raises `RowError` if it is to be rejected."""
+        if len(labelled.ids) <= self.recipe.max_length:
+            return [labelled]
+        return _cut(labelled, self.recipe.max_length, self.recipe.too_long)
+
+    def _fit(self, row: LabelledRow) -> tuple[list[Piece], list[Counter[str]]]:
+        """The samples of a row, none longer than `max_length`, and what there is to count of each; what a
+        sample that was cut has as a whole counts for its first piece."""
         pieces: list[Piece] = []
-        counts = Counter({"kept": 1})
+        counts: list[Counter[str]] = []
         length, policy = self.recipe.max_length, self.recipe.too_long
         for labelled in row.samples:
-            parts = [labelled] if len(labelled.ids) <= length else _cut(labelled, length, policy)
+            parts = self.cut(labelled)
+            first = len(pieces)
             for part in parts:
                 turns = trained_turns(part.labels, part.starts, part.ends, part.sample.turns)
                 origin = SampleOrigin(row.row.source, row.row.row, row.id, len(pieces), turns)
                 pieces.append(Piece(part.ids, part.labels, part.weights, origin))
-                counts.update(_count(part))
-            counts[f"proved_{labelled.sample.proof}"] += 1
-            counts["straddling_tokens"] += labelled.straddling
-            counts["control_tokens_in_content"] += labelled.forged
-            counts["encoded_by_reference"] += labelled.by_reference
+                counts.append(_count(part))
+            counts[first][f"proved_{labelled.sample.proof}"] = 1
+            counts[first]["straddling_tokens"] = labelled.straddling
+            counts[first]["control_tokens_in_content"] = labelled.forged
+            counts[first]["encoded_by_reference"] = labelled.by_reference
             if len(labelled.ids) > length:
-                counts[f"too_long_{policy.value}"] += 1
-                counts["tokens_cut_off"] += len(labelled.ids) - sum(len(part.ids) for part in parts)
+                counts[first][f"too_long_{policy.value}"] = 1
+                counts[first]["tokens_cut_off"] = len(labelled.ids) - sum(len(part.ids) for part in parts)
         return pieces, counts
 
 

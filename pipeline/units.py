@@ -2,149 +2,294 @@
 
     Task(unit, dialects, directory, key)  ->  run_unit(stages, task)  ->  UnitRecord
 
-`run_unit` is the only function a runner calls. What it writes depends on the task alone, never on who
-runs it, when, or beside what; doing it twice gives the same files. Memory: one pack window of tokens.
+`run_unit` is what a runner calls, and before it `scan_unit` where duplicates are dropped. What they write
+depends on the task alone, never on who runs it, when, or beside what; doing it twice gives the same files.
+Memory: one pack window of tokens a split.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from .arrays import offsets_of
+from .cache import LabelledBatch, RowCache
 from .columns import read_batches
-from .contracts import Samples
-from .packing import cut_samples, origin_table
-from .plan import Unit
+from .contracts import Reject, Samples
+from .disk import named, sync
+from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
+from .errors import RowError
+from .mixing import assign_splits, count_copies
+from .outcome import Outcome
+from .packing import take_samples
+from .plan import Slice, Unit
+from .progress import Progress
+from .rowkeys import plain_keys
+from .scatter import Scatter
 from .shards import UnitRecord, UnitWriter, load_record
 from .stages import Stages
+from .windows import Windows
 
-
-class Progress:
-    """Told how a run goes on; this one keeps silent."""
-
-    def start(self, rows: int | None) -> None:
-        """Work begins on so many rows, None if they have not been counted."""
-
-    def advance(self, rows: int, tokens: int, packs: int) -> None:
-        """So much was done since the last call."""
+HASHES = "hashes.npy"
+"""The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A unit, the dialect of each of its sources, where its files go, and the key of the run."""
+    """A unit, the dialect of each of its sources, where its files go, and the key of the run.
+
+    `cache_keys` are the names that the slices of the unit have in the recipe's cache. `hashes` and `dropped`
+    are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are. If the
+    samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0.
+    """
 
     unit: Unit
     dialects: Mapping[str, str]
     directory: Path
     key: str
+    cache_keys: tuple[str, ...] = ()
+    hashes: Path | None = None
+    dropped: Path | None = None
+    buckets: int = 0
+
+
+@dataclass
+class Account:
+    """What became of the rows of a source: of `rows` read, `kept` gave a sample, `dropped` are duplicates,
+    and the others were rejected or left out, by the reason or the setting that did it."""
+
+    rows: int = 0
+    kept: int = 0
+    dropped: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Account) -> None:
+        """Add what became of other rows."""
+        self.rows += other.rows
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.rejected.update(other.rejected)
+        self.left_out.update(other.left_out)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The account as JSON values."""
+        counts = {"rows": self.rows, "kept": self.kept, "dropped": self.dropped}
+        return {**counts, "rejected": dict(self.rejected), "left_out": dict(self.left_out)}
+
+
+def accounts_of(record: UnitRecord) -> dict[str, Account]:
+    """What became of the rows of each source, as the record of a unit has it."""
+    accounts = {}
+    for source, each in record.extra["sources"].items():
+        counters = {name: Counter(each[name]) for name in ("rejected", "left_out")}
+        accounts[source] = Account(each["rows"], each["kept"], each["dropped"], **counters)
+    return accounts
+
+
+def rows_of(record: UnitRecord) -> int:
+    """How many rows a unit read."""
+    return sum(each["rows"] for each in record.extra["sources"].values())
+
+
+# ==== Doing a unit ====
 
 
 def run_unit(
-    stages: Stages, task: Task, progress: Progress | None = None, window: Window | None = None
+    stages: Stages, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord:
     """Do a unit and return its record; a unit that was done before is not done again.
 
-    The record's `extra` holds the counts of the stages and the rows read from each source. An empty `window`
-    of the recipe's size can be handed from one unit of a process to the next.
+    The record's `extra` holds the counts of the stages and what became of the rows of each source. Empty
+    `windows` of the recipe's size can be handed from one unit of a process to the next.
     """
     progress = progress or Progress()
     done = load_record(task.directory, task.key)
     if done is not None:
-        progress.advance(sum(done.extra["rows"].values()), done.tokens, done.packs)
+        progress.advance(rows_of(done), done.tokens, done.packs)
         return done
-    recipe, counts, rows_read = stages.recipe, Counter[str](), Counter[str]()
-    window = window or Window(recipe.pack_window)
+    recipe, counts, accounts = stages.recipe, Counter[str](), dict[str, Account]()
+    dropped = None if task.dropped is None else read_dropped(task.dropped)
+    splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
-        for piece in task.unit.slices:
-            dialect = task.dialects[piece.source]
-            for batch in read_batches(piece, dialect):
-                outcome = stages.run(batch, dialect)
-                writer.reject(outcome.rejects)
-                counts.update(outcome.counts)
-                rows_read[batch.source] += len(batch)
-                for part in outcome.parts:
-                    for full in window.add(part):
-                        writer.add(full)
-                progress.advance(len(batch), sum(len(part.ids) for part in outcome.parts), 0)
-        writer.add(window.rest())
-    record = writer.commit(key=task.key, extra={"counts": dict(counts), "rows": dict(rows_read)})
+        sink = _sink(stages, task, writer, windows or Windows(recipe.pack_window))
+        for number, piece in enumerate(task.unit.slices):
+            account = accounts.setdefault(piece.source, Account())
+            for batch in _labelled(stages, task, number):
+                choice = _choose(stages, piece, batch, _of_piece(dropped, number))
+                account.add(choice.account)
+                counts.update(choice.counts)
+                writer.reject(choice.rejects)
+                if batch.outcome.keys is not None and dropped is None:
+                    keys = batch.outcome.keys
+                    hashes.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
+                for at, part in choice.parts:
+                    sink.add(part, splits[at])
+                progress.advance(choice.account.rows, sum(len(part.ids) for _, part in choice.parts), 0)
+        sink.finish()
+        if dropped is None:
+            with named(task.directory):
+                write_hashes(writer.path(HASHES), hashes)
+                sync(writer.path(HASHES))
+        told = {source: account.as_dict() for source, account in accounts.items()}
+        record = writer.commit(key=task.key, extra={"counts": dict(counts), "sources": told})
     progress.advance(0, 0, record.packs)
     return record
 
 
-class Window:
-    """Gathers samples until they have `size` tokens or more, which are then packed together.
+class _Packing:
+    """Where the samples of a unit go that are packed as they come."""
 
-    What it yields lies in memory that the next samples take: memory that was used before takes them at a
-    fifth of the cost of new memory.
-    """
+    def __init__(self, writer: UnitWriter, windows: Windows, splits: Sequence[str]) -> None:
+        self._writer, self._windows, self._splits = writer, windows, splits
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ids, self._labels = _Buffer(np.int32), _Buffer(np.int32)
-        self._weights = _Buffer(np.float32)
-        self._lengths: list[np.ndarray] = []
-        self._origins: list[pa.RecordBatch] = []
+    def add(self, samples: Samples, split: str) -> None:
+        for full in self._windows.of(split).add(samples):
+            self._writer.add(full, split)
 
-    def add(self, samples: Samples) -> Iterator[Samples]:
-        """Take samples in; yield each window that they fill. A sample is never cut."""
-        while len(self._ids) + len(samples.ids) >= self._size:
-            tokens_before = samples.offsets - samples.offsets[0]
-            count = int(np.searchsorted(tokens_before, self._size - len(self._ids), side="left"))
-            self._hold(cut_samples(samples, 0, count))
-            yield self.rest()
-            samples = cut_samples(samples, count, len(samples.offsets) - 1)
-        self._hold(samples)
-
-    def rest(self) -> Samples:
-        """What is held; nothing is afterwards."""
-        lengths, origins = self._lengths, self._origins or [origin_table([])]
-        self._lengths, self._origins = [], []
-        ids, labels, weights = (each.taken() for each in (self._ids, self._labels, self._weights))
-        return Samples(
-            ids,
-            labels,
-            offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths])),
-            pa.concat_batches(origins),
-            weights if len(weights) else None,
-        )
-
-    def _hold(self, samples: Samples) -> None:
-        self._ids.add(samples.ids)
-        self._labels.add(samples.labels)
-        if samples.weights is not None:
-            self._weights.add(samples.weights)
-        self._lengths.append(np.diff(samples.offsets))
-        self._origins.append(samples.origin)
+    def finish(self) -> None:
+        for split in self._splits:
+            self._writer.add(self._windows.of(split).rest(), split)
 
 
-class _Buffer:
-    """A row of numbers that keeps its memory when they are taken out."""
+def _sink(stages: Stages, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
+    recipe = stages.recipe
+    splits = ("train", *recipe.splits)
+    if not task.buckets:
+        return _Packing(writer, windows, splits)
+    return Scatter(writer.path, windows, splits, task.buckets, recipe.seed)
 
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._memory = np.empty(0, dtype=dtype)
-        self._size = 0
 
-    def __len__(self) -> int:
-        return self._size
+def scan_unit(
+    stages: Stages, task: Task, progress: Progress | None = None, windows: Windows | None = None
+) -> UnitRecord | None:
+    """Write down the hashes of a unit's rows, to find duplicates before any work is done on them."""
+    del progress, windows
+    if task.hashes is None or task.hashes.is_file():
+        return None
+    parts = []
+    for number, piece in enumerate(task.unit.slices):
+        dialect = task.dialects[piece.source]
+        for batch in read_batches(piece, dialect):
+            keys = plain_keys(batch.plain, len(batch))
+            for at in np.flatnonzero(~keys.known).tolist():
+                try:
+                    keys.add(at, stages.read(batch.row(at), dialect))
+                except RowError:  # it goes to the ledger when the unit is done
+                    continue
+            parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
+    with named(task.hashes):
+        scratch = task.hashes.with_name(f".{task.hashes.name}")
+        write_hashes(scratch, parts)
+        sync(scratch)
+        scratch.rename(task.hashes)
+    return None
 
-    def add(self, values: np.ndarray) -> None:
-        """Put values at the end. New memory costs nothing before it is written to, so there is much of it."""
-        end = self._size + len(values)
-        if end > len(self._memory):
-            memory = np.empty(max(end, 2 * len(self._memory), 1 << 24), dtype=self._memory.dtype)
-            memory[: self._size] = self._memory[: self._size]
-            self._memory = memory
-        self._memory[self._size : end] = values
-        self._size = end
 
-    def taken(self) -> np.ndarray:
-        """All values; they hold until the next are added."""
-        size, self._size = self._size, 0
-        return self._memory[:size]
+def _labelled(stages: Stages, task: Task, number: int) -> Iterable[LabelledBatch]:
+    """The batches of a slice through all stages, from the cache where it has them."""
+    piece = task.unit.slices[number]
+    dialect = task.dialects[piece.source]
+
+    def label() -> Iterator[LabelledBatch]:
+        for batch in read_batches(piece, dialect):
+            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out)
+
+    if stages.recipe.cache is None:
+        return label()
+    return RowCache(Path(stages.recipe.cache)).batches(task.cache_keys[number], label)
+
+
+# ==== Choosing among labelled rows ====
+
+
+@dataclass
+class _Choice:
+    """What is taken of a batch: samples, each part with the number of its split; lines of the ledger; counts;
+    and what became of its rows."""
+
+    parts: list[tuple[int, Samples]]
+    rejects: list[Reject]
+    counts: Counter[str]
+    account: Account
+
+
+@dataclass(frozen=True)
+class _Twins:
+    """Duplicates in a slice: their numbers, ascending, and file and number of the first one of each."""
+
+    rows: np.ndarray
+    sources: list[str]
+    first: np.ndarray
+
+
+def _of_piece(dropped: Dropped | None, number: int) -> _Twins | None:
+    if dropped is None:
+        return None
+    own = np.flatnonzero(dropped.piece == number)
+    return _Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
+
+
+def _choose(stages: Stages, piece: Slice, batch: LabelledBatch, twins: _Twins | None) -> _Choice:
+    """Leave out duplicates, take rows as often as their source says, and share them out to splits."""
+    recipe, outcome, numbers = stages.recipe, batch.outcome, batch.numbers
+    entry = recipe.sources[piece.entry]
+    again, rejects = np.zeros(len(numbers), dtype=bool), outcome.rejects
+    if twins is not None and len(twins.rows):
+        again = np.isin(numbers, twins.rows)
+        rejects = _with_twins(piece.source, outcome, numbers, again, twins)
+    copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
+    copies[again] = 0
+    has_sample = np.zeros(len(numbers), dtype=bool)
+    has_sample[outcome.of_row] = True
+    reasons = Counter(reject.reason for reject in rejects)
+    dropped = reasons.pop("duplicate", 0)
+    left_out = Counter(batch.left_out)
+    left_out["repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
+    account = Account(
+        len(numbers) + sum(batch.left_out.values()),
+        int(np.count_nonzero(has_sample & (copies > 0))),
+        dropped,
+        reasons,
+        +left_out,
+    )
+    if recipe.splits and outcome.keys is not None:
+        splits = assign_splits(outcome.keys.groups, recipe.splits, recipe.seed)[outcome.of_row]
+    else:
+        splits = np.zeros(len(outcome.of_row), dtype=np.int8)
+    of_sample = copies[outcome.of_row]
+    of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # what a model is measured on comes once
+    counts = outcome.counted(of_sample)
+    counts["verified"] = outcome.verified
+    return _Choice(list(_parts(outcome, of_sample, splits)), rejects, +counts, account)
+
+
+def _parts(outcome: Outcome, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
+    """The samples of each split, each as often as wanted; copies of one stand beside each other."""
+    if (copies == 1).all() and not splits.any():
+        yield from ((0, part) for part in outcome.parts)
+        return
+    samples = outcome.samples
+    for split in np.unique(splits).tolist():
+        own = np.flatnonzero(splits == split)
+        order = np.repeat(own, copies[own])
+        if len(order):
+            yield split, take_samples(samples, order)
+
+
+def _with_twins(
+    source: str, outcome: Outcome, numbers: np.ndarray, again: np.ndarray, twins: _Twins
+) -> list[Reject]:
+    """The rejects of a batch, with its duplicates among them; a duplicate is nothing but that."""
+    lines = {reject.row: reject for reject in outcome.rejects}
+    ids = outcome.keys.ids if outcome.keys is not None else [None] * len(numbers)
+    for at in np.flatnonzero(again).tolist():
+        row = int(numbers[at])
+        place = int(np.searchsorted(twins.rows, row))
+        detail = f"the same conversation is row {twins.first[place]} of {twins.sources[place]}"
+        lines[row] = Reject(source, row, ids[at], "duplicate", detail, None)
+    return [lines[row] for row in sorted(lines)]

@@ -22,7 +22,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,23 +32,29 @@ import pyarrow as pa
 from jsonschema import Draft202012Validator
 
 from .contracts import CONTRACT_VERSION, REASONS
+from .entries import columns_of
 from .errors import OutputError, PremaskError
-from .filechecks import check_card, check_shards, kinds_of, unreadable
+from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
 from .identity import versions
 from .inspection import inspect_source
 from .lengths import describe_lengths
 from .lineagechecks import check_origins, check_places, check_twin, read_lineage
+from .mixing import count_copies
 from .recipe import Recipe
 from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
-from .shardreader import load_manifest, read_batches, shards_of
+from .selection import Selection
+from .shardreader import load_manifest, read_batches, shards_of, splits_of
 from .stages import Stages
 
 PACKS_REDONE = 16
 """Packs (rows of the unpacked layout, if that is the only one) whose rows are done again without `full`."""
+
+ROWS_REDONE = 64
+"""Rows, about, that are done again without `full` where samples were shuffled."""
 
 REJECTS_REDONE = 16
 """Lines of the ledger that are done again without `full`."""
@@ -145,10 +151,15 @@ def _check_manifest(manifest: Mapping[str, Any], findings: Findings) -> bool:
     return not errors
 
 
+_ACCOUNTED = {"rows", "kept", "dropped", "duplicates", "rejected", "left_out"}
+
+
 def _run_key(manifest: Mapping[str, Any]) -> str:
     """The key of the run that the manifest describes, as `identity.RunIdentity` makes it."""
     keys = ("contract", "premask", "recipe", "tokenizer", "template", "versions")
-    inputs = [{key: value for key, value in each.items() if key != "rows"} for each in manifest["inputs"]]
+    inputs = [
+        {key: value for key, value in each.items() if key not in _ACCOUNTED} for each in manifest["inputs"]
+    ]
     data = {**{key: manifest[key] for key in keys}, "inputs": inputs}
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
@@ -168,18 +179,19 @@ class _Check:
         self._shards = {kind: shards_of(manifest, kind) for kind in kinds_of(manifest)}
         self._sources = [each["source"] for each in manifest["inputs"]]
         self._chance = random.Random(manifest["run_key"])  # noqa: S311  no secret: the same rows each time
-        self._kept: list[list[np.ndarray]] = [[] for _ in self._sources]
+        self._kept: list[dict[str, list[np.ndarray]]] = [{} for _ in self._sources]
         self._rejected: list[list[Rejected]] = [[] for _ in self._sources]
         self._expected: list[list[Expected]] = [[] for _ in self._sources]
         self._files: list[str] = []
         self._lengths: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
+        self._shuffled = bool(self._recipe.get("shuffle"))
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
         """Check everything."""
         readable = check_shards(self.out, self.manifest, self.findings)
-        self._whole = len(readable) == len(self.manifest["shards"]) and len(set(self._numbers())) == 1
+        self._whole = len(readable) == len(self.manifest["shards"])
         self.counts["files"] = len(self.manifest["shards"])
         stages = self._stages()
         self._limits = Limits(
@@ -193,11 +205,12 @@ class _Check:
             self._check_that_no_row_is_lost()
             self._check_counts()
         check_card(self.out, self.manifest, self.findings)
+        check_pictures(self.out, self.manifest, self.findings)
         self._check_sources(stages)
 
-    def _numbers(self) -> list[int]:
-        """How many shards there are of each layout, and of lineage."""
-        return [len(self._shards[kind]) for kind in (*self._layouts, "lineage")]
+    def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
+        """The shards of a split: those of each layout, and lineage."""
+        return {kind: shards_of(self.manifest, kind, split) for kind in (*self._layouts, "lineage")}
 
     # ---- the tokenizer ----
 
@@ -245,17 +258,25 @@ class _Check:
     # ---- rows of tokens ----
 
     def _check_rows(self, readable: set[str]) -> None:
-        """Check the rows of all layouts and their lineage, unit of work by unit: its files stand at the same
-        place of each kind."""
-        if len(set(self._numbers())) > 1:
-            kinds = " and ".join(f"{n} of {k}" for n, k in zip(self._numbers(), self._shards, strict=False))
-            self.findings.add("manifest", "manifest.json", f"it lists {kinds}, not equally many")
-        main = self._shards[self._layouts[0]]
-        rows = sum(shard["rows"] for shard in main)
+        """Check the rows of all layouts and their lineage, split by split."""
+        rows = sum(shard["rows"] for shard in self._shards[self._layouts[0]])
         chosen = np.array(sorted(self._chance.sample(range(rows), min(PACKS_REDONE, rows))), dtype=np.int64)
+        before = 0
+        for split in splits_of(self.manifest):
+            before += self._check_split(split, readable, chosen - before)
+
+    def _check_split(self, split: str, readable: set[str], chosen: np.ndarray) -> int:
+        """Check the rows of a split, unit of work by unit: its files stand at the same place of each kind.
+        `chosen` are those that are to be done again. Returns how many rows it has."""
+        shards_of_kind = self._of_split(split)
+        if len({len(shards) for shards in shards_of_kind.values()}) > 1:
+            kinds = " and ".join(f"{len(shards)} of {kind}" for kind, shards in shards_of_kind.items())
+            what = f"it lists {kinds} in {split}, not equally many"
+            self.findings.add("manifest", "manifest.json", what)
+            self._whole = False
         first = 0
-        for at, shard in enumerate(main):
-            unit = [self._shards[kind][at : at + 1] for kind in (*self._layouts, "lineage")]
+        for at, shard in enumerate(shards_of_kind[self._layouts[0]]):
+            unit = [shards[at : at + 1] for shards in shards_of_kind.values()]
             names = [shards[0]["path"] if shards else None for shards in unit]
             sums = [
                 None if name not in readable else self._sums(shards[0], layout)
@@ -263,10 +284,12 @@ class _Check:
             ]
             self._count(shard, sums[0])
             if sums[0] is not None and names[-1] in readable:
-                self._join(shard["path"], str(names[-1]), sums[0], first, chosen - first)
+                self._join(Place(shard["path"], first), str(names[-1]), sums[0], split, chosen - first)
                 if len(sums) > 1 and sums[1] is not None and self._lineage is not None:
-                    check_twin(self._lineage, sums[0], sums[1], str(names[1]), self.findings)
+                    order = None if self._shuffled else self._lineage.in_input_order()
+                    check_twin(order, sums[0], sums[1], str(names[1]), self.findings)
             first += shard["rows"]
+        return first
 
     def _sums(self, shard: Mapping[str, Any], layout: str) -> Sums | None:
         """Check every row of a shard; None if some could not be looked at."""
@@ -299,20 +322,24 @@ class _Check:
         lengths, times = np.unique(sums.length, return_counts=True)
         self._lengths.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
-    def _join(self, name: str, lineage_name: str, sums: Sums, first: int, chosen: np.ndarray) -> None:
-        """Compare a shard with its lineage; `first` is the number of its first row over all shards, `chosen`
-        those of its rows that are to be done again."""
-        self._lineage = lineage = read_lineage(self.out, lineage_name, self._sources, self.findings)
-        if lineage is None or not check_places(lineage, sums, first, lineage_name, self.findings):
+    def _join(self, shard: Place, name: str, sums: Sums, split: str, chosen: np.ndarray) -> None:
+        """Compare a shard with its lineage, the file `name`; the shard's place is its path and the number of
+        its first row in its split, `chosen` are those of its rows that are to be done again."""
+        self._lineage = lineage = read_lineage(self.out, name, self._sources, self.findings)
+        if lineage is None or not check_places(lineage, sums, shard.row, name, self.findings):
             self._whole, self._lineage = False, None
             return
-        check_origins(lineage, sums, lineage_name, self.findings)
-        self._files.append(name)
+        check_origins(lineage, sums, name, self.findings, whole=not self._shuffled)
+        self._files.append(shard.file)
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
-        for number in range(len(self._sources)):
+        for number, source in enumerate(self._sources):
             ours = lineage.source == number
-            self._kept[number].append(np.unique(lineage.row[ours]))
-            some = ours & np.isin(lineage.row, lineage.row[ours & picked])
+            self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
+            if self._shuffled and not self.full:  # the samples of a row are anywhere
+                share = ROWS_REDONE / max(1, self.manifest["counts"]["kept"])
+                some = ours & (count_copies(source, lineage.row, min(share, 1), seed=1) > 0)
+            else:
+                some = ours & np.isin(lineage.row, lineage.row[ours & picked])
             file = np.full(np.count_nonzero(some), len(self._files) - 1, dtype=np.int32)
             sample = lineage.sample[some].astype(np.int32)
             self._expected[number].append(
@@ -342,23 +369,38 @@ class _Check:
     def _check_that_no_row_is_lost(self) -> None:
         """Check that each input row was kept or rejected, and only once."""
         for number, source in enumerate(self._sources):
-            kept = np.concatenate([np.zeros(0, dtype=np.int64), *self._kept[number]])
+            kept = self._kept_rows(number)
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
-            said = self.manifest["inputs"][number]["rows"]
-            self.counts.update(rows=said, kept=len(np.unique(kept)), rejected=len(lost))
+            said = self.manifest["inputs"][number]
+            reasons = Counter(each.reason for each in self._rejected[number])
+            dropped = reasons.pop("duplicate", 0)
+            found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
+            self.counts.update(found, rows=said["rows"], rejected=reasons.total())
             rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
             again = rows[times > 1]
             if len(again):
-                what = f"row {again[0]} of {source} is there more than once, kept or rejected"
+                what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            if len(rows) != said:
-                what = f"{source} had {said:,} rows, but {len(rows):,} were kept or rejected"
+            expected = said["rows"] - sum(said["left_out"].values())
+            if len(rows) != expected:
+                what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
+            for name, value in {**found, "rejected": dict(reasons)}.items():
+                if value != said[name]:
+                    what = f"{name} of {source} is {_short(said[name])}, the files have {_short(value)}"
+                    self.findings.add("rows", "manifest.json", what)
+
+    def _kept_rows(self, number: int) -> np.ndarray:
+        """The rows of a source that were kept, each as often as there are shards that it must not share;
+        those of a split are anywhere in it if it was shuffled."""
+        none = np.zeros(0, dtype=np.int64)
+        splits = [np.concatenate([none, *parts]) for parts in self._kept[number].values()]
+        return np.concatenate([none, *(np.unique(rows) if self._shuffled else rows for rows in splits)])
 
     def _check_counts(self) -> None:
         counts, found = self.manifest["counts"], dict[str, Any](self.counts)
         room = found["packs"] * int(self._recipe["max_length"])
-        found["rejected_by_reason"] = dict(self._reasons)
+        found["rejected_by_reason"] = {k: n for k, n in self._reasons.items() if k != "duplicate"}
         found["fill"] = round(found["tokens"] / room, 6) if room else None
         found["lengths"] = describe_lengths(self._lengths)
         for name in (*_COUNTED, "rejected_by_reason", "fill", "lengths"):
@@ -395,36 +437,40 @@ class _Check:
         if stages is None or not self._can_redo:
             self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
             return
-        rejected, parts = self._rejected[number], [no_samples(), *self._expected[number]]
+        rejected = [each for each in self._rejected[number] if each.reason != "duplicate"]
+        parts = [no_samples(), *self._expected[number]]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
+        if columns := columns_of(source, stages.recipe.sources):
+            info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
         self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
 
 
-_COUNTED = ("rows", "kept", "rejected", "samples", "tokens", "trained_tokens", "packs")
+_COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
 
 
 def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the ledger, empty if nothing is."""
+    allowed = {"id", "original"} if line["reason"] == "duplicate" else {"id"}
     wrong = {
-        "a column other than id is null": any(value is None for key, value in line.items() if key != "id"),
+        "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
         "the source is none of the inputs in manifest.json": line["source"] not in sources,
         f"the reason {line['reason']!r:.40} is unknown": line["reason"] not in REASONS,
         "row is below 0": (line["row"] or 0) < 0,
         "detail is empty": not line["detail"],
-        "original is not the row as JSON": not _is_row(line["original"] or "", line["reason"]),
+        "original is not the row as JSON": not _is_row(line["original"], line["reason"]),
     }
     return next((what for what, found in wrong.items() if found), "")
 
 
-def _is_row(original: str, reason: str) -> bool:
-    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read."""
-    if reason in {"invalid_json", "not_an_object"}:
+def _is_row(original: str | None, reason: str) -> bool:
+    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read, duplicates not."""
+    if reason in {"invalid_json", "not_an_object", "duplicate"}:
         return True
     try:
-        json.loads(original, parse_int=str, parse_float=str)
+        json.loads(original or "", parse_int=str, parse_float=str)
     except RecursionError:
         return True
     except ValueError:

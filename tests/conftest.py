@@ -94,7 +94,7 @@ def make_stages() -> MakeStages:
     """`make_stages(name, **recipe_keys)`: stages that share their tokenizer with all other tests."""
 
     def make(name: str, **keys: Any) -> Stages:
-        recipe = Recipe(sources=["-"], tokenizer=_path_of(name), output="-", **keys)
+        recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=_path_of(name), output="-")
         with mock.patch("pipeline.stages.load_tokenizer", _loaded):
             return Stages(recipe)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,15 @@ def write_unit(output: Output, number: int, unit: Unit, identity: RunIdentity) -
     return writer.commit(key=identity.key, extra={"unit": number})
 
 
-def finish(output: Output, records: Sequence[UnitRecord], **change: Any) -> dict[str, Any]:
-    kept = sum(record.samples for record in records)
-    rows = kept + sum(sum(record.rejects.values()) for record in records)
+def finish(
+    output: Output, records: Sequence[UnitRecord], *, source: str = "chats.jsonl", **change: Any
+) -> dict[str, Any]:
+    kept = sum(split.samples for record in records for split in record.splits.values())
+    rejected = sum((Counter(record.rejects) for record in records), Counter[str]())
+    account = {"rows": kept + rejected.total(), "kept": kept, "dropped": 0, "duplicates": 0}
     arguments: dict[str, Any] = {
-        "counts": {"kept": kept, "straddling_tokens": 0},
-        "input_rows": {"chats.jsonl": rows},
+        "counts": {"straddling_tokens": 0},
+        "inputs": {source: {**account, "rejected": dict(rejected), "left_out": {}}},
         "engine": {"name": "tokenizers", "reason": "", "rows_verified": 0, "samples_by_reference": 0},
         "card": {},
         "save_tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{}"),

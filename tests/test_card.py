@@ -15,7 +15,7 @@ import pytest
 import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from huggingface_hub import DatasetCard
-from outputs import ROWS, bytes_of, make_output, recipe_of
+from outputs import bytes_of, make_output, recipe_of
 
 from pipeline.card import make_card
 from pipeline.identity import identify
@@ -76,7 +76,7 @@ def test_odd_names_break_neither_the_front_matter_nor_the_text(tmp_path: Path) -
         tokenizer={"name": odd, "sha256": "1" * 64, "vocab_size": 1},
         template={"sha256": "2" * 64},
     )
-    make_output(tmp_path / "out", identity=identity, input_rows={odd: ROWS})
+    make_output(tmp_path / "out", identity=identity, source=odd)
     card = (tmp_path / "out/README.md").read_text()
     blocks = card.split("````")
 
@@ -258,7 +258,7 @@ def test_hostile_names_change_nothing(tmp_path: Path, odd: str) -> None:
         make_output(
             tmp_path / key,
             identity=identity,
-            input_rows={name: ROWS},
+            source=name,
             card={"description": "x " + name.replace("\n\n", "\n")},
         )
         texts[key] = (tmp_path / key / "README.md").read_text(encoding="utf-8")

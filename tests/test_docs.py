@@ -19,7 +19,7 @@ from commands import ROOT, SAMPLE, premask
 from pipeline import cli
 from pipeline.chat_template import built_in_templates
 from pipeline.export import FORMS
-from pipeline.recipe import Card, Recipe
+from pipeline.recipe import Card, Recipe, Source
 from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,6 +110,16 @@ def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
             assert default == SPOKEN_DEFAULTS[key]
         elif key not in {"train", "card"}:  # have keys of their own
             assert _same(yaml.safe_load(default), least[key]), key
+
+
+def test_every_option_of_a_source_is_in_the_table_with_its_default() -> None:
+    table = {
+        key.strip("`"): default.strip("`") for key, default, _ in table_rows("| of a source | default |")
+    }
+    least = dict(Source(path="x"))
+
+    assert set(table) == set(least)
+    assert {key: yaml.safe_load(default or "x") for key, default in table.items()} == least
 
 
 def test_every_field_of_the_card_is_named() -> None:

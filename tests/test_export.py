@@ -20,6 +20,8 @@ from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, row
 from pipeline.disk import sha256_file
 from pipeline.errors import OutputError
 from pipeline.export import FORMS, export
+from pipeline.recipe import Recipe
+from pipeline.run import run
 from pipeline.shardreader import read_batches
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
@@ -298,3 +300,34 @@ def test_the_command(out: Path, tmp_path: Path) -> None:
     missing = premask("export", tmp_path / "nothing", tmp_path / "y", "--format", "jsonl")
     assert (missing.code, missing.err.count("\n")) == (2, 1)
     assert "does not exist" in missing.err
+
+
+# ==== Splits ====
+
+
+def test_all_splits_or_one(tmp_path: Path) -> None:
+    recipe = Recipe(
+        sources=[str(SAMPLE / "conversations.jsonl")],
+        tokenizer=str(SAMPLE / "tokenizer"),
+        output=str(tmp_path / "out"),
+        splits={"validation": 0.2},
+    )
+    counts = run(recipe).manifest["counts"]["splits"]
+    done = export(tmp_path / "out", tmp_path / "arrow", form="arrow", layout="unpacked")
+    loaded = datasets.load_from_disk(tmp_path / "arrow")
+
+    assert {split: len(rows) for split, rows in loaded.items()} == {
+        split: each["samples"] for split, each in counts.items()
+    }
+    assert done.rows == sum(each["samples"] for each in counts.values())
+    with pytest.raises(OutputError, match="has the splits train, validation: name the one to write"):
+        export(tmp_path / "out", tmp_path / "rows.jsonl", form="jsonl")
+    with pytest.raises(OutputError, match="has no split 'test'; there are train, validation"):
+        export(tmp_path / "out", tmp_path / "rows.jsonl", form="jsonl", split="test")
+    export(tmp_path / "out", tmp_path / "rows.jsonl", form="jsonl", split="validation")
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == counts["validation"]["packs"]
+    one = export(tmp_path / "out", tmp_path / "one", form="arrow", split="validation")
+    assert (list(datasets.load_from_disk(tmp_path / "one")), one.rows) == (
+        ["validation"],
+        counts["validation"]["packs"],
+    )

@@ -37,8 +37,8 @@ def test_an_output_has_these_files_and_nothing_is_left_beside_it(tmp_path: Path)
 
     assert sorted(bytes_of(tmp_path / "out")) == [
         "README.md",
-        "lineage/lineage-00000-of-00002.parquet",
-        "lineage/lineage-00001-of-00002.parquet",
+        "lineage/train-00000-of-00002.parquet",
+        "lineage/train-00001-of-00002.parquet",
         "manifest.json",
         "packed/train-00000-of-00002.parquet",
         "packed/train-00001-of-00002.parquet",
@@ -86,13 +86,19 @@ def test_the_manifest_tells_counts_inputs_and_shards(tmp_path: Path) -> None:
     assert manifest["counts"] == {
         "rows": ROWS,
         "kept": 8,
+        "duplicates": 0,
+        "dropped": 0,
         "rejected": 3,
         "rejected_by_reason": {"no_messages": 2, "too_long": 1},
+        "left_out": {},
         "samples": 8,
         "tokens": 36,
         "trained_tokens": 16,
         "packs": 6,
         "fill": 0.75,
+        "splits": {
+            "train": {"samples": 8, "tokens": 36, "trained_tokens": 16, "packs": 6, "fill": 0.75},
+        },
         "straddling_tokens": 0,
         "lengths": {
             "min": 1,
@@ -110,7 +116,9 @@ def test_the_manifest_tells_counts_inputs_and_shards(tmp_path: Path) -> None:
             ],
         },
     }
-    assert manifest["inputs"] == [{"source": "chats.jsonl", "bytes": 99, "sha256": "0" * 64, "rows": ROWS}]
+    account = {"rows": ROWS, "kept": 8, "dropped": 0, "duplicates": 0, "left_out": {}}
+    account |= {"rejected": {"no_messages": 2, "too_long": 1}}
+    assert manifest["inputs"] == [{"source": "chats.jsonl", "bytes": 99, "sha256": "0" * 64, **account}]
     assert manifest["run_key"] == identity_of().key
     assert "output" not in manifest["recipe"]
     for shard in manifest["shards"]:
@@ -132,8 +140,12 @@ def test_paths_are_there_even_if_they_hold_no_rows(tmp_path: Path) -> None:
 
 
 def test_lost_rows_are_told_and_nothing_is_put_in_place(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="12 rows were read, but 8 kept and 3 rejected; this is a bug"):
-        make_output(tmp_path / "out", input_rows={"chats.jsonl": ROWS + 1})
+    account = {"rows": ROWS + 1, "kept": 8, "dropped": 0, "rejected": {"too_long": 3}, "left_out": {}}
+    message = (
+        "12 rows were read of chats.jsonl, but 8 kept, 0 dropped as duplicates and 3 rejected or left out"
+    )
+    with pytest.raises(RunError, match=message):
+        make_output(tmp_path / "out", inputs={"chats.jsonl": account})
 
     assert not (tmp_path / "out").exists()
 

@@ -213,14 +213,14 @@ def test_unpacked_rows_are_the_samples() -> None:
 
 
 def test_lineage_says_where_every_sample_went() -> None:
-    table = lineage_table(SAMPLES, PLAN, first_pack=7)
+    table = lineage_table(SAMPLES, PLAN, first_pack=7, split="test")
     rows = [tuple(row.values()) for row in table.to_pylist()]
 
     assert table.schema.equals(LINEAGE_SCHEMA)
     assert rows == [
-        (7, 0, 3, "a.jsonl", 0, "first", 0, [1, 3]),
-        (7, 3, 1, "b.jsonl", 0, None, 1, []),
-        (8, 0, 2, "a.jsonl", 4, None, 0, [1]),
+        (7, 0, 3, "a.jsonl", 0, "first", 0, [1, 3], "test"),
+        (7, 3, 1, "b.jsonl", 0, None, 1, [], "test"),
+        (8, 0, 2, "a.jsonl", 4, None, 0, [1], "test"),
     ]
 
 

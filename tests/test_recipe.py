@@ -65,12 +65,18 @@ def test_all_keys_and_their_defaults() -> None:
         "end_of_turn": [],
         "control_tokens": "text",
         "layout": ["packed"],
+        "duplicates": "keep",
+        "splits": {},
+        "split_by": "first_user",
+        "seed": 0,
+        "shuffle": False,
         "pad_rows": "none",
         "extra_columns": [],
         "pack_window": 16_000_000,
         "unit_rows": None,
         "engine": "auto",
         "verify": 0.002,
+        "cache": None,
         "card": {
             "license": None,
             "language": [],
@@ -251,12 +257,18 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "end_of_turn": ["x"],
         "control_tokens": "parse",
         "layout": ["unpacked"],
+        "duplicates": "drop",
+        "splits": {"validation": 0.1},
+        "split_by": "id",
+        "seed": 7,
+        "shuffle": True,
         "pad_rows": "to_length",
         "extra_columns": ["completion_mask"],
         "pack_window": 1,
         "unit_rows": 1,
     }
     others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}
+    others |= {"cache": "kept"}
     assert {*changes, *others} == set(Recipe.model_fields)
     assert set(others) == OTHER_KEYS
     identities = [make_recipe({**LEAST, key: value}).identity() for key, value in changes.items()]

@@ -17,7 +17,12 @@ COUNTS: dict[str, Any] = {
     "kept": 1234,
     "rejected": 66,
     "rejected_by_reason": {"no_assistant": 6, "too_long": 54, "invalid_json": 6},
+    "duplicates": 0,
+    "dropped": 0,
+    "left_out": {},
+    "splits": {"train": {}},
     "samples": 1240,
+    "samples_by_proof": {"inference": 1230, "split": 10},
     "tokens": 1_000_000,
     "trained_tokens": 250_000,
     "tokens_by_role": {"user": 600_000, "assistant": 240_000, "template": 160_000},
@@ -33,7 +38,7 @@ def summary(
     *, output: str = "out/chats", fresh: bool = True, layout: str = "packed", width: int = 160, **counts: Any
 ) -> str:
     """What is printed for a run with these counts."""
-    recipe = {"max_length": 4096, "layout": [layout]}
+    recipe = {"max_length": 4096, "layout": [layout], "sources": ["a.jsonl"]}
     manifest = {"counts": {**COUNTS, **counts}, "recipe": recipe}
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False)

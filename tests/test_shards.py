@@ -75,8 +75,12 @@ def test_row_groups_of_packs_hold_at_most_so_many_tokens(
         unit.add(samples_of([8]))
     unit.commit(key="k", extra={})
 
-    assert groups_of(tmp_path / "0/packed.parquet") == [3, 3, 2, 1]
-    assert groups_of(tmp_path / "0/unpacked.parquet") == groups_of(tmp_path / "0/lineage.parquet") == [8, 1]
+    assert groups_of(tmp_path / "0/packed-train.parquet") == [3, 3, 2, 1]
+    assert (
+        groups_of(tmp_path / "0/unpacked-train.parquet")
+        == groups_of(tmp_path / "0/lineage-train.parquet")
+        == [8, 1]
+    )
 
 
 def test_a_pack_longer_than_a_row_group_may_be_has_one_of_its_own(
@@ -87,7 +91,7 @@ def test_a_pack_longer_than_a_row_group_may_be_has_one_of_its_own(
         unit.add(samples_of([7, 7]))
     unit.commit(key="k", extra={})
 
-    assert groups_of(tmp_path / "0/packed.parquet") == [1, 1]
+    assert groups_of(tmp_path / "0/packed-train.parquet") == [1, 1]
 
 
 def test_encodings_are_those_that_every_reader_knows(tmp_path: Path) -> None:
@@ -117,11 +121,12 @@ def test_a_unit_is_not_there_before_its_commit(tmp_path: Path) -> None:
     record = unit.commit(key="k", extra={"rows": 2})
 
     assert names_in(tmp_path) == ["00000"]
-    expected = ["done.json", "lineage.parquet", "packed.parquet", "unpacked.parquet"]
+    expected = ["done.json", "lineage-train.parquet", "packed-train.parquet", "unpacked-train.parquet"]
     assert names_in(tmp_path / "00000") == expected
     assert load_record(tmp_path / "00000", "k") == record
     assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
-    assert (record.samples, record.tokens, record.packs, record.extra) == (2, 7, 1, {"rows": 2})
+    assert (record.splits["train"].samples, record.tokens, record.packs) == (2, 7, 1)
+    assert record.extra == {"rows": 2}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -152,10 +157,10 @@ def test_a_unit_that_a_lost_worker_finishes_late_does_not_disturb(tmp_path: Path
     with UnitWriter(tmp_path / "0", recipe_of().layout, 8) as unit:
         unit.add(samples_of([3, 4]))
     record = unit.commit(key="k", extra={})
-    inode = (tmp_path / "0/packed.parquet").stat().st_ino
+    inode = (tmp_path / "0/packed-train.parquet").stat().st_ino
 
     assert late.commit(key="k", extra={}) == record
-    assert (tmp_path / "0/packed.parquet").stat().st_ino == inode
+    assert (tmp_path / "0/packed-train.parquet").stat().st_ino == inode
     assert names_in(tmp_path) == ["0"]
 
 
@@ -172,7 +177,7 @@ def test_a_unit_that_is_not_whole_has_no_record(tmp_path: Path, damage: str) -> 
     with UnitWriter(tmp_path / "0", recipe_of().layout, 8) as unit:
         unit.add(samples_of([3, 4]))
     unit.commit(key="k", extra={})
-    done, shard = tmp_path / "0/done.json", tmp_path / "0/packed.parquet"
+    done, shard = tmp_path / "0/done.json", tmp_path / "0/packed-train.parquet"
     if damage == "size":
         shard.write_bytes(shard.read_bytes()[:-1])
     elif damage == "file":

@@ -218,10 +218,10 @@ def test_run_counts_what_it_keeps(make_stages: MakeStages) -> None:
     outcome = make_stages("sample", max_length=4096).run(batch_of(ROWS, "sharegpt"), "sharegpt")
     tokens = len(outcome.samples.ids)
 
-    assert len(outcome.of_row) == outcome.counts["kept"] == 292
+    assert len(outcome.of_row) == outcome.kept == 292
     assert len(outcome.rejects) == 8
-    assert sum(count for key, count in outcome.counts.items() if key.startswith("tokens_")) == tokens
-    assert outcome.counts["control_tokens_in_content"] > 0
+    assert sum(count for key, count in outcome.counted().items() if key.startswith("tokens_")) == tokens
+    assert outcome.counted()["control_tokens_in_content"] > 0
     assert outcome.samples.origin.column("row").to_pylist() == [
         i for i in range(300) if i not in {reject.row for reject in outcome.rejects}
     ]

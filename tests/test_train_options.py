@@ -254,9 +254,11 @@ def test_counts_and_lineage_tell_of_what_is_kept(make_stages: MakeStages, policy
 
     samples = outcome.samples
     trained = samples.labels != -100
-    assert sum(count for key, count in outcome.counts.items() if key in _roles("tokens")) == len(samples.ids)
-    assert sum(outcome.counts[key] for key in _roles("trained")) == np.count_nonzero(trained)
-    assert outcome.counts["tokens_cut_off"] == len(whole.samples[0].ids) - len(samples.ids)
+    assert sum(count for key, count in outcome.counted().items() if key in _roles("tokens")) == len(
+        samples.ids
+    )
+    assert sum(outcome.counted()[key] for key in _roles("trained")) == np.count_nonzero(trained)
+    assert outcome.counted()["tokens_cut_off"] == len(whole.samples[0].ids) - len(samples.ids)
     assert np.add.reduceat(trained, samples.offsets[:-1]).all()
     turns_of = [tuple(turns) for turns in samples.origin.column("trained_turns").to_pylist()]
     expected = [(1,)] if policy is TooLong.truncate else [(1,), (3,)]

@@ -28,7 +28,7 @@ from pipeline.verify import Report, verify
 
 PACKED = "packed/train-00001-of-00003.parquet"
 UNPACKED = "unpacked/train-00001-of-00003.parquet"
-LINEAGE = "lineage/lineage-00001-of-00003.parquet"
+LINEAGE = "lineage/train-00001-of-00003.parquet"
 REJECTS = "rejects/rejects-00001-of-00003.parquet"
 
 Rows = list[dict[str, Any]]
@@ -480,7 +480,7 @@ def test_layouts_that_hold_different_samples(out: Path) -> None:
         ({"source": "elsewhere"}, "the source is none of the inputs in manifest.json"),
         ({"row": -1}, "row is below 0"),
         ({"detail": ""}, "detail is empty"),
-        ({"original": None}, "a column other than id is null"),
+        ({"original": None}, "a column is null that must not be"),
         ({"original": "{", "reason": "no_messages"}, "original is not the row as JSON"),
     ],
 )
@@ -503,7 +503,7 @@ def test_a_row_that_is_kept_and_rejected(out: Path) -> None:
 
     assert {
         each.what.split("chats.jsonl")[1] for each in verify(str(out)).findings if each.kind == "rows"
-    } == {" is there more than once, kept or rejected"}
+    } == {" is in two shards, or kept and rejected"}
     assert finding(out, "rows").rows == 2  # and one row is gone
 
 
@@ -587,7 +587,8 @@ def test_shards_that_the_manifest_does_not_list(out: Path, kind: str) -> None:
 
     assert {"manifest", "extra"} <= kinds(report)
     assert any(
-        each.what == f"its 0 files of {kind}/ are not numbered from 0 to the last" for each in report.findings
+        each.what == f"its 0 files of {kind}/ are not those of its splits, numbered from 0"
+        for each in report.findings
     )
 
 
@@ -620,7 +621,7 @@ def test_a_card_with_wrong_counts(out: Path) -> None:
     found = finding(out, "card")
 
     assert kinds(verify(str(out))) == {"card"}
-    assert found.what == f"it says 7 of rows of packed, the files have {rows}"
+    assert found.what == f"it says 7 of rows of packed in train, the files have {rows}"
 
 
 @pytest.mark.parametrize(

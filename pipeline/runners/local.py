@@ -17,18 +17,25 @@ import multiprocessing
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from ..errors import RunError
 from ..process import prepare_process, without_old_garbage
+from ..progress import Progress
 from ..recipe import Recipe
+from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..stages import Loaded, Setup, Stages, load_ahead
 from ..tokenizer import LoadedTokenizer
-from ..units import Progress, Task, Window, run_unit
+from ..units import Task, rows_of, run_unit, scan_unit
+from ..windows import Windows
+
+Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], "UnitRecord | None"]
+"""What is done on a task: `run_unit`, `pack_bucket`, or `scan_unit`, which makes no record."""
 
 
 class LocalRunner:
@@ -55,27 +62,43 @@ class LocalRunner:
             with suppress(BrokenProcessPool):  # `run` will say so
                 other.submit(_load_ahead, recipe, tokenizer.without_hf())
 
+    def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
+        """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
+        self._do(scan_unit, tasks, stages, Progress())
+
     def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
         `stages` do the work of this process; those of the others are made from what they have loaded. Raises
         `RunError` if another process dies, and what `run_unit` raises.
         """
-        todo, shown = _Todo(tasks), _Locked(progress)
+        records = self._do(run_unit, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
+    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
+        records = self._do(pack_bucket, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
+    def _do(
+        self, job: Job, tasks: Sequence[Any], stages: Stages, progress: Progress
+    ) -> Mapping[int, UnitRecord]:
+        """Do one job on all tasks."""
+        todo, shown = _Todo(job, tasks), _Locked(progress)
         setup = stages.setup()
         with ThreadPoolExecutor(max(1, len(self._others))) as threads:
             helpers: list[Future[None]] = []
             try:
                 helpers += [threads.submit(_have_done, other, setup, todo, shown) for other in self._others]
-                window = Window(stages.recipe.pack_window)
+                windows = Windows(stages.recipe.pack_window)
                 with without_old_garbage():
                     for number, task in todo:
-                        todo.records[number] = run_unit(stages, task, shown, window)
+                        todo.done(number, job(stages, task, shown, windows))
             finally:
                 todo.end()
             for helper in helpers:
                 helper.result()
-        return [todo.records[number] for number in range(len(tasks))]
+        return todo.records
 
 
 class _Todo:
@@ -84,14 +107,20 @@ class _Todo:
     Taking one is safe from any thread.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, job: Job, tasks: Sequence[Any]) -> None:
+        self.job = job
         self.records: dict[int, UnitRecord] = {}
         self._left = deque(enumerate(tasks))
 
-    def __iter__(self) -> Iterator[tuple[int, Task]]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         with suppress(IndexError):
             while True:
                 yield self._left.popleft()
+
+    def done(self, number: int, record: UnitRecord | None) -> None:
+        """Keep the record of a task that is done, if the job makes any."""
+        if record is not None:
+            self.records[number] = record
 
     def end(self) -> None:
         """Let nobody take another one."""
@@ -114,8 +143,10 @@ def _have_done(other: ProcessPoolExecutor, setup: Setup, todo: _Todo, progress: 
     try:
         other.submit(_load, setup).result()
         for number, task in todo:
-            record = todo.records[number] = other.submit(_work, task).result()
-            progress.advance(sum(record.extra["rows"].values()), record.tokens, record.packs)
+            record = other.submit(_work, todo.job, task).result()
+            todo.done(number, record)
+            if record is not None:
+                progress.advance(rows_of(record), record.tokens, record.packs)
     except BrokenProcessPool:
         todo.end()
         raise RunError(
@@ -142,7 +173,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 # ==== In another process ====
 
 _tokenizer: LoadedTokenizer | None = None
-_worker: tuple[Stages, Window] | None = None
+_worker: tuple[Stages, Windows] | None = None
 
 
 def _prepare() -> None:
@@ -163,12 +194,12 @@ def _load(setup: Setup) -> None:
     if _tokenizer is None:
         raise RunError("the worker has not loaded its tokenizer")
     stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
-    _worker = stages, Window(setup.recipe.pack_window)
+    _worker = stages, Windows(setup.recipe.pack_window)
     gc.freeze()
 
 
-def _work(task: Task) -> UnitRecord:
+def _work(job: Job, task: Any) -> UnitRecord | None:
     if _worker is None:
         raise RunError("the worker has not loaded its stages")
-    stages, window = _worker
-    return run_unit(stages, task, window=window)
+    stages, windows = _worker
+    return job(stages, task, None, windows)
