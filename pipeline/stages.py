@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from .arrays import arrow_array, offsets_of
 from .chat_template import ChatTemplate, built_in_templates, template_source
-from .columns import RowBatch
+from .columns import PlainRows, RowBatch
 from .contracts import (
     IGNORE_INDEX,
     ORIGIN_SCHEMA,
@@ -37,7 +37,7 @@ from .contracts import (
     Samples,
     Turn,
 )
-from .dialects import normalize, row_id
+from .dialects import Form, check_assistants, conversations, row_id
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
@@ -54,8 +54,9 @@ from .labels import (
 )
 from .packing import Padding, RowFormat, concat_samples, cut_samples, origin_table, storable
 from .plans import Plans, Rules
-from .recipe import EngineChoice, Mask, PadRows, Recipe, TooLong
+from .recipe import EngineChoice, Mask, PadRows, Paths, Recipe, TooLong
 from .render import Renders
+from .repair import check_repair, needs_none, repair
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
 from .turn_ends import PROBE, find_turn_ends
@@ -89,11 +90,23 @@ class LabelledSample:
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """One input row that was kept, with its samples, before `max_length` is looked at."""
+    """One input row that was kept, with its samples, before `max_length` is looked at; `repaired` names the
+    policies of the recipe that changed something in it."""
 
     row: Row
     id: str | None
     samples: tuple[LabelledSample, ...]
+    repaired: tuple[str, ...] = ()
+
+
+class Decided(NamedTuple):
+    """A row before its samples are encoded: its place in the batch, its id, its samples with the loss
+    weights of their messages, and what repaired it."""
+
+    at: int
+    id: str | None
+    samples: tuple[tuple[Sample, dict[int, float]], ...]
+    repaired: tuple[str, ...]
 
 
 class Piece(NamedTuple):
@@ -176,6 +189,7 @@ class Stages:
     def __init__(self, recipe: Recipe, loaded: Loaded | None = None, *, distrust: str = "") -> None:
         self.recipe = recipe
         self.distrust = distrust
+        check_repair(recipe.repair)
         self.tokenizer = load_tokenizer(recipe.tokenizer) if loaded is None else loaded.tokenizer
         self.template = _load_template(recipe, self.tokenizer)
         self._eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
@@ -223,26 +237,26 @@ class Stages:
         return Setup(self.recipe, self.proof, self.distrust)
 
     def label(
-        self, rows: Sequence[Row], dialect: str, *, reference: bool = False
+        self, rows: Sequence[Row], dialect: Form, *, reference: bool = False
     ) -> list[LabelledRow | Reject]:
         """Take rows one by one through all stages but the last; one result a row, in order. `reference` has
         them encoded by the reference engine whatever engine is used."""
         results: list[LabelledRow | Reject | None] = [None] * len(rows)
-        decided: list[tuple[int, Conversation, tuple[Sample, ...]]] = []
+        decided: list[Decided] = []
         for at, row in enumerate(rows):
             try:
-                conversation = self._normalize(row, dialect)
-                samples = self.decide(conversation)
-                decided.append((at, conversation, samples))
+                decided.append(self._decide_row(at, row, dialect))
             except RowError as error:
                 results[at] = reject(row, error)
         for at, result in self._encode(rows, decided, reference=reference):
             results[at] = result
         return [result for result in results if result is not None]
 
-    def run(self, batch: RowBatch, dialect: str) -> Outcome:
+    def run(self, batch: RowBatch, dialect: Form) -> Outcome:
         """Take the rows of a batch through all stages. Raises `VerifyError` if a row that was chosen to be
         done twice comes out in two ways."""
+        if self.recipe.repair:
+            batch = replace(batch, plain=self._in_repair(batch.plain))
         plain = batch.plain
         hot = None
         if self._hot is not None and len(plain.roles):
@@ -265,7 +279,7 @@ class Stages:
         return outcome
 
     def _labelled(
-        self, batch: RowBatch, dialect: str, rows: Sequence[int], *, reference: bool = False
+        self, batch: RowBatch, dialect: Form, rows: Sequence[int], *, reference: bool = False
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
         """Rows of a batch one by one."""
         for first in range(0, len(rows), BATCH_ROWS):
@@ -297,7 +311,7 @@ class Stages:
     def _verify(
         self,
         batch: RowBatch,
-        dialect: str,
+        dialect: Form,
         hot: Labelled | None,
         done: Mapping[int, LabelledRow | Reject],
     ) -> int:
@@ -326,10 +340,11 @@ class Stages:
                 raise VerifyError(f"{batch.source} row {batch.numbers[row]}")
         return int(np.count_nonzero(chosen))
 
-    def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: str) -> bool:
+    def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: Form) -> bool:
         """Whether the template prints for a row what its plan did, and the reference gives the same ids."""
         at = int(np.searchsorted(hot.batch.rows, _place_of(batch, row)))
-        renders = self.renders(self._normalize(batch.row(row), dialect))
+        (conversation,), _ = self._normalize(batch.row(row), dialect)
+        renders = self.renders(conversation)
         texts = [renders.through(last) for last in hot.batch.plans[at].last]
         ids, offsets = self._encoder.encode_by_reference(texts)
         samples = hot.samples_of(_place_of(batch, row))
@@ -420,15 +435,37 @@ class Stages:
             return replace(conversation, messages=filled)
         return conversation
 
-    def _normalize(self, row: Row, dialect: str) -> Conversation:
+    def _decide_row(self, at: int, row: Row, dialect: Form) -> Decided:
+        """A row up to the encoding, all its conversations; its samples are numbered over them."""
+        found, repaired = self._normalize(row, dialect)
+        samples = ((sample, _weights(each)) for each in found for sample in self.decide(each))
+        return Decided(at, found[0].id, tuple(samples), repaired)
+
+    def _normalize(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
+        """The conversations of a row, repaired and checked, and what repaired them."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
-        conversation = normalize(row.value, dialect)
+        found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
+        repairs = [repair(each, self.recipe.repair) for each in found]
+        for conversation, _ in repairs:
+            self._check(conversation)
+        applied = (name for _, names in repairs for name in names)
+        return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
+
+    def _check(self, conversation: Conversation) -> None:
+        check_assistants(conversation.messages)
         for index, message in enumerate(conversation.messages):
             if message.weight not in (None, 0, 1) and not self.recipe.loss_weights:
                 detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
                 raise RowError("unsupported_weight", detail)
-        return conversation
+
+    def _in_repair(self, plain: PlainRows) -> PlainRows:
+        """The plain rows in which there is nothing to repair."""
+        found = PlainRows()
+        for at, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
+            if needs_none(roles, texts, self.recipe.repair):
+                found.add(at, (roles, texts, id_))
+        return found
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """The renders of a conversation with the recipe's template (or another) and arguments."""
@@ -450,18 +487,18 @@ class Stages:
     def _encode(
         self,
         rows: Sequence[Row],
-        decided: Sequence[tuple[int, Conversation, tuple[Sample, ...]]],
+        decided: Sequence[Decided],
         *,
         reference: bool,
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
-        samples = [sample for _, _, of_row in decided for sample in of_row]
+        samples = [sample for each in decided for sample, _ in each.samples]
         tokens, errors, forged = self._encoder.encode(samples, reference=reference)
         turns = [sample.turns for sample in samples]
         labels, straddling = label_tokens(tokens, turns)
-        weights = weigh_tokens(tokens, labels, turns, [_weights(each) for _, each, of in decided for _ in of])
+        weights = weigh_tokens(tokens, labels, turns, [own for each in decided for _, own in each.samples])
         first = 0
-        for at, conversation, of_row in decided:
-            row, last = rows[at], first + len(of_row)
+        for each in decided:
+            row, last = rows[each.at], first + len(each.samples)
             labelled = []
             for i in range(first, last):
                 span = slice(tokens.offsets[i], tokens.offsets[i + 1])
@@ -480,14 +517,14 @@ class Stages:
             error = error or _untrained(labelled)
             first = last
             if error is not None:
-                yield at, reject(row, error, conversation.id)
+                yield each.at, reject(row, error, each.id)
             else:
-                yield at, LabelledRow(row, conversation.id, tuple(labelled))
+                yield each.at, LabelledRow(row, each.id, tuple(labelled), each.repaired)
 
     def _fit(self, row: LabelledRow) -> tuple[list[Piece], Counter[str]]:
         """The samples of a row, none longer than `max_length`, and what there is to count of them."""
         pieces: list[Piece] = []
-        counts = Counter({"kept": 1})
+        counts = Counter({"kept": 1, **{f"repaired_{name}": 1 for name in row.repaired}})
         length, policy = self.recipe.max_length, self.recipe.too_long
         for labelled in row.samples:
             parts = [labelled] if len(labelled.ids) <= length else _cut(labelled, length, policy)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from .arrays import offsets_of
 from .columns import read_batches
 from .contracts import Samples
+from .dialects import Form
 from .packing import cut_samples, origin_table
 from .plan import Unit
 from .shards import UnitRecord, UnitWriter, load_record
@@ -40,7 +41,7 @@ class Task:
     """A unit, the dialect of each of its sources, where its files go, and the key of the run."""
 
     unit: Unit
-    dialects: Mapping[str, str]
+    dialects: Mapping[str, Form]
     directory: Path
     key: str
 

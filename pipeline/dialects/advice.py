@@ -1,0 +1,131 @@
+"""What to do about a file of no known conversation format: the lines to write, made from its keys.
+
+    >>> advice([{"q1": "Why?", "reply": "So."}])
+    'write in the recipe which keys hold what, such as fields: {user: q1, assistant: reply}'
+
+Nothing here decides how a row is read; it only puts into words what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from . import trees
+
+_USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask", "context")
+_ANSWERS = (
+    *("answer", "response", "output", "completion", "assistant", "solution", "reply", "target", "expected"),
+    *("bot", "gpt", "chosen"),
+)
+_WORDS = {"user": "user", "human": "user", "customer": "user", "client": "user", "system": "system"}
+
+
+class _Turns(NamedTuple):
+    """Where the rows seem to have turns: a path, and the keys of speaker and text."""
+
+    path: str
+    role: str
+    content: str
+    roles: list[str]
+
+
+def advice(values: Sequence[Any]) -> str:
+    """One sentence: what to do with a file that has such rows."""
+    if any(map(trees.is_flat_message, values)):
+        return "they are single messages of trees; make trees of them first: premask trees FILE TREES.jsonl"
+    objects = [value for value in values if isinstance(value, dict)]
+    texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
+    if any("input_ids" in value for value in objects):
+        return "they are tokens already; premask needs the conversations themselves"
+    turns = next(_turns(objects), None)
+    if turns is not None:
+        return _for_turns(turns)
+    if not texts or set(texts) == {"text"}:
+        return (
+            "a text alone says not who speaks; premask needs conversations, so give it rows such as "
+            '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
+        )
+    return _for_columns([key for key, _ in texts.most_common()])
+
+
+def _for_turns(turns: _Turns) -> str:
+    roles = [f"{_quoted(name)}: {_guess(name, i)}" for i, name in enumerate(turns.roles)]
+    fields = (
+        f"messages: {_quoted(turns.path)}, role: {_quoted(turns.role)}, content: {_quoted(turns.content)}"
+    )
+    return f"write in the recipe who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
+
+
+def _for_columns(keys: Sequence[str]) -> str:
+    """The columns whose names say most; a word in capitals stands for one that was not found."""
+    user = _named(keys, _USERS, but=None)
+    answer = _named(keys, _ANSWERS, but=user)
+    rest = [key for key in keys if key not in (user, answer)]
+    if user is None and answer is None:
+        user, answer = [*rest, "COLUMN", "COLUMN"][:2]
+    elif user is None:
+        user = rest[0] if rest else None
+    if answer is None:
+        wanted = f"fields: {{user: {_quoted(str(user))}, assistant: COLUMN}}"
+        return f"no column looks like an answer; if one is, write in the recipe {wanted}"
+    fields = [f"user: {_quoted(user)}"] if user is not None else []
+    fields.append(f"assistant: {_quoted(answer)}")
+    return f"write in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
+
+
+def _turns(objects: Sequence[dict[str, Any]]) -> Iterator[_Turns]:
+    """Lists of objects in which one text has few different values (who speaks) and another has many."""
+    for path in dict.fromkeys(path for value in objects[:64] for path in _lists(value, "", 3)):
+        items = [item for value in objects for item in _at(value, path) if isinstance(item, dict)]
+        texts: dict[str, list[str]] = {}
+        for item in items:
+            for key, field in item.items():
+                if isinstance(field, str):
+                    texts.setdefault(key, []).append(field)
+        full = {key: found for key, found in texts.items() if len(found) * 2 > len(items)}
+        speakers = [key for key, found in full.items() if 2 <= len(set(found)) <= 4 and len(found) > 2]
+        contents = sorted(
+            (key for key in full if key not in speakers), key=lambda key: -len("".join(full[key]))
+        )
+        if speakers and contents:
+            names = [name for name, _ in Counter(full[speakers[0]]).most_common()]
+            yield _Turns(path, speakers[0], contents[0], names)
+
+
+def _lists(value: Any, path: str, depth: int) -> Iterator[str]:
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value) and path:
+        yield path
+    if isinstance(value, dict) and depth:
+        for key, field in value.items():
+            if "." not in key and "[" not in key:
+                yield from _lists(field, f"{path}.{key}" if path else key, depth - 1)
+
+
+def _at(value: Any, path: str) -> list[Any]:
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else []
+
+
+def _named(keys: Sequence[str], words: Sequence[str], *, but: str | None) -> str | None:
+    """The first key that has one of the words in its name."""
+    return next((key for word in words for key in keys if word in key.lower() and key != but), None)
+
+
+def _guess(name: str, place: int) -> str:
+    """What a speaker may be; the system of a dialogue with users is the assistant."""
+    word = _WORDS.get(name.strip().lower(), "user" if place == 0 else "assistant")
+    return "assistant" if word == "system" else word
+
+
+def _quoted(name: str) -> str:
+    """A name as it stands in YAML."""
+    return name if re.fullmatch(r"[A-Za-z_][\w.]*", name) else json.dumps(name)
+
+
+def _is_text(field: Any) -> bool:
+    return isinstance(field, str) or (isinstance(field, list) and bool(field) and isinstance(field[0], str))

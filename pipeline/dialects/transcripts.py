@@ -1,0 +1,161 @@
+"""Transcripts: a conversation in one string, its turns told by markers.
+
+    "\\n\\nHuman: Hi\\n\\nAssistant: Hello"          Anthropic's (hh-rlhf)
+    "### Human: Hi### Assistant: Hello"            guanaco's
+    "###Instruction: Add.\\n###Output: 2"           APIBench's; also "### Response:"
+    "user: Hi\\nassistant: Hello\\ntool: ..."        a line a turn or more (tau-bench)
+
+A text that itself has a marker at such a place cannot be told from a turn, so a transcript is read only where
+its turns alternate, and refused where they do not (`bad_transcript`). Where a transcript shows tool results
+but "None" for the calls before them, the calls are lost: it is refused (`bad_tool_call`).
+
+    >>> [message.content for message in normalize({"text": "\\n\\nHuman: Hi\\n\\nAssistant: Hello"}).messages]
+    ['Hi', 'Hello']
+
+Cost: one pass of a regular expression over the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from ..contracts import Conversation, Message
+from ..errors import RowError
+from . import common
+from .kinds import kind
+
+KEYS = (
+    *("text", "transcript", "conversation", "conversations", "dialogue", "dialog", "chat", "messages"),
+    *("messages_display", "content", "code", "prompt"),
+)
+
+
+class _Style(NamedTuple):
+    """How the turns of a transcript are marked: `marker` has the speaker as its only group, `opening` is
+    what the text begins with."""
+
+    marker: re.Pattern[str]
+    roles: dict[str, str]
+
+
+_STYLES = (
+    _Style(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ ]?"), {"human": "user", "assistant": "assistant"}),
+    _Style(
+        re.compile(r"(?:\A|\s)\s*###[ ]?(Human|Assistant|System):[ ]?|(?<=\S)###[ ](Human|Assistant):[ ]?"),
+        {"human": "user", "assistant": "assistant", "system": "system"},
+    ),
+    _Style(
+        re.compile(r"(?:\A|\n)\s*###[ ]?(Instruction|Input|Output|Response):[ \n]?"),
+        {"instruction": "user", "input": "input", "output": "assistant", "response": "assistant"},
+    ),
+    _Style(
+        re.compile(r"(?:\A|\n)(system|user|assistant|tool):[ ]?"),
+        {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"},
+    ),
+)
+
+
+def recognize(value: Any) -> bool:
+    """Whether the row has a text that begins with a turn and has an assistant's turn after it."""
+    return isinstance(value, dict) and any(_style(value.get(key)) is not None for key in KEYS)
+
+
+def normalize(value: Any) -> Conversation:
+    """Read a row with a transcript. Raises `RowError`: unknown_dialect, bad_transcript, bad_tool_call."""
+    if not isinstance(value, dict):
+        raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
+    key = next((key for key in KEYS if _style(value.get(key)) is not None), None)
+    if key is None:
+        raise RowError("unknown_dialect", f"the row has no transcript under {', '.join(KEYS)}")
+    return common.make_conversation(value, common.with_system(value, read_transcript(value[key])))
+
+
+def is_transcript(text: Any) -> bool:
+    """Whether a text is a transcript with an answer in it."""
+    return _style(text) is not None
+
+
+def is_opened(text: Any) -> bool:
+    """Whether a text begins as Anthropic's transcripts do; it may end before the answer.
+
+    >>> is_opened("\\n\\nHuman: Hi\\n\\nAssistant:"), is_opened("Hi")
+    (True, False)
+    """
+    return isinstance(text, str) and re.match(r"\s*Human:", text) is not None
+
+
+def as_turns(text: str) -> list[dict[str, str]]:
+    """A transcript that ends before the answer, as turns with a role and a content."""
+    messages = _messages(text, _STYLES[0])
+    if messages and messages[-1].role == "assistant" and not (messages[-1].content or "").strip():
+        messages.pop()
+    return [{"role": message.role, "content": message.content or ""} for message in messages]
+
+
+def read_transcript(text: str) -> list[Message]:
+    """The messages of a transcript. Raises `RowError`: bad_transcript, bad_tool_call."""
+    style = _style(text)
+    if style is None:
+        raise RowError("bad_transcript", "the text begins with no turn, or has no turn of the assistant")
+    return _messages(text, style)
+
+
+def _style(text: Any) -> _Style | None:
+    """The first style whose marker a text begins with, and that has a turn of the assistant in it."""
+    if not isinstance(text, str):
+        return None
+    for style in _STYLES:
+        if style.marker.match(text) is None:
+            continue
+        if any(style.roles[_name(found)] == "assistant" for found in style.marker.finditer(text)):
+            return style
+    return None
+
+
+def _name(found: re.Match[str]) -> str:
+    return next(name for name in found.groups() if name is not None).lower()
+
+
+def _messages(text: str, style: _Style) -> list[Message]:
+    found = list(style.marker.finditer(text))
+    ends = [*(each.start() for each in found[1:]), len(text)]
+    turns = [
+        (style.roles[_name(each)], text[each.end() : end]) for each, end in zip(found, ends, strict=True)
+    ]
+    turns = _with_inputs(turns)
+    _check_order([role for role, _ in turns])
+    _check_calls(turns)
+    return [Message(role, content) for role, content in turns]
+
+
+def _with_inputs(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """An instruction and the input below it as one turn."""
+    merged: list[tuple[str, str]] = []
+    for role, content in turns:
+        if role != "input":
+            merged.append((role, content))
+        elif merged and merged[-1][0] == "user":
+            merged[-1] = "user", f"{merged[-1][1].strip()}\n\n{content.strip()}"
+        else:
+            raise RowError("bad_transcript", "an input stands below no instruction")
+    return merged
+
+
+def _check_order(roles: Sequence[str]) -> None:
+    """Refuse turns that do not alternate: one of them would be text that only looks like a turn."""
+    for index, (role, following) in enumerate(pairwise(roles)):
+        if role == following and role != "tool":
+            detail = f"turns {index} and {index + 1} are both by the {role}: a text may only look like a turn"
+            raise RowError("bad_transcript", detail)
+        if following == "system":
+            raise RowError("bad_transcript", f"turn {index + 1} is a system text after other turns")
+
+
+def _check_calls(turns: Sequence[tuple[str, str]]) -> None:
+    for index, ((role, content), (following, _)) in enumerate(pairwise(turns)):
+        if following == "tool" and role == "assistant" and content.strip() in ("", "None", "null"):
+            detail = f"turn {index} is a tool call that the transcript does not show, only its result"
+            raise RowError("bad_tool_call", detail)
