@@ -16,6 +16,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,15 +30,18 @@ from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
+from .grouping import make_trees
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
+from .rejects import EXAMPLES, export_rejects, read_ledger
 from .report.terminal import (
     BarProgress,
     LineProgress,
     PushLines,
     print_diagnosis,
     print_explained,
+    print_ledger,
     print_push,
     print_report,
     print_summary,
@@ -88,6 +92,15 @@ CardFields = Annotated[
     list[str] | None,
     typer.Option("--card", help="A field of the dataset card, as key=value (repeatable): license=cc-by-4.0."),
 ]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fields", help="Where rows have what, as key=path (repeatable): user=question, roles.A=user."
+    ),
+]
+Repairs = Annotated[
+    str | None, typer.Option("--repair", help="What is mended, with commas: merge_consecutive, ...")
+]
 Private = Annotated[bool, typer.Option("--private", help="Make the repo a private one, if it is made.")]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
@@ -114,6 +127,9 @@ def run(
     ] = None,
     output: Annotated[str | None, _key("output")] = None,
     dialect: Annotated[str | None, _key("dialect")] = None,
+    fields: Fields = None,
+    paths: Annotated[str | None, _key("paths")] = None,
+    repair: Repairs = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
     mask: Annotated[str | None, _key("mask")] = None,
@@ -169,6 +185,9 @@ def explain(
     chat_template: ChatTemplate = None,
     template_kwargs: TemplateKwargs = None,
     dialect: Annotated[str | None, _key("dialect")] = None,
+    fields: Fields = None,
+    paths: Annotated[str | None, _key("paths")] = None,
+    repair: Repairs = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
     mask: Annotated[str | None, _key("mask")] = None,
@@ -268,6 +287,43 @@ def export(
 
 
 @app.command()
+def rejects(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    reason: Annotated[str | None, typer.Option(help="Only rows rejected for this reason.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only rows of this file.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Examples of each reason.")] = EXAMPLES,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Write the rows there as they were, to mend and feed back."),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="table, or json: one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Show the rows that a run rejected, by reason, or write them out to be mended."""
+    if export is not None:
+        count = export_rejects(output, export, reason=reason, source=source)
+        console = Console(highlight=False)
+        console.print(f"{count:,} rows in {visible(str(export))}", markup=False, soft_wrap=True)
+        return
+    ledger = read_ledger(output, reason=reason, source=source, limit=limit)
+    if format is Format.json:
+        _print_json(ledger.as_dict())
+    else:
+        print_ledger(Console(highlight=False), ledger)
+
+
+@app.command()
+def trees(
+    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of single messages.")],
+    target: Annotated[Path, typer.Argument(metavar="TREES.jsonl", help="What is written; must not exist.")],
+) -> None:
+    """Make message trees of single messages that name their parents, one tree a line."""
+    done = make_trees(sources, target)
+    text = f"{done.rows:,} rows: {done.trees:,} trees, {done.orphans:,} messages without their parent"
+    text += f", {done.others:,} other rows, in {visible(str(target))}"
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+@app.command()
 def push(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of premask run.")],
     target: Annotated[
@@ -321,15 +377,7 @@ def _version(
 def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
     """The recipe of a command line: a recipe file with flags over it, or flags alone."""
     given = {key: value for key, value in flags.items() if value not in (None, [])}
-    for key in ("layout", "extra_columns"):
-        if key in given:
-            given[key] = [part.strip() for part in given[key].split(",") if part.strip()]
-    if "template_kwargs" in given:
-        given["template_kwargs"] = _json_object(given["template_kwargs"])
-    if "train" in given:
-        given["train"] = dict(_setting(text) for text in given["train"])
-    if "card" in given:
-        given["card"] = dict(_card_field(text) for text in given["card"])
+    given = {key: _READ[key](value) if key in _READ else value for key, value in given.items()}
     if not inputs[0].endswith((".yaml", ".yml")):
         return make_recipe({"sources": inputs, **given}, where="command line")
     if len(inputs) > 1:
@@ -341,12 +389,31 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
     return make_recipe({**written, **given}, where=inputs[0])
 
 
+def _names(text: str) -> list[str]:
+    """`packed, unpacked` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _setting(text: str) -> tuple[str, Any]:
     """`roles=assistant,tool` as key and value."""
     key, equals, value = text.partition("=")
     if not equals:
         raise RecipeError(f"--train {text}: write it as key=value, such as reasoning=false")
     return key, value.split(",") if key == "roles" else value
+
+
+def _field_map(texts: list[str]) -> dict[str, Any]:
+    """`user=question`, `roles.A=user` as the mapping of a recipe."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--fields {text}: write it as key=path, such as user=question")
+        if key.startswith("roles."):
+            found.setdefault("roles", {})[key.removeprefix("roles.")] = value
+        else:
+            found[key] = value
+    return found
 
 
 def _card_field(text: str) -> tuple[str, Any]:
@@ -362,6 +429,16 @@ def _json_object(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("layout", "extra_columns", "repair"), _names),
+    "template_kwargs": _json_object,
+    "train": lambda texts: dict(map(_setting, texts)),
+    "card": lambda texts: dict(map(_card_field, texts)),
+    "fields": _field_map,
+}
+"""Recipe key -> what makes its value of what its option is given; the others are taken as they are."""
 
 
 def _print_json(value: Any) -> None:

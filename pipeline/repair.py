@@ -2,10 +2,10 @@
 
     fix_mojibake            text that was decoded with a wrong encoding is decoded rightly, by ftfy
                             (`fix_encoding`)
-    strip_html              residue of web pages: `br` and the tags of blocks become line breaks, other tags of
-                            `TAGS` and comments go, `script` and `style` go with what is in them, and entities
-                            (`&amp;`) become characters; text within ``` fences and unknown tags (`<think>`)
-                            stay as they are
+    strip_html              residue of web pages: `br` and the tags of blocks become line breaks, other tags
+                            of `TAGS` and comments go, `script` and `style` go with what is in them, and
+                            entities (`&amp;`) become characters; text within ``` fences and unknown tags
+                            (`<think>`) stay as they are
     strip_empty_turns       turns of user, assistant, system with no text, reasoning or tool call are left out
     drop_leading_assistant  what the assistant says before the user's first turn is left out
     merge_consecutive       turns of one speaker become one, with a blank line between their texts

@@ -634,8 +634,6 @@ def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
     if id_ is None:
         id_ = row_id(row.value)
     original = row.original
-    if original is None and isinstance(row.value, str):
-        original = row.value
     if original is None:
         original = json.dumps(row.value, ensure_ascii=False, default=str)
     return Reject(row.source, row.row, id_, error.reason, error.detail, original)

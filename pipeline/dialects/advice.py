@@ -12,15 +12,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from . import trees
 
-_USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask", "context")
+_USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
 _ANSWERS = (
     *("answer", "response", "output", "completion", "assistant", "solution", "reply", "target", "expected"),
     *("bot", "gpt", "chosen"),
 )
+_SPEAKERS = ("speaker", "role", "from", "author", "sender", "who", "agent", "side", "party", "person")
 _WORDS = {"user": "user", "human": "user", "customer": "user", "client": "user", "system": "system"}
 
 
@@ -41,15 +43,22 @@ def advice(values: Sequence[Any]) -> str:
     texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     if any("input_ids" in value for value in objects):
         return "they are tokens already; premask needs the conversations themselves"
+    if len(values) == 1 and objects and _holds_rows(objects[0]):
+        return "it is one object; if its values are the rows, write them as a list"
     turns = next(_turns(objects), None)
     if turns is not None:
         return _for_turns(turns)
-    if not texts or set(texts) == {"text"}:
+    columns = [key for key, _ in texts.most_common() if not key.lower().endswith(("id", "ids"))]
+    if not columns or columns == ["text"]:
         return (
             "a text alone says not who speaks; premask needs conversations, so give it rows such as "
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
-    return _for_columns([key for key, _ in texts.most_common()])
+    return _for_columns(columns)
+
+
+def _holds_rows(value: dict[str, Any]) -> bool:
+    return len(value) > 1 and all(isinstance(field, dict) for field in value.values())
 
 
 def _for_turns(turns: _Turns) -> str:
@@ -64,11 +73,10 @@ def _for_columns(keys: Sequence[str]) -> str:
     """The columns whose names say most; a word in capitals stands for one that was not found."""
     user = _named(keys, _USERS, but=None)
     answer = _named(keys, _ANSWERS, but=user)
-    rest = [key for key in keys if key not in (user, answer)]
     if user is None and answer is None:
-        user, answer = [*rest, "COLUMN", "COLUMN"][:2]
-    elif user is None:
-        user = rest[0] if rest else None
+        shown = ", ".join(map(_quoted, keys[:8]))
+        wanted = "fields: {user: COLUMN, assistant: COLUMN}"
+        return f"if it holds questions and answers, write in the recipe {wanted}, each one of {shown}"
     if answer is None:
         wanted = f"fields: {{user: {_quoted(str(user))}, assistant: COLUMN}}"
         return f"no column looks like an answer; if one is, write in the recipe {wanted}"
@@ -87,13 +95,20 @@ def _turns(objects: Sequence[dict[str, Any]]) -> Iterator[_Turns]:
                 if isinstance(field, str):
                     texts.setdefault(key, []).append(field)
         full = {key: found for key, found in texts.items() if len(found) * 2 > len(items)}
-        speakers = [key for key, found in full.items() if 2 <= len(set(found)) <= 4 and len(found) > 2]
+        speakers = [key for key, found in full.items() if _are_speakers(key, found)]
         contents = sorted(
             (key for key in full if key not in speakers), key=lambda key: -len("".join(full[key]))
         )
         if speakers and contents:
             names = [name for name, _ in Counter(full[speakers[0]]).most_common()]
             yield _Turns(path, speakers[0], contents[0], names)
+
+
+def _are_speakers(key: str, found: Sequence[str]) -> bool:
+    """Whether a key of turns seems to tell who speaks: by its name, or since its few values take turns."""
+    few = 2 <= len(set(found)) <= 4 and len(found) > len(set(found)) and max(map(len, found)) <= 24
+    changes = sum(one != other for one, other in pairwise(found))
+    return few and (any(word in key.lower() for word in _SPEAKERS) or changes > 0.8 * (len(found) - 1))
 
 
 def _lists(value: Any, path: str, depth: int) -> Iterator[str]:
@@ -113,7 +128,8 @@ def _at(value: Any, path: str) -> list[Any]:
 
 def _named(keys: Sequence[str], words: Sequence[str], *, but: str | None) -> str | None:
     """The first key that has one of the words in its name."""
-    return next((key for word in words for key in keys if word in key.lower() and key != but), None)
+    told = [key for key in keys if key != but and "system" not in key.lower()]
+    return next((key for word in words for key in told if word in key.lower()), None)
 
 
 def _guess(name: str, place: int) -> str:

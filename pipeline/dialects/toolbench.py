@@ -23,7 +23,7 @@ from . import openai
 
 def recognize(value: Any) -> bool:
     """Whether the row holds the training messages of a run."""
-    return isinstance(_run(value).get("train_messages"), list)
+    return isinstance(_run(value).get("train_messages"), list) or "valid_data" in _run(value)
 
 
 def normalize(value: Any) -> Conversation:

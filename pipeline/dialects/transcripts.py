@@ -68,14 +68,11 @@ def normalize(value: Any) -> Conversation:
     if not isinstance(value, dict):
         raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
     key = next((key for key in KEYS if _style(value.get(key)) is not None), None)
+    if key is None and any(map(_begins, map(value.get, KEYS))):
+        raise RowError("no_assistant", "the transcript has no turn of the assistant")
     if key is None:
         raise RowError("unknown_dialect", f"the row has no transcript under {', '.join(KEYS)}")
     return common.make_conversation(value, common.with_system(value, read_transcript(value[key])))
-
-
-def is_transcript(text: Any) -> bool:
-    """Whether a text is a transcript with an answer in it."""
-    return _style(text) is not None
 
 
 def is_opened(text: Any) -> bool:
@@ -101,6 +98,10 @@ def read_transcript(text: str) -> list[Message]:
     if style is None:
         raise RowError("bad_transcript", "the text begins with no turn, or has no turn of the assistant")
     return _messages(text, style)
+
+
+def _begins(text: Any) -> bool:
+    return isinstance(text, str) and any(style.marker.match(text) for style in _STYLES)
 
 
 def _style(text: Any) -> _Style | None:

@@ -90,6 +90,8 @@ def _checked_root(value: Any) -> Node:
     root = _root(value)
     if root is None:
         raise RowError("unknown_dialect", "the row is no tree: it has no message with a list of replies")
+    if root.get("parent_id") is not None:
+        raise RowError("wrong_type", "the tree begins with a message whose parent is not there")
     return root
 
 
