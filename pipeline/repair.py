@@ -41,8 +41,12 @@ _INLINE = "a abbr b big cite code del em font i img ins kbd label mark s small s
 TAGS = (*_BLOCKS, *_INLINE)
 """HTML elements whose tags are taken for residue; anything else in angle brackets is text."""
 
-_WHOLE = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
-_BLOCK = re.compile(rf"\s*</?(?:{'|'.join(_BLOCKS)})(?:\s[^<>]*)?/?>\s*", re.IGNORECASE)
+_WHOLE = (
+    (re.compile("<!--"), re.compile("-->")),
+    (re.compile(r"<script\b[^<>]*>", re.IGNORECASE), re.compile(r"</script\s*>", re.IGNORECASE)),
+    (re.compile(r"<style\b[^<>]*>", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)),
+)
+_BLOCK = re.compile(rf"</?(?:{'|'.join(_BLOCKS)})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _TAG = re.compile(rf"</?(?:{'|'.join(_INLINE)})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
@@ -126,10 +130,22 @@ def strip_html(text: str) -> str:
 
 
 def _without_html(text: str) -> str:
-    found = _TAG.sub("", _BLOCK.sub("\n", _WHOLE.sub("", text)))
-    if found != text:
-        found = found.strip("\n")
-    return html.unescape(found)
+    """A text outside of fences; no step looks twice at the same character."""
+    for opening, closing in _WHOLE:
+        text = _without_stretches(text, opening, closing)
+    lines = _BLOCK.split(text)
+    if len(lines) > 1:
+        stripped = (line.strip() for line in lines[1:-1])
+        lines = [line for line in (lines[0].rstrip(), *stripped, lines[-1].lstrip()) if line]
+    return html.unescape(_TAG.sub("", "\n".join(lines)))
+
+
+def _without_stretches(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
+    kept, at = [], 0
+    while (start := opening.search(text, at)) and (end := closing.search(text, start.end())):
+        kept.append(text[at : start.start()])
+        at = end.end()
+    return "".join([*kept, text[at:]])
 
 
 # ==== Turns ====

@@ -31,6 +31,7 @@ STAGES = {
     "render",
     "boundaries",
     "labels",
+    "repair",
     "turn_ends",
     "encode",
     "packing",
@@ -93,7 +94,9 @@ def test_stages_do_not_know_each_other(name: str) -> None:
     assert parts(name) & (STRANGERS - {name.split(".", maxsplit=1)[0]}) == set()
 
 
-READERS = {"findings", "shardreader", "filechecks", "rowchecks", "lineagechecks", "lengths", "export"}
+READERS = {
+    *("findings", "shardreader", "filechecks", "rowchecks", "lineagechecks", "lengths", "export", "rejects"),
+}
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
@@ -154,7 +157,7 @@ def test_no_name_hides_a_library() -> None:
 
 
 DEPENDENCIES = {
-    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft",
+    "accelerate", "datasets", "ftfy", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft",
     "polars", "pyarrow", "pydantic", "pytest", "ray", "rich", "tokenizers", "torch", "transformers", "typer", "yaml", "zstandard",
 }  # fmt: skip
 

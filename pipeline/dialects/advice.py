@@ -40,15 +40,20 @@ def advice(values: Sequence[Any]) -> str:
     if any(map(trees.is_flat_message, values)):
         return "they are single messages of trees; make trees of them first: premask trees FILE TREES.jsonl"
     objects = [value for value in values if isinstance(value, dict)]
-    texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     if any("input_ids" in value for value in objects):
         return "they are tokens already; premask needs the conversations themselves"
     if len(values) == 1 and objects and _holds_rows(objects[0]):
         return "it is one object; if its values are the rows, write them as a list"
     turns = next(_turns(objects), None)
-    if turns is not None:
-        return _for_turns(turns)
+    return _for_texts(objects) if turns is None else _for_turns(turns)
+
+
+def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
+    """For rows without turns: the columns that hold texts."""
+    texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     columns = [key for key, _ in texts.most_common() if not key.lower().endswith(("id", "ids"))]
+    if objects and not texts:
+        return "none of them holds a text; premask needs conversations"
     if not columns or columns == ["text"]:
         return (
             "a text alone says not who speaks; premask needs conversations, so give it rows such as "
@@ -96,19 +101,22 @@ def _turns(objects: Sequence[dict[str, Any]]) -> Iterator[_Turns]:
                     texts.setdefault(key, []).append(field)
         full = {key: found for key, found in texts.items() if len(found) * 2 > len(items)}
         speakers = [key for key, found in full.items() if _are_speakers(key, found)]
-        contents = sorted(
-            (key for key in full if key not in speakers), key=lambda key: -len("".join(full[key]))
-        )
-        if speakers and contents:
-            names = [name for name, _ in Counter(full[speakers[0]]).most_common()]
-            yield _Turns(path, speakers[0], contents[0], names)
+        who = min(speakers, key=lambda key: not _is_named_so(key), default=None)
+        sizes = {key: len("".join(found)) for key, found in full.items() if key != who}
+        if who is not None and sizes:
+            names = [name for name, _ in Counter(full[who]).most_common()]
+            yield _Turns(path, who, max(sizes, key=lambda key: sizes[key]), names)
 
 
 def _are_speakers(key: str, found: Sequence[str]) -> bool:
     """Whether a key of turns seems to tell who speaks: by its name, or since its few values take turns."""
     few = 2 <= len(set(found)) <= 4 and len(found) > len(set(found)) and max(map(len, found)) <= 24
     changes = sum(one != other for one, other in pairwise(found))
-    return few and (any(word in key.lower() for word in _SPEAKERS) or changes > 0.8 * (len(found) - 1))
+    return few and (_is_named_so(key) or changes > 0.8 * (len(found) - 1))
+
+
+def _is_named_so(key: str) -> bool:
+    return any(word in key.lower() for word in _SPEAKERS)
 
 
 def _lists(value: Any, path: str, depth: int) -> Iterator[str]:

@@ -7,7 +7,8 @@
 
 A text that itself has a marker at such a place cannot be told from a turn, so a transcript is read only where
 its turns alternate, and refused where they do not (`bad_transcript`). Where a transcript shows tool results
-but "None" for the calls before them, the calls are lost: it is refused (`bad_tool_call`).
+but "None" for the calls before them, the calls are lost: it is refused (`bad_tool_call`). Line breaks before
+a marker belong to it; apart from them texts are kept to the character.
 
     >>> [message.content for message in normalize({"text": "\\n\\nHuman: Hi\\n\\nAssistant: Hello"}).messages]
     ['Hi', 'Hello']
@@ -34,28 +35,28 @@ KEYS = (
 
 
 class _Style(NamedTuple):
-    """How the turns of a transcript are marked: `marker` has the speaker as its only group, `opening` is
-    what the text begins with."""
+    """How the turns of a transcript are marked: `marker` has the speaker as its only group."""
 
     marker: re.Pattern[str]
     roles: dict[str, str]
 
 
 _STYLES = (
-    _Style(re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):[ ]?"), {"human": "user", "assistant": "assistant"}),
+    _Style(re.compile(r"(?:\A|\n\n)(Human|Assistant):[ ]?"), {"human": "user", "assistant": "assistant"}),
     _Style(
-        re.compile(r"(?:\A|\s)\s*###[ ]?(Human|Assistant|System):[ ]?|(?<=\S)###[ ](Human|Assistant):[ ]?"),
+        re.compile(r"###[ ](Human|Assistant|System):[ ]?"),
         {"human": "user", "assistant": "assistant", "system": "system"},
     ),
     _Style(
-        re.compile(r"(?:\A|\n)\s*###[ ]?(Instruction|Input|Output|Response):[ \n]?"),
+        re.compile(r"^###[ ]?(Instruction|Input|Output|Response):[ \n]?", re.MULTILINE),
         {"instruction": "user", "input": "input", "output": "assistant", "response": "assistant"},
     ),
     _Style(
-        re.compile(r"(?:\A|\n)(system|user|assistant|tool):[ ]?"),
+        re.compile(r"^(system|user|assistant|tool):[ ]?", re.MULTILINE),
         {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"},
     ),
 )
+"""None of these looks twice at a character, whatever the text."""
 
 
 def recognize(value: Any) -> bool:
@@ -81,7 +82,7 @@ def is_opened(text: Any) -> bool:
     >>> is_opened("\\n\\nHuman: Hi\\n\\nAssistant:"), is_opened("Hi")
     (True, False)
     """
-    return isinstance(text, str) and re.match(r"\s*Human:", text) is not None
+    return isinstance(text, str) and text.lstrip().startswith("Human:")
 
 
 def as_turns(text: str) -> list[dict[str, str]]:
@@ -101,32 +102,31 @@ def read_transcript(text: str) -> list[Message]:
 
 
 def _begins(text: Any) -> bool:
-    return isinstance(text, str) and any(style.marker.match(text) for style in _STYLES)
+    return isinstance(text, str) and any(style.marker.match(text.lstrip()) for style in _STYLES)
 
 
 def _style(text: Any) -> _Style | None:
     """The first style whose marker a text begins with, and that has a turn of the assistant in it."""
     if not isinstance(text, str):
         return None
+    text = text.lstrip()
     for style in _STYLES:
         if style.marker.match(text) is None:
             continue
-        if any(style.roles[_name(found)] == "assistant" for found in style.marker.finditer(text)):
+        if any(style.roles[found[1].lower()] == "assistant" for found in style.marker.finditer(text)):
             return style
     return None
 
 
-def _name(found: re.Match[str]) -> str:
-    return next(name for name in found.groups() if name is not None).lower()
-
-
 def _messages(text: str, style: _Style) -> list[Message]:
+    text = text.lstrip()
     found = list(style.marker.finditer(text))
-    ends = [*(each.start() for each in found[1:]), len(text)]
-    turns = [
-        (style.roles[_name(each)], text[each.end() : end]) for each, end in zip(found, ends, strict=True)
-    ]
-    turns = _with_inputs(turns)
+    ends = [each.start() for each in found[1:]]
+    texts = [text[each.end() : end].rstrip("\n") for each, end in zip(found, ends, strict=False)]
+    texts += [text[each.end() :] for each in found[-1:]]
+    turns = _with_inputs(
+        [(style.roles[each[1].lower()], own) for each, own in zip(found, texts, strict=True)]
+    )
     _check_order([role for role, _ in turns])
     _check_calls(turns)
     return [Message(role, content) for role, content in turns]
