@@ -85,6 +85,8 @@ def _for_columns(keys: Sequence[str]) -> str:
     if answer is None:
         wanted = f"fields: {{user: {_quoted(str(user))}, assistant: COLUMN}}"
         return f"no column looks like an answer; if one is, write in the recipe {wanted}"
+    rest = [key for key in keys if key != answer]
+    user = user or (rest[0] if len(rest) == 1 else "COLUMN" if rest else None)
     fields = [f"user: {_quoted(user)}"] if user is not None else []
     fields.append(f"assistant: {_quoted(answer)}")
     return f"write in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
