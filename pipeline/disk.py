@@ -23,11 +23,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, final
 
-from .errors import OutputError
+from .errors import OutputError, PremaskError
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -48,13 +48,17 @@ def new_file(path: Path) -> Iterator[IO[str]]:
     if os.path.lexists(path):
         raise OutputError(f"{path} exists already; name a file that does not")
     scratch = path.with_name(f".{path.name}.tmp")
-    with named(path):
-        try:
-            with scratch.open("w", encoding="utf-8", newline="\n") as file:
-                yield file
-            sync(scratch)
-            scratch.rename(path)
-        finally:
+    try:
+        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        sync(scratch)
+        scratch.rename(path)
+    except PremaskError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; check the path and space") from None
+    finally:
+        with suppress(OSError):
             scratch.unlink(missing_ok=True)
 
 

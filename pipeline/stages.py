@@ -68,6 +68,11 @@ DECIDED_AGAIN = 8
 """One in so many of the rows that are verified has its mask decided again, too."""
 
 
+MAX_MESSAGES = 4096
+"""Messages that a conversation may have. Each turn is rendered again as inference does it, so the work grows
+with the square of their number: a minute for so many, hours for a hundred thousand."""
+
+
 @dataclass(frozen=True)
 class LabelledSample:
     """One sample with its tokens: ids, labels int32[t]; starts, ends int64[t] in characters of its text;
@@ -454,6 +459,9 @@ class Stages:
 
     def _check(self, conversation: Conversation) -> None:
         check_assistants(conversation.messages)
+        if len(conversation.messages) > MAX_MESSAGES:
+            detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
+            raise RowError("too_long", detail)
         for index, message in enumerate(conversation.messages):
             if message.weight not in (None, 0, 1) and not self.recipe.loss_weights:
                 detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"

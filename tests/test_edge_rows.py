@@ -217,9 +217,9 @@ def test_messages_with_their_replies_are_trees() -> None:
     """The corpus has each tree's messages below its first one; single ones are in `test_grouping.py`."""
     name = "open-assistant/model/model_eval/manual/data/en_100_message.jsonl"
     assert roles(read(name)) == ["user", "assistant"]
-    texts = " ".join(m.content or "" for m in read(name, 86).messages)
-    assert "\n\nHuman:" in json.dumps(values(name)[1][86], ensure_ascii=False).replace("\\n", "\n")
-    assert "Assistant" in texts or "Human" in texts
+    dialect, rows = values(name)
+    texts = [m.content or "" for each in conversations(rows[86], dialect, every=True) for m in each.messages]
+    assert any("Assistant:" in text for text in texts)
 
 
 @needs_corpus
@@ -461,7 +461,7 @@ OURS: list[tuple[str, str | None]] = [
     ('{"messages": 1, "messages": [{"role": "user", "role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}', None),
     (json.dumps(chat("\u202eevil\u202c \u2066x\u2069", "\u200fy"), ensure_ascii=False), None),
     ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "meta": ' + DEEP + "}", None),
-    ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "tools": [{"name": "f", "parameters": ' + DEEP.replace("[", '{"a":', 0) + "}]}", None),
+    ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "tools": [{"name": "f", "parameters": ' + DEEP + "}]}", "template_error"),
     ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "meta": ' + "[" * 300 + "]" * 300 + "}", "invalid_json"),
     ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "  \\n"}]}', "empty_assistant"),
     ('{"messages": {"role": "user"}}', "wrong_type"),
