@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/sample
 
-.PHONY: help demo test lint type schemas bench old-datasets
+.PHONY: help demo test lint type schemas bench fuzz old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,9 @@ schemas: .venv/ready  ## write schemas/ anew from the code
 
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/test_old_datasets.py
+
+fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
+	$(BIN)/python tests/fuzz_rows.py --rows 100000
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))
