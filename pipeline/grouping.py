@@ -54,7 +54,7 @@ def make_trees(sources: Sequence[str], target: Path) -> Grouped:
     others: list[str] = []
     for value, text in _rows(sources):
         key = value.get("message_id") if isinstance(value, dict) else None
-        if isinstance(value, dict) and isinstance(key, str) and key not in nodes:
+        if isinstance(value, dict) and isinstance(key, str) and key not in nodes and _has_parent(value):
             nodes[key] = {**value, "replies": []}
         else:
             others.append(text)
@@ -75,6 +75,11 @@ def _rows(sources: Sequence[str]) -> Iterator[tuple[Any, str]]:
     for info in inspect_sources([Source(path=path) for path in sources]):
         for row in read_slice(whole(info)):
             yield row.value, json.dumps(row.value) if row.original is None else row.original
+
+
+def _has_parent(message: Node) -> bool:
+    """Whether a message names its parent, or says that it has none."""
+    return message.get("parent_id") is None or isinstance(message["parent_id"], str)
 
 
 def _linked(nodes: dict[str, Node]) -> list[Node]:

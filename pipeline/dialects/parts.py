@@ -89,9 +89,8 @@ def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def has_blocks(content: Any) -> bool:
     """Whether some content has a part that only Anthropic's messages have."""
-    return isinstance(content, list) and any(
-        isinstance(part, dict) and part.get("type") in BLOCKS for part in content if isinstance(part, dict)
-    )
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, dict) and str(part.get("type")) in BLOCKS for part in parts)
 
 
 def _is_result(part: Any) -> bool:
