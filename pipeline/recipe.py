@@ -203,9 +203,11 @@ class Source(BaseModel):
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """The path alone where nothing else is set, as most recipes write it."""
+        """What is set, as recipes write it: the path alone where that is all."""
         data: dict[str, Any] = handler(self)
-        return self.path if self == Source(path=self.path) else data
+        plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
+        changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
+        return self.path if len(changed) == 1 else changed
 
 
 def _entry(value: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blocks import RowBlock
 from .columns import RowBatch
 from .columns.rows import PlainRows
 from .contracts import Row
@@ -23,7 +24,7 @@ from .findings import Findings
 from .inspection import SourceInfo
 from .plan import whole
 from .rowchecks import hash_samples
-from .sources import RowBlock, read_blocks
+from .sources import read_blocks
 from .stages import BATCH_ROWS, Stages
 
 

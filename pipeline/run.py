@@ -175,8 +175,10 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
     if not total.rows:
         return "the input holds no rows; nothing was written"
     why = ", ".join(f"{count} {what}" for count, what in lost)
-    what = "every row was left out" if not total.rejected else "every row was rejected"
-    return f"{what} ({why}); nothing was written; 'premask explain' shows each row's reason"
+    if not total.rejected:
+        return f"every row was left out ({why}); nothing was written"
+    what = "rejected or left out" if total.left_out else "rejected"
+    return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
 
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -263,7 +264,7 @@ def _typed(value: Any) -> tuple[str, Any]:
     if isinstance(value, str):
         return "text", _encodable(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        return "number", float(value)
+        return "number", _as_float(value)
     return _SCALARS.get(type(value), "text"), value
 
 
@@ -275,11 +276,18 @@ def _typed_list(values: list[Any]) -> tuple[str, list[Any]]:
     ):
         kinds = {"json"}
     if kinds <= {"whole", "number"} and "number" in kinds:
-        return "list number", [None if each is None else float(each) for each in values]
+        return "list number", [None if each is None else _as_float(each) for each in values]
     if len(kinds) < 2 and kinds != {"json"}:
         kind = next(iter(kinds), "text")
         return f"list {kind}", [_typed(each)[1] for each in values]
     return "list text", [_as_json(each) for each in values]
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _as_json(value: Any) -> str:

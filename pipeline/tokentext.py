@@ -57,7 +57,8 @@ class TokenTexts:
 
     def count_special(self, ids: np.ndarray) -> np.ndarray:
         """Which tokens are control tokens, bool[t]."""
-        return np.asarray(self.special[np.clip(ids, 0, len(self.special) - 1)] & (ids < len(self.special)))
+        known = (ids >= 0) & (ids < len(self.special))
+        return np.asarray(self.special[np.where(known, ids, 0)] & known)
 
     def ids_of(self, strings: Iterable[str]) -> set[int]:
         """The ids of those strings that are one token each."""

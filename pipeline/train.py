@@ -492,7 +492,8 @@ def find_root(dataset: str, revision: str | None) -> str:
         raise TrainError(f"{dataset} is no directory, and no name of a dataset on the Hub (org/name)")
     from huggingface_hub import HfApi
 
-    commit = _fetched(dataset, lambda: HfApi().dataset_info(dataset, revision=revision).sha)
+    what = f"{dataset} is no directory here, and as a dataset on the Hub it"
+    commit = _fetched(what, lambda: HfApi().dataset_info(dataset, revision=revision).sha)
     return f"hf://datasets/{dataset}@{commit}"
 
 
@@ -505,7 +506,7 @@ def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
 
 
 def open_shards(root: str, config: str | None, split: str) -> Shards | None:
-    """Return the shards of a split, whose contract is checked; None if there is no such split."""
+    """Return the shards of a split, whose contract is checked; None if it has no rows."""
     configs = [config] if config else ["packed", "unpacked"]
     listed = {name: _fetched(root, partial(_listed, f"{root}/{name}")) for name in configs}
     config = next((name for name in configs if listed[name]), None)
@@ -529,10 +530,10 @@ def open_shards(root: str, config: str | None, split: str) -> Shards | None:
     for file, (schema, _) in zip(files, footers, strict=True):
         _check_contract(file, schema)
     groups = [tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups)) for _, meta in footers]
-    columns = [name for name in COLUMNS if name in footers[0][0].names]
-    return Shards(
-        root=root, config=config, split=split, files=files, groups=tuple(groups), columns=tuple(columns)
-    )
+    if not sum(map(sum, groups)):
+        return None
+    columns = tuple(name for name in COLUMNS if name in footers[0][0].names)
+    return Shards(root=root, config=config, split=split, files=files, groups=tuple(groups), columns=columns)
 
 
 def _listed(folder: str) -> list[str]:
@@ -1592,7 +1593,7 @@ def open_evaluation(options: Options, root: str, config: str) -> Shards | None:
         if shards := open_shards(where, config, name):
             return shards
     if options.eval_split or options.eval_dataset:
-        raise TrainError(f"{where} has no split {' or '.join(names)} in {config}/")
+        raise TrainError(f"{where} has no rows of split {' or '.join(names)} in {config}/")
     return None
 
 
@@ -1614,7 +1615,7 @@ def run(options: Options, world: World) -> None:
     root = find_root(options.dataset, options.revision)
     shards = open_shards(root, options.config, options.split)
     if shards is None:
-        raise TrainError(f"{root} has no split {options.split}; --split names the one to train on")
+        raise TrainError(f"{root} has no rows of split {options.split}; --split names the one to train on")
     evaluation = open_evaluation(options, root, shards.config)
     rows_a_step = options.batch_size * options.accumulate * world.size
     total = options.steps or math.ceil(options.epochs * math.ceil(shards.rows / rows_a_step))

@@ -53,7 +53,9 @@ def test_options_reach_the_output_and_it_verifies(tmp_path: Path) -> None:
         assert done.code == 0, done.err
         assert rows_in(out) == taken
         (given,) = json.loads((out / "manifest.json").read_text())["inputs"]
-        assert (given["rows"], given["sha256"]) == (
+        left_out = sum(given["left_out"].values())
+        assert (given["rows"] - left_out, given["kept"], given["sha256"]) == (
+            len(taken),
             len(taken),
             inspect_sources([Source(path=path)])[0].sha256,
         )
@@ -103,7 +105,7 @@ def test_nothing_left_is_said(tmp_path: Path) -> None:
     done = run(tmp_path / "out", {"path": write_rows(tmp_path / "a.jsonl", ROWS), "where": "score > 100"})
 
     assert done.code == 2
-    assert "the input holds no rows; nothing was written" in done.err
+    assert "every row was left out (400 left out by where); nothing was written" in done.err
 
 
 def test_the_seed_changes_the_sample(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from inputs import read_units, rows_of, write
 
 from pipeline import files, inspection
+from pipeline.blocks import ElementBlock
 from pipeline.inspection import inspect_source
 from pipeline.jsonarray import ArrayScan, BrokenArrayError, elements, starts
 from pipeline.plan import plan_units, whole
-from pipeline.sources import ElementBlock, peek, read_blocks, read_slice
+from pipeline.sources import peek, read_blocks, read_slice
 
 TEXT = st.text('a"\\[]{},:\n\té\U0001f600\ud800', max_size=6)
 VALUE = st.recursive(

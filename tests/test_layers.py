@@ -15,9 +15,18 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-LOWEST = {"errors", "contracts", "recipe"}
+LOWEST = {"errors", "contracts", "recipe", "urls"}
 STAGES = {
+    "remote",
+    "hubdata",
+    "files",
+    "jsonarray",
+    "selection",
+    "inspection",
+    "plan",
+    "blocks",
     "sources",
+    "entries",
     "dialects",
     "columns",
     "engines",

@@ -83,10 +83,17 @@ def test_a_condition_holds_for_the_same_rows_in_every_format(
         st.fixed_dictionaries(
             {},
             optional={
-                "a": st.one_of(st.none(), st.integers(-3, 3), st.floats(-3, 3), st.integers(2**63, 2**64)),
+                "a": st.one_of(
+                    st.none(),
+                    st.integers(-3, 3),
+                    st.floats(-3, 3),
+                    st.integers(2**63, 2**64),
+                    st.just(-(10**400)),
+                ),
                 "b": st.one_of(st.none(), st.sampled_from(["x", "y\ud800", ""])),
                 "c": st.one_of(
-                    st.none(), st.lists(st.one_of(st.integers(), st.text(max_size=2)), max_size=2)
+                    st.none(),
+                    st.lists(st.one_of(st.integers(), st.just(10**400), st.text(max_size=2)), max_size=2),
                 ),
             },
         ),

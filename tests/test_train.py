@@ -634,14 +634,22 @@ def test_one_process_goes_on_where_two_stopped(
     assert len(one.losses) == 6
 
 
-def test_a_checkpoint_that_is_named(trainer: Trainer, data: Path, model: Path, tmp_path: Path) -> None:
-    words = ("--steps", 4, "--save-every", 2)
-    whole = well(trainer.run(data, model, tmp_path / "whole", *words))
+@pytest.mark.parametrize("words", [(), ("--fsdp",)], ids=["one", "fsdp"])
+def test_a_checkpoint_that_is_named(
+    words: tuple[str, ...], trainer: Trainer, data: Path, tmp_path: Path
+) -> None:
+    """Of a model with tied embeddings and dropout."""
+    base, processes = tmp_path / "base", 1 + len(words)
+    trainer.case("save_model", name="gpt2", size=SIZE, path=str(base), dropout=0.1)
+    words = ("--steps", 4, "--save-every", 2, "--batch-size", 2, *words)
+    whole = well(trainer.run(data, base, tmp_path / "whole", *words, processes=processes))
     checkpoint = whole.output / "checkpoints" / "step-00000002"
-    ran = well(trainer.run(data, model, tmp_path / "more", *words, "--resume", checkpoint))
-    wrong = trainer.run(data, model, tmp_path / "wrong", *words, "--resume", tmp_path)
+    more = (*words, "--resume", checkpoint)
+    ran = well(trainer.run(data, base, tmp_path / "more", *more, processes=processes))
+    wrong = trainer.run(data, base, tmp_path / "wrong", *words, "--resume", tmp_path)
 
     assert ran.losses == whole.losses[2:]
+    assert ran.evaluations == whole.evaluations[1:]
     refused(wrong, "is no complete checkpoint")
 
 
@@ -800,13 +808,14 @@ def test_datasets_that_are_not_there(
     for dataset, words, parts in (
         (tmp_path / "none", (), ["is no directory"]),
         (tmp_path / "empty", (), ["has no shards in packed or unpacked"]),
-        (data, ("--split", "test"), ["has no split test"]),
-        (data, ("--eval-split", "test"), ["has no split test"]),
+        (data, ("--split", "test"), ["has no rows of split test"]),
+        (data, ("--eval-split", "test"), ["has no rows of split test"]),
         (broken, (), ["has 1 of 2 shards of train"]),
         (broken, ("--config", "unpacked"), ["has no shards in unpacked"]),
+        (shards([], name="none of it"), (), ["has no rows of split train"]),
         (cut, (), ["train-00000-of-00001.parquet cannot be read"]),
         ("file:///no/such/place", (), ["has no shards in packed"]),
-        ("org/none", (), ["org/none cannot be read"]),
+        ("org/none", (), ["org/none is no directory here, and as a dataset on the Hub it cannot be read"]),
     ):
         refused(trainer.run(dataset, model, tmp_path / "run", *words), *parts)
 

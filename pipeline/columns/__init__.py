@@ -26,11 +26,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..blocks import Block, LineBlock, TableBlock
 from ..contracts import Row
 from ..dialects import plain_turns
 from ..dialects.plain import PlainTurns
 from ..plan import Slice
-from ..sources import Block, LineBlock, TableBlock, read_blocks
+from ..sources import read_blocks
 from .lines import LineReader
 from .rows import PlainRows, plain_rows_of
 from .tables import plain_rows_of_table

@@ -39,11 +39,14 @@ from .items import item_of
 from .pictures import Picture, page_pictures, percent
 from .retrace import Traced, retrace
 
-ITEM_BYTES = 3_000_000
+ITEM_BYTES = 2_600_000
 """What the samples take on the page, at most, in bytes of JSON."""
 
 REJECT_BYTES = 600_000
 """What the rejected rows take."""
+
+PACK_BYTES = 500_000
+"""What the places of samples in packs take."""
 
 TABLE_ROWS = 100
 """Rows of a table of sources or files."""
@@ -90,13 +93,13 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     items = _within([item_of(each, traced.get(each.key), texts, ends) for each in chosen], ITEM_BYTES)
     items.sort(key=lambda item: ("sample" not in item["why"], item["source"], item["row"], item["sample"]))
     rejects = _within(choice.rejects(), REJECT_BYTES)
-    packs = choice.packs()
+    packs = _within([asdict(pack) for pack in choice.packs()], PACK_BYTES)
     data = {
         "packed": figures["layout"] == "packed",
         "room": figures["max_length"],
         "items": items,
         "bytes": _shared_bytes(items, texts),
-        "packs": [asdict(pack) for pack in packs],
+        "packs": packs,
         "rejects": rejects,
     }
     left_out = len(chosen) - len(items)
@@ -256,7 +259,7 @@ def _known(items: Sequence[Mapping[str, Any]]) -> str:
             f"Of {known:,} samples texts and roles are known, from their sources done again. Of the others "
         )
     else:
-        said += "The sources are not at hand: "
+        said += "No row was done again from its source, as the notes say: "
     return said + (
         "the text is that of the ids, who wrote it is not known, and messages are cut where a turn-end token "
         "stands."

@@ -79,7 +79,7 @@ def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
     ]
     rejects = [
         {"reason": reason, "rows": rows, "means": ""}
-        for reason, rows in sorted(counts["rejected_by_reason"].items(), key=lambda item: -item[1])
+        for reason, rows in sorted(counts["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0]))
     ]
     found = [
         _lengths(counts["lengths"], manifest["recipe"]["max_length"]),
@@ -139,6 +139,7 @@ def _lengths(lengths: Mapping[str, Any] | None, max_length: int) -> Picture | No
 def _by_role(roles: Sequence[Mapping[str, Any]]) -> Picture | None:
     if not roles:
         return None
+    roles = [{**each, "role": visible(each["role"])} for each in roles]
     chart = _chart("HorizontalStackedBar", height=90 + 34 * len(roles), legend_at_bottom=True)
     chart.y_labels = _ticks(max(each["tokens"] for each in roles))
     chart.x_labels = [each["role"] for each in reversed(roles)]
