@@ -5,6 +5,8 @@
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
     premask push out org/name --private
+    premask plan recipe.yaml
+    premask run recipe.yaml --rank 0 --world 8; premask finish out
 
 Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
 says what), 130 interrupted.
@@ -41,10 +43,14 @@ from .report.terminal import (
     print_explained,
     print_push,
     print_report,
+    print_slice,
     print_summary,
     visible,
 )
+from .run import MakeRunner, RunResult, local
 from .run import run as run_recipe
+from .runners.on_ray import RayRunner
+from .slices import WAIT_S, finish_slices, run_slice
 from .stages import Stages
 from .stores import push_to_store
 from .verify import verify as verify_output
@@ -64,6 +70,13 @@ class Format(str, Enum):
 
     table = "table"
     json = "json"
+
+
+class RunnerName(str, Enum):
+    """Who does the units of a run."""
+
+    local = "local"
+    ray = "ray"
 
 
 class ExportFormat(str, Enum):
@@ -144,6 +157,19 @@ def run(
     cache: Annotated[str | None, _key("cache")] = None,
     card: CardFields = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
+    runner: Annotated[
+        RunnerName, typer.Option(help="local: processes of this machine; ray: tasks of Ray.")
+    ] = RunnerName.local,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Ray's head; default: RAY_ADDRESS, or a Ray of its own.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=0, help="Do one slice of the units, counted from 0; then premask finish.")
+    ] = None,
+    world: Annotated[int | None, typer.Option(min=1, help="How many slices there are.")] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for other ranks, where duplicates are dropped.")
+    ] = WAIT_S,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -154,9 +180,15 @@ def run(
 ) -> None:
     """Turn chat data into packed, pre-masked Parquet shards."""
     flags = dict(locals())
-    for name in ("inputs", "workers", "overwrite", "push_to_hub", "private"):
+    for name in _NO_KEYS:
         del flags[name]
     recipe = _recipe(inputs, flags)
+    if (rank is None) != (world is None):
+        raise RecipeError("--rank and --world belong together; give both, or neither")
+    if ray_address is not None and runner is not RunnerName.ray:
+        raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
+    if rank is not None and push_to_hub is not None:
+        raise RecipeError("a rank makes no output that could be pushed; use 'premask finish', then 'premask push'")
     if push_to_hub is not None:  # what cannot be pushed is said before hours of work
         push_to_hub = parse_repo_id(push_to_hub)
         check_access()
@@ -166,12 +198,47 @@ def run(
     import_transformers()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
-        result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)
+        make: MakeRunner = local(workers or _cores())
+        if runner is RunnerName.ray:
+            make = lambda _: RayRunner(ray_address, workers or None)  # noqa: E731  one line says it
+        options: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "make_runner": make}
+        if rank is not None and world is not None:
+            done = run_slice(recipe, rank=rank, world=world, wait_s=wait, say=progress.say, **options)
+            print_slice(Console(highlight=False), done)
+            return
+        result = run_recipe(recipe, **options)
+    _print_result(console, result)
+    if push_to_hub is not None:
+        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+
+
+_NO_KEYS = (
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub", "private",
+)  # fmt: skip
+"""Parameters of `run` that are no keys of the recipe."""
+
+
+def _print_result(console: Console, result: RunResult) -> None:
     for warning in result.warnings:
         console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
     print_summary(Console(highlight=False), result)
-    if push_to_hub is not None:
-        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+
+
+@app.command()
+def finish(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT_OR_RECIPE", help="Output directory of the ranks, or their recipe.")
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
+    ] = False,
+) -> None:
+    """Put an output in place whose ranks (run --rank I --world N) are done; names those that are not."""
+    recipe = _recipe([output], {}) if output.endswith((".yaml", ".yml")) else None
+    import_transformers()
+    out = Path(output if recipe is None else recipe.output)
+    result = finish_slices(out, recipe=recipe, overwrite=overwrite)
+    _print_result(Console(stderr=True, highlight=False), result)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..finished import PushResult
 from ..run import RunResult
+from ..slices import SliceResult
 from ..units import Progress
 from ..verify import Report
 
@@ -50,6 +51,10 @@ class BarProgress(Progress):
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
+    def say(self, text: str) -> None:
+        """Tell what is waited for."""
+        self._bar.console.print(visible(text), markup=False)
+
     def start(self, rows: int | None) -> None:
         self._bar.update(self._task, description="working", total=rows)
 
@@ -74,6 +79,10 @@ class LineProgress(Progress):
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def say(self, text: str) -> None:
+        """Tell what is waited for."""
+        self._console.print(visible(text), markup=False)
 
     def start(self, rows: int | None) -> None:
         self._total = rows
@@ -100,6 +109,20 @@ class PushLines:
 
 
 # ==== Summary ====
+
+
+def print_slice(console: Console, result: SliceResult) -> None:
+    """What a rank did, for a person."""
+    name, output = f"rank {result.rank} of {result.world}", visible(str(result.output))
+    if not result.fresh:
+        console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
+        return
+    console.print(
+        f"{name}: {result.units:,} units done, {result.rows:,} rows, {result.tokens:,} tokens in "
+        f"{result.seconds:.1f} s; when all ranks are done: premask finish {output}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def print_summary(console: Console, result: RunResult) -> None:
