@@ -31,6 +31,7 @@ from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
+from .forecast import forecast
 from .finished import PushResult
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .process import import_transformers, prepare_process
@@ -41,6 +42,7 @@ from .report.terminal import (
     PushLines,
     print_diagnosis,
     print_explained,
+    print_forecast,
     print_push,
     print_report,
     print_slice,
@@ -239,6 +241,31 @@ def finish(
     out = Path(output if recipe is None else recipe.output)
     result = finish_slices(out, recipe=recipe, overwrite=overwrite)
     _print_result(Console(stderr=True, highlight=False), result)
+
+
+@app.command()
+def plan(
+    inputs: Inputs,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = None,
+    max_length: Annotated[str | None, _key("max_length")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Configs to write: packed, unpacked, or both with a comma.")
+    ] = None,
+    output: Annotated[str | None, _key("output")] = None,
+    unit_rows: Annotated[str | None, _key("unit_rows")] = None,
+    format: Annotated[Format, typer.Option(help="table, or json: one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Tell what a run will take: units, tokens, disk, time, memory, and what the Hub's limits mean for it."""
+    flags = {key: value for key, value in locals().items() if key not in {"inputs", "format"}}
+    recipe = _recipe(inputs, flags)
+    prepare_process()
+    import_transformers()
+    found = forecast(recipe, cores=_cores())
+    if format is Format.json:
+        _print_json(found.as_dict())
+    else:
+        print_forecast(Console(highlight=False), found)
 
 
 @app.command()
