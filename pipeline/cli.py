@@ -20,6 +20,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +32,8 @@ from .doctor import diagnose
 from .errors import PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
-from .forecast import forecast
 from .finished import PushResult
+from .forecast import forecast
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
@@ -49,10 +50,10 @@ from .report.terminal import (
     print_summary,
     visible,
 )
-from .run import MakeRunner, RunResult, local
+from .run import RunResult, local
 from .run import run as run_recipe
 from .runners.on_ray import RayRunner
-from .slices import WAIT_S, finish_slices, run_slice
+from .slices import WAIT_S, Share, finish_slices, run_slice
 from .stages import Stages
 from .stores import push_to_store
 from .verify import verify as verify_output
@@ -163,10 +164,12 @@ def run(
         RunnerName, typer.Option(help="local: processes of this machine; ray: tasks of Ray.")
     ] = RunnerName.local,
     ray_address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Ray's head; default: RAY_ADDRESS, or a Ray of its own.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ray's head; default: RAY_ADDRESS, or a Ray of its own."),
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(min=0, help="Do one slice of the units, counted from 0; then premask finish.")
+        int | None,
+        typer.Option(min=0, help="Do one slice of the units, counted from 0; then premask finish."),
     ] = None,
     world: Annotated[int | None, typer.Option(min=1, help="How many slices there are.")] = None,
     wait: Annotated[
@@ -190,7 +193,7 @@ def run(
     if ray_address is not None and runner is not RunnerName.ray:
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
     if rank is not None and push_to_hub is not None:
-        raise RecipeError("a rank makes no output that could be pushed; use 'premask finish', then 'premask push'")
+        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
     if push_to_hub is not None:  # what cannot be pushed is said before hours of work
         push_to_hub = parse_repo_id(push_to_hub)
         check_access()
@@ -200,24 +203,32 @@ def run(
     import_transformers()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
-        make: MakeRunner = local(workers or _cores())
+        count, make = workers or _cores(), None
         if runner is RunnerName.ray:
-            make = lambda _: RayRunner(ray_address, workers or None)  # noqa: E731  one line says it
-        options: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "make_runner": make}
+            make = partial(_ray_runner, ray_address, workers or None)
         if rank is not None and world is not None:
-            done = run_slice(recipe, rank=rank, world=world, wait_s=wait, say=progress.say, **options)
+            share = Share(rank, world, wait)
+            done = run_slice(
+                recipe, share, overwrite=overwrite, progress=progress, make_runner=make or local(count)
+            )
             print_slice(Console(highlight=False), done)
             return
-        result = run_recipe(recipe, **options)
+        result = run_recipe(recipe, workers=count, overwrite=overwrite, progress=progress, make_runner=make)
     _print_result(console, result)
     if push_to_hub is not None:
         _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
 
 
 _NO_KEYS = (
-    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub", "private",
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub",
+    "private",
 )  # fmt: skip
 """Parameters of `run` that are no keys of the recipe."""
+
+
+def _ray_runner(address: str | None, workers: int | None, units: int) -> RayRunner:
+    del units  # Ray has the workers that it has
+    return RayRunner(address, workers)
 
 
 def _print_result(console: Console, result: RunResult) -> None:

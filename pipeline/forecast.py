@@ -389,15 +389,15 @@ def _unit(unit: Unit, rows: _Rows, sample: Sample) -> UnitForecast:
 def _warnings(work: Work, units: Sequence[UnitForecast], sample: Sample) -> Iterator[str]:
     if not sample.tokens:
         why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
-        yield f"no row of the sample can be used ({why or 'it has none'}); look at them with 'premask explain'"
+        yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
     mean = sum(unit.tokens for unit in units) / max(1, len(units))
     whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}
     large = sorted(info.source for info in work.infos if info.source in whole and info.bytes > UNIT_BYTES)
     if large:
         others = f" and {len(large) - 1} more" if len(large) > 1 else ""
         yield (
-            f"{large[0]}{others} cannot be cut, since {'it is' if len(large) == 1 else 'they are'} compressed "
-            "or no JSONL: one worker does the whole file; split it, or write it as Parquet"
+            f"{large[0]}{others} cannot be cut (compressed, or neither JSONL nor Parquet): one worker does "
+            "the whole file; split it, or write it as Parquet"
         )
     if len(units) > 1 and max(unit.tokens for unit in units) > 4 * mean:
         yield "some units are several times larger than others; the last worker will be waited for"
@@ -414,19 +414,19 @@ def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
     """What the Hub's limits mean for an output."""
     if folder > FILES_A_FOLDER:
         yield (
-            f"{folder:,} shards in one folder: the Hub takes {FILES_A_FOLDER:,}; make units larger (unit_rows), "
-            "or push to a store"
+            f"{folder:,} shards in one folder: the Hub takes {FILES_A_FOLDER:,}; make units larger "
+            "(unit_rows), or push to a store"
         )
     if files > FILES_A_REPO:
         yield f"{files:,} files: the Hub recommends fewer than {FILES_A_REPO:,} in a repo"
     if files > FILES_A_COMMIT:
         yield (
-            f"{files:,} files: more than the {FILES_A_COMMIT} recommended for a commit; a push sends them one by "
-            "one before it and makes one commit, which may have to be repeated"
+            f"{files:,} files: more than the {FILES_A_COMMIT} recommended for a commit; a push sends them "
+            "before it makes its one commit, which may have to be repeated"
         )
     mean = size / max(1, shards)
     if shards > 100 and mean < SHARD_BYTES / 10:
-        yield f"shards of {gb(round(mean))}: 500 MB are usual for {gb(size)}; larger units (unit_rows) make fewer"
+        yield f"shards of {gb(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
     if mean > FILE_BYTES:
         yield f"shards of {gb(round(mean))}: the Hub recommends less than {gb(FILE_BYTES)}"
     if size > PUBLIC_BYTES:

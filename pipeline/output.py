@@ -59,9 +59,7 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
     return Output(out, work, identity, lock)
 
 
-def join_output(
-    path: Path, identity: RunIdentity, lock: Lock, *, overwrite: bool = False
-) -> Output | None:
+def join_output(path: Path, identity: RunIdentity, lock: Lock, *, overwrite: bool = False) -> Output | None:
     """Take part in making an output, beside others that do the same run: `lock` is a shared one.
 
     Returns None if the run is done already. Raises `OutputError` like `open_output`, and if the work in

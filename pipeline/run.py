@@ -124,9 +124,7 @@ def local(workers: int) -> MakeRunner:
     return lambda units: LocalRunner(max(1, min(workers, units)))
 
 
-def result_of(
-    manifest: dict[str, Any], out: Path, stages: Stages, begin: float, *, fresh: bool
-) -> RunResult:
+def result_of(manifest: dict[str, Any], out: Path, stages: Stages, begin: float, *, fresh: bool) -> RunResult:
     """The result of a run that began at a time of `time.monotonic`."""
     warnings = (*stages.warnings(), *_empty_splits(manifest))
     return RunResult(manifest, out, time.monotonic() - begin, fresh=fresh, warnings=warnings)

@@ -1,6 +1,6 @@
 """A run shared out by a scheduler that knows no Ray: each job takes a fixed slice of the units.
 
-    run_slice(recipe, rank=0, world=4)         # in four jobs, rank 0 to 3, at any time, on any machines
+    run_slice(recipe, Share(0, 4))             # in four jobs, rank 0 to 3, at any time, on any machines
     finish_slices(Path(recipe.output))         # when all have ended: the manifest
 
 Rank I of N does units I, I + N, I + 2 N ...; the units are those of a plain run, and so are their bytes.
@@ -24,11 +24,11 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .cache import code_hash
 from .card import make_card
@@ -56,8 +56,7 @@ _NAMED_UNITS = 10  # missing units of a rank that are listed by number
 class SliceResult:
     """What a rank did: units, rows and tokens; `fresh` is False if the output was there already."""
 
-    rank: int
-    world: int
+    share: Share
     output: Path
     units: int
     rows: int
@@ -67,50 +66,60 @@ class SliceResult:
     warnings: tuple[str, ...] = ()
 
 
+class Share(NamedTuple):
+    """Which slice: `rank` of `world`, counted from 0; it waits for others for `wait_s` seconds at most."""
+
+    rank: int
+    world: int
+    wait_s: float = WAIT_S
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.world}"
+
+
 def run_slice(
     recipe: Recipe,
+    share: Share,
     *,
-    rank: int,
-    world: int,
-    wait_s: float = WAIT_S,
     overwrite: bool = False,
     progress: Progress | None = None,
     make_runner: MakeRunner | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> SliceResult:
-    """Do every `world`-th unit of a recipe from unit `rank` on. `say` is told what the rank waits for.
+    """Do a slice of the units of a recipe: every `world`-th from unit `rank` on.
 
     Raises what `run` raises; `RecipeError` unless 0 <= rank < world; `OutputError` if the rank is being done,
     if a plain run is going on, or if the work in progress is another recipe's; `RunError` if the others'
-    hashes are not there after `wait_s` seconds.
+    hashes are not there in time.
     """
-    if not 0 <= rank < world:
-        raise RecipeError(f"--rank {rank} --world {world}: ranks count from 0 to {world - 1}")
-    begin, progress, name = time.monotonic(), progress or Progress(), f"rank {rank} of {world}"
+    if not 0 <= share.rank < share.world:
+        raise RecipeError(
+            f"--rank {share.rank} --world {share.world}: ranks count from 0 to {share.world - 1}"
+        )
+    begin, progress = time.monotonic(), progress or Progress()
     out = Path(recipe.output).resolve()
     with ExitStack() as stack:
-        lock = _take_part(stack, out, rank, world)
+        lock = _take_part(stack, out, share)
         with _held(_ranks(out) / "look.lock"):
             work = _look_once(recipe, out)
-        part = slice(rank, None, world)
+        part = slice(share.rank, None, share.world)
         own = len(work.units[part])
         runner = stack.enter_context((make_runner or local(1))(max(1, own)))
         prepared = prepare(work, runner)
         with _held(_ranks(out) / "look.lock"):
             output = join_output(out, prepared.identity, lock, overwrite=overwrite)
-            write_json(_ranks(out) / "world.json", {"world": world})
+            write_json(_ranks(out) / "world.json", {"world": share.world})
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
             if recipe.duplicates is Duplicates.drop:
                 tasks = prepared.tasks(output)
                 runner.scan(tasks[part], prepared.stages)
-                _wait_for_hashes(tasks, name, world, wait_s, say)
+                _wait_for_hashes(tasks, share, progress)
                 drop_duplicates(tasks, part)
             records = do_units(prepared, output, runner, progress, part)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
     seconds, warnings = time.monotonic() - begin, tuple(prepared.stages.warnings())
-    return SliceResult(rank, world, out, own, rows, tokens, seconds, output is not None, warnings)
+    return SliceResult(share, out, own, rows, tokens, seconds, output is not None, warnings)
 
 
 def finish_slices(out: Path, *, recipe: Recipe | None = None, overwrite: bool = False) -> RunResult:
@@ -159,7 +168,8 @@ def _finished(out: Path, recipe: Recipe | None, begin: float) -> RunResult:
 
 
 def _missing(missing: Sequence[int], units: int, world: int | None, distrust: str) -> str:
-    """
+    """What is said of units that are missing.
+
     >>> print(_missing([1, 3, 4], 8, 2, ""))
     3 of 8 units are missing: rank 0 of 2: 4; rank 1 of 2: 1, 3; run these ranks again
     """
@@ -183,15 +193,15 @@ def _ranks(out: Path) -> Path:
     return work_directory(out) / "ranks"
 
 
-def _take_part(stack: ExitStack, out: Path, rank: int, world: int) -> Lock:
+def _take_part(stack: ExitStack, out: Path, share: Share) -> Lock:
     """Hold the output beside other ranks, and this rank alone, until the stack is left."""
     with named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         lock = Lock(out, shared=True)
         stack.callback(lock.release)
         _ranks(out).mkdir(parents=True, exist_ok=True)
-        file = _ranks(out) / f"{rank}-of-{world}.lock"
-        said = f"rank {rank} of {world} of {out} is being done by another process; wait until it ends"
+        file = _ranks(out) / f"{share.rank}-of-{share.world}.lock"
+        said = f"{share} of {out} is being done by another process; wait until it ends"
         stack.enter_context(_held(file, refuse=said))
     return lock
 
@@ -218,22 +228,20 @@ def _world(out: Path) -> int | None:
     return None if data is None else int(data["world"])
 
 
-def _wait_for_hashes(
-    tasks: Sequence[Task], name: str, world: int, wait_s: float, say: Callable[[str], None]
-) -> None:
+def _wait_for_hashes(tasks: Sequence[Task], share: Share, progress: Progress) -> None:
     """Wait until all units have been scanned."""
     begin, said = time.monotonic(), ""
     while waiting := [task for task in tasks if task.hashes is not None and not task.hashes.is_file()]:
-        ranks = sorted(Counter(task.unit.number % world for task in waiting))
+        ranks = sorted(Counter(task.unit.number % share.world for task in waiting))
         others = f"{'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))}"
-        text = f"{name}: waiting for the row hashes of {others}"
-        if time.monotonic() - begin > wait_s:
+        text = f"{share}: waiting for the row hashes of {others}"
+        if time.monotonic() - begin > share.wait_s:
             raise RunError(
-                f"{name}: the row hashes of {others} are not there after {wait_s:g} s (--wait); what is done "
-                "is kept: start these ranks, at the same time if possible, and this one again"
+                f"{share}: the row hashes of {others} are not there after {share.wait_s:g} s (--wait); what "
+                "is done is kept: start these ranks, at the same time if possible, and this one again"
             )
         if text != said:
-            say(text)
+            progress.say(text)
             said = text
         time.sleep(_POLL_S)
 
@@ -257,7 +265,7 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
 
 def _sign(recipe: Recipe) -> dict[str, Any]:
     """What the inspection of the sources depends on: if it has not changed, nothing has."""
-    files = []
+    files: list[list[Any]] = []
     for name in find_sources([source.path for source in recipe.sources]):
         try:
             stat = Path(name).stat()

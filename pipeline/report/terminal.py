@@ -53,7 +53,6 @@ class BarProgress(Progress):
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Tell what is waited for."""
         self._bar.console.print(visible(text), markup=False)
 
     def start(self, rows: int | None) -> None:
@@ -82,7 +81,6 @@ class LineProgress(Progress):
         pass
 
     def say(self, text: str) -> None:
-        """Tell what is waited for."""
         self._console.print(visible(text), markup=False)
 
     def start(self, rows: int | None) -> None:
@@ -120,9 +118,8 @@ def print_forecast(console: Console, found: Forecast) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("rows", f"{about}{found.rows:,}")
     table.add_row("tokens", f"about {found.tokens:,}, packs about {found.packs:,}")
-    table.add_row(
-        "", f"from {sample.rows:,} rows drawn by the seed: {sample.kept:,} of them kept, {sample.tokens:,} tokens"
-    )
+    kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
+    table.add_row("", f"from {sample.rows:,} rows drawn by the seed: {kept}")
     table.add_row("units", f"{len(found.units):,}")
     for number, unit in enumerate(found.units[:_UNITS_SHOWN]):
         rows = "?" if unit.rows is None else f"{unit.rows:,}"
@@ -144,7 +141,8 @@ def print_forecast(console: Console, found: Forecast) -> None:
 
 
 def _duration(seconds: float) -> str:
-    """
+    """Time for people.
+
     >>> _duration(7.25), _duration(400), _duration(9000)
     ('7.2 s', '6.7 min', '2.5 h')
     """
@@ -158,12 +156,12 @@ def _duration(seconds: float) -> str:
 
 def print_slice(console: Console, result: SliceResult) -> None:
     """What a rank did, for a person."""
-    name, output = f"rank {result.rank} of {result.world}", visible(str(result.output))
+    output = visible(str(result.output))
     if not result.fresh:
         console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
         return
     console.print(
-        f"{name}: {result.units:,} units done, {result.rows:,} rows, {result.tokens:,} tokens in "
+        f"{result.share}: {result.units:,} units done, {result.rows:,} rows, {result.tokens:,} tokens in "
         f"{result.seconds:.1f} s; when all ranks are done: premask finish {output}",
         markup=False,
         soft_wrap=True,

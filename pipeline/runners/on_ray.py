@@ -73,7 +73,9 @@ class RayRunner:
             with _in_directory(_PACKAGE.parent):
                 self._ray.init(self._address, **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise RunError(f"there is no Ray at {self._address}: {_first_line(error)}; check the address") from None
+            raise RunError(
+                f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
+            ) from None
         self._undo.callback(self._ray.shutdown)
         return self
 
@@ -179,11 +181,12 @@ def _light(stages: Stages) -> LoadedTokenizer:
 
 
 def _cause(error: Any) -> BaseException:
-    """What went wrong in a worker, as it was raised there; what is no error of ours is told by its text."""
+    """What went wrong in a worker, as it was raised there."""
     cause = error.cause
     if isinstance(cause, PremaskError):
         return cause
-    if isinstance(cause, ImportError):
+    text = str(cause)
+    if "No module named" in text or "failed to import on the worker" in text:
         return RunError(
             f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
             "version on every node"
@@ -195,8 +198,8 @@ def _lost(task: Task, error: Exception) -> str:
     pieces = task.unit.slices
     rows = f"{pieces[0].source} from row {pieces[0].start_row}" if pieces else "no rows"
     return (
-        f"the worker of unit {task.unit.number} ({rows}) died {TRIES} times, last: {_first_line(error)}; what "
-        "is done is kept: give workers more memory or look at these rows, then run the same command again"
+        f"the worker of unit {task.unit.number} ({rows}) died {TRIES} times, last: {_first_line(error)}; "
+        "what is done is kept: give workers more memory or look at these rows, then run the command again"
     )
 
 
@@ -261,8 +264,11 @@ def _check(about: _About) -> None:
             "storage that all of them share, under the same path"
         )
     own = versions()
-    others = [f"{name} {version}, not {about.versions.get(name)}" for name, version in own.items()
-              if version != about.versions.get(name)]
+    others = [
+        f"{name} {version}, not {about.versions.get(name)}"
+        for name, version in own.items()
+        if version != about.versions.get(name)
+    ]
     if others or code_hash() != about.code:
         what = "; ".join(others) or f"other code of premask, in {_PACKAGE}"
         raise RunError(f"node {node} has {what}; install the same versions on every node")
