@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from commands import ROOT, SAMPLE, TOKENIZER, command_line
 
-ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 KINDS = ("worker", "node", "driver")
 
 

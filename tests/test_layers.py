@@ -36,7 +36,7 @@ STAGES = {
     "packing",
 }
 PUSHING = {"finished", "hub", "stores"}
-SCHEDULING = {"stages", "units", "run", "runners", "redo", "verify", "export", "cli"}
+SCHEDULING = {"stages", "units", "run", "runners", "slices", "forecast", "redo", "verify", "export", "cli"}
 STRANGERS = {"sources", "dialects", "render", "encode", "packing"}
 
 

@@ -72,7 +72,7 @@ class RayRunner:
         try:
             with _in_directory(_PACKAGE.parent):
                 self._ray.init(self._address, **options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
                 f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
             ) from None
