@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -303,13 +304,11 @@ def test_commands_of_the_job_files_are_real_ones(name: str) -> None:
 
     assert [words[0] for words in found] == (["run"] if name == "kuberay.yaml" else ["run", "finish"])
     for command, *words in found:
-        options = {option: param for param in COMMANDS[command].params for option in param.opts}
-        given = [word for word in words if word.startswith("--")]
-        assert set(given) <= set(options), command
-        for option in given:
-            value = words[words.index(option) + 1]
-            if not value.startswith("$"):
-                options[option].type.convert(value, options[option], None)
+        options = {option for param in COMMANDS[command].params for option in param.opts}
+        given = {word: value for word, value in pairwise([*words, ""]) if word.startswith("--")}
+        assert set(given) <= options, command
+        for option, read in {"--runner": cli.RunnerName, "--world": int, "--workers": int}.items():
+            assert given.get(option, "$").startswith("$") or read(given[option])
 
 
 def test_the_kubernetes_jobs_fit_together() -> None:

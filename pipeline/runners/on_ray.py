@@ -22,7 +22,7 @@ import importlib
 import logging
 import os
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +45,7 @@ TRIES = 5
 """How often a unit is begun whose worker dies or whose node is lost, before the run ends."""
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
+_PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back
 _STORE_BYTES = 200 << 20  # of a Ray of our own; nothing but the tokenizer lies there
 
 
@@ -62,6 +63,7 @@ class RayRunner:
         self._workers = workers
         self._undo = ExitStack()
         self._ray = _import_ray()
+        self._sent: tuple[Stages, _Shared] | None = None
 
     def __enter__(self) -> RayRunner:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -106,23 +108,26 @@ class RayRunner:
         ray, records = self._ray, dict[int, UnitRecord]()
         with _marker(tasks[0].directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
-            setup = _Shared(secrets.token_hex(8), [ray.put((stages.setup(), _light(stages)))], about)
+            shared = self._share(stages)._replace(about=about)
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
-            waiting, tries = deque(enumerate(tasks)), dict[int, int]()
+            waiting, tries = deque(enumerate(tasks)), Counter[int]()
             under_way: dict[Any, tuple[int, Task]] = {}
             try:
                 while waiting or under_way:
                     while waiting and len(under_way) < self._at_a_time():
                         number, task = waiting.popleft()
-                        under_way[remote.remote(job, setup, task)] = number, task
-                    for reference in ray.wait(list(under_way), num_returns=1)[0]:
+                        under_way[remote.remote(job, shared, task)] = number, task
+                    ready, _ = ray.wait(list(under_way), num_returns=1, timeout=_PATIENCE_S)
+                    if not ready and not self._cpus():
+                        progress.say(f"Ray at {self._address} has no CPU; waiting until it has")
+                    for reference in ready:
                         number, task = under_way.pop(reference)
                         try:
                             record = ray.get(reference)
                         except ray.exceptions.RayTaskError as error:
                             raise _cause(error) from None
                         except ray.exceptions.RayError as error:  # the worker or its node is gone
-                            tries[number] = tries.get(number, 0) + 1
+                            tries[number] += 1
                             if tries[number] == TRIES:
                                 raise RunError(_lost(task, error)) from None
                             waiting.append((number, task))
@@ -136,10 +141,21 @@ class RayRunner:
                         ray.cancel(reference, force=True)
         return records
 
+    def _share(self, stages: Stages) -> _Shared:
+        """What workers make these stages from, put into Ray's store once."""
+        if self._sent is None or self._sent[0] is not stages:
+            setup = stages.setup(), stages.tokenizer.without_hf()
+            self._sent = stages, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
+        return self._sent[1]
+
     def _at_a_time(self) -> int:
         if self._workers is not None and self._address != "local":
             return self._workers
-        return max(_AHEAD, _AHEAD * int(self._ray.cluster_resources().get("CPU", 0)))
+        return max(_AHEAD, _AHEAD * self._cpus())
+
+    def _cpus(self) -> int:
+        """CPUs of the cluster at this moment."""
+        return int(self._ray.cluster_resources().get("CPU", 0))
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -174,10 +190,6 @@ def _marker(directory: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-def _light(stages: Stages) -> LoadedTokenizer:
-    return stages.tokenizer.without_hf()
 
 
 def _cause(error: Any) -> BaseException:
@@ -225,7 +237,7 @@ class _Shared(NamedTuple):
 
     name: str
     setup: list[Any]
-    about: _About
+    about: _About | None = None
 
 
 @dataclass
@@ -241,7 +253,8 @@ _loaded: _Loaded | None = None
 def _do_task(job: Job, shared: _Shared, task: Task) -> UnitRecord | None:
     global _loaded  # noqa: PLW0603  one load for all the units that a process does
     if _loaded is None or _loaded.name != shared.name:
-        _check(shared.about)
+        if shared.about is not None:
+            _check(shared.about)
         prepare_process()
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
