@@ -123,13 +123,10 @@ class RayRunner:
                     for reference in ready:
                         number, task = under_way.pop(reference)
                         try:
-                            record = ray.get(reference)
-                        except ray.exceptions.RayTaskError as error:
-                            raise _cause(error) from None
+                            record = self._record(reference)
                         except ray.exceptions.RayError as error:  # the worker or its node is gone
                             tries[number] += 1
-                            if tries[number] == TRIES:
-                                raise RunError(_lost(task, error)) from None
+                            _check_tries(tries[number], task, error)
                             waiting.append((number, task))
                             continue
                         if record is not None:
@@ -140,6 +137,14 @@ class RayRunner:
                     with suppress(ray.exceptions.RayError):
                         ray.cancel(reference, force=True)
         return records
+
+    def _record(self, reference: Any) -> UnitRecord | None:
+        """What a task gave; raises what it raised, and errors of Ray if it was lost."""
+        try:
+            record: UnitRecord | None = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        return record
 
     def _share(self, stages: Stages) -> _Shared:
         """What workers make these stages from, put into Ray's store once."""
@@ -206,10 +211,13 @@ def _cause(error: Any) -> BaseException:
     return cause if isinstance(cause, BaseException) else RunError(_first_line(error))
 
 
-def _lost(task: Task, error: Exception) -> str:
+def _check_tries(tries: int, task: Task, error: Exception) -> None:
+    """Raise `RunError` if the worker of a task has died too often."""
+    if tries < TRIES:
+        return
     pieces = task.unit.slices
     rows = f"{pieces[0].source} from row {pieces[0].start_row}" if pieces else "no rows"
-    return (
+    raise RunError(
         f"the worker of unit {task.unit.number} ({rows}) died {TRIES} times, last: {_first_line(error)}; "
         "what is done is kept: give workers more memory or look at these rows, then run the command again"
     )
