@@ -18,11 +18,19 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --editable '.[dev,trainers]' --constraint constraints.txt
 	@touch $@
 
+# A browser for the tests of the report: Debian's, where we may install it; without one they are skipped.
+.venv/browser: .venv/ready
+	@for name in chromium chromium-browser google-chrome; do command -v $$name && exit 0; done >/dev/null; \
+	  { [ "$$(id -u)" = 0 ] && timeout 100 apt-get -qq update && \
+	    timeout 500 apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 </dev/null || echo "no Chromium here: tests that need one are skipped"
+	@touch $@
+
 demo: .venv/base  ## turn the bundled sample into shards and show what is trained
 	$(BIN)/premask run $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --layout packed,unpacked --max-length 2048 --output out/demo
 	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144
+	$(BIN)/premask report out/demo
 
-test: lint type  ## lint, types, all tests
+test: lint type .venv/browser  ## lint, types, all tests
 	$(BIN)/python -m pytest
 
 lint: .venv/ready  ## ruff: rules and format

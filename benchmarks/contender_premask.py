@@ -33,9 +33,9 @@ def main() -> None:
     from pipeline.files import find_sources  # noqa: PLC0415
     from pipeline.inspection import inspect_source  # noqa: PLC0415
     from pipeline.process import prepare_process  # noqa: PLC0415
+    from pipeline.progress import Progress  # noqa: PLC0415
     from pipeline.recipe import make_recipe  # noqa: PLC0415
     from pipeline.run import run  # noqa: PLC0415
-    from pipeline.units import Progress  # noqa: PLC0415
 
     prepare_process()  # as the command does
 

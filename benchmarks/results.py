@@ -29,6 +29,7 @@ TITLES = {
     "against_bare": "Against encoding alone",
     "stages": "Where the time goes",
     "growth": "Growth",
+    "memory_sources": "Memory of reading",
     "packing": "Packing",
     "disk": "On disk",
 }
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--kind short --rows 10000,100000,1000000 --rounds 3", "--kind chat --rows 10000,100000 --rounds 3"],
         ["--kind short --rows 2000,20000 --rounds 1"],
     ),
+    "memory_sources": ([""], ["--megabytes 5,50"]),
     "packing": (
         ["--rounds 5"],
         ["--rounds 1 --sizes 10000,1000000 --trl-most 10000"],

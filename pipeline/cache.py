@@ -48,13 +48,14 @@ class LabelledBatch(NamedTuple):
 
 
 def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
-    """Hash of all that decides what becomes of the rows of a slice; `about_slice` are the file, its sha256,
-    the rows and the dialect."""
+    """Hash of all that decides what becomes of the rows of a slice; `about_slice` are the file with its
+    sha256 or version, the rows and the dialect."""
     left_out = (OTHER_KEYS - {"engine", "verify"}) | _CHOOSING | _LAYING_OUT | {"sources"}
     data = {
         "code": code_hash(),
         "run": [identity.tokenizer, identity.template, identity.versions],
         "recipe": recipe.model_dump(mode="json", exclude=set(left_out)),
+        "seed": recipe.seed if entry.sample is not None else 0,
         "entry": entry.model_copy(update={"path": "", "repeat": 1.0}).model_dump(mode="json"),
         "slice": list(about_slice),
     }

@@ -83,6 +83,7 @@ def make_card(manifest: Manifest) -> str:
         f"## Loading\n\n{_loading(manifest)}",
         f"## Counts\n\n{_counts(manifest['counts'])}",
         f"## Lengths\n\n{_lengths(manifest['counts'])}",
+        *_pictures(manifest),
         f"## Made from\n\n{_provenance(manifest)}",
         f"## Known limits\n\n{_limits(manifest)}",
         f"## In your trainer\n\n{_in_trainers(_layouts(manifest))}",
@@ -335,6 +336,20 @@ def _by_split(counts: Mapping[str, Any]) -> list[str]:
     return [_table(("split", "samples", "tokens", "trained tokens", "packs"), rows)]
 
 
+_PICTURES = {
+    "pictures/lengths.svg": "Histogram of the lengths of the samples, with max_length",
+    "pictures/roles.svg": "Tokens by who wrote them, trained and not trained",
+    "pictures/rejects.svg": "Rejected rows by reason",
+}
+
+
+def _pictures(manifest: Manifest) -> list[str]:
+    """Return a section with the pictures that the output has; outputs of before had none."""
+    there = {each["path"] for each in manifest.get("pictures", [])}
+    shown = [f"![{says}]({path})" for path, says in _PICTURES.items() if path in there]
+    return ["## Pictures\n\n" + "\n\n".join(shown)] if shown else []
+
+
 def _by_role(counts: Mapping[str, Any]) -> list[str]:
     """Return the table of tokens by who wrote them, if they were counted."""
     roles, trained = counts.get("tokens_by_role"), counts.get("trained_by_role", {})
@@ -390,7 +405,9 @@ def _reason(reason: str) -> str:
 
 def _provenance(manifest: Manifest) -> str:
     tokenizer, template = manifest["tokenizer"], manifest["template"]
-    inputs = [(_code(i["source"]), f"{i['rows']:,}", f"`{i['sha256']}`") for i in manifest["inputs"]]
+    inputs = [
+        (_code(i["source"]), f"{i['rows']:,}", _code(i["sha256"] or i["version"])) for i in manifest["inputs"]
+    ]
     card = {"card": dict(manifest["card"])} if manifest["card"] else {}
     keys = [key for key in Recipe.model_fields if key in manifest["recipe"]]
     settings = {**{key: manifest["recipe"][key] for key in keys}, **card}

@@ -4,12 +4,14 @@
     premask run recipe.yaml
     premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --limit 1
     premask verify out
+    premask report out --open
     premask push out org/name --private
     premask plan recipe.yaml
     premask run recipe.yaml --rank 0 --world 8; premask finish out
+    premask train out --model Qwen/Qwen3-0.6B --output runs/chats
 
-Exit codes: 0 done, 1 a template is refused or something is wrong in an output, 2 something to mend (one line
-says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two outputs differ, 2
+something to mend (one line says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -29,14 +31,16 @@ from rich.console import Console
 
 from . import __version__
 from .doctor import diagnose
-from .errors import PremaskError, RecipeError
+from .errors import OutputError, PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
 from .forecast import forecast
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from .plaintext import visible
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
+from .report.tables import print_difference, print_pack, print_sample, print_stats
 from .report.terminal import (
     BarProgress,
     LineProgress,
@@ -48,14 +52,17 @@ from .report.terminal import (
     print_report,
     print_slice,
     print_summary,
-    visible,
 )
 from .run import RunResult, local
 from .run import run as run_recipe
 from .runners.on_ray import RayRunner
+from .samplereader import main_layout, read_row
+from .shardreader import load_manifest, splits_of
 from .slices import WAIT_S, Share, finish_slices, run_slice
 from .stages import Stages
+from .stats import measure
 from .stores import push_to_store
+from .tokentext import TokenTexts
 from .verify import verify as verify_output
 
 app = typer.Typer(
@@ -149,6 +156,7 @@ def run(
     splits: SplitFlags = None,
     split_by: Annotated[str | None, _key("split_by")] = None,
     seed: Annotated[str | None, _key("seed")] = None,
+    shuffle: Annotated[bool | None, typer.Option("--shuffle", help=_help("shuffle"))] = None,
     pad_rows: Annotated[str | None, _key("pad_rows")] = None,
     extra_columns: Annotated[
         str | None, typer.Option(help="Masks beside the labels: assistant_masks, completion_mask, or both.")
@@ -393,6 +401,81 @@ def export(
 
 
 @app.command()
+def report(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    to: Annotated[Path | None, typer.Option(help="File that is written; default: OUT/report.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write an output as one HTML page to look at: conversations token by token, packs, pictures, rejects."""
+    from .report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
+
+    made = write_report(output, to or default_path(output))
+    console = Console(highlight=False)
+    for note in made.notes:
+        console.print(f"note: {visible(note)}", markup=False, soft_wrap=True)
+    shown = f"{made.shown:,} of {made.samples:,} samples, {made.size / 1e6:.1f} MB"
+    console.print(f"report:  {visible(str(made.path))}  ({shown})", markup=False, soft_wrap=True)
+    if open_:
+        typer.launch(made.path.resolve().as_uri())
+
+
+@app.command()
+def show(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    pack: Annotated[
+        int, typer.Option(min=0, help="Row of the packed layout (else of the unpacked one), counted from 0.")
+    ] = 0,
+    split: Annotated[str | None, typer.Option(help="Split it is in; default: the first, train.")] = None,
+    sample: Annotated[int | None, typer.Option(min=0, help="Only this sample of it, from 0.")] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Tables of tokens instead of running text.")
+    ] = False,
+) -> None:
+    """Show the samples of one pack, with what is trained in them."""
+    manifest = load_manifest(output)
+    found = read_row(output, manifest, split or splits_of(manifest)[0], pack)
+    if sample is not None and sample >= len(found.length):
+        raise OutputError(
+            f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}"
+        )
+    texts, console = TokenTexts(output / "tokenizer" / "tokenizer.json"), Console(highlight=False)
+    kind = "pack" if main_layout(manifest) == "packed" else "row"
+    print_pack(console, found, kind=kind, room=manifest["recipe"]["max_length"])
+    for i in range(len(found.length)) if sample is None else [sample]:
+        print_sample(console, found, i, texts, tokens=tokens)
+
+
+@app.command()
+def stats(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    format: Annotated[Format, typer.Option(help="table, or json: the figures as one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Count an output: rows, tokens and trained share by source, split and role; lengths, packs, rejects."""
+    figures = measure(output)
+    if format is Format.json:
+        _print_json(figures)
+    else:
+        print_stats(Console(highlight=False), figures)
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="OUT1", help="Output directory.")],
+    after: Annotated[Path, typer.Argument(metavar="OUT2", help="The one that it is compared with.")],
+    format: Annotated[Format, typer.Option(help="table, or json: all as one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
+    from .diff import compare  # noqa: PLC0415  polars is for this alone
+
+    found = compare(before, after)
+    if format is Format.json:
+        _print_json(found.as_dict())
+    else:
+        print_difference(Console(highlight=False), found)
+    raise typer.Exit(0 if found.equal else 1)
+
+
+@app.command()
 def push(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of premask run.")],
     target: Annotated[
@@ -422,6 +505,18 @@ def push(
     _print_pushed(
         push_to_store(out, target, content_revision=content_revision, overwrite=overwrite, report=lines)
     )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def train(context: typer.Context) -> None:
+    """Fine-tune a model on an output: `train DATASET --model M --output DIR`; --help lists the options."""
+    try:
+        from .train import main as train_on_shards  # noqa: PLC0415  torch takes seconds to load, and is an extra
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{error.name} is not installed; pip install 'premask[train]'") from None
+    raise typer.Exit(train_on_shards(context.args, "premask train"))
 
 
 def _push_hub(out: Path, target: HubTarget) -> PushResult:

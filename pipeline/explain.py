@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .contracts import Reject, Row
-from .inspection import inspect_sources
+from .entries import inspect_sources
 from .plan import plan_units
 from .recipe import Recipe
 from .run import find_dialect
@@ -55,12 +55,12 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
             "start": labelled.starts.tolist(),
             "end": labelled.ends.tolist(),
             "label": labelled.labels.tolist(),
-            "origin": _origins(labelled),
+            "origin": origins_of(labelled),
         },
     }
 
 
-def _origins(labelled: LabelledSample) -> list[str]:
+def origins_of(labelled: LabelledSample) -> list[str]:
     """Where the first character of each token comes from."""
     runs = list(placed(labelled.sample.runs))
     names = [origin.label for _, _, origin in runs] + ["template"]
@@ -70,7 +70,7 @@ def _origins(labelled: LabelledSample) -> list[str]:
 
 def rows_of(recipe: Recipe) -> Iterator[tuple[str, Row]]:
     """All rows of the recipe's sources, each with the dialect of its file."""
-    infos = inspect_sources(recipe.sources)
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     for unit in plan_units(infos, unit_rows=recipe.unit_rows):
         for piece in unit.slices:

@@ -60,6 +60,16 @@ def check_shards(out: Path, manifest: Manifest, findings: Findings) -> set[str]:
     return {shard["path"] for shard in manifest["shards"] if _check_shard(out, manifest, shard, findings)}
 
 
+def check_pictures(out: Path, manifest: Manifest, findings: Findings) -> None:
+    """Check that the pictures of the card are there and unchanged; outputs of before had none."""
+    for picture in manifest.get("pictures", []):
+        path = out / picture["path"]
+        if not path.is_file():
+            findings.add("missing", picture["path"], "the file is not there")
+        elif sha256_file(path) != picture["sha256"]:
+            findings.add("picture", picture["path"], "its sha256 is not the one in manifest.json")
+
+
 def _check_names(manifest: Manifest, findings: Findings) -> None:
     for kind in kinds_of(manifest):
         expected = list[str]()

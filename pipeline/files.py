@@ -23,12 +23,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import SourceError
+from .remote import Stream, stat
+from .urls import is_url
 
 FORMATS: Mapping[str, str] = {
     ".jsonl": "jsonl",
@@ -74,7 +77,8 @@ def _expand(pattern: str) -> list[str]:
         raise SourceError("a source has an empty name; name a file, a directory or a pattern")
     if Path(pattern).is_dir():
         return _data_files(pattern)
-    if Path(pattern).exists():
+    if Path(pattern).exists() or Path(pattern).is_symlink():
+        check_is_file(pattern, Path(pattern))
         return [_posix(pattern)]
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
@@ -93,8 +97,14 @@ def _data_files(folder: str) -> list[str]:
 
 
 def _glob(pattern: str) -> list[str]:
-    """Sorted files; unlike `Path.glob` it takes absolute patterns and leaves hidden files out."""
+    """Sorted files; unlike `Path.glob` it takes absolute patterns and leaves hidden files out.
+
+    `SourceError` where something that is named like data is none: nothing is left out in silence.
+    """
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    for name in names:
+        if split_name(name)[0] is not None and not Path(name).is_dir():
+            check_is_file(name, Path(name))
     return sorted(_posix(name) for name in names if Path(name).is_file())
 
 
@@ -122,7 +132,7 @@ def suffixes(name: str) -> tuple[str, str]:
     >>> suffixes("A.TSV.gz"), suffixes("a.jsonl")
     (('.tsv', '.gz'), ('.jsonl', ''))
     """
-    path = PurePath(name.lower())
+    path = PurePath((urlsplit(name).path if name.startswith(("http://", "https://")) else name).lower())
     if path.suffix not in COMPRESSIONS:
         return path.suffix, ""
     return PurePath(path.stem).suffix, path.suffix
@@ -136,27 +146,65 @@ def known_suffixes() -> str:
 # ==== Reading bytes ====
 
 
+class At(NamedTuple):
+    """Where the bytes of a source are: a path, or a URL that is read as a stream; and which version of them
+    was inspected, empty if that cannot be told."""
+
+    path: str
+    version: str = ""
+
+
+def version_of(path: str) -> str:
+    """What tells one content of a file from another without reading it: size and time of change, or what a
+    store says of it."""
+    if is_url(path):
+        return stat(path).version
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return "gone"
+    return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
+
+
+def check_version(source: str, at: At | None) -> None:
+    """Raise `SourceError` where a file is no longer what it was when it was inspected."""
+    if at is not None and at.version and version_of(at.path) != at.version:
+        raise changed(source)
+
+
 @contextmanager
-def opened(source: str, compression: str | None = None) -> Iterator[IO[bytes]]:
+def opened(source: str, compression: str | None = None, at: At | None = None) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed; Arrow's reader notices a cut-off stream in both compressions.
 
-    Raises `SourceError`, also for what goes wrong within the `with` block while it reads.
+    `at` says where they are, if not in a local file of that name.
+
+    Raises `SourceError`, also for what goes wrong within the `with` block while it reads, and where the file
+    is another one than was inspected, or becomes so.
     """
+    path = at.path if at else source
+    check_version(source, at)
     try:
         with ExitStack() as stack:
-            if compression is None:
-                yield stack.enter_context(Path(source).open("rb"))
-            else:
-                raw = stack.enter_context(pa.OSFile(source))
-                stream = stack.enter_context(pa.CompressedInputStream(raw, compression))
-                yield stack.enter_context(io.BufferedReader(stream, 1 << 20))
+            yield _opened(path, compression, stack)
     except OSError as error:
-        reason = error.strerror or str(error)
+        check_version(source, at)
+        reason = error.strerror or " ".join(str(error).split())
         if compression is None:
             raise SourceError(f"{source} cannot be read: {reason}; check its permissions") from None
         raise SourceError(
             f"{source} cannot be read as {compression}: {reason}; the file is broken, fetch it again"
         ) from None
+    check_version(source, at)
+
+
+def _opened(path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
+    if compression is None and not is_url(path):
+        return stack.enter_context(Path(path).open("rb"))
+    if compression is None:
+        return stack.enter_context(io.BufferedReader(stack.enter_context(Stream(path)), 1 << 20))
+    raw = pa.PythonFile(stack.enter_context(Stream(path)), "r") if is_url(path) else pa.OSFile(path)
+    inflated = stack.enter_context(pa.CompressedInputStream(stack.enter_context(raw), compression))
+    return stack.enter_context(io.BufferedReader(inflated, 1 << 20))
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -165,17 +213,37 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
     """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
+    path = at.path if at else source
+    check_version(source, at)
     try:
-        with pq.ParquetFile(source) as file:
-            yield file
+        with ExitStack() as stack:
+            place = stack.enter_context(Stream(path)) if is_url(path) else path
+            yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
     except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
+        check_version(source, at)
         reason = " ".join(str(error).split())
         raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
+    check_version(source, at)
 
 
 # ==== Errors that more than one reader meets ====
+
+
+def check_is_file(source: str, path: Path) -> None:
+    """Raise `SourceError` unless there is a regular file to read."""
+    if path.is_file():
+        return
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{source} is a link to {path.readlink()}, which does not exist; mend the link")
+    if not path.exists():
+        raise SourceError(f"{source} does not exist; check the path")
+    if path.is_dir():
+        raise SourceError(f"{source} is a directory, not a file; name it alone, or the files in it")
+    kinds = ((path.is_fifo(), "a pipe"), (path.is_socket(), "a socket"), (True, "a device"))
+    kind = next(name for found, name in kinds if found)
+    raise SourceError(f"{source} is {kind}, not a file, and cannot be read twice; write the data to a file")
 
 
 def check_columns(source: str, names: Sequence[str]) -> None:

@@ -43,6 +43,7 @@ KINDS: Mapping[str, str] = {
     "rows": f"each input row must be kept or rejected, and once: {_AGAIN}",
     "counts": f"manifest.json and the files disagree: {_AGAIN}",
     "card": f"load_dataset refuses a card with wrong counts: {_AGAIN}",
+    "picture": f"the picture was changed or is damaged: {_AGAIN}",
     "tokenizer": f"ids cannot be read without the tokenizer that made them: {_AGAIN}",
     "source": "put the file back as it was, or run premask on it as it is now",
     "redone": "the row gives something else when it is done again: report it with the recipe, if the "

@@ -3,8 +3,9 @@
     finished = read_finished(Path("out/chats"))
     [file.path for file in finished.files]        # packed/train-00000-of-00001.parquet, ..., README.md
 
-What is pushed is exactly this: the shards of the manifest, the folder `tokenizer/`, `manifest.json` and
-`README.md`. Other files that lie in the directory are named in `others` and stay where they are.
+What is pushed is exactly this: the shards of the manifest, the folder `tokenizer/`, the card's pictures,
+`manifest.json` and `README.md`. Other files that lie in the directory are named in `others` and stay where
+they are.
 
 Cost: every shard is read once to hash it (0.8 ns a byte), and its Parquet footer.
 """
@@ -26,6 +27,9 @@ from .errors import OutputError, PushError
 
 KINDS = ("packed", "unpacked", "rejects", "lineage")
 """The folders that hold shards."""
+
+PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
+"""The pictures that a card can have."""
 
 Report = Callable[[int, int, int, int], None]
 """Called as files are sent: files and bytes done, files and bytes in all."""
@@ -104,7 +108,9 @@ def is_ours(path: str) -> bool:
     (True, False, False)
     """
     folder, _, name = path.partition("/")
-    return folder == "tokenizer" or (folder in KINDS and "/" not in name and name.endswith(".parquet"))
+    if folder == "tokenizer" or path in PICTURES:
+        return True
+    return folder in KINDS and "/" not in name and name.endswith(".parquet")
 
 
 def parse_manifest(content: str | bytes) -> dict[str, Any] | None:
@@ -129,7 +135,7 @@ def read_finished(out: Path) -> Finished:
     """
     manifest = _manifest(out)
     try:
-        files = [*_shards(out, manifest), *_others_of_ours(out)]
+        files = [*_shards(out, manifest), *_pictures(out, manifest), *_others_of_ours(out)]
         stray = sorted(_on_disk(out, KINDS) - {file.path for file in files})
         if stray:
             raise OutputError(f"{out / stray[0]} is not in the manifest; move it away, then push again")
@@ -185,6 +191,17 @@ def _shards(out: Path, manifest: Mapping[str, Any]) -> Iterator[LocalFile]:
         if rows != shard["rows"]:
             raise OutputError(f"{path} has {rows} rows, but the manifest says {shard['rows']}")
         yield file
+
+
+def _pictures(out: Path, manifest: Mapping[str, Any]) -> Iterator[LocalFile]:
+    for picture in manifest.get("pictures", []):
+        path = out / picture["path"]
+        if picture["path"] not in PICTURES or not path.is_file() or sha256_file(path) != picture["sha256"]:
+            raise OutputError(
+                f"{path} is missing or not what the manifest says; nothing was sent: "
+                "run the recipe again with --overwrite"
+            )
+        yield _local(out, path, small=True)
 
 
 def _others_of_ours(out: Path) -> Iterator[LocalFile]:

@@ -3,9 +3,10 @@
     forecast(recipe).as_dict()["tokens"]
 
 The units are the real ones. The rest is reckoned from a sample: `STRETCHES` stretches of `STRETCH_ROWS` rows
-at places that the recipe's seed draws (of files that cannot be cut: their first rows), which go through all
-stages and are written; the first half warms up, the second is timed, in CPU seconds of this process. Time
-for more workers is what the units take if each has a core as fast as this one and the storage keeps up.
+at places that the recipe's seed draws (of other files than JSONL and Parquet: the first rows of units), which
+go through all stages and are written; the first half warms up, the second is timed, in CPU seconds of this
+process. Time for more workers is what the units take if each has a core as fast as this one and the storage
+keeps up.
 
 What the Hub takes is as its page says (https://huggingface.co/docs/hub/storage-limits, "Repository
 limitations and recommendations"): at most 10,000 files a folder; under 100,000 files a repo, under 200 GB a
@@ -46,9 +47,11 @@ from .plan import UNIT_BYTES, Slice, Unit
 from .process import without_old_garbage
 from .recipe import Layout, Recipe
 from .run import Prepared, Work, look_at, prepare
+from .selection import Selection
 from .shards import UnitRecord, unit_file
 from .sources import read_slice
-from .units import Task, Windows, accounts_of, run_unit
+from .units import Task, accounts_of, run_unit
+from .windows import Windows
 
 STRETCHES, STRETCH_ROWS = 64, 48
 """How many places the sample is taken from, and how many rows from each."""
@@ -200,6 +203,7 @@ class _Rows:
 
     def __init__(self, work: Work) -> None:
         self._bytes = {info.source: info.bytes for info in work.infos}
+        self._counted = {info.source: info.rows or 1 for info in work.infos}
         self._rows_a_byte = self._reckon(work)
 
     def of(self, piece: Slice) -> float:
@@ -219,14 +223,7 @@ class _Rows:
         whole = self._bytes[piece.source]
         if piece.stop_row is None or piece.format != "parquet":
             return whole
-        return round(whole * (piece.stop_row - piece.start_row) / max(1, self._parquet_rows(piece.source)))
-
-    def _parquet_rows(self, source: str) -> int:
-        if not hasattr(self, "_counted"):
-            self._counted: dict[str, int] = {}
-        if source not in self._counted:
-            self._counted[source] = pq.read_metadata(source).num_rows
-        return self._counted[source]
+        return round(whole * (piece.stop_row - piece.start_row) / self._counted[piece.source])
 
     @staticmethod
     def _reckon(work: Work) -> float:
@@ -266,7 +263,7 @@ def _json(value: Any) -> str:
 def _measure(prepared: Prepared, rows: _Rows) -> Sample:
     """Take the sample through all stages, and write it."""
     work = prepared.work
-    recipe = work.recipe.model_copy(update={"cache": None})
+    recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
     pieces = _draw(work, rows)
     with tempfile.TemporaryDirectory(prefix="premask-plan-") as folder:
         halves = [_write(Path(folder) / str(half), pieces[half::2], work) for half in (0, 1)]
@@ -291,9 +288,9 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
-        if piece.start_byte is not None:
+        if piece.format == "jsonl" and piece.start_byte is not None:
             found += [(piece, _lines_at(piece, dice)) for _ in range(times)]
-        elif piece.stop_row is not None:
+        elif piece.format == "parquet":
             found += [(piece, list(_lines(_stretch(piece, dice)))) for _ in range(times)]
         else:
             lines = list(islice(_lines(piece), times * STRETCH_ROWS))
@@ -312,7 +309,7 @@ def _stretch(piece: Slice, dice: random.Random) -> Slice:
 def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
     """Lines of JSONL from a byte on; around the end it goes on at the start."""
     start, end = piece.start_byte or 0, piece.end_byte or 0
-    with opened(piece.source) as file:
+    with opened(piece.source, at=piece.at) as file:
         file.seek(dice.randrange(start, max(start + 1, end)))
         file.readline()
         lines = list(islice(iter(lambda: file.readline() if file.tell() < end else b"", b""), STRETCH_ROWS))
@@ -325,16 +322,17 @@ def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
     """Lines as the slices of one task, a file for each dialect and entry of the sources."""
-    groups: dict[tuple[str, int], list[bytes]] = {}
+    groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
     for piece, lines in found:
-        groups.setdefault((work.dialects[piece.source], piece.entry), []).extend(lines)
+        key = work.dialects[piece.source], piece.entry, piece.selection
+        groups.setdefault(key, []).extend(lines)
     folder.mkdir()
     slices, dialects = [], {}
-    for number, ((dialect, entry), lines) in enumerate(groups.items()):
+    for number, ((dialect, entry, selection), lines) in enumerate(groups.items()):
         path = folder / f"{number}.jsonl"
         path.write_bytes(b"".join(lines))
         size = path.stat().st_size
-        slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry))
+        slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
         dialects[str(path)] = dialect
     return Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample") if slices else None
 

@@ -33,7 +33,8 @@ from .recipe import OTHER_KEYS, Recipe
 class RunIdentity:
     """All that decides what a run writes, as JSON values. Runs with the same `key` write the same bytes.
 
-    `inputs` are `{source, bytes, sha256}` in reading order, `versions` package name -> version.
+    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that stands in
+    for the hash, `versions` package name -> version.
     """
 
     recipe: Mapping[str, Any]
@@ -62,7 +63,7 @@ def identify(
 ) -> RunIdentity:
     """Describe a run: its recipe without `OTHER_KEYS`, what it reads, and the installed versions.
 
-    `inputs` are `{source, bytes, sha256}`; `tokenizer` has at least `name`, `sha256` and `vocab_size`,
+    `inputs` are those of `SourceInfo.about`; `tokenizer` has at least `name`, `sha256` and `vocab_size`,
     `template` at least `sha256`.
     """
     settings = recipe.model_dump(mode="json", exclude=set(OTHER_KEYS))
@@ -91,7 +92,10 @@ def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Name everything that decides the bytes of a run; keys of the recipe stand under their own name."""
     parts = ("tokenizer", "template", "versions")
     flat = {f"{part} {key}": value for part in parts for key, value in manifest.get(part, {}).items()}
-    flat |= {f"input {file['source']}": file["sha256"] for file in manifest.get("inputs", [])}
+    flat |= {
+        f"input {file['source']}": file["sha256"] or file.get("version")
+        for file in manifest.get("inputs", [])
+    }
     return {**flat, **manifest["recipe"], "premask": manifest["premask"]}
 
 

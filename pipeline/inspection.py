@@ -6,33 +6,39 @@ one line, before any work is done: later it would be thousands of broken rows, o
     info = inspect_source("chats.jsonl")
     info.format, info.rows, info.sha256
 
-Cost: a file is read once, a compressed one twice; memory is a few MB whatever the size of the file, except
-for a long first line. Hashing and checking take 1 ns a byte, 2 ns where it is not ASCII.
+Cost: a file is read once, a compressed one twice; memory is some tens of MB whatever the size of the file.
+Hashing and checking take 1 ns a byte, 2 ns where it is not ASCII, 3 ns more in a JSON array, whose elements
+are counted.
 """
 
 from __future__ import annotations
 
 import codecs
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 from .errors import SourceError
 from .files import (
     BOM,
     COMPRESSIONS,
+    At,
     check_columns,
+    check_is_file,
     chunks,
-    find_sources,
     known_suffixes,
     open_parquet,
     opened,
     split_name,
+    version_of,
 )
+from .jsonarray import ArrayScan, Cutter, is_conversation_file, naming_place
 from .jsonlayout import layout_of
-from .recipe import Source
+from .remote import Stat, stat
+from .selection import Selection
+from .urls import is_url
 
 _SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
@@ -51,42 +57,57 @@ _SIGNATURES = (
     (b"<html", "an HTML page"),
 )
 _GIT_LFS = b"version https://git-lfs"
+_LONG_LINE = 16 << 20  # bytes of a first line that are read to tell the layout
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What a file holds.
 
-    `rows` counts the lines of uncompressed JSONL (blank ones too) or the rows of Parquet; None where
-    counting takes a full parse. `bytes` and `sha256` are those of the file as it lies on disk. `entry` is the
-    index of the entry of `recipe.sources` that names it.
+    `rows` counts the lines of uncompressed JSONL (blank ones too), the elements of an uncompressed JSON array
+    or the rows of Parquet; None where counting takes a full parse. `bytes` and `sha256` are those of the file
+    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known, which is
+    empty for a file of this machine. `at` says where the bytes are. `marks` are places in a JSON array, as
+    (element, byte behind the bracket or comma before it), about every 4 MB.
+
+    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
+    its rows; rows from number `stop` on are left out, `left_out` of them (None if nobody counted).
     """
 
     source: str
     format: str
     compression: str | None
     bytes: int
-    sha256: str
+    sha256: str | None
     rows: int | None
     entry: int = 0
+    at: At | None = None
+    marks: tuple[tuple[int, int], ...] = ()
+    selection: Selection | None = None
+    stop: int | None = None
+    left_out: int | None = 0
+    version: str = ""
+
+    def about(self) -> dict[str, Any]:
+        """What the manifest says of the file: which bytes it had."""
+        known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
+        return {**known, "version": self.version} if self.version else known
 
 
-def inspect_sources(sources: Sequence[Source]) -> list[SourceInfo]:
-    """Inspect all files of a recipe's `sources`, each once, in order."""
-    files = find_sources([source.path for source in sources])
-    return [replace(inspect_source(name), entry=entry) for name, entry in files.items()]
-
-
-def inspect_source(source: str) -> SourceInfo:
+def inspect_source(source: str, path: str | None = None) -> SourceInfo:
     """Check a file's content against its name, hash it and count its rows where that is cheap.
 
-    A `.json` file that holds one JSON value a line gets the format `jsonl`.
+    A `.json` file that holds one JSON value a line gets the format `jsonl`. `path` says where the file is, if
+    it is not of that name: a local copy, or a URL, of which only the beginning (of Parquet, the end) is read;
+    nothing is hashed or counted then.
 
     Raises `SourceError` when the file is missing, empty, a git-lfs pointer, of an unknown or another
     format than its name says, broken or cut short, or not UTF-8.
     """
     form, compression = split_name(source)
-    head = _head(source)
+    at = _found(source, path or source)
+    with opened(source, at=at) as file:
+        head = file.read(64)
     if head.startswith(_GIT_LFS):
         raise SourceError(f"{source} is a git-lfs pointer, not the data; run 'git lfs pull' where it lies")
     if form is None:
@@ -94,14 +115,18 @@ def inspect_source(source: str) -> SourceInfo:
     if not head:
         raise SourceError(f"{source} is empty; remove it from the sources")
     _check_signature(source, head, compression or (form if form == "parquet" else None))
-    return _inspect_parquet(source) if form == "parquet" else _inspect_text(source, form, compression)
+    if form == "parquet":
+        return _inspect_parquet(source, at)
+    if is_url(at.path):
+        return _inspect_stream(source, form, compression, at)
+    return _inspect_text(source, form, compression, at)
 
 
-def _head(source: str) -> bytes:
-    if not Path(source).is_file():
-        raise SourceError(f"{source} does not exist or is not a file; check the path")
-    with opened(source) as file:
-        return file.read(64)
+def _found(source: str, path: str) -> At:
+    """Where a file is, and which version of it; `SourceError` where there is no file to read."""
+    if not is_url(path):
+        check_is_file(source, Path(path))
+    return At(path, version_of(path))
 
 
 def _check_signature(source: str, head: bytes, expected: str | None) -> None:
@@ -118,38 +143,77 @@ def _check_signature(source: str, head: bytes, expected: str | None) -> None:
 
 
 def _signature(head: bytes) -> str | None:
-    return next((kind for magic, kind in _SIGNATURES if head.startswith(magic)), None)
+    found = next((kind for magic, kind in _SIGNATURES if head.startswith(magic)), None)
+    if found is None and len(head) > 3 and (not any(head[1:4:2]) or not any(head[:3:2])) and any(head):
+        return "UTF-16 text"
+    return found
 
 
-def _inspect_parquet(source: str) -> SourceInfo:
-    digest = hashlib.sha256()
-    with opened(source) as file:
-        for chunk in chunks(file):
-            digest.update(chunk)
-    with open_parquet(source) as table:
+def _inspect_parquet(source: str, at: At) -> SourceInfo:
+    with open_parquet(source, at) as table:
         rows = table.metadata.num_rows
         check_columns(source, table.schema_arrow.names)
     if not rows:
         raise SourceError(f"{source} is empty (Parquet with no rows); remove it from the sources")
-    return SourceInfo(source, "parquet", None, Path(source).stat().st_size, digest.hexdigest(), rows)
+    if is_url(at.path):
+        known = _known(source, at)
+        return SourceInfo(
+            source, "parquet", None, known.size, known.sha256, rows, at=at, version=known.version
+        )
+    size, digest = _hashed(source, at, lambda _: None)
+    return SourceInfo(source, "parquet", None, size, digest, rows, at=at)
 
 
-def _inspect_text(source: str, form: str, compression: str | None) -> SourceInfo:
-    digest, scan, size = hashlib.sha256(), _TextScan(source, compression), 0
-    with opened(source) as file:
+def _inspect_stream(source: str, form: str, compression: str | None, at: At) -> SourceInfo:
+    known, form = _known(source, at), _checked_format(source, form, compression, at)
+    version = known.version
+    return SourceInfo(source, form, compression, known.size, known.sha256, None, at=at, version=version)
+
+
+def _known(source: str, at: At) -> Stat:
+    known = stat(at.path)
+    if not known.version:
+        raise SourceError(
+            f"{source} cannot be streamed: its server does not say which version it is (no ETag); leave "
+            "'streaming' out"
+        )
+    return known
+
+
+def _inspect_text(source: str, form: str, compression: str | None, at: At) -> SourceInfo:
+    scan, array = _TextScan(source, compression), ArrayScan()
+    plain = compression is None
+
+    def look(chunk: bytes) -> None:
+        scan.feed(chunk)
+        if form == "json" and plain:
+            array.feed(chunk)
+
+    size, digest = _hashed(source, at, look if plain else lambda _: None)
+    if not plain:
+        with opened(source, compression, at) as file:
+            for chunk in chunks(file):
+                look(chunk)
+    scan.finish()
+    form = _checked_format(source, form, compression, at)
+    info = SourceInfo(source, form, compression, size, digest, None, at=at)
+    if plain and form == "jsonl":
+        return replace(info, rows=scan.lines)
+    if plain and form == "json" and array.is_array and not is_conversation_file(source, None, at):
+        with naming_place(source, compression, at):
+            return replace(info, rows=array.count(), marks=tuple(array.marks))
+    return info
+
+
+def _hashed(source: str, at: At, look: Callable[[bytes], None]) -> tuple[int, str]:
+    """Size and sha256 of a file, whose chunks are looked at on the way."""
+    digest, size = hashlib.sha256(), 0
+    with opened(source, at=at) as file:
         for chunk in chunks(file):
             digest.update(chunk)
             size += len(chunk)
-            if compression is None:
-                scan.feed(chunk)
-    if compression is not None:
-        with opened(source, compression) as file:
-            for chunk in chunks(file):
-                scan.feed(chunk)
-    scan.finish()
-    form = _checked_format(source, form, compression)
-    rows = scan.lines if form == "jsonl" and compression is None else None
-    return SourceInfo(source, form, compression, size, digest.hexdigest(), rows)
+            look(chunk)
+    return size, digest.hexdigest()
 
 
 class _TextScan:
@@ -200,11 +264,17 @@ class _TextScan:
             ) from None
 
 
-def _checked_format(source: str, form: str, compression: str | None) -> str:
+def _checked_format(source: str, form: str, compression: str | None, at: At) -> str:
     """The format that the first lines show, where the name leaves a choice; `SourceError` where it lies."""
-    with opened(source, compression) as file:
-        lines = list(islice(_text_lines(file), 2))
-    layout = layout_of(lines)
+    with opened(source, compression, at) as file:
+        try:
+            lines, whole = _first_lines(file)
+        except UnicodeDecodeError as error:
+            what = f"in its first lines: {error.reason}"
+            raise SourceError(f"{source} is not UTF-8 {what}; convert it to UTF-8") from None
+        if not lines:
+            raise SourceError(f"{source} is empty (only whitespace); remove it from the sources")
+        layout = layout_of(lines) if whole else _layout_of_long(lines[0], file)
     if form == "csv" and layout in ("lines", "array", "row"):
         raise SourceError(f"{source} holds JSON, not CSV; rename it to .jsonl or .json")
     if form == "jsonl" and layout in ("array", "document"):
@@ -215,9 +285,34 @@ def _checked_format(source: str, form: str, compression: str | None) -> str:
     return "jsonl" if form == "json" and layout == "lines" else form
 
 
-def _text_lines(file: Iterable[bytes]) -> Iterator[str]:
-    """Non-blank lines, stripped and without a byte order mark."""
-    for number, line in enumerate(file):
+def _first_lines(file: IO[bytes]) -> tuple[list[str], bool]:
+    """The first two lines that are not blank, stripped and without a byte order mark, and whether the first
+    is whole: of a longer line only the beginning is read."""
+    lines = list[str]()
+    number, whole = 0, True
+    while len(lines) < 2 and (line := file.readline(_LONG_LINE)):
         text = (line.removeprefix(BOM) if number == 0 else line).strip()
         if text:
-            yield text.decode("utf-8")
+            whole = bool(lines) or len(line) < _LONG_LINE or line.endswith(b"\n")
+            lines.append(text.decode("utf-8", "strict" if whole else "replace"))
+        if not whole:
+            break
+        number += 1
+    return lines, whole
+
+
+def _layout_of_long(begin: str, file: IO[bytes]) -> str:
+    """`jsonlayout.layout_of` for a text whose first line is too long to be parsed; the file stands in it."""
+    if begin[0] not in "[{":
+        return "other"
+    cutter = Cutter()
+    cutter.feed(begin.encode())
+    for chunk in chunks(file):
+        end, _, rest = chunk.partition(b"\n")
+        cutter.feed(end)
+        if len(end) < len(chunk):
+            if cutter.depth:
+                return "document"
+            more = rest.strip() or any(each.strip() for each in chunks(file))
+            return "lines" if more else "array" if begin[0] == "[" else "row"
+    return "array" if begin[0] == "[" else "row"

@@ -76,13 +76,14 @@ def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: 
     return fine
 
 
-def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings) -> None:
-    """Check what the lineage says of the samples besides their places; each row's are numbered from 0."""
+def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings, *, whole: bool = True) -> None:
+    """Check what the lineage says of the samples besides their places; each row's are numbered from 0, if
+    rows are here as a `whole`."""
     order = lineage.in_input_order()
     source, row, sample = lineage.source[order], lineage.row[order], lineage.sample[order]
     opens = (np.diff(source, prepend=-2) != 0) | (np.diff(row, prepend=-2) != 0)  # a row
     misnumbered = np.zeros(len(order), dtype=bool)
-    misnumbered[order] = ~_are_numbered(opens, sample)
+    misnumbered[order] = whole & ~_are_numbered(opens, sample)
     for wrong, what in (
         (lineage.source < 0, "the source is none of the inputs in manifest.json"),
         (lineage.row < 0, "row is below 0"),
@@ -109,9 +110,13 @@ def _are_numbered(opens: np.ndarray, sample: np.ndarray) -> np.ndarray:
     return fine
 
 
-def check_twin(lineage: Lineage, packed: Sums, unpacked: Sums, name: str, findings: Findings) -> None:
-    """Check that the unpacked shard `name` has the samples of the packed one, in the order of the input."""
-    expected, found = packed.hash[lineage.in_input_order()], unpacked.hash
+def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str, findings: Findings) -> None:
+    """Check that the unpacked shard `name` has the samples of the packed one, in this order, or in any."""
+    expected, found = packed.hash, unpacked.hash
+    if order is None:
+        expected, found = np.sort(expected), np.sort(found)
+    else:
+        expected = expected[order]
     if len(expected) != len(found):
         findings.add("layouts", name, f"it has {len(found):,} samples, the packs have {len(expected):,}")
         return

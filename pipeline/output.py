@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .contracts import LINEAGE_SCHEMA, layout_schema
-from .disk import Lock, link, named, sync, sync_tree, write_json
+from .disk import Lock, link, named, sha256_file, sync, sync_tree, write_json
 from .errors import OutputError, RunError
 from .finished import parse_manifest
 from .identity import RunIdentity, differences
@@ -140,13 +140,15 @@ class Output:
         card: Mapping[str, Any],
         save_tokenizer: Callable[[Path], object],
         make_card: Callable[[dict[str, Any]], str],
+        draw: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest.
 
         `records` are those of units 0, 1, ... in order. `counts` is anything to be told; `inputs` says what
         became of the rows of each source (`units.Account`, and `duplicates`); `engine` tells what encoded
         them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
-        `save_tokenizer` writes into the directory it is given, `make_card` returns README.md.
+        `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
+        card's pictures by their paths.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -162,12 +164,24 @@ class Output:
                 "engine": dict(engine),
                 "card": dict(card),
             }
+            if draw is not None:
+                manifest["pictures"] = self._add_pictures(draw(manifest))
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
             _publish(self._tree, self._out)
             shutil.rmtree(self._work, ignore_errors=True)
         return manifest
+
+    def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Write the pictures into the tree, and return their lines of the manifest."""
+        lines = []
+        for name, svg in sorted(pictures.items()):
+            path = self._tree / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(svg, encoding="utf-8")
+            lines.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
+        return lines
 
     def _kinds(self) -> list[tuple[str, str]]:
         """The kinds of files, each with each split; rejects belong to none."""
@@ -240,8 +254,8 @@ def _totals(
         **counts,
         **total(inputs, "rows", "kept", "duplicates", "dropped"),
         "rejected": reasons.total(),
-        "rejected_by_reason": dict(reasons),
-        "left_out": dict(left_out),
+        "rejected_by_reason": dict(sorted(reasons.items())),
+        "left_out": dict(sorted(left_out.items())),
         **written,
         "fill": _fill(written["tokens"], written["packs"], length),
         "splits": splits,

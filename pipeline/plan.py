@@ -9,7 +9,8 @@ Units are what makes a run parallel and resumable, so where they begin must foll
     >>> [(piece.start_row, piece.stop_row) for unit in units for piece in unit.slices]
     [(0, 10), (10, 20), (20, 25)]
 
-Cost: JSONL of more than one unit is read once, to find where its lines begin; nothing else is opened.
+Cost: JSONL of more than one unit is read once, to find where its lines begin; of a JSON array some 4 MB a
+unit are read, of other files nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import changed, chunks, open_parquet, opened
+from .files import At, changed, chunks, open_parquet, opened
 from .inspection import SourceInfo
+from .jsonarray import starts
+from .selection import Selection
 
 UNIT_BYTES = 48 * 1024 * 1024
 """Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger
@@ -35,10 +38,12 @@ _INFLATION = 4  # how much larger compressed text is taken to be
 class Slice(NamedTuple):
     """A stretch of rows of one file. `stop_row` None means to the end.
 
-    `entry` is the index of the entry of `recipe.sources` that names the file.
+    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would, or the bytes
+    behind the bracket or comma before an element of a JSON array; both are None unless the file is
+    uncompressed and its rows are counted.
 
-    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would; both are
-    None unless the file is uncompressed JSONL.
+    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
+    its rows; `at` says where the bytes are.
     """
 
     source: str
@@ -49,6 +54,8 @@ class Slice(NamedTuple):
     start_byte: int | None
     end_byte: int | None
     entry: int = 0
+    at: At | None = None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,9 @@ def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> 
     """Cut files into units of about `UNIT_BYTES` of text, or of `unit_rows` rows; small neighbours share a
     unit.
 
-    Uncompressed JSONL and Parquet are cut by rows, whatever their row groups: into pieces of equally many
-    rows, or every `unit_rows` rows. Other files stay whole. The cut depends on nothing but the files and
-    `unit_rows`.
+    Uncompressed JSONL and JSON arrays, and Parquet whatever its row groups, are cut by rows: into pieces of
+    equally many, or every `unit_rows` rows. Other files stay whole. The cut depends on nothing but the files
+    and `unit_rows`.
 
     Raises `SourceError` when a file is no longer what it was when it was inspected.
     """
@@ -95,7 +102,7 @@ def _size(info: SourceInfo) -> int:
     """Bytes of a file before compression, about."""
     if info.format != "parquet":
         return info.bytes * (_INFLATION if info.compression else 1)
-    with open_parquet(info.source) as file:
+    with open_parquet(info.source, info.at) as file:
         groups = range(file.metadata.num_row_groups)
         return sum(int(file.metadata.row_group(i).total_byte_size) for i in groups)
 
@@ -104,20 +111,40 @@ def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
     if info.rows is None:
         yield whole(info)
         return
-    rows = [*range(0, info.rows, unit_rows), info.rows]
+    stop = whole(info).stop_row or 0
+    rows = [*range(0, stop, unit_rows), stop]
     places: Sequence[int | None] = [None] * len(rows)
-    if info.format == "jsonl":
-        places = _line_starts(info, unit_rows) if len(rows) > 2 else [0, info.bytes]
+    if len(rows) > 2 and info.format == "jsonl":
+        places = [*_line_starts(info, unit_rows)[: len(rows) - 1], info.bytes]
+    elif len(rows) > 2 and info.format == "json":
+        with opened(info.source, at=info.at) as file:
+            places = [*starts(file, info.marks, rows[:-1]), info.bytes]
+    elif info.format != "parquet":
+        places = [whole(info).start_byte, info.bytes]
     for i in range(len(rows) - 1):
-        stretch = rows[i], rows[i + 1], places[i], places[i + 1]
-        yield Slice(info.source, info.format, info.compression, *stretch, info.entry)
+        yield whole(info)._replace(
+            start_row=rows[i], stop_row=rows[i + 1], start_byte=places[i], end_byte=places[i + 1]
+        )
 
 
 def whole(info: SourceInfo) -> Slice:
-    """A slice of all rows of a file."""
-    lines = info.format == "jsonl" and info.compression is None
-    start, end = (0, info.bytes) if lines else (None, None)
-    return Slice(info.source, info.format, info.compression, 0, info.rows, start, end, info.entry)
+    """A slice of all rows of a file, up to the number at which its source's limit stops."""
+    stop = min((each for each in (info.rows, info.stop) if each is not None), default=None)
+    start, end = None, None
+    if info.rows is not None and info.format != "parquet":
+        start, end = info.marks[0][1] if info.marks else 0, info.bytes
+    return Slice(
+        info.source,
+        info.format,
+        info.compression,
+        0,
+        stop,
+        start,
+        end,
+        info.entry,
+        info.at,
+        info.selection,
+    )
 
 
 def _weight(info: SourceInfo, piece: Slice) -> int:
@@ -129,15 +156,15 @@ def _weight(info: SourceInfo, piece: Slice) -> int:
 
 def _line_starts(info: SourceInfo, every: int) -> list[int]:
     """Byte offsets of lines 0, every, 2 * every ... and of the end of the file."""
-    starts, seen, offset = [0], 0, 0
-    with opened(info.source) as file:
+    found, seen, offset = [0], 0, 0
+    with opened(info.source, at=info.at) as file:
         for chunk in chunks(file):
             newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
-            starts += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
+            found += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
             seen += len(newlines)
             offset += len(chunk)
-    if starts[-1] != offset:
-        starts.append(offset)
-    if offset != info.bytes or len(starts) != 1 + math.ceil((info.rows or 0) / every):
+    if found[-1] != offset:
+        found.append(offset)
+    if offset != info.bytes or len(found) != 1 + math.ceil((info.rows or 0) / every):
         raise changed(info.source)
-    return starts
+    return found

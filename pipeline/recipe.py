@@ -167,13 +167,33 @@ class Source(BaseModel):
 
     In a recipe a string stands for an entry of that `path` alone.
 
-    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").sources
-    [Source(path='a.jsonl'), Source(path='b.jsonl')]
+    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
+    ['a.jsonl', 'b.jsonl']
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
+    split: str | None = Field(
+        default=None, description="Split of a Hub dataset; by default train, or the only one there is."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
+    streaming: bool = Field(
+        default=False, description="Read URLs and Hub datasets through the network, without a local copy."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first rows of the files, so many of all together."
+    )
+    where: str | None = Field(
+        default=None, description="Only rows for which this SQL expression over their columns is true."
+    )
+    sample: float | None = Field(
+        default=None, gt=0, le=1, description="A share of the rows, chosen by a hash of seed, file and row."
+    )
+    columns: list[str] | None = Field(
+        default=None, min_length=1, description="Only these columns of each row are read."
+    )
     repeat: float = Field(
         default=1.0,
         ge=0,
@@ -183,9 +203,11 @@ class Source(BaseModel):
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """The path alone where nothing else is set, as most recipes write it."""
+        """What is set, as recipes write it: the path alone where that is all."""
         data: dict[str, Any] = handler(self)
-        return self.path if self == Source(path=self.path) else data
+        plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
+        changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
+        return self.path if len(changed) == 1 else changed
 
 
 def _entry(value: Any) -> Any:
@@ -317,10 +339,14 @@ class Recipe(BaseModel):
         default=0,
         ge=0,
         lt=2**63,
-        description="Decides which rows are in which split, and repeated or left out.",
+        description="Decides what is in which split, repeated, left out, and the order if shuffled.",
     )
     layout: list[Layout] = Field(
         default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+    )
+    shuffle: bool = Field(
+        default=False,
+        description="Pack samples in a random order over the whole input, which follows from the seed.",
     )
     pad_rows: PadRows = Field(
         default=PadRows.none,

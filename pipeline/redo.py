@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blocks import RowBlock
 from .columns import RowBatch
 from .columns.rows import PlainRows
 from .contracts import Row
@@ -23,7 +24,7 @@ from .findings import Findings
 from .inspection import SourceInfo
 from .plan import whole
 from .rowchecks import hash_samples
-from .sources import RowBlock, read_blocks
+from .sources import read_blocks
 from .stages import BATCH_ROWS, Stages
 
 
@@ -71,7 +72,7 @@ def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, finding
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    for rows in _rows(info, numbers):
+    for rows in rows_numbered(info, numbers):
         for row, now in _done(stages, info.source, rows, dialect).items():
             own = slice(*np.searchsorted(expected.row, [row, row + 1]))
             if own.start == own.stop:
@@ -93,7 +94,7 @@ def _each_once(expected: Expected) -> Expected:
     return Expected(*(column[kept] for column in expected))
 
 
-def _rows(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
+def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
     """The wanted rows of a source (int64[n], ascending), some at a time; others are not parsed."""
     rows = chain.from_iterable(
         (block.row(i) for i in np.flatnonzero(np.isin(block.numbers, wanted)).tolist())

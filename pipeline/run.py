@@ -24,20 +24,24 @@ from typing import Any, NamedTuple
 
 from .card import make_card
 from .dialects import recognize_file
+from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify
-from .inspection import SourceInfo, inspect_sources
+from .inspection import SourceInfo
 from .output import Output, open_output, update_card
-from .plan import Unit, plan_units
+from .plan import Unit, plan_units, whole
+from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
+from .report.pictures import card_pictures
 from .runners import Runner
 from .runners.local import LocalRunner
+from .scatter import BucketTask
 from .shards import UnitRecord
 from .sources import peek
 from .stages import Loaded, Stages
-from .tasks import count_duplicates, drop_duplicates, make_tasks
+from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer
-from .units import Account, Progress, Task, accounts_of
+from .units import Account, Task, accounts_of
 
 MakeRunner = Callable[[int], Runner]
 """Makes the runner for so many units."""
@@ -64,8 +68,8 @@ class Work(NamedTuple):
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are, None if not all have been counted."""
-        counts = [info.rows for info in self.infos if info.rows is not None]
+        """How many rows there are within the limits of the sources, None if not all have been counted."""
+        counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
         return sum(counts) if len(counts) == len(self.infos) else None
 
 
@@ -80,6 +84,10 @@ class Prepared(NamedTuple):
         """A task for each unit."""
         work = self.work
         return make_tasks(work.recipe, self.identity, output, work.units, work.dialects)
+
+    def buckets(self, output: Output) -> list[BucketTask]:
+        """The tasks that follow where samples are shuffled; none where they are not."""
+        return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
 
     def stages_for(self, output: Output) -> Stages:
         """The stages; those that go the slow way if the fast way was found wrong."""
@@ -115,6 +123,7 @@ def run(
                     drop_duplicates(tasks)
                 records = do_units(prepared, output, runner, progress)
                 stages = prepared.stages_for(output)
+                records += runner.pack(prepared.buckets(output), stages, progress)
                 manifest = finish(prepared, stages, output, records)
     return result_of(manifest, out, stages, begin, fresh=output is not None)
 
@@ -135,7 +144,7 @@ def result_of(manifest: dict[str, Any], out: Path, stages: Stages, begin: float,
 
 def look_at(recipe: Recipe) -> Work:
     """Inspect the files of a recipe and cut them into units."""
-    infos = inspect_sources(recipe.sources)
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     return Work(recipe, infos, dialects, plan_units(infos, unit_rows=recipe.unit_rows))
 
@@ -149,7 +158,7 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     stages = Stages(recipe, Loaded(tokenizer))
     identity = identify(
         recipe,
-        inputs=[{"source": info.source, "bytes": info.bytes, "sha256": info.sha256} for info in work.infos],
+        inputs=[info.about() for info in work.infos],
         tokenizer=_about_tokenizer(stages),
         template=_about_template(stages),
     )
@@ -204,7 +213,7 @@ def _finish(
     stages: Stages,
     duplicates: Mapping[str, int],
 ) -> dict[str, Any]:
-    counts, accounts = Counter[str](), {info.source: Account() for info in infos}
+    counts, accounts = Counter[str](), {info.source: _behind_limit(info) for info in infos}
     for record in records:
         counts.update(record.extra["counts"])
         for source, account in accounts_of(record).items():
@@ -233,7 +242,14 @@ def _finish(
         card=stages.recipe.card.shown(),
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
+        draw=card_pictures,
     )
+
+
+def _behind_limit(info: SourceInfo) -> Account:
+    """The account of the rows that no unit looks at, since the source's limit leaves them out."""
+    rows = info.left_out or 0
+    return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
 
 
 def _nothing_kept(accounts: Mapping[str, Account]) -> str:
@@ -245,8 +261,10 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
     if not total.rows:
         return "the input holds no rows; nothing was written"
     why = ", ".join(f"{count} {what}" for count, what in lost)
-    what = "every row was left out" if not total.rejected else "every row was rejected"
-    return f"{what} ({why}); nothing was written; 'premask explain' shows each row's reason"
+    if not total.rejected:
+        return f"every row was left out ({why}); nothing was written"
+    what = "rejected or left out" if total.left_out else "rejected"
+    return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
 
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:

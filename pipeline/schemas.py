@@ -224,6 +224,7 @@ def _manifest() -> Schema:
         "shards": _array(_shard()),
     }
     body = _object(properties, description="What an output holds, and all that decided its bytes.")
+    body["properties"]["pictures"] = _array(_picture())  # outputs of before had none
     return {**body, "$defs": recipe.pop("$defs")}
 
 
@@ -265,8 +266,13 @@ def _input() -> Schema:
         "rejected": _reasons(),
         "left_out": _left_out(),
     }
+    sha256 = {"description": "Null of what was streamed.", "anyOf": [_SHA256, {"type": "null"}]}
+    version = {"description": "What the store or the Hub says of a file's version.", "type": "string"}
     described = "rows = kept + dropped + all rejected + all left out."
-    return _object({"source": {"type": "string"}, **_file_sizes(), **accounted}, description=described)
+    needed = _object(
+        {"source": {"type": "string"}, **_file_sizes(), "sha256": sha256, **accounted}, description=described
+    )
+    return {**needed, "properties": {**needed["properties"], "version": version}}
 
 
 def _reasons() -> Schema:
@@ -294,6 +300,15 @@ def _shard() -> Schema:
     tokens = {"description": "0 for rejects and lineage.", **_COUNT}
     raw_bytes = {"description": "Size once decompressed.", **_COUNT}
     return _object({"path": path, "tokens": tokens, "raw_bytes": raw_bytes, **_file_sizes()})
+
+
+def _picture() -> Schema:
+    path = {
+        "description": "Of the dataset card; relative to the output.",
+        "type": "string",
+        "pattern": "^pictures/[a-z]+\\.svg$",
+    }
+    return _object({"path": path, "bytes": _COUNT, "sha256": _SHA256})
 
 
 def _counts() -> Schema:

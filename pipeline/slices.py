@@ -9,6 +9,7 @@ locks. They hold the output together, so that a plain run there is refused meanw
 one process. Another recipe is refused. A rank that was stopped is started again; with another N, too.
 
 Where duplicates are dropped a rank must know the rows of all: it hashes its own, then waits for the others.
+Where samples are shuffled, it waits for the units of all before it packs its buckets.
 If a row comes out in two ways (`verify`), the rank that saw it does its units again the slow way, and so do
 all that end later; `finish_slices` names the ranks that had ended before.
 
@@ -24,7 +25,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +34,22 @@ from typing import Any, NamedTuple
 from .cache import code_hash
 from .card import make_card
 from .disk import Lock, named, write_json
+from .entries import list_files
 from .errors import OutputError, RecipeError, RunError
-from .files import find_sources
+from .files import At, version_of
 from .finished import parse_manifest
 from .inspection import SourceInfo
-from .output import check_same_run, join_output, open_output, read_plan, update_card, work_directory
+from .output import Output, check_same_run, join_output, open_output, read_plan, update_card, work_directory
 from .plan import Slice, Unit
+from .progress import Progress
 from .recipe import Duplicates, Recipe, make_recipe
-from .run import MakeRunner, RunResult, Work, do_units, finish, local, look_at, prepare, result_of
+from .run import MakeRunner, Prepared, RunResult, Work, do_units, finish, local, look_at, prepare, result_of
+from .runners import Runner
+from .scatter import BucketTask
+from .selection import Selection
 from .shards import UnitRecord, load_record
 from .tasks import drop_duplicates
-from .units import Progress, Task, rows_of
+from .units import Task, rows_of
 
 WAIT_S = 3600.0
 """Seconds that a rank waits for the row hashes of others, unless it is told otherwise."""
@@ -114,12 +120,26 @@ def run_slice(
             if recipe.duplicates is Duplicates.drop:
                 tasks = prepared.tasks(output)
                 runner.scan(tasks[part], prepared.stages)
-                _wait_for_hashes(tasks, share, progress)
+                _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_duplicates(tasks, part)
             records = do_units(prepared, output, runner, progress, part)
+            if recipe.shuffle:
+                records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
     seconds, warnings = time.monotonic() - begin, tuple(prepared.stages.warnings())
     return SliceResult(share, out, own, rows, tokens, seconds, output is not None, warnings)
+
+
+def _pack(
+    prepared: Prepared, output: Output, share: Share, runner: Runner, progress: Progress
+) -> list[UnitRecord]:
+    """Pack the rank's buckets of a shuffle, for which the units of all ranks are needed."""
+    tasks, buckets, distrust = prepared.tasks(output), prepared.buckets(output), output.distrust
+    _wait_for(tasks, lambda task: (task.directory / "done.json").is_file(), "units", share, progress)
+    if output.distrust != distrust:
+        raise RunError(f"{share}: {output.distrust} came out in two ways meanwhile; run this rank again")
+    own = [bucket for bucket in buckets if int(bucket.directory.name) % share.world == share.rank]
+    return runner.pack(own, prepared.stages_for(output), progress)
 
 
 def finish_slices(out: Path, *, recipe: Recipe | None = None, overwrite: bool = False) -> RunResult:
@@ -141,13 +161,13 @@ def finish_slices(out: Path, *, recipe: Recipe | None = None, overwrite: bool = 
     if output is None:
         return _finished(out, recipe, begin)
     with output:
-        tasks = prepared.tasks(output)
-        records = {task.unit.number: load_record(task.directory, task.key) for task in tasks}
-        missing = [number for number, record in records.items() if record is None]
+        tasks: list[Task | BucketTask] = [*prepared.tasks(output), *prepared.buckets(output)]
+        records = [load_record(task.directory, task.key) for task in tasks]
+        done = [record for record in records if record is not None]
+        missing = [number for number, record in enumerate(records) if record is None]
         if missing:
             raise RunError(_missing(missing, len(tasks), _world(out), output.distrust))
         stages = prepared.stages_for(output)
-        done = [record for record in records.values() if record is not None]
         manifest = finish(prepared, stages, output, done)
     return result_of(manifest, out, stages, begin, fresh=True)
 
@@ -228,22 +248,28 @@ def _world(out: Path) -> int | None:
     return None if data is None else int(data["world"])
 
 
-def _wait_for_hashes(tasks: Sequence[Task], share: Share, progress: Progress) -> None:
-    """Wait until all units have been scanned."""
+def _wait_for(
+    tasks: Sequence[Task], ready: Callable[[Task], bool], what: str, share: Share, progress: Progress
+) -> None:
+    """Wait until something is there of all tasks."""
     begin, said = time.monotonic(), ""
-    while waiting := [task for task in tasks if task.hashes is not None and not task.hashes.is_file()]:
+    while waiting := [task for task in tasks if not ready(task)]:
         ranks = sorted(Counter(task.unit.number % share.world for task in waiting))
         others = f"{'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks))}"
-        text = f"{share}: waiting for the row hashes of {others}"
+        text = f"{share}: waiting for the {what} of {others}"
         if time.monotonic() - begin > share.wait_s:
             raise RunError(
-                f"{share}: the row hashes of {others} are not there after {share.wait_s:g} s (--wait); what "
-                "is done is kept: start these ranks, at the same time if possible, and this one again"
+                f"{share}: the {what} of {others} are not there after {share.wait_s:g} s (--wait); what is "
+                "done is kept: start these ranks, at the same time if possible, and this one again"
             )
         if text != said:
             progress.say(text)
             said = text
         time.sleep(_POLL_S)
+
+
+def _is_scanned(task: Task) -> bool:
+    return task.hashes is not None and task.hashes.is_file()
 
 
 # ==== What the first rank has found, for the others ====
@@ -253,42 +279,53 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     """`look_at`, or what another rank has found for the same recipe on the same files."""
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
-    if there is not None and there["sign"] == sign:
-        return _work_of(there)._replace(recipe=recipe)
+    if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there)):
+        return found._replace(recipe=recipe)
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
         check_same_run(out, prepare(work).identity)  # before what other ranks rely on is replaced
     with named(out):
-        write_json(path, {"sign": _sign(recipe), **_as_json(work)})
+        write_json(path, {"sign": sign, **_as_json(work)})
     return work
 
 
 def _sign(recipe: Recipe) -> dict[str, Any]:
-    """What the inspection of the sources depends on: if it has not changed, nothing has."""
-    files: list[list[Any]] = []
-    for name in find_sources([source.path for source in recipe.sources]):
-        try:
-            stat = Path(name).stat()
-        except OSError:  # said by the inspection
-            files.append([name, None, None])
-        else:
-            files.append([name, stat.st_size, stat.st_mtime_ns])
-    return {"code": code_hash(), "recipe": recipe.identity(), "files": files}
+    """What the inspection of the sources depends on besides the content of the files."""
+    return {"code": code_hash(), "recipe": recipe.identity(), "files": list_files(recipe.sources)}
+
+
+def _unchanged(work: Work) -> bool:
+    """Whether all files are where they were, with the size and time that they had."""
+    return all(info.at is not None and version_of(info.at.path) == info.at.version for info in work.infos)
 
 
 def _as_json(work: Work) -> dict[str, Any]:
     units = [[piece._asdict() for piece in unit.slices] for unit in work.units]
-    infos = [dataclasses.asdict(info) for info in work.infos]
+    infos = [
+        {field.name: getattr(info, field.name) for field in dataclasses.fields(info)} for info in work.infos
+    ]
     recipe = work.recipe.model_dump(mode="json")
     return {"recipe": recipe, "infos": infos, "dialects": dict(work.dialects), "units": units}
 
 
 def _work_of(data: Mapping[str, Any]) -> Work:
     units = [
-        Unit(number, tuple(Slice(**piece) for piece in pieces)) for number, pieces in enumerate(data["units"])
+        Unit(number, tuple(Slice(**_typed(piece)) for piece in pieces))
+        for number, pieces in enumerate(data["units"])
     ]
-    infos = [SourceInfo(**info) for info in data["infos"]]
+    infos = [
+        SourceInfo(**_typed(info) | {"marks": tuple(map(tuple, info["marks"]))}) for info in data["infos"]
+    ]
     return Work(make_recipe(data["recipe"], where="work in progress"), infos, data["dialects"], units)
+
+
+def _typed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A file or a slice as it was before it was JSON."""
+    at, selection = data["at"], data["selection"]
+    if selection is not None:
+        where, sample, seed, columns = selection
+        selection = Selection(where, sample, seed, None if columns is None else tuple(columns))
+    return {**data, "at": None if at is None else At(*at), "selection": selection}
 
 
 def _read_work(out: Path) -> Work | None:

@@ -479,6 +479,13 @@ class Stages:
             else:
                 yield at, LabelledRow(row, conversation.id, tuple(labelled))
 
+    def cut(self, labelled: LabelledSample) -> list[LabelledSample]:
+        """A sample as pieces of at most `max_length` tokens, by the recipe's `too_long`; itself if it fits.
+        Raises `RowError` if it is to be rejected."""
+        if len(labelled.ids) <= self.recipe.max_length:
+            return [labelled]
+        return _cut(labelled, self.recipe.max_length, self.recipe.too_long)
+
     def _fit(self, row: LabelledRow) -> tuple[list[Piece], list[Counter[str]]]:
         """The samples of a row, none longer than `max_length`, and what there is to count of each; what a
         sample that was cut has as a whole counts for its first piece."""
@@ -486,7 +493,7 @@ class Stages:
         counts: list[Counter[str]] = []
         length, policy = self.recipe.max_length, self.recipe.too_long
         for labelled in row.samples:
-            parts = [labelled] if len(labelled.ids) <= length else _cut(labelled, length, policy)
+            parts = self.cut(labelled)
             first = len(pieces)
             for part in parts:
                 turns = trained_turns(part.labels, part.starts, part.ends, part.sample.turns)

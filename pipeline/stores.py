@@ -18,20 +18,18 @@ one small request a shard beside the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import fsspec
-
 from .errors import PushError
 from .finished import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+from .urls import named, open_url
 
 _RECORD = ".premask-push.json"
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 Record = dict[str, tuple[int, str]]
 """Path -> size in bytes and sha256 of a file that the store holds."""
@@ -217,53 +215,17 @@ class _Store:
 
 def _open(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it."""
-    protocol, _, rest = url.partition("://")
-    if "@" in rest.partition("/")[0]:
-        raise PushError(f"the {protocol} URL holds credentials; put them where its library looks for them")
-    try:
-        with _named(url):
-            filesystem, root = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        fix = f"pip install 'premask[{extra}]'" if extra else f"install what fsspec needs for it ({error})"
-        raise PushError(f"{url} needs a package that is not installed: {fix}") from error
-    except ValueError as error:
-        raise PushError(f"{url} is no URL that fsspec knows ({error}); such as s3://bucket/folder") from error
+    filesystem, root = open_url(url, PushError)
     if not root.strip("/"):
-        raise PushError(f"{url} names no folder; write {protocol}://bucket/folder")
-    return filesystem, str(root).rstrip("/")
+        raise PushError(f"{url} names no folder; write {url.partition('://')[0]}://bucket/folder")
+    return filesystem, root.rstrip("/")
 
 
-@contextmanager
-def _named(url: str) -> Iterator[None]:
+def _named(url: str) -> AbstractContextManager[None]:
     """Turn errors of the store into a `PushError` that names it and the cause."""
-    again = "run the same command again, it goes on where it stopped"
-    try:
-        yield
-    except (PushError, ImportError, ValueError):
-        raise
-    except PermissionError as error:
-        raise PushError(
-            f"{url}: no permission ({_line(error)}); check the credentials and their rights"
-        ) from error
-    except FileNotFoundError as error:
-        raise PushError(
-            f"{url}: there is no such bucket or folder ({_line(error)}); make it first"
-        ) from error
-    except Exception as error:
-        if type(error).__name__ in {
-            "NoCredentialsError",
-            "DefaultCredentialsError",
-            "PartialCredentialsError",
-        }:
-            raise PushError(
-                f"{url}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3) or "
-                "log in with gcloud (Google)"
-            ) from error
-        raise PushError(f"{url}: {_line(error)}; check the address and the network, then {again}") from error
-
-
-def _line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
-        :300
-    ]
+    return named(
+        url,
+        PushError,
+        missing="there is no such bucket or folder ({}); make it first",
+        again="run the same command again, it goes on where it stopped",
+    )

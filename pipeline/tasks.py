@@ -19,6 +19,7 @@ from .identity import RunIdentity
 from .output import Output
 from .plan import Slice, Unit
 from .recipe import Duplicates, Recipe
+from .scatter import BucketTask
 from .units import HASHES, Task
 
 
@@ -31,10 +32,10 @@ def make_tasks(
 ) -> list[Task]:
     """A task for each unit; `dialects` has that of each file."""
     drop = recipe.duplicates is Duplicates.drop
-    hashes = {each["source"]: each["sha256"] for each in identity.inputs}
+    files = {each["source"]: each for each in identity.inputs}
 
     def cache_key(piece: Slice) -> str:
-        about = [piece.source, hashes[piece.source], piece.start_row, piece.stop_row, dialects[piece.source]]
+        about = [files[piece.source], piece.start_row, piece.stop_row, dialects[piece.source]]
         return slice_key(identity, recipe, recipe.sources[piece.entry], about)
 
     return [
@@ -46,8 +47,18 @@ def make_tasks(
             tuple(map(cache_key, unit.slices)) if recipe.cache else (),
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
+            len(units) if recipe.shuffle else 0,
         )
         for unit in units
+    ]
+
+
+def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
+    """The tasks that follow `tasks` where samples are shuffled: one a bucket, numbered on from the units."""
+    units, count = [task.directory for task in tasks], len(tasks)
+    return [
+        BucketTask(number, count, units, output.unit(count + number), task.key)
+        for number, task in enumerate(tasks)
     ]
 
 

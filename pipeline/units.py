@@ -10,44 +10,32 @@ Memory: one pack window of tokens a split.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from .arrays import offsets_of
 from .cache import LabelledBatch, RowCache
 from .columns import read_batches
 from .contracts import Reject, Samples
 from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .errors import RowError
+from .mixing import assign_splits, count_copies
 from .outcome import Outcome
-from .packing import cut_samples, origin_table, take_samples
+from .packing import take_samples
 from .plan import Slice, Unit
+from .progress import Progress
 from .rowkeys import plain_keys
-from .selection import assign_splits, count_copies
+from .scatter import Scatter
 from .shards import UnitRecord, UnitWriter, load_record
 from .stages import Stages
+from .windows import Windows
 
 HASHES = "hashes.npy"
 """The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
-
-
-class Progress:
-    """Told how a run goes on; this one keeps silent."""
-
-    def start(self, rows: int | None) -> None:
-        """Work begins on so many rows, None if they have not been counted."""
-
-    def advance(self, rows: int, tokens: int, packs: int) -> None:
-        """So much was done since the last call."""
-
-    def say(self, text: str) -> None:
-        """The run waits for something."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,8 @@ class Task:
     """A unit, the dialect of each of its sources, where its files go, and the key of the run.
 
     `cache_keys` are the names that the slices of the unit have in the recipe's cache. `hashes` and `dropped`
-    are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are.
+    are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are. If the
+    samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0.
     """
 
     unit: Unit
@@ -65,6 +54,7 @@ class Task:
     cache_keys: tuple[str, ...] = ()
     hashes: Path | None = None
     dropped: Path | None = None
+    buckets: int = 0
 
 
 @dataclass
@@ -123,10 +113,10 @@ def run_unit(
         progress.advance(rows_of(done), done.tokens, done.packs)
         return done
     recipe, counts, accounts = stages.recipe, Counter[str](), dict[str, Account]()
-    windows = windows or Windows(recipe.pack_window)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
+        sink = _sink(stages, task, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(stages, task, number):
@@ -138,11 +128,9 @@ def run_unit(
                     keys = batch.outcome.keys
                     hashes.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
                 for at, part in choice.parts:
-                    for full in windows.of(splits[at]).add(part):
-                        writer.add(full, splits[at])
+                    sink.add(part, splits[at])
                 progress.advance(choice.account.rows, sum(len(part.ids) for _, part in choice.parts), 0)
-        for name in splits:
-            writer.add(windows.of(name).rest(), name)
+        sink.finish()
         if dropped is None:
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
@@ -151,6 +139,29 @@ def run_unit(
         record = writer.commit(key=task.key, extra={"counts": dict(counts), "sources": told})
     progress.advance(0, 0, record.packs)
     return record
+
+
+class _Packing:
+    """Where the samples of a unit go that are packed as they come."""
+
+    def __init__(self, writer: UnitWriter, windows: Windows, splits: Sequence[str]) -> None:
+        self._writer, self._windows, self._splits = writer, windows, splits
+
+    def add(self, samples: Samples, split: str) -> None:
+        for full in self._windows.of(split).add(samples):
+            self._writer.add(full, split)
+
+    def finish(self) -> None:
+        for split in self._splits:
+            self._writer.add(self._windows.of(split).rest(), split)
+
+
+def _sink(stages: Stages, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
+    recipe = stages.recipe
+    splits = ("train", *recipe.splits)
+    if not task.buckets:
+        return _Packing(writer, windows, splits)
+    return Scatter(writer.path, windows, splits, task.buckets, recipe.seed)
 
 
 def scan_unit(
@@ -186,7 +197,7 @@ def _labelled(stages: Stages, task: Task, number: int) -> Iterable[LabelledBatch
 
     def label() -> Iterator[LabelledBatch]:
         for batch in read_batches(piece, dialect):
-            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), {})
+            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out)
 
     if stages.recipe.cache is None:
         return label()
@@ -282,92 +293,3 @@ def _with_twins(
         detail = f"the same conversation is row {twins.first[place]} of {twins.sources[place]}"
         lines[row] = Reject(source, row, ids[at], "duplicate", detail, None)
     return [lines[row] for row in sorted(lines)]
-
-
-# ==== Windows ====
-
-
-class Windows:
-    """A window for each split."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._windows: dict[str, Window] = {}
-
-    def of(self, split: str) -> Window:
-        """The window of a split."""
-        if split not in self._windows:
-            self._windows[split] = Window(self._size)
-        return self._windows[split]
-
-
-class Window:
-    """Gathers samples until they have `size` tokens or more, which are then packed together.
-
-    What it yields lies in memory that the next samples take: memory that was used before takes them at a
-    fifth of the cost of new memory.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ids, self._labels = _Buffer(np.int32), _Buffer(np.int32)
-        self._weights = _Buffer(np.float32)
-        self._lengths: list[np.ndarray] = []
-        self._origins: list[pa.RecordBatch] = []
-
-    def add(self, samples: Samples) -> Iterator[Samples]:
-        """Take samples in; yield each window that they fill. A sample is never cut."""
-        while len(self._ids) + len(samples.ids) >= self._size:
-            tokens_before = samples.offsets - samples.offsets[0]
-            count = int(np.searchsorted(tokens_before, self._size - len(self._ids), side="left"))
-            self._hold(cut_samples(samples, 0, count))
-            yield self.rest()
-            samples = cut_samples(samples, count, len(samples.offsets) - 1)
-        self._hold(samples)
-
-    def rest(self) -> Samples:
-        """What is held; nothing is afterwards."""
-        lengths, origins = self._lengths, self._origins or [origin_table([])]
-        self._lengths, self._origins = [], []
-        ids, labels, weights = (each.taken() for each in (self._ids, self._labels, self._weights))
-        return Samples(
-            ids,
-            labels,
-            offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths])),
-            pa.concat_batches(origins),
-            weights if len(weights) else None,
-        )
-
-    def _hold(self, samples: Samples) -> None:
-        self._ids.add(samples.ids)
-        self._labels.add(samples.labels)
-        if samples.weights is not None:
-            self._weights.add(samples.weights)
-        self._lengths.append(np.diff(samples.offsets))
-        self._origins.append(samples.origin)
-
-
-class _Buffer:
-    """A row of numbers that keeps its memory when they are taken out."""
-
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._memory = np.empty(0, dtype=dtype)
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def add(self, values: np.ndarray) -> None:
-        """Put values at the end. New memory costs nothing before it is written to, so there is much of it."""
-        end = self._size + len(values)
-        if end > len(self._memory):
-            memory = np.empty(max(end, 2 * len(self._memory), 1 << 24), dtype=self._memory.dtype)
-            memory[: self._size] = self._memory[: self._size]
-            self._memory = memory
-        self._memory[self._size : end] = values
-        self._size = end
-
-    def taken(self) -> np.ndarray:
-        """All values; they hold until the next are added."""
-        size, self._size = self._size, 0
-        return self._memory[:size]

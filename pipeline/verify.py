@@ -22,7 +22,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,23 +32,29 @@ import pyarrow as pa
 from jsonschema import Draft202012Validator
 
 from .contracts import CONTRACT_VERSION, REASONS
+from .entries import columns_of
 from .errors import OutputError, PremaskError
-from .filechecks import check_card, check_shards, kinds_of, unreadable
+from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
 from .identity import versions
 from .inspection import inspect_source
 from .lengths import describe_lengths
 from .lineagechecks import check_origins, check_places, check_twin, read_lineage
+from .mixing import count_copies
 from .recipe import Recipe
 from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
 from .schemas import all_schemas
+from .selection import Selection
 from .shardreader import load_manifest, read_batches, shards_of, splits_of
 from .stages import Stages
 
 PACKS_REDONE = 16
 """Packs (rows of the unpacked layout, if that is the only one) whose rows are done again without `full`."""
+
+ROWS_REDONE = 64
+"""Rows, about, that are done again without `full` where samples were shuffled."""
 
 REJECTS_REDONE = 16
 """Lines of the ledger that are done again without `full`."""
@@ -173,12 +179,13 @@ class _Check:
         self._shards = {kind: shards_of(manifest, kind) for kind in kinds_of(manifest)}
         self._sources = [each["source"] for each in manifest["inputs"]]
         self._chance = random.Random(manifest["run_key"])  # noqa: S311  no secret: the same rows each time
-        self._kept: list[list[np.ndarray]] = [[] for _ in self._sources]
+        self._kept: list[dict[str, list[np.ndarray]]] = [{} for _ in self._sources]
         self._rejected: list[list[Rejected]] = [[] for _ in self._sources]
         self._expected: list[list[Expected]] = [[] for _ in self._sources]
         self._files: list[str] = []
         self._lengths: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
+        self._shuffled = bool(self._recipe.get("shuffle"))
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
@@ -198,6 +205,7 @@ class _Check:
             self._check_that_no_row_is_lost()
             self._check_counts()
         check_card(self.out, self.manifest, self.findings)
+        check_pictures(self.out, self.manifest, self.findings)
         self._check_sources(stages)
 
     def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
@@ -276,9 +284,10 @@ class _Check:
             ]
             self._count(shard, sums[0])
             if sums[0] is not None and names[-1] in readable:
-                self._join(shard["path"], str(names[-1]), sums[0], first, chosen - first)
+                self._join(Place(shard["path"], first), str(names[-1]), sums[0], split, chosen - first)
                 if len(sums) > 1 and sums[1] is not None and self._lineage is not None:
-                    check_twin(self._lineage, sums[0], sums[1], str(names[1]), self.findings)
+                    order = None if self._shuffled else self._lineage.in_input_order()
+                    check_twin(order, sums[0], sums[1], str(names[1]), self.findings)
             first += shard["rows"]
         return first
 
@@ -313,20 +322,24 @@ class _Check:
         lengths, times = np.unique(sums.length, return_counts=True)
         self._lengths.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
-    def _join(self, name: str, lineage_name: str, sums: Sums, first: int, chosen: np.ndarray) -> None:
-        """Compare a shard with its lineage; `first` is the number of its first row in its split, `chosen`
-        those of its rows that are to be done again."""
-        self._lineage = lineage = read_lineage(self.out, lineage_name, self._sources, self.findings)
-        if lineage is None or not check_places(lineage, sums, first, lineage_name, self.findings):
+    def _join(self, shard: Place, name: str, sums: Sums, split: str, chosen: np.ndarray) -> None:
+        """Compare a shard with its lineage, the file `name`; the shard's place is its path and the number of
+        its first row in its split, `chosen` are those of its rows that are to be done again."""
+        self._lineage = lineage = read_lineage(self.out, name, self._sources, self.findings)
+        if lineage is None or not check_places(lineage, sums, shard.row, name, self.findings):
             self._whole, self._lineage = False, None
             return
-        check_origins(lineage, sums, lineage_name, self.findings)
-        self._files.append(name)
+        check_origins(lineage, sums, name, self.findings, whole=not self._shuffled)
+        self._files.append(shard.file)
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
-        for number in range(len(self._sources)):
+        for number, source in enumerate(self._sources):
             ours = lineage.source == number
-            self._kept[number].append(np.unique(lineage.row[ours]))
-            some = ours & np.isin(lineage.row, lineage.row[ours & picked])
+            self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
+            if self._shuffled and not self.full:  # the samples of a row are anywhere
+                share = ROWS_REDONE / max(1, self.manifest["counts"]["kept"])
+                some = ours & (count_copies(source, lineage.row, min(share, 1), seed=1) > 0)
+            else:
+                some = ours & np.isin(lineage.row, lineage.row[ours & picked])
             file = np.full(np.count_nonzero(some), len(self._files) - 1, dtype=np.int32)
             sample = lineage.sample[some].astype(np.int32)
             self._expected[number].append(
@@ -356,7 +369,7 @@ class _Check:
     def _check_that_no_row_is_lost(self) -> None:
         """Check that each input row was kept or rejected, and only once."""
         for number, source in enumerate(self._sources):
-            kept = np.concatenate([np.zeros(0, dtype=np.int64), *self._kept[number]])
+            kept = self._kept_rows(number)
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
             said = self.manifest["inputs"][number]
             reasons = Counter(each.reason for each in self._rejected[number])
@@ -376,6 +389,13 @@ class _Check:
                 if value != said[name]:
                     what = f"{name} of {source} is {_short(said[name])}, the files have {_short(value)}"
                     self.findings.add("rows", "manifest.json", what)
+
+    def _kept_rows(self, number: int) -> np.ndarray:
+        """The rows of a source that were kept, each as often as there are shards that it must not share;
+        those of a split are anywhere in it if it was shuffled."""
+        none = np.zeros(0, dtype=np.int64)
+        splits = [np.concatenate([none, *parts]) for parts in self._kept[number].values()]
+        return np.concatenate([none, *(np.unique(rows) if self._shuffled else rows for rows in splits)])
 
     def _check_counts(self) -> None:
         counts, found = self.manifest["counts"], dict[str, Any](self.counts)
@@ -422,6 +442,8 @@ class _Check:
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
+        if columns := columns_of(source, stages.recipe.sources):
+            info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
         self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
 

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from pipeline.blocks import RowBlock
 from pipeline.columns import RowBatch
 from pipeline.columns.rows import plain_rows_of
 from pipeline.contracts import Row
 from pipeline.dialects import plain_turns
 from pipeline.inspection import SourceInfo, inspect_source
 from pipeline.plan import plan_units, whole
-from pipeline.sources import RowBlock, read_slice
+from pipeline.sources import read_slice
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "conversations"
 

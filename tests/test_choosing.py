@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import cache as cache_module
+from pipeline import scatter
 from pipeline.columns import PlainRows
 from pipeline.contracts import Conversation, Message
 from pipeline.dialects import normalize
@@ -32,10 +34,10 @@ from pipeline.duplicates import (
     write_hashes,
 )
 from pipeline.errors import RunError
+from pipeline.mixing import assign_splits, count_copies
 from pipeline.recipe import Recipe, SplitBy
 from pipeline.rowkeys import conversation_hash, plain_hash, plain_keys
 from pipeline.run import RunResult, run
-from pipeline.selection import assign_splits, count_copies
 from pipeline.shardreader import shards_of, splits_of
 from pipeline.stages import Stages
 from pipeline.verify import verify
@@ -467,3 +469,94 @@ def test_the_name_of_a_cached_slice_tells_all_that_decides_it(monkeypatch: pytes
             cache_module.LabelledBatch(np.arange(0), cache_module.Outcome([], np.arange(0)), {})
         )
     assert pa.ipc is not None
+
+
+# ==== Shuffling ====
+
+
+def order_of(out: Path, split: str = "train") -> list[tuple[str, int, int]]:
+    """The samples of a split as they stand in its unpacked shards."""
+    rows = [
+        row for path in sorted(out.glob(f"unpacked/{split}-*")) for row in pq.read_table(path).to_pylist()
+    ]
+    lines = [line for line in lineage_of(out) if line["split"] == split]
+    places = {tuple(pack_samples(out, line)): line for line in lines}
+    found = [places[tuple(row["input_ids"])] for row in rows]
+    return [(Path(line["source"]).name, line["row"], line["sample"]) for line in found]
+
+
+def pack_samples(out: Path, line: dict[str, Any]) -> list[int]:
+    packs = packs_of(out, line["split"])
+    return packs[line["pack"]][line["offset"] : line["offset"] + line["length"]]
+
+
+@cache
+def packs_of(out: Path, split: str) -> list[list[int]]:
+    files = sorted(out.glob(f"packed/{split}-*"))
+    return [row for path in files for row in pq.read_table(path).column("input_ids").to_pylist()]
+
+
+def test_a_shuffled_output_has_the_same_samples_in_another_order(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.jsonl", [chat(f"Q{i}", f"A{i}") for i in range(300)])
+    two = write(tmp_path / "two.jsonl", [chat(f"R{i}", f"B{i}") for i in range(200)])
+    keys = {"splits": {"validation": 0.2}, "unit_rows": 60}
+    plain = run_on(tmp_path / "plain", one, two, **keys)
+    shuffled = run_on(tmp_path / "out", one, two, **keys, shuffle=True)
+    assert verify(str(tmp_path / "out")).findings == ()
+    assert verify(str(tmp_path / "out"), full=True).findings == ()
+    for split in ("train", "validation"):
+        before, after = (order_of(tmp_path / name, split) for name in ("plain", "out"))
+        assert sorted(before) == sorted(after)
+        assert before == sorted(before)
+        place = {each: i for i, each in enumerate(before)}
+        ranks = [place[each] for each in after]
+        assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.2
+    for name in ("rows", "kept", "samples", "tokens", "trained_tokens", "tokens_by_role", "splits"):
+        before, after = (result.manifest["counts"][name] for result in (plain, shuffled))
+        if name == "splits":
+            before, after = ({s: c["tokens"] for s, c in each.items()} for each in (before, after))
+        assert before == after, name
+
+
+def test_the_order_of_a_shuffle_depends_on_nothing_but_seed_and_input(tmp_path: Path) -> None:
+    keys = {"shuffle": True, "layout": ["packed", "unpacked"], "duplicates": "drop"}
+    source = {"path": str(CHATS), "repeat": 1.7}
+    run_on(tmp_path / "one", source, **keys, unit_rows=40)
+    run_on(tmp_path / "two", source, **keys, unit_rows=40, workers=2)
+    run_on(tmp_path / "windows", source, **keys, unit_rows=40, pack_window=5000)
+    run_on(tmp_path / "units", source, **keys, unit_rows=1000)
+    run_on(tmp_path / "seed", source, **keys, unit_rows=40, seed=1)
+
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+    samples = {
+        name: [
+            row
+            for path in sorted((tmp_path / name).glob("unpacked/*"))
+            for row in pq.read_table(path).to_pylist()
+        ]
+        for name in ("one", "windows", "units", "seed")
+    }
+    assert samples["one"] == samples["windows"] == samples["units"]
+    assert samples["one"] != samples["seed"]
+    assert verify(str(tmp_path / "windows"), full=True).findings == ()
+
+
+def test_a_shuffle_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"shuffle": True, "unit_rows": 60}
+    run_on(tmp_path / "whole", CHATS, **keys)
+    done = []
+
+    def stop(*arguments: Any, **more: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(scatter.pack_bucket(*arguments, **more))
+        return done[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.runners.local.pack_bucket", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_on(tmp_path / "out", CHATS, **keys)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(Stages, "run", lambda *_: pytest.fail("a row was labelled again"))
+    run_on(tmp_path / "out", CHATS, **keys)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")

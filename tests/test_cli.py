@@ -505,6 +505,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
     "seed": (["7"], 7),
+    "shuffle": ([], True),
     "pad_rows": (["to_length"], "to_length"),
     "extra_columns": (["completion_mask,assistant_masks"], ["completion_mask", "assistant_masks"]),
     "pack_window": (["1000"], 1000),
@@ -557,7 +558,7 @@ def test_options_of_explain_are_options_of_run() -> None:
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "workers", "overwrite", "push_to_hub", "private",
+        "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle", "workers", "overwrite", "push_to_hub", "private",
         "runner", "ray_address", "rank", "world", "wait",
     }  # fmt: skip
     assert names["plan"] <= names["run"] | {"format"}

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
 
+from pipeline.blocks import LineBlock, TableBlock
 from pipeline.columns import RowBatch, read_batches
 from pipeline.columns.lines import LineReader
 from pipeline.columns.tables import plain_rows_of_table
@@ -27,7 +28,7 @@ from pipeline.dialects.plain import plain_row
 from pipeline.errors import RowError, SourceError
 from pipeline.inspection import inspect_source
 from pipeline.plan import Slice, plan_units, whole
-from pipeline.sources import LineBlock, TableBlock, peek, read_slice
+from pipeline.sources import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 OK = {"role": "assistant", "content": "Hello"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from commands import ROOT, SAMPLE, premask
 from pipeline import cli
 from pipeline.chat_template import built_in_templates
 from pipeline.export import FORMS
-from pipeline.recipe import Card, Recipe
+from pipeline.recipe import Card, Recipe, Source
 from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +28,16 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 
 
 # ==== Commands ====
+
+
+def options_of(name: str) -> set[str]:
+    """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
+    if name != "train":
+        return {option for param in COMMANDS[name].params for option in param.opts}
+    tree = ast.parse((ROOT / "pipeline" / "train.py").read_text(encoding="utf-8"))
+    (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
+    fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]
+    return {f"--{field.replace('_', '-')}" for field in fields if field != "dataset"}
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
@@ -44,7 +55,7 @@ def test_the_flags_of_documented_commands_exist(text: str) -> None:
     assert len(found) >= 2
     for name, *words in found:
         assert name in COMMANDS
-        options = {option for param in COMMANDS[name].params for option in param.opts}
+        options = options_of(name)
         flags = {word for word in words if word.startswith("--")}
         assert flags <= options, f"premask {name}"
 
@@ -59,7 +70,7 @@ def test_files_of_documented_commands_exist() -> None:
 
 def test_options_that_the_text_speaks_of_exist() -> None:
     spoken = set(re.findall(r"`(--[a-z-]+)", README))
-    options = {opt for command in COMMANDS.values() for param in command.params for opt in param.opts}
+    options = set().union(*map(options_of, COMMANDS))
 
     assert spoken
     assert spoken <= options
@@ -99,6 +110,16 @@ def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
             assert default == SPOKEN_DEFAULTS[key]
         elif key not in {"train", "card"}:  # have keys of their own
             assert _same(yaml.safe_load(default), least[key]), key
+
+
+def test_every_option_of_a_source_is_in_the_table_with_its_default() -> None:
+    table = {
+        key.strip("`"): default.strip("`") for key, default, _ in table_rows("| of a source | default |")
+    }
+    least = dict(Source(path="x"))
+
+    assert set(table) == set(least)
+    assert {key: yaml.safe_load(default or "x") for key, default in table.items()} == least
 
 
 def test_every_field_of_the_card_is_named() -> None:
@@ -229,7 +250,7 @@ FREE_TEXT = ("conversations.jsonl", "tokenizer.json", "test_docs.py")
 def test_no_file_names_a_place_on_one_machine_or_a_package_index() -> None:
     found = []
     for path in tracked():
-        if path.name in FREE_TEXT or "sample_text" in path.parts:
+        if path.name in FREE_TEXT or "sample_text" in path.parts or path.suffix == ".png":
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
         wrong = [line for line in lines if MACHINE.search(line) or INDEX.search(line)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,18 @@ def test_the_table_shows_every_token_and_what_is_trained(tmp_path: Path) -> None
     assert heading.split() == ["index", "id", "token", "label", "origin"]
     for number, (row, (id_, text, trained, origin)) in enumerate(zip(rows, BRIEF_TOKENS, strict=True)):
         shown = text.strip(" ").replace("\n", "\\n")
-        assert row.split() == [str(number), str(id_), shown, str(id_ if trained else -100), origin]
+        cells = re.sub(r" \([12] of 2\)", "", row).split()  # of tokens that share a character
+        assert cells == [str(number), str(id_), shown, str(id_ if trained else -100), origin]
+
+
+def test_a_character_of_several_tokens_is_shown_whole(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [BRIEF])
+    parts = [line.split() for line in run(source).out.splitlines() if "🙂" in line]
+
+    assert [part[1:6] for part in parts] == [
+        ["511", "🙂", "(1", "of", "2)"],
+        ["5310", "🙂", "(2", "of", "2)"],
+    ]
 
 
 def test_the_table_shows_one_row_unless_told_otherwise(tmp_path: Path) -> None:
@@ -332,7 +344,7 @@ def test_content_cannot_paint_the_terminal(tmp_path: Path) -> None:
         assert part in shown
     assert plain.out.count(" red ") == 4  # the markup of rich, twice in each message
     codes = {part.partition("m")[0] for part in coloured.out.split("\x1b[")[1:]}
-    assert codes <= {"0", "1", "3", "1;32", "39", "0;39", "39;49", "3;39", "1;3"}, codes
+    assert codes <= {"0", "1", "3", "1;32", "1;4;32", "39", "0;39", "39;49", "3;39", "1;3"}, codes
 
 
 def test_colour_is_for_terminals_and_can_be_switched_off(tmp_path: Path) -> None:
@@ -340,7 +352,9 @@ def test_colour_is_for_terminals_and_can_be_switched_off(tmp_path: Path) -> None
 
     assert ESCAPE not in run(source).out
     assert "\x1b[1;32m" in run(source, FORCE_COLOR="1", TERM="xterm").out
-    assert "32m" not in run(source, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").out
+    without = run(source, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").out
+    assert "32m" not in without
+    assert "\x1b[1;4m long" in without  # bold and underlined is no colour
 
 
 def test_no_letter_is_lost_in_the_table(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "parquet-jsonl": ("a.jsonl", PARQUET_HEAD, "should hold UTF-8 text by its name but holds parquet"),
     "zip": ("a.json", b"PK\x03\x04zip", "holds a zip archive"),
     "utf16": ("a.csv", "a,b\n".encode("utf-16"), "holds UTF-16 text; rename it, convert it"),
+    "utf16-bare": ("a.jsonl", '{"a": 1}'.encode("utf-16-le"), "holds UTF-16 text; rename it, convert it"),
+    "utf16-big": ("a.json", '{"a": 1}'.encode("utf-16-be"), "holds UTF-16 text"),
     "html": ("a.json", b"<!DOCTYPE html><html></html>", "holds an HTML page"),
     "text-parquet": ("a.parquet", b"a,b\n1,2\n", "should hold parquet by its name but holds something else"),
     "cut-parquet": ("a.parquet", PARQUET_HEAD, "a.parquet cannot be read as Parquet: .*; fetch or write it"),
@@ -88,8 +90,8 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    for name in ("none.jsonl", "."):
-        with pytest.raises(SourceError, match="does not exist or is not a file; check the path"):
+    for name, what in (("none.jsonl", "does not exist; check the path"), (".", "is a directory, not a file")):
+        with pytest.raises(SourceError, match=what):
             inspect_source(f"{tmp_path}/{name}")
 
 

@@ -15,9 +15,18 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-LOWEST = {"errors", "contracts", "recipe"}
+LOWEST = {"errors", "contracts", "recipe", "urls"}
 STAGES = {
+    "remote",
+    "hubdata",
+    "files",
+    "jsonarray",
+    "selection",
+    "inspection",
+    "plan",
+    "blocks",
     "sources",
+    "entries",
     "dialects",
     "columns",
     "engines",
@@ -36,7 +45,21 @@ STAGES = {
     "packing",
 }
 PUSHING = {"finished", "hub", "stores"}
-SCHEDULING = {"stages", "units", "run", "runners", "slices", "forecast", "redo", "verify", "export", "cli"}
+SCHEDULING = {
+    "stages",
+    "units",
+    "run",
+    "runners",
+    "slices",
+    "forecast",
+    "redo",
+    "verify",
+    "export",
+    "diff",
+    "stats",
+    "report",
+    "cli",
+}
 STRANGERS = {"sources", "dialects", "render", "encode", "packing"}
 
 
@@ -93,7 +116,19 @@ def test_stages_do_not_know_each_other(name: str) -> None:
     assert parts(name) & (STRANGERS - {name.split(".", maxsplit=1)[0]}) == set()
 
 
-READERS = {"findings", "shardreader", "filechecks", "rowchecks", "lineagechecks", "lengths", "export"}
+READERS = {
+    "findings",
+    "shardreader",
+    "samplereader",
+    "filechecks",
+    "rowchecks",
+    "lineagechecks",
+    "lengths",
+    "export",
+    "stats",
+    "diff",
+    "tokentext",
+}
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
@@ -105,8 +140,15 @@ def test_who_reads_an_output_knows_no_stage(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PUSHING))
 def test_pushing_needs_an_output_and_no_stage(name: str) -> None:
     """What is pushed is read from files; `transformers` is not loaded for it, by any way."""
-    assert parts(name) <= {"errors", "contracts", "disk", "finished"}
+    assert parts(name) <= {"errors", "contracts", "disk", "finished", "urls"}
     assert "transformers" not in MODULES[name].read_text(encoding="utf-8")
+
+
+def test_pictures_need_no_run() -> None:
+    """A run draws those of its card: they come from the manifest, and from no stage."""
+    assert imports_of("report.pictures") <= {"contracts", "plaintext"}
+    views = {name for name in MODULES if any(each.startswith("report") for each in imports_of(name))}
+    assert {name for name in views if not name.startswith("report.")} == {"cli", "run"}
 
 
 def test_nobody_imports_the_command_line() -> None:
@@ -154,8 +196,8 @@ def test_no_name_hides_a_library() -> None:
 
 
 DEPENDENCIES = {
-    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft",
-    "polars", "pyarrow", "pydantic", "pytest", "ray", "rich", "tokenizers", "torch", "transformers", "typer", "yaml", "zstandard",
+    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft", "playwright",
+    "polars", "pyarrow", "pydantic", "pygal", "pytest", "ray", "rich", "tokenizers", "torch", "transformers", "typer", "yaml", "zstandard",
 }  # fmt: skip
 
 

@@ -50,11 +50,12 @@ def test_jsonl_is_cut_at_line_starts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "CHUNK", 3)
     source = write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"b": "é"}\n{}')
 
-    pieces = [unit.slices for unit in plan_units([inspect_source(source)], unit_rows=2)]
+    info = inspect_source(source)
+    pieces = [unit.slices for unit in plan_units([info], unit_rows=2)]
 
     assert pieces == [
-        (Slice(source, "jsonl", None, 0, 2, 0, 10),),
-        (Slice(source, "jsonl", None, 2, 4, 10, 24),),
+        (Slice(source, "jsonl", None, 0, 2, 0, 10, at=info.at),),
+        (Slice(source, "jsonl", None, 2, 4, 10, 24, at=info.at),),
     ]
     assert pickle.loads(pickle.dumps(pieces)) == pieces  # noqa: S301
 

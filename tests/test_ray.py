@@ -19,11 +19,11 @@ from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of
 
 from pipeline.errors import OutputError, RecipeError, RunError
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.run import run
 from pipeline.runners import on_ray
 from pipeline.runners.on_ray import RayRunner
-from pipeline.units import Progress
 
 CHATS = SAMPLE / "conversations.jsonl"
 
@@ -67,8 +67,8 @@ def run_on(runner: RayRunner, recipe: Recipe, progress: Progress | None = None) 
 
 
 def test_the_bytes_are_those_of_a_plain_run(started: RayRunner, tmp_path: Path) -> None:
-    """From a folder with another `pipeline`, sources named relative to it, duplicates dropped."""
-    keys = {"sources": ["chats.jsonl", str(CHATS)], "duplicates": "drop"}
+    """From a folder with another `pipeline`, sources named relative to it, duplicates dropped, samples shuffled."""
+    keys = {"sources": ["chats.jsonl", str(CHATS)], "duplicates": "drop", "shuffle": True}
     run(recipe_of(tmp_path / "plain", **keys))
     result = run_on(started, recipe_of(tmp_path / "ray", **keys))
 

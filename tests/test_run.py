@@ -19,11 +19,11 @@ import pytest
 from pipeline.columns import RowBatch
 from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
 from pipeline.errors import OutputError, RunError, SourceError
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.run import RunResult, run
 from pipeline.runners.local import LocalRunner
 from pipeline.stages import LabelledRow, Stages
-from pipeline.units import Progress
 
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample"
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]

@@ -25,12 +25,12 @@ from outputs import bytes_of
 from pipeline import cli
 from pipeline.disk import Lock
 from pipeline.errors import OutputError, RecipeError, RunError, VerifyError
+from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.run import run
 from pipeline.slices import Share, finish_slices, run_slice
 from pipeline.stages import Stages
 from pipeline.tokenizer import load_tokenizer
-from pipeline.units import Progress
 
 CHATS = SAMPLE / "conversations.jsonl"
 EXAMPLES = ROOT / "examples"
@@ -104,12 +104,13 @@ def _rank(out: str, rank: int, world: int, keys: dict[str, Any]) -> None:
     run_slice(recipe_of(Path(out), **keys), Share(rank, world, wait_s=120))
 
 
-def test_ranks_at_the_same_time_drop_duplicates_of_each_other(tmp_path: Path) -> None:
-    """Each hashes its rows, waits for the others, and leaves out rows that another rank has first."""
+def test_ranks_at_the_same_time_drop_duplicates_and_shuffle(tmp_path: Path) -> None:
+    """Each hashes its rows, waits for the others, leaves out rows that another rank has first, waits for the
+    units of the others, and packs its buckets of them."""
     twice = tmp_path / "twice.jsonl"
     lines = CHATS.read_text(encoding="utf-8").split("\n")[:-1]
     twice.write_text("\n".join([*lines, *lines[:90]]), encoding="utf-8")
-    keys = {"sources": [str(twice)], "duplicates": "drop"}
+    keys = {"sources": [str(twice)], "duplicates": "drop", "shuffle": True}
     plain = run(recipe_of(tmp_path / "plain", **keys))
     context = multiprocessing.get_context("spawn")
     ranks = [context.Process(target=_rank, args=(str(tmp_path / "out"), i, 2, keys)) for i in range(2)]
@@ -120,6 +121,7 @@ def test_ranks_at_the_same_time_drop_duplicates_of_each_other(tmp_path: Path) ->
     finish_slices(tmp_path / "out")
 
     assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert any("-00001-of-" in name for name in bytes_of(tmp_path / "out"))
     assert plain.manifest["counts"]["dropped"] > 80
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "plain")
 

@@ -115,7 +115,21 @@ def test_files_that_change_during_the_run_are_noticed(tmp_path: Path) -> None:
 
     path.write_bytes(b"{}\n\xff\n")
     with pytest.raises(SourceError, match="not UTF-8: byte 0 of line 2: invalid start byte"):
-        list(read_slice(whole(info)))
+        list(read_slice(whole(info)._replace(at=None)))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+def test_a_file_that_grows_while_it_is_read_is_noticed(tmp_path: Path, name: str) -> None:
+    text = "[{}, {}]" if name == "a.json" else "{}\n" * 1000
+    path = tmp_path / name
+    write(path, gzip.compress(text.encode()) if name.endswith(".gz") else text.replace("{}", "1"))
+    rows = read_slice(whole(inspect_source(path.as_posix())))
+    next(rows)
+    with path.open("ab") as file:
+        file.write(b" ")
+
+    with pytest.raises(SourceError, match=f"{name} was changed while the run read it"):
+        list(rows)
 
 
 def test_parquet_that_changes_during_the_run_is_noticed(tmp_path: Path) -> None:
@@ -190,15 +204,40 @@ def test_a_json_array_of_anything_but_turns_is_rows(tmp_path: Path, other: Any) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"a": 1},\n{"a" 2}]', "is not valid JSON: Expecting ':' delimiter at line 2 column 6; mend it"),
-        ('[{"a": NaN}]', "is not valid JSON: NaN is not a JSON value"),
-        ("[" * 100_000, "is not valid JSON: nested more than 256 levels deep"),
+        (
+            '[{"a": 1},\n{"a" 2}]',
+            "not valid JSON: Expecting ':' delimiter at byte 16, line 2, row 1; mend it",
+        ),
+        ('[{"a": 1} {"a": 2}]', "Extra data at byte 10, line 1, row 0; mend it"),
+        ('[{"a": 1},, {"a": 2}]', "Expecting value at byte 10, line 1, row 1; mend it"),
+        ('[{"a": 1},\n]', "Expecting value at byte 11, line 2, row 1; mend it"),
+        (
+            '[{"a": 1},\n{"a": "x',
+            "array does not end at byte 19, line 2, row 1; the file is cut short, fetch",
+        ),
+        ('[{"a": 1}] [', "something follows the array at byte 11, line 1, row 1; mend it"),
+        ('[\n{"a": 1}]\n}', "something follows the array at byte 12, line 3, row 1"),
+        ('[{"a": 1}}', "the array is closed by '}' at byte 9, line 1, row 0; mend it"),
+        ("[" * 100_000, "the array does not end at byte 100000"),
+        ('{"a": 1', "is not valid JSON: Expecting ',' delimiter at line 1 column 8; mend it"),
         ('"text"', "holds a single JSON value, not rows; remove it"),
     ],
 )
 def test_json_that_does_not_parse_names_the_place(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
-        rows_of(write(tmp_path / "a.json", text))
+    for name, data in (("a.json", text.encode()), ("b.json.gz", gzip.compress(text.encode()))):
+        with pytest.raises(SourceError, match=message.replace(", line", r"(, decompressed)?, line")):
+            rows_of(write(tmp_path / name, data))
+
+
+def test_an_element_with_a_number_that_json_has_not_is_a_row_with_its_error(tmp_path: Path) -> None:
+    """Where it begins and ends is certain, so the rest of the file can be read."""
+    source = write(tmp_path / "a.json", '[{"a": NaN},\n {"a":\n  1},\n [1e999]]')
+
+    assert rows_of(source) == [
+        Row(source, 0, None, '{"a": NaN}', "NaN is not a JSON value"),
+        Row(source, 1, {"a": 1}, '{"a": 1}'),
+        Row(source, 2, None, "[1e999]", "number 1e999 is out of range"),
+    ]
 
 
 @pytest.mark.parametrize(("name", "tab"), [("a.csv", ","), ("A.TSV", "\t"), ("a.tsv.gz", "\t")])

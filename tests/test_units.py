@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.contracts import SampleOrigin, Samples
 from pipeline.packing import concat_samples, cut_samples
 from pipeline.stages import Piece, gather
-from pipeline.units import Window
+from pipeline.windows import Window
 
 
 def copied(samples: Samples) -> Samples:

@@ -21,16 +21,17 @@ takes where a row is looked at by itself; memory is that of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..blocks import Block, LineBlock, TableBlock
 from ..contracts import Row
 from ..dialects import plain_turns
 from ..dialects.plain import PlainTurns
 from ..plan import Slice
-from ..sources import Block, LineBlock, TableBlock, read_blocks
+from ..sources import read_blocks
 from .lines import LineReader
 from .rows import PlainRows, plain_rows_of
 from .tables import plain_rows_of_table
@@ -57,6 +58,11 @@ class RowBatch:
     def numbers(self) -> np.ndarray:
         """Row numbers as in `Row.row`, int64[n]."""
         return self.block.numbers
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many rows the source's selection left out since the last batch, by the option that did."""
+        return self.block.left_out
 
     def row(self, i: int) -> Row:
         """Row `i` of the batch, the same that `read_slice` gives; made anew at each call.

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from ..blocks import LineBlock
 from ..dialects.common import ID_KEYS, is_encodable, written_id
 from ..dialects.plain import (
     EMPTY,
@@ -34,7 +35,6 @@ from ..dialects.plain import (
 )
 from ..dialects.turns import CALL_KEYS
 from ..jsontext import may_be_deep
-from ..sources import LineBlock
 from .rows import PlainRows
 
 _MOST_KEYS = 64  # different keys, above which rows are not alike

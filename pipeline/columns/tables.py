@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..arrays import offsets_of
+from ..blocks import TableBlock
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainTurns, with_system
 from ..dialects.turns import CALL_KEYS
-from ..sources import TableBlock
 from .rows import PlainRows, plain_rows_of
 
 _UNKNOWN = 255  # in place of a role

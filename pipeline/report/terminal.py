@@ -1,15 +1,16 @@
 """Terminal views: the summary of a run, its progress, and conversations token by token.
 
 Content of the data is shown as text and nothing else: control characters and terminal escapes in it are
-written out (`\\x1b`), so that a hostile row cannot paint the screen. Trained tokens are bold and green and
-their label is shown; without colour the label alone tells them (`NO_COLOR` is honoured).
+written out (`\\x1b`), so that a hostile row cannot paint the screen. What is trained is never told by colour
+alone: in tables its label is not -100, in running text it stands in [[ ]]; on a terminal it is bold and
+underlined, too, and green where colours are wanted (`NO_COLOR` is honoured).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -22,9 +23,11 @@ from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..finished import PushResult
 from ..forecast import Forecast, gb
+from ..plaintext import visible
+from ..progress import Progress
 from ..run import RunResult
 from ..slices import SliceResult
-from ..units import Progress
+from ..tokentext import groups_of
 from ..verify import Report
 
 # ==== Progress ====
@@ -298,23 +301,51 @@ def print_explained(console: Console, explained: Mapping[str, Any], *, source: s
         labels = sample["tokens"]["label"]
         trained = sum(label != IGNORE_INDEX for label in labels)
         console.print(Text(f"{name}{part}: {len(labels)} tokens, {trained} trained"), soft_wrap=True)
-        console.print(_token_table(sample))
+        tokens = sample["tokens"]
+        groups = groups_of(sample["text"], tokens["start"], tokens["end"])
+        console.print(token_table(tokens["id"], labels, groups, tokens["origin"]))
 
 
-def _token_table(sample: Mapping[str, Any]) -> Table:
-    tokens = sample["tokens"]
+TRAINED = "bold underline green"
+"""The style of what is trained; bold and underlined it stays where there are no colours."""
+
+
+def token_table(
+    ids: Sequence[int],
+    labels: Sequence[int],
+    groups: Sequence[tuple[str, int]],
+    origins: Sequence[str] | None = None,
+) -> Table:
+    """A table of tokens: index, id, token, label and, if known, origin. `groups` cut the tokens into texts of
+    whole characters; where several tokens share one, each shows all of it and which part it is."""
     table = Table(box=None, padding=(0, 2))
-    for column, justify in (("index", "right"), ("id", "right"), ("token", "left"), ("label", "right")):
-        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
-    table.add_column("origin")
-    columns = zip(
-        tokens["id"], tokens["start"], tokens["end"], tokens["label"], tokens["origin"], strict=True
-    )
-    for index, (id_, start, end, label, origin) in enumerate(columns):
-        style = "bold green" if label != IGNORE_INDEX else "default"
-        cells = (str(index), str(id_), visible(sample["text"][start:end]), str(label), origin)
-        table.add_row(*(Text(cell, style=style) for cell in cells))
+    for column in ("index", "id", "token", "label"):
+        table.add_column(column, justify="left" if column == "token" else "right", overflow="fold")
+    if origins is not None:
+        table.add_column("origin")
+    index = 0
+    for text, count in groups:
+        for part in range(count):
+            of = f" ({part + 1} of {count})" if count > 1 else ""
+            cells = [str(index), str(ids[index]), "", str(labels[index])]
+            cells += [] if origins is None else [origins[index]]
+            trained = labels[index] != IGNORE_INDEX
+            shown = [Text(cell, style="bold green" if trained else "default") for cell in cells]
+            shown[2] = Text.assemble((_short(text), TRAINED if trained else "default"), of)
+            table.add_row(*shown)
+            index += 1
     return table
+
+
+TOKEN_CHARACTERS = 1000
+"""Characters of one token that a table shows."""
+
+
+def _short(text: str) -> str:
+    """A token as a table shows it."""
+    left_out = len(text) - TOKEN_CHARACTERS
+    more = f" ... {left_out:,} more characters" if left_out > 0 else ""
+    return visible(text[:TOKEN_CHARACTERS]) + more
 
 
 # ==== Templates ====
@@ -345,14 +376,15 @@ def _marked(sample: Sample) -> Text:
     """A sample's text with its trained stretches in double brackets."""
     text, at = Text(), 0
     for turn in sample.turns:
-        text.append(_lines(sample.text[at : turn.start]))
-        text.append(f"[[{_lines(sample.text[turn.start : turn.end])}]]", style="bold green")
+        text.append(lines(sample.text[at : turn.start]))
+        text.append(f"[[{lines(sample.text[turn.start : turn.end])}]]", style=TRAINED)
         at = turn.end
-    text.append(_lines(sample.text[at:]))
+    text.append(lines(sample.text[at:]))
     return text
 
 
-def _lines(text: str) -> str:
+def lines(text: str) -> str:
+    """Text with its line breaks; what else is no ordinary character is written out."""
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
@@ -370,12 +402,3 @@ def print_report(console: Console, report: Report) -> None:
     console.print(
         Text(f"{visible(report.output)}: {verdict} ({looked or 'nothing else was checked'})"), soft_wrap=True
     )
-
-
-def visible(text: str) -> str:
-    """Text in which everything that is no ordinary character is written out.
-
-    >>> visible("a b\\x1b[31m\\n")
-    'a b\\\\x1b[31m\\\\n'
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

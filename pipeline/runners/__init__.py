@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..progress import Progress
 from ..recipe import Recipe
+from ..scatter import BucketTask
 from ..shards import UnitRecord
 from ..stages import Stages
 from ..tokenizer import LoadedTokenizer
-from ..units import Progress, Task
+from ..units import Task
 
 
 class Runner(Protocol):
@@ -36,3 +38,6 @@ class Runner(Protocol):
     def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do `units.run_unit` on all tasks and return their records in order. Raises what that raises, and
         `RunError` if tasks cannot be done because workers die."""
+
+    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Do `scatter.pack_bucket` on all tasks, once all units are done; otherwise as `run`."""

@@ -21,17 +21,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from ..errors import RunError
 from ..process import prepare_process, without_old_garbage
+from ..progress import Progress
 from ..recipe import Recipe
+from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..stages import Loaded, Setup, Stages, load_ahead
 from ..tokenizer import LoadedTokenizer
-from ..units import Progress, Task, Windows, rows_of, run_unit, scan_unit
+from ..units import Task, rows_of, run_unit, scan_unit
+from ..windows import Windows
 
-Job = Callable[[Stages, Task, "Progress | None", "Windows | None"], "UnitRecord | None"]
-"""What is done on a task: `run_unit`, or `scan_unit`, which makes no record."""
+Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], "UnitRecord | None"]
+"""What is done on a task: `run_unit`, `pack_bucket`, or `scan_unit`, which makes no record."""
 
 
 class LocalRunner:
@@ -71,8 +75,13 @@ class LocalRunner:
         records = self._do(run_unit, tasks, stages, progress)
         return [records[number] for number in range(len(tasks))]
 
+    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
+        records = self._do(pack_bucket, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
     def _do(
-        self, job: Job, tasks: Sequence[Task], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Any], stages: Stages, progress: Progress
     ) -> Mapping[int, UnitRecord]:
         """Do one job on all tasks."""
         todo, shown = _Todo(job, tasks), _Locked(progress)
@@ -98,12 +107,12 @@ class _Todo:
     Taking one is safe from any thread.
     """
 
-    def __init__(self, job: Job, tasks: Sequence[Task]) -> None:
+    def __init__(self, job: Job, tasks: Sequence[Any]) -> None:
         self.job = job
         self.records: dict[int, UnitRecord] = {}
         self._left = deque(enumerate(tasks))
 
-    def __iter__(self) -> Iterator[tuple[int, Task]]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         with suppress(IndexError):
             while True:
                 yield self._left.popleft()
@@ -189,7 +198,7 @@ def _load(setup: Setup) -> None:
     gc.freeze()
 
 
-def _work(job: Job, task: Task) -> UnitRecord | None:
+def _work(job: Job, task: Any) -> UnitRecord | None:
     if _worker is None:
         raise RunError("the worker has not loaded its stages")
     stages, windows = _worker

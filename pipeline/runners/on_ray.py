@@ -34,11 +34,14 @@ from ..disk import named
 from ..errors import OutputError, PremaskError, RecipeError, RunError
 from ..identity import versions
 from ..process import prepare_process
+from ..progress import Progress
 from ..recipe import Recipe
+from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..stages import Loaded, Setup, Stages
 from ..tokenizer import LoadedTokenizer
-from ..units import Progress, Task, Windows, rows_of, run_unit, scan_unit
+from ..units import Task, rows_of, run_unit, scan_unit
+from ..windows import Windows
 from .local import Job
 
 TRIES = 5
@@ -100,8 +103,13 @@ class RayRunner:
         records = self._do(run_unit, tasks, stages, progress)
         return [records[number] for number in range(len(tasks))]
 
+    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
+        records = self._do(pack_bucket, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
     def _do(
-        self, job: Job, tasks: Sequence[Task], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
     ) -> dict[int, UnitRecord]:
         if not tasks:
             return {}
@@ -111,7 +119,7 @@ class RayRunner:
             shared = self._share(stages)._replace(about=about)
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
             waiting, tries = deque(enumerate(tasks)), Counter[int]()
-            under_way: dict[Any, tuple[int, Task]] = {}
+            under_way: dict[Any, tuple[int, Task | BucketTask]] = {}
             try:
                 while waiting or under_way:
                     while waiting and len(under_way) < self._at_a_time():
@@ -211,15 +219,16 @@ def _cause(error: Any) -> BaseException:
     return cause if isinstance(cause, BaseException) else RunError(_first_line(error))
 
 
-def _check_tries(tries: int, task: Task, error: Exception) -> None:
+def _check_tries(tries: int, task: Task | BucketTask, error: Exception) -> None:
     """Raise `RunError` if the worker of a task has died too often."""
     if tries < TRIES:
         return
-    pieces = task.unit.slices
-    rows = f"{pieces[0].source} from row {pieces[0].start_row}" if pieces else "no rows"
+    pieces = task.unit.slices if isinstance(task, Task) else ()
+    rows = f"{pieces[0].source} from row {pieces[0].start_row}" if pieces else "a bucket of the shuffle"
     raise RunError(
-        f"the worker of unit {task.unit.number} ({rows}) died {TRIES} times, last: {_first_line(error)}; "
-        "what is done is kept: give workers more memory or look at these rows, then run the command again"
+        f"the worker of unit {int(task.directory.name)} ({rows}) died {TRIES} times, last: "
+        f"{_first_line(error)}; what is done is kept: give workers more memory or look at these rows, then "
+        "run the command again"
     )
 
 
@@ -258,7 +267,7 @@ class _Loaded:
 _loaded: _Loaded | None = None
 
 
-def _do_task(job: Job, shared: _Shared, task: Task) -> UnitRecord | None:
+def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord | None:
     global _loaded  # noqa: PLW0603  one load for all the units that a process does
     if _loaded is None or _loaded.name != shared.name:
         if shared.about is not None:

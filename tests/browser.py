@@ -1,0 +1,75 @@
+"""A real browser for tests: Chromium, driven over its own protocol by playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium() -> str | None:
+    """The browser that `PREMASK_CHROMIUM` names, or the first one of the system."""
+    found = [os.environ.get("PREMASK_CHROMIUM"), *map(shutil.which, NAMES)]
+    return next((path for path in found if path), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless Chromium; skips, saying so, where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium, or set PREMASK_CHROMIUM to its path")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # its sandbox refuses root
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"] if root else [])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visit:
+    """One page that is open, and what happened on it: requests, errors, what its console said."""
+
+    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.troubles: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.troubles.append(message.text))
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("dialog", self._dialog)
+        self.page.goto(path.as_uri())
+
+    def _dialog(self, dialog: Any) -> None:
+        self.troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def text(self, selector: str) -> str:
+        return str(self.page.locator(selector).inner_text())
+
+    def place(self) -> str:
+        return self.text("#place")
+
+    def tokens(self) -> list[str]:
+        """What is written in the spans of the text."""
+        return list(self.page.locator("#text [data-group]").all_text_contents())
+
+    def table(self) -> list[tuple[str, ...]]:
+        """The cells of the table of tokens."""
+        rows = self.page.evaluate(
+            "[...document.querySelectorAll('#table tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+        return [tuple(row) for row in rows]
+
+    def close(self) -> None:
+        self.context.close()
