@@ -6,6 +6,8 @@
     premask verify out
     premask report out --open
     premask push out org/name --private
+    premask plan recipe.yaml
+    premask run recipe.yaml --rank 0 --world 8; premask finish out
     premask train out --model Qwen/Qwen3-0.6B --output runs/chats
 
 Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two outputs differ, 2
@@ -20,6 +22,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +35,7 @@ from .errors import OutputError, PremaskError, RecipeError
 from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
+from .forecast import forecast
 from .grouping import make_trees
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .plaintext import visible
@@ -45,14 +49,19 @@ from .report.terminal import (
     PushLines,
     print_diagnosis,
     print_explained,
+    print_forecast,
     print_ledger,
     print_push,
     print_report,
+    print_slice,
     print_summary,
 )
+from .run import RunResult, local
 from .run import run as run_recipe
+from .runners.on_ray import RayRunner
 from .samplereader import main_layout, read_row
 from .shardreader import load_manifest, splits_of
+from .slices import WAIT_S, Share, finish_slices, run_slice
 from .stages import Stages
 from .stats import measure
 from .stores import push_to_store
@@ -74,6 +83,13 @@ class Format(str, Enum):
 
     table = "table"
     json = "json"
+
+
+class RunnerName(str, Enum):
+    """Who does the units of a run."""
+
+    local = "local"
+    ray = "ray"
 
 
 class ExportFormat(str, Enum):
@@ -167,6 +183,21 @@ def run(
     cache: Annotated[str | None, _key("cache")] = None,
     card: CardFields = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, this one too; 0: one a core.")] = 0,
+    runner: Annotated[
+        RunnerName, typer.Option(help="local: processes of this machine; ray: tasks of Ray.")
+    ] = RunnerName.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ray's head; default: RAY_ADDRESS, or a Ray of its own."),
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(min=0, help="Do one slice of the units, counted from 0; then premask finish."),
+    ] = None,
+    world: Annotated[int | None, typer.Option(min=1, help="How many slices there are.")] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for other ranks, where duplicates are dropped.")
+    ] = WAIT_S,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -177,9 +208,15 @@ def run(
 ) -> None:
     """Turn chat data into packed, pre-masked Parquet shards."""
     flags = dict(locals())
-    for name in ("inputs", "workers", "overwrite", "push_to_hub", "private"):
+    for name in _NO_KEYS:
         del flags[name]
     recipe = _recipe(inputs, flags)
+    if (rank is None) != (world is None):
+        raise RecipeError("--rank and --world belong together; give both, or neither")
+    if ray_address is not None and runner is not RunnerName.ray:
+        raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
+    if rank is not None and push_to_hub is not None:
+        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
     if push_to_hub is not None:  # what cannot be pushed is said before hours of work
         push_to_hub = parse_repo_id(push_to_hub)
         check_access()
@@ -189,12 +226,80 @@ def run(
     import_transformers()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
-        result = run_recipe(recipe, workers=workers or _cores(), overwrite=overwrite, progress=progress)
+        count, make = workers or _cores(), None
+        if runner is RunnerName.ray:
+            make = partial(_ray_runner, ray_address, workers or None)
+        if rank is not None and world is not None:
+            share = Share(rank, world, wait)
+            done = run_slice(
+                recipe, share, overwrite=overwrite, progress=progress, make_runner=make or local(count)
+            )
+            print_slice(Console(highlight=False), done)
+            return
+        result = run_recipe(recipe, workers=count, overwrite=overwrite, progress=progress, make_runner=make)
+    _print_result(console, result)
+    if push_to_hub is not None:
+        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+
+
+_NO_KEYS = (
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub",
+    "private",
+)  # fmt: skip
+"""Parameters of `run` that are no keys of the recipe."""
+
+
+def _ray_runner(address: str | None, workers: int | None, units: int) -> RayRunner:
+    del units  # Ray has the workers that it has
+    return RayRunner(address, workers)
+
+
+def _print_result(console: Console, result: RunResult) -> None:
     for warning in result.warnings:
         console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
     print_summary(Console(highlight=False), result)
-    if push_to_hub is not None:
-        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+
+
+@app.command()
+def finish(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT_OR_RECIPE", help="Output directory of the ranks, or their recipe.")
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
+    ] = False,
+) -> None:
+    """Put an output in place whose ranks (run --rank I --world N) are done; names those that are not."""
+    recipe = _recipe([output], {}) if output.endswith((".yaml", ".yml")) else None
+    import_transformers()
+    out = Path(output if recipe is None else recipe.output)
+    result = finish_slices(out, recipe=recipe, overwrite=overwrite)
+    _print_result(Console(stderr=True, highlight=False), result)
+
+
+@app.command()
+def plan(
+    inputs: Inputs,
+    tokenizer: Tokenizer = None,
+    chat_template: ChatTemplate = None,
+    max_length: Annotated[str | None, _key("max_length")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Configs to write: packed, unpacked, or both with a comma.")
+    ] = None,
+    output: Annotated[str | None, _key("output")] = None,
+    unit_rows: Annotated[str | None, _key("unit_rows")] = None,
+    format: Annotated[Format, typer.Option(help="table, or json: one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Tell what a run will take: units, tokens, disk, time, memory, and what the Hub's limits mean for it."""
+    flags = {key: value for key, value in locals().items() if key not in {"inputs", "format"}}
+    recipe = _recipe(inputs, flags)
+    prepare_process()
+    import_transformers()
+    found = forecast(recipe, cores=_cores())
+    if format is Format.json:
+        _print_json(found.as_dict())
+    else:
+        print_forecast(Console(highlight=False), found)
 
 
 @app.command()

@@ -4,7 +4,7 @@
     new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
     link            a second name for a file
-    Lock            an exclusive hold on a directory that need not exist yet
+    Lock            a hold on a directory that need not exist yet, exclusive or shared
     named           errors of the file system -> one `OutputError` that names the output and the cause
 
 A file system keeps the promise of a rename only for what was written to the disk before, and forgets a lock
@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ from .errors import OutputError, PremaskError
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys so that it is all there or not at all."""
-    scratch = path.with_name(f"{path.name}.tmp")
+    """Write JSON with sorted keys so that it is all there or not at all, also if others write it as well."""
+    scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
     scratch.write_text(f"{text}\n", encoding="utf-8")
     sync(scratch)
@@ -111,14 +112,16 @@ def named(path: Path) -> Iterator[None]:
 @final
 class Lock:
     """Exclusive hold on an output directory: a locked file beside it, which the system lets go of when
-    the process ends in whatever way. Raises `OutputError` if another process has it.
+    the process ends in whatever way. Raises `OutputError` if another process has it. A `shared` hold suffers
+    others that are shared.
 
-    The file is removed with the lock, hence the check that the one that was locked is still the one that
+    The file is removed with the last lock, hence the check that the one that was locked is still the one that
     others will open.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, shared: bool = False) -> None:
         self._path = out.with_name(f".{out.name}.lock")
+        self._how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._file = self._lock(out)
         while not self._is_current():
             os.close(self._file)
@@ -127,7 +130,7 @@ class Lock:
     def _lock(self, out: Path) -> int:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, self._how | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
             raise OutputError(
@@ -144,6 +147,8 @@ class Lock:
     def release(self) -> None:
         """Let go; safe to call twice."""
         if self._file >= 0:
-            self._path.unlink(missing_ok=True)
+            with suppress(BlockingIOError):  # others hold it, too
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._path.unlink(missing_ok=True)
             os.close(self._file)
             self._file = -1

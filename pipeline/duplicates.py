@@ -109,9 +109,13 @@ class Dropped(NamedTuple):
 
 
 def write_dropped(
-    paths: Sequence[Path], targets: Sequence[Path], sources: Sequence[Sequence[str]], found: Duplicates
+    paths: Sequence[Path],
+    targets: Sequence[Path | None],
+    sources: Sequence[Sequence[str]],
+    found: Duplicates,
 ) -> None:
-    """Write for each unit which of its rows are duplicates; `sources` are the files of its slices."""
+    """Write for each unit that has a target which of its rows are duplicates; `sources` are the files of its
+    slices."""
     names = sorted({name for unit in sources for name in unit})
     starts = np.concatenate([[0], np.cumsum([len(read_hashes(path)) for path in paths])]).astype(np.int64)
     unit_of_first = np.searchsorted(starts, found.first, side="right") - 1
@@ -122,6 +126,8 @@ def write_dropped(
         numbers = np.array([names.index(name) for name in sources[unit]])
         source[own], first[own] = numbers[rows["piece"]], rows["row"]
     for unit, (path, target) in enumerate(zip(paths, targets, strict=True)):
+        if target is None:
+            continue
         own = slice(*np.searchsorted(found.place, starts[unit : unit + 2]))
         rows = read_hashes(path)[found.place[own] - starts[unit]]
         columns = {"piece": rows["piece"], "row": rows["row"], "source": source[own], "first": first[own]}

@@ -72,6 +72,11 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
     return infos
 
 
+def list_files(sources: Sequence[Source]) -> list[str]:
+    """The names of all files that entries name, in order; nothing is opened."""
+    return [file.name for entry in sources for file in _files(entry)]
+
+
 def _files(entry: Source) -> Iterator[File]:
     """The files of an entry, in order."""
     hub = _HUB_URL.fullmatch(entry.path)

@@ -54,8 +54,29 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
         _restore(out)
         if _holds(out, identity, overwrite=overwrite):
             return None
-        work = _work_directory(out, identity)
+        work = _own_work_directory(out, identity)
         undo.pop_all()
+    return Output(out, work, identity, lock)
+
+
+def join_output(path: Path, identity: RunIdentity, lock: Lock, *, overwrite: bool = False) -> Output | None:
+    """Take part in making an output, beside others that do the same run: `lock` is a shared one.
+
+    Returns None if the run is done already. Raises `OutputError` like `open_output`, and if the work in
+    progress is that of another run.
+    """
+    with named(path):
+        out = path.resolve()
+        if _holds(out, identity, overwrite=overwrite):
+            return None
+        work = work_directory(out)
+        work.mkdir(exist_ok=True)
+        _check_is_ours(work)
+        if read_plan(out) is None:
+            write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
+        check_same_run(out, identity)
+        for name in _FOLDERS:
+            (work / name).mkdir(exist_ok=True)
     return Output(out, work, identity, lock)
 
 
@@ -82,7 +103,7 @@ class Output:
 
     def unit(self, number: int) -> Path:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
-        return self._work / "units" / f"{number:05d}"
+        return self._work / ("units-again" if self.distrust else "units") / f"{number:05d}"
 
     def hashes(self, number: int) -> Path:
         """Return where the hashes of a unit's rows are kept, if they are taken before the work."""
@@ -92,10 +113,18 @@ class Output:
         """Return where it is kept which rows of a unit are duplicates."""
         return self._work / "hashes" / f"{number:05d}.dropped.npz"
 
-    def forget_units(self) -> None:
-        """Have all units done again."""
-        shutil.rmtree(self._work / "units", ignore_errors=True)
-        (self._work / "units").mkdir()
+    @property
+    def distrust(self) -> str:
+        """The row that came out in two ways, in this process or another one; empty if there is none."""
+        try:
+            return str(json.loads((self._work / "distrust.json").read_text(encoding="utf-8"))["row"])
+        except FileNotFoundError:
+            return ""
+
+    def doubt(self, row: str) -> None:
+        """Have all units done again, whoever has done them: they get other directories from here on."""
+        with named(self._out):
+            write_json(self._work / "distrust.json", {"row": row})
 
     def discard(self) -> None:
         """Remove all work done so far."""
@@ -324,29 +353,55 @@ def _same_size(out: Path, shard: Mapping[str, Any]) -> bool:
 # ==== Beside the output: work in progress, and the output that is replaced ====
 
 
-def _work_directory(out: Path, identity: RunIdentity) -> Path:
+_FOLDERS = ("units", "units-again", "hashes")
+
+
+def work_directory(out: Path) -> Path:
+    """Where the work in progress of an output lies."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def read_plan(out: Path) -> dict[str, Any] | None:
+    """What the work in progress of an output is about: the parts of a run's identity and its `run_key`; None
+    if there is none."""
+    try:
+        plan = json.loads((work_directory(out) / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return plan if isinstance(plan, dict) and {"run_key", "recipe", "premask"} <= plan.keys() else None
+
+
+def check_same_run(out: Path, identity: RunIdentity) -> None:
+    """Raise `OutputError` if the work in progress of an output is that of another run."""
+    plan = read_plan(out) or {}
+    if plan.get("run_key") != identity.key:
+        changes = "; ".join(differences(plan, identity.as_dict())) if plan else "it was removed meanwhile"
+        raise OutputError(
+            f"{work_directory(out)} holds the work of another run ({changes}); choose another --output, or "
+            "remove that directory if nobody works on it"
+        )
+
+
+def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     """Return `.NAME.partial` with the finished units of this very run in it, or empty."""
-    work = out.with_name(f".{out.name}.partial")
-    plan = work / "plan.json"
-    if work.exists() and any(work.iterdir()) and not plan.is_file():
-        raise OutputError(f"{work} is needed for work in progress, but holds other files; move it away")
-    if not (plan.is_file() and _read_key(plan) == identity.key):
+    work, plan = work_directory(out), read_plan(out)
+    if work.exists():
+        _check_is_ours(work)
+    if plan is None or plan["run_key"] != identity.key:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        write_json(plan, {"run_key": identity.key, **identity.as_dict()})
-    units, hashes = work / "units", work / "hashes"
-    units.mkdir(exist_ok=True)
-    hashes.mkdir(exist_ok=True)
-    for scratch in units.glob(".*"):  # of units that were interrupted
-        shutil.rmtree(scratch, ignore_errors=True)
+        write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
+    for name in _FOLDERS:
+        (work / name).mkdir(exist_ok=True)
+        for scratch in (work / name).glob(".*"):  # of units that were interrupted
+            shutil.rmtree(scratch, ignore_errors=True)
     return work
 
 
-def _read_key(plan: Path) -> str | None:
-    try:
-        return str(json.loads(plan.read_text(encoding="utf-8"))["run_key"])
-    except (ValueError, KeyError, TypeError):
-        return None
+def _check_is_ours(work: Path) -> None:
+    foreign = [path for path in work.iterdir() if not path.name.startswith(("ranks", "plan.json"))]
+    if foreign and not (work / "plan.json").is_file():
+        raise OutputError(f"{work} is needed for work in progress, but holds other files; move it away")
 
 
 def _publish(tree: Path, out: Path) -> None:

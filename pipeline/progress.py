@@ -11,3 +11,6 @@ class Progress:
 
     def advance(self, rows: int, tokens: int, packs: int) -> None:
         """So much was done since the last call."""
+
+    def say(self, text: str) -> None:
+        """The run waits for something."""

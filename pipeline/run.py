@@ -2,6 +2,13 @@
 
 result = run(recipe, workers=2)
 result.manifest["counts"]["kept"]
+
+The steps, which `slices.py` takes one by one in several processes:
+
+    work = look_at(recipe)                        # files, dialects, units
+    prepared = prepare(work, runner)              # stages, and what the bytes depend on
+    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, where they are dropped
+    finish(prepared, output, records)             # the manifest
 """
 
 from __future__ import annotations
@@ -10,29 +17,34 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .card import make_card
 from .dialects import Form, MappedFields, recognize_file
 from .entries import inspect_sources
 from .errors import RunError, VerifyError
-from .identity import identify
+from .identity import RunIdentity, identify
 from .inspection import SourceInfo
 from .output import Output, open_output, update_card
-from .plan import plan_units, whole
+from .plan import Unit, plan_units, whole
 from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
 from .report.pictures import card_pictures
+from .runners import Runner
 from .runners.local import LocalRunner
+from .scatter import BucketTask
 from .shards import UnitRecord
 from .sources import peek
 from .stages import Loaded, Stages
 from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer
-from .units import Account, accounts_of
+from .units import Account, Task, accounts_of
+
+MakeRunner = Callable[[int], Runner]
+"""Makes the runner for so many units."""
 
 
 @dataclass(frozen=True)
@@ -46,55 +58,135 @@ class RunResult:
     warnings: tuple[str, ...] = ()
 
 
+class Work(NamedTuple):
+    """What a recipe comes to: its files, the dialect of each, and the units of work."""
+
+    recipe: Recipe
+    infos: Sequence[SourceInfo]
+    dialects: Mapping[str, Form]
+    units: Sequence[Unit]
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are within the limits of the sources, None if not all have been counted."""
+        counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
+        return sum(counts) if len(counts) == len(self.infos) else None
+
+
+class Prepared(NamedTuple):
+    """Work, the stages that do it, and all that decides its bytes."""
+
+    work: Work
+    stages: Stages
+    identity: RunIdentity
+
+    def tasks(self, output: Output) -> list[Task]:
+        """A task for each unit."""
+        work = self.work
+        return make_tasks(work.recipe, self.identity, output, work.units, work.dialects)
+
+    def buckets(self, output: Output) -> list[BucketTask]:
+        """The tasks that follow where samples are shuffled; none where they are not."""
+        return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
+
+    def stages_for(self, output: Output) -> Stages:
+        """The stages; those that go the slow way if the fast way was found wrong."""
+        if not output.distrust:
+            return self.stages
+        distrust = f"{output.distrust} came out in two ways; all was done again the slow way"
+        return Stages(self.work.recipe, self.stages.loaded(), distrust=distrust)
+
+
 def run(
     recipe: Recipe,
     *,
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
+    make_runner: MakeRunner | None = None,
 ) -> RunResult:
-    """Do a recipe, in `workers` processes, this one included. Raises a `PremaskError` of the matching kind if
-    anything but a row is wrong."""
+    """Do a recipe, in `workers` processes, this one included, or by another runner. Raises a `PremaskError`
+    of the matching kind if anything but a row is wrong."""
     begin, progress = time.monotonic(), progress or Progress()
-    out = Path(recipe.output)
-    infos = inspect_sources(recipe.sources, seed=recipe.seed)
-    dialects = {info.source: find_dialect(info, recipe) for info in infos}
-    units = plan_units(infos, unit_rows=recipe.unit_rows)
-    with LocalRunner(min(workers, len(units))) as runner:
-        tokenizer = load_tokenizer(recipe.tokenizer)
-        runner.load_ahead(recipe, tokenizer)
-        stages = Stages(recipe, Loaded(tokenizer))
-        identity = identify(
-            recipe,
-            inputs=[info.about() for info in infos],
-            tokenizer=_about_tokenizer(stages),
-            template=_about_template(stages),
-        )
-        output = open_output(out, identity, overwrite=overwrite)
+    out, work = Path(recipe.output), look_at(recipe)
+    with (make_runner or local(workers))(len(work.units)) as runner:
+        prepared = prepare(work, runner)
+        output = open_output(out, prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest = update_card(out, recipe.card.shown(), make_card)
+            manifest, stages = update_card(out, recipe.card.shown(), make_card), prepared.stages
         else:
             with output:
-                progress.start(_rows(infos))
-                tasks = make_tasks(recipe, identity, output, units, dialects)
-                duplicates = Counter[str]()
+                progress.start(work.rows)
                 if recipe.duplicates is Duplicates.drop:
-                    runner.scan(tasks, stages)
-                    duplicates = drop_duplicates(tasks)
-                try:
-                    records = runner.run(tasks, stages, progress)
-                except VerifyError as error:
-                    output.forget_units()
-                    distrust = f"{error} came out in two ways; all was done again the slow way"
-                    stages = Stages(recipe, stages.loaded(), distrust=distrust)
-                    records = runner.run(tasks, stages, progress)
-                if recipe.shuffle:
-                    records += runner.pack(bucket_tasks(tasks, output), stages, progress)
-                if recipe.duplicates is Duplicates.keep:
-                    duplicates = count_duplicates(tasks)
-                manifest = _finish(output, records, infos, stages, duplicates)
+                    tasks = prepared.tasks(output)
+                    runner.scan(tasks, prepared.stages)
+                    drop_duplicates(tasks)
+                records = do_units(prepared, output, runner, progress)
+                stages = prepared.stages_for(output)
+                records += runner.pack(prepared.buckets(output), stages, progress)
+                manifest = finish(prepared, stages, output, records)
+    return result_of(manifest, out, stages, begin, fresh=output is not None)
+
+
+def local(workers: int) -> MakeRunner:
+    """Runners in so many processes of this machine, or as many as there are units."""
+    return lambda units: LocalRunner(max(1, min(workers, units)))
+
+
+def result_of(manifest: dict[str, Any], out: Path, stages: Stages, begin: float, *, fresh: bool) -> RunResult:
+    """The result of a run that began at a time of `time.monotonic`."""
     warnings = (*stages.warnings(), *_empty_splits(manifest))
-    return RunResult(manifest, out, time.monotonic() - begin, fresh=output is not None, warnings=warnings)
+    return RunResult(manifest, out, time.monotonic() - begin, fresh=fresh, warnings=warnings)
+
+
+# ==== Steps ====
+
+
+def look_at(recipe: Recipe) -> Work:
+    """Inspect the files of a recipe and cut them into units."""
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
+    dialects = {info.source: find_dialect(info, recipe) for info in infos}
+    return Work(recipe, infos, dialects, plan_units(infos, unit_rows=recipe.unit_rows))
+
+
+def prepare(work: Work, runner: Runner | None = None) -> Prepared:
+    """Load what does the work; a runner's workers load meanwhile."""
+    recipe = work.recipe
+    tokenizer = load_tokenizer(recipe.tokenizer)
+    if runner is not None:
+        runner.load_ahead(recipe, tokenizer)
+    stages = Stages(recipe, Loaded(tokenizer))
+    identity = identify(
+        recipe,
+        inputs=[info.about() for info in work.infos],
+        tokenizer=_about_tokenizer(stages),
+        template=_about_template(stages),
+    )
+    return Prepared(work, stages, identity)
+
+
+def do_units(
+    prepared: Prepared, output: Output, runner: Runner, progress: Progress, part: slice = slice(None)
+) -> list[UnitRecord]:
+    """Have units done, all or a part of them. If a row comes out in two ways, here or in another process that
+    does other units, they are done again the slow way."""
+    if not output.distrust:
+        try:
+            records = runner.run(prepared.tasks(output)[part], prepared.stages, progress)
+        except VerifyError as error:
+            output.doubt(str(error))
+        else:
+            if not output.distrust:
+                return records
+    return runner.run(prepared.tasks(output)[part], prepared.stages_for(output), progress)
+
+
+def finish(
+    prepared: Prepared, stages: Stages, output: Output, records: Sequence[UnitRecord]
+) -> dict[str, Any]:
+    """Put the output in place, all units of which are done; returns its manifest."""
+    duplicates = count_duplicates(prepared.tasks(output))
+    return _finish(output, records, prepared.work.infos, stages, duplicates)
 
 
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
@@ -105,12 +197,6 @@ def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
         for name, each in splits.items()
         if not each["samples"]
     ]
-
-
-def _rows(infos: Sequence[SourceInfo]) -> int | None:
-    """How many rows there are within the limits of the sources, None if not all have been counted."""
-    counts = [rows for info in infos if (rows := whole(info).stop_row) is not None]
-    return sum(counts) if len(counts) == len(infos) else None
 
 
 def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:

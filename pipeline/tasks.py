@@ -1,8 +1,8 @@
 """The tasks of a run, one a unit, and what they need to know of each other: which rows are duplicates.
 
     tasks = make_tasks(recipe, identity, output, units, dialects)
-    dropped = drop_duplicates(tasks)            # after `scan_unit` on all of them, before `run_unit`
-    counted = count_duplicates(tasks)           # or, where they are kept, after `run_unit`
+    drop_duplicates(tasks)                      # after `scan_unit` on all of them, before `run_unit`
+    counted = count_duplicates(tasks)           # after `run_unit`
 
 Cost: that of `duplicates.py`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .cache import slice_key
 from .dialects import Form
@@ -62,19 +63,17 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
     ]
 
 
-def drop_duplicates(tasks: Sequence[Task]) -> Counter[str]:
-    """Write down for each task which of its rows are duplicates; returns how many each source has."""
+def drop_duplicates(tasks: Sequence[Task], part: slice = slice(None)) -> None:
+    """Write down for each task, or for a part of them, which of its rows are duplicates."""
     hashes = [task.hashes for task in tasks if task.hashes is not None]
-    targets = [task.dropped for task in tasks if task.dropped is not None]
-    sources = [_sources(task) for task in tasks]
-    found = find_duplicates(hashes)
-    write_dropped(hashes, targets, sources, found)
-    return count_by_source(hashes, sources, found)
+    targets: list[Path | None] = [None] * len(tasks)
+    targets[part] = [task.dropped for task in tasks[part]]
+    write_dropped(hashes, targets, [_sources(task) for task in tasks], find_duplicates(hashes))
 
 
 def count_duplicates(tasks: Sequence[Task]) -> Counter[str]:
     """How many duplicates each source has, by what the units have written down."""
-    hashes = [task.directory / HASHES for task in tasks]
+    hashes = [task.hashes or task.directory / HASHES for task in tasks]
     return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
 
 

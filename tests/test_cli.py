@@ -568,13 +568,15 @@ def test_options_of_explain_are_options_of_run() -> None:
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     names = {name: {each.name for each in command.params} for name, command in commands.items()}
 
-    own = {"inputs", "workers", "overwrite", "push_to_hub", "private"}
+    own = {*cli._NO_KEYS}
     assert names["run"] - set(Recipe.model_fields) == own
     assert names["explain"] - names["run"] == {"row", "limit", "format"}
     assert names["run"] - names["explain"] == {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
         "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle", "workers", "overwrite", "push_to_hub", "private",
+        "runner", "ray_address", "rank", "world", "wait",
     }  # fmt: skip
+    assert names["plan"] <= names["run"] | {"format"}
     assert names["template"] <= {*names["explain"]}
 
 

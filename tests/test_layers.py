@@ -51,6 +51,8 @@ SCHEDULING = {
     "units",
     "run",
     "runners",
+    "slices",
+    "forecast",
     "redo",
     "verify",
     "export",

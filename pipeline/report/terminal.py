@@ -22,10 +22,12 @@ from rich.text import Text
 from ..contracts import IGNORE_INDEX, REASONS, Sample
 from ..doctor import Diagnosis
 from ..finished import PushResult
+from ..forecast import Forecast, gb
 from ..plaintext import visible
 from ..progress import Progress
 from ..rejects import Ledger
 from ..run import RunResult
+from ..slices import SliceResult
 from ..tokentext import groups_of
 from ..verify import Report
 
@@ -54,6 +56,9 @@ class BarProgress(Progress):
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
+    def say(self, text: str) -> None:
+        self._bar.console.print(visible(text), markup=False)
+
     def start(self, rows: int | None) -> None:
         self._bar.update(self._task, description="working", total=rows)
 
@@ -79,6 +84,9 @@ class LineProgress(Progress):
     def __exit__(self, *error: object) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        self._console.print(visible(text), markup=False)
+
     def start(self, rows: int | None) -> None:
         self._total = rows
 
@@ -103,7 +111,65 @@ class PushLines:
             self._console.print(f"sent {files:,} of {of_files:,} files, {_mb(size)} of {_mb(of_size)}")
 
 
+# ==== Before a run ====
+
+_UNITS_SHOWN = 10
+
+
+def print_forecast(console: Console, found: Forecast) -> None:
+    """What a run will take, for a person."""
+    sample, about = found.sample, "" if found.rows_counted else "about "
+    table = Table.grid(padding=(0, 2))
+    table.add_row("rows", f"{about}{found.rows:,}")
+    table.add_row("tokens", f"about {found.tokens:,}, packs about {found.packs:,}")
+    kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
+    table.add_row("", f"from {sample.rows:,} rows drawn by the seed: {kept}")
+    table.add_row("units", f"{len(found.units):,}")
+    for number, unit in enumerate(found.units[:_UNITS_SHOWN]):
+        rows = "?" if unit.rows is None else f"{unit.rows:,}"
+        table.add_row("", f"{number}: {rows} rows, {gb(unit.bytes)}, about {unit.tokens:,} tokens")
+    if len(found.units) > _UNITS_SHOWN:
+        table.add_row("", f"and {len(found.units) - _UNITS_SHOWN:,} more")
+    speed = sample.timed_tokens / max(sample.seconds, 1e-9)
+    table.add_row("time", f"{speed:,.0f} tokens a second and core, measured on the sample here")
+    for workers, seconds in found.seconds.items():
+        table.add_row("", f"{workers} worker{'s' if workers > 1 else ''}: {_duration(seconds)}")
+    table.add_row("memory", f"about {gb(found.worker_bytes)} a worker")
+    table.add_row("disk", f"{gb(found.disk_bytes)} while it runs, {gb(found.free_bytes)} are free there")
+    table.add_row("output", f"{gb(found.output_bytes)} in {found.files:,} files")
+    for text in found.hub or ["within what the Hub recommends"]:
+        table.add_row("Hub", visible(text))
+    console.print(table, markup=False)
+    for text in found.warnings:
+        console.print(f"warning: {visible(text)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Time for people.
+
+    >>> _duration(7.25), _duration(400), _duration(9000)
+    ('7.2 s', '6.7 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 # ==== Summary ====
+
+
+def print_slice(console: Console, result: SliceResult) -> None:
+    """What a rank did, for a person."""
+    output = visible(str(result.output))
+    if not result.fresh:
+        console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
+        return
+    console.print(
+        f"{result.share}: {result.units:,} units done, {result.rows:,} rows, {result.tokens:,} tokens in "
+        f"{result.seconds:.1f} s; when all ranks are done: premask finish {output}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def print_summary(console: Console, result: RunResult) -> None:

@@ -1,0 +1,179 @@
+"""The Ray runner on a Ray of its own: the bytes of a plain run, workers that die, foreign folders, errors.
+
+`ray_faults.py` does the larger ones: two nodes, one of which is killed, and many kills.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from commands import SAMPLE, TOKENIZER, premask
+from outputs import bytes_of
+
+from pipeline.errors import OutputError, RecipeError, RunError
+from pipeline.progress import Progress
+from pipeline.recipe import Recipe
+from pipeline.run import run
+from pipeline.runners import on_ray
+from pipeline.runners.on_ray import RayRunner
+
+CHATS = SAMPLE / "conversations.jsonl"
+
+
+def recipe_of(out: Path, **keys: Any) -> Recipe:
+    values: dict[str, Any] = {"sources": [str(CHATS)], "tokenizer": TOKENIZER, "output": str(out)}
+    return Recipe.model_validate(values | {"max_length": 1024, "unit_rows": 60} | keys)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayRunner]:
+    """A Ray with two CPUs, started in a folder that holds another `pipeline`, where the driver stays."""
+    pytest.importorskip("ray", reason="ray is not installed")
+    folder, before = tmp_path_factory.mktemp("foreign"), Path.cwd()
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline" / "__init__.py").write_text("raise RuntimeError('this is not premask')")
+    (folder / "chats.jsonl").write_bytes(CHATS.read_bytes())
+    os.chdir(folder)
+    try:
+        with RayRunner(workers=2) as runner:
+            yield runner
+    finally:
+        os.chdir(before)
+
+
+class _Kept:
+    """A runner that others have entered, and will leave."""
+
+    def __init__(self, runner: RayRunner) -> None:
+        self._runner = runner
+
+    def __enter__(self) -> RayRunner:
+        return self._runner
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def run_on(runner: RayRunner, recipe: Recipe, progress: Progress | None = None) -> Any:
+    return run(recipe, make_runner=lambda _: _Kept(runner), progress=progress)  # type: ignore[arg-type,return-value]
+
+
+def test_the_bytes_are_those_of_a_plain_run(started: RayRunner, tmp_path: Path) -> None:
+    """From a folder with another `pipeline`, sources named relative to it, duplicates dropped, samples shuffled."""
+    keys = {"sources": ["chats.jsonl", str(CHATS)], "duplicates": "drop", "shuffle": True}
+    run(recipe_of(tmp_path / "plain", **keys))
+    result = run_on(started, recipe_of(tmp_path / "ray", **keys))
+
+    assert result.fresh
+    assert result.manifest["counts"]["dropped"] > 250
+    assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "plain")
+
+
+class _KillsWorkers(Progress):
+    """Kills the worker processes of Ray on this machine once a unit is done."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        del rows, tokens, packs
+        if not self.killed:
+            self.killed = ray_workers()
+            for pid in self.killed:
+                os.kill(pid, signal.SIGKILL)
+
+
+def ray_workers() -> list[int]:
+    """The processes of Ray on this machine that do units now, of a driver that is this process."""
+    found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in found.splitlines()[1:]]
+    children: dict[int, list[int]] = {}
+    for pid, parent, _ in rows:
+        children.setdefault(int(parent), []).append(int(pid))
+    ours, waiting = set(), [os.getpid()]
+    while waiting:
+        ours |= {(pid := waiting.pop())}
+        waiting += children.get(pid, [])
+    return [int(pid) for pid, _, args in rows if int(pid) in ours and args.startswith("ray::_do_task")]
+
+
+def test_workers_that_are_killed_change_nothing(started: RayRunner, tmp_path: Path) -> None:
+    killer = _KillsWorkers()
+    run(recipe_of(tmp_path / "plain", unit_rows=10))
+    run_on(started, recipe_of(tmp_path / "ray", unit_rows=10), killer)
+
+    assert killer.killed
+    assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "plain")
+
+
+def test_a_unit_that_kills_every_worker_ends_the_run(started: RayRunner, tmp_path: Path) -> None:
+    def dies(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        mock.patch.object(on_ray, "run_unit", dies),
+        mock.patch.object(on_ray, "TRIES", 2),
+        pytest.raises(RunError, match=r"the worker of unit \d \(.* from row \d+\) died 2 times"),
+    ):
+        run_on(started, recipe_of(tmp_path / "ray"))
+
+    assert (tmp_path / ".ray.partial").is_dir()
+    run_on(started, recipe_of(tmp_path / "ray"))
+    assert not (tmp_path / ".ray.partial").exists()
+
+
+def test_a_node_that_does_not_see_the_output_is_named(started: RayRunner, tmp_path: Path) -> None:
+    with (
+        mock.patch.object(on_ray, "_marker", lambda path: _Nowhere(path / "missing")),
+        pytest.raises(
+            OutputError, match=r"node .* does not see .*ray\.partial.*on storage that all of them share"
+        ),
+    ):
+        run_on(started, recipe_of(tmp_path / "ray"))
+
+
+class _Nowhere:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def test_workers_with_other_versions_are_refused(started: RayRunner, tmp_path: Path) -> None:
+    with (
+        mock.patch.object(on_ray, "versions", return_value={"pyarrow": "1.0"}),
+        pytest.raises(RunError, match=r"node .* has .*pyarrow .*, not 1.0.*same versions on every node"),
+    ):
+        run_on(started, recipe_of(tmp_path / "ray"))
+    with (
+        mock.patch.object(on_ray, "code_hash", return_value="other"),
+        pytest.raises(RunError, match=r"node .* has other code of premask, in "),
+    ):
+        run_on(started, recipe_of(tmp_path / "ray"))
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
+    with mock.patch.dict(sys.modules, {"ray": None}):
+        done = premask(
+            "run", CHATS, "--tokenizer", TOKENIZER, "--output", tmp_path / "out", "--runner", "ray"
+        )
+        with pytest.raises(RecipeError):
+            RayRunner()
+
+    assert done.code == 2
+    assert (
+        done.err
+        == "premask: --runner ray needs the package ray, which is not installed: pip install 'premask[ray]'\n"
+    )
