@@ -62,10 +62,14 @@ def numbered(lines: list[bytes]) -> Iterator[bytes]:
     """Yield the lines over and over, without end, each with a word of its own.
 
     >>> rows = numbered([b'{"messages": [{"role": "user", "content": "Hi"}]}'])
-    >>> next(rows), next(rows)
-    (b'{"messages": [{"role": "user", "content": "ba Hi"}]}', b'{"messages": [{"role": "user", "content": "be Hi"}]}')
+    >>> next(rows)
+    b'{"messages": [{"role": "user", "content": "ba Hi"}]}'
+    >>> next(rows)
+    b'{"messages": [{"role": "user", "content": "be Hi"}]}'
     """
     cut = [line.partition(_QUESTION) for line in lines]
+    if not all(question for _, question, _ in cut):
+        raise ValueError(f"a row has no {_QUESTION.decode()}")
     for number in count():
         before, question, after = cut[number % len(cut)]
         yield b"%s%s%s %s" % (before, question, word(number).encode(), after)

@@ -67,8 +67,6 @@ class Finished:
     anonymous_mb: tuple[int, ...]
     """The most memory seen that is backed by no file, in the same order."""
     report: dict[str, Any] = field(default_factory=dict)
-    waited: tuple[float, ...] = ()
-    """Seconds that each process, in the same order, could have run while no processor was free."""
 
 
 class _Watch(threading.Thread):
@@ -77,23 +75,21 @@ class _Watch(threading.Thread):
     def __init__(self, pid: int, every: float = 0.1) -> None:
         super().__init__(daemon=True)
         self._pid, self._every, self._stop_asked = pid, every, threading.Event()
-        self._peaks: dict[int, tuple[int, int, float]] = {}
+        self._peaks: dict[int, tuple[int, int]] = {}
 
     def run(self) -> None:
         while not self._stop_asked.wait(self._every):
             for pid in (self._pid, *_descendants(self._pid)):
                 peak, now = _memory(pid)
                 if peak:
-                    before = self._peaks.get(pid, (0, 0, 0.0))
-                    most = max(before[0], peak), max(before[1], now)
-                    self._peaks[pid] = (*most, max(before[2], waited(pid)))
+                    before = self._peaks.get(pid, (0, 0))
+                    self._peaks[pid] = (max(before[0], peak), max(before[1], now))
 
-    def stop(self) -> list[tuple[int, int, float]]:
-        """Peaks and anonymous peaks in MB, and seconds waited, the process itself first; tiny helpers are
-        left out."""
+    def stop(self) -> list[tuple[int, int]]:
+        """Peaks and anonymous peaks in MB, the process itself first; tiny helpers are left out."""
         self._stop_asked.set()
         self.join()
-        own = self._peaks.pop(self._pid, (0, 0, 0.0))
+        own = self._peaks.pop(self._pid, (0, 0))
         return [own, *sorted((each for each in self._peaks.values() if each[0] > 64), reverse=True)]
 
 
@@ -119,15 +115,6 @@ def _memory(pid: int) -> tuple[int, int]:
         return 0, 0
     values = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
     return int(values.get("VmHWM", 0)) // 1024, int(values.get("RssAnon", 0)) // 1024
-
-
-def waited(pid: int | str = "self") -> float:
-    """Return how many seconds the main thread of a process could have run while no processor was free; 0
-    where Linux does not count that (`/proc/PID/schedstat`)."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def measure(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Finished:
@@ -161,10 +148,9 @@ def measure(command: Sequence[str | Path], *, env: Mapping[str, str] | None = No
     return Finished(
         wall,
         used.ru_utime + used.ru_stime,
-        tuple(peak for peak, _, _ in peaks),
-        tuple(anonymous for _, anonymous, _ in peaks),
+        tuple(peak for peak, _ in peaks),
+        tuple(anonymous for _, anonymous in peaks),
         report,
-        tuple(seconds for _, _, seconds in peaks),
     )
 
 

@@ -69,9 +69,10 @@ def memory_table(found: list[dict[str, Any]]) -> str:
 
 def _line(each: dict[str, Any], run: Finished) -> list[object]:
     others, anonymous = (", ".join(map(str, peaks[1:])) or "-" for peaks in (run.peak_mb, run.anonymous_mb))
+    sizes = [f"{each[name] / 1e6:,.0f}" for name in ("input", "output")]
     return [
-        f"{each['input'] / 1e6:,.0f}", each["rows"], each["tokens"], each["units"],
-        f"{each['output'] / 1e6:,.0f}", run.cpu, run.wall, run.peak_mb[0], run.anonymous_mb[0], others, anonymous,
+        sizes[0], each["rows"], each["tokens"], each["units"], sizes[1], run.cpu, run.wall,
+        run.peak_mb[0], run.anonymous_mb[0], others, anonymous,
     ]  # fmt: skip
 
 

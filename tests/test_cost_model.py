@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
+import json
+import sys
 from types import ModuleType
 
 import pytest
-from commands import ROOT
+from commands import ROOT, SAMPLE
+
+from pipeline.duplicates import HASHED, ROWS_AT_ONCE
+from pipeline.plan import UNIT_BYTES
 
 
 @pytest.fixture
@@ -122,3 +128,132 @@ def test_the_seed_decides(sim) -> None:
     one, same, other = (sim.simulate(job, cluster, costs, seed=seed) for seed in (1, 1, 2))
 
     assert one == same != other
+
+
+# ==== The fit ====
+
+
+COSTS = {
+    "start": 1.5, "inspect_byte": 2e-9, "load": 4.0, "worker_start": 3.0, "first_unit": 0.25, "unit": 0.05, "unit_byte": 4e-8,
+    "finish": 0.5, "finish_unit": 0.01, "finish_sample": 1e-6,
+}  # fmt: skip
+
+
+def made_up_run(module, name: str, workers: int, sizes: list[int], samples: int):
+    """A run that took exactly what the costs say, on processors of which it got the half."""
+    model, sim = module("cost_model"), module("simulation")
+    costs, job = sim.Costs(**COSTS), sim.Job(tuple(map(float, sizes)), samples)
+    found = sim.simulate(job, sim.Cluster(workers=workers), costs)
+    steps = [[0.0, costs.unit + costs.unit_byte * size] for size in sizes]
+    steps[0][1] += costs.first_unit
+    phases = {"inspect": found.inspect, "load": costs.load, "units": found.units, "finish": found.finish}
+    report = {
+        "phases": {key: [2 * seconds, seconds] for key, seconds in phases.items()}, "unit_steps": steps,
+        "unit_bytes": sizes, "samples": samples, "rows": samples, "tokens": samples * 100, "written": {"packed": 700 * samples},
+    }  # fmt: skip
+    busy = 2 * found.wall + (workers - 1) * 2 * found.units
+    finished = module("common").Finished(2 * found.wall, busy / 2, (), (), report)
+    return model.Measured(name, workers, is_for_fit=True, runs=[finished])
+
+
+def test_the_costs_of_runs_without_noise_are_found(module) -> None:
+    shapes = {"small": [10_000, 20_000, 15_000], "usual": [50_000_000] * 2, "small units": [5_000_000] * 20}
+    runs = [
+        made_up_run(module, name, 1, sizes, 1000 * len(sizes) * len(name)) for name, sizes in shapes.items()
+    ]
+    two = made_up_run(module, "small", 2, shapes["small"], 15_000)
+    one = runs[0].runs[0]
+    two.runs = [dataclasses.replace(two.runs[0], cpu=one.cpu + COSTS["worker_start"])]
+    model = module("cost_model").fit([*runs, two])
+
+    found = {name: getattr(model.costs, name) for name in COSTS}
+    assert found == pytest.approx(COSTS, rel=1e-6)
+    assert model.costs.spread == pytest.approx([1.0] * len(model.costs.spread))
+    assert model.written["packed"] * model.bytes_a_token == pytest.approx(7)
+    for run in runs:
+        told = run.told(model)
+        assert told["predicted"]["cpu"] == pytest.approx(told["cpu"])
+        assert told["predicted"]["wall"] == pytest.approx(told["wall"])
+        assert told["share"] == pytest.approx(0.5)
+
+
+def block() -> list[bytes]:
+    """Rows as `data.py` writes them: the first two turns of those of the sample."""
+    lines = (SAMPLE / "conversations.jsonl").read_bytes().splitlines()
+    turns = [json.loads(line)["conversations"][-2:] for line in lines]
+    rows = [
+        {"messages": [{"role": role, "content": turn["value"]} for role, turn in zip(("user", "assistant"), each, strict=True)]}
+        for each in turns if len(each) == 2
+    ]  # fmt: skip
+    return [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
+
+
+def test_a_run_is_measured(module, tmp_path) -> None:
+    """The parts of the package that the clocks hang on are where they are looked for."""
+    common = module("common")
+    rows = module("bulk").numbered(block())
+    source = tmp_path / "chats.jsonl"
+    source.write_bytes(b"".join(next(rows) for _ in range(200)))
+    values = {"sources": [str(source)], "tokenizer": str(SAMPLE / "tokenizer"), "max_length": 2048,
+              "unit_rows": 70, "output": str(tmp_path / "out")}  # fmt: skip
+    script = ROOT / "benchmarks" / "cost_model.py"
+    run = common.measure([sys.executable, script, "--run", json.dumps(values), "--workers", "1"])
+    report = run.report
+
+    assert sum(report["unit_bytes"]) == source.stat().st_size
+    assert len(report["unit_bytes"]) == len(report["unit_steps"]) == 3
+    assert report["rows"] == 200
+    assert report["written"].keys() >= {"packed", "lineage"}
+    phases = report["phases"]
+    assert [*phases] == ["inspect", "load", "units", "finish"]
+    assert sum(cpu for _, cpu in phases.values()) < run.cpu
+    assert sum(wall for wall, _ in report["unit_steps"]) == pytest.approx(phases["units"][0])
+
+
+# ==== Large inputs ====
+
+
+def test_rows_of_large_inputs_differ(module) -> None:
+    line = b'{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+    rows = [row for row, _ in zip(module("bulk").numbered([line]), range(10_000), strict=False)]
+
+    assert len(set(rows)) == len(rows)
+    assert all(len(json.loads(row)["messages"]) == 2 for row in rows)
+    assert doctest.testmod(module("bulk")).failed == 0
+
+
+def test_large_inputs_are_of_the_size_asked_for(module, monkeypatch, tmp_path) -> None:
+    bulk = module("bulk")
+    monkeypatch.setattr(bulk, "FILE_BYTES", 200_000)
+    monkeypatch.setitem(bulk.BLOCK_ROWS, "chat", 20)
+    (tmp_path / f"chat-20-seed{bulk.SEED}.jsonl").write_bytes(b"".join(block()[:20]))
+    paths = bulk.write_bulk("chat", 500_000, tmp_path / "one", data=tmp_path)
+    again = bulk.write_bulk("chat", 500_000, tmp_path / "two", data=tmp_path)
+    rows = [row for path in paths for row in path.read_bytes().splitlines()]
+
+    assert len(paths) == 3
+    assert 500_000 <= sum(path.stat().st_size for path in paths) < 500_000 + 3 * max(map(len, rows))
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+
+
+# ==== The forecast ====
+
+
+def test_the_document_shows_what_the_forecast_prints(module, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["forecast.py"])
+    module("forecast").main()
+    printed = capsys.readouterr().out
+    document = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+    tables = [part.strip() for part in printed.split("###") if part.strip()]
+    assert len(tables) == 4
+    for each in tables:
+        assert each.partition("\n")[2].strip() in document
+
+
+def test_the_forecast_takes_its_constants_from_the_package(module) -> None:
+    forecast = module("forecast")
+
+    assert forecast.UNIT_BYTES == UNIT_BYTES
+    assert forecast.HASH_BYTES == HASHED.itemsize
+    assert forecast.ROWS_AT_ONCE == ROWS_AT_ONCE
