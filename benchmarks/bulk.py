@@ -1,6 +1,6 @@
 """Inputs of any size, made at some hundred megabytes a second: a block of made-up rows over and over.
 
-    python benchmarks/bulk.py chat 1000 --folder /tmp/bulk
+    python benchmarks/bulk.py chat 1000
 
 The block is that of `data.py` (`BLOCK_ROWS`). Each row begins its first question with a word that no other
 row has, so that no two conversations are equal and that what the encoder remembers of words it has seen

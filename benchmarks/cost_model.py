@@ -1,6 +1,6 @@
 """A cost model of a run: fitted on runs of one worker, and checked against runs that it has not seen.
 
-    python benchmarks/cost_model.py [--kinds chat,short] [--rounds 2] [--json benchmarks/cost_model.json]
+    python benchmarks/cost_model.py [--kinds chat,short] [--rounds 2] [--json FILE]
 
 The model is that of `simulation.py`. Its costs, in CPU seconds, are fitted on three runs of one worker: a
 small one, one with units of the usual size, and one with small units, which tells what is paid for each
@@ -10,7 +10,7 @@ Predicted are then runs of two workers, and of an input 2.5 times as large. Inpu
 On a machine that does other things as well, walls say more about those. So the share of its processors that a
 run got is taken from the run itself (its CPU seconds, of the seconds that its processes were there), and the
 wall that is predicted is that of the simulation divided by this share. `forecast.py` uses what `--json`
-writes.
+writes; kinds that are not run stay in that file.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def main() -> None:
         print(json.dumps(run_marked(json.loads(options.run), options.workers)))
         return
     options.work.mkdir(parents=True, exist_ok=True)
-    models: dict[str, Any] = {"machine": machine(), "sync": sync_seconds(options.work)}
+    models: dict[str, Any] = {}
+    if options.json is not None and options.json.is_file():
+        models = json.loads(options.json.read_text(encoding="utf-8"))
+    models |= {"machine": machine(), "sync": sync_seconds(options.work)}
     for kind in options.kinds.split(","):
         runs = measure_all(kind, options)
         model = fit([run for run in runs if run.is_for_fit])

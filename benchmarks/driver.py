@@ -4,7 +4,7 @@
 
 Units are not done, only their records made up, as the driver holds them until the end, and then the manifest
 and the card written from them. Rows are hashes drawn at random, 10,000 a unit, in which equal ones are looked
-for: all at once, and in eight parts, as it is done with more than `duplicates.ROWS_AT_ONCE` of them. Each
+for: all at once, and in sixteen parts, as it is done with more than `duplicates.ROWS_AT_ONCE` of them. Each
 line is a process of its own; memory is what its peak was above what imports take.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from common import HERE, ROOT, WORK, save, spent, table
 
 ROWS_A_UNIT = 10_000
-PARTS = 8
+PARTS = 16
 COUNTS = ("tokens_user", "tokens_system", "tokens_assistant", "trained_assistant", "proved_plan", "verified")
 
 
@@ -71,7 +71,7 @@ def in_this_process(what: str, number: int) -> dict[str, Any]:
         if what == "records":
             written = _records(Path(place), number)
         else:
-            parts = number // PARTS if what == "rows in parts" else duplicates.ROWS_AT_ONCE
+            parts = 2 * number // PARTS if what == "rows in parts" else duplicates.ROWS_AT_ONCE
             found = duplicates.find_duplicates(paths, parts)
             duplicates.count_by_source(paths, [["chats.jsonl"]] * len(paths), found)
             written = 0

@@ -106,22 +106,36 @@ def crowding(runs: Sequence[dict[str, Any]]) -> float:
     return max(1.0, float(np.median(ratios)))
 
 
+TODAY, ROUGH, INSPECTED, FINISHED = "", ", slow and lost nodes", ", inspection by all", ", and finish by all"
+
+
 def time_table(text: Text, costs: Costs, nodes: Sequence[int], workers: int) -> str:
-    """Lay out the phases of runs: as they are, with slow and lost nodes, and with inspection shared out."""
+    """Lay out the phases of runs: as they are, with slow and lost nodes, and with what the driver does alone
+    shared out to all workers."""
     header = ["nodes", "cores", "start", "inspection", "units", "of it tail", "finish", "in all",
-              "busy core-hours", "driver alone", "units redone"]  # fmt: skip
+              "core-hours", "driver alone", "units redone", "GB/s in units"]  # fmt: skip
     lines = []
-    for what in ("", ", slow and lost nodes", ", inspection by all"):
+    for what in (TODAY, ROUGH, INSPECTED, FINISHED):
         for number in nodes:
-            if what == ", slow and lost nodes" and number == 1:
+            if what == ROUGH and number == 1:
                 continue
-            inspectors = number * workers if what == ", inspection by all" else 1
-            cluster = Cluster(number, workers, inspectors=inspectors)
-            outcome = simulate(text.job, cluster, costs)
-            if what == ", slow and lost nodes":
-                cluster = replace(cluster, slow_share=SLOW_SHARE, slow=SLOW, losses=_losses(number, outcome))
-                outcome = simulate(text.job, cluster, costs)
-            lines.append(_line(f"{number}{what}", number * workers, outcome))
+            everyone = number * workers
+            cluster, paid = Cluster(number, workers), costs
+            if what in (INSPECTED, FINISHED):
+                cluster = replace(cluster, inspectors=everyone)
+            if what == FINISHED:
+                paid = replace(
+                    costs,
+                    finish_unit=costs.finish_unit / everyone,
+                    finish_sample=costs.finish_sample / everyone,
+                )
+            found = simulate(text.job, cluster, paid)
+            if what == ROUGH:
+                slow = max(SLOW_SHARE, 1 / number)
+                rough = replace(cluster, slow_share=slow, slow=SLOW, losses=_losses(number, found))
+                found = simulate(text.job, rough, paid)
+            moved = text.bytes + sum(text.written.values())
+            lines.append([*_line(f"{number}{what}", everyone, found), moved / 1e9 / found.units])
     return table(header, lines)
 
 

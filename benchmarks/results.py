@@ -31,6 +31,9 @@ TITLES = {
     "growth": "Growth",
     "packing": "Packing",
     "disk": "On disk",
+    "memory_run": "Memory of a run",
+    "cost_model": "The cost model against runs",
+    "driver": "What the driver holds",
 }
 WITH_TRL = ("against_trl", "packing", "disk")
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
@@ -55,6 +58,9 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 5"],
         ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
     ),
+    "memory_run": (["--megabytes 100,1000,10000"], ["--megabytes 20,100"]),
+    "cost_model": (["--rounds 2"], ["--kinds chat --rounds 1 --megabytes 20"]),
+    "driver": ([""], ["--units 1000 --rows 1000000"]),
 }
 """The arguments of each benchmark: in full, and with --quick."""
 
