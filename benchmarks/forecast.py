@@ -47,6 +47,8 @@ def main() -> None:
     )
     nodes = [int(number) for number in options.nodes.split(",")]
     text = Text(model["chat"], options.terabytes * 1e12)
+    print("\n### The model against the runs of `memory_run.py`\n")
+    print(check_table(model, memory))
     print("\n### What it is\n")
     print(text.as_table())
     print("\n### Where the time goes, seconds\n")
@@ -97,6 +99,17 @@ def costs_at_scale(model: dict[str, Any]) -> Costs:
         costs, unit=crowded * costs.unit, unit_byte=crowded * costs.unit_byte, dispatch=DISPATCH,
         finish_unit=costs.finish_unit + model["sync"],
     )  # fmt: skip
+
+
+def check_table(model: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
+    """Lay out CPU seconds of runs whose memory was measured, and what the model says of them."""
+    costs, lines = costs_at_scale(model), []
+    for each in runs:
+        job, cpu = Job((each["input"] / each["units"],) * each["units"], each["rows"]), each["run"]["cpu"]
+        found = simulate(job, Cluster(workers=len(each["run"]["peak_mb"])), costs)
+        size = f"{each['input'] / 1e6:,.0f}"
+        lines.append([size, each["units"], cpu, found.busy, f"{found.busy / cpu - 1:+.0%}", found.wall])
+    return table(["MB", "units", "CPU s", "predicted", "error", "predicted wall, alone"], lines)
 
 
 def crowding(runs: Sequence[dict[str, Any]]) -> float:

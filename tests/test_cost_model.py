@@ -249,7 +249,7 @@ def test_the_document_shows_what_the_forecast_prints(module, monkeypatch, capsys
     document = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
     tables = [part.strip() for part in printed.split("###") if part.strip()]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for each in tables:
         assert each.partition("\n")[2].strip() in document
 
