@@ -33,6 +33,9 @@ TITLES = {
     "packing": "Packing",
     "disk": "On disk",
     "heads": "The head",
+    "memory_run": "Memory of a run",
+    "cost_model": "The cost model against runs",
+    "driver": "What the driver holds",
 }
 WITH_TRL = ("against_trl", "packing", "disk")
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
@@ -59,6 +62,9 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
     ),
     "heads": (["--rounds 3"], ["--rounds 1 --length 128 --vocabulary 32768"]),
+    "memory_run": (["--megabytes 100,1000,10000"], ["--megabytes 20,100"]),
+    "cost_model": (["--rounds 2"], ["--kinds chat --rounds 1 --megabytes 20"]),
+    "driver": ([""], ["--units 1000 --rows 1000000"]),
 }
 """The arguments of each benchmark: in full, and with --quick."""
 

@@ -322,7 +322,7 @@ def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
     """Lines as the slices of one task, a file for each dialect and entry of the sources."""
-    groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
+    groups: dict[tuple[Form, int, Selection | None], list[bytes]] = {}
     for piece, lines in found:
         key = work.dialects[piece.source], piece.entry, piece.selection
         groups.setdefault(key, []).extend(lines)
