@@ -524,7 +524,9 @@ def test_plain_rows_are_found_in_every_format(
         ({"messages": [HI, OK], "note": 1}, "openai", ["Hi", "Hello"]),
         ({"conversation": [HI, OK], "messages": None, "tools": "[]", "images": []}, "openai", ["Hi", "Hello"]),
         ({"messages": [HI, {**OK, "name": None, "tool_calls": []}]}, "openai", ["Hi", "Hello"]),
-        ({"messages": [HI, {**OK, "role": " Model\n"}], "system": "x"}, "openai", ["Hi", "Hello"]),
+        ({"messages": [HI, {**OK, "role": " Model\n"}], "system": "x"}, "openai", ["x", "Hi", "Hello"]),
+        ({"messages": [HI, OK], "system_prompt": ""}, "openai", ["Hi", "Hello"]),
+        ({"messages": [HI, OK], "system_prompt": "x"}, "openai", None),
         ({"conversations": [HUMAN, {**GPT, "likes": 7}]}, "sharegpt", ["Hi", "Hello"]),
         ({"conversations": [HUMAN, GPT], "system": " x "}, "sharegpt", [" x ", "Hi", "Hello"]),
         ({"conversations": [HUMAN, GPT], "system": " "}, "sharegpt", ["Hi", "Hello"]),
@@ -706,7 +708,9 @@ def test_corpus_rows_are_plain_or_not_worth_it(tmp_path: Path) -> None:
         as_lines = write(tmp_path / "a.jsonl", "".join(json.dumps(value) + "\n" for value in values))
         check_pieces([Slice(as_lines, "jsonl", None, 0, None, 0, None)], dialect, 300)
         wanted = [
-            i for i, value in enumerate(values) if isinstance(value, dict) and could_be_plain(value, dialect)
+            i
+            for i, value in enumerate(values)
+            if (isinstance(value, dict) or dialect not in SAID) and could_be_plain(value, dialect)
         ]
         found = next(
             iter(read_batches(Slice(as_lines, "jsonl", None, 0, None, 0, None), dialect))

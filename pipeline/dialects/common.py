@@ -138,7 +138,7 @@ def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
     'Be brief.'
     """
     row: Mapping[str, Any] = value if isinstance(value, dict) else {}
-    texts = {key: row[key] for key in SYSTEM_KEYS if row.get(key) is not None}
+    texts = {key: row[key] for key in SYSTEM_KEYS if row.get(key) not in (None, [], {})}
     for key, text in texts.items():
         if not isinstance(text, str):
             raise RowError("wrong_type", f"'{key}' is a JSON {kind(text)}, not a string")
