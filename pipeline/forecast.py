@@ -322,9 +322,10 @@ def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
     """Lines as the slices of one task, a file for each dialect and entry of the sources."""
-    groups: dict[tuple[Form, int, Selection | None], list[bytes]] = {}
+    groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
+    forms = {repr(form): form for form in work.dialects.values()}
     for piece, lines in found:
-        key = work.dialects[piece.source], piece.entry, piece.selection
+        key = repr(work.dialects[piece.source]), piece.entry, piece.selection
         groups.setdefault(key, []).extend(lines)
     folder.mkdir()
     slices, dialects = [], {}
@@ -333,7 +334,7 @@ def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work)
         path.write_bytes(b"".join(lines))
         size = path.stat().st_size
         slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
-        dialects[str(path)] = dialect
+        dialects[str(path)] = forms[dialect]
     return Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample") if slices else None
 
 
