@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/sample
 
-.PHONY: help demo test lint type schemas bench old-datasets
+.PHONY: help demo test lint type schemas bench case-study gpu-check fuzz old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -15,7 +15,7 @@ help:  ## list the targets
 	@touch $@
 
 .venv/ready: .venv/base
-	$(BIN)/python -m pip install --quiet --editable '.[dev,trainers]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,trainers,study]' --constraint constraints.txt
 	@touch $@
 
 # A browser for the tests of the report: Debian's, where we may install it; without one they are skipped.
@@ -46,5 +46,14 @@ schemas: .venv/ready  ## write schemas/ anew from the code
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/test_old_datasets.py
 
+fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
+	$(BIN)/python tests/fuzz_rows.py --rows 100000
+
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))
+
+case-study: .venv/ready  ## masked against all tokens, into examples/case_study/; QUICK=1 takes two minutes and keeps nothing
+	$(BIN)/python examples/case_study/study.py $(if $(QUICK),--quick,--keep)
+
+gpu-check: .venv/ready  ## packing, head, isolation and curves on a GPU, into benchmarks/RESULTS.md
+	@$(BIN)/python benchmarks/gpu_check.py --keep

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import statistics
@@ -34,6 +35,8 @@ SHARED = ROOT.parent / "shared"
 SAMPLE = ROOT / "pipeline" / "sample"
 WORK = ROOT / "out" / "benchmarks"
 """Where data and outputs are written; not under version control."""
+GPU = "On a GPU"
+"""The section of RESULTS.md that `gpu_check.py` writes."""
 
 
 # ==== Time and memory of a process ====
@@ -231,6 +234,16 @@ def number(value: object) -> str:
             return f"{value:,.0f}"
         return f"{value:#.3g}".rstrip(".")
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def section_of(page: str, title: str) -> str:
+    """Return a section of a Markdown page, from its heading up to the next one; nothing if there is none.
+
+    >>> section_of("# A\\n## B\\nb\\n## C\\n", "B")
+    '## B\\nb\\n'
+    """
+    found = re.search(rf"^## {re.escape(title)}\n(?:(?!## ).*\n?)*", page, re.MULTILINE)
+    return found[0] if found else ""
 
 
 def megabytes(values: Sequence[int]) -> str:

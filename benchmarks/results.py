@@ -20,7 +20,7 @@ import time
 import venv
 from pathlib import Path
 
-from common import HERE, ROOT, WORK, default_tokenizer, machine, note, shown
+from common import GPU, HERE, ROOT, WORK, default_tokenizer, machine, note, section_of, shown
 
 TRL = ("trl==1.16.0", "torch==2.13.0")
 TEMPLATE = "qwen3_training.jinja"
@@ -32,6 +32,7 @@ TITLES = {
     "memory_sources": "Memory of reading",
     "packing": "Packing",
     "disk": "On disk",
+    "heads": "The head",
 }
 WITH_TRL = ("against_trl", "packing", "disk")
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
@@ -57,6 +58,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 5"],
         ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
     ),
+    "heads": (["--rounds 3"], ["--rounds 1 --length 128 --vocabulary 32768"]),
 }
 """The arguments of each benchmark: in full, and with --quick."""
 
@@ -83,6 +85,7 @@ def main() -> None:
         for words in COMMANDS[name][options.quick]:
             parts.append(section(name, words, trl))
             partial.write_text("\n".join(parts), encoding="utf-8")  # what is measured is not lost
+    partial.write_text("\n".join([*parts, gpu_section()]), encoding="utf-8")
     output.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(partial, output)
     print(f"{shown(output)} written")
@@ -118,6 +121,13 @@ def head(trl: Path | None, *, quick: bool) -> str:
         facts["TRL's environment"] = done.stdout.splitlines()[-1]
     lines += [f"- {key}: {value}" for key, value in facts.items()]
     return "\n".join([*lines, f"- tokenizer: {shown(default_tokenizer())}", ""])
+
+
+def gpu_section() -> str:
+    """Return what stands of `gpu_check.py`, which is run where a GPU is."""
+    kept = HERE / "RESULTS.md"
+    found = section_of(kept.read_text(encoding="utf-8"), GPU) if kept.is_file() else ""
+    return found or f"## {GPU}\n\nNot run: no GPU was at hand. `make gpu-check` writes its table here.\n"
 
 
 def section(name: str, arguments: str, trl: Path | None) -> str:

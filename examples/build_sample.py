@@ -323,7 +323,7 @@ def with_broken(lines: Sequence[str]) -> list[str]:
 # ==== Tokenizer ====
 
 
-def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
+def train_tokenizer(texts: Sequence[str], size: int = VOCABULARY) -> Tokenizer:
     """Train a byte-level BPE tokenizer: all 256 bytes, no normalizer, control tokens first (ids 0 to 2)."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated", invert=False)
@@ -332,7 +332,7 @@ def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=size,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

@@ -36,10 +36,12 @@ from .explain import explain as explain_rows
 from .export import export as export_output
 from .finished import PushResult
 from .forecast import forecast
+from .grouping import make_trees
 from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from .plaintext import visible
 from .process import import_transformers, prepare_process
 from .recipe import Layout, Recipe, load_recipe, make_recipe
+from .rejects import EXAMPLES, export_rejects, read_ledger
 from .report.tables import print_difference, print_pack, print_sample, print_stats
 from .report.terminal import (
     BarProgress,
@@ -48,6 +50,7 @@ from .report.terminal import (
     print_diagnosis,
     print_explained,
     print_forecast,
+    print_ledger,
     print_push,
     print_report,
     print_slice,
@@ -118,6 +121,15 @@ CardFields = Annotated[
     list[str] | None,
     typer.Option("--card", help="A field of the dataset card, as key=value (repeatable): license=cc-by-4.0."),
 ]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fields", help="Where rows have what, as key=path (repeatable): user=question, roles.A=user."
+    ),
+]
+Repairs = Annotated[
+    str | None, typer.Option("--repair", help="What is mended, with commas: merge_consecutive, ...")
+]
 Private = Annotated[bool, typer.Option("--private", help="Make the repo a private one, if it is made.")]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
@@ -144,6 +156,9 @@ def run(
     ] = None,
     output: Annotated[str | None, _key("output")] = None,
     dialect: Annotated[str | None, _key("dialect")] = None,
+    fields: Fields = None,
+    paths: Annotated[str | None, _key("paths")] = None,
+    repair: Repairs = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
     mask: Annotated[str | None, _key("mask")] = None,
@@ -294,6 +309,9 @@ def explain(
     chat_template: ChatTemplate = None,
     template_kwargs: TemplateKwargs = None,
     dialect: Annotated[str | None, _key("dialect")] = None,
+    fields: Fields = None,
+    paths: Annotated[str | None, _key("paths")] = None,
+    repair: Repairs = None,
     date: Annotated[str | None, _key("date")] = None,
     history: Annotated[str | None, _key("history")] = None,
     mask: Annotated[str | None, _key("mask")] = None,
@@ -476,6 +494,43 @@ def diff(
 
 
 @app.command()
+def rejects(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory.")],
+    reason: Annotated[str | None, typer.Option(help="Only rows rejected for this reason.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only rows of this file.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Examples of each reason.")] = EXAMPLES,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Write the rows there as they were, to mend and feed back."),
+    ] = None,
+    format: Annotated[Format, typer.Option(help="table, or json: one object.")] = Format.table,  # noqa: A002
+) -> None:
+    """Show the rows that a run rejected, by reason, or write them out to be mended."""
+    if export is not None:
+        count = export_rejects(output, export, reason=reason, source=source)
+        console = Console(highlight=False)
+        console.print(f"{count:,} rows in {visible(str(export))}", markup=False, soft_wrap=True)
+        return
+    ledger = read_ledger(output, reason=reason, source=source, limit=limit)
+    if format is Format.json:
+        _print_json(ledger.as_dict())
+    else:
+        print_ledger(Console(highlight=False), ledger)
+
+
+@app.command()
+def trees(
+    sources: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of single messages.")],
+    target: Annotated[Path, typer.Argument(metavar="TREES.jsonl", help="What is written; must not exist.")],
+) -> None:
+    """Make message trees of single messages that name their parents, one tree a line."""
+    done = make_trees(sources, target)
+    text = f"{done.rows:,} rows: {done.trees:,} trees, {done.orphans:,} messages without their parent"
+    text += f", {done.others:,} other rows, in {visible(str(target))}"
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+@app.command()
 def push(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output directory of premask run.")],
     target: Annotated[
@@ -554,6 +609,7 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
 
 
 def _names(text: str) -> list[str]:
+    """`packed, unpacked` as a list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -573,6 +629,20 @@ def _share(text: str) -> tuple[str, str]:
     return name, share
 
 
+def _field_map(texts: list[str]) -> dict[str, Any]:
+    """`user=question`, `roles.A=user` as the mapping of a recipe."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeError(f"--fields {text}: write it as key=path, such as user=question")
+        if key.startswith("roles."):
+            found.setdefault("roles", {})[key.removeprefix("roles.")] = value
+        else:
+            found[key] = value
+    return found
+
+
 def _card_field(text: str) -> tuple[str, Any]:
     """`language=en,de` as key and value; lists have commas."""
     key, equals, value = text.partition("=")
@@ -589,11 +659,11 @@ def _json_object(text: str) -> Any:
 
 
 _WRITTEN: dict[str, Callable[[Any], Any]] = {
-    "layout": _names,
-    "extra_columns": _names,
+    **dict.fromkeys(("layout", "extra_columns", "repair"), _names),
     "template_kwargs": _json_object,
     "train": lambda texts: dict(map(_setting, texts)),
     "card": lambda texts: dict(map(_card_field, texts)),
+    "fields": _field_map,
     "splits": lambda texts: dict(map(_share, texts)),
 }
 """Options that are written otherwise than the recipe's keys -> what reads them."""

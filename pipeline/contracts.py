@@ -38,6 +38,8 @@ REASONS: Mapping[str, str] = {
     "unsupported_content": "a message holds something other than text",
     "bad_tool_call": "a tool call cannot be read",
     "unsupported_weight": "a message has a loss weight other than 0 and 1",
+    "bad_transcript": "a text cannot be cut into turns for certain",
+    "rejected_answer": "the row says that its answer is not one to learn",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
     # rendering and the mask

@@ -1,6 +1,7 @@
 """Files and directories that are all there or not at all, also if the machine stops in between.
 
     write_json      data -> a file, by a rename
+    new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
     link            a second name for a file
     Lock            a hold on a directory that need not exist yet, exclusive or shared
@@ -25,9 +26,9 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
-from .errors import OutputError
+from .errors import OutputError, PremaskError
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -37,6 +38,29 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     scratch.write_text(f"{text}\n", encoding="utf-8")
     sync(scratch)
     scratch.replace(path)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[str]]:
+    """A new text file, in place once the `with` block is left without an error.
+
+    Raises `OutputError` where the path is taken or cannot be written.
+    """
+    if os.path.lexists(path):
+        raise OutputError(f"{path} exists already; name a file that does not")
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        sync(scratch)
+        scratch.rename(path)
+    except PremaskError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}; check the path and space") from None
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def sync_tree(tree: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .contracts import Reject, Row
+from .dialects import Form
 from .entries import inspect_sources
 from .plan import plan_units
 from .recipe import Recipe
@@ -42,7 +43,8 @@ def explain_row(result: LabelledRow | Reject) -> dict[str, Any]:
         about = {"row": result.row, "id": result.id, "status": "rejected"}
         return {**about, "reason": result.reason, "detail": result.detail}
     samples = [_explain_sample(sample) for sample in result.samples]
-    return {"row": result.row.row, "id": result.id, "status": "kept", "samples": samples}
+    about = {"row": result.row.row, "id": result.id, "status": "kept"}
+    return {**about, **({"repaired": [*result.repaired]} if result.repaired else {}), "samples": samples}
 
 
 def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def origins_of(labelled: LabelledSample) -> list[str]:
     return [names[i] for i in at]
 
 
-def rows_of(recipe: Recipe) -> Iterator[tuple[str, Row]]:
+def rows_of(recipe: Recipe) -> Iterator[tuple[Form, Row]]:
     """All rows of the recipe's sources, each with the dialect of its file."""
     infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}

@@ -41,6 +41,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .dialects import Form
 from .files import opened
 from .packing import plan_packs
 from .plan import UNIT_BYTES, Slice, Unit
@@ -323,17 +324,18 @@ def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
     """Lines as the slices of one task, a file for each dialect and entry of the sources."""
     groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
+    forms = {repr(form): form for form in work.dialects.values()}
     for piece, lines in found:
-        key = work.dialects[piece.source], piece.entry, piece.selection
+        key = repr(work.dialects[piece.source]), piece.entry, piece.selection
         groups.setdefault(key, []).extend(lines)
     folder.mkdir()
-    slices, dialects = [], {}
-    for number, ((dialect, entry, selection), lines) in enumerate(groups.items()):
+    slices, dialects = [], dict[str, Form]()
+    for number, ((form, entry, selection), lines) in enumerate(groups.items()):
         path = folder / f"{number}.jsonl"
         path.write_bytes(b"".join(lines))
         size = path.stat().st_size
         slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
-        dialects[str(path)] = dialect
+        dialects[str(path)] = forms[form]
     return Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample") if slices else None
 
 

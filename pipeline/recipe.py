@@ -33,6 +33,7 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from .contracts import ROLES
@@ -158,8 +159,110 @@ class Dialect(Enum):
     """The conversation format of the sources; `auto` looks at each file."""
 
     auto = "auto"
+    preference = "preference"
+    kto = "kto"
+    toolbench = "toolbench"
+    trees = "trees"
+    speakers = "speakers"
     sharegpt = "sharegpt"
+    anthropic = "anthropic"
     openai = "openai"
+    statements = "statements"
+    pairs = "pairs"
+    bfcl = "bfcl"
+    dolly = "dolly"
+    alpaca = "alpaca"
+    prompt_completion = "prompt_completion"
+    question_answer = "question_answer"
+    transcript = "transcript"
+
+
+class Paths(Enum):
+    """Which conversations are read of a row that holds several: a message tree, or a list of answers."""
+
+    best = "best"
+    all = "all"
+
+
+class Repair(Enum):
+    """What may be mended in a conversation before the template sees it (`pipeline/repair.py`)."""
+
+    fix_mojibake = "fix_mojibake"
+    strip_html = "strip_html"
+    strip_empty_turns = "strip_empty_turns"
+    drop_leading_assistant = "drop_leading_assistant"
+    merge_consecutive = "merge_consecutive"
+    drop_trailing_user = "drop_trailing_user"
+
+
+def split_path(path: str) -> list[str | int]:
+    """The steps of a path of `fields`. Raises `ValueError` where it is none.
+
+    >>> split_path("answers[0].text")
+    ['answers', 0, 'text']
+    """
+    steps: list[str | int] = []
+    for part in path.split("."):
+        found = re.fullmatch(r"([^\[\]]*)((?:\[-?\d+\])*)", part)
+        if found is None or not (found[1] or (found[2] and not steps)):
+            raise ValueError(f"'{path}' is no path; write names joined by dots, such as data.turns[0].text")
+        steps += [found[1]] if found[1] else []
+        steps += [int(place) for place in re.findall(r"-?\d+", found[2])]
+    return steps
+
+
+class FieldMap(BaseModel):
+    """Where the rows of a source have what: either a list of turns, or question and answer in columns.
+
+    >>> FieldMap(user="question", assistant="answers[0].text").user
+    'question'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: str | None = Field(default=None, description="Path of the list of turns.")
+    role: str | None = Field(default=None, description="Path of who speaks within a turn; default: role.")
+    content: str | None = Field(default=None, description="Path of the text within a turn; default: content.")
+    roles: dict[str, str] | None = Field(
+        default=None, description="Names of speakers -> user, assistant, system, developer or tool."
+    )
+    system: str | None = Field(default=None, description="Path of the system text beside the turns.")
+    user: str | None = Field(
+        default=None, description="Path of the question, where there is no list of turns."
+    )
+    assistant: str | None = Field(default=None, description="Path of the answer, or of a list of answers.")
+    tools: str | None = Field(default=None, description="Path of the list of tools.")
+    id: str | None = Field(default=None, description="Path of the row's id.")
+
+    @field_validator("messages", "role", "content", "system", "user", "assistant", "tools", "id")
+    @classmethod
+    def _a_path(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_path(value)
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name, role in (value or {}).items():
+            if role not in ROLES:
+                raise ValueError(f"'{role}' (of {name}) is no role; known are {', '.join(ROLES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> FieldMap:
+        if (self.messages is None) == (self.assistant is None):
+            raise ValueError("name either 'messages', or 'assistant' (and 'user')")
+        wrong = ("user",) if self.messages is not None else ("role", "content", "roles")
+        if given := [key for key in wrong if getattr(self, key) is not None]:
+            other = "messages" if self.messages is not None else "assistant"
+            raise ValueError(f"'{given[0]}' does not go with '{other}'")
+        return self
+
+    def paths(self) -> list[tuple[str, str]]:
+        """The keys that are paths, with them; those of a turn come last."""
+        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
+        return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
 
 
 class Source(BaseModel):
@@ -200,6 +303,10 @@ class Source(BaseModel):
         le=1000,
         description="How often its samples come in: 2 is twice, 0.5 one row in two, chosen by the seed.",
     )
+    dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
+    fields: FieldMap | None = Field(
+        default=None, description="Where its rows have what; default: the recipe's."
+    )
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
@@ -208,6 +315,16 @@ class Source(BaseModel):
         plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
         changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
         return self.path if len(changed) == 1 else changed
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Source:
+        _check_form(self.dialect, self.fields)
+        return self
+
+
+def _check_form(dialect: Dialect | None, fields: FieldMap | None) -> None:
+    if fields is not None and dialect not in (None, Dialect.auto):
+        raise ValueError("'fields' says how rows are read, and so does 'dialect'; leave one of them out")
 
 
 def _entry(value: Any) -> Any:
@@ -290,6 +407,20 @@ class Recipe(BaseModel):
         description="Input files and glob patterns, in order; each a path, or a mapping with more settings.",
     )
     dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
+    fields: FieldMap | None = Field(
+        default=None,
+        description="Where rows of no known format have what: messages, role, content, roles, or user, "
+        "assistant; and system, tools, id.",
+    )
+    paths: Paths = Field(
+        default=Paths.best,
+        description="Conversations read of a row that holds several (trees, lists of answers): best, or all.",
+    )
+    repair: list[Repair] = Field(
+        default_factory=list,
+        description="What is mended in conversations: merge_consecutive, drop_leading_assistant, "
+        "drop_trailing_user, strip_empty_turns, fix_mojibake, strip_html.",
+    )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
         default=None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
@@ -410,7 +541,12 @@ class Recipe(BaseModel):
             raise ValueError("the shares add up to 1 or more; the rest is train, which needs some")
         return dict(sorted(value.items()))  # which rows are in which depends on the order
 
-    @field_validator("layout", "extra_columns")
+    @model_validator(mode="after")
+    def _one_way(self) -> Recipe:
+        _check_form(self.dialect, self.fields)
+        return self
+
+    @field_validator("layout", "extra_columns", "repair")
     @classmethod
     def _no_twins(cls, value: list[Enum]) -> list[Enum]:
         if len(set(value)) != len(value):
@@ -469,7 +605,8 @@ def _describe(error: Any) -> str:
     """
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return _unknown_key(key, _FIELDS_BELOW.get(key.split(".")[0], Recipe.model_fields))
+        above = [part for part in error["loc"][:-1] if isinstance(part, str)]
+        return _unknown_key(key, _FIELDS_BELOW[above[-1]] if above else Recipe.model_fields)
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     if error["type"] == "enum":
@@ -477,11 +614,16 @@ def _describe(error: Any) -> str:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         return f"{key}: '{error['input']}' is none of {', '.join(_choices(error))}{hint}"
     if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}"
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
     return f"{key}: {error['msg']}, not {error['input']!r}"
 
 
-_FIELDS_BELOW = {"sources": Source.model_fields, "train": Train.model_fields, "card": Card.model_fields}
+_FIELDS_BELOW = {
+    "sources": Source.model_fields,
+    "fields": FieldMap.model_fields,
+    "train": Train.model_fields,
+    "card": Card.model_fields,
+}
 
 
 def _choices(error: Any) -> list[str]:

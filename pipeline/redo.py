@@ -20,6 +20,7 @@ from .blocks import RowBlock
 from .columns import RowBatch
 from .columns.rows import PlainRows
 from .contracts import Row
+from .dialects import Form
 from .findings import Findings
 from .inspection import SourceInfo
 from .plan import whole
@@ -63,7 +64,7 @@ class Wanted(NamedTuple):
     files: Sequence[str]
 
 
-def redo(stages: Stages, info: SourceInfo, dialect: str, wanted: Wanted, findings: Findings) -> int:
+def redo(stages: Stages, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> int:
     """Do rows of one source again and compare; returns how many rows that were.
 
     `stages` are those of the recipe, with the tokenizer of the output, and do not take the fast way.
@@ -110,7 +111,7 @@ def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
         yield some
 
 
-def _done(stages: Stages, source: str, rows: list[Row], dialect: str) -> dict[int, list[int] | str]:
+def _done(stages: Stages, source: str, rows: list[Row], dialect: Form) -> dict[int, list[int] | str]:
     """What each row gives: the hashes of its samples, or the reason why it is rejected."""
     numbers = [row.row for row in rows]
     block = RowBlock(source, np.array(numbers, dtype=np.int64), rows)

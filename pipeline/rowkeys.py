@@ -1,7 +1,7 @@
 """What a row is told apart by: a hash of its conversation, and a hash of what keeps rows in one split.
 
     keys = plain_keys(batch.plain, n=len(batch), split_by=recipe.split_by)
-    keys.add(at, conversation)                      # for each row that is not plain
+    keys.add(at, [conversation])                    # for each row that is not plain
     keys.hashes[at], keys.groups[at]
 
 The hash of a conversation (128 bits of SHA-256) covers its messages, tools and template arguments, but not
@@ -50,15 +50,16 @@ class RowKeys:
     ids: list[str | None]
     split_by: SplitBy | None = None
 
-    def add(self, at: int, conversation: Conversation) -> None:
-        """Set the keys of row `at`, which was not plain."""
-        hashed = conversation_hash(conversation)
+    def add(self, at: int, conversations: Sequence[Conversation]) -> None:
+        """Set the keys of row `at`, which was not plain, by the conversations that it holds."""
+        hashes = [conversation_hash(each) for each in conversations]
+        hashed = hashes[0] if len(hashes) == 1 else _hash(b"".join(hashes))
         self.hashes[at] = np.frombuffer(hashed, np.uint8)
         self.known[at] = True
-        self.ids[at] = conversation.id
+        self.ids[at] = conversations[0].id
         if self.split_by is not None:
-            users = (m.content for m in conversation.messages if m.role == "user" and m.content)
-            self.groups[at] = _group(hashed, next(users, None), conversation.id, self.split_by)
+            users = (m.content for m in conversations[0].messages if m.role == "user" and m.content)
+            self.groups[at] = _group(hashed, next(users, None), self.ids[at], self.split_by)
 
 
 def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> RowKeys:

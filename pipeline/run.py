@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .card import make_card
-from .dialects import recognize_file
+from .dialects import Form, MappedFields, recognize_file
 from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify
@@ -63,7 +63,7 @@ class Work(NamedTuple):
 
     recipe: Recipe
     infos: Sequence[SourceInfo]
-    dialects: Mapping[str, str]
+    dialects: Mapping[str, Form]
     units: Sequence[Unit]
 
     @property
@@ -199,10 +199,19 @@ def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def find_dialect(info: SourceInfo, recipe: Recipe) -> str:
-    """The dialect of a file: the recipe's, or what most of its rows look like."""
-    if recipe.dialect is not Dialect.auto:
-        return str(recipe.dialect.value)
+def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
+    """How the rows of a file are read: as its entry of the recipe says, or else the recipe, or else as most
+    of them look. Raises `SourceError` where the file has nothing of it."""
+    entry = recipe.sources[info.entry]
+    fields, dialect = entry.fields, entry.dialect
+    if fields is None and dialect is None:
+        fields, dialect = recipe.fields, recipe.dialect
+    if fields is not None:
+        mapped = MappedFields(fields)
+        mapped.check(peek(info), source=info.source)
+        return mapped
+    if dialect not in (None, Dialect.auto):
+        return str(dialect.value)
     return recognize_file(peek(info), source=info.source)
 
 
@@ -269,7 +278,12 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
-    groups = {"tokens_": "tokens_by_role", "trained_": "trained_by_role", "proved_": "samples_by_proof"}
+    groups = {
+        "tokens_": "tokens_by_role",
+        "trained_": "trained_by_role",
+        "proved_": "samples_by_proof",
+        "repaired_": "repaired_by_policy",
+    }
     flat = {"tokens_cut_off"}
     found: dict[str, Any] = {name: {} for name in groups.values()}
     found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from .arrays import arrow_array, offsets_of
 from .chat_template import ChatTemplate, built_in_templates, template_source
-from .columns import RowBatch
+from .columns import PlainRows, RowBatch
 from .contracts import (
     IGNORE_INDEX,
     ORIGIN_SCHEMA,
@@ -37,7 +37,7 @@ from .contracts import (
     Samples,
     Turn,
 )
-from .dialects import normalize, row_id
+from .dialects import Form, check_assistants, conversations, row_id
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
@@ -55,8 +55,9 @@ from .labels import (
 from .outcome import Outcome, tally_of
 from .packing import Padding, RowFormat, origin_table, storable
 from .plans import Plans, Rules
-from .recipe import EngineChoice, Mask, PadRows, Recipe, SplitBy, TooLong
+from .recipe import EngineChoice, Mask, PadRows, Paths, Recipe, SplitBy, TooLong
 from .render import Renders
+from .repair import check_repair, needs_none, repair
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .traced import placed
@@ -67,6 +68,11 @@ BATCH_ROWS = 256
 
 DECIDED_AGAIN = 8
 """One in so many of the rows that are verified has its mask decided again, too."""
+
+
+MAX_MESSAGES = 4096
+"""Messages that a conversation may have. Each turn is rendered again as inference does it, so the work grows
+with the square of their number: a minute for so many, hours for a hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,23 @@ class LabelledSample:
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """One input row that was kept, with its samples, before `max_length` is looked at."""
+    """One input row that was kept, with its samples, before `max_length` is looked at; `repaired` names the
+    policies of the recipe that changed something in it."""
 
     row: Row
     id: str | None
     samples: tuple[LabelledSample, ...]
+    repaired: tuple[str, ...] = ()
+
+
+class Decided(NamedTuple):
+    """A row before its samples are encoded: its place in the batch, its id, its samples with the loss
+    weights of their messages, and what repaired it."""
+
+    at: int
+    id: str | None
+    samples: tuple[tuple[Sample, dict[int, float]], ...]
+    repaired: tuple[str, ...]
 
 
 class Piece(NamedTuple):
@@ -143,6 +161,7 @@ class Stages:
     def __init__(self, recipe: Recipe, loaded: Loaded | None = None, *, distrust: str = "") -> None:
         self.recipe = recipe
         self.distrust = distrust
+        check_repair(recipe.repair)
         self.tokenizer = load_tokenizer(recipe.tokenizer) if loaded is None else loaded.tokenizer
         self.template = _load_template(recipe, self.tokenizer)
         self._eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
@@ -192,33 +211,30 @@ class Stages:
     def label(
         self,
         rows: Sequence[Row],
-        dialect: str,
+        dialect: Form,
         *,
         reference: bool = False,
-        read: dict[int, Conversation] | None = None,
+        read: dict[int, list[Conversation]] | None = None,
     ) -> list[LabelledRow | Reject]:
         """Take rows one by one through all stages but the last; one result a row, in order. `reference` has
         them encoded by the reference engine whatever engine is used; `read` is given the conversations of
         those that are one, also if they are rejected then."""
         results: list[LabelledRow | Reject | None] = [None] * len(rows)
-        decided: list[tuple[int, Conversation, tuple[Sample, ...]]] = []
+        decided: list[Decided] = []
         for at, row in enumerate(rows):
             try:
-                conversation = self.read(row, dialect)
-                if read is not None:
-                    read[at] = conversation
-                self._check_weights(conversation)
-                samples = self.decide(conversation)
-                decided.append((at, conversation, samples))
+                decided.append(self._decide_row(at, row, dialect, read))
             except RowError as error:
                 results[at] = reject(row, error)
         for at, result in self._encode(rows, decided, reference=reference):
             results[at] = result
         return [result for result in results if result is not None]
 
-    def run(self, batch: RowBatch, dialect: str) -> Outcome:
+    def run(self, batch: RowBatch, dialect: Form) -> Outcome:
         """Take the rows of a batch through all stages. Raises `VerifyError` if a row that was chosen to be
         done twice comes out in two ways."""
+        if self.recipe.repair:
+            batch = replace(batch, plain=self._in_repair(batch.plain))
         plain = batch.plain
         keys = plain_keys(plain, len(batch), self.split_by)
         hot = None
@@ -248,7 +264,7 @@ class Stages:
     def _labelled(
         self,
         batch: RowBatch,
-        dialect: str,
+        dialect: Form,
         rows: Sequence[int],
         *,
         reference: bool = False,
@@ -257,12 +273,12 @@ class Stages:
         """Rows of a batch one by one; `keys` are set for those that have none."""
         for first in range(0, len(rows), BATCH_ROWS):
             some = rows[first : first + BATCH_ROWS]
-            read: dict[int, Conversation] = {}
+            read: dict[int, list[Conversation]] = {}
             labelled = self.label([batch.row(i) for i in some], dialect, reference=reference, read=read)
             if keys is not None:
-                for at, conversation in read.items():
+                for at, found in read.items():
                     if not keys.known[some[at]]:
-                        keys.add(some[at], conversation)
+                        keys.add(some[at], found)
             yield from zip(some, labelled, strict=True)
 
     def _fitted(self, results: Sequence[tuple[int, LabelledRow | Reject]]) -> Outcome:
@@ -289,7 +305,7 @@ class Stages:
     def _verify(
         self,
         batch: RowBatch,
-        dialect: str,
+        dialect: Form,
         hot: Labelled | None,
         done: Mapping[int, LabelledRow | Reject],
     ) -> int:
@@ -318,10 +334,11 @@ class Stages:
                 raise VerifyError(f"{batch.source} row {batch.numbers[row]}")
         return int(np.count_nonzero(chosen))
 
-    def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: str) -> bool:
+    def _prints_the_same(self, hot: Labelled, batch: RowBatch, row: int, dialect: Form) -> bool:
         """Whether the template prints for a row what its plan did, and the reference gives the same ids."""
         at = int(np.searchsorted(hot.batch.rows, _place_of(batch, row)))
-        renders = self.renders(self.read(batch.row(row), dialect))
+        (conversation,), _ = self.read(batch.row(row), dialect)
+        renders = self.renders(conversation)
         texts = [renders.through(last) for last in hot.batch.plans[at].last]
         ids, offsets = self._encoder.encode_by_reference(texts)
         samples = hot.samples_of(_place_of(batch, row))
@@ -413,17 +430,45 @@ class Stages:
             return replace(conversation, messages=filled)
         return conversation
 
-    def read(self, row: Row, dialect: str) -> Conversation:
-        """The row as a conversation. Raises `RowError` if it is none."""
+    def _decide_row(
+        self, at: int, row: Row, dialect: Form, read: dict[int, list[Conversation]] | None
+    ) -> Decided:
+        """A row up to the encoding, all its conversations; its samples are numbered over them."""
+        found, repaired = self.read(row, dialect)
+        if read is not None:
+            read[at] = found
+        for conversation in found:
+            self._check(conversation)
+        samples = ((sample, _weights(each)) for each in found for sample in self.decide(each))
+        return Decided(at, found[0].id, tuple(samples), repaired)
+
+    def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
+        """The conversations of a row, repaired, and what repaired them. Raises `RowError` if it has none."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
-        return normalize(row.value, dialect)
+        found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
+        repairs = [repair(each, self.recipe.repair) for each in found]
+        for conversation, _ in repairs:
+            check_assistants(conversation.messages)
+        applied = (name for _, names in repairs for name in names)
+        return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
-    def _check_weights(self, conversation: Conversation) -> None:
+    def _check(self, conversation: Conversation) -> None:
+        if len(conversation.messages) > MAX_MESSAGES:
+            detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
+            raise RowError("too_long", detail)
         for index, message in enumerate(conversation.messages):
             if message.weight not in (None, 0, 1) and not self.recipe.loss_weights:
                 detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
                 raise RowError("unsupported_weight", detail)
+
+    def _in_repair(self, plain: PlainRows) -> PlainRows:
+        """The plain rows in which there is nothing to repair."""
+        found = PlainRows()
+        for at, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
+            if needs_none(roles, texts, self.recipe.repair):
+                found.add(at, (roles, texts, id_))
+        return found
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """The renders of a conversation with the recipe's template (or another) and arguments."""
@@ -445,18 +490,18 @@ class Stages:
     def _encode(
         self,
         rows: Sequence[Row],
-        decided: Sequence[tuple[int, Conversation, tuple[Sample, ...]]],
+        decided: Sequence[Decided],
         *,
         reference: bool,
     ) -> Iterator[tuple[int, LabelledRow | Reject]]:
-        samples = [sample for _, _, of_row in decided for sample in of_row]
+        samples = [sample for each in decided for sample, _ in each.samples]
         tokens, errors, forged = self._encoder.encode(samples, reference=reference)
         turns = [sample.turns for sample in samples]
         labels, straddling = label_tokens(tokens, turns)
-        weights = weigh_tokens(tokens, labels, turns, [_weights(each) for _, each, of in decided for _ in of])
+        weights = weigh_tokens(tokens, labels, turns, [own for each in decided for _, own in each.samples])
         first = 0
-        for at, conversation, of_row in decided:
-            row, last = rows[at], first + len(of_row)
+        for each in decided:
+            row, last = rows[each.at], first + len(each.samples)
             labelled = []
             for i in range(first, last):
                 span = slice(tokens.offsets[i], tokens.offsets[i + 1])
@@ -475,9 +520,9 @@ class Stages:
             error = error or _untrained(labelled)
             first = last
             if error is not None:
-                yield at, reject(row, error, conversation.id)
+                yield each.at, reject(row, error, each.id)
             else:
-                yield at, LabelledRow(row, conversation.id, tuple(labelled))
+                yield each.at, LabelledRow(row, each.id, tuple(labelled), each.repaired)
 
     def cut(self, labelled: LabelledSample) -> list[LabelledSample]:
         """A sample as pieces of at most `max_length` tokens, by the recipe's `too_long`; itself if it fits.
@@ -507,6 +552,7 @@ class Stages:
             if len(labelled.ids) > length:
                 counts[first][f"too_long_{policy.value}"] = 1
                 counts[first]["tokens_cut_off"] = len(labelled.ids) - sum(len(part.ids) for part in parts)
+        counts[0].update(f"repaired_{name}" for name in row.repaired)
         return pieces, counts
 
 
@@ -601,8 +647,6 @@ def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
     if id_ is None:
         id_ = row_id(row.value)
     original = row.original
-    if original is None and isinstance(row.value, str):
-        original = row.value
     if original is None:
         original = json.dumps(row.value, ensure_ascii=False, default=str)
     return Reject(row.source, row.row, id_, error.reason, error.detail, original)

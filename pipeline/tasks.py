@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cache import slice_key
+from .dialects import Form
 from .duplicates import count_by_source, find_duplicates, write_dropped
 from .identity import RunIdentity
 from .output import Output
@@ -28,14 +29,14 @@ def make_tasks(
     identity: RunIdentity,
     output: Output,
     units: Sequence[Unit],
-    dialects: Mapping[str, str],
+    dialects: Mapping[str, Form],
 ) -> list[Task]:
     """A task for each unit; `dialects` has that of each file."""
     drop = recipe.duplicates is Duplicates.drop
     files = {each["source"]: each for each in identity.inputs}
 
     def cache_key(piece: Slice) -> str:
-        about = [files[piece.source], piece.start_row, piece.stop_row, dialects[piece.source]]
+        about = [files[piece.source], piece.start_row, piece.stop_row, repr(dialects[piece.source])]
         return slice_key(identity, recipe, recipe.sources[piece.entry], about)
 
     return [

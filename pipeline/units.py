@@ -20,6 +20,7 @@ import numpy as np
 from .cache import LabelledBatch, RowCache
 from .columns import read_batches
 from .contracts import Reject, Samples
+from .dialects import Form
 from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .errors import RowError
@@ -48,7 +49,7 @@ class Task:
     """
 
     unit: Unit
-    dialects: Mapping[str, str]
+    dialects: Mapping[str, Form]
     directory: Path
     key: str
     cache_keys: tuple[str, ...] = ()
@@ -178,7 +179,7 @@ def scan_unit(
             keys = plain_keys(batch.plain, len(batch))
             for at in np.flatnonzero(~keys.known).tolist():
                 try:
-                    keys.add(at, stages.read(batch.row(at), dialect))
+                    keys.add(at, stages.read(batch.row(at), dialect)[0])
                 except RowError:  # it goes to the ledger when the unit is done
                     continue
             parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))

@@ -127,7 +127,7 @@ def groups_of(rows: list[dict[str, Any]], split_by: SplitBy) -> tuple[list[int],
     fast = plain_keys(plain, len(rows), split_by)
     slow = plain_keys(PlainRows(), len(rows), split_by)
     for at, row in enumerate(rows):
-        slow.add(at, normalize(row, "openai"))
+        slow.add(at, [normalize(row, "openai")])
     assert fast.hashes.tolist() == slow.hashes.tolist()
     assert (fast.ids, fast.known.all()) == (slow.ids, slow.known.all())
     return fast.groups.tolist(), slow.groups.tolist()

@@ -415,6 +415,8 @@ REJECTED: dict[str, Any] = {
     "unsupported_weight": {
         "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho", "weight": 0.5}]
     },
+    "bad_transcript": {"text": "\n\nHuman: Hi\n\nHuman: Ho\n\nAssistant: Hello"},
+    "rejected_answer": {"prompt": "Hi", "completion": "Ho", "label": False},
     "invalid_text": '{"messages": [{"role": "user", "content": "\\ud800"}, {"role": "assistant", "content": "Ho"}]}',
     "template_error": chat("raised", "Ho"),
     "template_unsafe": chat("unsafe", "Ho"),
@@ -447,7 +449,11 @@ def test_rows_of_all_kinds_go_to_the_ledger_and_the_run_goes_on(box: Path) -> No
     assert [line["original"] for line in ledger] == [lines[line["row"]] for line in ledger]
     assert all(line["detail"] for line in ledger)
     counts = manifest()["counts"]
-    assert (counts["rows"], counts["kept"], counts["rejected"]) == (len(rows), len(rows) - 22, 22)
+    assert (counts["rows"], counts["kept"], counts["rejected"]) == (
+        len(rows),
+        len(REJECTED) + 1,
+        len(REJECTED),
+    )
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
@@ -482,7 +488,14 @@ def captured(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[Recipe, d
 
 
 ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
-    "dialect": (["openai"], "openai"),
+    "dialect": (["auto"], "auto"),
+    "fields": (
+        ["messages=turns", "role=who", "roles.A=user", "roles.B=assistant"],
+        {"messages": "turns", "role": "who", "content": None, "roles": {"A": "user", "B": "assistant"}}
+        | dict.fromkeys(("system", "user", "assistant", "tools", "id")),
+    ),
+    "paths": (["all"], "all"),
+    "repair": (["merge_consecutive, strip_html"], ["merge_consecutive", "strip_html"]),
     "tokenizer": (["tok"], "tok"),
     "chat_template": (["zephyr"], "zephyr"),
     "template_kwargs": (['{"enable_thinking": false}'], {"enable_thinking": False}),
@@ -545,7 +558,9 @@ def test_every_recipe_key_is_an_option_of_run(monkeypatch: pytest.MonkeyPatch) -
     assert found.pop("sources") == ["a.jsonl", "b.json"]
     assert found == {key: value for key, (_, value) in ALL_FLAGS.items()}
     least = Recipe(sources=["x"], tokenizer="x", output="x").model_dump(mode="json")
-    assert [key for key in found if found[key] == least[key]] == [], "a value here is only the default"
+    assert [key for key in found if found[key] == least[key]] == ["dialect"], (
+        "a value here is only the default"
+    )
     assert (options["workers"], options["overwrite"]) == (3, True)
 
 

@@ -23,7 +23,7 @@ from pipeline.columns import RowBatch, read_batches
 from pipeline.columns.lines import LineReader
 from pipeline.columns.tables import plain_rows_of_table
 from pipeline.contracts import ROLES, Conversation, Message, Row
-from pipeline.dialects import DIALECTS, normalize, plain_turns, recognize_file
+from pipeline.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
 from pipeline.dialects.plain import plain_row
 from pipeline.errors import RowError, SourceError
 from pipeline.inspection import inspect_source
@@ -62,6 +62,8 @@ def could_be_plain(value: Any, dialect: str) -> bool:
     try:
         found = normalize(value, dialect)
     except RowError:
+        return False
+    if len(conversations(value, dialect, every=True)) > 1:
         return False
     texts = [message.content for message in found.messages]
     roles = bytes(ROLES.index(message.role) for message in found.messages)
@@ -107,6 +109,9 @@ def share_of(source: str, dialect: str) -> float:
 
 # ==== Rows of all kinds ====
 
+SAID = [name for name in DIALECTS if plain_turns(name) is not None]
+"""The dialects that say how their plain rows are written."""
+
 TEXTS = st.one_of(
     st.sampled_from(
         ["Hi", "Hello", "", " ", "\n\x1c\u2003\x85", "\u200b", "é", "😀", "\ud83d", "2020-01-01", "[]"]
@@ -114,7 +119,7 @@ TEXTS = st.one_of(
     st.text(max_size=5),
 )
 SPELLINGS = st.one_of(
-    st.sampled_from([spelling for name in DIALECTS for spelling in plain_turns(name).roles]),  # type: ignore[union-attr]
+    st.sampled_from([spelling for name in SAID for spelling in plain_turns(name).roles]),  # type: ignore[union-attr]
     st.sampled_from([" Human\n", "USER", "GPT ", "narrator", "function_call", "\ud800", "ﬀ", ""]),
 )
 NUMBERS = st.sampled_from([0, 1, -1, 2**63, 2**64, 10**30, 0.0, 1.5, 1e300])
@@ -139,7 +144,7 @@ TURN_KEYS = [
     "likes",
 ]
 ROW_KEYS = [
-    *("messages", "conversations", "conversation", "items", "system", "tools", "functions", "template_kwargs"),
+    *("messages", "conversations", "conversation", "items", "system", "system_prompt", "turns", "history", "tools", "functions", "template_kwargs"),
     *("chat_template_kwargs", "images", "audio", "id", "conversation_id", "uuid", "source", "score", "été", 'a"\\\n', "\ud801"),
 ]  # fmt: skip
 PAIRS = {"openai": ("role", "content"), "sharegpt": ("from", "value")}
@@ -214,7 +219,7 @@ def lines(draw: Callable[..., Any], dialect: str) -> str:
     data=st.data(),
     end=st.sampled_from(["\n", "", "\n\n"]),
     bom=st.sampled_from(["", "", "\ufeff"]),
-    dialect=st.sampled_from(list(DIALECTS)),
+    dialect=st.sampled_from(SAID),
     size=st.integers(1, 8),
     unit=st.integers(1, 9),
 )
@@ -247,7 +252,7 @@ def test_any_lines(
 
 
 @settings(max_examples=100)
-@given(dialect=st.sampled_from(list(DIALECTS)), data=st.data())
+@given(dialect=st.sampled_from(SAID), data=st.data())
 def test_what_is_learned_from_rows_changes_no_row(dialect: str, data: st.DataObject) -> None:
     """Lines read after others that they are like, and each by itself."""
     plain = plain_turns(dialect)
@@ -423,7 +428,7 @@ def tables(draw: Callable[..., Any], dialect: str) -> pa.RecordBatch:
 
 
 @settings(max_examples=400)
-@given(dialect=st.sampled_from(list(DIALECTS)), data=st.data())
+@given(dialect=st.sampled_from(SAID), data=st.data())
 def test_any_table(dialect: str, data: st.DataObject) -> None:
     """Whatever types the columns have, and also where a table is part of a larger one."""
     plain = plain_turns(dialect)
@@ -440,7 +445,7 @@ def test_any_table(dialect: str, data: st.DataObject) -> None:
     assert set(batch.plain.index) <= set(twin)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", SAID)
 @pytest.mark.parametrize(("type_", "values"), OTHERS, ids=str)
 def test_fields_of_any_type_beside_the_turns_and_in_them(
     type_: pa.DataType, values: list[Any], dialect: str
@@ -475,7 +480,7 @@ def test_fields_of_any_type_beside_the_turns_and_in_them(
 @settings(max_examples=60)
 @given(
     texts=st.lists(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), min_size=1, max_size=4), min_size=1, max_size=9),
-    dialect=st.sampled_from(list(DIALECTS)),
+    dialect=st.sampled_from(SAID),
     size=st.integers(1, 5),
     group=st.integers(1, 7),
 )  # fmt: skip
@@ -640,14 +645,25 @@ def test_ids_of_plain_rows(tmp_path: Path, ids: dict[str, Any], found: str | Non
         assert batch.plain.ids == [found] * 3
 
 
-def test_a_dialect_that_says_nothing_has_no_plain_rows(
+def test_rows_of_a_dialect_that_says_nothing_are_read_to_see_whether_they_are_plain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("pipeline.dialects.openai.PLAIN")
-    source = write(tmp_path / "a.jsonl", json.dumps({"messages": [HI, OK]}) + "\n")
+    rows = [{"id": 7, "messages": [HI, OK]}, {"messages": [HI, {**OK, "weight": 0}]}, {"messages": [HI]}]
+    source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows) + "oops\n")
     (batch,) = read_batches(whole(inspect_source(source)), "openai")
 
-    assert (len(batch), batch.plain.index) == (1, [])
+    assert (len(batch), batch.plain.index) == (4, [0])
+    assert (batch.plain.texts, batch.plain.ids) == ([["Hi", "Hello"]], ["7"])
+
+
+def test_rows_with_several_conversations_are_not_plain(tmp_path: Path) -> None:
+    """Which of them are read depends on the recipe."""
+    rows = [{"prompt": "Hi", "completion": ["Hello"]}, {"prompt": "Hi", "completion": ["Hello", "Ho"]}]
+    source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    (batch,) = read_batches(whole(inspect_source(source)), "prompt_completion")
+
+    assert batch.plain.index == [0]
 
 
 def test_lines_of_rows_with_many_different_keys_are_read_all_the_same(tmp_path: Path) -> None:

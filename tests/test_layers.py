@@ -40,6 +40,7 @@ STAGES = {
     "render",
     "boundaries",
     "labels",
+    "repair",
     "turn_ends",
     "encode",
     "packing",
@@ -128,6 +129,7 @@ READERS = {
     "stats",
     "diff",
     "tokentext",
+    "rejects",
 }
 
 
@@ -196,7 +198,7 @@ def test_no_name_hides_a_library() -> None:
 
 
 DEPENDENCIES = {
-    "accelerate", "datasets", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft", "playwright",
+    "accelerate", "datasets", "ftfy", "gigatoken", "huggingface_hub", "hypothesis", "jinja2", "jsonschema", "msgspec", "numpy", "peft", "playwright",
     "polars", "pyarrow", "pydantic", "pygal", "pytest", "ray", "rich", "tokenizers", "torch", "transformers", "typer", "yaml", "zstandard",
 }  # fmt: skip
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pipeline.dialects import DIALECTS
 from pipeline.errors import RecipeError
 from pipeline.recipe import (
     OTHER_KEYS,
     ControlTokens,
     Dialect,
+    FieldMap,
     History,
     Layout,
     Mask,
@@ -25,6 +27,7 @@ from pipeline.recipe import (
     Turns,
     load_recipe,
     make_recipe,
+    split_path,
 )
 
 LEAST = {"sources": ["a.jsonl"], "tokenizer": "tok", "output": "out"}
@@ -45,6 +48,9 @@ def test_all_keys_and_their_defaults() -> None:
     assert make_recipe(LEAST).model_dump(mode="json") == {
         "sources": ["a.jsonl"],
         "dialect": "auto",
+        "fields": None,
+        "paths": "best",
+        "repair": [],
         "tokenizer": "tok",
         "chat_template": None,
         "template_kwargs": {},
@@ -89,8 +95,74 @@ def test_all_keys_and_their_defaults() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fields": {"user": "q"}}, "recipe: fields: name either 'messages', or 'assistant' (and 'user')"),
+        (
+            {"fields": {"messages": "a", "assistant": "b"}},
+            "recipe: fields: name either 'messages', or 'assistant' (and 'user')",
+        ),
+        ({"fields": {"messages": "a", "user": "b"}}, "recipe: fields: 'user' does not go with 'messages'"),
+        ({"fields": {"assistant": "a", "role": "b"}}, "recipe: fields: 'role' does not go with 'assistant'"),
+        (
+            {"fields": {"asistant": "b"}},
+            "recipe: unknown key 'fields.asistant'; did you mean 'assistant'?",
+        ),
+        (
+            {"fields": {"assistant": "a..b"}},
+            "recipe: fields.assistant: 'a..b' is no path; write names joined by dots, such as data.turns[0].text",
+        ),
+        (
+            {"fields": {"messages": "a", "roles": {"A": "usr"}}},
+            "recipe: fields.roles: 'usr' (of A) is no role; known are system, developer, user, assistant, tool",
+        ),
+        (
+            {"dialect": "openai", "fields": {"assistant": "a"}},
+            "recipe: 'fields' says how rows are read, and so does 'dialect'; leave one of them out",
+        ),
+        (
+            {"sources": [{"path": "a", "dialect": "kto", "fields": {"assistant": "a"}}]},
+            "recipe: sources.0: 'fields' says how rows are read, and so does 'dialect'; leave one of them out",
+        ),
+        (
+            {"sources": [{"path": "a", "fields": {"asistant": "a"}}]},
+            "recipe: unknown key 'sources.0.fields.asistant'; did you mean 'assistant'?",
+        ),
+        ({"repair": ["strip_html", "strip_html"]}, "recipe: repair: a name stands in the list twice"),
+    ],
+)
+def test_wrong_fields_and_repairs(change: dict[str, Any], message: str) -> None:
+    assert refusal(**change) == message
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("a", ["a"]),
+        ("a.b", ["a", "b"]),
+        ("a[0].b", ["a", 0, "b"]),
+        ("a[0][-1]", ["a", 0, -1]),
+        ("[1].a", [1, "a"]),
+        ("relevant APIs", ["relevant APIs"]),
+    ],
+)
+def test_paths(path: str, steps: list[str | int]) -> None:
+    assert split_path(path) == steps
+
+
+@pytest.mark.parametrize("path", ["", ".", "a.", "a[", "a[x]", "a[0]b", "a.[0]"])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path"):
+        split_path(path)
+
+
+def test_dialects_of_the_recipe_are_those_there_are() -> None:
+    assert [each.value for each in Dialect] == ["auto", *DIALECTS]
+
+
 def test_every_key_says_what_it_is_for() -> None:
-    fields = {**Recipe.model_fields, **Train.model_fields}
+    fields = {**Recipe.model_fields, **Train.model_fields, **FieldMap.model_fields, **Source.model_fields}
 
     assert [name for name, field in fields.items() if not field.description] == []
 
@@ -158,7 +230,7 @@ def test_an_unknown_key_names_the_nearest_known_one(change: dict[str, Any], mess
 def test_an_unknown_key_near_to_none_lists_them_all() -> None:
     message = refusal(zzz=1)
 
-    assert message.startswith("recipe: unknown key 'zzz'; known keys: sources, dialect, tokenizer, ")
+    assert message.startswith("recipe: unknown key 'zzz'; known keys: sources, dialect, fields, paths, ")
     assert all(key in message for key in Recipe.model_fields)
     message = refusal(train={"zzz": 1})
     assert message == (
@@ -194,7 +266,7 @@ def test_the_message_says_where_the_values_stand() -> None:
         ({"history": "zz"}, ["history", "'zz' is none of split, last, as-rendered"]),
         ({"mask": "tags"}, ["mask", "provenance, generation-tags"]),
         ({"control_tokens": "txt"}, ["control_tokens", "did you mean 'text'?"]),
-        ({"dialect": "alpaca"}, ["dialect", "auto, sharegpt, openai"]),
+        ({"dialect": "share-gpt"}, ["dialect", "auto, preference, kto", "did you mean 'sharegpt'?"]),
         ({"layout": ["packd"]}, ["layout.0", "did you mean 'packed'?"]),
         ({"layout": []}, ["layout", "at least 1 item"]),
         ({"layout": ["packed", "packed"]}, ["layout", "twice"]),
@@ -243,6 +315,9 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
     changes: dict[str, Any] = {
         "sources": ["b.jsonl"],
         "dialect": "openai",
+        "fields": {"user": "q", "assistant": "a"},
+        "paths": "all",
+        "repair": ["strip_html"],
         "tokenizer": "other",
         "chat_template": "chatml",
         "template_kwargs": {"a": 1},

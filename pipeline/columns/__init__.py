@@ -13,10 +13,11 @@ and goes the ordinary way. Not plain is always right, only slow.
 
 How plain rows are found depends on how the rows lie: lines of JSONL are parsed straight into turns
 (`lines.py`), Parquet is looked at as Arrow arrays (`tables.py`), JSON and CSV are parsed as ever and then
-looked at row by row.
+looked at row by row. The rows of dialects that do not say what is plain are normalized, and are plain if they
+come to roles and texts alone.
 
 Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet, 6 us above what parsing
-takes where a row is looked at by itself; memory is that of a batch.
+takes where a row is looked at by itself, 15 us where it is normalized; memory is that of a batch.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ import numpy as np
 
 from ..blocks import Block, LineBlock, TableBlock
 from ..contracts import Row
-from ..dialects import plain_turns
-from ..dialects.plain import PlainTurns
+from ..dialects import Form, plain_by_reading, plain_turns
 from ..plan import Slice
 from ..sources import read_blocks
 from .lines import LineReader
@@ -75,20 +75,21 @@ class RowBatch:
         return len(self.block.numbers)
 
 
-def read_batches(piece: Slice, dialect: str, rows: int = BATCH_ROWS) -> Iterator[RowBatch]:
+def read_batches(piece: Slice, dialect: Form, rows: int = BATCH_ROWS) -> Iterator[RowBatch]:
     """Yield the rows of a slice in batches of at most `rows`: all that `read_slice` gives, in its order.
 
     Raises `SourceError` like `read_slice`, but maybe some rows earlier, or only when `row` is called.
     """
-    find = _finder(plain_turns(dialect))
+    find = _finder(dialect)
     for block in read_blocks(piece, rows):
         yield RowBatch(block, find(block))
 
 
-def _finder(plain: PlainTurns | None) -> Callable[[Block], PlainRows]:
+def _finder(dialect: Form) -> Callable[[Block], PlainRows]:
     """What finds the plain rows of the blocks of a slice."""
+    plain = plain_turns(dialect)
     if plain is None:
-        return lambda _: PlainRows()
+        return lambda block: _by_reading(block, dialect)
     lines = LineReader(plain)
 
     def find(block: Block) -> PlainRows:
@@ -99,3 +100,14 @@ def _finder(plain: PlainTurns | None) -> Callable[[Block], PlainRows]:
         return plain_rows_of((row.value for row in block.rows), plain)
 
     return find
+
+
+def _by_reading(block: Block, dialect: Form) -> PlainRows:
+    """The plain rows of a dialect that does not say how they are written: each row is read."""
+    found = PlainRows()
+    for at in range(len(block.numbers)):
+        row = block.row(at)
+        plain = plain_by_reading(row.value, dialect) if row.error is None else None
+        if plain is not None:
+            found.add(at, plain)
+    return found

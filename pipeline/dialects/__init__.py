@@ -1,11 +1,13 @@
-"""Input dialects: which format a file's rows have, and any row -> Conversation.
+"""Input dialects: which format a file's rows have, and any row -> conversations.
 
     recognize_file   values of many rows of a file -> name of its dialect
     normalize        one value -> Conversation, or a RowError with the reason why not
+    conversations    one value -> all its conversations: message trees and lists of answers have several
 
-One small module a dialect, with `recognize(value)` and `normalize(value)`; `common.py` and `turns.py` hold
-what they share. A constant `PLAIN` may say how most of its rows are written; those need no Conversation
-(`plain.py`). After this stage every row has one shape, so no later stage asks where a row came from.
+One small module a dialect, with `recognize(value)` and `normalize(value)`, and `paths(value)` where a row can
+hold several conversations; `common.py`, `turns.py`, `parts.py` and `prompted.py` hold what they share. A
+constant `PLAIN` may say how most of its rows are written; those need no Conversation (`plain.py`). After this
+stage every row has one shape, so no later stage asks where a row came from.
 
     >>> rows = [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}]
     >>> name = recognize_file(rows, source="chats.jsonl")
@@ -21,14 +23,45 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..contracts import Conversation
-from ..errors import SourceError
-from . import openai, sharegpt
-from .common import row_id
-from .plain import PlainTurns
-from .turns import kind
+from ..contracts import ROLES, Conversation, Message
+from ..errors import RowError, SourceError
+from . import (
+    alpaca,
+    anthropic,
+    bfcl,
+    dolly,
+    kto,
+    openai,
+    pairs,
+    preference,
+    prompt_completion,
+    question_answer,
+    sharegpt,
+    speakers,
+    statements,
+    toolbench,
+    transcripts,
+    trees,
+)
+from .advice import advice
+from .common import check_assistants, row_id
+from .fields import MappedFields
+from .kinds import kind
+from .plain import PlainRow, PlainTurns
 
-__all__ = ["DIALECTS", "Dialect", "normalize", "plain_turns", "recognize_file", "row_id"]
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Form",
+    "MappedFields",
+    "check_assistants",
+    "conversations",
+    "normalize",
+    "plain_by_reading",
+    "plain_turns",
+    "recognize_file",
+    "row_id",
+]
 
 
 class Dialect(Protocol):
@@ -41,41 +74,99 @@ class Dialect(Protocol):
         """The row as a Conversation; RowError when that cannot be."""
 
 
-DIALECTS: Mapping[str, Dialect] = {"sharegpt": sharegpt, "openai": openai}
-"""Name -> module, in the order in which a tie between two dialects is decided."""
+DIALECTS: Mapping[str, Dialect] = {
+    "preference": preference,
+    "kto": kto,
+    "toolbench": toolbench,
+    "trees": trees,
+    "speakers": speakers,
+    "sharegpt": sharegpt,
+    "anthropic": anthropic,
+    "openai": openai,
+    "statements": statements,
+    "pairs": pairs,
+    "bfcl": bfcl,
+    "dolly": dolly,
+    "alpaca": alpaca,
+    "prompt_completion": prompt_completion,
+    "question_answer": question_answer,
+    "transcript": transcripts,
+}
+"""Name -> module. A row that has the shape of several is one of the first: those that say more come first."""
+
+Form = str | MappedFields
+"""How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
 
 
 def recognize_file(values: Sequence[Any], *, source: str) -> str:
     """Name the dialect that most of the rows have.
 
-    Raises `SourceError` naming the file and the keys seen when no row has any known one.
+    Raises `SourceError` naming the file, the keys seen and what to write, when no row has any known one.
     """
-    votes = {name: sum(map(dialect.recognize, values)) for name, dialect in DIALECTS.items()}
-    best = max(votes, key=lambda name: votes[name])
+    votes = Counter(name for value in values if (name := _recognize(value)) is not None)
+    best = max(DIALECTS, key=lambda name: votes[name])
     if votes[best]:
         return best
     if not values:
         raise SourceError(f"{source} has no row that can be read; check its content")
     raise SourceError(
-        f"{source} holds no known conversation format: its rows have {_shapes(values)}; "
-        f"known formats: {', '.join(DIALECTS)}; convert the file or leave it out"
+        f"{source} holds no known conversation format: its rows have {_shapes(values)}; {advice(values)}; "
+        "or leave the file out"
     )
 
 
-def normalize(value: Any, dialect: str) -> Conversation:
-    """Turn a row into a Conversation, as the file's dialect or else as any other that it has the shape of.
+def normalize(value: Any, dialect: Form) -> Conversation:
+    """Turn a row into a Conversation, the best one if it holds several.
 
-    Raises `RowError` with a reason of `contracts.REASONS`.
+    It is read as the file's dialect, or else as any other that it has the shape of, but as the recipe's
+    fields always where there are some. Raises `RowError` with a reason of `contracts.REASONS`.
     """
-    own = DIALECTS[dialect]
-    candidates = [own, *(other for other in DIALECTS.values() if other is not own)]
-    return next((each for each in candidates if each.recognize(value)), own).normalize(value)
+    found = conversations(value, dialect)[0]
+    check_assistants(found.messages)
+    return found
 
 
-def plain_turns(dialect: str) -> PlainTurns | None:
-    """How plain rows of a dialect are written; None where it does not say, so that none is known."""
-    plain: PlainTurns | None = getattr(DIALECTS[dialect], "PLAIN", None)
+def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
+    """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
+    something to learn in them (`check_assistants`). Raises `RowError`."""
+    if isinstance(dialect, MappedFields):
+        own: Any = dialect
+    else:
+        own = DIALECTS[dialect]
+        if not own.recognize(value):
+            own = DIALECTS[_recognize(value) or dialect]
+    if hasattr(own, "paths") and (every or getattr(own, "EVERY", False)):
+        found: list[Conversation] = own.paths(value)
+        return found
+    return [own.normalize(value)]
+
+
+def plain_turns(dialect: Form) -> PlainTurns | None:
+    """How plain rows of a dialect are written; None where it does not say."""
+    plain: PlainTurns | None = getattr(DIALECTS[dialect], "PLAIN", None) if isinstance(dialect, str) else None
     return plain
+
+
+def plain_by_reading(value: Any, dialect: Form) -> PlainRow | None:
+    """What `plain.plain_row` gives, for dialects that do not say how their plain rows are written: the row is
+    read, and is plain if it comes to one conversation of roles and texts alone."""
+    try:
+        found = conversations(value, dialect, every=True)
+        check_assistants(found[0].messages)
+    except RowError:
+        return None
+    if len(found) != 1 or found[0].tools or found[0].template_kwargs:
+        return None
+    messages = found[0].messages
+    if any(each.content is None or each != Message(each.role, each.content) for each in messages):
+        return None
+    codes = bytes([ROLES.index(each.role) for each in messages])
+    return codes, [each.content or "" for each in messages], found[0].id
+
+
+def _recognize(value: Any) -> str | None:
+    """The first dialect that a row has the shape of."""
+    return next((name for name, dialect in DIALECTS.items() if dialect.recognize(value)), None)
 
 
 def _shapes(values: Iterable[Any]) -> str:

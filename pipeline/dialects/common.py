@@ -25,11 +25,13 @@ from typing import Any
 from ..contracts import Conversation, Message
 from ..errors import RowError
 from ..jsontext import MAX_DEPTH, parse_json
-from .turns import Turn, kind
+from .kinds import kind
+from .turns import Turn
 
 MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
 ID_KEYS = ("id", "conversation_id", "uuid")
 TOOL_KEYS = ("tools", "functions")
+SYSTEM_KEYS = ("system", "system_prompt")
 TEMPLATE_KEYS = ("chat_template_kwargs", "template_kwargs")
 
 IsTurn = Callable[[Collection[str]], bool]
@@ -76,11 +78,11 @@ def _candidates(value: Any, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, list):
         yield "", value
     elif isinstance(value, dict):
-        fields = ((key, _parsed(value.get(key))) for key in keys)
+        fields = ((key, parsed(value.get(key))) for key in keys)
         yield from ((key, field) for key, field in fields if field is not None)
 
 
-def _parsed(field: Any) -> Any:
+def parsed(field: Any) -> Any:
     """What a string holds as JSON, as tables keep lists in a cell; the string itself where it is none."""
     if not isinstance(field, str):
         return field
@@ -127,14 +129,32 @@ def written_id(found: Any) -> str | None:
     return str(found) if is_encodable(str(found)) else None
 
 
-def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
-    """Put a row's messages and the fields beside them together, and check the whole.
+def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
+    """The messages after the system text that stands beside them, unless there is one among them.
 
-    Raises `RowError`: wrong_type, unsupported_content, no_assistant, empty_assistant, invalid_text.
+    Raises `RowError`: wrong_type.
+
+    >>> with_system({"system": "Be brief."}, [Message("user", "Hi")])[0].content
+    'Be brief.'
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    texts = {key: row[key] for key in SYSTEM_KEYS if row.get(key) is not None}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise RowError("wrong_type", f"'{key}' is a JSON {kind(text)}, not a string")
+    text = next((text for text in texts.values() if text and not text.isspace()), None)
+    if text is None or any(message.role == "system" for message in messages):
+        return list(messages)
+    return [Message("system", text), *messages]
+
+
+def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
+    """Put a row's messages and the fields beside them together, and check what is in them.
+
+    Raises `RowError`: wrong_type, unsupported_content, invalid_text.
     """
     row: Mapping[str, Any] = value if isinstance(value, dict) else {}
     _check_media(row)
-    _check_assistants(messages)
     conversation = Conversation(tuple(messages), _tools(row), _template_kwargs(row), row_id(row))
     _check_texts(conversation)
     return conversation
@@ -151,11 +171,14 @@ def _tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
 
 
 def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool given as a bare function, put into the envelope that chat templates expect.
+    """A tool given as a bare function, put into the envelope that chat templates expect; Anthropic's tools
+    have their parameters under another name.
 
-    >>> _wrapped_tool({"name": "search", "parameters": {}})
+    >>> _wrapped_tool({"name": "search", "input_schema": {}})
     {'type': 'function', 'function': {'name': 'search', 'parameters': {}}}
     """
+    if isinstance(tool.get("input_schema"), dict) and "parameters" not in tool:
+        tool = {("parameters" if key == "input_schema" else key): field for key, field in tool.items()}
     is_bare = "function" not in tool and isinstance(tool.get("name"), str)
     if not is_bare or tool.get("type", "function") != "function":
         return tool
@@ -196,7 +219,10 @@ def _check_media(row: Mapping[str, Any]) -> None:
         raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
 
 
-def _check_assistants(messages: Sequence[Message]) -> None:
+def check_assistants(messages: Sequence[Message]) -> None:
+    """Raise `RowError` where there is nothing to learn: no_messages, no_assistant, empty_assistant."""
+    if not messages:
+        raise RowError("no_messages", "the row has no turns")
     turns = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
     if not turns:
         raise RowError("no_assistant", f"none of the {len(messages)} messages is by the assistant")

@@ -1,9 +1,9 @@
 """OpenAI messages: `{"messages": [{"role": "user", "content": "Hi"}, ...], "tools": [...]}`.
 
-What chat APIs take, and what most datasets are published in. Besides the plain form it reads content
-given as text parts, `tool_calls` and the older `function_call`, reasoning under its three common names,
-and flags of single turns (`train`, `loss`, `weight`, `loss_weight`). Other keys of a message go to the chat
-template as they are.
+What chat APIs take, and what most datasets are published in. Besides the plain form it reads the list under
+other names (`conversations`, `dialogue`, `traj`, ...), the system text beside it, content given as parts,
+`tool_calls` and the older `function_call`, reasoning under its three common names, and flags of single turns
+(`train`, `loss`, `weight`, `loss_weight`). Other keys of a message go to the chat template as they are.
 
     >>> row = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
     >>> recognize(row), normalize(row).messages[1].content
@@ -19,10 +19,14 @@ from typing import Any
 
 from ..contracts import Conversation, Message
 from . import common
+from .parts import with_results
 from .plain import PlainTurns
 from .turns import Turn, extra_fields, make_message, read_role
 
-KEYS = ("messages", "conversations", "conversation")
+KEYS = (
+    *("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat"),
+    *("traj", "trajectory", "history"),
+)
 ROLES = {
     "system": "system",
     "developer": "developer",
@@ -32,7 +36,7 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-PLAIN = PlainTurns(KEYS, [("role", "content")], ROLES)
+PLAIN = PlainTurns(KEYS, [("role", "content")], ROLES, system="system")
 """Every other key of a message goes to the chat template, so a plain one has none."""
 
 _OWN_KEYS = {"role", "content"}
@@ -46,8 +50,13 @@ def recognize(value: Any) -> bool:
 def normalize(value: Any) -> Conversation:
     """Read a row of messages. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
     turns = common.turns_of(value, KEYS, _is_turn)
-    messages = [_message(index, turn) for index, turn in enumerate(turns)]
-    return common.make_conversation(value, messages)
+    messages = [message for index, turn in enumerate(turns) for message in messages_of(index, turn)]
+    return common.make_conversation(value, common.with_system(value, messages))
+
+
+def messages_of(index: int, turn: Turn) -> list[Message]:
+    """The message of turn `index`, after the tool results that it carries. Raises `RowError`."""
+    return [_message(index, each) for each in with_results(index, turn)]
 
 
 def _message(index: int, turn: Turn) -> Message:

@@ -11,7 +11,7 @@ more. Not plain is always a right answer, only a slow one, so whatever is seldom
     >>> plain_row(row, turns)
     (b'\\x02\\x03', ['Hi', 'Ho'], '7')
 
-Cost: 1.5 us a turn, an eighth of `normalize`. `pipeline/plain/` finds the same rows in whole
+Cost: 1.5 us a turn, an eighth of `normalize`. `pipeline/columns/` finds the same rows in whole
 batches, without a Python object for each turn; this is its readable twin, and reads what it leaves over.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ..contracts import ROLES
 from ..errors import RowError
 from ..jsontext import parse_json
-from .common import MEDIA_KEYS, TEMPLATE_KEYS, TOOL_KEYS, is_encodable, row_id
+from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, is_encodable, row_id
 from .turns import CALL_KEYS, read_role
 
 PlainRow = tuple[bytes, list[str], "str | None"]
@@ -38,7 +38,7 @@ NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 """Values of a field that may be JSON within a string (tools, tool calls) and holds nothing."""
 
 EMPTY: Mapping[str, tuple[Any, ...]] = {
-    **dict.fromkeys(MEDIA_KEYS, NO_MEDIA),
+    **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
     **dict.fromkeys((*TOOL_KEYS, *TEMPLATE_KEYS), NO_JSON),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""

@@ -1,8 +1,8 @@
 """ShareGPT: `{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}`.
 
-Also with the spellings that are about: the list under `conversation`, `messages` or `items`, or the row
-itself a list; `role` for `from` and `content` for `value`; many names for the same roles; the system text
-beside the turns; tool calls as turns of their own (`function_call` with JSON as its value).
+Also with the spellings that are about: the list under `conversation`, `messages`, `items` and other names, or
+the row itself a list; `role` for `from` and `content` for `value`; many names for the same roles; the system
+text beside the turns; tool calls as turns of their own (`function_call` with JSON as its value).
 
     >>> row = {"system": "Be brief.", "conversations": [{"from": "gpt", "value": "Hello"}]}
     >>> [(message.role, message.content) for message in normalize(row).messages]
@@ -17,12 +17,11 @@ from collections.abc import Collection
 from typing import Any
 
 from ..contracts import Conversation, Message
-from ..errors import RowError
 from . import common
 from .plain import PlainTurns
-from .turns import KNOWN_KEYS, Turn, call_json, kind, make_message, read_role
+from .turns import KNOWN_KEYS, Turn, call_json, make_message, read_role
 
-KEYS = ("conversations", "conversation", "messages", "items")
+KEYS = ("conversations", "conversation", "messages", "items", "dialogue", "dialog", "turns", "chat")
 CALL_ROLE = "function_call"
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
@@ -48,7 +47,7 @@ def normalize(value: Any) -> Conversation:
     """Read a row of turns. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
     turns = common.turns_of(value, KEYS, _is_turn)
     messages = [_message(index, turn) for index, turn in enumerate(turns)]
-    return common.make_conversation(value, [*_system(value, messages), *messages])
+    return common.make_conversation(value, common.with_system(value, messages))
 
 
 def _is_turn(keys: Collection[str]) -> bool:
@@ -64,13 +63,3 @@ def _message(index: int, turn: Turn) -> Message:
         return make_message(index, turn, role=role, content=content)
     calls = call_json(content, f"turn {index}") if isinstance(content, str) else content
     return make_message(index, {**turn, "tool_calls": calls}, role=role, content=None)
-
-
-def _system(value: Any, messages: list[Message]) -> list[Message]:
-    """The system text that stands beside the turns, unless there is one among them."""
-    text = value.get("system") if isinstance(value, dict) else None
-    if text is not None and not isinstance(text, str):
-        raise RowError("wrong_type", f"'system' is a JSON {kind(text)}, not a string")
-    if not text or text.isspace() or any(message.role == "system" for message in messages):
-        return []
-    return [Message("system", text)]

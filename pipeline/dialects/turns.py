@@ -22,6 +22,8 @@ from typing import Any
 from ..contracts import Message
 from ..errors import RowError
 from ..jsontext import parse_json
+from .kinds import kind
+from .parts import Parts, read_parts
 
 Turn = dict[str, Any]
 
@@ -32,16 +34,6 @@ KNOWN_KEYS = {*REASONING_KEYS, *FLAG_KEYS, *CALL_KEYS, "tool_call_id", "name"}
 """Keys of a turn that become fields of Message, beside role and content."""
 
 _CALL_KEYS = {"id", "type", "index", "name", "arguments"}
-_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-
-
-def kind(value: Any) -> str:
-    """What a value is called in JSON.
-
-    >>> kind([]), kind(True), kind(None)
-    ('array', 'boolean', 'null')
-    """
-    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
 def read_role(index: int, role: Any, roles: Mapping[str, str]) -> str:
@@ -70,12 +62,16 @@ def make_message(
     """
     where = f"turn {index}"
     train, weight = _flags(turn, where)
+    parts = _content(content, role, where)
     reasoning = next((key for key in REASONING_KEYS if key in turn), REASONING_KEYS[0])
+    thought, calls = _text(turn, reasoning, where), _calls(turn, where)
+    if (thought and parts.reasoning) or (calls and parts.calls):
+        raise RowError("wrong_type", f"{where} has reasoning or tool calls both in its parts and beside them")
     return Message(
         role=role,
-        content=_content(content, role, where),
-        reasoning=_text(turn, reasoning, where),
-        tool_calls=_calls(turn, where),
+        content=parts.text,
+        reasoning=thought if parts.reasoning is None else parts.reasoning,
+        tool_calls=calls or tuple(_call(_parsed(call, where), where) for call in parts.calls),
         tool_call_id=_text(turn, "tool_call_id", where),
         name=_text(turn, "name", where),
         train=train,
@@ -96,29 +92,18 @@ def extra_fields(turn: Turn, own_keys: Collection[str]) -> dict[str, Any]:
 # ==== Text ====
 
 
-def _content(content: Any, role: str, where: str) -> str | None:
-    if isinstance(content, str):
-        return content
+def _content(content: Any, role: str, where: str) -> Parts:
     if isinstance(content, list):
-        return "".join(_part_text(part, where) for part in content)
-    if content is not None:
+        parts = read_parts(content, where)
+        if role != "assistant" and (parts.reasoning is not None or parts.calls or parts.text is None):
+            detail = f"{where} ({role}) has a part that only the assistant can write"
+            raise RowError("unsupported_content", detail)
+        return parts
+    if content is not None and not isinstance(content, str):
         raise RowError("wrong_type", f"the content of {where} is a JSON {kind(content)}, not a string")
-    if role not in ("assistant", "tool"):
+    if content is None and role not in ("assistant", "tool"):
         raise RowError("wrong_type", f"{where} ({role}) has no content")
-    return "" if role == "tool" else None
-
-
-def _part_text(part: Any, where: str) -> str:
-    if not isinstance(part, dict):
-        raise RowError("wrong_type", f"a content part of {where} is a JSON {kind(part)}, not an object")
-    if part.get("type") != "text":
-        found = str(part.get("type"))[:80]
-        detail = f"{where} has a content part of type {found!r}; only text can be used"
-        raise RowError("unsupported_content", detail)
-    texts = [part[key] for key in ("text", "content", "value") if part.get(key) is not None]
-    if not texts or not isinstance(texts[0], str):
-        raise RowError("wrong_type", f"a text part of {where} holds no string")
-    return texts[0]
+    return Parts("" if content is None and role == "tool" else content, None, [])
 
 
 def _text(turn: Turn, key: str, where: str) -> str | None:
@@ -200,6 +185,10 @@ def _arguments(function: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise bad_call(where, f"its arguments are a JSON {kind(arguments)}, not an object")
     return arguments
+
+
+def _parsed(call: Any, where: str) -> Any:
+    return call_json(call, where) if isinstance(call, str) else call
 
 
 def call_json(text: str, where: str) -> Any:

@@ -25,6 +25,7 @@ from ..finished import PushResult
 from ..forecast import Forecast, gb
 from ..plaintext import visible
 from ..progress import Progress
+from ..rejects import Ledger
 from ..run import RunResult
 from ..slices import SliceResult
 from ..tokentext import groups_of
@@ -390,6 +391,8 @@ def lines(text: str) -> str:
 
 # ==== Checks of outputs ====
 
+_SHOWN = 200  # characters of a rejected row
+
 
 def print_report(console: Console, report: Report) -> None:
     """What `premask verify` found, one line each."""
@@ -402,3 +405,20 @@ def print_report(console: Console, report: Report) -> None:
     console.print(
         Text(f"{visible(report.output)}: {verdict} ({looked or 'nothing else was checked'})"), soft_wrap=True
     )
+
+
+def print_ledger(console: Console, ledger: Ledger) -> None:
+    """Rejected rows by reason, the commonest first: counts, sources, and examples cut to a line each."""
+    for reason, sources in ledger.reasons():
+        meaning = REASONS.get(reason, "")
+        console.print(Text(f"{sources.total():,} {reason}: {meaning}", style="bold"), soft_wrap=True)
+        if len(sources) > 1:
+            shown = ", ".join(f"{count:,} in {source}" for source, count in sources.most_common())
+            console.print(Text(f"  {visible(shown)}"), soft_wrap=True)
+        for example in ledger.examples[reason]:
+            name = f" ({example['id']})" if example["id"] is not None else ""
+            place = f"  {example['source']} row {example['row']}{name}: {example['detail']}"
+            console.print(Text(visible(place)), soft_wrap=True)
+            console.print(Text(f"    {visible(example['original'][:_SHOWN])}", style="dim"), soft_wrap=True)
+    total = ledger.rows.total()
+    console.print(Text(f"{visible(ledger.output)}: {total:,} rows rejected"), soft_wrap=True)
