@@ -15,9 +15,10 @@ a plan is needed. `datasets` writes shards of 500 MB (`datasets.config.MAX_SHARD
 advice on sizes goes by.
 
 Cost: the sources are inspected and cut like by a run, so read once, JSONL of several units twice: 2 ns a
-byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. Of 54 M tokens made from the
-bundled sample over and over, tokens and packs came out 0.1 % off, CPU time a quarter too long, and bytes three
-quarters too many, since rows that repeat compress better in large files. Duplicates are not looked for.
+byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. Of 54 M tokens made from
+the bundled sample over and over, tokens and packs came out 0.1 % off, CPU time a quarter too long, and
+bytes three quarters too many, since rows that repeat compress better in large files. Duplicates are not
+looked for.
 """
 
 from __future__ import annotations
