@@ -15,8 +15,10 @@ a plan is needed. `datasets` writes shards of 500 MB (`datasets.config.MAX_SHARD
 advice on sizes goes by.
 
 Cost: the sources are inspected and cut like by a run, so read once, JSONL of several units twice: 2 ns a
-byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. On 5 M tokens of the bundled
-sample the tokens come out 0.5 % off; duplicates are not looked for.
+byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. Of 54 M tokens made from
+the bundled sample over and over, tokens and packs came out 0.1 % off, CPU time a quarter too long, and
+bytes three quarters too many, since rows that repeat compress better in large files. Duplicates are not
+looked for.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .dialects import Form
 from .files import opened
 from .packing import plan_packs
 from .plan import UNIT_BYTES, Slice, Unit
@@ -328,13 +331,13 @@ def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work)
         key = repr(work.dialects[piece.source]), piece.entry, piece.selection
         groups.setdefault(key, []).extend(lines)
     folder.mkdir()
-    slices, dialects = [], {}
-    for number, ((dialect, entry, selection), lines) in enumerate(groups.items()):
+    slices, dialects = [], dict[str, Form]()
+    for number, ((form, entry, selection), lines) in enumerate(groups.items()):
         path = folder / f"{number}.jsonl"
         path.write_bytes(b"".join(lines))
         size = path.stat().st_size
         slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
-        dialects[str(path)] = forms[dialect]
+        dialects[str(path)] = forms[form]
     return Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample") if slices else None
 
 

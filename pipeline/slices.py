@@ -43,7 +43,19 @@ from .output import Output, check_same_run, join_output, open_output, read_plan,
 from .plan import Slice, Unit
 from .progress import Progress
 from .recipe import Duplicates, Recipe, make_recipe
-from .run import MakeRunner, Prepared, RunResult, Work, do_units, finish, local, look_at, prepare, result_of
+from .run import (
+    MakeRunner,
+    Prepared,
+    RunResult,
+    Work,
+    do_units,
+    find_dialect,
+    finish,
+    local,
+    look_at,
+    prepare,
+    result_of,
+)
 from .runners import Runner
 from .scatter import BucketTask
 from .selection import Selection
@@ -305,7 +317,8 @@ def _as_json(work: Work) -> dict[str, Any]:
         {field.name: getattr(info, field.name) for field in dataclasses.fields(info)} for info in work.infos
     ]
     recipe = work.recipe.model_dump(mode="json")
-    return {"recipe": recipe, "infos": infos, "dialects": dict(work.dialects), "units": units}
+    dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
+    return {"recipe": recipe, "infos": infos, "dialects": dialects, "units": units}
 
 
 def _work_of(data: Mapping[str, Any]) -> Work:
@@ -316,7 +329,9 @@ def _work_of(data: Mapping[str, Any]) -> Work:
     infos = [
         SourceInfo(**_typed(info) | {"marks": tuple(map(tuple, info["marks"]))}) for info in data["infos"]
     ]
-    return Work(make_recipe(data["recipe"], where="work in progress"), infos, data["dialects"], units)
+    recipe = make_recipe(data["recipe"], where="work in progress")
+    dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
+    return Work(recipe, infos, dialects, units)
 
 
 def _typed(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 import typer
 import yaml
-from commands import ROOT, SAMPLE, TOKENIZER, premask
+from commands import ROOT, SAMPLE, TOKENIZER, premask, write_rows
 from outputs import bytes_of
 
 from pipeline import cli
@@ -98,6 +98,18 @@ def test_the_sources_are_inspected_by_the_first_rank_alone(tmp_path: Path) -> No
     with mock.patch("pipeline.slices.look_at", side_effect=AssertionError):
         run_slice(recipe, Share(1, 2))
         assert finish_slices(tmp_path / "out").fresh
+
+
+def test_fields_and_selections_of_a_recipe_are_those_of_a_plain_run(tmp_path: Path) -> None:
+    rows = [{"q": f"question {i}", "a": f"answer {i}"} for i in range(40)]
+    source = {"path": write_rows(tmp_path / "a.jsonl", rows), "sample": 0.5, "columns": ["q", "a"]}
+    keys = {"sources": [source], "fields": {"user": "q", "assistant": "a"}, "unit_rows": 10}
+    run(recipe_of(tmp_path / "plain", **keys))
+    for rank in range(2):
+        run_slice(recipe_of(tmp_path / "out", **keys), Share(rank, 2))
+    finish_slices(tmp_path / "out")
+
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "plain")
 
 
 def _rank(out: str, rank: int, world: int, keys: dict[str, Any]) -> None:
