@@ -31,7 +31,7 @@ demo: .venv/base  ## turn the bundled sample into shards and show what is traine
 	$(BIN)/premask report out/demo
 
 test: lint type .venv/browser  ## lint, types, all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready  ## ruff: rules and format
 	$(BIN)/ruff check .
