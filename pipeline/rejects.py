@@ -57,7 +57,8 @@ class Ledger:
             }
             for reason, sources in self.reasons()
         }
-        return {"output": self.output, "rejected": self.rows.total(), "by_reason": by_reason}
+        rejected = sum(count for (reason, _), count in self.rows.items() if reason != "duplicate")
+        return {"output": self.output, "rejected": rejected, "by_reason": by_reason}
 
 
 def read_ledger(
@@ -77,15 +78,17 @@ def read_ledger(
 
 
 def export_rejects(out: Path, target: Path, *, reason: str | None = None, source: str | None = None) -> int:
-    """Write the rejected rows to a new file of JSONL, in the order of the ledger; return how many.
+    """Write the rejected rows to a new file of JSONL, in the order of the ledger; return how many. Duplicates
+    that were dropped are not among them: there is nothing to mend, and the ledger does not repeat them.
 
     Raises `OutputError` like `read_ledger`, and where the file is there already or cannot be written.
     """
     count = 0
     with new_file(target) as file:
         for line in _lines(out, reason, source):
-            file.write(f"{_one_line(line['original'])}\n")
-            count += 1
+            if line["original"] is not None:
+                file.write(f"{_one_line(line['original'])}\n")
+                count += 1
     return count
 
 
@@ -97,7 +100,8 @@ def _one_line(original: str) -> str:
 def _lines(out: Path, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
     """Lines of the ledger, with the columns of `contracts.REJECT_SCHEMA`."""
     manifest = load_manifest(out)
-    known = manifest.get("counts", {}).get("rejected_by_reason", {})
+    counts = manifest.get("counts", {})
+    known = [*counts.get("rejected_by_reason", {}), *(["duplicate"] if counts.get("dropped") else [])]
     if reason is not None and reason not in known:
         shown = ", ".join(sorted(known)) or "none"
         raise OutputError(f"no row of {out} was rejected for '{reason}'; reasons that are there: {shown}")

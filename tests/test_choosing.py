@@ -246,6 +246,19 @@ def test_duplicates_are_dropped_and_listed(tmp_path: Path, workers: int, unit_ro
     assert verify(str(tmp_path / "out"), full=True).findings == ()
 
 
+def test_duplicates_are_shown_with_the_rejects_and_not_exported(tmp_path: Path) -> None:
+    run_on(tmp_path / "out", *duplicates(tmp_path), duplicates="drop")
+    shown = premask("rejects", tmp_path / "out")
+    assert "4 duplicate: the conversation is that of an earlier row" in shown.out
+    assert f"the same conversation is row 0 of {tmp_path / 'one.jsonl'}" in shown.out
+    assert shown.out.rstrip().endswith("1 rows rejected, 4 dropped as duplicates")
+    found = json.loads(premask("rejects", tmp_path / "out", "--format", "json").out)
+    assert (found["rejected"], found["by_reason"]["duplicate"]["rows"]) == (1, 4)
+    assert premask("rejects", tmp_path / "out", "--reason", "duplicate").code == 0
+    assert premask("rejects", tmp_path / "out", "--export", tmp_path / "mend.jsonl").code == 0
+    assert (tmp_path / "mend.jsonl").read_text() == '{"messages": []}\n'
+
+
 def test_duplicates_are_kept_but_counted(tmp_path: Path) -> None:
     result = run_on(tmp_path / "out", *duplicates(tmp_path), unit_rows=2)
     counts = result.manifest["counts"]

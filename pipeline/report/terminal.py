@@ -419,6 +419,11 @@ def print_ledger(console: Console, ledger: Ledger) -> None:
             name = f" ({example['id']})" if example["id"] is not None else ""
             place = f"  {example['source']} row {example['row']}{name}: {example['detail']}"
             console.print(Text(visible(place)), soft_wrap=True)
-            console.print(Text(f"    {visible(example['original'][:_SHOWN])}", style="dim"), soft_wrap=True)
-    total = ledger.rows.total()
-    console.print(Text(f"{visible(ledger.output)}: {total:,} rows rejected"), soft_wrap=True)
+            if example["original"] is not None:  # of a duplicate
+                shown = visible(example["original"][:_SHOWN])
+                console.print(Text(f"    {shown}", style="dim"), soft_wrap=True)
+    found = ledger.as_dict()
+    dropped = ledger.rows.total() - found["rejected"]
+    more = f", {dropped:,} dropped as duplicates" if dropped else ""
+    text = f"{visible(ledger.output)}: {found['rejected']:,} rows rejected{more}"
+    console.print(Text(text), soft_wrap=True)
