@@ -83,6 +83,8 @@ def page(results: Mapping[str, Any]) -> str:
         f"steps of {sizes['batch_size']} packs of at most {sizes['max_length']} tokens; base models trained "
         f"for {sizes['base_steps']} steps on documents; {len(sizes['seeds'])} seeds."
     )
+    columns = ("data", "conversations", "tokens", "trained, masked", "held out", "their trained tokens")
+    columns = (*columns, "base saw documents", "tokens")
     lines = [
         "# Results of `make case-study`",
         "",
@@ -90,15 +92,16 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         model,
         "",
-        "| data | conversations | tokens | trained, masked | base saw documents | tokens |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"| {' | '.join(columns)} |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, each in data.items():
         chats, texts = each["conversations"], each["documents"]
         share = chats["trained_tokens"] / chats["tokens"]
         lines.append(
-            f"| {name} | {chats['rows']:,} | {chats['tokens']:,} | {share:.1%} | {texts['rows']:,} "
-            f"| {texts['tokens']:,} |"
+            f"| {name} | {chats['rows']:,} | {chats['tokens']:,} | {share:.1%} "
+            f"| {chats['validation_rows']:,} | {chats['validation_trained_tokens']:,} "
+            f"| {texts['rows']:,} | {texts['tokens']:,} |"
         )
     return "\n".join([*lines, "", table(curves)]) + "\n"
 
