@@ -46,8 +46,10 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(results: Mapping[str, Any], folder: Path) -> None:
-    """Write results, table and picture into a folder."""
-    (folder / "results.json").write_text(to_json(results), encoding="utf-8")
+    """Write results, and table and picture of them, into a folder."""
+    text = to_json(results)
+    results = json.loads(text)  # rounded, so that table and picture can be made of the file again
+    (folder / "results.json").write_text(text, encoding="utf-8")
     (folder / "RESULTS.md").write_text(page(results), encoding="utf-8")
     draw(curves_of(results), folder / "curves.svg")
 
@@ -80,7 +82,7 @@ def page(results: Mapping[str, Any]) -> str:
     made = "; ".join(f"{name} {value}" for name, value in results["versions"].items())
     model = (
         f"A Qwen3 with {sizes['layers']} layers of width {sizes['hidden']} and {sizes['vocabulary']:,} tokens; "
-        f"steps of {sizes['batch_size']} packs of at most {sizes['max_length']} tokens; base models trained "
+        f"packs of at most {sizes['max_length']} tokens, {sizes['batch_size']} a step; base models trained "
         f"for {sizes['base_steps']} steps on documents; {len(sizes['seeds'])} seeds."
     )
     columns = ("data", "conversations", "tokens", "trained, masked", "held out", "their trained tokens")

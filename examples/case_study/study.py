@@ -17,8 +17,7 @@ order. What is compared is the loss on the assistant's tokens of the validation 
 model do, so with it the seeds differ in the order of rows alone.
 
 Each run takes one thread, `--jobs` of them at a time; a study that was interrupted goes on where it stopped. It
-takes about 20 minutes of two cores, most of them for the pre-training and the backward passes. On a GPU the
-same commands run there.
+takes some 20 minutes of CPU. On a GPU the same commands run there.
 """
 
 from __future__ import annotations
