@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ QUICK = Sizes(
     documents=(12, 9), sets=("entities",),
     study={
         "seeds": (0,), "hidden": 32, "layers": 1, "vocabulary": 512, "rows": 60, "documents": 40,
-        "validation": 0.2, "base_steps": 2, "steps": {"base": 2}, "eval_every": 2,
+        "validation": {"entities": 0.2}, "base_steps": 2, "steps": {"base": 2}, "eval_every": 2,
     },
 )  # fmt: skip
 
@@ -125,7 +125,8 @@ def about(device: str) -> str:
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu, for looking only"
     flash = "installed" if device == "cuda" and is_flash_attn_2_available() else "not installed"
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"{name}; {versions}, FlashAttention 2 {flash}"
+    day = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+    return f"{day}, {name}; {versions}, FlashAttention 2 {flash}"
 
 
 def _table(lines: list[Line]) -> str:
@@ -142,16 +143,13 @@ def _first_line(error: BaseException) -> str:
 
 def packing(folder: Path, sizes: Sizes, device: str) -> Iterator[Line]:
     """Tokens per second on packs and on padded samples, after the first steps."""
+    from pipeline.recipe import make_recipe  # noqa: PLC0415
+    from pipeline.run import run  # noqa: PLC0415
+
     del device  # the command takes the GPU that is there
     data, config = folder / "sample", folder / "config"
-    subprocess.run(
-        [
-            *[sys.executable, "-m", "pipeline.cli", "run", SAMPLE / "conversations.jsonl", "--output", data],
-            *["--tokenizer", SAMPLE / "tokenizer", "--max-length", str(sizes.max_length)],
-            *["--too-long", "truncate"],
-        ],
-        check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    values = {"tokenizer": str(SAMPLE / "tokenizer"), "max_length": sizes.max_length, "too_long": "truncate"}
+    run(make_recipe({**values, "sources": [str(SAMPLE / "conversations.jsonl")], "output": str(data)}))
     _config(sizes).save_pretrained(config)
     rates = {}
     for how in ("on", "off"):

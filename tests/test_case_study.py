@@ -262,7 +262,7 @@ def test_a_split_of_the_study_shares_no_passage(tmp_path: Path) -> None:
 
     assert counts["conversations"]["rows"] == QUICK.rows == sum(map(len, passages.values()))
     assert passages["train"].isdisjoint(passages["validation"])
-    assert len(passages["validation"]) >= 3
+    assert counts["conversations"]["validation_rows"] == len(passages["validation"]) >= 3
 
 
 def _passages(table: Any) -> Iterator[tuple[int, ...]]:

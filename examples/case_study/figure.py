@@ -46,8 +46,10 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
 
 
 def write(results: Mapping[str, Any], folder: Path) -> None:
-    """Write results, table and picture into a folder."""
-    (folder / "results.json").write_text(to_json(results), encoding="utf-8")
+    """Write results, and table and picture of them, into a folder."""
+    text = to_json(results)
+    results = json.loads(text)  # rounded, so that table and picture can be made of the file again
+    (folder / "results.json").write_text(text, encoding="utf-8")
     (folder / "RESULTS.md").write_text(page(results), encoding="utf-8")
     draw(curves_of(results), folder / "curves.svg")
 
@@ -80,9 +82,11 @@ def page(results: Mapping[str, Any]) -> str:
     made = "; ".join(f"{name} {value}" for name, value in results["versions"].items())
     model = (
         f"A Qwen3 with {sizes['layers']} layers of width {sizes['hidden']} and {sizes['vocabulary']:,} tokens; "
-        f"steps of {sizes['batch_size']} packs of at most {sizes['max_length']} tokens; base models trained "
+        f"packs of at most {sizes['max_length']} tokens, {sizes['batch_size']} a step; base models trained "
         f"for {sizes['base_steps']} steps on documents; {len(sizes['seeds'])} seeds."
     )
+    columns = ("data", "conversations", "tokens", "trained, masked", "held out", "their trained tokens")
+    columns = (*columns, "base saw documents", "tokens")
     lines = [
         "# Results of `make case-study`",
         "",
@@ -90,15 +94,16 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         model,
         "",
-        "| data | conversations | tokens | trained, masked | base saw documents | tokens |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"| {' | '.join(columns)} |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, each in data.items():
         chats, texts = each["conversations"], each["documents"]
         share = chats["trained_tokens"] / chats["tokens"]
         lines.append(
-            f"| {name} | {chats['rows']:,} | {chats['tokens']:,} | {share:.1%} | {texts['rows']:,} "
-            f"| {texts['tokens']:,} |"
+            f"| {name} | {chats['rows']:,} | {chats['tokens']:,} | {share:.1%} "
+            f"| {chats['validation_rows']:,} | {chats['validation_trained_tokens']:,} "
+            f"| {texts['rows']:,} | {texts['tokens']:,} |"
         )
     return "\n".join([*lines, "", table(curves)]) + "\n"
 

@@ -17,8 +17,7 @@ order. What is compared is the loss on the assistant's tokens of the validation 
 model do, so with it the seeds differ in the order of rows alone.
 
 Each run takes one thread, `--jobs` of them at a time; a study that was interrupted goes on where it stopped. It
-takes about 20 minutes of two cores, most of them for the pre-training and the backward passes. On a GPU the
-same commands run there.
+takes some 20 minutes of CPU. On a GPU the same commands run there.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,8 @@ class Sizes:
     seeds: tuple[int, ...] = (0, 1, 2)
     rows: int = 2400
     documents: int = 1500
-    validation: float = 0.02
+    validation: dict[str, float] = field(default_factory=lambda: {"universal-ner": 0.05})
+    """Share of the rows that are held out, where it is not 0.02."""
     vocabulary: int = 1024
     hidden: int = 96
     layers: int = 3
@@ -74,7 +74,7 @@ class Sizes:
 
 FULL = Sizes(steps={"scratch": 240, "base": 240})
 QUICK = Sizes(
-    seeds=(0,), rows=300, documents=200, validation=0.05, vocabulary=1024, hidden=32, layers=2, base_steps=20,
+    seeds=(0,), rows=300, documents=200, validation={}, vocabulary=1024, hidden=32, layers=2, base_steps=20,
     steps={"scratch": 16, "base": 16}, eval_every=4,
 )  # fmt: skip
 
@@ -92,6 +92,7 @@ def prepare(name: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
     tokenizer = folder / "tokenizer"
     write_tokenizer(tokenizer, [*made["documents"], *made["conversations"]], sizes.vocabulary)
     write_config(folder / "config", sizes)
+    share = sizes.validation.get(name, 0.02)
     counts = {}
     for kind, rows in made.items():
         source = folder / f"{kind}.jsonl"
@@ -103,7 +104,7 @@ def prepare(name: str, folder: Path, sizes: Sizes) -> dict[str, Any]:
             "tokenizer": str(tokenizer),
             "max_length": sizes.max_length,
             "too_long": "truncate",
-            "splits": {"validation": sizes.validation} if kind == "conversations" else {},
+            "splits": {"validation": share} if kind == "conversations" else {},
             "output": str(folder / kind),
         }
         counts[kind] = about(run(make_recipe(recipe), overwrite=True).manifest, len(rows))
@@ -142,7 +143,14 @@ def write_config(folder: Path, sizes: Sizes) -> None:
 def about(manifest: dict[str, Any], rows: int) -> dict[str, Any]:
     """What a table says of an output."""
     counts = manifest["counts"]
-    return {"rows": rows, "tokens": counts["tokens"], "trained_tokens": counts["trained_tokens"]}
+    held = counts.get("splits", {}).get("validation", {})
+    return {
+        "rows": rows,
+        "tokens": counts["tokens"],
+        "trained_tokens": counts["trained_tokens"],
+        "validation_rows": held.get("samples", 0),
+        "validation_trained_tokens": held.get("trained_tokens", 0),
+    }
 
 
 # ==== Runs ====
@@ -194,6 +202,8 @@ def train(training: Training) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             code = command.main(list(training.words), "premask train")
+    if code == 130:
+        raise KeyboardInterrupt
     if code:
         raise RuntimeError(f"premask train {' '.join(training.words)} ended with code {code}; see {log}")
     return "/".join(training.output.parts[-2:])
@@ -279,7 +289,11 @@ def main() -> None:
     sizes = QUICK if options.quick else FULL
     sizes = replace(sizes, seeds=sizes.seeds[: options.seeds or None])
     folder = options.output or (OUTPUT / "quick" if options.quick else OUTPUT)
-    results = study(options.sets.split(","), folder, sizes, options.jobs)
+    try:
+        results = study(options.sets.split(","), folder, sizes, options.jobs)
+    except KeyboardInterrupt:
+        _note("interrupted; start it again to go on")
+        sys.exit(130)
 
     for place in [folder, *([HERE] if options.keep else [])]:
         write(results, place)
