@@ -25,7 +25,7 @@ def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) ->
     group comes into a split, so that it holds for many groups, and not exactly.
 
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
-    [1, 0, 1, 0, 1, 1, 0, 0]
+    [0, 1, 0, 0, 1, 1, 1, 1]
     """
     chance = _chance(groups ^ _mixed(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
@@ -39,7 +39,7 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     with the chance of its fraction.
 
     >>> count_copies("a.jsonl", np.arange(10), 1.5, seed=0).tolist()
-    [1, 1, 2, 1, 1, 2, 1, 1, 2, 2]
+    [1, 1, 1, 2, 2, 1, 1, 1, 2, 1]
     """
     whole, fraction = divmod(repeat, 1)
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
