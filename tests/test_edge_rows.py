@@ -20,13 +20,14 @@ from commands import TOKENIZER, chat, premask, write_rows
 from inputs import CORPUS, needs_corpus, values_of, write, write_parquet
 from outputs import rows_of
 
-from pipeline.contracts import Conversation, Message
+from pipeline.contracts import Conversation, Message, Row
 from pipeline.dialects import conversations, normalize, recognize_file
 from pipeline.errors import RowError, SourceError
 from pipeline.inspection import inspect_source
 from pipeline.recipe import Repair
 from pipeline.repair import repair
 from pipeline.sources import peek
+from pipeline.stages import LabelledRow
 
 TEMPLATES = CORPUS.parent / "templates"
 
@@ -422,6 +423,40 @@ def test_surrounding_newlines_are_kept() -> None:
     text = normalize({**row, "label": True}, "kto").messages[0].content or ""
 
     assert text != text.strip()
+
+
+def odd_texts() -> dict[str, str]:
+    """Texts that a careless reader changes: those of the corpus where it is there, others made here."""
+    texts = {
+        "SWE-agent: control characters, escapes": "a\x03b\x04c\ufffd \x1b[31mred\x1b[0m\r\n\tend",
+        "zero-width and joiners": "\u200bhi\u200d\ufe0f \ufe0f\u200d\u200c \U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "not NFC": "\u09af\u09bc \u09a1\u09bc e\u0301",
+    }
+    judge = CORPUS / "fastchat" / "llm_judge" / "data" / "judge_prompts.jsonl"
+    bengali = CORPUS / "chatterbot" / "bengali" / "botprofile.yml"
+    if judge.is_file():
+        row = json.loads(judge.read_text(encoding="utf-8").splitlines()[3])
+        texts["judge_prompts row 3"] = row["system_prompt"] + row["prompt_template"]
+    if bengali.is_file():
+        texts["botprofile.yml"] = bengali.read_text(encoding="utf-8").removeprefix("\ufeff")
+    return texts
+
+
+@pytest.mark.parametrize("name", odd_texts())
+def test_odd_texts_reach_the_training_text_unchanged(make_stages: Any, name: str) -> None:
+    text = f"x{odd_texts()[name]}x"  # the sample's template trims its messages
+    row = Row("a.jsonl", 0, {"messages": chat_messages(text, text)})
+    (labelled,) = make_stages("sample").label([row], "openai")
+
+    assert isinstance(labelled, LabelledRow), labelled
+    (sample,) = labelled.samples
+    assert sample.sample.text.count(text) == 2
+    (turn,) = sample.sample.turns
+    assert sample.sample.text[turn.start : turn.end].startswith(text)
+
+
+def chat_messages(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
 @pytest.mark.skipif(not TEMPLATES.is_dir(), reason="the corpus of templates is not here")
