@@ -10,8 +10,8 @@
     premask run recipe.yaml --rank 0 --world 8; premask finish out
     premask train out --model Qwen/Qwen3-0.6B --output runs/chats
 
-Exit codes: 0 done, 1 a template is refused, something is wrong in an output or two outputs differ, 2
-something to mend (one line says what), 130 interrupted.
+Exit codes: 0 done, 1 a template is refused, something is wrong in an output, two outputs differ or rows were
+set aside, 2 something to mend (one line says what), 130 interrupted, 143 told to end (`__main__.py`).
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from .report.terminal import (
 )
 from .run import RunResult, local
 from .run import run as run_recipe
+from .runners.local import ATTEMPTS
 from .runners.on_ray import RayRunner
 from .samplereader import main_layout, read_row
 from .shardreader import load_manifest, splits_of
@@ -198,6 +199,9 @@ def run(
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for other ranks, where duplicates are dropped.")
     ] = WAIT_S,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="How often a unit may fail until its rows are looked into.")
+    ] = ATTEMPTS,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -211,47 +215,71 @@ def run(
     for name in _NO_KEYS:
         del flags[name]
     recipe = _recipe(inputs, flags)
-    if (rank is None) != (world is None):
-        raise RecipeError("--rank and --world belong together; give both, or neither")
     if ray_address is not None and runner is not RunnerName.ray:
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
-    if rank is not None and push_to_hub is not None:
-        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
-    if push_to_hub is not None:  # what cannot be pushed is said before hours of work
-        push_to_hub = parse_repo_id(push_to_hub)
-        check_access()
-    elif private:
-        raise RecipeError("--private belongs to --push-to-hub; give both, or neither")
+    share = _share_of(rank, world, wait)
+    push_to_hub = _push_target(push_to_hub, share, private=private)
     prepare_process()
     import_transformers()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         count, make = workers or _cores(), None
         if runner is RunnerName.ray:
-            make = partial(_ray_runner, ray_address, workers or None)
-        if rank is not None and world is not None:
-            share = Share(rank, world, wait)
+            make = partial(_ray_runner, ray_address, workers or None, attempts)
+        if share is not None:
             done = run_slice(
-                recipe, share, overwrite=overwrite, progress=progress, make_runner=make or local(count)
+                recipe,
+                share,
+                overwrite=overwrite,
+                progress=progress,
+                make_runner=make or local(count, attempts),
             )
             print_slice(Console(highlight=False), done)
             return
-        result = run_recipe(recipe, workers=count, overwrite=overwrite, progress=progress, make_runner=make)
+        result = run_recipe(
+            recipe, workers=count, attempts=attempts, overwrite=overwrite, progress=progress, make_runner=make
+        )
     _print_result(console, result)
+    _fail_if_set_aside(result)
     if push_to_hub is not None:
         _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
 
 
+def _share_of(rank: int | None, world: int | None, wait_s: float) -> Share | None:
+    if (rank is None) != (world is None):
+        raise RecipeError("--rank and --world belong together; give both, or neither")
+    return None if rank is None or world is None else Share(rank, world, wait_s)
+
+
+def _push_target(target: str | None, share: Share | None, *, private: bool) -> str | None:
+    """The repo to push to; what cannot be pushed is said before hours of work."""
+    if target is None:
+        if private:
+            raise RecipeError("--private belongs to --push-to-hub; give both, or neither")
+        return None
+    if share is not None:
+        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
+    repo = parse_repo_id(target)
+    check_access()
+    return repo
+
+
+def _fail_if_set_aside(result: RunResult) -> None:
+    """Whoever looks at exit codes alone must see that rows are missing; and nothing is pushed."""
+    if result.set_aside:
+        raise typer.Exit(1)
+
+
 _NO_KEYS = (
-    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub",
-    "private",
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "attempts", "overwrite",
+    "push_to_hub", "private",
 )  # fmt: skip
 """Parameters of `run` that are no keys of the recipe."""
 
 
-def _ray_runner(address: str | None, workers: int | None, units: int) -> RayRunner:
+def _ray_runner(address: str | None, workers: int | None, attempts: int, units: int) -> RayRunner:
     del units  # Ray has the workers that it has
-    return RayRunner(address, workers)
+    return RayRunner(address, workers, attempts)
 
 
 def _print_result(console: Console, result: RunResult) -> None:
@@ -275,6 +303,7 @@ def finish(
     out = Path(output if recipe is None else recipe.output)
     result = finish_slices(out, recipe=recipe, overwrite=overwrite)
     _print_result(Console(stderr=True, highlight=False), result)
+    _fail_if_set_aside(result)
 
 
 @app.command()
@@ -679,7 +708,7 @@ def _cores() -> int:
 
 
 def main() -> None:
-    """The entry point: errors that a user can mend are one line and exit code 2."""
+    """Run the command: errors that a user can mend are one line and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
     try:
@@ -687,13 +716,3 @@ def main() -> None:
     except PremaskError as error:
         sys.stderr.write(f"premask: {visible(str(error))}\n")
         sys.exit(2)
-    except SystemExit as leaving:
-        if leaving.code == 130:  # how typer passes a KeyboardInterrupt on
-            sys.stderr.write(
-                "premask: interrupted; what is done is kept, run the same command again to go on\n"
-            )
-        raise
-
-
-if __name__ == "__main__":
-    main()

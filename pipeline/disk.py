@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -109,11 +110,14 @@ def named(path: Path) -> Iterator[None]:
         ) from error
 
 
+_PATIENCE_S, _POLL_S = 2.0, 0.02
+
+
 @final
 class Lock:
     """Exclusive hold on an output directory: a locked file beside it, which the system lets go of when
-    the process ends in whatever way. Raises `OutputError` if another process has it. A `shared` hold suffers
-    others that are shared.
+    the process ends in whatever way. Raises `OutputError` if another process has it, and still has it two
+    seconds later: one that was just killed needs a moment. A `shared` hold suffers others that are shared.
 
     The file is removed with the last lock, hence the check that the one that was locked is still the one that
     others will open.
@@ -128,15 +132,19 @@ class Lock:
             self._file = self._lock(out)
 
     def _lock(self, out: Path) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(file, self._how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise OutputError(
-                f"another run is writing {out}; wait until it ends, or choose another --output"
-            ) from None
-        return file
+        file, end = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(file, self._how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < end:
+                    time.sleep(_POLL_S)
+                    continue
+                os.close(file)
+                raise OutputError(
+                    f"another run is writing {out}; wait until it ends, or choose another --output"
+                ) from None
+            return file
 
     def _is_current(self) -> bool:
         try:

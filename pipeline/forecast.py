@@ -338,7 +338,11 @@ def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work)
         size = path.stat().st_size
         slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
         dialects[str(path)] = forms[form]
-    return Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample") if slices else None
+    return (
+        Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample", folder / "failures.json")
+        if slices
+        else None
+    )
 
 
 def _what_it_showed(

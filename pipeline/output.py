@@ -54,6 +54,8 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
         _restore(out)
         if _holds(out, identity, overwrite=overwrite):
             return None
+        if _read_manifest(out) is not None:
+            _take_up_again(out)
         work = _own_work_directory(out, identity)
         undo.pop_all()
     return Output(out, work, identity, lock)
@@ -113,6 +115,10 @@ class Output:
         """Return where it is kept which rows of a unit are duplicates."""
         return self._work / "hashes" / f"{number:05d}.dropped.npz"
 
+    def failures(self, number: int) -> Path:
+        """Return where it is kept how a unit failed."""
+        return self._work / "failures" / f"{number:05d}.json"
+
     @property
     def distrust(self) -> str:
         """The row that came out in two ways, in this process or another one; empty if there is none."""
@@ -141,6 +147,7 @@ class Output:
         save_tokenizer: Callable[[Path], object],
         make_card: Callable[[dict[str, Any]], str],
         draw: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
+        set_aside: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest.
 
@@ -148,7 +155,8 @@ class Output:
         became of the rows of each source (`units.Account`, and `duplicates`); `engine` tells what encoded
         them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
-        card's pictures by their paths.
+        card's pictures by their paths. `set_aside` tells of units some of whose rows were: then the work in
+        progress stays, and the next run does these units again.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -164,13 +172,16 @@ class Output:
                 "engine": dict(engine),
                 "card": dict(card),
             }
+            if set_aside:
+                manifest["set_aside"] = [dict(each) for each in set_aside]
             if draw is not None:
                 manifest["pictures"] = self._add_pictures(draw(manifest))
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
             _publish(self._tree, self._out)
-            shutil.rmtree(self._work, ignore_errors=True)
+            if not set_aside:
+                shutil.rmtree(self._work, ignore_errors=True)
         return manifest
 
     def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -314,7 +325,8 @@ def update_card(
 
 
 def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
-    """Return whether `out` is this run's output; raise unless it is that, absent, empty or replaceable."""
+    """Return whether `out` is this run's output; raise unless it is that, absent, empty or replaceable. One
+    with rows set aside is not: they are tried again."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     manifest = _read_manifest(out)
@@ -334,7 +346,7 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
             f"{out} holds the output of another run ({changes}); "
             "choose another --output, or pass --overwrite to replace it"
         )
-    return same and not damaged
+    return same and not damaged and not manifest.get("set_aside")
 
 
 def _read_manifest(out: Path) -> dict[str, Any] | None:
@@ -353,7 +365,7 @@ def _same_size(out: Path, shard: Mapping[str, Any]) -> bool:
 # ==== Beside the output: work in progress, and the output that is replaced ====
 
 
-_FOLDERS = ("units", "units-again", "hashes")
+_FOLDERS = ("units", "units-again", "hashes", "failures")
 
 
 def work_directory(out: Path) -> Path:
@@ -396,6 +408,19 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
         for scratch in (work / name).glob(".*"):  # of units that were interrupted
             shutil.rmtree(scratch, ignore_errors=True)
     return work
+
+
+def _take_up_again(out: Path) -> None:
+    """Have units done again that an output stands without some rows of, since they were set aside. Where
+    units depend on each other's rows, all of them are."""
+    work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
+    if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
+        shutil.rmtree(work, ignore_errors=True)
+        return
+    for path in (work / "failures").glob("*.json"):
+        for units in ("units", "units-again"):
+            shutil.rmtree(work / units / path.stem, ignore_errors=True)
+        path.unlink()
 
 
 def _check_is_ours(work: Path) -> None:

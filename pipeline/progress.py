@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class Progress:
     """Told how a run goes on; this one keeps silent."""
@@ -11,6 +13,10 @@ class Progress:
 
     def advance(self, rows: int, tokens: int, packs: int) -> None:
         """So much was done since the last call."""
+
+    def begin(self, piece: int, rows: np.ndarray) -> None:
+        """Work begins on rows of a slice of a unit, by their numbers in the file; told where a row is looked
+        for that the work dies of."""
 
     def say(self, text: str) -> None:
         """The run waits for something."""

@@ -34,7 +34,7 @@ from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
 from .report.pictures import card_pictures
 from .runners import Runner
-from .runners.local import LocalRunner
+from .runners.local import ATTEMPTS, LocalRunner
 from .scatter import BucketTask
 from .shards import UnitRecord
 from .sources import peek
@@ -56,6 +56,11 @@ class RunResult:
     seconds: float
     fresh: bool
     warnings: tuple[str, ...] = ()
+
+    @property
+    def set_aside(self) -> int:
+        """How many rows were set aside, since processes died of them."""
+        return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
 
 
 class Work(NamedTuple):
@@ -97,19 +102,21 @@ class Prepared(NamedTuple):
         return Stages(self.work.recipe, self.stages.loaded(), distrust=distrust)
 
 
-def run(
+def run(  # noqa: PLR0913  all by keyword
     recipe: Recipe,
     *,
     workers: int = 1,
+    attempts: int = ATTEMPTS,
     overwrite: bool = False,
     progress: Progress | None = None,
     make_runner: MakeRunner | None = None,
 ) -> RunResult:
-    """Do a recipe, in `workers` processes, this one included, or by another runner. Raises a `PremaskError`
-    of the matching kind if anything but a row is wrong."""
+    """Do a recipe, in `workers` processes, this one included, or by another runner. Rows that a unit fails of
+    `attempts` times are set aside. Raises a `PremaskError` of the matching kind if anything but a row is
+    wrong."""
     begin, progress = time.monotonic(), progress or Progress()
     out, work = Path(recipe.output), look_at(recipe)
-    with (make_runner or local(workers))(len(work.units)) as runner:
+    with (make_runner or local(workers, attempts))(len(work.units)) as runner:
         prepared = prepare(work, runner)
         output = open_output(out, prepared.identity, overwrite=overwrite)
         if output is None:
@@ -128,14 +135,15 @@ def run(
     return result_of(manifest, out, stages, begin, fresh=output is not None)
 
 
-def local(workers: int) -> MakeRunner:
-    """Runners in so many processes of this machine, or as many as there are units."""
-    return lambda units: LocalRunner(max(1, min(workers, units)))
+def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
+    """Runners in so many processes of this machine, or as many as there are units; a unit may fail `attempts`
+    times."""
+    return lambda units: LocalRunner(max(1, min(workers, units)), attempts)
 
 
 def result_of(manifest: dict[str, Any], out: Path, stages: Stages, begin: float, *, fresh: bool) -> RunResult:
     """The result of a run that began at a time of `time.monotonic`."""
-    warnings = (*stages.warnings(), *_empty_splits(manifest))
+    warnings = (*stages.warnings(), *_empty_splits(manifest), *_set_aside(manifest))
     return RunResult(manifest, out, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
@@ -199,6 +207,17 @@ def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _set_aside(manifest: Mapping[str, Any]) -> list[str]:
+    told = []
+    for each in manifest.get("set_aside", ()):
+        what = "1 row was" if each["rows"] == 1 else f"{each['rows']:,} rows were"
+        told.append(
+            f"unit {each['unit']}: {what} set aside, which the ledger has as crashed: {each['error']}; "
+            "the same command does this unit again"
+        )
+    return told
+
+
 def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
     """How the rows of a file are read: as its entry of the recipe says, or else the recipe, or else as most
     of them look. Raises `SourceError` where the file has nothing of it."""
@@ -252,6 +271,11 @@ def _finish(
         save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
         make_card=make_card,
         draw=card_pictures,
+        set_aside=[
+            {"unit": number, **record.extra["set_aside"]}
+            for number, record in enumerate(records)
+            if "set_aside" in record.extra
+        ],
     )
 
 

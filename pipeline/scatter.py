@@ -118,14 +118,15 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
 
 @dataclass(frozen=True)
 class BucketTask:
-    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, and
-    the key of the run."""
+    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, the
+    key of the run, and where it is kept how the task failed, if it ever did."""
 
     number: int
     buckets: int
     units: Sequence[Path]
     directory: Path
     key: str
+    failures: Path
 
 
 def pack_bucket(

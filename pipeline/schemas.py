@@ -225,7 +225,14 @@ def _manifest() -> Schema:
     }
     body = _object(properties, description="What an output holds, and all that decided its bytes.")
     body["properties"]["pictures"] = _array(_picture())  # outputs of before had none
+    body["properties"]["set_aside"] = _array(_set_aside())  # where there are any
     return {**body, "$defs": recipe.pop("$defs")}
+
+
+def _set_aside() -> Schema:
+    rows = {"description": "Rows of the unit that are in the ledger as crashed.", **_COUNT}
+    described = {"unit": _COUNT, "rows": rows, "error": {"type": "string"}}
+    return _object(described, description="A unit that failed every time, until these rows were left out.")
 
 
 def _engine() -> Schema:

@@ -45,6 +45,7 @@ def make_tasks(
             dialects,
             output.unit(unit.number),
             identity.key,
+            output.failures(unit.number),
             tuple(map(cache_key, unit.slices)) if recipe.cache else (),
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
@@ -58,7 +59,9 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
     """The tasks that follow `tasks` where samples are shuffled: one a bucket, numbered on from the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
-        BucketTask(number, count, units, output.unit(count + number), task.key)
+        BucketTask(
+            number, count, units, output.unit(count + number), task.key, output.failures(count + number)
+        )
         for number, task in enumerate(tasks)
     ]
 

@@ -10,20 +10,24 @@ Memory: one pack window of tokens a split.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from .blocks import Block
 from .cache import LabelledBatch, RowCache
-from .columns import read_batches
+from .columns import BATCH_ROWS, read_batches
 from .contracts import Reject, Samples
 from .dialects import Form
 from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .errors import RowError
+from .failures import Failures, read_failures
 from .mixing import assign_splits, count_copies
 from .outcome import Outcome
 from .packing import take_samples
@@ -32,7 +36,8 @@ from .progress import Progress
 from .rowkeys import plain_keys
 from .scatter import Scatter
 from .shards import UnitRecord, UnitWriter, load_record
-from .stages import Stages
+from .sources import read_blocks
+from .stages import Stages, reject
 from .windows import Windows
 
 HASHES = "hashes.npy"
@@ -45,13 +50,15 @@ class Task:
 
     `cache_keys` are the names that the slices of the unit have in the recipe's cache. `hashes` and `dropped`
     are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are. If the
-    samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0.
+    samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0. `failures` is
+    where it is kept how the unit failed, if it ever did.
     """
 
     unit: Unit
     dialects: Mapping[str, Form]
     directory: Path
     key: str
+    failures: Path
     cache_keys: tuple[str, ...] = ()
     hashes: Path | None = None
     dropped: Path | None = None
@@ -114,13 +121,14 @@ def run_unit(
         progress.advance(rows_of(done), done.tokens, done.packs)
         return done
     recipe, counts, accounts = stages.recipe, Counter[str](), dict[str, Account]()
+    failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
         sink = _sink(stages, task, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
-            for batch in _labelled(stages, task, number):
+            for batch in _labelled(stages, task, number, failures):
                 choice = _choose(stages, piece, batch, _of_piece(dropped, number))
                 account.add(choice.account)
                 counts.update(choice.counts)
@@ -137,7 +145,11 @@ def run_unit(
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
         told = {source: account.as_dict() for source, account in accounts.items()}
-        record = writer.commit(key=task.key, extra={"counts": dict(counts), "sources": told})
+        extra = {"counts": dict(counts), "sources": told}
+        if failures.why:
+            rows = sum(account.rejected["crashed"] for account in accounts.values())
+            extra["set_aside"] = {"rows": rows, "error": failures.why}
+        record = writer.commit(key=task.key, extra=extra)
     progress.advance(0, 0, record.packs)
     return record
 
@@ -172,10 +184,10 @@ def scan_unit(
     del progress, windows
     if task.hashes is None or task.hashes.is_file():
         return None
-    parts = []
-    for number, piece in enumerate(task.unit.slices):
+    parts, failures = [], read_failures(task.failures)
+    for number, piece in enumerate(task.unit.slices if not failures.all_rows else ()):
         dialect = task.dialects[piece.source]
-        for batch in read_batches(piece, dialect):
+        for batch in read_batches(piece, dialect, take=without_rows(failures.of_piece(number))):
             keys = plain_keys(batch.plain, len(batch))
             for at in np.flatnonzero(~keys.known).tolist():
                 try:
@@ -191,10 +203,17 @@ def scan_unit(
     return None
 
 
-def _labelled(stages: Stages, task: Task, number: int) -> Iterable[LabelledBatch]:
-    """The batches of a slice through all stages, from the cache where it has them."""
+def _labelled(stages: Stages, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
+    """The batches of a slice through all stages, from the cache where it has them; rows that are set aside
+    come last, or are all there is."""
     piece = task.unit.slices[number]
     dialect = task.dialects[piece.source]
+    if failures.all_rows:
+        return _all_aside(piece, failures.all_rows)
+    if aside := failures.of_piece(number):
+        batches = read_batches(piece, dialect, take=without_rows(aside))
+        ran = (LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out) for batch in batches)
+        return chain(ran, [_aside(aside)])
 
     def label() -> Iterator[LabelledBatch]:
         for batch in read_batches(piece, dialect):
@@ -203,6 +222,29 @@ def _labelled(stages: Stages, task: Task, number: int) -> Iterable[LabelledBatch
     if stages.recipe.cache is None:
         return label()
     return RowCache(Path(stages.recipe.cache)).batches(task.cache_keys[number], label)
+
+
+def without_rows(lines: Sequence[Reject]) -> Callable[[Block], Block]:
+    """Takes the rows of a block that are not among these."""
+    rows = np.array([line.row for line in lines], dtype=np.int64)
+
+    def take(block: Block) -> Block:
+        aside = np.isin(block.numbers, rows)
+        return block.taken(~aside) if aside.any() else block
+
+    return take
+
+
+def _all_aside(piece: Slice, why: str) -> Iterator[LabelledBatch]:
+    """The rows of a slice without a look at them, but for their text."""
+    for block in read_blocks(piece, BATCH_ROWS):
+        rows = map(block.row, range(len(block.numbers)))
+        yield _aside([reject(row, RowError("crashed", why)) for row in rows], block.left_out)
+
+
+def _aside(lines: list[Reject], left_out: Mapping[str, int] = MappingProxyType({})) -> LabelledBatch:
+    numbers = np.array([line.row for line in lines], dtype=np.int64)
+    return LabelledBatch(numbers, Outcome([], np.zeros(0, dtype=np.int64), lines), left_out)
 
 
 # ==== Choosing among labelled rows ====

@@ -59,7 +59,7 @@ def premask(*words: object, **environ: str) -> Done:
 
 def command_line(*words: object) -> list[str]:
     """The command as another process starts it."""
-    return [sys.executable, "-m", "pipeline.cli", *map(str, words)]
+    return [sys.executable, "-m", "pipeline", *map(str, words)]
 
 
 def process(*words: object, **environ: str) -> subprocess.CompletedProcess[bytes]:

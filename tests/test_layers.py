@@ -154,7 +154,7 @@ def test_pictures_need_no_run() -> None:
 
 
 def test_nobody_imports_the_command_line() -> None:
-    assert [name for name in MODULES if "cli" in parts(name)] == []
+    assert [name for name in MODULES if "cli" in parts(name)] == ["__main__"]
 
 
 def test_runners_only_schedule() -> None:

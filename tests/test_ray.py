@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of
+from poison import poisoned, switch_off, switch_on
 
 from pipeline.errors import OutputError, RecipeError, RunError
 from pipeline.progress import Progress
@@ -34,8 +36,17 @@ def recipe_of(out: Path, **keys: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayRunner]:
+def poison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `switch_on` switches on what rows do to all processes that begin from here on."""
+    folder = tmp_path_factory.mktemp("poison")
+    with mock.patch.dict(os.environ, poisoned(folder)):
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def started(poison: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayRunner]:
     """A Ray with two CPUs, started in a folder that holds another `pipeline`, where the driver stays."""
+    del poison
     pytest.importorskip("ray", reason="ray is not installed")
     folder, before = tmp_path_factory.mktemp("foreign"), Path.cwd()
     (folder / "pipeline").mkdir()
@@ -114,19 +125,26 @@ def test_workers_that_are_killed_change_nothing(started: RayRunner, tmp_path: Pa
     assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "plain")
 
 
-def test_a_unit_that_kills_every_worker_ends_the_run(started: RayRunner, tmp_path: Path) -> None:
-    def dies(*_: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+@pytest.mark.parametrize("what", ["kill", "raise"])
+def test_a_row_that_kills_every_worker_is_set_aside(
+    started: RayRunner, poison: Path, tmp_path: Path, what: str
+) -> None:
+    lines = CHATS.read_text(encoding="utf-8").split("\n")[:-1]
+    lines[70] = next(line for line in lines if '"gpt"' in line).replace('"value": "', '"value": "XYZZY ', 1)
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    keys = {"sources": [str(tmp_path / "a.jsonl")]}
+    switch_on(poison, "XYZZY", what)
+    result = run_on(started, recipe_of(tmp_path / "ray", **keys))
 
-    with (
-        mock.patch.object(on_ray, "run_unit", dies),
-        mock.patch.object(on_ray, "TRIES", 2),
-        pytest.raises(RunError, match=r"the worker of unit \d \(.* from row \d+\) died 2 times"),
-    ):
-        run_on(started, recipe_of(tmp_path / "ray"))
-
+    assert result.set_aside == 1
+    ledger = pq.read_table(tmp_path / "ray" / "rejects").to_pylist()
+    assert [line["row"] for line in ledger if line["reason"] == "crashed"] == [70]
     assert (tmp_path / ".ray.partial").is_dir()
-    run_on(started, recipe_of(tmp_path / "ray"))
+
+    switch_off(poison)
+    run(recipe_of(tmp_path / "plain", **keys))
+    run_on(started, recipe_of(tmp_path / "ray", **keys))
+    assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "plain")
     assert not (tmp_path / ".ray.partial").exists()
 
 

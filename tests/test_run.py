@@ -19,10 +19,8 @@ import pytest
 from pipeline.columns import RowBatch
 from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
 from pipeline.errors import OutputError, RunError, SourceError
-from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.run import RunResult, run
-from pipeline.runners.local import LocalRunner
 from pipeline.stages import LabelledRow, Stages
 
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample"
@@ -231,19 +229,6 @@ def test_saved_tokenizer_reads_the_shards(done: RunResult) -> None:
 
 
 # ==== The same bytes, however it is done ====
-
-
-def test_a_process_that_dies_is_said(make_stages: Any) -> None:
-    stages = make_stages("sample")
-    with LocalRunner(2) as runner:
-        (other,) = runner._others
-        other.submit(int).result()
-        for child in list(other._processes.values()):
-            child.kill()
-            child.join()
-        runner.load_ahead(stages.recipe, stages.tokenizer)
-        with pytest.raises(RunError, match=r"a worker process died .* with fewer workers"):
-            runner.run([], stages, Progress())
 
 
 def test_workers_do_not_change_a_byte(done: RunResult, tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_the_slurm_script_makes_the_output(plain: dict[str, bytes], tmp_path: Pa
     """No Slurm is here, so a script does what `sbatch` is given; the commands are the real ones."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    module = f'exec "{sys.executable}" -m pipeline.cli "$@"\n'
+    module = f'exec "{sys.executable}" -m pipeline "$@"\n'
     for name, text in {"sbatch": SBATCH, "premask": f"#!/bin/sh\n{module}"}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(stat.S_IRWXU)

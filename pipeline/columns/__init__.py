@@ -75,14 +75,17 @@ class RowBatch:
         return len(self.block.numbers)
 
 
-def read_batches(piece: Slice, dialect: Form, rows: int = BATCH_ROWS) -> Iterator[RowBatch]:
+def read_batches(
+    piece: Slice, dialect: Form, rows: int = BATCH_ROWS, take: Callable[[Block], Block] | None = None
+) -> Iterator[RowBatch]:
     """Yield the rows of a slice in batches of at most `rows`: all that `read_slice` gives, in its order.
 
-    Raises `SourceError` like `read_slice`, but maybe some rows earlier, or only when `row` is called.
-    """
+    `take` says which rows of a block are wanted, before any of them is looked at. Raises `SourceError` like
+    `read_slice`, but maybe some rows earlier, or only when `row` is called."""
     find = _finder(dialect)
     for block in read_blocks(piece, rows):
-        yield RowBatch(block, find(block))
+        wanted = block if take is None else take(block)
+        yield RowBatch(wanted, find(wanted))
 
 
 def _finder(dialect: Form) -> Callable[[Block], PlainRows]:

@@ -3,64 +3,69 @@
     with LocalRunner(processes=4) as runner:            # three others start, beside what is done meanwhile
         records = runner.run(tasks, stages, progress)
 
-The others are spawned (never forked: threads of libraries do not survive that), load tokenizer and template
-once, and take one unit after another, as this process does. None is waited for: a unit goes to whoever is
-ready first. What comes out does not depend on how many there are. A process costs about two CPU-seconds to
-start, so there should never be more than units.
-"""
+The others (`worker.py`) load tokenizer and template once, and take one unit after another, as this process
+does. None is waited for: a unit goes to whoever is ready first. What comes out does not depend on how many
+there are. A process costs about two CPU-seconds to start, so there should never be more than units.
+
+A process that dies is replaced, and its unit done again, as is one that raised what no unit should raise;
+never in this process, which might go the same way. A unit that has failed `attempts` times is looked into
+(`suspects.py`): the rows that are the cause are set aside, and the rest is done."""
 
 from __future__ import annotations
 
-import gc
-import importlib
-import multiprocessing
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from ..errors import RunError
-from ..process import prepare_process, without_old_garbage
+from ..errors import PremaskError
+from ..failures import TaskError, begun_here, forget_mark, read_failures, took_a_run_down
+from ..process import without_old_garbage
 from ..progress import Progress
 from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
-from ..stages import Loaded, Setup, Stages, load_ahead
+from ..stages import Setup, Stages
+from ..suspects import is_done, note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
 from ..windows import Windows
+from .worker import Job, NoWorkerError, Worker, describe
 
-Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], "UnitRecord | None"]
-"""What is done on a task: `run_unit`, `pack_bucket`, or `scan_unit`, which makes no record."""
+ATTEMPTS = 3
+"""How often a unit may fail before it is looked into, unless the runner is told otherwise."""
 
 
 class LocalRunner:
     """Runs tasks in this process and in `processes - 1` others, which start at once and end with the `with`
-    block."""
+    block. A unit may fail `attempts` times."""
 
-    def __init__(self, processes: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._others = [ProcessPoolExecutor(1, mp_context=context) for _ in range(processes - 1)]
+    def __init__(self, processes: int, attempts: int = ATTEMPTS) -> None:
+        self._attempts = attempts
+        self._others = [Worker() for _ in range(processes - 1)]
+        self._threads = [ThreadPoolExecutor(1) for _ in self._others]
+        self._spare = Worker()  # for units that must not be done here, if there is no other
 
     def __enter__(self) -> LocalRunner:
-        with _deaf_to_interrupts():  # what they inherit; the interrupt is this process's to handle
-            for other in self._others:
-                other.submit(_prepare)
+        for other, thread in zip(self._others, self._threads, strict=True):
+            thread.submit(other.start)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for other in self._others:
-            other.shutdown(wait=True, cancel_futures=True)
+        self._end(at_once=error[0] is not None)
+        for thread in self._threads:
+            thread.shutdown(cancel_futures=True)
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have the others load what they can before the stages are known; returns at once."""
-        for other in self._others:
-            with suppress(BrokenProcessPool):  # `run` will say so
-                other.submit(_load_ahead, recipe, tokenizer.without_hf())
+        light = tokenizer.without_hf()
+        self._spare.know(recipe, light)
+        for other, thread in zip(self._others, self._threads, strict=True):
+            other.know(recipe, light)
+            thread.submit(other.load_ahead)
 
     def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
         """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
@@ -70,7 +75,7 @@ class LocalRunner:
         """Do all tasks and return their records in order.
 
         `stages` do the work of this process; those of the others are made from what they have loaded. Raises
-        `RunError` if another process dies, and what `run_unit` raises.
+        the `PremaskError` that `run_unit` raises, and `RunError` if no process can be had that does a task.
         """
         records = self._do(run_unit, tasks, stages, progress)
         return [records[number] for number in range(len(tasks))]
@@ -81,50 +86,147 @@ class LocalRunner:
         return [records[number] for number in range(len(tasks))]
 
     def _do(
-        self, job: Job, tasks: Sequence[Any], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
     ) -> Mapping[int, UnitRecord]:
         """Do one job on all tasks."""
-        todo, shown = _Todo(job, tasks), _Locked(progress)
-        setup = stages.setup()
-        with ThreadPoolExecutor(max(1, len(self._others))) as threads:
-            helpers: list[Future[None]] = []
-            try:
-                helpers += [threads.submit(_have_done, other, setup, todo, shown) for other in self._others]
-                windows = Windows(stages.recipe.pack_window)
+        todo = _Todo(job, tasks, stages.setup(), _Locked(progress), self._attempts)
+        helpers: list[Future[None]] = []
+        try:
+            helpers += [
+                thread.submit(_in_thread, other, todo)
+                for other, thread in zip(self._others, self._threads, strict=True)
+            ]
+            if todo.careful:
+                _in_thread(self._spare, todo)
+            else:
                 with without_old_garbage():
-                    for number, task in todo:
-                        todo.done(number, job(stages, task, shown, windows))
-            finally:
-                todo.end()
+                    _in_this_process(stages, todo)
             for helper in helpers:
                 helper.result()
+            _in_another([*self._others, self._spare][0], todo)  # what has failed here at last
+        except BaseException as error:
+            todo.end()
+            if not isinstance(error, Exception):  # an interrupt does not wait for what is under way
+                self._end(at_once=True)
+            raise
+        finally:
+            for helper in helpers:
+                helper.exception()  # which has been raised, or comes after one that was
         return todo.records
+
+    def _end(self, *, at_once: bool) -> None:
+        for other in (*self._others, self._spare):
+            other.end(at_once=at_once)
 
 
 class _Todo:
-    """The tasks that nobody has taken yet, each with its number, and the records of those that are done.
+    """The tasks of a job that nobody has taken yet, each with its number, and the records of those that are
+    done.
 
-    Taking one is safe from any thread.
+    Those that have failed are for other processes alone, and all are (`careful`) if this is the run after one
+    that went down in the middle of a unit. Safe from any thread.
     """
 
-    def __init__(self, job: Job, tasks: Sequence[Any]) -> None:
-        self.job = job
+    def __init__(
+        self, job: Job, tasks: Sequence[Task | BucketTask], setup: Setup, progress: Progress, attempts: int
+    ) -> None:
+        self.job, self.setup, self.progress = job, setup, progress
         self.records: dict[int, UnitRecord] = {}
-        self._left = deque(enumerate(tasks))
+        self.ended = False
+        self._attempts = attempts
+        self._left, self._suspect = deque[tuple[int, Any]](), deque[tuple[int, Any]]()
+        self.careful = any(took_a_run_down(task.failures) for task in tasks)
+        for number, task in enumerate(tasks):
+            suspect = self.careful or read_failures(task.failures).tries
+            (self._suspect if suspect else self._left).append((number, task))
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
-        with suppress(IndexError):
-            while True:
-                yield self._left.popleft()
+    def for_here(self) -> Iterator[tuple[int, Any]]:
+        """Take tasks that have never failed, until there are none left."""
+        return _taken(self._left)
+
+    def for_others(self) -> Iterator[tuple[int, Any]]:
+        """Take any tasks, until there are none left; those that have failed come first."""
+        return _taken(self._suspect, self._left)
 
     def done(self, number: int, record: UnitRecord | None) -> None:
         """Keep the record of a task that is done, if the job makes any."""
         if record is not None:
             self.records[number] = record
 
+    def again(self, number: int, task: Task | BucketTask) -> None:
+        """A task is there to be taken by others."""
+        self._suspect.append((number, task))
+
+    def failed(self, number: int, task: Task | BucketTask, why: str) -> None:
+        """A task has failed; others may try it again."""
+        note_failure(task, why, self._attempts, self.progress.say)
+        self.again(number, task)
+
+    def is_tried_out(self, task: Task | BucketTask) -> bool:
+        """Whether a task has failed so often that it must be looked into."""
+        return read_failures(task.failures).tries >= self._attempts and not is_done(task)
+
     def end(self) -> None:
         """Let nobody take another one."""
+        self.ended = True
         self._left.clear()
+        self._suspect.clear()
+
+
+def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    while any(queues):
+        for queue in queues:
+            with suppress(IndexError):  # another thread was quicker
+                yield queue.popleft()
+                break
+
+
+def _in_this_process(stages: Stages, todo: _Todo) -> None:
+    """Do tasks in this process until none is left that may be done here."""
+    windows = Windows(stages.recipe.pack_window)
+    for number, task in todo.for_here():
+        try:
+            with begun_here(task.failures):
+                record = todo.job(stages, task, todo.progress, windows)
+        except PremaskError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is: it is written down, and tried elsewhere
+            windows = Windows(stages.recipe.pack_window)  # some of the unit is in them
+            todo.failed(number, task, describe(error))
+        else:
+            todo.done(number, record)
+
+
+def _in_thread(other: Worker, todo: _Todo) -> None:
+    """Have another process do tasks until none is left, or until it cannot be had."""
+    with suppress(NoWorkerError):  # others do them; if there are none, the last call of `_in_another` says so
+        _in_another(other, todo)
+
+
+def _in_another(other: Worker, todo: _Todo) -> None:
+    """Have another process do tasks until none is left."""
+    do = partial(other.do, todo.setup)
+    try:
+        for number, task in todo.for_others():
+            try:
+                if todo.is_tried_out(task):
+                    record = settle(do, todo.job, task, todo.progress.say)
+                else:
+                    record = do(todo.job, task)
+            except TaskError as error:
+                if not todo.ended:
+                    todo.failed(number, task, str(error))
+                continue
+            forget_mark(task.failures)
+            todo.done(number, record)
+            if record is not None:
+                todo.progress.advance(rows_of(record), record.tokens, record.packs)
+    except NoWorkerError:
+        todo.again(number, task)
+        raise
+    except BaseException:
+        todo.end()
+        raise
 
 
 class _Locked(Progress):
@@ -137,69 +239,6 @@ class _Locked(Progress):
         with self._lock:
             self._progress.advance(rows, tokens, packs)
 
-
-def _have_done(other: ProcessPoolExecutor, setup: Setup, todo: _Todo, progress: Progress) -> None:
-    """Have another process do tasks until none is left; the work of one thread."""
-    try:
-        other.submit(_load, setup).result()
-        for number, task in todo:
-            record = other.submit(_work, todo.job, task).result()
-            todo.done(number, record)
-            if record is not None:
-                progress.advance(rows_of(record), record.tokens, record.packs)
-    except BrokenProcessPool:
-        todo.end()
-        raise RunError(
-            "a worker process died (killed, or out of memory); what is done is kept: run the same "
-            "command again to go on, with fewer workers if memory is short"
-        ) from None
-    except BaseException:
-        todo.end()
-        raise
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one may say so
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-# ==== In another process ====
-
-_tokenizer: LoadedTokenizer | None = None
-_worker: tuple[Stages, Windows] | None = None
-
-
-def _prepare() -> None:
-    """Import what will be needed: the better part of a second, and nothing has to be known for it."""
-    prepare_process()
-    with suppress(ImportError):
-        importlib.import_module("gigatoken")
-
-
-def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-    global _tokenizer  # noqa: PLW0603  the same process will make its stages from it
-    _tokenizer = tokenizer
-    load_ahead(recipe, tokenizer)
-
-
-def _load(setup: Setup) -> None:
-    global _worker  # noqa: PLW0603  one load for all the units that a process does
-    if _tokenizer is None:
-        raise RunError("the worker has not loaded its tokenizer")
-    stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
-    _worker = stages, Windows(setup.recipe.pack_window)
-    gc.freeze()
-
-
-def _work(job: Job, task: Any) -> UnitRecord | None:
-    if _worker is None:
-        raise RunError("the worker has not loaded its stages")
-    stages, windows = _worker
-    return job(stages, task, None, windows)
+    def say(self, text: str) -> None:
+        with self._lock:
+            self._progress.say(text)

@@ -22,16 +22,18 @@ import importlib
 import logging
 import os
 import secrets
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..cache import code_hash
 from ..disk import named
 from ..errors import OutputError, PremaskError, RecipeError, RunError
+from ..failures import TaskError
 from ..identity import versions
 from ..process import prepare_process
 from ..progress import Progress
@@ -39,13 +41,12 @@ from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..stages import Loaded, Setup, Stages
+from ..suspects import note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
 from ..windows import Windows
-from .local import Job
-
-TRIES = 5
-"""How often a unit is begun whose worker dies or whose node is lost, before the run ends."""
+from .local import ATTEMPTS
+from .worker import Job, Worker, describe
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
 _PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back
@@ -57,13 +58,16 @@ class RayRunner:
 
     `address` is that of a cluster's head (`HOST:PORT` or `auto`); without one, and without RAY_ADDRESS, a Ray
     of its own starts. `workers` are the CPUs that are used at a time; None: all that the cluster has, also
-    those that come later. Raises `RecipeError` without the package `ray`, `RunError` if there is no cluster
-    at the address.
-    """
+    those that come later. A unit may fail `attempts` times, its node lost or not; then this machine looks
+    into it, in a process of its own, as the local runner does. Raises `RecipeError` without the package
+    `ray`, `RunError` if there is no cluster at the address."""
 
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self, address: str | None = None, workers: int | None = None, attempts: int = ATTEMPTS
+    ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
-        self._workers = workers
+        self._workers, self._attempts = workers, attempts
+        self._suspects = Worker()
         self._undo = ExitStack()
         self._ray = _import_ray()
         self._sent: tuple[Stages, _Shared] | None = None
@@ -85,10 +89,12 @@ class RayRunner:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._suspects.end(at_once=error[0] is not None)
         self._undo.close()
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Nothing: workers load with their first task."""
+        """Nothing is loaded: workers do that with their first task."""
+        self._suspects.know(recipe, tokenizer.without_hf())
 
     def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
         """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
@@ -97,8 +103,8 @@ class RayRunner:
     def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
-        Raises what `run_unit` raises; `RunError` if the worker of a unit dies `TRIES` times, or if workers
-        have other code or versions; `OutputError` if a node does not see the output.
+        Raises the `PremaskError` that `run_unit` raises; `RunError` if workers have other code or versions;
+        `OutputError` if a node does not see the output.
         """
         records = self._do(run_unit, tasks, stages, progress)
         return [records[number] for number in range(len(tasks))]
@@ -116,9 +122,9 @@ class RayRunner:
         ray, records = self._ray, dict[int, UnitRecord]()
         with _marker(tasks[0].directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
-            shared = self._share(stages)._replace(about=about)
+            shared, setup = self._share(stages)._replace(about=about), stages.setup()
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
-            waiting, tries = deque(enumerate(tasks)), Counter[int]()
+            waiting = deque(enumerate(tasks))
             under_way: dict[Any, tuple[int, Task | BucketTask]] = {}
             try:
                 while waiting or under_way:
@@ -132,11 +138,11 @@ class RayRunner:
                         number, task = under_way.pop(reference)
                         try:
                             record = self._record(reference)
-                        except ray.exceptions.RayError as error:  # the worker or its node is gone
-                            tries[number] += 1
-                            _check_tries(tries[number], task, error)
-                            waiting.append((number, task))
-                            continue
+                        except TaskError as error:
+                            if note_failure(task, str(error), self._attempts, progress.say):
+                                waiting.append((number, task))
+                                continue
+                            record = settle(partial(self._suspects.do, setup), job, task, progress.say)
                         if record is not None:
                             records[number] = record
                             progress.advance(rows_of(record), record.tokens, record.packs)
@@ -147,11 +153,16 @@ class RayRunner:
         return records
 
     def _record(self, reference: Any) -> UnitRecord | None:
-        """What a task gave; raises what it raised, and errors of Ray if it was lost."""
+        """What a task gave; raises the `PremaskError` that it raised, and `TaskError` for all else."""
         try:
             record: UnitRecord | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise _cause(error) from None
+            cause = _cause(error)
+            if isinstance(cause, PremaskError):
+                raise cause from None
+            raise TaskError(describe(cause)) from None
+        except self._ray.exceptions.RayError as error:  # the worker or its node is gone
+            raise TaskError(_first_line(error)) from None
         return record
 
     def _share(self, stages: Stages) -> _Shared:
@@ -205,7 +216,7 @@ def _marker(directory: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _cause(error: Any) -> BaseException:
+def _cause(error: Any) -> Exception:
     """What went wrong in a worker, as it was raised there."""
     cause = error.cause
     if isinstance(cause, PremaskError):
@@ -216,20 +227,7 @@ def _cause(error: Any) -> BaseException:
             f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
             "version on every node"
         )
-    return cause if isinstance(cause, BaseException) else RunError(_first_line(error))
-
-
-def _check_tries(tries: int, task: Task | BucketTask, error: Exception) -> None:
-    """Raise `RunError` if the worker of a task has died too often."""
-    if tries < TRIES:
-        return
-    pieces = task.unit.slices if isinstance(task, Task) else ()
-    rows = f"{pieces[0].source} from row {pieces[0].start_row}" if pieces else "a bucket of the shuffle"
-    raise RunError(
-        f"the worker of unit {int(task.directory.name)} ({rows}) died {TRIES} times, last: "
-        f"{_first_line(error)}; what is done is kept: give workers more memory or look at these rows, then "
-        "run the command again"
-    )
+    return cause if isinstance(cause, Exception) else RunError(_first_line(error))
 
 
 def _first_line(error: BaseException) -> str:
@@ -276,7 +274,12 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
         _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
-    return job(_loaded.stages, task, None, _loaded.windows)
+    try:
+        record: UnitRecord | None = job(_loaded.stages, task, None, _loaded.windows)
+    except BaseException:
+        _loaded = None  # some of the unit is in its windows
+        raise
+    return record
 
 
 def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
