@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .contracts import LINEAGE_SCHEMA, layout_schema
-from .disk import Lock, link, named, sha256_file, sync, sync_tree, write_json
+from .disk import Lock, link, named, remove_tree, sha256_file, sync, sync_tree, write_json, write_text
 from .errors import OutputError, RunError
 from .finished import parse_manifest
 from .identity import RunIdentity, differences
@@ -53,6 +53,7 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
         undo.callback(lock.release)
         _restore(out)
         if _holds(out, identity, overwrite=overwrite):
+            _clear_up(out, identity)
             return None
         work = _own_work_directory(out, identity)
         undo.pop_all()
@@ -128,7 +129,7 @@ class Output:
 
     def discard(self) -> None:
         """Remove all work done so far."""
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove_tree(self._work, last="plan.json")
 
     def finish(  # noqa: PLR0913  all by keyword, and once
         self,
@@ -170,7 +171,7 @@ class Output:
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
             _publish(self._tree, self._out)
-            shutil.rmtree(self._work, ignore_errors=True)
+            remove_tree(self._work, last="plan.json")
         return manifest
 
     def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -305,11 +306,11 @@ def update_card(
         manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         if manifest.get("card", {}) != card:
             manifest["card"] = dict(card)
-            scratch = out / "README.md.tmp"
-            scratch.write_text(make_card(manifest), encoding="utf-8")
-            sync(scratch)
-            scratch.replace(out / "README.md")
+            write_text(out / "README.md", make_card(manifest))
             write_json(out / "manifest.json", manifest)
+        for name in ("README.md", "manifest.json"):
+            for scratch in out.glob(f"{name}.*.tmp"):  # of an update that was interrupted
+                scratch.unlink(missing_ok=True)
     return manifest
 
 
@@ -388,7 +389,7 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     if work.exists():
         _check_is_ours(work)
     if plan is None or plan["run_key"] != identity.key:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work, last="plan.json")
         work.mkdir()
         write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
     for name in _FOLDERS:
@@ -396,6 +397,13 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
         for scratch in (work / name).glob(".*"):  # of units that were interrupted
             shutil.rmtree(scratch, ignore_errors=True)
     return work
+
+
+def _clear_up(out: Path, identity: RunIdentity) -> None:
+    """Remove what is left of the work of a run that was interrupted after its output was in place."""
+    plan = read_plan(out)
+    if plan is not None and plan["run_key"] == identity.key:
+        remove_tree(work_directory(out), last="plan.json")
 
 
 def _check_is_ours(work: Path) -> None:
@@ -411,7 +419,7 @@ def _publish(tree: Path, out: Path) -> None:
         out.rename(old)
     tree.rename(out)
     sync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove_tree(old, last="manifest.json")
 
 
 def _restore(out: Path) -> None:
@@ -420,7 +428,7 @@ def _restore(out: Path) -> None:
     if _read_manifest(old) is None:
         return
     if out.exists():
-        shutil.rmtree(old)
+        remove_tree(old, last="manifest.json")
     else:
         old.rename(out)
 

@@ -1,6 +1,6 @@
 """What a process does for itself that is all ours: the command and its workers, not programs that import us.
 
-    prepare_process()
+    prepare_process()           # a worker also ends with the process that started it, however that ends
     import_transformers()       # where a tokenizer will be loaded
 
 Costs that have nothing to do with the work: memory that is given back to the system only to be asked for
@@ -15,7 +15,10 @@ import ctypes
 import gc
 import importlib
 import importlib.util
+import multiprocessing
+import os
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Iterator
@@ -27,6 +30,7 @@ import pyarrow as pa
 
 def prepare_process() -> None:
     """Make this process fit for the work. Call it early, and before `pandas` is imported by anyone."""
+    _end_with_parent()
     _keep_freed_memory()
     _keep_pandas_out()
 
@@ -56,6 +60,19 @@ def without_old_garbage() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _end_with_parent() -> None:
+    """Have a process of `multiprocessing` end when its parent is killed: it would wait for work for ever, and
+    a unit that it finishes late is in the way of who goes on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _keep_freed_memory() -> None:
