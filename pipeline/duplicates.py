@@ -45,8 +45,8 @@ def hashed_rows(piece: int, numbers: np.ndarray, hashes: np.ndarray, known: np.n
 
 
 def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Write the rows of a unit, `HASHED`, to a new file in the format of `np.save`, which does not tell of a
-    disk that is full: it may leave the file short without an error."""
+    """Write the rows of a unit, `HASHED`, to a new file in the format of `np.save`, whose own error does not
+    say that a disk is full."""
     rows = np.concatenate([np.empty(0, dtype=HASHED), *parts])
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(rows))

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from commands import TOKENIZER, command_line
-from faults import ENVIRON, hashes, marked, new_mark, sample_lines, write_lines
+from faults import ENVIRON, MARK, hashes, marked, new_mark, sample_lines, write_lines
 from inputs import write_parquet
 
 KINDS = ("worker", "driver", "all")
@@ -106,14 +106,11 @@ class Attempt:
     def __init__(self, folder: Path, workers: int) -> None:
         self.mark, self.begin = new_mark(), time.monotonic()
         words = command_line("run", "recipe.yaml", "--workers", workers)
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by `clear`; who is left holds up a pipe
-        self.driver = subprocess.Popen(
-            words,
-            cwd=folder,
-            env=ENVIRON | self.mark,
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-        )
+        self._said = folder / f"said-{self.mark[MARK]}"  # no pipe: an orphan would hold it open
+        with self._said.open("w") as said:
+            self.driver = subprocess.Popen(
+                words, cwd=folder, env=ENVIRON | self.mark, stdout=subprocess.DEVNULL, stderr=said
+            )
 
     def workers(self) -> list[int]:
         """Processes that do units; not the one of `multiprocessing` that keeps account of resources."""
@@ -130,8 +127,7 @@ class Attempt:
         except subprocess.TimeoutExpired:
             kill(self.driver.pid)
             return 1, f"hung for {_ATTEMPT_S} s"
-        self._said.seek(0)
-        return self.driver.returncode, self._said.read()
+        return self.driver.returncode, self._said.read_text()
 
     def left(self) -> int:
         """How many processes have outlived the driver; they are given a moment, and ended."""
@@ -146,7 +142,6 @@ class Attempt:
         for each in found:
             kill(each.pid)
         self.driver.wait()
-        self._said.close()
         return len(found)
 
 
@@ -236,7 +231,8 @@ def compare(folder: Path, expected: Mapping[str, str]) -> list[str]:
     """How a folder differs from one with this output and nothing beside it but recipe and cache."""
     found = hashes(folder / "out")
     differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
-    beside = {path.name for path in folder.iterdir()} - {"out", "recipe.yaml", "cache"}
+    beside = {path.name for path in folder.iterdir() if not path.name.startswith("said-")}
+    beside -= {"out", "recipe.yaml", "cache"}
     wrong = [f"{len(differ)} files differ, such as {differ[0]}"] if differ else []
     return wrong + ([f"left beside the output: {', '.join(sorted(beside))}"] if beside else [])
 

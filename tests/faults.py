@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from commands import ROOT, SAMPLE
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
-_MARK = "PREMASK_FAULT_TEST"
+MARK = "PREMASK_FAULT_TEST"
 _marks = itertools.count()
 
 
@@ -55,7 +55,7 @@ def below(root: int) -> list[Process]:
 
 def new_mark() -> dict[str, str]:
     """A variable of the environment by which all processes of a run are known, also those without a parent."""
-    return {_MARK: f"{os.getpid()}-{next(_marks)}"}
+    return {MARK: f"{os.getpid()}-{next(_marks)}"}
 
 
 def marked(mark: Mapping[str, str]) -> list[Process]:
