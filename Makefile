@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/sample
 
-.PHONY: help demo test lint type schemas bench case-study gpu-check fuzz old-datasets
+.PHONY: help demo test lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,6 +48,9 @@ old-datasets: .venv/ready  ## older releases of datasets load the output (instal
 
 fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
 	$(BIN)/python tests/fuzz_rows.py --rows 100000
+
+faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
+	$(BIN)/python tests/fault_test.py --kills $(or $(KILLS),100)
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

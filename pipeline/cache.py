@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from .arrays import arrow_array
 from .contracts import REJECT_SCHEMA, Reject, Samples
-from .disk import named
+from .disk import named, sync
 from .identity import RunIdentity
 from .outcome import Outcome
 from .recipe import OTHER_KEYS, Recipe, Source
@@ -80,45 +81,49 @@ class RowCache:
     def batches(self, key: str, label: Callable[[], Iterable[LabelledBatch]]) -> Iterator[LabelledBatch]:
         """The batches of a slice: those that are kept under `key`, or else those of `label`, which are kept
         once all have been taken."""
-        path = self._directory / key[:2] / f"{key}.arrow"
-        kept = _open(path)
-        if kept is None:
-            yield from self._keep(path, label())
-            return
-        with kept:
-            for i in range(kept.num_record_batches):
-                yield _from_arrow(kept.get_batch(i))
+        path, done = self._directory / key[:2] / f"{key}.arrow", 0
+        try:
+            for batch in _read(path):
+                yield batch
+                done += 1
+        except _UNREADABLE:
+            yield from islice(self._keep(path, label()), done, None)
 
     def _keep(self, path: Path, batches: Iterable[LabelledBatch]) -> Iterator[LabelledBatch]:
         with named(self._directory):
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
                 scratch = Path(file.name)
+            sink = pa.OSFile(str(scratch), "wb")
         try:
-            with pa.OSFile(str(scratch), "wb") as sink:
-                writer: pa.ipc.RecordBatchFileWriter | None = None
-                for batch in batches:
-                    row = _to_arrow(batch)
-                    with named(self._directory):
-                        writer = writer or pa.ipc.new_file(sink, row.schema, options=_OPTIONS)
-                        writer.write_batch(row)
-                    yield batch
+            writer: pa.ipc.RecordBatchFileWriter | None = None
+            for batch in batches:
+                row = _to_arrow(batch)
                 with named(self._directory):
-                    (writer or pa.ipc.new_file(sink, pa.schema([]))).close()
+                    writer = writer or pa.ipc.new_file(sink, row.schema, options=_OPTIONS)
+                    writer.write_batch(row)
+                yield batch
             with named(self._directory):
+                (writer or pa.ipc.new_file(sink, pa.schema([]))).close()
+                sink.close()
+                sync(scratch)
                 scratch.rename(path)
         finally:
+            with suppress(OSError):
+                sink.close()
             scratch.unlink(missing_ok=True)
 
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
+"""What is raised where nothing is kept, or something that is no longer what was written."""
 
 
-def _open(path: Path) -> pa.ipc.RecordBatchFileReader | None:
-    """What is kept there, None if there is nothing that can be read."""
-    with suppress(OSError, pa.ArrowException):
-        return pa.ipc.open_file(pa.memory_map(str(path)))
-    return None
+def _read(path: Path) -> Iterator[LabelledBatch]:
+    """What is kept there. The file is not mapped: where that cannot be read, the process is killed."""
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as kept:
+        for i in range(kept.num_record_batches):
+            yield _from_arrow(kept.get_batch(i))
 
 
 # ==== A batch as a row of lists ====

@@ -1,8 +1,9 @@
 """Files and directories that are all there or not at all, also if the machine stops in between.
 
-    write_json      data -> a file, by a rename
+    write_json      data -> a file, by a rename; write_text: a text
     new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
+    remove_tree     a directory -> gone, in an order that can be taken up again
     link            a second name for a file
     Lock            a hold on a directory that need not exist yet, exclusive or shared
     named           errors of the file system -> one `OutputError` that names the output and the cause
@@ -18,27 +19,39 @@ Cost: every `sync` waits for the disk, some milliseconds; hashing takes 0.8 ns a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, final
 
-from .errors import OutputError, PremaskError
+from .errors import OutputError, PremaskError, cause_of
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys so that it is all there or not at all, also if others write it as well."""
-    scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    """Write JSON with sorted keys, as `write_text` does."""
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
-    scratch.write_text(f"{text}\n", encoding="utf-8")
-    sync(scratch)
-    scratch.replace(path)
+    write_text(path, f"{text}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that it is all there or not at all, also if others write it as well."""
+    scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        sync(scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -58,7 +71,7 @@ def new_file(path: Path) -> Iterator[IO[str]]:
     except PremaskError:
         raise
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; check the path and space") from None
+        raise OutputError(f"{path} cannot be written: {cause_of(error)}; check the path and space") from None
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
@@ -79,11 +92,25 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
+def remove_tree(tree: Path, *, last: str) -> None:
+    """Remove a directory as far as it can be; its file `last`, by which it is known, goes last, so that a
+    removal that was interrupted can be taken up again."""
+    for path in tree.iterdir() if tree.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != last:
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(tree, ignore_errors=True)
+
+
 def link(source: Path, target: Path) -> None:
     """Give a file a second name, so that the unit stays whole until the output stands; else move it."""
     try:
         target.hardlink_to(source)
-    except OSError:  # some file systems have no links
+    except OSError as error:  # some file systems have no links
+        if error.errno in _FULL:
+            raise
         source.rename(target)
 
 
@@ -105,7 +132,7 @@ def named(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; check space and permissions, then run again "
+            f"cannot write {path}: {cause_of(error)}; check space and permissions, then run again "
             "(finished units are kept)"
         ) from error
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .disk import named
 from .rowkeys import HASH_BYTES
 
 ROWS_AT_ONCE = 1 << 25
@@ -44,8 +45,12 @@ def hashed_rows(piece: int, numbers: np.ndarray, hashes: np.ndarray, known: np.n
 
 
 def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Write the rows of a unit, `HASHED`, to a new file."""
-    np.save(path, np.concatenate([np.empty(0, dtype=HASHED), *parts]), allow_pickle=False)
+    """Write the rows of a unit, `HASHED`, to a new file in the format of `np.save`, whose own error does not
+    say that a disk is full."""
+    rows = np.concatenate([np.empty(0, dtype=HASHED), *parts])
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(rows))
+        file.write(rows.view(np.uint8).data)
 
 
 def read_hashes(path: Path) -> np.ndarray:
@@ -115,7 +120,7 @@ def write_dropped(
     found: Duplicates,
 ) -> None:
     """Write for each unit that has a target which of its rows are duplicates; `sources` are the files of its
-    slices."""
+    slices. Raises `OutputError` if the disk does not take it."""
     names = sorted({name for unit in sources for name in unit})
     starts = np.concatenate([[0], np.cumsum([len(read_hashes(path)) for path in paths])]).astype(np.int64)
     unit_of_first = np.searchsorted(starts, found.first, side="right") - 1
@@ -131,7 +136,7 @@ def write_dropped(
         own = slice(*np.searchsorted(found.place, starts[unit : unit + 2]))
         rows = read_hashes(path)[found.place[own] - starts[unit]]
         columns = {"piece": rows["piece"], "row": rows["row"], "source": source[own], "first": first[own]}
-        with target.open("wb") as file:
+        with named(target), target.open("wb") as file:
             np.savez(file, names=np.array(names), **columns)
 
 

@@ -16,6 +16,8 @@ pickled, because workers raise them in other processes.
 
 from __future__ import annotations
 
+import os
+
 
 class PremaskError(Exception):
     """Base of the errors that end a run with one line and exit code 2."""
@@ -67,3 +69,12 @@ class RowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+def cause_of(error: OSError) -> str:
+    """What the system says is wrong, in one line, whichever library has passed it on.
+
+    >>> cause_of(OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device"))
+    'No space left on device'
+    """
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import SourceError
+from .errors import SourceError, cause_of
 from .remote import Stream, stat
 from .urls import is_url
 
@@ -188,12 +188,10 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
             yield _opened(path, compression, stack)
     except OSError as error:
         check_version(source, at)
-        reason = error.strerror or " ".join(str(error).split())
-        if compression is None:
-            raise SourceError(f"{source} cannot be read: {reason}; check its permissions") from None
-        raise SourceError(
-            f"{source} cannot be read as {compression}: {reason}; the file is broken, fetch it again"
-        ) from None
+        if error.errno:
+            raise unreadable(source, error) from None
+        reason = f"{source} cannot be read as {compression}: {cause_of(error)}"
+        raise SourceError(f"{reason}; the file is broken, fetch it again") from None
     check_version(source, at)
 
 
@@ -223,6 +221,8 @@ def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
             yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
     except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
         check_version(source, at)
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(source, error) from None
         reason = " ".join(str(error).split())
         raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
     check_version(source, at)
@@ -251,6 +251,12 @@ def check_columns(source: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(f"{source} has columns of the same name ({', '.join(twice)}); rename one of each")
+
+
+def unreadable(source: str, error: OSError) -> SourceError:
+    """The error of a file that the system does not give us."""
+    where = "its permissions" if isinstance(error, PermissionError) else "the disk or network it is on"
+    return SourceError(f"{source} cannot be read: {cause_of(error)}; check {where}, then run again")
 
 
 def changed(source: str) -> SourceError:

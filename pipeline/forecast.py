@@ -44,6 +44,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .dialects import Form
+from .disk import named
 from .files import opened
 from .packing import plan_packs
 from .plan import UNIT_BYTES, Slice, Unit
@@ -268,7 +269,8 @@ def _measure(prepared: Prepared, rows: _Rows) -> Sample:
     work = prepared.work
     recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
     pieces = _draw(work, rows)
-    with tempfile.TemporaryDirectory(prefix="premask-plan-") as folder:
+    place = tempfile.gettempdir()
+    with named(Path(place)), tempfile.TemporaryDirectory(prefix="premask-plan-", dir=place) as folder:
         halves = [_write(Path(folder) / str(half), pieces[half::2], work) for half in (0, 1)]
         records, seconds = [], 0.0
         tasks = [task for task in halves if task is not None]

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .contracts import LINEAGE_SCHEMA, layout_schema
-from .disk import Lock, link, named, sha256_file, sync, sync_tree, write_json
+from .disk import Lock, link, named, remove_tree, sha256_file, sync, sync_tree, write_json, write_text
 from .errors import OutputError, RunError
 from .finished import parse_manifest
 from .identity import RunIdentity, differences
@@ -53,6 +53,7 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
         undo.callback(lock.release)
         _restore(out)
         if _holds(out, identity, overwrite=overwrite):
+            _clear_up(out, identity)
             return None
         if _read_manifest(out) is not None:
             _take_up_again(out)
@@ -134,7 +135,7 @@ class Output:
 
     def discard(self) -> None:
         """Remove all work done so far."""
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove_tree(self._work, last="plan.json")
 
     def finish(  # noqa: PLR0913  all by keyword, and once
         self,
@@ -181,7 +182,7 @@ class Output:
             sync_tree(self._tree)
             _publish(self._tree, self._out)
             if not set_aside:
-                shutil.rmtree(self._work, ignore_errors=True)
+                remove_tree(self._work, last="plan.json")
         return manifest
 
     def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -316,11 +317,11 @@ def update_card(
         manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
         if manifest.get("card", {}) != card:
             manifest["card"] = dict(card)
-            scratch = out / "README.md.tmp"
-            scratch.write_text(make_card(manifest), encoding="utf-8")
-            sync(scratch)
-            scratch.replace(out / "README.md")
+            write_text(out / "README.md", make_card(manifest))
             write_json(out / "manifest.json", manifest)
+        for name in ("README.md", "manifest.json"):
+            for scratch in out.glob(f"{name}.*.tmp"):  # of an update that was interrupted
+                scratch.unlink(missing_ok=True)
     return manifest
 
 
@@ -400,7 +401,7 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     if work.exists():
         _check_is_ours(work)
     if plan is None or plan["run_key"] != identity.key:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work, last="plan.json")
         work.mkdir()
         write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
     for name in _FOLDERS:
@@ -415,12 +416,19 @@ def _take_up_again(out: Path) -> None:
     units depend on each other's rows, all of them are."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
     if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work, last="plan.json")
         return
     for path in (work / "failures").glob("*.json"):
         for units in ("units", "units-again"):
             shutil.rmtree(work / units / path.stem, ignore_errors=True)
         path.unlink()
+
+
+def _clear_up(out: Path, identity: RunIdentity) -> None:
+    """Remove what is left of the work of a run that was interrupted after its output was in place."""
+    plan = read_plan(out)
+    if plan is not None and plan["run_key"] == identity.key:
+        remove_tree(work_directory(out), last="plan.json")
 
 
 def _check_is_ours(work: Path) -> None:
@@ -436,7 +444,7 @@ def _publish(tree: Path, out: Path) -> None:
         out.rename(old)
     tree.rename(out)
     sync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove_tree(old, last="manifest.json")
 
 
 def _restore(out: Path) -> None:
@@ -445,7 +453,7 @@ def _restore(out: Path) -> None:
     if _read_manifest(old) is None:
         return
     if out.exists():
-        shutil.rmtree(old)
+        remove_tree(old, last="manifest.json")
     else:
         old.rename(out)
 

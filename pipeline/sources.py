@@ -335,6 +335,8 @@ def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int
             if number >= stop:
                 break
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise _broken_group(piece.source, file, groups, error) from None
 
 

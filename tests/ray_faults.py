@@ -12,7 +12,6 @@ Takes half a minute a round; needs Linux.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -24,32 +23,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from commands import ROOT, SAMPLE, TOKENIZER, command_line
+import faults
+from commands import TOKENIZER, command_line
+from faults import below, hashes, sample_lines, wait_for, write_lines
 
-ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+ENVIRON = {**faults.ENVIRON, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 KINDS = ("worker", "node", "driver")
-
-
-class Process(NamedTuple):
-    pid: int
-    parent: int
-    words: str
-
-
-def processes() -> list[Process]:
-    shown = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in shown.splitlines()[1:]]
-    return [Process(int(row[0]), int(row[1]), row[2]) for row in rows if len(row) == 3]
-
-
-def below(root: int) -> list[Process]:
-    """A process and all that it has started."""
-    everyone, found = processes(), {root}
-    for _ in range(5):
-        found |= {each.pid for each in everyone if each.parent in found}
-    return [each for each in everyone if each.pid in found]
 
 
 class Node:
@@ -81,29 +61,6 @@ class Node:
             except ProcessLookupError:
                 continue
         self._process.wait()
-
-
-def wait_for(true: Any, seconds: float, what: str) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        if time.monotonic() > end:
-            raise SystemExit(f"waited {seconds:g} s for {what}")
-        time.sleep(0.05)
-    return found
-
-
-def hashes(out: Path) -> dict[str, str]:
-    files = sorted(path for path in out.rglob("*") if path.is_file())
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def make_input(path: Path, rows: int) -> None:
-    """The sample's rows over and over, each copy with another first message."""
-    lines = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-    with path.open("w", encoding="utf-8") as file:
-        for number in range(rows):
-            line = lines[number % len(lines)]
-            file.write(line.replace('"value": "', f'"value": "({number}) ', 1) + "\n")
 
 
 def words_of(folder: Path, out: str, *more: str) -> list[str]:
@@ -149,7 +106,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="premask-ray-"))
     dice = random.Random(options.seed)  # noqa: S311  moments, no secrets
-    make_input(folder / "chats.jsonl", options.rows)
+    write_lines(folder / "chats.jsonl", sample_lines(options.rows))
     recipe = {
         "sources": [str(folder / "chats.jsonl")],
         "tokenizer": TOKENIZER,

@@ -33,7 +33,7 @@ from ..suspects import is_done, note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
 from ..windows import Windows
-from .worker import Job, NoWorkerError, Worker, describe
+from .worker import Job, NoWorkerError, Worker, describe, of_the_system
 
 ATTEMPTS = 3
 """How often a unit may fail before it is looked into, unless the runner is told otherwise."""
@@ -190,6 +190,8 @@ def _in_this_process(stages: Stages, todo: _Todo) -> None:
                 record = todo.job(stages, task, todo.progress, windows)
         except PremaskError:
             raise
+        except OSError as error:
+            raise of_the_system(error) from None
         except Exception as error:  # noqa: BLE001  whatever it is: it is written down, and tried elsewhere
             windows = Windows(stages.recipe.pack_window)  # some of the unit is in them
             todo.failed(number, task, describe(error))

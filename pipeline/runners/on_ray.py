@@ -46,7 +46,7 @@ from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
 from ..windows import Windows
 from .local import ATTEMPTS
-from .worker import Job, Worker, describe
+from .worker import Job, Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
 _PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back
@@ -160,6 +160,8 @@ class RayRunner:
             cause = _cause(error)
             if isinstance(cause, PremaskError):
                 raise cause from None
+            if isinstance(cause, OSError):
+                raise of_the_system(cause) from None
             raise TaskError(describe(cause)) from None
         except self._ray.exceptions.RayError as error:  # the worker or its node is gone
             raise TaskError(_first_line(error)) from None

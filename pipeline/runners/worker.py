@@ -204,6 +204,8 @@ def _serve(link: Connection) -> None:
                 answer = "done", function(*args)
             except PremaskError as error:
                 answer = "raised", error
+            except OSError as error:
+                answer = "raised", of_the_system(error)
             except Exception as error:  # noqa: BLE001  whatever it is, the other end decides
                 answer = "raised", describe(error)
             link.send(answer)
@@ -215,6 +217,13 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
     os._exit(1)
+
+
+def of_the_system(error: OSError) -> RunError:
+    """What no row is to blame for: the run ends with it, and can go on when it is mended."""
+    return RunError(
+        f"{describe(error)}; what is done is kept: run the same command again once that is mended"
+    )
 
 
 def describe(error: Exception) -> str:
