@@ -10,7 +10,8 @@ code is 128 and the signal's number, as shells have it: 130 and 143.
 A run does units in its own process, too, and one row is enough to take a process down: a library crashes, or
 memory is short. So `premask run` is a process of a few megabytes that has nothing to do but to start it
 again; the units that it was at are then done by worker processes (`runners/local.py`). Cost: some
-milliseconds."""
+milliseconds.
+"""
 
 from __future__ import annotations
 

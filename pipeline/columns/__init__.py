@@ -81,7 +81,8 @@ def read_batches(
     """Yield the rows of a slice in batches of at most `rows`: all that `read_slice` gives, in its order.
 
     `take` says which rows of a block are wanted, before any of them is looked at. Raises `SourceError` like
-    `read_slice`, but maybe some rows earlier, or only when `row` is called."""
+    `read_slice`, but maybe some rows earlier, or only when `row` is called.
+    """
     find = _finder(dialect)
     for block in read_blocks(piece, rows):
         wanted = block if take is None else take(block)

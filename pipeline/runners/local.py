@@ -9,7 +9,8 @@ there are. A process costs about two CPU-seconds to start, so there should never
 
 A process that dies is replaced, and its unit done again, as is one that raised what no unit should raise;
 never in this process, which might go the same way. A unit that has failed `attempts` times is looked into
-(`suspects.py`): the rows that are the cause are set aside, and the rest is done."""
+(`suspects.py`): the rows that are the cause are set aside, and the rest is done.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ class LocalRunner:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end(at_once=error[0] is not None)
+        self._end()
         for thread in self._threads:
             thread.shutdown(cancel_futures=True)
 
@@ -107,16 +108,16 @@ class LocalRunner:
         except BaseException as error:
             todo.end()
             if not isinstance(error, Exception):  # an interrupt does not wait for what is under way
-                self._end(at_once=True)
+                self._end()
             raise
         finally:
             for helper in helpers:
                 helper.exception()  # which has been raised, or comes after one that was
         return todo.records
 
-    def _end(self, *, at_once: bool) -> None:
+    def _end(self) -> None:
         for other in (*self._others, self._spare):
-            other.end(at_once=at_once)
+            other.end()
 
 
 class _Todo:

@@ -60,7 +60,8 @@ class RayRunner:
     of its own starts. `workers` are the CPUs that are used at a time; None: all that the cluster has, also
     those that come later. A unit may fail `attempts` times, its node lost or not; then this machine looks
     into it, in a process of its own, as the local runner does. Raises `RecipeError` without the package
-    `ray`, `RunError` if there is no cluster at the address."""
+    `ray`, `RunError` if there is no cluster at the address.
+    """
 
     def __init__(
         self, address: str | None = None, workers: int | None = None, attempts: int = ATTEMPTS
@@ -89,7 +90,7 @@ class RayRunner:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._suspects.end(at_once=error[0] is not None)
+        self._suspects.end()
         self._undo.close()
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:

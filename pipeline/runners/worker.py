@@ -42,7 +42,6 @@ Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], Any]
 """What is done on a task: `run_unit`, `pack_bucket` and the like. Can be pickled."""
 
 _STARTS = 3  # processes that may die one after the other before they have loaded
-_GRACE_S = 5.0  # that a process gets to end when it is told to
 
 
 class NoWorkerError(RunError):
@@ -90,21 +89,13 @@ class Worker:
         self._make_ready(setup)
         return self._call(_do, job, task)
 
-    def end(self, *, at_once: bool = False) -> None:
-        """Have it end, after the call that it is in or at once; from any thread."""
+    def end(self) -> None:
+        """Kill the process, which has nothing to lose, and have no other; from any thread."""
         with self._starting:
             self._ended = True
-            process, link = self._process, self._link
-        if process is None:
-            return
-        if at_once:
-            process.kill()
-        elif link is not None:
-            link.close()
-        process.join(_GRACE_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
 
     def _make_ready(self, setup: Setup) -> None:
         for attempt in range(_STARTS):
