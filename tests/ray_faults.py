@@ -2,8 +2,8 @@
 
     python tests/ray_faults.py --kills 10
 
-Two nodes of one CPU each on this machine (a head, and one that joins it). Each round starts a run, waits for its
-first unit, and a random time later kills one of: a process that does units, the second node (its raylet, as if the
+Two nodes of one CPU each on this machine (a head, and one that joins it). Each round starts a run, waits for a
+random number of units, and kills one of: a process that does units, the second node (its raylet, as if the
 machine had gone), or the driver; the run must end by itself, after a killed driver by the same command. Then the
 sha256 of all files are compared with those of a local run with one worker. Prints a line a round, and N of N.
 Takes half a minute a round; needs Linux.
@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import faults
@@ -77,15 +76,20 @@ def one_round(
         words, env=ENVIRON, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     units = folder / f".ray-{number}.partial" / "units"
-    wait_for(lambda: driver.poll() is not None or list(units.glob("[0-9]*")), 180, "the first unit")
-    time.sleep(dice.uniform(0, 4))
-    done = len(list(units.glob("[0-9]*")))
-    if kind == "worker":
-        victim = wait_for(lambda: [pid for node in nodes for pid in node.workers()], 60, "a worker")[0]
-    elif kind == "node":
-        victim = nodes[1].raylet()
-    else:
-        victim = driver.pid
+    after = dice.randrange(1, 20)
+
+    def done() -> int:
+        return len(list(units.glob("[0-9]*")))
+
+    def victims() -> list[int]:
+        if kind == "worker":
+            return [pid for node in nodes for pid in node.workers()]
+        return [pid] if (pid := nodes[1].raylet() if kind == "node" else driver.pid) else []
+
+    wait_for(lambda: driver.poll() is not None or (done() >= after and victims()), 180, f"{after} units")
+    if driver.poll() is not None:
+        raise SystemExit(f"the run ended before {after} units were seen: give it more --rows")
+    victim, seen = victims()[0], done()
     os.kill(victim, signal.SIGKILL)
     _, said = driver.communicate(timeout=300)
     if kind == "driver":
@@ -95,13 +99,13 @@ def one_round(
     if kind == "node":
         nodes[1].stop()
         nodes[1] = Node(port, head=False)
-    print(f"round {number}: killed {kind} {victim} after {done} units", flush=True)
+    print(f"round {number}: killed {kind} {victim} after {seen} units", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--rows", type=int, default=12_000)
+    parser.add_argument("--rows", type=int, default=24_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="premask-ray-"))
