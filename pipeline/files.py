@@ -146,6 +146,9 @@ def known_suffixes() -> str:
 # ==== Reading bytes ====
 
 
+_GONE = "gone"
+
+
 class At(NamedTuple):
     """Where the bytes of a source are: a path, or a URL that is read as a stream; and which version of them
     was inspected, empty if that cannot be told."""
@@ -162,13 +165,18 @@ def version_of(path: str) -> str:
     try:
         status = Path(path).stat()
     except OSError:
-        return "gone"
+        return _GONE
     return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
 
 
 def check_version(source: str, at: At | None) -> None:
     """Raise `SourceError` where a file is no longer what it was when it was inspected."""
-    if at is not None and at.version and version_of(at.path) != at.version:
+    if at is None or not at.version:
+        return
+    version = version_of(at.path)
+    if version == _GONE:
+        raise SourceError(f"{source} was removed while the run read it; put it back, then run again")
+    if version != at.version:
         raise changed(source)
 
 

@@ -17,7 +17,7 @@ def test_what_is_killed_at_random_moments_is_the_same_in_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A worker, then the driver, with duplicates dropped and samples shuffled."""
-    same = rounds(tmp_path, [Case("chosen", 2)], 2, rows=120, seed=0)
+    same = rounds(tmp_path, [Case("chosen", 2)], 2, rows=60, seed=0)
     told = capsys.readouterr().out
 
     assert same == 2, told

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +30,7 @@ from pipeline.contracts import Reject
 from pipeline.disk import sha256_file
 from pipeline.errors import OutputError, RunError
 from pipeline.identity import RunIdentity
-from pipeline.output import open_output
+from pipeline.output import open_output, update_card
 from pipeline.shards import UnitWriter, load_record
 
 # ==== What is written ====
@@ -305,6 +309,61 @@ def test_a_kill_between_the_renames_of_an_overwrite_loses_nothing(tmp_path: Path
     make_output(tmp_path / ".out.old", identity=identity_of(content="9"))
     assert open_output(tmp_path / "out", identity_of()) is None
     assert names_in(tmp_path) == ["out"]
+
+
+@contextmanager
+def killed_before_removing(name: str) -> Iterator[None]:
+    """Whatever removes a directory of that name is stopped there, as a kill would."""
+    remove = shutil.rmtree
+
+    def rmtree(path: Path, **options: bool) -> None:
+        if Path(path).name == name:
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    with mock.patch("shutil.rmtree", rmtree), pytest.raises(KeyboardInterrupt):
+        yield
+
+
+def test_a_kill_while_work_is_removed_is_cleared_up(tmp_path: Path) -> None:
+    with killed_before_removing("units"):
+        make_output(tmp_path / "out")
+    assert names_in(tmp_path) == [".out.partial", "out"]
+
+    assert open_output(tmp_path / "out", identity_of()) is None
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_kill_while_work_of_another_run_is_removed_does_not_hide_whose_it_is(tmp_path: Path) -> None:
+    output = open_output(tmp_path / "out", identity_of(content="9"))
+    assert output is not None
+    with output:
+        write_unit(output, 0, UNITS[0], identity_of(content="9"))
+    with killed_before_removing("units"):
+        make_output(tmp_path / "out")
+
+    make_output(tmp_path / "out")
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_kill_while_the_old_output_is_removed_is_cleared_up(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+    with killed_before_removing("packed"):
+        make_output(tmp_path / "out", identity=identity_of(content="9"), overwrite=True)
+    assert names_in(tmp_path) == [".out.old", ".out.partial", "out"]
+
+    make_output(tmp_path / "out", identity=identity_of(content="8"), overwrite=True)
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_kill_while_the_card_is_written_leaves_no_scratch_file(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+    before = sorted(bytes_of(tmp_path / "out"))
+    (tmp_path / "out" / "README.md.0a1b2c3d.tmp").write_text("half a ca")
+
+    update_card(tmp_path / "out", {"license": "mit"}, lambda _: "a card")
+    assert sorted(bytes_of(tmp_path / "out")) == before
+    assert (tmp_path / "out" / "README.md").read_text() == "a card"
 
 
 def test_a_damaged_output_is_not_called_up_to_date(tmp_path: Path) -> None:

@@ -53,12 +53,13 @@ def web() -> Iterator[Web]:
 
 
 class Web:
-    """A web server of a few files; `asked` are the requests. With ETags, and ranges of bytes."""
+    """A web server of a few files; `asked` are the requests. With ETags, and ranges of bytes. It can be `busy`
+    (503), or `cut` each answer in the middle."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str | None]] = []
-        self.etags = True
+        self.etags, self.busy, self.cut = True, False, False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +69,9 @@ class Web:
                 given = self.headers.get("Range")
                 outer.asked.append((self.command, self.path, given))
                 content = outer.files.get(self.path.partition("?")[0])
+                if outer.busy:
+                    self.send_error(503)
+                    return
                 status = 404 if content is None else 206 if given else 200
                 content = content or b""
                 begin, end = 0, len(content)
@@ -83,7 +87,8 @@ class Web:
                     self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
                 self.end_headers()
                 if self.command == "GET":
-                    self.wfile.write(content[begin:end])
+                    self.wfile.write(content[begin : (begin + end) // 2 if outer.cut else end])
+                    self.close_connection = outer.cut
 
             do_HEAD = do_GET  # noqa: N815  the library's name
 
