@@ -3,10 +3,11 @@
     python tests/fault_test.py --kills 100 [--rows 400] [--seed 0] [--workers 2]
 
 Each round starts the real command and SIGKILLs, at a random moment of the time that it takes (start-up, the work,
-finishing): a worker, the driver, or all processes at once. A run whose worker is killed must end by itself; after
-a killed driver the same command is run at once, and in some rounds killed again. Then all files must have the
+finishing): a worker, the driver that does the run, the command that watches over it, or all processes at once. A
+run whose worker or driver is killed must end well by itself; else the same command is run at once, and in some
+rounds killed again. Then all files must have the
 sha256 of an undisturbed run with one worker, nothing may be left beside the output, and no process may outlive
-its driver by more than some seconds. Prints a line a round, and N of N. Needs Linux.
+the command by more than some seconds. Prints a line a round, and N of N. Needs Linux.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from commands import TOKENIZER, command_line
 from faults import ENVIRON, MARK, hashes, marked, new_mark, sample_lines, write_lines
 from inputs import write_parquet
 
-KINDS = ("worker", "driver", "all")
+KINDS = ("worker", "driver", "command", "all")
+BY_ITSELF = {"worker", "driver"}  # what a run survives
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "plain": {"layout": ["packed", "unpacked"], "verify": 0.5},
     "chosen": {"duplicates": "drop", "splits": {"validation": 0.2}, "shuffle": True},
     "cached": {"cache": "cache"},
 }
 _ATTEMPT_S = 120  # a run that takes longer hangs
-_OUTLIVE_S = 5  # that processes may take to notice that their driver is gone
+_OUTLIVE_S = 5  # that processes may take to notice that their parent is gone
 _DRAWS = 25  # of a moment, until one hits
 
 
@@ -48,8 +50,8 @@ class Case(NamedTuple):
     workers: int
 
     def kinds(self) -> Sequence[str]:
-        """What can be killed: one worker is the driver itself."""
-        return KINDS if self.workers > 1 else ("driver",)
+        """What can be killed: with one worker there is the driver alone."""
+        return KINDS if self.workers > 1 else ("driver", "command")
 
 
 class Span(NamedTuple):
@@ -108,29 +110,29 @@ class Attempt:
         words = command_line("run", "recipe.yaml", "--workers", workers)
         self._said = folder / f"said-{self.mark[MARK]}"  # no pipe: an orphan would hold it open
         with self._said.open("w") as said:
-            self.driver = subprocess.Popen(
+            self.command = subprocess.Popen(
                 words, cwd=folder, env=ENVIRON | self.mark, stdout=subprocess.DEVNULL, stderr=said
             )
 
     def workers(self) -> list[int]:
         """Processes that do units; not the one of `multiprocessing` that keeps account of resources."""
-        return [
-            each.pid
-            for each in marked(self.mark)
-            if each.pid != self.driver.pid and "spawn_main" in each.words
-        ]
+        return [each.pid for each in marked(self.mark) if "spawn_main" in each.words]
+
+    def drivers(self) -> list[int]:
+        """The process of the run, which the command has started."""
+        return [each.pid for each in marked(self.mark) if each.parent == self.command.pid]
 
     def end(self) -> tuple[int, str]:
         """Wait for its end; returns exit code and what it said."""
         try:
-            self.driver.wait(_ATTEMPT_S)
+            self.command.wait(_ATTEMPT_S)
         except subprocess.TimeoutExpired:
-            kill(self.driver.pid)
+            kill(self.command.pid)
             return 1, f"hung for {_ATTEMPT_S} s"
-        return self.driver.returncode, self._said.read_text()
+        return self.command.returncode, self._said.read_text()
 
     def left(self) -> int:
-        """How many processes have outlived the driver; they are given a moment, and ended."""
+        """How many processes have outlived the command; they are given a moment, and ended."""
         end = time.monotonic() + _OUTLIVE_S
         while marked(self.mark) and time.monotonic() < end:
             time.sleep(0.05)
@@ -141,7 +143,7 @@ class Attempt:
         found = marked(self.mark)
         for each in found:
             kill(each.pid)
-        self.driver.wait()
+        self.command.wait()
         return len(found)
 
 
@@ -159,7 +161,7 @@ def measure(place: Place, case: Case) -> Span:
     """Do a run undisturbed, and tell how long it takes."""
     folder = place.prepare("measured", case.recipe)
     attempt, seen = Attempt(folder, case.workers), []
-    while attempt.driver.poll() is None:
+    while attempt.command.poll() is None:
         if attempt.workers():
             seen.append(time.monotonic() - attempt.begin)
         time.sleep(0.02)
@@ -173,11 +175,14 @@ def measure(place: Place, case: Case) -> Span:
 def strike(attempt: Attempt, kind: str, moment: float, dice: random.Random) -> str:
     """Kill something at a moment; returns what was killed, or nothing if that had ended before."""
     time.sleep(max(0.0, attempt.begin + moment - time.monotonic()))
-    victims = attempt.workers() if kind == "worker" else [attempt.driver.pid]
-    if not victims or attempt.driver.poll() is not None:
+    victims = {
+        "worker": attempt.workers,
+        "driver": attempt.drivers,
+        "command": lambda: [attempt.command.pid],
+        "all": lambda: [each.pid for each in marked(attempt.mark)],
+    }[kind]()
+    if not victims or attempt.command.poll() is not None:
         return ""
-    if kind == "all":
-        victims += [each.pid for each in marked(attempt.mark) if each.pid != attempt.driver.pid]
     for victim in [dice.choice(victims)] if kind == "worker" else victims:
         kill(victim)
     return f"{kind} at {moment:.2f} s"
@@ -209,6 +214,8 @@ def one_round(
             break
     else:
         raise SystemExit(f"no {kind} was there to be killed at {_DRAWS} random moments")
+    if code and kind in BY_ITSELF:
+        wrong.append(f"it did not go on by itself: {said.strip()[-300:]!r}")
     while code and len(attempts) < 5:
         if "Traceback" in said:
             wrong.append(f"it said {said.strip()[-300:]!r}")
@@ -216,14 +223,14 @@ def one_round(
         if (
             twice
             and len(attempts) == 2
-            and (hit := strike(attempts[-1], "driver", span.draw("driver", dice), dice))
+            and (hit := strike(attempts[-1], "command", span.draw("command", dice), dice))
         ):
             story.append(f"killed {hit}, {units_done(folder)} units done")
         code, said = attempts[-1].end()
         story.append(f"exit {code}")
     if code:
         wrong.append(f"it does not end well: {said.strip()[-300:]!r}")
-    wrong += [f"{count} processes outlived their driver" for each in attempts if (count := each.left())]
+    wrong += [f"{count} processes outlived their command" for each in attempts if (count := each.left())]
     return "; ".join(story), wrong + compare(folder, expected)
 
 

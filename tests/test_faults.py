@@ -16,13 +16,14 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def test_what_is_killed_at_random_moments_is_the_same_in_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A worker, then the driver, with duplicates dropped and samples shuffled."""
-    same = rounds(tmp_path, [Case("chosen", 2)], 2, rows=60, seed=0)
+    """A worker, the driver, then the command, with duplicates dropped and samples shuffled."""
+    same = rounds(tmp_path, [Case("chosen", 2)], 3, rows=60, seed=0)
     told = capsys.readouterr().out
 
-    assert same == 2, told
+    assert same == 3, told
     assert "killed worker at" in told
     assert "killed driver at" in told
+    assert "killed command at" in told
 
 
 def test_processes_without_a_parent_are_found() -> None:
