@@ -17,7 +17,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ import pyarrow as pa
 from .arrays import arrow_array
 from .contracts import REJECT_SCHEMA, Reject, Samples
 from .disk import named, sync
-from .identity import RunIdentity
+from .identity import RunIdentity, code_hash
 from .outcome import Outcome
 from .recipe import OTHER_KEYS, Recipe, Source
 from .rowkeys import HASH_BYTES, RowKeys
@@ -61,15 +60,6 @@ def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice:
         "slice": list(about_slice),
     }
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """Hash of this package's own code."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 class RowCache:

@@ -22,6 +22,8 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -75,6 +77,15 @@ def versions() -> dict[str, str]:
     packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers")
     found = {name: importlib.metadata.version(name) for name in packages}
     return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
+
+
+@cache
+def code_hash() -> str:
+    """Hash of this package's own code: what was begun with other code is not gone on with."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

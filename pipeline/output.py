@@ -32,7 +32,7 @@ from .contracts import LINEAGE_SCHEMA, layout_schema
 from .disk import Lock, link, named, remove_tree, sha256_file, sync, sync_tree, write_json, write_text
 from .errors import OutputError, RunError
 from .finished import parse_manifest
-from .identity import RunIdentity, differences
+from .identity import RunIdentity, code_hash, differences
 from .lengths import describe_lengths, lengths_in
 from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer, unit_file
 
@@ -76,7 +76,7 @@ def join_output(path: Path, identity: RunIdentity, lock: Lock, *, overwrite: boo
         work.mkdir(exist_ok=True)
         _check_is_ours(work)
         if read_plan(out) is None:
-            write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
+            _write_plan(work, identity)
         check_same_run(out, identity)
         for name in _FOLDERS:
             (work / name).mkdir(exist_ok=True)
@@ -384,11 +384,22 @@ def read_plan(out: Path) -> dict[str, Any] | None:
     return plan if isinstance(plan, dict) and {"run_key", "recipe", "premask"} <= plan.keys() else None
 
 
+def _write_plan(work: Path, identity: RunIdentity) -> None:
+    plan = {"run_key": identity.key, "code": code_hash(), **identity.as_dict()}
+    write_json(work / "plan.json", plan)
+
+
+def _is_plan_of(plan: Mapping[str, Any], identity: RunIdentity) -> bool:
+    """Whether work was begun by this very run, with the same code."""
+    return plan.get("run_key") == identity.key and plan.get("code") == code_hash()
+
+
 def check_same_run(out: Path, identity: RunIdentity) -> None:
     """Raise `OutputError` if the work in progress of an output is that of another run."""
     plan = read_plan(out) or {}
-    if plan.get("run_key") != identity.key:
+    if not _is_plan_of(plan, identity):
         changes = "; ".join(differences(plan, identity.as_dict())) if plan else "it was removed meanwhile"
+        changes = changes or "premask's own code was another"
         raise OutputError(
             f"{work_directory(out)} holds the work of another run ({changes}); choose another --output, or "
             "remove that directory if nobody works on it"
@@ -400,10 +411,10 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     work, plan = work_directory(out), read_plan(out)
     if work.exists():
         _check_is_ours(work)
-    if plan is None or plan["run_key"] != identity.key:
+    if plan is None or not _is_plan_of(plan, identity):
         remove_tree(work, last="plan.json")
         work.mkdir()
-        write_json(work / "plan.json", {"run_key": identity.key, **identity.as_dict()})
+        _write_plan(work, identity)
     for name in _FOLDERS:
         (work / name).mkdir(exist_ok=True)
         for scratch in (work / name).glob(".*"):  # of units that were interrupted

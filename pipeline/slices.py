@@ -31,13 +31,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .cache import code_hash
 from .card import make_card
 from .disk import Lock, named, write_json
 from .entries import list_files
 from .errors import OutputError, RecipeError, RunError
 from .files import At, version_of
 from .finished import parse_manifest
+from .identity import code_hash
 from .inspection import SourceInfo
 from .output import Output, check_same_run, join_output, open_output, read_plan, update_card, work_directory
 from .plan import Slice, Unit

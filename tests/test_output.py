@@ -30,7 +30,7 @@ from pipeline.contracts import Reject
 from pipeline.disk import sha256_file
 from pipeline.errors import OutputError, RunError
 from pipeline.identity import RunIdentity
-from pipeline.output import open_output, update_card
+from pipeline.output import check_same_run, open_output, update_card
 from pipeline.shards import UnitWriter, load_record
 
 # ==== What is written ====
@@ -199,6 +199,24 @@ def test_units_of_another_run_are_removed(tmp_path: Path) -> None:
     other = identity_of(content="9")
 
     output = open_output(tmp_path / "out", other)
+    assert output is not None
+    with output:
+        assert names_in(units) == []
+
+
+def test_units_of_other_code_are_removed_and_ranks_refuse_them(tmp_path: Path) -> None:
+    """A bug that is mended must not live on in units that were done before."""
+    identity = identity_of()
+    units = interrupted(tmp_path / "out", identity)
+    with (
+        mock.patch("pipeline.output.code_hash", lambda: "other"),
+        pytest.raises(OutputError, match="the work of another run \\(premask's own code was another\\)"),
+    ):
+        check_same_run(tmp_path / "out", identity)
+    assert names_in(units) == ["00000", "00001"]
+
+    with mock.patch("pipeline.output.code_hash", lambda: "other"):
+        output = open_output(tmp_path / "out", identity)
     assert output is not None
     with output:
         assert names_in(units) == []

@@ -30,11 +30,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cache import code_hash
 from ..disk import named
 from ..errors import OutputError, PremaskError, RecipeError, RunError
 from ..failures import TaskError
-from ..identity import versions
+from ..identity import code_hash, versions
 from ..process import prepare_process
 from ..progress import Progress
 from ..recipe import Recipe
