@@ -209,13 +209,13 @@ def test_units_of_other_code_are_removed_and_ranks_refuse_them(tmp_path: Path) -
     identity = identity_of()
     units = interrupted(tmp_path / "out", identity)
     with (
-        mock.patch("pipeline.output.code_hash", lambda: "other"),
+        mock.patch("pipeline.output.code_hash", return_value="other"),
         pytest.raises(OutputError, match="the work of another run \\(premask's own code was another\\)"),
     ):
         check_same_run(tmp_path / "out", identity)
-    assert names_in(units) == ["00000", "00001"]
+    assert {"00000", "00001"} <= set(names_in(units))
 
-    with mock.patch("pipeline.output.code_hash", lambda: "other"):
+    with mock.patch("pipeline.output.code_hash", return_value="other"):
         output = open_output(tmp_path / "out", identity)
     assert output is not None
     with output:
