@@ -20,7 +20,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -437,9 +437,11 @@ def _take_up_again(out: Path) -> None:
 
 def _clear_up(out: Path, identity: RunIdentity) -> None:
     """Remove what is left of the work of a run that was interrupted after its output was in place."""
-    plan = read_plan(out)
+    plan, work = read_plan(out), work_directory(out)
     if plan is not None and plan["run_key"] == identity.key:
-        remove_tree(work_directory(out), last="plan.json")
+        remove_tree(work, last="plan.json")
+    with suppress(OSError):  # not there, or not empty
+        work.rmdir()
 
 
 def _check_is_ours(work: Path) -> None:
@@ -462,6 +464,8 @@ def _restore(out: Path) -> None:
     """Undo a `_publish` that was interrupted between its renames, or clear up after its last one."""
     old = _old(out)
     if _read_manifest(old) is None:
+        with suppress(OSError):  # not there, or not empty
+            old.rmdir()
         return
     if out.exists():
         remove_tree(old, last="manifest.json")

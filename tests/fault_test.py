@@ -3,11 +3,12 @@
     python tests/fault_test.py --kills 100 [--rows 400] [--seed 0] [--workers 2]
 
 Each round starts the real command and SIGKILLs, at a random moment of the time that it takes (start-up, the work,
-finishing): a worker, the driver that does the run, the command that watches over it, or all processes at once. A
+finishing): a worker, the driver that does the run, the command that watches over it, or all processes at once; or
+the driver right before a random one of its changes to the file system, half of which come while it finishes. A
 run whose worker or driver is killed must end well by itself; else the same command is run at once, and in some
-rounds killed again. Then all files must have the
-sha256 of an undisturbed run with one worker, nothing may be left beside the output, and no process may outlive
-the command by more than some seconds. Prints a line a round, and N of N. Needs Linux.
+rounds killed again. Then all files must have the sha256 of an undisturbed run with one worker, nothing may be
+left beside the output, and no process may outlive the command by more than some seconds. Prints a line a round,
+and N of N. Needs Linux.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from commands import TOKENIZER, command_line
 from faults import ENVIRON, MARK, hashes, marked, new_mark, sample_lines, write_lines
 from inputs import write_parquet
 
-KINDS = ("worker", "driver", "command", "all")
-BY_ITSELF = {"worker", "driver"}  # what a run survives
+KINDS = ("worker", "driver", "command", "all", "step")
+BY_ITSELF = {"worker", "driver", "step"}  # what a run survives
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "plain": {"layout": ["packed", "unpacked"], "verify": 0.5},
     "chosen": {"duplicates": "drop", "splits": {"validation": 0.2}, "shuffle": True},
     "cached": {"cache": "cache"},
 }
+STEPPING = Path(__file__).parent / "stepping"
 _ATTEMPT_S = 120  # a run that takes longer hangs
 _OUTLIVE_S = 5  # that processes may take to notice that their parent is gone
 _DRAWS = 25  # of a moment, until one hits
@@ -51,17 +53,22 @@ class Case(NamedTuple):
 
     def kinds(self) -> Sequence[str]:
         """What can be killed: with one worker there is the driver alone."""
-        return KINDS if self.workers > 1 else ("driver", "command")
+        return KINDS if self.workers > 1 else ("driver", "command", "step")
 
 
 class Span(NamedTuple):
-    """Seconds after the start at which a run has workers, first and last, and at which it ends."""
+    """Seconds after the start at which a run has workers, first and last, and at which it ends; and how often its
+    driver changes names in the file system."""
 
     first: float
     last: float
     end: float
+    steps: int
 
     def draw(self, kind: str, dice: random.Random) -> float:
+        """A moment in seconds, or a step."""
+        if kind == "step":
+            return dice.randint(1, self.steps)
         return dice.uniform(self.first, self.last) if kind == "worker" else dice.uniform(0, self.end)
 
 
@@ -105,13 +112,18 @@ class Place:
 class Attempt:
     """The command, started in a folder that holds its recipe."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, step: int = 0) -> None:
         self.mark, self.begin = new_mark(), time.monotonic()
         words = command_line("run", "recipe.yaml", "--workers", workers)
         self._said = folder / f"said-{self.mark[MARK]}"  # no pipe: an orphan would hold it open
+        self.steps = folder / "steps"
+        environ = (
+            ENVIRON | self.mark | {"PREMASK_FAULT_STEP": str(step), "PREMASK_FAULT_STEPS": str(self.steps)}
+        )
+        environ["PYTHONPATH"] = f"{STEPPING}{os.pathsep}{environ['PYTHONPATH']}"
         with self._said.open("w") as said:
             self.command = subprocess.Popen(
-                words, cwd=folder, env=ENVIRON | self.mark, stdout=subprocess.DEVNULL, stderr=said
+                words, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=said
             )
 
     def workers(self) -> list[int]:
@@ -169,11 +181,13 @@ def measure(place: Place, case: Case) -> Span:
     if code:
         raise SystemExit(f"the undisturbed run failed: {said}")
     end = time.monotonic() - attempt.begin
-    return Span(min(seen, default=0), max(seen, default=end), end)
+    return Span(min(seen, default=0), max(seen, default=end), end, int(attempt.steps.read_text()))
 
 
 def strike(attempt: Attempt, kind: str, moment: float, dice: random.Random) -> str:
     """Kill something at a moment; returns what was killed, or nothing if that had ended before."""
+    if kind == "step":  # it kills itself
+        return f"driver before step {moment}" if "ended by SIGKILL" in attempt.end()[1] else ""
     time.sleep(max(0.0, attempt.begin + moment - time.monotonic()))
     victims = {
         "worker": attempt.workers,
@@ -205,8 +219,10 @@ def one_round(
     """Kill, resume, compare; returns what was done, and what is wrong with what came of it."""
     for _ in range(_DRAWS):
         folder = place.prepare("round", case.recipe)
-        attempts, story, wrong = [Attempt(folder, case.workers)], [], list[str]()
-        hit = strike(attempts[0], kind, span.draw(kind, dice), dice)
+        moment = span.draw(kind, dice)
+        attempts = [Attempt(folder, case.workers, int(moment) if kind == "step" else 0)]
+        story, wrong = list[str](), list[str]()
+        hit = strike(attempts[0], kind, moment, dice)
         done = units_done(folder)
         code, said = attempts[0].end()
         if hit:
@@ -239,7 +255,7 @@ def compare(folder: Path, expected: Mapping[str, str]) -> list[str]:
     found = hashes(folder / "out")
     differ = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
     beside = {path.name for path in folder.iterdir() if not path.name.startswith("said-")}
-    beside -= {"out", "recipe.yaml", "cache"}
+    beside -= {"out", "recipe.yaml", "cache", "steps"}
     wrong = [f"{len(differ)} files differ, such as {differ[0]}"] if differ else []
     return wrong + ([f"left beside the output: {', '.join(sorted(beside))}"] if beside else [])
 

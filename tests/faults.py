@@ -41,7 +41,7 @@ def processes() -> Iterator[Process]:
             environ = (folder / "environ").read_bytes()
         except OSError:  # it has ended meanwhile, or is another user's
             continue
-        if state != "Z":
+        if state != "Z" and words:
             yield Process(int(folder.name), int(parent), words, environ)
 
 

@@ -450,7 +450,9 @@ def test_a_cache_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
     run_on(tmp_path / "one", CHATS, **keys)
     (kept,) = (tmp_path / "cache").rglob("*.arrow")
     good = kept.read_bytes()
-    for number, bad in enumerate((b"", b"nothing", good[:-20], good[: len(good) // 2])):
+    third = len(good) // 3
+    torn = good[:third] + bytes(third) + good[2 * third :]  # as a disk that lost its power may have it
+    for number, bad in enumerate((b"", b"nothing", good[:-20], good[: len(good) // 2], torn)):
         kept.write_bytes(bad)
         run_on(tmp_path / f"again{number}", CHATS, **keys)
         assert bytes_of(tmp_path / f"again{number}") == bytes_of(tmp_path / "one")
@@ -523,7 +525,8 @@ def test_a_shuffled_output_has_the_same_samples_in_another_order(tmp_path: Path)
         assert before == sorted(before)
         place = {each: i for i, each in enumerate(before)}
         ranks = [place[each] for each in after]
-        assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.2
+        chance = 1 / np.sqrt(len(ranks))  # the deviation of a correlation that is there by chance
+        assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 5 * chance
     for name in ("rows", "kept", "samples", "tokens", "trained_tokens", "tokens_by_role", "splits"):
         before, after = (result.manifest["counts"][name] for result in (plain, shuffled))
         if name == "splits":

@@ -329,6 +329,15 @@ def test_a_kill_between_the_renames_of_an_overwrite_loses_nothing(tmp_path: Path
     assert names_in(tmp_path) == ["out"]
 
 
+def test_empty_directories_that_a_killed_run_left_are_removed(tmp_path: Path) -> None:
+    make_output(tmp_path / "out")
+    for name in (".out.partial", ".out.old"):
+        (tmp_path / name).mkdir()
+
+    assert open_output(tmp_path / "out", identity_of()) is None
+    assert names_in(tmp_path) == ["out"]
+
+
 @contextmanager
 def killed_before_removing(name: str) -> Iterator[None]:
     """Whatever removes a directory of that name is stopped there, as a kill would."""

@@ -119,17 +119,17 @@ def test_reads_that_fail(faulty: Path, folder: Path) -> None:
     sources = ["a.jsonl", "b.parquet", "c.jsonl.gz"]
     expected, recipe = undisturbed(folder, sources), recipe_of(folder, sources, "out")
     kept = dict[str, int]()
-    for name, number, fault, workers, said in (
-        ("a.jsonl", 0, errno.EIO, 1, "Input/output error; check the disk or network it is on"),
-        ("b.parquet", 3, errno.EACCES, 2, "Permission denied; check its permissions"),
-        ("c.jsonl.gz", 5, errno.ESTALE, 1, "Stale file handle; check the disk or network it is on"),
+    for name, fault, workers, said in (
+        ("a.jsonl", errno.EIO, 1, "Input/output error; check the disk or network it is on"),
+        ("b.parquet", errno.EACCES, 2, "Permission denied; check its permissions"),
+        ("c.jsonl.gz", errno.ESTALE, 1, "Stale file handle; check the disk or network it is on"),
     ):
         environ = {
             "LD_PRELOAD": str(faulty),
             "FAULT_FILE": str((folder / name).resolve()),
             "FAULT_FROM": str((folder / name).stat().st_size // 2),
             "FAULT_ERRNO": str(fault),
-            "FAULT_WHEN": str(folder / ".out.partial" / "units" / f"{number:05d}"),
+            "FAULT_WHEN": str(folder / ".out.lock"),  # which is there once files have been looked at
         }
         done = process("run", recipe, "--workers", workers, **environ)
         check_stopped(
@@ -138,7 +138,7 @@ def test_reads_that_fail(faulty: Path, folder: Path) -> None:
             f"{name} cannot be read: {said}",
         )
         units = units_of(folder)
-        assert f"{number:05d}" in units
+        assert units
         assert kept.items() <= units.items()
         kept = units
 
