@@ -46,6 +46,13 @@ def _loaded(path: str) -> LoadedTokenizer:
     return load_tokenizer(path)
 
 
+def _loaded_once(name: str) -> LoadedTokenizer:
+    """`load_tokenizer`, once for each of those that no test writes."""
+    path = Path(name).resolve()
+    constant = any(path.is_relative_to(each) for each in (SAMPLE, SHARED.resolve()))
+    return _loaded(name) if constant else load_tokenizer(name)
+
+
 def _path_of(name: str) -> str:
     if name == "sample":
         return str(SAMPLE / "tokenizer")
@@ -69,7 +76,10 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 @pytest.fixture(scope="session", autouse=True)
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
-    with mock.patch("pipeline.stages.prove_engine", _proved_once):
+    with (
+        mock.patch("pipeline.stages.prove_engine", _proved_once),
+        mock.patch("pipeline.run.load_tokenizer", _loaded_once),
+    ):
         yield
     _proofs.clear()
     _loaded.cache_clear()

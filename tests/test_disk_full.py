@@ -16,16 +16,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from commands import TOKENIZER, Done, premask, process
 from faults import hashes, sample_lines, write_lines
-
-from pipeline.tokenizer import load_tokenizer
 
 PAGE = 4096
 NO_ROOM = "No space left on device; check space and permissions, then run again (finished units are kept)"
@@ -112,12 +108,6 @@ def check_refused(done: Done, folder: Path) -> str:
     assert done.err.endswith(f": {NO_ROOM}\n"), done.err
     assert {path.name for path in folder.iterdir()} <= {".out.partial", "cache"}
     return done.err.removeprefix(f"premask: cannot write {folder}/").partition(":")[0]
-
-
-@pytest.fixture(autouse=True)
-def _tokenizer_is_loaded_once() -> Iterator[None]:
-    with mock.patch("pipeline.run.load_tokenizer", cache(load_tokenizer)):
-        yield
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,16 +17,9 @@ from pipeline import forecast as module
 from pipeline.forecast import Forecast, forecast, makespan
 from pipeline.recipe import Recipe
 from pipeline.run import run
-from pipeline.tokenizer import load_tokenizer
 
 CHATS = SAMPLE / "conversations.jsonl"
 LINES = CHATS.read_text(encoding="utf-8").split("\n")[:-1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _loaded_once() -> Iterator[None]:
-    with mock.patch("pipeline.run.load_tokenizer", cache(load_tokenizer)):
-        yield
 
 
 def recipe_of(out: Path, *sources: str | Path, **keys: Any) -> Recipe:

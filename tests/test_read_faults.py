@@ -12,8 +12,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,19 +25,12 @@ from test_remote import Web
 
 from pipeline import cli
 from pipeline.output import Output
-from pipeline.tokenizer import load_tokenizer
 
 ROWS = 120
 GOOD = [json.loads(line) for line in sample_lines(18)]
 
 
 _UNDISTURBED: dict[str, dict[str, str]] = {}
-
-
-@pytest.fixture(autouse=True)
-def _tokenizer_is_loaded_once() -> Iterator[None]:
-    with mock.patch("pipeline.run.load_tokenizer", cache(load_tokenizer)):
-        yield
 
 
 @pytest.fixture

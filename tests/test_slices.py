@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from pipeline.recipe import Recipe
 from pipeline.run import run
 from pipeline.slices import Share, finish_slices, run_slice
 from pipeline.stages import Stages
-from pipeline.tokenizer import load_tokenizer
 
 CHATS = SAMPLE / "conversations.jsonl"
 EXAMPLES = ROOT / "examples"
@@ -39,12 +37,6 @@ EXAMPLES = ROOT / "examples"
 def recipe_of(out: Path, **keys: Any) -> Recipe:
     values: dict[str, Any] = {"sources": [str(CHATS)], "tokenizer": TOKENIZER, "output": str(out)}
     return Recipe.model_validate(values | {"max_length": 1024, "unit_rows": 60} | keys)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _loaded_once() -> Iterator[None]:
-    with mock.patch("pipeline.run.load_tokenizer", cache(load_tokenizer)):
-        yield
 
 
 @pytest.fixture(scope="module")
