@@ -66,6 +66,7 @@ from .stages import Stages
 from .stats import measure
 from .stores import push_to_store
 from .tokentext import TokenTexts
+from .urls import is_url
 from .verify import verify as verify_output
 
 app = typer.Typer(
@@ -131,6 +132,12 @@ Repairs = Annotated[
     str | None, typer.Option("--repair", help="What is mended, with commas: merge_consecutive, ...")
 ]
 Private = Annotated[bool, typer.Option("--private", help="Make the repo a private one, if it is made.")]
+WorkFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--work", metavar="DIR", help="Where an output in a store is worked on; default: the user's cache."
+    ),
+]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
 
@@ -198,6 +205,7 @@ def run(
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for other ranks, where duplicates are dropped.")
     ] = WAIT_S,
+    work: WorkFolder = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -215,11 +223,8 @@ def run(
         raise RecipeError("--rank and --world belong together; give both, or neither")
     if ray_address is not None and runner is not RunnerName.ray:
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
-    if rank is not None and push_to_hub is not None:
-        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
-    if push_to_hub is not None:  # what cannot be pushed is said before hours of work
-        push_to_hub = parse_repo_id(push_to_hub)
-        check_access()
+    if push_to_hub is not None:
+        push_to_hub = _check_push(recipe, push_to_hub, rank)
     elif private:
         raise RecipeError("--private belongs to --push-to-hub; give both, or neither")
     prepare_process()
@@ -232,19 +237,37 @@ def run(
         if rank is not None and world is not None:
             share = Share(rank, world, wait)
             done = run_slice(
-                recipe, share, overwrite=overwrite, progress=progress, make_runner=make or local(count)
+                recipe,
+                share,
+                overwrite=overwrite,
+                progress=progress,
+                make_runner=make or local(count),
+                work_dir=work,
             )
             print_slice(Console(highlight=False), done)
             return
-        result = run_recipe(recipe, workers=count, overwrite=overwrite, progress=progress, make_runner=make)
+        result = run_recipe(
+            recipe, workers=count, overwrite=overwrite, progress=progress, make_runner=make, work_dir=work
+        )
     _print_result(console, result)
     if push_to_hub is not None:
-        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+        _print_pushed(_push_hub(Path(result.output), HubTarget(push_to_hub, private=private)))
+
+
+def _check_push(recipe: Recipe, repo: str, rank: int | None) -> str:
+    """The name of the repo; what cannot be pushed is said before hours of work."""
+    if rank is not None:
+        raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
+    if is_url(recipe.output):
+        raise RecipeError("--push-to-hub pushes from a directory; write the output to one, not to a store")
+    name = parse_repo_id(repo)
+    check_access()
+    return name
 
 
 _NO_KEYS = (
-    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "overwrite", "push_to_hub",
-    "private",
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "work", "overwrite",
+    "push_to_hub", "private",
 )  # fmt: skip
 """Parameters of `run` that are no keys of the recipe."""
 
@@ -265,6 +288,7 @@ def finish(
     output: Annotated[
         str, typer.Argument(metavar="OUT_OR_RECIPE", help="Output directory of the ranks, or their recipe.")
     ],
+    work: WorkFolder = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -272,8 +296,8 @@ def finish(
     """Put an output in place whose ranks (run --rank I --world N) are done; names those that are not."""
     recipe = _recipe([output], {}) if output.endswith((".yaml", ".yml")) else None
     import_transformers()
-    out = Path(output if recipe is None else recipe.output)
-    result = finish_slices(out, recipe=recipe, overwrite=overwrite)
+    out = output if recipe is None else recipe.output
+    result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
     _print_result(Console(stderr=True, highlight=False), result)
 
 

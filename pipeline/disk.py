@@ -34,10 +34,15 @@ from .errors import OutputError, PremaskError
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON with sorted keys so that it is all there or not at all, also if others write it as well."""
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
-    scratch.write_text(f"{text}\n", encoding="utf-8")
+    scratch.write_text(json_text(data), encoding="utf-8")
     sync(scratch)
     scratch.replace(path)
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """JSON with sorted keys, as it is written."""
+    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
+    return f"{text}\n"
 
 
 @contextmanager

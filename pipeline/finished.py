@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,15 +127,16 @@ def parse_manifest(content: str | bytes) -> dict[str, Any] | None:
     return manifest if ours else None
 
 
-def read_finished(out: Path) -> Finished:
-    """Check an output against its manifest and return its files, README.md last.
+def read_finished(out: Path, elsewhere: Collection[str] = ()) -> Finished:
+    """Check an output against its manifest and return its files, README.md last; shards that lie `elsewhere`
+    are not looked for.
 
     Raises `OutputError` if `out` is no finished output of premask, or if a shard is missing, is not in the
     manifest, or differs from it in size, sha256 or number of rows.
     """
     manifest = _manifest(out)
     try:
-        files = [*_shards(out, manifest), *_pictures(out, manifest), *_others_of_ours(out)]
+        files = [*_shards(out, manifest, elsewhere), *_pictures(out, manifest), *_others_of_ours(out)]
         stray = sorted(_on_disk(out, KINDS) - {file.path for file in files})
         if stray:
             raise OutputError(f"{out / stray[0]} is not in the manifest; move it away, then push again")
@@ -170,8 +171,10 @@ def _manifest(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def _shards(out: Path, manifest: Mapping[str, Any]) -> Iterator[LocalFile]:
+def _shards(out: Path, manifest: Mapping[str, Any], elsewhere: Collection[str]) -> Iterator[LocalFile]:
     for shard in manifest["shards"]:
+        if shard["path"] in elsewhere:
+            continue
         folder, _, name = shard["path"].partition("/")
         if folder not in KINDS or not name or Path(name).name != name:
             raise OutputError(f"{out / 'manifest.json'} names a shard {shard['path']!r}, which cannot be")

@@ -46,6 +46,7 @@ import pyarrow.parquet as pq
 from .dialects import Form
 from .files import opened
 from .packing import plan_packs
+from .places import place_of
 from .plan import UNIT_BYTES, Slice, Unit
 from .process import without_old_garbage
 from .recipe import Layout, Recipe
@@ -157,7 +158,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     files = len(units) * sum(1 if kind == "rejects" else sample.splits for kind in sample.bytes)
     lineage = round(sample.bytes.get("lineage", 0.0) * tokens)
     disk = output + lineage + (_CACHE_BYTES * tokens if recipe.cache else 0)
-    free = _free(Path(recipe.output))
+    free = _free(place_of(recipe.output).out)
     biggest = max((unit.tokens for unit in units), default=0)
     memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
     speed = sample.seconds / max(sample.timed_tokens, 1)

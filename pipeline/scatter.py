@@ -30,6 +30,7 @@ from .progress import Progress
 from .shardreader import flat
 from .shards import UnitRecord, UnitWriter, load_record
 from .stages import Stages
+from .unitstore import UnitStore
 from .windows import Windows
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -38,6 +39,15 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 def scattered(split: str) -> str:
     """Name of the file of a unit that holds its samples of a split, by bucket."""
     return f"scattered-{split}.arrow"
+
+
+def is_scattered(name: str) -> bool:
+    """Whether a file of a unit is one of those.
+
+    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
+    (True, False)
+    """
+    return name.startswith("scattered-")
 
 
 class Scatter:
@@ -118,14 +128,15 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
 
 @dataclass(frozen=True)
 class BucketTask:
-    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, and
-    the key of the run."""
+    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, the
+    key of the run, and where finished units are kept, if not there."""
 
     number: int
     buckets: int
     units: Sequence[Path]
     directory: Path
     key: str
+    store: UnitStore | None = None
 
 
 def pack_bucket(
@@ -135,9 +146,11 @@ def pack_bucket(
 
     A bucket that was done before is not done again.
     """
-    done = load_record(task.directory, task.key)
+    done = task.store.load(task) if task.store else load_record(task.directory, task.key)
     if done is not None:
         return done
+    if task.store is not None:
+        return task.store.keep(task, lambda own: pack_bucket(stages, own, progress, windows))
     recipe = stages.recipe
     windows = windows or Windows(recipe.pack_window)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:

@@ -49,6 +49,7 @@ def make_tasks(
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
             len(units) if recipe.shuffle else 0,
+            output.store,
         )
         for unit in units
     ]
@@ -58,7 +59,7 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
     """The tasks that follow `tasks` where samples are shuffled: one a bucket, numbered on from the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
-        BucketTask(number, count, units, output.unit(count + number), task.key)
+        BucketTask(number, count, units, output.unit(count + number), task.key, output.store)
         for number, task in enumerate(tasks)
     ]
 

@@ -24,14 +24,14 @@ import os
 import secrets
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..cache import code_hash
 from ..disk import named
-from ..errors import OutputError, PremaskError, RecipeError, RunError
+from ..errors import OutputError, PremaskError, RecipeError, RunError, SourceError
 from ..identity import versions
 from ..process import prepare_process
 from ..progress import Progress
@@ -41,6 +41,7 @@ from ..shards import UnitRecord
 from ..stages import Loaded, Setup, Stages
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
+from ..urls import is_url
 from ..windows import Windows
 from .local import Job
 
@@ -114,7 +115,9 @@ class RayRunner:
         if not tasks:
             return {}
         ray, records = self._ray, dict[int, UnitRecord]()
-        with _marker(tasks[0].directory.parent) as marker:
+        first = tasks[0]
+        alone = isinstance(first, Task) and not first.shares_files
+        with nullcontext() if alone else _marker(first.directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
             shared = self._share(stages)._replace(about=about)
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
@@ -240,9 +243,10 @@ def _first_line(error: BaseException) -> str:
 
 
 class _About(NamedTuple):
-    """What a worker must find: a file, the driver's working directory, versions, and this package's code."""
+    """What a worker must find: a file (None if units go to a store, one by one), the driver's working
+    directory, versions, and this package's code."""
 
-    marker: Path
+    marker: Path | None
     directory: str
     versions: dict[str, str]
     code: str
@@ -276,6 +280,8 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
         _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
+    if isinstance(task, Task) and not task.shares_files:
+        _check_sources(task)
     return job(_loaded.stages, task, None, _loaded.windows)
 
 
@@ -283,15 +289,27 @@ def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
     return Stages(setup.recipe, Loaded(tokenizer, setup.proof), distrust=setup.distrust)
 
 
+def _check_sources(task: Task) -> None:
+    """Raise unless this node has the files that a unit reads."""
+    for piece in task.unit.slices:
+        path = piece.at.path if piece.at else piece.source
+        if not is_url(path) and not Path(path).exists():
+            raise SourceError(
+                f"node {os.uname().nodename} does not see {path}; put sources (or PREMASK_CACHE, for files "
+                "that are fetched) on storage that all nodes share, or say 'streaming: true' of sources in "
+                "stores"
+            )
+
+
 def _check(about: _About) -> None:
     """Raise unless this process can do what the driver would."""
     node = os.uname().nodename
     with suppress(OSError):  # then paths that are not absolute are not found, which is said
         os.chdir(about.directory)
-    if not about.marker.is_file():
+    if about.marker is not None and not about.marker.is_file():
         raise OutputError(
-            f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output on "
-            "storage that all of them share, under the same path"
+            f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output (or "
+            "--work, for an output in a store) on storage that all of them share, under the same path"
         )
     own = versions()
     others = [
