@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,19 @@ def read_finished(out: Path, elsewhere: Collection[str] = ()) -> Finished:
     return Finished(out, manifest, tuple(files), tuple(others))
 
 
+def refuse_url(name: Path | str) -> None:
+    """Raise `OutputError` where the name of an output is a URL.
+
+    >>> refuse_url(Path("s3://bucket/chats"))
+    Traceback (most recent call last):
+    pipeline.errors.OutputError: s3:/bucket/chats is in a store; fetch the folder, and name the copy
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) and not Path(name).exists():
+        raise OutputError(f"{name} is in a store; fetch the folder, and name the copy")
+
+
 def _manifest(out: Path) -> dict[str, Any]:
+    refuse_url(out)
     if not out.is_dir():
         work = out.with_name(f".{out.name}.partial")
         what = "is not finished: run its recipe again" if work.is_dir() else "is no directory"

@@ -280,6 +280,6 @@ def place_of(output: str, work_dir: str | Path | None = None) -> Place:
     protocol, url = output.partition("://")[0], output.rstrip("/")
     if protocol in _NO_STORES:
         raise RecipeError(f"output {output}: {_NO_STORES[protocol]}")
-    open_folder(url)
+    open_folder(output)
     work = None if work_dir is None else str(work_dir)
     return StorePlace(scratch_folder(url, work) / "out", url, work)

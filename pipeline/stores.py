@@ -6,21 +6,25 @@ Object stores have no commits, so the order keeps readers safe: while shards are
 `manifest.json` nor `README.md` is there, and the README comes last. Whoever waits for the README sees a whole
 dataset. (`content_revision` writes into a folder of its own, named by the run key, so that nothing that is
 being read is replaced at all.) What has arrived so far stands in `.premask-push.json`, which is removed at
-the end: a push that was stopped goes on where it stopped, and one of another output in between is not
-mistaken for it.
+the end: a push that was stopped goes on where it stopped (it is written every few seconds), and one of
+another output in between is not mistaken for it.
+
+A run whose output goes to a store ends in the same way (`place_in_store`); most shards are there already.
 
 Files with the size and sha256 that the store's manifest records are not sent again; shards of an earlier
 push are removed once the README is there. Files that are not premask's are never touched. Credentials are
 the store's own (`AWS_*`, Google's default ones); none are written anywhere. Cost: the output is read twice;
-one small request a shard beside the data.
+one small request a shard beside the data, two where shards are copied.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -31,6 +35,9 @@ from .urls import make_folder, named, open_url
 
 RECORD = ".premask-push.json"
 """What has arrived, while a push is under way."""
+
+_RECORD_S = 5.0  # after which it is written down again what has arrived
+_AT_ONCE = 16  # files that are put in place at the same time
 
 Record = dict[str, tuple[int, str]]
 """Path -> size in bytes and sha256 of a file that the store holds."""
@@ -59,7 +66,7 @@ def push_to_store(
         root, shown = f"{root}/{finished.content_name}", f"{shown}/{finished.content_name}"
     with _named(shown):
         store = Store(filesystem, root, shown)
-        return _push(finished, store, (), overwrite=overwrite, report=report or (lambda *_: None))
+        return _push(finished, store, overwrite=overwrite, report=report or (lambda *_: None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,17 @@ def place_in_store(tree: Path, store: Store, elsewhere: Mapping[str, str]) -> No
         for shard in shards
     ]
     with _named(store.shown):
-        _push(finished, store, stored, overwrite=True, report=lambda *_: None)
+        _push(finished, store, stored, overwrite=True, report=lambda *_: None, at_once=_AT_ONCE)
 
 
-def _push(
-    finished: Finished, store: Store, stored: Sequence[StoredFile], *, overwrite: bool, report: Report
+def _push(  # noqa: PLR0913  by keyword but the first two
+    finished: Finished,
+    store: Store,
+    stored: Sequence[StoredFile] = (),
+    *,
+    overwrite: bool,
+    report: Report,
+    at_once: int = 1,
 ) -> PushResult:
     there = store.files()
     files: list[AnyFile] = [*stored, *finished.files]
@@ -115,7 +128,7 @@ def _push(
     if send or stale or RECORD in there:
         sending = {file.path for file in send}
         arrived = {file.path: (file.bytes, file.sha256) for file in files if file.path not in sending}
-        _replace(store, send, stale, arrived, report)
+        _replace(store, send, stale, arrived, report, at_once)
     return PushResult(
         where=store.shown,
         changed=bool(send or stale),
@@ -130,23 +143,40 @@ def _push(
     )
 
 
-def _replace(store: Store, send: list[AnyFile], stale: list[str], arrived: Record, report: Report) -> None:
+def _replace(  # noqa: PLR0913  one caller
+    store: Store, send: list[AnyFile], stale: list[str], arrived: Record, report: Report, at_once: int
+) -> None:
     """Send files in their order (README.md last), keeping the record; then remove what is stale."""
-    total, done = sum(file.bytes for file in send), 0
+    total, done, written = sum(file.bytes for file in send), 0, time.monotonic()
     if send:
         store.write_record(arrived)
         store.remove(["README.md", "manifest.json"])
-    for number, file in enumerate(send):
-        report(number, len(send), done, total)
-        file.unchanged()
-        store.put(file)
-        file.unchanged()
-        done += file.bytes
-        arrived[file.path] = (file.bytes, file.sha256)
-        if not _is_small(file):
+    try:
+        with ThreadPoolExecutor(at_once) as threads:
+            for number, some in _batches(send, at_once):
+                report(number, len(send), done, total)
+                for file in threads.map(store.put, some):
+                    done += file.bytes
+                    arrived[file.path] = (file.bytes, file.sha256)
+                if time.monotonic() - written > _RECORD_S:
+                    store.write_record(arrived)
+                    written = time.monotonic()
+    except BaseException:
+        with suppress(Exception):  # what stopped it is what to tell of
             store.write_record(arrived)
+        raise
     report(len(send), len(send), done, total)
     store.remove([*stale, RECORD])
+
+
+def _batches(send: Sequence[AnyFile], at_once: int) -> Iterator[tuple[int, Sequence[AnyFile]]]:
+    """Files to send at the same time, with the number of those before; small ones one by one."""
+    number = 0
+    while number < len(send):
+        size = 1 if _is_small(send[number]) else at_once
+        some = [file for file in send[number : number + size] if size == 1 or not _is_small(file)]
+        yield number, some
+        number += len(some)
 
 
 def _is_small(file: AnyFile) -> bool:
@@ -212,8 +242,10 @@ class Store:
         texts = ("manifest.json", "README.md")  # the manifest has the hash of the tokenizer
         return all(self.read(path) == small[path].local.read_bytes() for path in texts)
 
-    def put(self, file: AnyFile) -> None:
-        """Send or copy a file, and check that it arrived with its size."""
+    def put(self, file: AnyFile) -> AnyFile:
+        """Send or copy a file, check that it did not change meanwhile and arrived with its size, and return
+        it."""
+        file.unchanged()
         target = self._at(file.path)
         make_folder(self.filesystem, target.rpartition("/")[0])
         if isinstance(file, StoredFile):
@@ -227,6 +259,8 @@ class Store:
                 f"{self.shown}/{file.path} arrived with {size} bytes instead of {file.bytes}; "
                 "run the same command again"
             )
+        file.unchanged()
+        return file
 
     def _copy(self, source: str, target: str) -> None:
         """Copy a file within the store, by way of this machine where the store cannot."""

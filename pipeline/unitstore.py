@@ -18,6 +18,7 @@ Cost: a request for each unit to ask whether it is done, and two for each file t
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import shutil
@@ -144,8 +145,7 @@ class UnitStore:
             with named_on_disk(target):
                 directory.mkdir(parents=True, exist_ok=True)
             scratch = target.with_name(f"{file}.part")
-            with self.named(missing="a file of a unit is gone ({}); remove the folder of the unit"):
-                self._opened[0].get_file(self.path(f"{name_of(directory)}/{file}"), str(scratch))
+            self._get(f"{name_of(directory)}/{file}", scratch)
             if sha256_file(scratch) != sha256:
                 scratch.unlink()
                 raise OutputError(
@@ -155,6 +155,17 @@ class UnitStore:
             scratch.replace(target)
 
     # ==== Files ====
+
+    def _get(self, name: str, target: Path) -> None:
+        with self.named(missing="a file of a unit is gone ({}); remove the folder of the unit"):
+            try:
+                self._opened[0].get_file(self.path(name), str(target))
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                    raise OutputError(
+                        f"{target} cannot be written: {error.strerror}; make room, or name another --work"
+                    ) from error
+                raise
 
     def read(self, name: str) -> str | None:
         """The text of a small file, None if there is none."""
@@ -222,8 +233,8 @@ def name_of(directory: Path) -> str:
 def scratch_folder(url: str, work: str | None) -> Path:
     """The folder for the work on an output in a store, in the folder `work`, by default in the user's cache.
 
-    >>> scratch_folder("s3://bucket/chats", "scratch").as_posix()
-    'scratch/chats-f5fb3e6ee9d3a5ce'
+    >>> scratch_folder("s3://bucket/chats", "scratch").name
+    'chats-58f488ff1f75cab5'
     """
     name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     return (Path(work).absolute() if work else cache_folder() / "work") / name

@@ -59,7 +59,7 @@ class BarProgress(Progress):
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self._bar.console.print(visible(text), markup=False)
+        self._bar.console.print(visible(text), markup=False, soft_wrap=True)
 
     def start(self, rows: int | None) -> None:
         self._bar.update(self._task, description="working", total=rows)
@@ -87,7 +87,7 @@ class LineProgress(Progress):
         pass
 
     def say(self, text: str) -> None:
-        self._console.print(visible(text), markup=False)
+        self._console.print(visible(text), markup=False, soft_wrap=True)
 
     def start(self, rows: int | None) -> None:
         self._total = rows
