@@ -67,6 +67,7 @@ from .stages import Stages
 from .stats import measure
 from .stores import push_to_store
 from .tokentext import TokenTexts
+from .urls import is_url
 from .verify import verify as verify_output
 
 app = typer.Typer(
@@ -132,6 +133,12 @@ Repairs = Annotated[
     str | None, typer.Option("--repair", help="What is mended, with commas: merge_consecutive, ...")
 ]
 Private = Annotated[bool, typer.Option("--private", help="Make the repo a private one, if it is made.")]
+WorkFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--work", metavar="DIR", help="Where an output in a store is worked on; default: the user's cache."
+    ),
+]
 EndOfTurn = Annotated[list[str] | None, typer.Option(help="String that ends an assistant turn (repeatable).")]
 
 
@@ -202,6 +209,7 @@ def run(
     attempts: Annotated[
         int, typer.Option(min=1, help="How often a unit may fail until its rows are looked into.")
     ] = ATTEMPTS,
+    work: WorkFolder = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -218,7 +226,7 @@ def run(
     if ray_address is not None and runner is not RunnerName.ray:
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
     share = _share_of(rank, world, wait)
-    push_to_hub = _push_target(push_to_hub, share, private=private)
+    push_to_hub = _push_target(push_to_hub, recipe, share, private=private)
     prepare_process()
     import_transformers()
     console = Console(stderr=True, highlight=False)
@@ -233,16 +241,23 @@ def run(
                 overwrite=overwrite,
                 progress=progress,
                 make_runner=make or local(count, attempts),
+                work_dir=work,
             )
             print_slice(Console(highlight=False), done)
             return
         result = run_recipe(
-            recipe, workers=count, attempts=attempts, overwrite=overwrite, progress=progress, make_runner=make
+            recipe,
+            workers=count,
+            attempts=attempts,
+            overwrite=overwrite,
+            progress=progress,
+            make_runner=make,
+            work_dir=work,
         )
     _print_result(console, result)
     _fail_if_set_aside(result)
     if push_to_hub is not None:
-        _print_pushed(_push_hub(result.output, HubTarget(push_to_hub, private=private)))
+        _print_pushed(_push_hub(Path(result.output), HubTarget(push_to_hub, private=private)))
 
 
 def _share_of(rank: int | None, world: int | None, wait_s: float) -> Share | None:
@@ -251,7 +266,7 @@ def _share_of(rank: int | None, world: int | None, wait_s: float) -> Share | Non
     return None if rank is None or world is None else Share(rank, world, wait_s)
 
 
-def _push_target(target: str | None, share: Share | None, *, private: bool) -> str | None:
+def _push_target(target: str | None, recipe: Recipe, share: Share | None, *, private: bool) -> str | None:
     """The repo to push to; what cannot be pushed is said before hours of work."""
     if target is None:
         if private:
@@ -259,6 +274,8 @@ def _push_target(target: str | None, share: Share | None, *, private: bool) -> s
         return None
     if share is not None:
         raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
+    if is_url(recipe.output):
+        raise RecipeError("--push-to-hub pushes from a directory; write the output to one, not to a store")
     repo = parse_repo_id(target)
     check_access()
     return repo
@@ -271,7 +288,7 @@ def _fail_if_set_aside(result: RunResult) -> None:
 
 
 _NO_KEYS = (
-    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "attempts", "overwrite",
+    "inputs", "workers", "runner", "ray_address", "rank", "world", "wait", "attempts", "work", "overwrite",
     "push_to_hub", "private",
 )  # fmt: skip
 """Parameters of `run` that are no keys of the recipe."""
@@ -293,6 +310,7 @@ def finish(
     output: Annotated[
         str, typer.Argument(metavar="OUT_OR_RECIPE", help="Output directory of the ranks, or their recipe.")
     ],
+    work: WorkFolder = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the output of another recipe.")
     ] = False,
@@ -300,8 +318,8 @@ def finish(
     """Put an output in place whose ranks (run --rank I --world N) are done; names those that are not."""
     recipe = _recipe([output], {}) if output.endswith((".yaml", ".yml")) else None
     import_transformers()
-    out = Path(output if recipe is None else recipe.output)
-    result = finish_slices(out, recipe=recipe, overwrite=overwrite)
+    out = output if recipe is None else recipe.output
+    result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
     _print_result(Console(stderr=True, highlight=False), result)
     _fail_if_set_aside(result)
 

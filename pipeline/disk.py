@@ -39,8 +39,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON with sorted keys, as `write_text` does."""
-    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
-    write_text(path, f"{text}\n")
+    write_text(path, json_text(data))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,6 +51,12 @@ def write_text(path: Path, text: str) -> None:
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """JSON with sorted keys, as it is written."""
+    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False)
+    return f"{text}\n"
 
 
 @contextmanager

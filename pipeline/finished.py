@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,15 +128,16 @@ def parse_manifest(content: str | bytes) -> dict[str, Any] | None:
     return manifest if ours else None
 
 
-def read_finished(out: Path) -> Finished:
-    """Check an output against its manifest and return its files, README.md last.
+def read_finished(out: Path, elsewhere: Collection[str] = ()) -> Finished:
+    """Check an output against its manifest and return its files, README.md last; shards that lie `elsewhere`
+    are not looked for.
 
     Raises `OutputError` if `out` is no finished output of premask, or if a shard is missing, is not in the
     manifest, or differs from it in size, sha256 or number of rows.
     """
     manifest = _manifest(out)
     try:
-        files = [*_shards(out, manifest), *_pictures(out, manifest), *_others_of_ours(out)]
+        files = [*_shards(out, manifest, elsewhere), *_pictures(out, manifest), *_others_of_ours(out)]
         stray = sorted(_on_disk(out, KINDS) - {file.path for file in files})
         if stray:
             raise OutputError(f"{out / stray[0]} is not in the manifest; move it away, then push again")
@@ -153,7 +155,19 @@ def read_finished(out: Path) -> Finished:
     return Finished(out, manifest, tuple(files), tuple(others))
 
 
+def refuse_url(name: Path | str) -> None:
+    """Raise `OutputError` where the name of an output is a URL.
+
+    >>> refuse_url(Path("s3://bucket/chats"))
+    Traceback (most recent call last):
+    pipeline.errors.OutputError: s3:/bucket/chats is in a store; fetch the folder, and name the copy
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) and not Path(name).exists():
+        raise OutputError(f"{name} is in a store; fetch the folder, and name the copy")
+
+
 def _manifest(out: Path) -> dict[str, Any]:
+    refuse_url(out)
     if not out.is_dir():
         work = out.with_name(f".{out.name}.partial")
         what = "is not finished: run its recipe again" if work.is_dir() else "is no directory"
@@ -170,8 +184,10 @@ def _manifest(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def _shards(out: Path, manifest: Mapping[str, Any]) -> Iterator[LocalFile]:
+def _shards(out: Path, manifest: Mapping[str, Any], elsewhere: Collection[str]) -> Iterator[LocalFile]:
     for shard in manifest["shards"]:
+        if shard["path"] in elsewhere:
+            continue
         folder, _, name = shard["path"].partition("/")
         if folder not in KINDS or not name or Path(name).name != name:
             raise OutputError(f"{out / 'manifest.json'} names a shard {shard['path']!r}, which cannot be")

@@ -47,6 +47,7 @@ from .dialects import Form
 from .disk import named
 from .files import opened
 from .packing import plan_packs
+from .places import place_of
 from .plan import UNIT_BYTES, Slice, Unit
 from .process import without_old_garbage
 from .recipe import Layout, Recipe
@@ -55,6 +56,7 @@ from .selection import Selection
 from .shards import UnitRecord, unit_file
 from .sources import read_slice
 from .units import Task, accounts_of, run_unit
+from .urls import is_url
 from .windows import Windows
 
 STRETCHES, STRETCH_ROWS = 64, 48
@@ -158,7 +160,10 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     files = len(units) * sum(1 if kind == "rejects" else sample.splits for kind in sample.bytes)
     lineage = round(sample.bytes.get("lineage", 0.0) * tokens)
     disk = output + lineage + (_CACHE_BYTES * tokens if recipe.cache else 0)
-    free = _free(Path(recipe.output))
+    if is_url(recipe.output) and not recipe.shuffle:  # units leave as they are done, but for their lineage
+        biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
+        disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
+    free = _free(place_of(recipe.output).out)
     biggest = max((unit.tokens for unit in units), default=0)
     memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
     speed = sample.seconds / max(sample.timed_tokens, 1)

@@ -55,6 +55,11 @@ class RunIdentity:
         """sha256 of everything in it."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def unit_key(self) -> str:
+        """The same for finished units: sha256 of everything in it and this package's code."""
+        return hashlib.sha256(f"{self.key} {code_hash()}".encode()).hexdigest()
+
 
 def identify(
     recipe: Recipe,

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,14 +34,18 @@ from .errors import OutputError, RunError
 from .finished import parse_manifest
 from .identity import RunIdentity, code_hash, differences
 from .lengths import describe_lengths, lengths_in
-from .shards import SCHEMAS, UnitRecord, file_record, parquet_writer, unit_file
+from .shards import SCHEMAS, UnitRecord, file_record, load_record, parquet_writer, unit_file
+from .unitstore import UnitStore
 
 
-def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -> Output | None:
+def open_output(
+    path: Path, identity: RunIdentity, *, overwrite: bool = False, make: MakeOutput | None = None
+) -> Output | None:
     """Take the output directory for this run, or return None if it already holds what the run writes.
 
     Units that an interrupted run with the same identity has finished are kept; those of another are
-    removed. Parent directories are made. `overwrite` allows to replace the output of another run.
+    removed. Parent directories are made. `overwrite` allows to replace the output of another run. `make`
+    makes the output, if it is to be of another kind.
 
     Raises `OutputError` if another run is writing there, if `path` is a file or holds anything that
     premask has not written, or if it holds the output of another run.
@@ -58,11 +62,19 @@ def open_output(path: Path, identity: RunIdentity, *, overwrite: bool = False) -
         if _read_manifest(out) is not None:
             _take_up_again(out)
         work = _own_work_directory(out, identity)
+        output = (make or Output)(out, work, identity, lock)
         undo.pop_all()
-    return Output(out, work, identity, lock)
+    return output
 
 
-def join_output(path: Path, identity: RunIdentity, lock: Lock, *, overwrite: bool = False) -> Output | None:
+def join_output(
+    path: Path,
+    identity: RunIdentity,
+    lock: Lock,
+    *,
+    overwrite: bool = False,
+    make: MakeOutput | None = None,
+) -> Output | None:
     """Take part in making an output, beside others that do the same run: `lock` is a shared one.
 
     Returns None if the run is done already. Raises `OutputError` like `open_output`, and if the work in
@@ -80,15 +92,17 @@ def join_output(path: Path, identity: RunIdentity, lock: Lock, *, overwrite: boo
         check_same_run(out, identity)
         for name in _FOLDERS:
             (work / name).mkdir(exist_ok=True)
-    return Output(out, work, identity, lock)
+    return (make or Output)(out, work, identity, lock)
 
 
-@final
 class Output:
     """The output directory while it is being made; leaving the `with` block lets go of it.
 
-    Without `finish`, the work done so far stays in `.NAME.partial` for the next run.
+    Without `finish`, the work done so far stays in `.NAME.partial` for the next run. An output in a store
+    (`places.StoreOutput`) does some of it otherwise: finished units lie in its `store`.
     """
+
+    store: UnitStore | None = None
 
     def __init__(self, out: Path, work: Path, identity: RunIdentity, lock: Lock) -> None:
         self._out = out
@@ -106,7 +120,7 @@ class Output:
 
     def unit(self, number: int) -> Path:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
-        return self._work / ("units-again" if self.distrust else "units") / f"{number:05d}"
+        return self._work / ("units-again" if self._doubted() else "units") / f"{number:05d}"
 
     def hashes(self, number: int) -> Path:
         """Return where the hashes of a unit's rows are kept, if they are taken before the work."""
@@ -123,6 +137,9 @@ class Output:
     @property
     def distrust(self) -> str:
         """The row that came out in two ways, in this process or another one; empty if there is none."""
+        return self._doubted()
+
+    def _doubted(self) -> str:
         try:
             return str(json.loads((self._work / "distrust.json").read_text(encoding="utf-8"))["row"])
         except FileNotFoundError:
@@ -132,6 +149,13 @@ class Output:
         """Have all units done again, whoever has done them: they get other directories from here on."""
         with named(self._out):
             write_json(self._work / "distrust.json", {"row": row})
+
+    def record(self, directory: Path, key: str) -> UnitRecord | None:
+        """Return the record of a unit in its directory, None if it has to be done."""
+        return load_record(directory, key)
+
+    def bring(self, directories: Sequence[Path], *, scattered: bool = False) -> None:
+        """Have the files of units here that `finish` reads; those of a shuffle if `scattered`."""
 
     def discard(self) -> None:
         """Remove all work done so far."""
@@ -180,10 +204,18 @@ class Output:
             write_json(self._tree / "manifest.json", manifest)
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
-            _publish(self._tree, self._out)
-            if not set_aside:
+            self._place()
+            if not set_aside or self.store is not None:  # in a store all is done again
                 remove_tree(self._work, last="plan.json")
         return manifest
+
+    def _place(self) -> None:
+        """Put the tree where the output is to be."""
+        _publish(self._tree, self._out)
+
+    def _take(self, unit: int, name: str, target: Path) -> None:
+        """Make a file of a unit a shard of the tree."""
+        link(unit_file(self.unit(unit), name), target)
 
     def _add_pictures(self, pictures: Mapping[str, str]) -> list[dict[str, Any]]:
         """Write the pictures into the tree, and return their lines of the manifest."""
@@ -220,7 +252,7 @@ class Output:
                 _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
                 file = file_record(target, 0)
             else:
-                link(unit_file(self.unit(i), name), target)
+                self._take(i, name, target)
                 file = records[i].files[name]
             yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
 
@@ -303,6 +335,10 @@ def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
             writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
+MakeOutput = Callable[[Path, Path, RunIdentity, Lock], Output]
+"""Makes an output: its path, that of the work in progress, the run, and the lock that is held."""
+
+
 # ==== What stands at the output already ====
 
 
@@ -334,9 +370,23 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
     if manifest is None:
         what = "holds files that premask has not written" if out.is_dir() else "is a file"
         raise OutputError(f"{out} {what}; nothing was changed there: choose another --output")
+    damaged = [shard["path"] for shard in manifest["shards"] if not _same_size(out, shard)]
+    return check_there(out, manifest, damaged, identity, overwrite=overwrite)
+
+
+def check_there(
+    out: Path | str,
+    manifest: Mapping[str, Any],
+    damaged: Sequence[str],
+    identity: RunIdentity,
+    *,
+    overwrite: bool,
+) -> bool:
+    """Return whether the output that stands at `out` is this run's and whole; `damaged` are files that are
+    missing or changed. Raises `OutputError` if it is another one, or not whole, unless `overwrite` allows to
+    replace it."""
     same = manifest["run_key"] == identity.key
-    damaged = [shard["path"] for shard in manifest["shards"] if not _same_size(out, shard)] if same else []
-    if not overwrite and damaged:
+    if not overwrite and same and damaged:
         raise OutputError(
             f"{out} holds this run's output, but {damaged[0]} is missing or changed; "
             "pass --overwrite to write it again"

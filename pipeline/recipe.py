@@ -520,7 +520,7 @@ class Recipe(BaseModel):
         description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
         "tags, description.",
     )
-    output: str = Field(description="Directory that is written.")
+    output: str = Field(description="Directory that is written, or the URL of a store's folder.")
 
     @field_validator("end_of_turn")
     @classmethod

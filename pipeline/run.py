@@ -28,7 +28,8 @@ from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify
 from .inspection import SourceInfo
-from .output import Output, open_output, update_card
+from .output import Output
+from .places import Place, place_of
 from .plan import Unit, plan_units, whole
 from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
@@ -49,10 +50,11 @@ MakeRunner = Callable[[int], Runner]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run gave: the manifest of its output; `fresh` is False if it was there already."""
+    """What a run gave: the manifest of its output, which is a directory or a URL; `fresh` is False if it was
+    there already."""
 
     manifest: dict[str, Any]
-    output: Path
+    output: Path | str
     seconds: float
     fresh: bool
     warnings: tuple[str, ...] = ()
@@ -102,7 +104,7 @@ class Prepared(NamedTuple):
         return Stages(self.work.recipe, self.stages.loaded(), distrust=distrust)
 
 
-def run(  # noqa: PLR0913  all by keyword
+def run(  # noqa: PLR0913  all by keyword but the first
     recipe: Recipe,
     *,
     workers: int = 1,
@@ -110,19 +112,25 @@ def run(  # noqa: PLR0913  all by keyword
     overwrite: bool = False,
     progress: Progress | None = None,
     make_runner: MakeRunner | None = None,
+    work_dir: str | Path | None = None,
 ) -> RunResult:
     """Do a recipe, in `workers` processes, this one included, or by another runner. Rows that a unit fails of
-    `attempts` times are set aside. Raises a `PremaskError` of the matching kind if anything but a row is
+    `attempts` times are set aside. If the output goes to a store, the work is done in a folder of `work_dir`,
+    by default of the user's cache. Raises a `PremaskError` of the matching kind if anything but a row is
     wrong."""
     begin, progress = time.monotonic(), progress or Progress()
-    out, work = Path(recipe.output), look_at(recipe)
+    place = place_of(recipe.output, work_dir)
+    place.look()
+    work = look_at(recipe)
     with (make_runner or local(workers, attempts))(len(work.units)) as runner:
         prepared = prepare(work, runner)
-        output = open_output(out, prepared.identity, overwrite=overwrite)
+        output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest, stages = update_card(out, recipe.card.shown(), make_card), prepared.stages
+            manifest, stages = place.update_card(recipe.card.shown(), make_card), prepared.stages
         else:
             with output:
+                if place.about:
+                    progress.say(place.about)
                 progress.start(work.rows)
                 if recipe.duplicates is Duplicates.drop:
                     tasks = prepared.tasks(output)
@@ -130,9 +138,10 @@ def run(  # noqa: PLR0913  all by keyword
                     drop_duplicates(tasks)
                 records = do_units(prepared, output, runner, progress)
                 stages = prepared.stages_for(output)
-                records += runner.pack(prepared.buckets(output), stages, progress)
+                if recipe.shuffle:
+                    records += pack(prepared, prepared.buckets(output), output, runner, progress)
                 manifest = finish(prepared, stages, output, records)
-    return result_of(manifest, out, stages, begin, fresh=output is not None)
+    return result_of(manifest, place, stages, begin, fresh=output is not None)
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
@@ -141,10 +150,13 @@ def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
     return lambda units: LocalRunner(max(1, min(workers, units)), attempts)
 
 
-def result_of(manifest: dict[str, Any], out: Path, stages: Stages, begin: float, *, fresh: bool) -> RunResult:
+def result_of(
+    manifest: dict[str, Any], place: Place, stages: Stages, begin: float, *, fresh: bool
+) -> RunResult:
     """The result of a run that began at a time of `time.monotonic`."""
-    warnings = (*stages.warnings(), *_empty_splits(manifest), *_set_aside(manifest))
-    return RunResult(manifest, out, time.monotonic() - begin, fresh=fresh, warnings=warnings)
+    found = (*_empty_splits(manifest), *_set_aside(manifest), *place.warnings)
+    warnings = (*stages.warnings(), *found)
+    return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
 # ==== Steps ====
@@ -189,10 +201,20 @@ def do_units(
     return runner.run(prepared.tasks(output)[part], prepared.stages_for(output), progress)
 
 
+def pack(
+    prepared: Prepared, buckets: Sequence[BucketTask], output: Output, runner: Runner, progress: Progress
+) -> list[UnitRecord]:
+    """Have buckets of a shuffle packed, once all units are done."""
+    if any(output.record(bucket.directory, bucket.key) is None for bucket in buckets):
+        output.bring([task.directory for task in prepared.tasks(output)], scattered=True)
+    return runner.pack(buckets, prepared.stages_for(output), progress)
+
+
 def finish(
     prepared: Prepared, stages: Stages, output: Output, records: Sequence[UnitRecord]
 ) -> dict[str, Any]:
     """Put the output in place, all units of which are done; returns its manifest."""
+    output.bring([output.unit(number) for number in range(len(records))])
     duplicates = count_duplicates(prepared.tasks(output))
     return _finish(output, records, prepared.work.infos, stages, duplicates)
 

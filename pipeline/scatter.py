@@ -28,8 +28,9 @@ from .mixing import order_keys
 from .packing import concat_samples, cut_samples, take_samples
 from .progress import Progress
 from .shardreader import flat
-from .shards import UnitRecord, UnitWriter, load_record
+from .shards import UnitRecord, UnitWriter
 from .stages import Stages
+from .unitstore import UnitStore, finished
 from .windows import Windows
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -38,6 +39,15 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 def scattered(split: str) -> str:
     """Name of the file of a unit that holds its samples of a split, by bucket."""
     return f"scattered-{split}.arrow"
+
+
+def is_scattered(name: str) -> bool:
+    """Whether a file of a unit is one of those.
+
+    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
+    (True, False)
+    """
+    return name.startswith("scattered-")
 
 
 class Scatter:
@@ -119,7 +129,8 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
 @dataclass(frozen=True)
 class BucketTask:
     """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, the
-    key of the run, and where it is kept how the task failed, if it ever did."""
+    key of the run, where it is kept how the task failed, if it ever did, and where finished units are kept,
+    if not there."""
 
     number: int
     buckets: int
@@ -127,6 +138,7 @@ class BucketTask:
     directory: Path
     key: str
     failures: Path
+    store: UnitStore | None = None
 
 
 def pack_bucket(
@@ -136,9 +148,11 @@ def pack_bucket(
 
     A bucket that was done before is not done again.
     """
-    done = load_record(task.directory, task.key)
+    done = finished(task)
     if done is not None:
         return done
+    if task.store is not None:
+        return task.store.keep(task, lambda own: pack_bucket(stages, own, progress, windows))
     recipe = stages.recipe
     windows = windows or Windows(recipe.pack_window)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import OutputError
+from .finished import refuse_url
 
 BATCH_TOKENS = 1 << 20
 """Tokens of a batch, about."""
@@ -29,6 +30,7 @@ BATCH_TOKENS = 1 << 20
 def load_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest of an output; `OutputError` if there is none that can be read."""
     path = out / "manifest.json"
+    refuse_url(out)
     if not out.is_dir():
         what = "is a file" if out.exists() else "does not exist"
         raise OutputError(f"{out} {what}; name a directory that premask run has written")

@@ -124,14 +124,21 @@ def load_record(directory: Path, key: str) -> UnitRecord | None:
     missing or has another size.
     """
     try:
-        data = json.loads((directory / "done.json").read_text(encoding="utf-8"))
-        files = {name: FileRecord(**file) for name, file in data.pop("files").items()}
-        splits = {name: SplitRecord(**split) for name, split in data.pop("splits").items()}
-        record = UnitRecord(files=files, splits=splits, **data)
-        whole = all(unit_file(directory, name).stat().st_size == file.bytes for name, file in files.items())
+        record = record_of(json.loads((directory / "done.json").read_text(encoding="utf-8")))
+        files = record.files.items()
+        whole = all(unit_file(directory, name).stat().st_size == file.bytes for name, file in files)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return record if whole and record.key == key else None
+
+
+def record_of(data: Mapping[str, Any]) -> UnitRecord:
+    """A record as it was before it was JSON. Raises `ValueError`, `TypeError`, `KeyError` or `AttributeError`
+    where it is none."""
+    parts = dict(data)
+    files = {name: FileRecord(**file) for name, file in parts.pop("files").items()}
+    splits = {name: SplitRecord(**split) for name, split in parts.pop("splits").items()}
+    return UnitRecord(files=files, splits=splits, **parts)
 
 
 # ==== Writing a unit ====

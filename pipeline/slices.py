@@ -3,10 +3,12 @@
     run_slice(recipe, Share(0, 4))             # in four jobs, rank 0 to 3, at any time, on any machines
     finish_slices(Path(recipe.output))         # when all have ended: the manifest
 
-Rank I of N does units I, I + N, I + 2 N ...; the units are those of a plain run, and so are their bytes.
-All ranks work in `.NAME.partial` beside the output, which must lie on storage that they share and that has
-locks. They hold the output together, so that a plain run there is refused meanwhile, and each rank is held by
-one process. Another recipe is refused. A rank that was stopped is started again; with another N, too.
+Rank I of N does units I, I + N, I + 2 N ...; the units are those of a plain run, and so are their bytes. All
+ranks work in `.NAME.partial` beside the output, which must lie on storage that they share and that has locks.
+They hold the output together, so that a plain run there is refused meanwhile, and each rank is held by one
+process. If the output goes to a store they share nothing else, unless they need files of each other
+(`--work`), and only ranks of one machine know of each other. Another recipe is refused. A rank that was
+stopped is started again; with another N, too.
 
 Where duplicates are dropped a rank must know the rows of all: it hashes its own, then waits for the others.
 Where samples are shuffled, it waits for the units of all before it packs its buckets.
@@ -28,6 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +39,10 @@ from .disk import Lock, named, write_json
 from .entries import list_files
 from .errors import OutputError, RecipeError, RunError
 from .files import At, version_of
-from .finished import parse_manifest
 from .identity import code_hash
 from .inspection import SourceInfo
-from .output import Output, check_same_run, join_output, open_output, read_plan, update_card, work_directory
+from .output import Output, check_same_run, read_plan, work_directory
+from .places import Place, StorePlace, place_of
 from .plan import Slice, Unit
 from .progress import Progress
 from .recipe import Duplicates, Recipe, make_recipe
@@ -53,13 +56,14 @@ from .run import (
     finish,
     local,
     look_at,
+    pack,
     prepare,
     result_of,
 )
 from .runners import Runner
 from .scatter import BucketTask
 from .selection import Selection
-from .shards import UnitRecord, load_record
+from .shards import UnitRecord
 from .tasks import drop_duplicates
 from .units import Task, rows_of
 
@@ -75,7 +79,7 @@ class SliceResult:
     """What a rank did: units, rows and tokens; `fresh` is False if the output was there already."""
 
     share: Share
-    output: Path
+    output: Path | str
     units: int
     rows: int
     tokens: int
@@ -95,17 +99,19 @@ class Share(NamedTuple):
         return f"rank {self.rank} of {self.world}"
 
 
-def run_slice(
+def run_slice(  # noqa: PLR0913  all by keyword but the first two
     recipe: Recipe,
     share: Share,
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
     make_runner: MakeRunner | None = None,
+    work_dir: str | Path | None = None,
 ) -> SliceResult:
     """Do a slice of the units of a recipe: every `world`-th from unit `rank` on.
 
-    Raises what `run` raises; `RecipeError` unless 0 <= rank < world; `OutputError` if the rank is being done,
+    Raises what `run` raises; `RecipeError` unless 0 <= rank < world, and where ranks need a `work_dir` that
+    they share but are given none; `OutputError` if the rank is being done,
     if a plain run is going on, or if the work in progress is another recipe's; `RunError` if the others'
     hashes are not there in time.
     """
@@ -114,7 +120,10 @@ def run_slice(
             f"--rank {share.rank} --world {share.world}: ranks count from 0 to {share.world - 1}"
         )
     begin, progress = time.monotonic(), progress or Progress()
-    out = Path(recipe.output).resolve()
+    place = place_of(recipe.output, work_dir)
+    _check_shared(recipe, place)
+    place.look()
+    out = place.out.resolve()
     with ExitStack() as stack:
         lock = _take_part(stack, out, share)
         with _held(_ranks(out) / "look.lock"):
@@ -124,8 +133,10 @@ def run_slice(
         runner = stack.enter_context((make_runner or local(1))(max(1, own)))
         prepared = prepare(work, runner)
         with _held(_ranks(out) / "look.lock"):
-            output = join_output(out, prepared.identity, lock, overwrite=overwrite)
+            output = place.join(prepared.identity, lock, overwrite=overwrite)
             write_json(_ranks(out) / "world.json", {"world": share.world})
+            if output is not None and output.store is not None:
+                output.store.write("world.json", json.dumps({"world": share.world}))
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
@@ -139,7 +150,18 @@ def run_slice(
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
     seconds, warnings = time.monotonic() - begin, tuple(prepared.stages.warnings())
-    return SliceResult(share, out, own, rows, tokens, seconds, output is not None, warnings)
+    shown = out if isinstance(place.shown, Path) else place.shown
+    return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
+
+
+def _check_shared(recipe: Recipe, place: Place) -> None:
+    """Raise `RecipeError` if ranks need files of each other, but may have no folder that they share."""
+    needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
+    if isinstance(place, StorePlace) and place.work_dir is None and any(needs.values()):
+        what = next(name for name, needed in needs.items() if needed)
+        raise RecipeError(
+            f"'{what}' needs files of all ranks; give each the same --work DIR, on storage that they share"
+        )
 
 
 def _pack(
@@ -147,56 +169,73 @@ def _pack(
 ) -> list[UnitRecord]:
     """Pack the rank's buckets of a shuffle, for which the units of all ranks are needed."""
     tasks, buckets, distrust = prepared.tasks(output), prepared.buckets(output), output.distrust
-    _wait_for(tasks, lambda task: (task.directory / "done.json").is_file(), "units", share, progress)
+    _wait_for(tasks, partial(_is_done, output), "units", share, progress)
     if output.distrust != distrust:
         raise RunError(f"{share}: {output.distrust} came out in two ways meanwhile; run this rank again")
     own = [bucket for bucket in buckets if int(bucket.directory.name) % share.world == share.rank]
-    return runner.pack(own, prepared.stages_for(output), progress)
+    return pack(prepared, own, output, runner, progress)
 
 
-def finish_slices(out: Path, *, recipe: Recipe | None = None, overwrite: bool = False) -> RunResult:
-    """Write the manifest of an output whose ranks are all done. The sources are not read again.
+def _is_done(output: Output, task: Task) -> bool:
+    here = (task.directory / "done.json").is_file()
+    return here or (output.store is not None and output.record(task.directory, task.key) is not None)
+
+
+def finish_slices(
+    out: Path | str,
+    *,
+    recipe: Recipe | None = None,
+    overwrite: bool = False,
+    work_dir: str | Path | None = None,
+) -> RunResult:
+    """Write the manifest of an output whose ranks are all done. The sources are not read again, unless the
+    output is in a store and no rank was done on this machine.
 
     `recipe` is that of the ranks unless it is given; then it must give the same bytes, and its card is used.
     Raises `OutputError` if there is nothing to finish, if a rank is still at work, or if versions, tokenizer
     or template are not those of the ranks; `RunError` if units are missing, with the ranks to run again.
     """
-    begin, out = time.monotonic(), out.resolve()
-    work = _read_work(out)
-    if work is None or read_plan(out) is None:
-        return _finished(out, recipe, begin)
-    if recipe is not None:
+    begin, place = time.monotonic(), place_of(str(out), work_dir)
+    if not isinstance(place, StorePlace):
+        place = Place(place.out.resolve())
+    work = _read_work(place.out) if read_plan(place.out) is not None else None
+    if work is not None and recipe is not None:
         work = work._replace(recipe=recipe)
+    elif recipe is not None and isinstance(place, StorePlace) and place.manifest() is None:
+        work = look_at(recipe)
+    if work is None:
+        return _finished(place, recipe, begin)
     prepared = prepare(work)
-    check_same_run(out, prepared.identity)
-    output = open_output(out, prepared.identity, overwrite=overwrite)
+    if read_plan(place.out) is not None:
+        check_same_run(place.out, prepared.identity)
+    output = place.open(prepared.identity, overwrite=overwrite)
     if output is None:
-        return _finished(out, recipe, begin)
+        return _finished(place, recipe, begin)
     with output:
         tasks: list[Task | BucketTask] = [*prepared.tasks(output), *prepared.buckets(output)]
-        records = [load_record(task.directory, task.key) for task in tasks]
+        records = [output.record(task.directory, task.key) for task in tasks]
         done = [record for record in records if record is not None]
         missing = [number for number, record in enumerate(records) if record is None]
         if missing:
-            raise RunError(_missing(missing, len(tasks), _world(out), output.distrust))
+            raise RunError(_missing(missing, len(tasks), _world(place.out, output), output.distrust))
         stages = prepared.stages_for(output)
         manifest = finish(prepared, stages, output, done)
-    return result_of(manifest, out, stages, begin, fresh=True)
+    return result_of(manifest, place, stages, begin, fresh=True)
 
 
-def _finished(out: Path, recipe: Recipe | None, begin: float) -> RunResult:
+def _finished(place: Place, recipe: Recipe | None, begin: float) -> RunResult:
     """The result of an output that was finished before."""
-    try:
-        manifest = parse_manifest((out / "manifest.json").read_bytes())
-    except OSError:
-        manifest = None
+    manifest = place.manifest()
     if manifest is None:
-        raise OutputError(
-            f"there is nothing to finish at {out}; give the output, or the recipe, of 'premask run --rank'"
+        how = (
+            "give the recipe"
+            if isinstance(place, StorePlace) and recipe is None
+            else "give the output, or the recipe,"
         )
+        raise OutputError(f"there is nothing to finish at {place.shown}; {how} of 'premask run --rank'")
     if recipe is not None:
-        manifest = update_card(out, recipe.card.shown(), make_card)
-    return RunResult(manifest, out, time.monotonic() - begin, fresh=False)
+        manifest = place.update_card(recipe.card.shown(), make_card)
+    return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=False)
 
 
 def _missing(missing: Sequence[int], units: int, world: int | None, distrust: str) -> str:
@@ -254,9 +293,12 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
         os.close(file)
 
 
-def _world(out: Path) -> int | None:
+def _world(out: Path, output: Output) -> int | None:
     """How many ranks there are, as the one that started last has it; None if none ever was."""
-    data = _read_json(_ranks(out) / "world.json")
+    if output.store is not None:
+        data = json.loads(output.store.read("world.json") or "null")
+    else:
+        data = _read_json(_ranks(out) / "world.json")
     return None if data is None else int(data["world"])
 
 

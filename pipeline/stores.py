@@ -6,30 +6,38 @@ Object stores have no commits, so the order keeps readers safe: while shards are
 `manifest.json` nor `README.md` is there, and the README comes last. Whoever waits for the README sees a whole
 dataset. (`content_revision` writes into a folder of its own, named by the run key, so that nothing that is
 being read is replaced at all.) What has arrived so far stands in `.premask-push.json`, which is removed at
-the end: a push that was stopped goes on where it stopped, and one of another output in between is not
-mistaken for it.
+the end: a push that was stopped goes on where it stopped (it is written every few seconds), and one of
+another output in between is not mistaken for it.
+
+A run whose output goes to a store ends in the same way (`place_in_store`); most shards are there already.
 
 Files with the size and sha256 that the store's manifest records are not sent again; shards of an earlier
 push are removed once the README is there. Files that are not premask's are never touched. Credentials are
 the store's own (`AWS_*`, Google's default ones); none are written anywhere. Cost: the output is read twice;
-one small request a shard beside the data.
+one small request a shard beside the data, two where shards are copied.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from .errors import PushError
 from .finished import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
-from .urls import named, open_url
+from .urls import make_folder, named, open_url
 
-_RECORD = ".premask-push.json"
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
+RECORD = ".premask-push.json"
+"""What has arrived, while a push is under way."""
+
+_RECORD_S = 5.0  # after which it is written down again what has arrived
+_AT_ONCE = 16  # files that are put in place at the same time
 
 Record = dict[str, tuple[int, str]]
 """Path -> size in bytes and sha256 of a file that the store holds."""
@@ -51,18 +59,59 @@ def push_to_store(
     Raises `OutputError` if the output is not whole, before anything is sent; `PushError` for everything that
     is wrong with the store.
     """
-    filesystem, root = _open(url)
+    filesystem, root = open_folder(url)
     finished = read_finished(out)
     shown = url.rstrip("/")
     if content_revision:
         root, shown = f"{root}/{finished.content_name}", f"{shown}/{finished.content_name}"
     with _named(shown):
-        store = _Store(filesystem, root, shown)
+        store = Store(filesystem, root, shown)
         return _push(finished, store, overwrite=overwrite, report=report or (lambda *_: None))
 
 
-def _push(finished: Finished, store: _Store, *, overwrite: bool, report: Report) -> PushResult:
-    there, files = store.files(), finished.files
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A shard of an output that lies in the file system of the store already, at the path `at`."""
+
+    path: str
+    bytes: int
+    sha256: str
+    at: str
+
+    def unchanged(self) -> None:
+        """Nothing: who writes such files writes no others under their names."""
+
+
+AnyFile = LocalFile | StoredFile
+
+
+def place_in_store(tree: Path, store: Store, elsewhere: Mapping[str, str]) -> None:
+    """Make a folder of a store hold an output of which some shards lie in the store already: `elsewhere` has
+    their paths in its file system. The others, and all small files, lie in `tree`. What is there is replaced.
+
+    Raises what `push_to_store` raises.
+    """
+    finished = read_finished(tree, elsewhere)
+    shards = [shard for shard in finished.manifest["shards"] if shard["path"] in elsewhere]
+    stored = [
+        StoredFile(shard["path"], shard["bytes"], shard["sha256"], elsewhere[shard["path"]])
+        for shard in shards
+    ]
+    with _named(store.shown):
+        _push(finished, store, stored, overwrite=True, report=lambda *_: None, at_once=_AT_ONCE)
+
+
+def _push(  # noqa: PLR0913  by keyword but the first two
+    finished: Finished,
+    store: Store,
+    stored: Sequence[StoredFile] = (),
+    *,
+    overwrite: bool,
+    report: Report,
+    at_once: int = 1,
+) -> PushResult:
+    there = store.files()
+    files: list[AnyFile] = [*stored, *finished.files]
     record = store.record(there)
     if record is None:
         foreign = sorted(path for path in there if not path.startswith("."))
@@ -76,53 +125,72 @@ def _push(finished: Finished, store: _Store, *, overwrite: bool, report: Report)
     same = not shards and store.same_description(finished, there)
     send = [*shards, *([] if same else [file for file in files if _is_small(file)])]
     stale = [path for path in sorted(set(there) - {file.path for file in files}) if is_ours(path)]
-    if send or stale or _RECORD in there:
-        _replace(store, send, stale, {f.path: (f.bytes, f.sha256) for f in files if f not in send}, report)
+    if send or stale or RECORD in there:
+        sending = {file.path for file in send}
+        arrived = {file.path: (file.bytes, file.sha256) for file in files if file.path not in sending}
+        _replace(store, send, stale, arrived, report, at_once)
     return PushResult(
         where=store.shown,
         changed=bool(send or stale),
         sent=len(send),
         sent_bytes=sum(file.bytes for file in send),
         kept=len(files) - len(send),
-        kept_bytes=sum(file.bytes for file in files if file not in send),
+        kept_bytes=sum(file.bytes for file in files) - sum(file.bytes for file in send),
         removed=tuple(stale),
         commit=None,
-        load=_load(finished, store.shown),
+        load=load_line(finished.manifest, store.shown),
         notes=tuple(f"{name} is no part of the output and was not pushed" for name in finished.others),
     )
 
 
-def _replace(store: _Store, send: list[LocalFile], stale: list[str], arrived: Record, report: Report) -> None:
+def _replace(  # noqa: PLR0913  one caller
+    store: Store, send: list[AnyFile], stale: list[str], arrived: Record, report: Report, at_once: int
+) -> None:
     """Send files in their order (README.md last), keeping the record; then remove what is stale."""
-    total, done = sum(file.bytes for file in send), 0
+    total, done, written = sum(file.bytes for file in send), 0, time.monotonic()
     if send:
         store.write_record(arrived)
         store.remove(["README.md", "manifest.json"])
-    for number, file in enumerate(send):
-        report(number, len(send), done, total)
-        file.unchanged()
-        store.put(file)
-        file.unchanged()
-        done += file.bytes
-        arrived[file.path] = (file.bytes, file.sha256)
-        if not _is_small(file):
+    try:
+        with ThreadPoolExecutor(at_once) as threads:
+            for number, some in _batches(send, at_once):
+                report(number, len(send), done, total)
+                for file in threads.map(store.put, some):
+                    done += file.bytes
+                    arrived[file.path] = (file.bytes, file.sha256)
+                if time.monotonic() - written > _RECORD_S:
+                    store.write_record(arrived)
+                    written = time.monotonic()
+    except BaseException:
+        with suppress(Exception):  # what stopped it is what to tell of
             store.write_record(arrived)
+        raise
     report(len(send), len(send), done, total)
-    store.remove([*stale, _RECORD])
+    store.remove([*stale, RECORD])
 
 
-def _is_small(file: LocalFile) -> bool:
+def _batches(send: Sequence[AnyFile], at_once: int) -> Iterator[tuple[int, Sequence[AnyFile]]]:
+    """Files to send at the same time, with the number of those before; small ones one by one."""
+    number = 0
+    while number < len(send):
+        size = 1 if _is_small(send[number]) else at_once
+        some = [file for file in send[number : number + size] if size == 1 or not _is_small(file)]
+        yield number, some
+        number += len(some)
+
+
+def _is_small(file: AnyFile) -> bool:
     """Whether it is none of the shards, which the manifest records."""
     return file.path.split("/")[0] not in KINDS
 
 
-def _holds(file: LocalFile, there: Mapping[str, int], record: Record) -> bool:
+def _holds(file: AnyFile, there: Mapping[str, int], record: Record) -> bool:
     return there.get(file.path) == file.bytes and record.get(file.path) == (file.bytes, file.sha256)
 
 
-def _load(finished: Finished, url: str) -> str:
+def load_line(manifest: Mapping[str, Any], url: str) -> str:
     """Return lines that load the first layout; README configs work on the Hub and in folders only."""
-    layout = finished.manifest["recipe"]["layout"][0]
+    layout = manifest["recipe"]["layout"][0]
     files = f'{{"train": "{url}/{layout}/train-*.parquet"}}'
     return f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
 
@@ -132,7 +200,7 @@ def _load(finished: Finished, url: str) -> str:
 
 @final
 @dataclass(frozen=True, slots=True)
-class _Store:
+class Store:
     """One folder of a file system of fsspec; `shown` is its URL. Paths are relative to it."""
 
     filesystem: Any
@@ -155,13 +223,13 @@ class _Store:
 
     def record(self, there: Mapping[str, int]) -> Record | None:
         """Return what premask knows to be there; None if it has pushed nothing there."""
-        if _RECORD in there:
+        if RECORD in there:
             try:
-                files = json.loads(self._read(_RECORD))
+                files = json.loads(self.read(RECORD))
                 return {str(path): (int(size), str(sha256)) for path, (size, sha256) in files.items()}
             except (ValueError, TypeError, AttributeError):
                 return {}
-        manifest = parse_manifest(self._read("manifest.json")) if "manifest.json" in there else None
+        manifest = parse_manifest(self.read("manifest.json")) if "manifest.json" in there else None
         if manifest is None:
             return None
         return {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in manifest["shards"]}
@@ -169,16 +237,21 @@ class _Store:
     def same_description(self, finished: Finished, there: Mapping[str, int]) -> bool:
         """Whether the small files are as they are here: sizes of all, content of README and manifest."""
         small = {file.path: file for file in finished.files if _is_small(file)}
-        if _RECORD in there or any(there.get(path) != file.bytes for path, file in small.items()):
+        if RECORD in there or any(there.get(path) != file.bytes for path, file in small.items()):
             return False
         texts = ("manifest.json", "README.md")  # the manifest has the hash of the tokenizer
-        return all(self._read(path) == small[path].local.read_bytes() for path in texts)
+        return all(self.read(path) == small[path].local.read_bytes() for path in texts)
 
-    def put(self, file: LocalFile) -> None:
-        """Send a file, and check that it arrived with its size."""
+    def put(self, file: AnyFile) -> AnyFile:
+        """Send or copy a file, check that it did not change meanwhile and arrived with its size, and return
+        it."""
+        file.unchanged()
         target = self._at(file.path)
-        self._make_folder(target.rpartition("/")[0])
-        self.filesystem.put_file(str(file.local), target)
+        make_folder(self.filesystem, target.rpartition("/")[0])
+        if isinstance(file, StoredFile):
+            self._copy(file.at, target)
+        else:
+            self.filesystem.put_file(str(file.local), target)
         self.filesystem.invalidate_cache()
         size = self.filesystem.info(target)["size"]
         if size != file.bytes:
@@ -186,11 +259,23 @@ class _Store:
                 f"{self.shown}/{file.path} arrived with {size} bytes instead of {file.bytes}; "
                 "run the same command again"
             )
+        file.unchanged()
+        return file
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy a file within the store, by way of this machine where the store cannot."""
+        try:
+            self.filesystem.cp_file(source, target)
+        except NotImplementedError:
+            with tempfile.TemporaryDirectory(prefix="premask-") as folder:
+                scratch = str(Path(folder) / "file")
+                self.filesystem.get_file(source, scratch)
+                self.filesystem.put_file(scratch, target)
 
     def write_record(self, record: Record) -> None:
         """Write down what is there, in case this push is stopped."""
-        self._make_folder(self.root)
-        self.filesystem.pipe_file(self._at(_RECORD), json.dumps(record, sort_keys=True).encode())
+        make_folder(self.filesystem, self.root)
+        self.filesystem.pipe_file(self._at(RECORD), json.dumps(record, sort_keys=True).encode())
 
     def remove(self, paths: Any) -> None:
         for path in paths:
@@ -199,21 +284,18 @@ class _Store:
             except FileNotFoundError:
                 continue
 
-    def _make_folder(self, path: str) -> None:
-        """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
-        protocols = self.filesystem.protocol
-        names = {protocols} if isinstance(protocols, str) else set(protocols)
-        if not names & _OBJECT_STORES:
-            self.filesystem.makedirs(path, exist_ok=True)
+    def write(self, path: str, text: str) -> None:
+        """Write a small file."""
+        self.filesystem.pipe_file(self._at(path), text.encode())
 
-    def _read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:
         return bytes(self.filesystem.cat_file(self._at(path)))
 
     def _at(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}"
 
 
-def _open(url: str) -> tuple[Any, str]:
+def open_folder(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it."""
     filesystem, root = open_url(url, PushError)
     if not root.strip("/"):

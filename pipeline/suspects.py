@@ -28,9 +28,9 @@ from .packing import storable
 from .plan import Slice
 from .progress import Progress
 from .scatter import BucketTask
-from .shards import load_record
 from .stages import Stages, reject
 from .units import Task, without_rows
+from .unitstore import finished
 from .windows import Windows
 
 MOST = 32
@@ -54,7 +54,7 @@ def note_failure(task: Task | BucketTask, why: str, attempts: int, say: Callable
 
 def is_done(task: Task | BucketTask) -> bool:
     """Whether the files of a task are there; then doing it again is quick."""
-    return load_record(task.directory, task.key) is not None
+    return finished(task) is not None
 
 
 def settle(do: Do, job: Callable[..., Result], task: Task | BucketTask, say: Callable[[str], None]) -> Result:

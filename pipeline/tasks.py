@@ -44,12 +44,13 @@ def make_tasks(
             unit,
             dialects,
             output.unit(unit.number),
-            identity.key,
+            identity.unit_key,
             output.failures(unit.number),
             tuple(map(cache_key, unit.slices)) if recipe.cache else (),
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
             len(units) if recipe.shuffle else 0,
+            output.store,
         )
         for unit in units
     ]
@@ -60,7 +61,13 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
     units, count = [task.directory for task in tasks], len(tasks)
     return [
         BucketTask(
-            number, count, units, output.unit(count + number), task.key, output.failures(count + number)
+            number,
+            count,
+            units,
+            output.unit(count + number),
+            task.key,
+            output.failures(count + number),
+            output.store,
         )
         for number, task in enumerate(tasks)
     ]

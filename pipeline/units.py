@@ -35,9 +35,10 @@ from .plan import Slice, Unit
 from .progress import Progress
 from .rowkeys import plain_keys
 from .scatter import Scatter
-from .shards import UnitRecord, UnitWriter, load_record
+from .shards import UnitRecord, UnitWriter
 from .sources import read_blocks
 from .stages import Stages, reject
+from .unitstore import UnitStore, finished
 from .windows import Windows
 
 HASHES = "hashes.npy"
@@ -51,7 +52,8 @@ class Task:
     `cache_keys` are the names that the slices of the unit have in the recipe's cache. `hashes` and `dropped`
     are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are. If the
     samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0. `failures` is
-    where it is kept how the unit failed, if it ever did.
+    where it is kept how the unit failed, if it ever did. `store` keeps the finished unit, where the output
+    goes to one; `directory` is then a scratch directory.
     """
 
     unit: Unit
@@ -63,6 +65,12 @@ class Task:
     hashes: Path | None = None
     dropped: Path | None = None
     buckets: int = 0
+    store: UnitStore | None = None
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether other processes must see the files that this one writes, in the same place."""
+        return self.store is None or self.hashes is not None or self.buckets > 0
 
 
 @dataclass
@@ -116,10 +124,12 @@ def run_unit(
     `windows` of the recipe's size can be handed from one unit of a process to the next.
     """
     progress = progress or Progress()
-    done = load_record(task.directory, task.key)
+    done = finished(task)
     if done is not None:
         progress.advance(rows_of(done), done.tokens, done.packs)
         return done
+    if task.store is not None:
+        return task.store.keep(task, lambda own: run_unit(stages, own, progress, windows))
     recipe, counts, accounts = stages.recipe, Counter[str](), dict[str, Account]()
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)

@@ -3,6 +3,7 @@
     is_url    whether a name is a URL and no path
     open_url  URL -> file system and path in it
     named     errors of a store -> one error of ours that names the URL and the cause
+    make_folder, remove_folder     where a store has folders
 
     filesystem, path = open_url("s3://bucket/chats", PushError)
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +27,7 @@ from .errors import PremaskError
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _SECRET = re.compile(r"sig|token|credential|secret|passw|key", re.IGNORECASE)
 _LOOK = "check the address and the network, then"
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
 _NO_CREDENTIALS = {"NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"}
 
 
@@ -55,6 +57,25 @@ def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/
             raise
         raise AssertionError from error  # never: `named` raises
     return filesystem, str(path)
+
+
+def make_folder(filesystem: Any, path: str) -> None:
+    """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
+    if not _is_object_store(filesystem):
+        filesystem.makedirs(path, exist_ok=True)
+
+
+def remove_folder(filesystem: Any, path: str) -> None:
+    """Remove a folder and all in it, and the one above if that is empty, in a store that has folders."""
+    if not _is_object_store(filesystem):
+        with suppress(OSError):
+            filesystem.rm(path, recursive=True)
+            filesystem.rmdir(path.rpartition("/")[0])
+
+
+def _is_object_store(filesystem: Any) -> bool:
+    protocols = filesystem.protocol
+    return bool(({protocols} if isinstance(protocols, str) else set(protocols)) & _OBJECT_STORES)
 
 
 def refuse_secrets(url: str, kind: type[PremaskError]) -> None:

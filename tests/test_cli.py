@@ -575,7 +575,7 @@ def test_options_of_explain_are_options_of_run() -> None:
     assert names["run"] - names["explain"] == {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
         "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle", "workers", "overwrite", "push_to_hub", "private",
-        "runner", "ray_address", "rank", "world", "wait", "attempts",
+        "runner", "ray_address", "rank", "world", "wait", "work", "attempts",
     }  # fmt: skip
     assert names["plan"] <= names["run"] | {"format"}
     assert names["template"] <= {*names["explain"]}

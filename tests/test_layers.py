@@ -49,6 +49,8 @@ PUSHING = {"finished", "hub", "stores"}
 SCHEDULING = {
     "stages",
     "units",
+    "unitstore",
+    "places",
     "run",
     "runners",
     "slices",

@@ -20,17 +20,20 @@ from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
 
-from pipeline.errors import OutputError, RecipeError, RunError
+from pipeline.errors import OutputError, RecipeError, RunError, SourceError
+from pipeline.plan import Slice, Unit
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.run import run
 from pipeline.runners import on_ray
 from pipeline.runners.on_ray import RayRunner
+from pipeline.units import Task
+from pipeline.unitstore import UnitStore
 
 CHATS = SAMPLE / "conversations.jsonl"
 
 
-def recipe_of(out: Path, **keys: Any) -> Recipe:
+def recipe_of(out: Path | str, **keys: Any) -> Recipe:
     values: dict[str, Any] = {"sources": [str(CHATS)], "tokenizer": TOKENIZER, "output": str(out)}
     return Recipe.model_validate(values | {"max_length": 1024, "unit_rows": 60} | keys)
 
@@ -86,6 +89,29 @@ def test_the_bytes_are_those_of_a_plain_run(started: RayRunner, tmp_path: Path) 
     assert result.fresh
     assert result.manifest["counts"]["dropped"] > 250
     assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "plain")
+
+
+def test_units_that_go_to_a_store_share_no_files(
+    started: RayRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's scratch is not asked for; here the store is a folder."""
+    monkeypatch.setenv("PREMASK_CACHE", str(tmp_path / "cache"))
+    run(recipe_of(tmp_path / "plain"))
+    with mock.patch.object(on_ray, "_marker", side_effect=AssertionError("files are shared")):
+        run_on(started, recipe_of(f"file://{tmp_path}/store"))
+        with pytest.raises(AssertionError, match="files are shared"):
+            run_on(started, recipe_of(f"file://{tmp_path}/shuffled", shuffle=True))
+
+    assert bytes_of(tmp_path / "store") == bytes_of(tmp_path / "plain")
+
+
+def test_a_node_that_does_not_see_a_source_is_named(tmp_path: Path) -> None:
+    piece = Slice(str(tmp_path / "a.jsonl"), "jsonl", None, 0, None, None, None)
+    store = UnitStore("memory://out", "key")
+    with pytest.raises(
+        SourceError, match=r"node .* does not see .*a\.jsonl; put sources .* 'streaming: true'"
+    ):
+        on_ray._check_sources(Task(Unit(0, (piece,)), {}, tmp_path / "units" / "00000", "key", store=store))
 
 
 class _KillsWorkers(Progress):

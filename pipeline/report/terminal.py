@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,7 @@ from ..progress import Progress
 from ..rejects import Ledger
 from ..run import RunResult
 from ..slices import SliceResult
+from ..stores import load_line
 from ..tokentext import groups_of
 from ..verify import Report
 
@@ -57,7 +59,7 @@ class BarProgress(Progress):
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self._bar.console.print(visible(text), markup=False)
+        self._bar.console.print(visible(text), markup=False, soft_wrap=True)
 
     def start(self, rows: int | None) -> None:
         self._bar.update(self._task, description="working", total=rows)
@@ -85,7 +87,7 @@ class LineProgress(Progress):
         pass
 
     def say(self, text: str) -> None:
-        self._console.print(visible(text), markup=False)
+        self._console.print(visible(text), markup=False, soft_wrap=True)
 
     def start(self, rows: int | None) -> None:
         self._total = rows
@@ -164,9 +166,10 @@ def print_slice(console: Console, result: SliceResult) -> None:
     if not result.fresh:
         console.print(f"{output} already holds this recipe's output; nothing to do", markup=False)
         return
+    what = output if isinstance(result.output, Path) else "RECIPE"
     console.print(
         f"{result.share}: {result.units:,} units done, {result.rows:,} rows, {result.tokens:,} tokens in "
-        f"{result.seconds:.1f} s; when all ranks are done: premask finish {output}",
+        f"{result.seconds:.1f} s; when all ranks are done: premask finish {what}",
         markup=False,
         soft_wrap=True,
     )
@@ -204,6 +207,8 @@ def print_summary(console: Console, result: RunResult) -> None:
     table.add_row("output", Text(output))
     path, layout = json.dumps(str(result.output), ensure_ascii=False), recipe["layout"][0]
     load = f'from datasets import load_dataset; load_dataset({visible(path)}, "{layout}", split="train")'
+    if not isinstance(result.output, Path):
+        load = visible(load_line(result.manifest, result.output))
     console.print(table)
     console.print(f"load it with:  {load}", markup=False, highlight=False, soft_wrap=True)
 

@@ -5,8 +5,11 @@
 
 Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
 their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
-first task of every process checks that. A unit whose worker or node is lost is done again elsewhere, which
-gives the same bytes; nodes that join later are used.
+first task of every process checks that. Where the output goes to a store, units do, from a scratch folder of
+their node (`unitstore.py`), and nothing is shared, unless units need files of each other.
+
+A unit whose worker or node is lost is done again elsewhere, which gives the same bytes; nodes that join later
+are used.
 
 The workers must be able to import this very package: the same code, Python packages of the same versions.
 They are asked before they do any work. Ray puts the driver's working directory first on their path, where
@@ -24,14 +27,14 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..disk import named
-from ..errors import OutputError, PremaskError, RecipeError, RunError
+from ..errors import OutputError, PremaskError, RecipeError, RunError, SourceError
 from ..failures import TaskError
 from ..identity import code_hash, versions
 from ..process import prepare_process
@@ -43,6 +46,7 @@ from ..stages import Loaded, Setup, Stages
 from ..suspects import note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
+from ..urls import is_url
 from ..windows import Windows
 from .local import ATTEMPTS
 from .worker import Job, Worker, describe, of_the_system
@@ -120,7 +124,9 @@ class RayRunner:
         if not tasks:
             return {}
         ray, records = self._ray, dict[int, UnitRecord]()
-        with _marker(tasks[0].directory.parent) as marker:
+        first = tasks[0]
+        alone = isinstance(first, Task) and not first.shares_files
+        with nullcontext() if alone else _marker(first.directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
             shared, setup = self._share(stages)._replace(about=about), stages.setup()
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
@@ -240,9 +246,10 @@ def _first_line(error: BaseException) -> str:
 
 
 class _About(NamedTuple):
-    """What a worker must find: a file, the driver's working directory, versions, and this package's code."""
+    """What a worker must find: a file (None if units go to a store, one by one), the driver's working
+    directory, versions, and this package's code."""
 
-    marker: Path
+    marker: Path | None
     directory: str
     versions: dict[str, str]
     code: str
@@ -276,6 +283,8 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
         _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
+    if isinstance(task, Task) and not task.shares_files:
+        _check_sources(task)
     try:
         record: UnitRecord | None = job(_loaded.stages, task, None, _loaded.windows)
     except BaseException:
@@ -288,15 +297,27 @@ def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
     return Stages(setup.recipe, Loaded(tokenizer, setup.proof), distrust=setup.distrust)
 
 
+def _check_sources(task: Task) -> None:
+    """Raise unless this node has the files that a unit reads."""
+    for piece in task.unit.slices:
+        path = piece.at.path if piece.at else piece.source
+        if not is_url(path) and not Path(path).exists():
+            raise SourceError(
+                f"node {os.uname().nodename} does not see {path}; put sources (or PREMASK_CACHE, for files "
+                "that are fetched) on storage that all nodes share, or say 'streaming: true' of sources in "
+                "stores"
+            )
+
+
 def _check(about: _About) -> None:
     """Raise unless this process can do what the driver would."""
     node = os.uname().nodename
     with suppress(OSError):  # then paths that are not absolute are not found, which is said
         os.chdir(about.directory)
-    if not about.marker.is_file():
+    if about.marker is not None and not about.marker.is_file():
         raise OutputError(
-            f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output on "
-            "storage that all of them share, under the same path"
+            f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output (or "
+            "--work, for an output in a store) on storage that all of them share, under the same path"
         )
     own = versions()
     others = [

@@ -1,0 +1,264 @@
+"""Finished units of an output in a store: where workers put them, and where others find them again.
+
+    store = UnitStore("s3://bucket/chats", run_key)
+    store.load(task)                            # None: the unit has to be done
+    store.keep(task, do)                        # done in a scratch directory, sent, and removed there
+
+Object stores have no rename, so a unit is written to a scratch directory first, where its files are read back
+and hashed; then each is sent in one piece and its size is checked, and `done.json` comes last. It lies in
+`.premask-partial/RUN_KEY/units/00003/` below the output. A unit without that file is done again; since its
+bytes follow from the run key, nothing is wrong if two machines do the same one.
+
+`done.json` holds the record of the unit, and size and sha256 of each of its files, with which they are
+checked when they are fetched.
+
+Cost: a request for each unit to ask whether it is done, and two for each file that is sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from .disk import named as named_on_disk
+from .disk import sha256_file
+from .errors import OutputError
+from .remote import cache_folder
+from .shards import UnitRecord, load_record, record_of, unit_file
+from .urls import make_folder, named, open_url, remove_folder
+
+PARTIAL = ".premask-partial"
+"""The folder below an output in a store that holds the finished units of runs which are not."""
+
+_DONE = "done.json"
+
+
+class StoredTask(Protocol):
+    """What is asked of a task: its scratch directory, and the key of the run."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    @property
+    def key(self) -> str: ...
+
+
+class MaybeStoredTask(StoredTask, Protocol):
+    """A task whose unit may be kept in a store, too."""
+
+    @property
+    def store(self) -> UnitStore | None: ...
+
+
+def finished(task: MaybeStoredTask) -> UnitRecord | None:
+    """The record of a unit that is done, wherever it is kept; None if it has to be done."""
+    return task.store.load(task) if task.store is not None else load_record(task.directory, task.key)
+
+
+AnyTask = TypeVar("AnyTask", bound=StoredTask)
+
+
+class StoredUnit(NamedTuple):
+    """A unit that the store has: its record, and size in bytes and sha256 of each file."""
+
+    record: UnitRecord
+    files: Mapping[str, tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class UnitStore:
+    """The finished units of the run with this key, whose output goes to a URL.
+
+    `work` is where scratch directories are made on a machine that does not see that of the task (None: in the
+    user's cache). `keep_files` leaves the files of units there once they are sent, for a shuffle.
+    """
+
+    url: str
+    key: str
+    work: str | None = None
+    keep_files: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The URL of the folder with all that is left of this run before it is finished."""
+        return f"{self.url}/{PARTIAL}/{self.key}"
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        filesystem, root = open_url(self.url, OutputError)
+        return filesystem, f"{root.rstrip('/')}/{PARTIAL}/{self.key}"
+
+    def path(self, name: str) -> str:
+        """The path of a file in the file system of the store."""
+        return f"{self._opened[1]}/{name}"
+
+    # ==== Units ====
+
+    def load(self, task: StoredTask) -> UnitRecord | None:
+        """Return the record of the unit if the store has it."""
+        found = self.find(task.directory)
+        return found.record if found is not None and found.record.key == task.key else None
+
+    def find(self, directory: Path) -> StoredUnit | None:
+        """What the store has of the unit with this scratch directory."""
+        text = self.read(f"{name_of(directory)}/{_DONE}")
+        try:
+            data = json.loads(text or "")
+            files = {str(name): (int(size), str(sha256)) for name, (size, sha256) in data["files"].items()}
+            return StoredUnit(record_of(data["record"]), files)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def keep(self, task: AnyTask, do: Callable[[AnyTask], UnitRecord]) -> UnitRecord:
+        """Have a unit done in a scratch directory, and send it. What has been done there before, but could
+        not be sent, is not done again."""
+        directory = self._scratch(task.directory)
+        record = do(dataclasses.replace(task, directory=directory, store=None))  # type: ignore[type-var]
+        name, files = name_of(task.directory), _sums(directory, record)
+        for file, (size, _) in files.items():
+            self._send(directory / file, f"{name}/{file}", size)
+        data = {"record": dataclasses.asdict(record), "files": files}
+        self.write(f"{name}/{_DONE}", json.dumps(data, sort_keys=True))
+        if not self.keep_files:
+            shutil.rmtree(directory, ignore_errors=True)
+        return record
+
+    def _scratch(self, directory: Path) -> Path:
+        """The scratch directory of a task, or one of this machine if it does not see that."""
+        if directory.parent.is_dir():
+            return directory
+        own = scratch_folder(self.url, self.work) / directory.parent.name / directory.name
+        with named_on_disk(own):
+            own.parent.mkdir(parents=True, exist_ok=True)
+        return own
+
+    def fetch(self, directory: Path, wanted: Callable[[str], bool]) -> None:
+        """Have the files of a unit that are `wanted` in its scratch directory, and check them. Raises
+        `OutputError` if they are gone or not what the record says."""
+        found = self.find(directory)
+        if found is None:
+            raise OutputError(
+                f"{self.shown}/{name_of(directory)} is gone; if no other run has finished this output "
+                "meanwhile, run the same command again"
+            )
+        for file, (size, sha256) in found.files.items():
+            target = directory / file
+            if not wanted(file) or (target.is_file() and target.stat().st_size == size):
+                continue
+            with named_on_disk(target):
+                directory.mkdir(parents=True, exist_ok=True)
+            scratch = target.with_name(f"{file}.part")
+            self._get(f"{name_of(directory)}/{file}", scratch)
+            if sha256_file(scratch) != sha256:
+                scratch.unlink()
+                raise OutputError(
+                    f"{self.shown}/{name_of(directory)}/{file} is not what its record says (sha256); remove "
+                    f"the folder {name_of(directory)} there and run again"
+                )
+            scratch.replace(target)
+
+    # ==== Files ====
+
+    def _get(self, name: str, target: Path) -> None:
+        with self.named(missing="a file of a unit is gone ({}); remove the folder of the unit"):
+            try:
+                self._opened[0].get_file(self.path(name), str(target))
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                    raise OutputError(
+                        f"{target} cannot be written: {error.strerror}; make room, or name another --work"
+                    ) from error
+                raise
+
+    def read(self, name: str) -> str | None:
+        """The text of a small file, None if there is none."""
+        with self.named():
+            try:
+                return bytes(self._opened[0].cat_file(self.path(name))).decode("utf-8", "replace")
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file."""
+        with self.named():
+            make_folder(self._opened[0], self.path(name).rpartition("/")[0])
+            self._opened[0].pipe_file(self.path(name), text.encode())
+
+    def _send(self, local: Path, name: str, size: int) -> None:
+        filesystem, path = self._opened[0], self.path(name)
+        with self.named():
+            make_folder(filesystem, path.rpartition("/")[0])
+            filesystem.put_file(str(local), path)
+            filesystem.invalidate_cache(path)
+            arrived = filesystem.info(path)["size"]
+        if arrived != size:
+            raise OutputError(
+                f"{self.shown}/{name} arrived with {arrived} bytes instead of {size}; "
+                "run the same command again"
+            )
+
+    def clear(self) -> None:
+        """Remove all that is left of the run, records first: what is half removed is no unit."""
+        filesystem, root = self._opened
+        with self.named():
+            filesystem.invalidate_cache()
+            try:
+                paths = sorted(filesystem.find(root))
+            except FileNotFoundError:
+                paths = []
+            records = [path for path in paths if path.endswith(f"/{_DONE}")]
+            for some in (records, [path for path in paths if path not in set(records)]):
+                if some:
+                    filesystem.rm(some)
+            remove_folder(filesystem, root)
+
+    def named(
+        self, missing: str = "there is no such bucket or folder ({}); make it first"
+    ) -> AbstractContextManager[None]:
+        """Turn errors of the store into an `OutputError` that names the output and the cause."""
+        return named(
+            self.url,
+            OutputError,
+            missing=missing,
+            again="run the same command again, it goes on where it stopped",
+        )
+
+
+def name_of(directory: Path) -> str:
+    """How a unit is named in the store, by its scratch directory.
+
+    >>> name_of(Path("scratch/units/00003"))
+    'units/00003'
+    """
+    return f"{directory.parent.name}/{directory.name}"
+
+
+def scratch_folder(url: str, work: str | None) -> Path:
+    """The folder for the work on an output in a store, in the folder `work`, by default in the user's cache.
+
+    >>> scratch_folder("s3://bucket/chats", "scratch").name
+    'chats-58f488ff1f75cab5'
+    """
+    name = f"{url.rpartition('/')[2]}-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+    return (Path(work).absolute() if work else cache_folder() / "work") / name
+
+
+def _sums(directory: Path, record: UnitRecord) -> dict[str, tuple[int, str]]:
+    """Size and sha256 of the files of a unit; those of shards were taken when it was written."""
+    known = {unit_file(directory, name).name: file for name, file in record.files.items()}
+    found: dict[str, tuple[int, str]] = {}
+    for path in sorted(directory.iterdir()):
+        if path.name in known:
+            found[path.name] = known[path.name].bytes, known[path.name].sha256
+        elif path.name != _DONE:
+            found[path.name] = path.stat().st_size, sha256_file(path)
+    return found
