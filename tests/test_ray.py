@@ -111,7 +111,9 @@ def test_a_node_that_does_not_see_a_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"node .* does not see .*a\.jsonl; put sources .* 'streaming: true'"
     ):
-        on_ray._check_sources(Task(Unit(0, (piece,)), {}, tmp_path / "units" / "00000", "key", store=store))
+        on_ray._check_sources(
+            Task(Unit(0, (piece,)), {}, tmp_path / "units" / "00000", "key", tmp_path / "no", store=store)
+        )
 
 
 class _KillsWorkers(Progress):

@@ -404,7 +404,7 @@ def test_ranks_that_need_files_of_each_other_share_a_folder(memory: str, tmp_pat
 
 def test_a_machine_that_does_not_see_the_scratch_takes_its_own(memory: str, tmp_path: Path) -> None:
     store = UnitStore(memory, "key", work=str(tmp_path / "node"))
-    task = Task(Unit(3, ()), {}, tmp_path / "driver" / "units" / "00003", "key", store=store)
+    task = Task(Unit(3, ()), {}, tmp_path / "driver" / "units" / "00003", "key", tmp_path / "no", store=store)
     seen: list[Path] = []
 
     def do(own: Task) -> UnitRecord:

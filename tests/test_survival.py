@@ -158,34 +158,39 @@ def test_duplicates_and_a_shuffle_around_a_row_that_kills(box: Path) -> None:
 
 
 class _KillsWorkers(Progress):
-    """Kills another process of the runner after each unit, until it has killed so many."""
+    """Kills all other processes of a runner once they are at work; the one that is told waits for that."""
 
-    def __init__(self, runner: LocalRunner, kills: int) -> None:
-        self._runner, self._kills = runner, kills
+    def __init__(self, runner: LocalRunner) -> None:
+        self._runner, self.killed = runner, 0
         self.said: list[str] = []
 
     def advance(self, rows: int, tokens: int, packs: int) -> None:
         del rows, tokens, packs
-        for other in self._runner._others:
-            if self._kills and other._setup is not None:
-                self._kills -= 1
+        if not self.killed:
+            for other in self._runner._others:
+                wait_until(lambda other=other: other._setup is not None)
                 other._process.kill()
+                self.killed += 1
 
     def say(self, text: str) -> None:
         self.said.append(text)
 
 
-def test_a_worker_that_is_killed_is_replaced(box: Path, plain: dict[str, bytes]) -> None:
+def test_workers_that_are_killed_are_replaced(box: Path) -> None:
     del box
+    values = {"sources": ["a.jsonl"], "tokenizer": TOKENIZER, "unit_rows": ROWS // 60}
+    run(Recipe.model_validate(values | {"output": "plain"}))
     runner = LocalRunner(3)
-    killer = _KillsWorkers(runner, 5)
-    values = {"sources": ["a.jsonl"], "tokenizer": TOKENIZER, "output": "out", "unit_rows": UNIT}
-    result = run(Recipe.model_validate(values), make_runner=lambda _: runner, progress=killer)
+    killer = _KillsWorkers(runner)
+    result = run(
+        Recipe.model_validate(values | {"output": "out"}), make_runner=lambda _: runner, progress=killer
+    )
 
-    assert killer._kills == 0
+    assert killer.killed == 2
+    assert [text for text in killer.said if "(1 of 3): its process ended by SIGKILL" in text]
     assert result.set_aside == 0
-    assert bytes_of(Path("out")) == plain
-    assert names() == ["a.jsonl", "out"]
+    assert bytes_of(Path("out")) == bytes_of(Path("plain"))
+    assert names() == ["a.jsonl", "out", "plain"]
 
 
 def children(pid: int) -> list[int]:
