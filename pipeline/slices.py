@@ -25,6 +25,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,7 +135,10 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
         prepared = prepare(work, runner)
         with _held(_ranks(out) / "look.lock"):
             output = place.join(prepared.identity, lock, overwrite=overwrite)
-            write_json(_ranks(out) / "world.json", {"world": share.world})
+            if output is not None:
+                write_json(_ranks(out) / "world.json", {"world": share.world})
+            elif read_plan(out) is None:  # finished before, and nobody else is at work
+                shutil.rmtree(work_directory(out), ignore_errors=True)
             if output is not None and output.store is not None:
                 output.store.write("world.json", json.dumps({"world": share.world}))
         records: list[UnitRecord] = []

@@ -64,6 +64,7 @@ def test_slices_and_finish_give_the_bytes_of_a_plain_run(
     assert not finish_slices(out).fresh
     assert not run_slice(recipe_of(out), Share(0, world)).fresh
     assert bytes_of(out) == plain
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_ranks_have_done_a_plain_run_takes_up(plain: dict[str, bytes], tmp_path: Path) -> None:
