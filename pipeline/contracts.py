@@ -110,7 +110,8 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One line of the reject ledger; `original` is None for a duplicate, which stands elsewhere."""
+    """One line of the reject ledger; `original` is None for a duplicate, which stands elsewhere, and for a
+    row that could not even be read."""
 
     source: str
     row: int

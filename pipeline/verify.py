@@ -437,7 +437,7 @@ class _Check:
         if stages is None or not self._can_redo:
             self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
             return
-        rejected = [each for each in self._rejected[number] if each.reason != "duplicate"]
+        rejected = [each for each in self._rejected[number] if each.reason not in _NOT_REDONE]
         parts = [no_samples(), *self._expected[number]]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
@@ -451,9 +451,13 @@ class _Check:
 _COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
 
 
+_NOT_REDONE = {"duplicate", "crashed"}
+"""Reasons that say nothing of a row by itself, or that this process might not survive."""
+
+
 def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the ledger, empty if nothing is."""
-    allowed = {"id", "original"} if line["reason"] == "duplicate" else {"id"}
+    allowed = {"id", "original"} if line["reason"] in _NOT_REDONE else {"id"}
     wrong = {
         "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
         "the source is none of the inputs in manifest.json": line["source"] not in sources,
@@ -467,7 +471,7 @@ def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
 
 def _is_row(original: str | None, reason: str) -> bool:
     """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read, duplicates not."""
-    if reason in {"invalid_json", "not_an_object", "duplicate"}:
+    if reason in {"invalid_json", "not_an_object", *_NOT_REDONE}:
         return True
     try:
         json.loads(original or "", parse_int=str, parse_float=str)

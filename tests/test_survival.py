@@ -22,6 +22,7 @@ from pipeline.recipe import Recipe
 from pipeline.run import run
 from pipeline.runners.local import LocalRunner
 from pipeline.shardreader import load_manifest
+from pipeline.verify import verify
 
 ROWS = 360
 UNIT = 60
@@ -109,6 +110,7 @@ def test_the_row_that_kills_is_set_aside_and_nothing_else(
     assert whole["rejected_by_reason"]["crashed"] == 1
     assert [(each["unit"], each["rows"]) for each in manifest["set_aside"]] == [(1, 1)]
     found = bytes_of(Path("out"))
+    assert verify(str(Path("out")), full=True).findings == ()
     shards = {name for name in found if name.startswith("packed/")}
     other = {name for name in shards if name.split("-")[1] != "00001"}
     assert (len(shards), len(other)) == (6, 5)
