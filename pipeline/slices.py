@@ -7,8 +7,8 @@ Rank I of N does units I, I + N, I + 2 N ...; the units are those of a plain run
 All ranks work in `.NAME.partial` beside the output, which must lie on storage that they share and that has
 locks. They hold the output together, so that a plain run there is refused meanwhile, and each rank is held by
 one process. If the output goes to a store they share nothing else, unless they need files of each other
-(`--work`), and only ranks of one machine know of each other. Another recipe is refused. A rank that was stopped
-is started again; with another N, too.
+(`--work`), and only ranks of one machine know of each other. Another recipe is refused. A rank that was
+stopped is started again; with another N, too.
 
 Where duplicates are dropped a rank must know the rows of all: it hashes its own, then waits for the others.
 Where samples are shuffled, it waits for the units of all before it packs its buckets.
