@@ -168,10 +168,16 @@ class UnitStore:
 
     # ==== Files ====
 
+    def _fresh(self) -> Any:
+        """The file system, without what it has listed before: other processes write, too."""
+        filesystem = self._opened[0]
+        filesystem.invalidate_cache()
+        return filesystem
+
     def _get(self, name: str, target: Path) -> None:
         with self.named(missing="a file of a unit is gone ({}); remove the folder of the unit"):
             try:
-                self._opened[0].get_file(self.path(name), str(target))
+                self._fresh().get_file(self.path(name), str(target))
             except OSError as error:
                 if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                     raise OutputError(
@@ -183,7 +189,7 @@ class UnitStore:
         """The text of a small file, None if there is none."""
         with self.named():
             try:
-                return bytes(self._opened[0].cat_file(self.path(name))).decode("utf-8", "replace")
+                return bytes(self._fresh().cat_file(self.path(name))).decode("utf-8", "replace")
             except FileNotFoundError:
                 return None
 

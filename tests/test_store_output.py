@@ -502,6 +502,18 @@ def test_s3_to_s3_and_a_driver_that_is_killed(
     assert "madeup" not in said
 
 
+def test_s3_shows_what_another_process_has_written(bucket: str) -> None:
+    """Listings are kept by the client; a unit that was half there when it was listed is whole later."""
+    here, other = UnitStore(f"{bucket}/out", "key"), UnitStore(f"{bucket}/out", "key")
+    other.write("units/00003/hashes.npy", "half")
+    here._opened[0].find(here.path(""))
+    assert here.read("units/00003/done.json") is None
+    here._opened[0].find(here.path(""))
+    other.write("units/00003/done.json", "{}")
+
+    assert here.read("units/00003/done.json") == "{}"
+
+
 def test_s3_cut_off_in_the_middle_of_a_put(
     plain: dict[str, bytes], bucket: str, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
