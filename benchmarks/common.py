@@ -66,10 +66,14 @@ class Finished:
     wall: float
     cpu: float
     peak_mb: tuple[int, ...]
-    """VmHWM of each process: the command's own first, then its children, largest first."""
+    """VmHWM of each process: the one that does the run first (of `premask run` the child of the command,
+    which only watches), then the others, largest first."""
     anonymous_mb: tuple[int, ...]
     """The most memory seen that is backed by no file, in the same order."""
     report: dict[str, Any] = field(default_factory=dict)
+
+
+_TINY_MB = 64
 
 
 class _Watch(threading.Thread):
@@ -79,21 +83,27 @@ class _Watch(threading.Thread):
         super().__init__(daemon=True)
         self._pid, self._every, self._stop_asked = pid, every, threading.Event()
         self._peaks: dict[int, tuple[int, int]] = {}
+        self._child = 0
 
     def run(self) -> None:
         while not self._stop_asked.wait(self._every):
-            for pid in (self._pid, *_descendants(self._pid)):
+            below = _descendants(self._pid)
+            self._child = self._child or next(iter(below), 0)
+            for pid in (self._pid, *below):
                 peak, now = _memory(pid)
                 if peak:
                     before = self._peaks.get(pid, (0, 0))
                     self._peaks[pid] = (max(before[0], peak), max(before[1], now))
 
     def stop(self) -> list[tuple[int, int]]:
-        """Peaks and anonymous peaks in MB, the process itself first; tiny helpers are left out."""
+        """Peaks and anonymous peaks in MB, the process itself first, or its child if it only watches; tiny
+        helpers are left out."""
         self._stop_asked.set()
         self.join()
         own = self._peaks.pop(self._pid, (0, 0))
-        return [own, *sorted((each for each in self._peaks.values() if each[0] > 64), reverse=True)]
+        if own[0] <= _TINY_MB and self._child in self._peaks:
+            own = self._peaks.pop(self._child)
+        return [own, *sorted((each for each in self._peaks.values() if each[0] > _TINY_MB), reverse=True)]
 
 
 def _descendants(pid: int) -> list[int]:
