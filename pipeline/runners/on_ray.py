@@ -25,6 +25,8 @@ import importlib
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -83,7 +85,7 @@ class RayRunner:
             options |= {"num_cpus": self._workers, "include_dashboard": False}
             options |= {"object_store_memory": _STORE_BYTES}
         try:
-            with _in_directory(_PACKAGE.parent):
+            with _in_directory(_PACKAGE.parent), _own_handler(signal.SIGTERM):
                 self._ray.init(self._address, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
@@ -210,6 +212,15 @@ def _in_directory(path: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def _own_handler(number: int) -> Iterator[None]:
+    """Have the handler of a signal that was there before again: Ray's shows stacks, and ends the process."""
+    before = signal.getsignal(number)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
 
 
 @contextmanager
