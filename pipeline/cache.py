@@ -12,8 +12,10 @@ Cost: writing 20 ns a token, reading 6; 3 bytes a token.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -82,9 +84,10 @@ class RowCache:
     def _keep(self, path: Path, batches: Iterable[LabelledBatch]) -> Iterator[LabelledBatch]:
         with named(self._directory):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                scratch = Path(file.name)
-            sink = pa.OSFile(str(scratch), "wb")
+            _remove_left_over(path)
+            file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+            fcntl.flock(file, fcntl.LOCK_EX)  # which says that somebody writes it
+            scratch, sink = Path(name), pa.OSFile(name, "wb")
         try:
             writer: pa.ipc.RecordBatchFileWriter | None = None
             for batch in batches:
@@ -102,6 +105,15 @@ class RowCache:
             with suppress(OSError):
                 sink.close()
             scratch.unlink(missing_ok=True)
+            os.close(file)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what processes have left that were killed while they wrote this file."""
+    for each in path.parent.glob(f".{path.stem}.*"):
+        with suppress(OSError), each.open("rb") as file:  # else it is being written, or gone
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            each.unlink()
 
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")

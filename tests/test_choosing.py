@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections import Counter
 from functools import cache
@@ -458,6 +459,21 @@ def test_a_cache_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
         assert bytes_of(tmp_path / f"again{number}") == bytes_of(tmp_path / "one")
         assert kept.read_bytes() == good
     assert [path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [".arrow"]
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path: Path) -> None:
+    """But not what another process is writing, which holds a lock on it."""
+    keys = {"cache": str(tmp_path / "cache")}
+    run_on(tmp_path / "one", CHATS, **keys)
+    (kept,) = (tmp_path / "cache").rglob("*.arrow")
+    left, held = (kept.with_name(f".{kept.stem}.{name}") for name in ("left", "held"))
+    left.write_bytes(b"half")
+    kept.unlink()
+    with held.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        run_on(tmp_path / "two", CHATS, **keys)
+
+    assert sorted(path.name for path in kept.parent.iterdir()) == sorted([held.name, kept.name])
 
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
