@@ -7,7 +7,7 @@
     ├── TemplateError            the chat template is missing or does not compile
     ├── OutputError              the output directory cannot be used
     ├── PushError                the output could not be sent to the Hub or a store
-    └── RunError                 the run as a whole failed (every row rejected, a worker died)
+    └── RunError                 the run as a whole failed (every row rejected, no worker process lives)
     RowError                     one row cannot be used: becomes a line of the reject ledger
 
 A message says what is wrong, with which file or row, and how to fix it. All of them can be

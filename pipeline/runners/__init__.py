@@ -37,7 +37,7 @@ class Runner(Protocol):
 
     def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do `units.run_unit` on all tasks and return their records in order. Raises what that raises, and
-        `RunError` if tasks cannot be done because workers die."""
+        `RunError` if no process lives long enough to do them."""
 
     def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
         """Do `scatter.pack_bucket` on all tasks, once all units are done; otherwise as `run`."""
