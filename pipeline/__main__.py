@@ -2,16 +2,16 @@
 
     premask run recipe.yaml         or: python -m pipeline run recipe.yaml
 
-Ctrl-C and SIGTERM end the command with one line, at any moment. While modules are still being imported (a
-second) there is nothing to clear up, and the process ends at once. Later an interrupt goes up through the
-run, which ends its worker processes and lets go of the output; a second one does not wait for that. The exit
-code is 128 and the signal's number, as shells have it: 130 and 143.
+Ctrl-C and SIGTERM end the command with one line, at any moment. While modules are still being imported, and
+until a run takes hold of its output (some seconds), there is nothing to clear up, and the process ends at
+once: libraries do not expect an exception out of nowhere while they load. Later an interrupt goes up through
+the run, which ends its worker processes and lets go of the output; a second one does not wait for that, and
+nothing waits longer than ten seconds. The exit code is 128 and the signal's number, as shells have it.
 
 A run does units in its own process, too, and one row is enough to take a process down: a library crashes, or
 memory is short. So `premask run` is a process of a few megabytes that has nothing to do but to start it
 again; the units that it was at are then done by worker processes (`runners/local.py`). Cost: some
-milliseconds.
-"""
+milliseconds."""
 
 from __future__ import annotations
 
@@ -20,21 +20,27 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 _CODES = {signal.SIGINT: "interrupted", signal.SIGTERM: "told to end"}
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
 _STARTS = 4  # of a run that crashes, in all
+_TIDY = b"\r\x1b[2K\x1b[?25h"  # clears the line of a progress bar, and shows the cursor that it hid
+_PATIENCE_S = 10  # with what is cleared up
 _SAME_S = 0.5  # a terminal and who watches over the run may both pass on one interrupt
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    signals = _Signals()
     if sys.argv[1:2] != ["run"] or not hasattr(os, "fork"):
-        _command()
+        _command(signals)
         return
     for start in range(1, _STARTS + 1):
-        number = _in_child()
+        number = _in_child(signals)
         again = number in _CRASHES and start < _STARTS
         then = "it goes on in a new one" if again else "what is done is kept, run the same command again"
         _say(f"the process of the run ended by {signal.Signals(number).name}; {then}")
@@ -42,18 +48,17 @@ def main() -> None:
             sys.exit(128 + number)
 
 
-def _command() -> None:
-    signals = _Signals()
+def _command(signals: _Signals) -> None:
     from .cli import main as run_command  # noqa: PLC0415  the signals come before all that this imports
+    from .process import work_has_begun  # noqa: PLC0415
 
-    signals.can_clear_up = True
+    signals.can_clear_up = work_has_begun if sys.argv[1:2] == ["run"] else lambda: True
     try:
         run_command()
     except BaseException:  # whatever became of the interrupt on its way up
         if signals.heard is None:
             raise
-        signals.say()
-        sys.exit(128 + signals.heard)
+        signals.leave()
 
 
 class _Signals:
@@ -61,24 +66,29 @@ class _Signals:
 
     def __init__(self) -> None:
         self.heard: int | None = None
-        self.can_clear_up = False
+        self.can_clear_up: Callable[[], bool] = lambda: False
         self._at = 0.0
-        _listen(self._hear)
+        _listen(self.hear)
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
+    def hear(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
         before, self._at = self._at, time.monotonic()
         if self.heard is not None and self._at - before < _SAME_S:
             return
         again, self.heard = self.heard is not None, number
-        if again or not self.can_clear_up:
-            self.say()
-            os._exit(128 + number)
+        if again or not self.can_clear_up():
+            self.leave()
+        signal.signal(signal.SIGALRM, lambda *_: self.leave())
+        signal.alarm(_PATIENCE_S)
         raise KeyboardInterrupt
 
-    def say(self) -> None:
-        """Tell of it in one line."""
-        what = _CODES[signal.Signals(self.heard or signal.SIGINT)]
-        _say(f"{what}; what is done is kept, run the same command again to go on")
+    def leave(self) -> NoReturn:
+        """End this process with one line. (Where Python ends it, it may send itself a signal.)"""
+        heard = signal.Signals(self.heard or signal.SIGINT)
+        if os.isatty(2):
+            os.write(2, _TIDY)
+        _say(f"{_CODES[heard]}; what is done is kept, run the same command again to go on")
+        os._exit(128 + heard)
 
 
 def _listen(hear: object) -> None:
@@ -94,15 +104,21 @@ def _say(text: str) -> None:
 # ==== A run, and who watches over it ====
 
 
-def _in_child() -> int:
+def _in_child(signals: _Signals) -> int:
     """Run the command in a child. Ends this process as the child ends, or returns the signal that ended
     it."""
+    _listen(signals.hear)  # what the child inherits
     parent, child = os.getpid(), os.fork()
     if not child:
         _end_with(parent)
-        _command()
+        _command(signals)
         sys.exit(0)
-    _listen(lambda number, _: os.kill(child, number))
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    _listen(pass_on)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         sys.exit(os.WEXITSTATUS(status))

@@ -31,6 +31,20 @@ def prepare_process() -> None:
     _keep_pandas_out()
 
 
+def begin_work() -> None:
+    """From here on there is something to clear up when this process is told to end."""
+    global _has_begun  # noqa: PLW0603  it is about the process
+    _has_begun = True
+
+
+def work_has_begun() -> bool:
+    """Whether there is something to clear up."""
+    return _has_begun
+
+
+_has_begun = False
+
+
 def import_transformers() -> None:
     """Import transformers, and have it believe that there is no torch, which tokenizers do not need: it takes
     more than a CPU-second. Where transformers is loaded already nothing changes."""

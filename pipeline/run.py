@@ -31,6 +31,7 @@ from .inspection import SourceInfo
 from .output import Output
 from .places import Place, place_of
 from .plan import Unit, plan_units, whole
+from .process import begin_work
 from .progress import Progress
 from .recipe import Dialect, Duplicates, Recipe
 from .report.pictures import card_pictures
@@ -124,6 +125,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
     work = look_at(recipe)
     with (make_runner or local(workers, attempts))(len(work.units)) as runner:
         prepared = prepare(work, runner)
+        begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
             manifest, stages = place.update_card(recipe.card.shown(), make_card), prepared.stages

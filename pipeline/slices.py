@@ -45,6 +45,7 @@ from .inspection import SourceInfo
 from .output import Output, check_same_run, read_plan, work_directory
 from .places import Place, StorePlace, place_of
 from .plan import Slice, Unit
+from .process import begin_work
 from .progress import Progress
 from .recipe import Duplicates, Recipe, make_recipe
 from .run import (
@@ -125,6 +126,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
     _check_shared(recipe, place)
     place.look()
     out = place.out.resolve()
+    begin_work()
     with ExitStack() as stack:
         lock = _take_part(stack, out, share)
         with _held(_ranks(out) / "look.lock"):
