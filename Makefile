@@ -1,7 +1,7 @@
 # Everything starts here; `make demo` and `make test` need nothing but python3, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
-SAMPLE := pipeline/sample
+SAMPLE := pipeline/premask/sample
 
 .PHONY: help demo test lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
@@ -41,7 +41,7 @@ type: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
 
 schemas: .venv/ready  ## write schemas/ anew from the code
-	$(BIN)/python -m pipeline.schemas schemas
+	$(BIN)/python -m premask.core.schemas schemas
 
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/test_old_datasets.py

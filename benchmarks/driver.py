@@ -62,7 +62,7 @@ def _line(each: dict[str, Any]) -> list[object]:
 
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
-    from pipeline import card, duplicates, output  # noqa: F401, PLC0415  imports are not measured
+    from premask import card, duplicates, output  # noqa: F401, PLC0415  imports are not measured
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -80,9 +80,9 @@ def in_this_process(what: str, number: int) -> dict[str, Any]:
 
 def _records(place: Path, number: int) -> int:
     """Hold the records of so many units, and write the manifest and the card of them; returns their bytes."""
-    from pipeline.card import make_card  # noqa: PLC0415
-    from pipeline.disk import write_json  # noqa: PLC0415
-    from pipeline.shards import load_record  # noqa: PLC0415
+    from premask.card import make_card  # noqa: PLC0415
+    from premask.disk import write_json  # noqa: PLC0415
+    from premask.shards import load_record  # noqa: PLC0415
 
     records = []
     for unit in range(number):
@@ -117,7 +117,7 @@ def _records(place: Path, number: int) -> int:
 
 def _hashes(place: Path, number: int) -> list[Path]:
     """Files of the hashes of so many rows, one in ten thousand of them equal to an earlier one."""
-    from pipeline.duplicates import HASHED, write_hashes  # noqa: PLC0415
+    from premask.duplicates import HASHED, write_hashes  # noqa: PLC0415
 
     rng, paths = np.random.default_rng(4), []
     for start in range(0, number, ROWS_A_UNIT):

@@ -13,12 +13,11 @@ from itertools import cycle, islice
 from typing import Any
 
 from common import SAMPLE, cpu_of
-
-from pipeline.dialects import normalize
-from pipeline.explain import rows_of
-from pipeline.recipe import make_recipe
-from pipeline.render import template_message
-from pipeline.stages import LabelledRow, Stages
+from premask.dialects import normalize
+from premask.explain import rows_of
+from premask.recipe import make_recipe
+from premask.render import template_message
+from premask.stages import LabelledRow, Stages
 
 RUNS = 5
 

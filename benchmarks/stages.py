@@ -16,10 +16,9 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-
-from pipeline import encode, engines, hotpath, output, plans, run, shards, stages, units
-from pipeline.process import prepare_process
-from pipeline.recipe import make_recipe
+from premask import encode, engines, hotpath, output, plans, run, shards, stages, units
+from premask.process import prepare_process
+from premask.recipe import make_recipe
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

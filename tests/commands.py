@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from pipeline import cli
-from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.cli import app as cli
+from premask.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "pipeline" / "sample"
+SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 TOKENIZER = str(SAMPLE / "tokenizer")
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def premask(*words: object, **environ: str) -> Done:
     with (
         mock.patch.object(sys, "argv", ["premask", *map(str, words)]),
         mock.patch.dict(os.environ, environment),
-        mock.patch("pipeline.stages.load_tokenizer", _loaded),
+        mock.patch("premask.stages.load_tokenizer", _loaded),
         redirect_stdout(streams[0]),
         redirect_stderr(streams[1]),
     ):
@@ -59,12 +59,12 @@ def premask(*words: object, **environ: str) -> Done:
 
 def command_line(*words: object) -> list[str]:
     """The command as another process starts it."""
-    return [sys.executable, "-m", "pipeline", *map(str, words)]
+    return [sys.executable, "-m", "premask", *map(str, words)]
 
 
 def process(*words: object, **environ: str) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", **environ}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), "COLUMNS": "160", **environ}
     return subprocess.run(command_line(*words), env=environment, capture_output=True, check=False)
 
 

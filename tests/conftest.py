@@ -17,15 +17,14 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from pipeline.engine_proof import prove_engine
-from pipeline.engines import EngineProof
-from pipeline.recipe import EngineChoice, Recipe
-from pipeline.stages import Stages
-from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.engine_proof import prove_engine
+from premask.engines import EngineProof
+from premask.recipe import EngineChoice, Recipe
+from premask.stages import Stages
+from premask.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "pipeline" / "sample"
+SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 SHARED = ROOT.parent / "shared"
 
 settings.register_profile(
@@ -77,8 +76,8 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
-        mock.patch("pipeline.stages.prove_engine", _proved_once),
-        mock.patch("pipeline.run.load_tokenizer", _loaded_once),
+        mock.patch("premask.stages.prove_engine", _proved_once),
+        mock.patch("premask.run.load_tokenizer", _loaded_once),
     ):
         yield
     _proofs.clear()
@@ -105,7 +104,7 @@ def make_stages() -> MakeStages:
 
     def make(name: str, **keys: Any) -> Stages:
         recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=_path_of(name), output="-")
-        with mock.patch("pipeline.stages.load_tokenizer", _loaded):
+        with mock.patch("premask.stages.load_tokenizer", _loaded):
             return Stages(recipe)
 
     return make

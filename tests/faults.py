@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from commands import ROOT, SAMPLE
 
-ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
 MARK = "PREMASK_FAULT_TEST"
 _marks = itertools.count()
 

@@ -35,13 +35,12 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from inputs import CORPUS
 from outputs import rows_of
-
-from pipeline.errors import PremaskError
-from pipeline.inspection import inspect_source
-from pipeline.plan import whole
-from pipeline.recipe import Recipe, Repair
-from pipeline.run import run
-from pipeline.sources import read_slice
+from premask.errors import PremaskError
+from premask.inspection import inspect_source
+from premask.plan import whole
+from premask.recipe import Recipe, Repair
+from premask.run import run
+from premask.sources import read_slice
 
 TURN = {"from": "human", "value": "Hi"}
 SEEDS: list[Any] = [

@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-
-from pipeline.blocks import RowBlock
-from pipeline.columns import RowBatch
-from pipeline.columns.rows import plain_rows_of
-from pipeline.contracts import Row
-from pipeline.dialects import plain_turns
-from pipeline.inspection import SourceInfo, inspect_source
-from pipeline.plan import plan_units, whole
-from pipeline.sources import read_slice
+from premask.blocks import RowBlock
+from premask.columns import RowBatch
+from premask.columns.rows import plain_rows_of
+from premask.contracts import Row
+from premask.dialects import plain_turns
+from premask.inspection import SourceInfo, inspect_source
+from premask.plan import plan_units, whole
+from premask.sources import read_slice
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "conversations"
 

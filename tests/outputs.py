@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-
-from pipeline.card import make_card
-from pipeline.contracts import Reject, SampleOrigin, Samples
-from pipeline.identity import RunIdentity, identify
-from pipeline.output import Output, open_output
-from pipeline.packing import origin_table
-from pipeline.recipe import Recipe
-from pipeline.shards import UnitRecord, UnitWriter
+from premask.card import make_card
+from premask.contracts import Reject, SampleOrigin, Samples
+from premask.identity import RunIdentity, identify
+from premask.output import Output, open_output
+from premask.packing import origin_table
+from premask.recipe import Recipe
+from premask.shards import UnitRecord, UnitWriter
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]
 """What one unit of work writes: the samples of its windows, and its rejects."""

@@ -41,7 +41,7 @@ def changed(stages):
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "pipeline.stages":
+        if name != "premask.stages":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from pipeline.adapters import nemo_automodel, preshifted, torchtune, torchtune_shifted
+from premask.adapters import nemo_automodel, preshifted, torchtune, torchtune_shifted
 
 IGNORED = -100
 PACK = {

@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, Done, chat, premask, process, write_rows
 from inputs import compressed, write, write_parquet
-
-from pipeline import units
-from pipeline.errors import SourceError
-from pipeline.inspection import inspect_source
+from premask import units
+from premask.errors import SourceError
+from premask.inspection import inspect_source
 
 CHATS = [chat(f"question {n**5}", f"answer {n**7}") for n in range(300)]
 LINES = "".join(f"{json.dumps(row)}\n" for row in CHATS).encode()

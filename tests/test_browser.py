@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from browser import Visit, chromium
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
+from premask.plaintext import visible
 from test_golden import ROW as GOLDEN
 from test_golden import SAMPLE as GOLDEN_SAMPLE
-
-from pipeline.plaintext import visible
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 

@@ -16,11 +16,10 @@ import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from huggingface_hub import DatasetCard
 from outputs import bytes_of, make_output, recipe_of
-
-from pipeline.card import make_card
-from pipeline.identity import identify
-from pipeline.lengths import describe_lengths
-from pipeline.recipe import Card, Recipe
+from premask.card import make_card
+from premask.identity import identify
+from premask.lengths import describe_lengths
+from premask.recipe import Card, Recipe
 
 
 def front_matter(card: str) -> Mapping[str, Any]:

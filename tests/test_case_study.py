@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-
-from pipeline.recipe import load_recipe, make_recipe
+from premask.recipe import load_recipe, make_recipe
 
 STUDY = ROOT / "examples" / "case_study"
 BENCHMARKS = ROOT / "benchmarks"
@@ -37,7 +36,12 @@ def _modules_of_the_study() -> Iterator[None]:
 
 
 def script(path: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "pipeline"),
+        "OMP_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     command = [sys.executable, str(path), *map(str, words)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from oracle import CHATS, Chat, frozen_date, render
-
-from pipeline import chat_template
-from pipeline.chat_template import ChatTemplate
-from pipeline.contracts import ARGUMENTS, TEMPLATE, Message, Origin
-from pipeline.errors import RowError, TemplateError
-from pipeline.render import template_message
-from pipeline.traced import MIXED, runs_of, trace
+from premask import chat_template
+from premask.chat_template import ChatTemplate
+from premask.contracts import ARGUMENTS, TEMPLATE, Message, Origin
+from premask.errors import RowError, TemplateError
+from premask.render import template_message
+from premask.traced import MIXED, runs_of, trace
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 FILES = (

@@ -17,15 +17,14 @@ from commands import SAMPLE, premask
 from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline import cache as cache_module
-from pipeline import scatter
-from pipeline.columns import PlainRows
-from pipeline.contracts import Conversation, Message
-from pipeline.dialects import normalize
-from pipeline.dialects.openai import PLAIN
-from pipeline.dialects.plain import plain_row
-from pipeline.duplicates import (
+from premask import cache as cache_module
+from premask import scatter
+from premask.columns.rows import PlainRows
+from premask.contracts import Conversation, Message
+from premask.dialects import normalize
+from premask.dialects.openai import PLAIN
+from premask.dialects.plain import plain_row
+from premask.duplicates import (
     HASHED,
     count_by_source,
     find_duplicates,
@@ -34,14 +33,14 @@ from pipeline.duplicates import (
     write_dropped,
     write_hashes,
 )
-from pipeline.errors import RunError
-from pipeline.mixing import assign_splits, count_copies
-from pipeline.recipe import Recipe, SplitBy
-from pipeline.rowkeys import conversation_hash, plain_hash, plain_keys
-from pipeline.run import RunResult, run
-from pipeline.shardreader import shards_of, splits_of
-from pipeline.stages import Stages
-from pipeline.verify import verify
+from premask.errors import RunError
+from premask.mixing import assign_splits, count_copies
+from premask.recipe import Recipe, SplitBy
+from premask.rowkeys import conversation_hash, plain_hash, plain_keys
+from premask.run import RunResult, run
+from premask.shardreader import shards_of, splits_of
+from premask.stages import Stages
+from premask.verify import verify
 
 CHATS = SAMPLE / "conversations.jsonl"
 
@@ -585,7 +584,7 @@ def test_a_shuffle_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.
         return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.runners.local.pack_bucket", stop)
+        patch.setattr("premask.runners.local.pack_bucket", stop)
         with pytest.raises(KeyboardInterrupt):
             run_on(tmp_path / "out", CHATS, **keys)
     assert not (tmp_path / "out").exists()

@@ -18,17 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import premask as package
 import pyarrow.parquet as pq
 import pytest
 import typer
 from commands import ROOT, SAMPLE, TOKENIZER, Done, chat, command_line, premask, process, write_rows
 from outputs import bytes_of, names_in
-
-import pipeline
-from pipeline import cli
-from pipeline.contracts import REASONS
-from pipeline.recipe import Layout, Recipe, Turns
-from pipeline.report.terminal import LineProgress
+from premask.cli import app as cli
+from premask.contracts import REASONS
+from premask.recipe import Layout, Recipe, Turns
+from premask.report.terminal import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 GOOD = chat("Hi", "Hello")
@@ -624,7 +623,7 @@ def test_a_recipe_and_flags_give_the_same_output(box: Path) -> None:
 
 
 def test_version_help_and_no_words_at_all() -> None:
-    assert premask("--version") == (0, f"premask {pipeline.__version__}\n", "")
+    assert premask("--version") == (0, f"premask {package.__version__}\n", "")
     assert premask("--help").code == 0
     helped, nothing = premask("--help").out, premask()
     for command in ("run", "explain", "template", "verify", "export"):
@@ -669,7 +668,7 @@ def test_the_installed_command_and_the_module_are_the_same() -> None:
         pytest.skip("premask is not installed in this environment")
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
 
-    assert done.stdout == f"premask {pipeline.__version__}\n"
+    assert done.stdout == f"premask {package.__version__}\n"
 
 
 def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
@@ -693,7 +692,12 @@ def test_a_run_at_a_terminal(box: Path, no_color: str) -> None:
     """A bar on stderr, which is gone at the end; what is printed on stdout holds no escapes."""
     source = write_rows(box / "a.jsonl", [GOOD])
     here, there = pty.openpty()
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "NO_COLOR": no_color}
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "pipeline"),
+        "TERM": "xterm-256color",
+        "NO_COLOR": no_color,
+    }
     words = command_line("run", source, "--tokenizer", TOKENIZER, "--output", box / "out")
     with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=there) as started:
         os.close(there)
@@ -723,7 +727,7 @@ def read_all(terminal: int) -> str:
 def test_a_reader_that_goes_away_is_no_error(box: Path) -> None:
     source = write_rows(box / "a.jsonl", [chat("Hi", "Hello " * 2000)] * 50)
     words = command_line("explain", source, "--tokenizer", TOKENIZER, "--format", "json")
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
     with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
         assert started.stdout is not None
         assert started.stderr is not None
@@ -744,7 +748,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(box: Path) -> None:
     (box / "a.jsonl").write_text(lines * 4, encoding="utf-8")
     words = ["run", "a.jsonl", "--tokenizer", TOKENIZER, "--unit-rows", 60, "--workers", 1]
     units = box / ".out.partial" / "units"
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
     started = subprocess.Popen(
         [*command_line(*words), "--output", "out"],
         env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

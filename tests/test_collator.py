@@ -14,7 +14,7 @@ from commands import ROOT
 
 torch = pytest.importorskip("torch")
 
-from pipeline.train import Collator, RowsError  # noqa: E402  after the check for torch
+from premask.train import Collator, RowsError  # noqa: E402  after the check for torch
 
 IGNORED = -100
 PACK = {
@@ -181,7 +181,9 @@ def test_it_goes_to_worker_processes() -> None:
 
 def test_the_file_alone_is_enough(tmp_path: Path) -> None:
     """Copied to another machine, with torch and nothing of premask."""
-    (tmp_path / "train.py").write_text((ROOT / "pipeline" / "train.py").read_text(encoding="utf-8"))
+    (tmp_path / "train.py").write_text(
+        (ROOT / "pipeline" / "premask" / "train.py").read_text(encoding="utf-8")
+    )
     lines = (
         "import sys; sys.modules['pipeline'] = None\n"
         "from train import Collator\n"

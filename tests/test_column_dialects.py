@@ -7,10 +7,9 @@ import json
 from typing import Any
 
 import pytest
-
-from pipeline.contracts import Conversation, Message
-from pipeline.dialects import conversations, normalize, recognize_file
-from pipeline.errors import RowError
+from premask.contracts import Conversation, Message
+from premask.dialects import conversations, normalize, recognize_file
+from premask.errors import RowError
 
 
 def read(row: Any) -> list[tuple[str, str | None]]:

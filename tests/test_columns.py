@@ -17,18 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
-
-from pipeline.blocks import LineBlock, TableBlock
-from pipeline.columns import RowBatch, read_batches
-from pipeline.columns.lines import LineReader
-from pipeline.columns.tables import plain_rows_of_table
-from pipeline.contracts import ROLES, Conversation, Message, Row
-from pipeline.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
-from pipeline.dialects.plain import plain_row
-from pipeline.errors import RowError, SourceError
-from pipeline.inspection import inspect_source
-from pipeline.plan import Slice, plan_units, whole
-from pipeline.sources import peek, read_slice
+from premask.blocks import LineBlock, TableBlock
+from premask.columns import RowBatch, read_batches
+from premask.columns.lines import LineReader
+from premask.columns.tables import plain_rows_of_table
+from premask.contracts import ROLES, Conversation, Message, Row
+from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
+from premask.dialects.plain import plain_row
+from premask.errors import RowError, SourceError
+from premask.inspection import inspect_source
+from premask.plan import Slice, plan_units, whole
+from premask.sources import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 OK = {"role": "assistant", "content": "Hello"}
@@ -650,7 +649,7 @@ def test_ids_of_plain_rows(tmp_path: Path, ids: dict[str, Any], found: str | Non
 def test_rows_of_a_dialect_that_says_nothing_are_read_to_see_whether_they_are_plain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("pipeline.dialects.openai.PLAIN")
+    monkeypatch.delattr("premask.dialects.openai.PLAIN")
     rows = [{"id": 7, "messages": [HI, OK]}, {"messages": [HI, {**OK, "weight": 0}]}, {"messages": [HI]}]
     source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows) + "oops\n")
     (batch,) = read_batches(whole(inspect_source(source)), "openai")

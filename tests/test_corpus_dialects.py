@@ -11,14 +11,13 @@ from typing import NamedTuple
 
 import pytest
 from inputs import CORPUS, needs_corpus
-
-from pipeline.contracts import REASONS
-from pipeline.dialects import DIALECTS, conversations, normalize, recognize_file
-from pipeline.errors import RowError, SourceError
-from pipeline.files import split_name
-from pipeline.inspection import inspect_source
-from pipeline.plan import plan_units
-from pipeline.sources import peek, read_slice
+from premask.contracts import REASONS
+from premask.dialects import DIALECTS, conversations, normalize, recognize_file
+from premask.errors import RowError, SourceError
+from premask.files import split_name
+from premask.inspection import inspect_source
+from premask.plan import plan_units
+from premask.sources import peek, read_slice
 
 NOT_DATA = {"index.shared.json"}
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, needs_corpus, values_of, write_parquet
-
-from pipeline.contracts import REASONS, ROLES, Conversation, Message
-from pipeline.dialects import DIALECTS, normalize, recognize_file, row_id
-from pipeline.errors import RowError, SourceError
-from pipeline.inspection import inspect_source
-from pipeline.plan import plan_units
-from pipeline.sources import peek, read_slice
+from premask.contracts import REASONS, ROLES, Conversation, Message
+from premask.dialects import DIALECTS, normalize, recognize_file
+from premask.dialects.common import row_id
+from premask.errors import RowError, SourceError
+from premask.inspection import inspect_source
+from premask.plan import plan_units
+from premask.sources import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 HUMAN = {"from": "human", "value": "Hi"}

@@ -15,12 +15,11 @@ import pytest
 import typer
 import yaml
 from commands import ROOT, SAMPLE, premask
-
-from pipeline import cli
-from pipeline.chat_template import built_in_templates
-from pipeline.export import FORMS
-from pipeline.recipe import Card, Recipe, Source
-from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
+from premask.chat_template import built_in_templates
+from premask.cli import app as cli
+from premask.export import FORMS
+from premask.recipe import Card, Recipe, Source
+from premask.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -34,7 +33,7 @@ def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
         return {option for param in COMMANDS[name].params for option in param.opts}
-    tree = ast.parse((ROOT / "pipeline" / "train.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "pipeline" / "premask" / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]
     return {f"--{field.replace('_', '-')}" for field in fields if field != "dataset"}
@@ -45,7 +44,7 @@ def commands_in(text: str) -> Iterator[list[str]]:
     for line in text.splitlines():
         found = re.match(r"(?:    |\t)(?:.*\s{3,})?(?:\S*/)?premask (.*)", line)
         if found:
-            yield shlex.split(found[1].replace("$(SAMPLE)", "pipeline/sample"))
+            yield shlex.split(found[1].replace("$(SAMPLE)", "pipeline/premask/sample"))
 
 
 @pytest.mark.parametrize("text", [README, MAKEFILE], ids=["README.md", "Makefile"])

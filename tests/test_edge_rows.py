@@ -19,15 +19,14 @@ import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from inputs import CORPUS, needs_corpus, values_of, write, write_parquet
 from outputs import rows_of
-
-from pipeline.contracts import Conversation, Message, Row
-from pipeline.dialects import conversations, normalize, recognize_file
-from pipeline.errors import RowError, SourceError
-from pipeline.inspection import inspect_source
-from pipeline.recipe import Repair
-from pipeline.repair import repair
-from pipeline.sources import peek
-from pipeline.stages import LabelledRow
+from premask.contracts import Conversation, Message, Row
+from premask.dialects import conversations, normalize, recognize_file
+from premask.errors import RowError, SourceError
+from premask.inspection import inspect_source
+from premask.recipe import Repair
+from premask.repair import repair
+from premask.sources import peek
+from premask.stages import LabelledRow
 
 TEMPLATES = CORPUS.parent / "templates"
 

@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from premask.contracts import TEMPLATE, Origin, Row, Sample
+from premask.encode import Encoder
+from premask.recipe import ControlTokens
+from premask.stages import LabelledRow, Stages
+from premask.tokenizer import LoadedTokenizer
 from tokenizers import (
     AddedToken,
     Regex,
@@ -23,12 +28,6 @@ from tokenizers import (
     processors,
     trainers,
 )
-
-from pipeline.contracts import TEMPLATE, Origin, Row, Sample
-from pipeline.encode import Encoder
-from pipeline.recipe import ControlTokens
-from pipeline.stages import LabelledRow, Stages
-from pipeline.tokenizer import LoadedTokenizer
 
 Load = Callable[[str], LoadedTokenizer]
 MakeStages = Callable[..., Stages]

@@ -21,11 +21,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-from pipeline import engine_probes, engine_proof
-from pipeline.engine_proof import prove_engine
-from pipeline.engines import (
+from premask import engine_probes, engine_proof
+from premask.engine_proof import prove_engine
+from premask.engines import (
     EngineProof,
     GigatokenEngine,
     Ids,
@@ -35,9 +33,10 @@ from pipeline.engines import (
     merged,
     without,
 )
-from pipeline.errors import TokenizerError
-from pipeline.recipe import EngineChoice
-from pipeline.tokenizer import LoadedTokenizer
+from premask.errors import TokenizerError
+from premask.recipe import EngineChoice
+from premask.tokenizer import LoadedTokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 Load = Callable[[str], LoadedTokenizer]
 

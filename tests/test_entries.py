@@ -11,11 +11,10 @@ import pytest
 from commands import TOKENIZER, Done, chat, premask, write_rows
 from inputs import write, write_parquet
 from outputs import bytes_of
-
-from pipeline.entries import inspect_sources
-from pipeline.plan import whole
-from pipeline.recipe import Source
-from pipeline.sources import read_slice
+from premask.entries import inspect_sources
+from premask.plan import whole
+from premask.recipe import Source
+from premask.sources import read_slice
 
 ROWS = [
     chat(f"question {n}", f"answer {n**5}", id=f"id-{n}", score=n % 10, meta={"lang": ("en", "de")[n % 2]})

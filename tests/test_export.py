@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, rows_of
-
-from pipeline.disk import sha256_file
-from pipeline.errors import OutputError
-from pipeline.export import FORMS, export
-from pipeline.recipe import Recipe
-from pipeline.run import run
-from pipeline.shardreader import read_batches
+from premask.disk import sha256_file
+from premask.errors import OutputError
+from premask.export import FORMS, export
+from premask.recipe import Recipe
+from premask.run import run
+from premask.shardreader import read_batches
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
 
@@ -170,7 +169,7 @@ def test_memory_does_not_grow_with_the_shard(out: Path, tmp_path: Path) -> None:
     ]
 
     assert set(sizes[:-1]) == {2}
-    with mock.patch("pipeline.export._JSONL_TOKENS", 1):
+    with mock.patch("premask.export._JSONL_TOKENS", 1):
         export(out, tmp_path / "small.jsonl", form="jsonl")
     export(out, tmp_path / "large.jsonl", form="jsonl")
     assert (tmp_path / "small.jsonl").read_bytes() == (tmp_path / "large.jsonl").read_bytes()
@@ -259,7 +258,7 @@ def test_a_full_disk_leaves_nothing_behind(out: Path, tmp_path: Path, form: str)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
-        mock.patch("pipeline.export.read_batches", fills_up),
+        mock.patch("premask.export.read_batches", fills_up),
         pytest.raises(OutputError, match=r"cannot write .*x: No space left on device; check space"),
     ):
         export(out, tmp_path / "x", form=form)

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from commands import TOKENIZER, premask, write_rows
 from outputs import rows_of
-
-from pipeline.contracts import Message
-from pipeline.dialects import MappedFields, conversations, normalize, recognize_file
-from pipeline.errors import RowError, SourceError
-from pipeline.inspection import inspect_source
-from pipeline.recipe import FieldMap, Recipe
-from pipeline.run import find_dialect
+from premask.contracts import Message
+from premask.dialects import conversations, normalize, recognize_file
+from premask.dialects.fields import MappedFields
+from premask.errors import RowError, SourceError
+from premask.inspection import inspect_source
+from premask.recipe import FieldMap, Recipe
+from premask.run import find_dialect
 
 TURNS = [{"who": "A", "says": {"text": "Hi"}}, {"who": "B", "says": {"text": "Hello"}}]
 

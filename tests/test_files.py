@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from inputs import write
-
-from pipeline.errors import SourceError
-from pipeline.files import find_sources
+from premask.errors import SourceError
+from premask.files import find_sources
 
 
 def test_paths_directories_and_globs_are_expanded_in_order_and_once(

@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-
-from pipeline import forecast as module
-from pipeline.forecast import Forecast, forecast, makespan
-from pipeline.recipe import Recipe
-from pipeline.run import run
+from premask import forecast as module
+from premask.forecast import Forecast, forecast, makespan
+from premask.recipe import Recipe
+from premask.run import run
 
 CHATS = SAMPLE / "conversations.jsonl"
 LINES = CHATS.read_text(encoding="utf-8").split("\n")[:-1]

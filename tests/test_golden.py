@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.contracts import Row
-from pipeline.stages import LabelledRow, LabelledSample, Stages
+from premask.contracts import Row
+from premask.stages import LabelledRow, LabelledSample, Stages
 
 MakeStages = Callable[..., Stages]
 

@@ -11,10 +11,9 @@ import pytest
 from commands import TOKENIZER, premask, write_rows
 from inputs import write_parquet
 from outputs import rows_of
-
-from pipeline.dialects import conversations, recognize_file
-from pipeline.errors import SourceError
-from pipeline.grouping import Grouped, make_trees
+from premask.dialects import conversations, recognize_file
+from premask.errors import SourceError
+from premask.grouping import Grouped, make_trees
 
 
 def message(key: str, parent: str | None, role: str, **more: Any) -> dict[str, Any]:

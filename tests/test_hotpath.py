@@ -12,17 +12,17 @@ from conftest import SAMPLE, SHARED, MakeStages
 from hypothesis import given
 from hypothesis import strategies as st
 from inputs import batch_of, needs_corpus, rows_of
-
-from pipeline.columns import read_batches
-from pipeline.contracts import ByteTokens, Row, Segments, TokenBatch, Turn
-from pipeline.errors import VerifyError
-from pipeline.hotpath import WRITERS, count_tokens
-from pipeline.inspection import inspect_source
-from pipeline.labels import label_segments, label_tokens
-from pipeline.plan import whole
-from pipeline.recipe import make_recipe
-from pipeline.run import find_dialect, run
-from pipeline.stages import Outcome, Stages
+from premask.columns import read_batches
+from premask.contracts import ByteTokens, Row, Segments, TokenBatch, Turn
+from premask.errors import VerifyError
+from premask.hotpath import WRITERS, count_tokens
+from premask.inspection import inspect_source
+from premask.labels import label_segments, label_tokens
+from premask.outcome import Outcome
+from premask.plan import whole
+from premask.recipe import make_recipe
+from premask.run import find_dialect, run
+from premask.stages import Stages
 
 TEXTS = st.sampled_from(
     [

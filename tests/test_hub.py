@@ -17,10 +17,9 @@ import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, Done, premask
 from hub_server import HubServer, Repo
 from outputs import bytes_of
-
-from pipeline.errors import PushError
-from pipeline.finished import read_finished
-from pipeline.hub import merge_readme, parse_repo_id
+from premask.errors import PushError
+from premask.finished import read_finished
+from premask.hub import merge_readme, parse_repo_id
 
 SCRIPT = """
 import json, os, sys, traceback

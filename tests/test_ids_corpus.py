@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 from oracle import CHATS
+from premask.chat_template import ChatTemplate
+from premask.dialects import normalize
+from premask.errors import RowError
+from premask.labels import decide
+from premask.render import Renders, template_message
+from premask.stages import Stages
+from premask.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
-
-from pipeline.chat_template import ChatTemplate
-from pipeline.dialects import normalize
-from pipeline.errors import RowError
-from pipeline.labels import decide
-from pipeline.render import Renders, template_message
-from pipeline.stages import Stages
-from pipeline.turn_ends import find_turn_ends
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")
 

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inputs import read_units, rows_of, write
-
-from pipeline import files, inspection
-from pipeline.blocks import ElementBlock
-from pipeline.inspection import inspect_source
-from pipeline.jsonarray import ArrayScan, BrokenArrayError, elements, starts
-from pipeline.plan import plan_units, whole
-from pipeline.sources import peek, read_blocks, read_slice
+from premask import files, inspection
+from premask.blocks import ElementBlock
+from premask.inspection import inspect_source
+from premask.jsonarray import ArrayScan, BrokenArrayError, elements, starts
+from premask.plan import plan_units, whole
+from premask.sources import peek, read_blocks, read_slice
 
 TEXT = st.text('a"\\[]{},:\n\té\U0001f600\ud800', max_size=6)
 VALUE = st.recursive(

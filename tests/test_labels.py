@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from premask.boundaries import TurnEnds
+from premask.chat_template import ChatTemplate
+from premask.contracts import IGNORE_INDEX, Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
+from premask.errors import RowError
+from premask.labels import decide, label_tokens
+from premask.recipe import History
+from premask.render import Renders
+from premask.stages import LabelledSample, Stages
+from premask.turn_ends import find_turn_ends
 from reference import Chat, reference
-
-from pipeline.boundaries import TurnEnds
-from pipeline.chat_template import ChatTemplate
-from pipeline.contracts import IGNORE_INDEX, Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
-from pipeline.errors import RowError
-from pipeline.labels import decide, label_tokens
-from pipeline.recipe import History
-from pipeline.render import Renders
-from pipeline.stages import LabelledSample, Stages
-from pipeline.turn_ends import find_turn_ends
 
 MakeStages = Callable[..., Stages]
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
 from conftest import MakeStages
-
-from pipeline import chat_template, contracts
-from pipeline.chat_template import MAX_RENDERED, MAX_STEPS
-from pipeline.contracts import Reject
-from pipeline.errors import TemplateError
-from pipeline.stages import LabelledRow
+from premask import chat_template, contracts
+from premask.chat_template import MAX_RENDERED, MAX_STEPS
+from premask.contracts import Reject
+from premask.errors import TemplateError
+from premask.stages import LabelledRow
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

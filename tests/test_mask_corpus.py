@@ -20,17 +20,16 @@ from typing import Any, NamedTuple
 
 import pytest
 from oracle import ANY_WORD, CHATS, Chat, Inference, frozen_date, judge, words
+from premask.boundaries import TurnEnds
+from premask.chat_template import ChatTemplate
+from premask.contracts import Sample
+from premask.dialects import normalize
+from premask.errors import RowError, TemplateError
+from premask.labels import decide
+from premask.recipe import History
+from premask.render import Renders
+from premask.turn_ends import find_turn_ends
 from transformers.utils.chat_template_utils import render_jinja_template
-
-from pipeline.boundaries import TurnEnds
-from pipeline.chat_template import ChatTemplate
-from pipeline.contracts import Sample
-from pipeline.dialects import normalize
-from pipeline.errors import RowError, TemplateError
-from pipeline.labels import decide
-from pipeline.recipe import History
-from pipeline.render import Renders
-from pipeline.turn_ends import find_turn_ends
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 

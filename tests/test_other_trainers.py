@@ -20,10 +20,9 @@ from typing import Any
 import pytest
 import yaml
 from commands import ROOT
+from premask.trainers import snippets
 from test_trainers import written
 from trainer_losses import TOLERANCE
-
-from pipeline.trainers import snippets
 
 MAKE = "from pathlib import Path; from trainer_losses import Bench; import json, sys; \
 b = Bench(*map(Path, sys.argv[1:3])); b.make_model(); print(json.dumps(b.by_hand))"

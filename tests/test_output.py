@@ -25,13 +25,12 @@ from outputs import (
     samples_of,
     write_unit,
 )
-
-from pipeline.contracts import Reject
-from pipeline.disk import sha256_file
-from pipeline.errors import OutputError, RunError
-from pipeline.identity import RunIdentity
-from pipeline.output import check_same_run, open_output, update_card
-from pipeline.shards import UnitWriter, load_record
+from premask.contracts import Reject
+from premask.disk import sha256_file
+from premask.errors import OutputError, RunError
+from premask.identity import RunIdentity
+from premask.output import check_same_run, open_output, update_card
+from premask.shards import UnitWriter, load_record
 
 # ==== What is written ====
 
@@ -209,13 +208,13 @@ def test_units_of_other_code_are_removed_and_ranks_refuse_them(tmp_path: Path) -
     identity = identity_of()
     units = interrupted(tmp_path / "out", identity)
     with (
-        mock.patch("pipeline.output.code_hash", return_value="other"),
+        mock.patch("premask.output.code_hash", return_value="other"),
         pytest.raises(OutputError, match="the work of another run \\(premask's own code was another\\)"),
     ):
         check_same_run(tmp_path / "out", identity)
     assert {"00000", "00001"} <= set(names_in(units))
 
-    with mock.patch("pipeline.output.code_hash", return_value="other"):
+    with mock.patch("premask.output.code_hash", return_value="other"):
         output = open_output(tmp_path / "out", identity)
     assert output is not None
     with output:

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from pipeline.contracts import (
+from premask.contracts import (
     LINEAGE_SCHEMA,
     ORIGIN_SCHEMA,
     PACKED_SCHEMA,
@@ -22,7 +21,7 @@ from pipeline.contracts import (
     SampleOrigin,
     Samples,
 )
-from pipeline.packing import (
+from premask.packing import (
     PackPlan,
     Padding,
     RowFormat,

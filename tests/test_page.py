@@ -16,10 +16,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, TOKENIZER, chat, premask, process, write_rows
-
-from pipeline.report import chosen, page
-from pipeline.report.items import HEAD, TAIL
-from pipeline.report.page import embedded, make_page
+from premask.report import chosen, page
+from premask.report.items import HEAD, TAIL
+from premask.report.page import embedded, make_page
 
 
 def run(folder: Path, rows: list[Any], *words: object) -> Path:

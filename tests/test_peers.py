@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from pipeline.contracts import IGNORE_INDEX, Reject, Row
-from pipeline.stages import LabelledRow, LabelledSample, Stages
+from premask.contracts import IGNORE_INDEX, Reject, Row
+from premask.stages import LabelledRow, LabelledSample, Stages
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import read_units, write
-
-from pipeline import files, sources
-from pipeline.inspection import SourceInfo, inspect_source
-from pipeline.plan import Slice, plan_units, whole
-from pipeline.sources import read_slice
+from premask import files, sources
+from premask.inspection import SourceInfo, inspect_source
+from premask.plan import Slice, plan_units, whole
+from premask.sources import read_slice
 
 
 def shape(infos: Sequence[SourceInfo], unit_rows: int) -> list[list[tuple[int, int | None]]]:

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from premask.boundaries import TurnEnds
+from premask.chat_template import ChatTemplate, built_in_templates, template_source
+from premask.contracts import ROLES, Conversation, Message, Sample
+from premask.errors import RowError
+from premask.labels import decide
+from premask.plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
+from premask.recipe import History, Train
+from premask.render import Renders
+from premask.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
-
-from pipeline.boundaries import TurnEnds
-from pipeline.chat_template import ChatTemplate, built_in_templates, template_source
-from pipeline.contracts import ROLES, Conversation, Message, Sample
-from pipeline.errors import RowError
-from pipeline.labels import decide
-from pipeline.plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
-from pipeline.recipe import History, Train
-from pipeline.render import Renders
-from pipeline.turn_ends import find_turn_ends
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 CODES = {letter: ROLES.index(role) for letter, role in zip("sduat", ROLES, strict=True)}
@@ -220,7 +219,7 @@ def test_long_conversations_have_no_plan(chatml: Both) -> None:
 
 
 def test_after_many_shapes_a_new_one_must_come_twice(chatml: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.plans.MANY_SHAPES", 1)
+    monkeypatch.setattr("premask.plans.MANY_SHAPES", 1)
     assert chatml.fill("ua", ["x", "y"])
     assert chatml.fill("uaua", ["x", "y", "x", "y"]) is None
     assert chatml.fill("uaua", ["x", "y", "x", "y"])

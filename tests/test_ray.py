@@ -19,16 +19,15 @@ import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
-
-from pipeline.errors import OutputError, RecipeError, RunError, SourceError
-from pipeline.plan import Slice, Unit
-from pipeline.progress import Progress
-from pipeline.recipe import Recipe
-from pipeline.run import run
-from pipeline.runners import on_ray
-from pipeline.runners.on_ray import RayRunner
-from pipeline.units import Task
-from pipeline.unitstore import UnitStore
+from premask.errors import OutputError, RecipeError, RunError, SourceError
+from premask.plan import Slice, Unit
+from premask.progress import Progress
+from premask.recipe import Recipe
+from premask.run import run
+from premask.runners import on_ray
+from premask.runners.on_ray import RayRunner
+from premask.units import Task
+from premask.unitstore import UnitStore
 
 CHATS = SAMPLE / "conversations.jsonl"
 

@@ -21,10 +21,9 @@ import pytest
 from commands import ROOT, TOKENIZER, Done, command_line, premask, process
 from faults import ENVIRON, hashes, sample_lines, write_lines
 from inputs import write_parquet
+from premask.cli import app as cli
+from premask.output import Output
 from test_remote import Web
-
-from pipeline import cli
-from pipeline.output import Output
 
 ROWS = 120
 GOOD = [json.loads(line) for line in sample_lines(18)]

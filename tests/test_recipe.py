@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-
-from pipeline.dialects import DIALECTS
-from pipeline.errors import RecipeError
-from pipeline.recipe import (
+from premask.dialects import DIALECTS
+from premask.errors import RecipeError
+from premask.recipe import (
     OTHER_KEYS,
     ControlTokens,
     Dialect,

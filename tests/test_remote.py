@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, Done, premask
 from inputs import write_parquet
+from premask import remote
+from premask.entries import inspect_sources
+from premask.errors import PremaskError, SourceError
+from premask.plan import plan_units, whole
+from premask.recipe import Source
+from premask.sources import peek, read_slice
 from test_stores import bucket, s3  # noqa: F401  fixtures
-
-from pipeline import remote
-from pipeline.entries import inspect_sources
-from pipeline.errors import PremaskError, SourceError
-from pipeline.plan import plan_units, whole
-from pipeline.recipe import Source
-from pipeline.sources import peek, read_slice
 
 ROWS = [{"n": n, "text": "é" * (n % 7)} for n in range(60)]
 LINES = "".join(f"{json.dumps(row)}\n" for row in ROWS).encode()

@@ -12,10 +12,9 @@ from commands import TOKENIZER, chat, premask, write_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from outputs import bytes_of, rows_of
-
-from pipeline.contracts import ROLES, Conversation, Message
-from pipeline.recipe import Repair
-from pipeline.repair import check_repair, needs_none, repair
+from premask.contracts import ROLES, Conversation, Message
+from premask.recipe import Repair
+from premask.repair import check_repair, needs_none, repair
 
 pytest.importorskip("ftfy", reason="the extra 'repair' is not installed")
 

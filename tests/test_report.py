@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from premask.plaintext import visible
+from premask.report.terminal import LineProgress, print_summary
+from premask.run import RunResult
 from rich.console import Console
-
-from pipeline.report.terminal import LineProgress, print_summary, visible
-from pipeline.run import RunResult
 
 COUNTS: dict[str, Any] = {
     "rows": 1300,

@@ -15,15 +15,14 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from premask.columns import RowBatch
+from premask.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
+from premask.errors import OutputError, RunError, SourceError
+from premask.recipe import Recipe
+from premask.run import RunResult, run
+from premask.stages import LabelledRow, Stages
 
-from pipeline.columns import RowBatch
-from pipeline.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
-from pipeline.errors import OutputError, RunError, SourceError
-from pipeline.recipe import Recipe
-from pipeline.run import RunResult, run
-from pipeline.stages import LabelledRow, Stages
-
-SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample"
+SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample"
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
 BOTH = ["packed", "unpacked"]
 
@@ -423,7 +422,7 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) ->
     tokenizer = shared / "tokenizers" / "qwen3"
     if not tokenizer.is_dir():
         pytest.skip("shared/tokenizers/qwen3 is not there")
-    with mock.patch("pipeline.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
+    with mock.patch("premask.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
         result = run(recipe(tmp_path / "out", *sources, tokenizer=str(tokenizer)))
     stages = make_stages("qwen3")
     texts = Counter[str]()

@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "pipeline" / "sample"
+SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 TOKENIZER = SAMPLE / "tokenizer"
-TEMPLATES = ROOT / "pipeline" / "templates"
+TEMPLATES = ROOT / "pipeline" / "premask" / "masking" / "templates"
 NAMES = ("alpaca", "chatml", "llama2", "mistral", "vicuna", "zephyr")
 
 Chat = list[dict[str, Any]]
@@ -79,7 +79,7 @@ def test_sample_is_what_the_script_writes() -> None:
 
 def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     """`--check` exits 1 where the sample is missing; run on a copy of the sources without it."""
-    for part in ("examples/build_sample.py", "pipeline/templates/chatml.jinja"):
+    for part in ("examples/build_sample.py", "pipeline/premask/masking/templates/chatml.jinja"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_bytes((ROOT / part).read_bytes())
     (tmp_path / "examples" / "sample_text").symlink_to(ROOT / "examples" / "sample_text")
@@ -87,7 +87,7 @@ def test_check_names_the_file_that_differs(tmp_path: Path) -> None:
     result = subprocess.run(script, capture_output=True, text=True, check=False)
 
     assert result.returncode == 1
-    assert "pipeline/sample/conversations.jsonl differs" in result.stderr
+    assert "pipeline/premask/sample/conversations.jsonl differs" in result.stderr
 
 
 def test_row_counts() -> None:

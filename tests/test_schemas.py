@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from outputs import make_output, rows_of
-
-from pipeline.recipe import Recipe
-from pipeline.schemas import all_schemas, main
+from premask.recipe import Recipe
+from premask.schemas import all_schemas, main
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 NAMES = sorted(all_schemas())
@@ -53,7 +52,7 @@ def test_the_check_names_files_that_are_out_of_date(
     assert main([str(tmp_path / "new"), "--check"]) == 1
 
     out = capsys.readouterr().out
-    assert out.count("is out of date; run: python -m pipeline.schemas") == 2
+    assert out.count("is out of date; run: python -m premask.core.schemas") == 2
     assert "packed.schema.json" in out
     assert "recipe.schema.json" in out
 

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inputs import compressed, write, write_parquet
-
-from pipeline.columns import read_batches
-from pipeline.entries import inspect_sources
-from pipeline.errors import PremaskError, RecipeError, SourceError
-from pipeline.plan import plan_units, whole
-from pipeline.recipe import Source
-from pipeline.selection import condition, sampled
-from pipeline.sources import peek, read_slice
+from premask.columns import read_batches
+from premask.entries import inspect_sources
+from premask.errors import PremaskError, RecipeError, SourceError
+from premask.plan import plan_units, whole
+from premask.recipe import Source
+from premask.selection import condition, sampled
+from premask.sources import peek, read_slice
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -20,15 +20,14 @@ import typer
 import yaml
 from commands import ROOT, SAMPLE, TOKENIZER, premask, write_rows
 from outputs import bytes_of
-
-from pipeline import cli
-from pipeline.disk import Lock
-from pipeline.errors import OutputError, RecipeError, RunError, VerifyError
-from pipeline.progress import Progress
-from pipeline.recipe import Recipe
-from pipeline.run import run
-from pipeline.slices import Share, finish_slices, run_slice
-from pipeline.stages import Stages
+from premask.cli import app as cli
+from premask.disk import Lock
+from premask.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.progress import Progress
+from premask.recipe import Recipe
+from premask.run import run
+from premask.slices import Share, finish_slices, run_slice
+from premask.stages import Stages
 
 CHATS = SAMPLE / "conversations.jsonl"
 EXAMPLES = ROOT / "examples"
@@ -88,7 +87,7 @@ def test_the_sources_are_inspected_by_the_first_rank_alone(tmp_path: Path) -> No
     source.write_bytes(CHATS.read_bytes())
     recipe = recipe_of(tmp_path / "out", sources=[str(source)])
     run_slice(recipe, Share(0, 2))
-    with mock.patch("pipeline.slices.look_at", side_effect=AssertionError):
+    with mock.patch("premask.slices.look_at", side_effect=AssertionError):
         run_slice(recipe, Share(1, 2))
         assert finish_slices(tmp_path / "out").fresh
 
@@ -141,7 +140,7 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path / "out", duplicates="drop")
     with pytest.raises(RunError, match=r"rank 2 of 3: the row hashes of ranks 0, 1 are not there after 0 s"):
         run_slice(recipe, Share(2, 3, wait_s=0), progress=Heard())
-    with mock.patch("pipeline.slices._POLL_S", 0.01), pytest.raises(RunError, match=r"hashes of rank 1 are"):
+    with mock.patch("premask.slices._POLL_S", 0.01), pytest.raises(RunError, match=r"hashes of rank 1 are"):
         run_slice(recipe, Share(0, 3, wait_s=0.1), progress=Heard())
 
     assert said == ["rank 0 of 3: waiting for the row hashes of rank 1"]
@@ -365,7 +364,7 @@ def test_the_slurm_script_makes_the_output(plain: dict[str, bytes], tmp_path: Pa
     """No Slurm is here, so a script does what `sbatch` is given; the commands are the real ones."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    module = f'exec "{sys.executable}" -m pipeline "$@"\n'
+    module = f'exec "{sys.executable}" -m premask "$@"\n'
     for name, text in {"sbatch": SBATCH, "premask": f"#!/bin/sh\n{module}"}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(stat.S_IRWXU)
@@ -374,7 +373,7 @@ def test_the_slurm_script_makes_the_output(plain: dict[str, bytes], tmp_path: Pa
     environ = {
         "PATH": f"{folder}:{os.environ['PATH']}",
         "SBATCH_LOG": str(tmp_path / "log"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT / "pipeline"),
     }
     done = subprocess.run(
         ["sh", str(EXAMPLES / "slurm.sh"), str(tmp_path / "recipe.yaml"), "2", "1"],

@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from inputs import CORPUS, compressed, needs_corpus, read_units, rows_of, values_of, write, write_parquet
-
-from pipeline.contracts import Row
-from pipeline.errors import SourceError
-from pipeline.inspection import inspect_source
-from pipeline.plan import Slice, plan_units, whole
-from pipeline.sources import peek, read_slice
+from premask.contracts import Row
+from premask.errors import SourceError
+from premask.inspection import inspect_source
+from premask.plan import Slice, plan_units, whole
+from premask.sources import peek, read_slice
 
 # ==== Reading JSONL ====
 

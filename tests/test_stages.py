@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import batch_of
-
-from pipeline.contracts import REASONS, Reject, Row
-from pipeline.recipe import ControlTokens, TooLong
-from pipeline.stages import LabelledRow, Stages, gather
+from premask.contracts import REASONS, Reject, Row
+from premask.recipe import ControlTokens, TooLong
+from premask.stages import LabelledRow, Stages, gather
 
 MakeStages = Callable[..., Stages]
-SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample" / "conversations.jsonl"
+SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample" / "conversations.jsonl"
 LINES = SAMPLE.read_text(encoding="utf-8").split("\n")[:-1]
 
 

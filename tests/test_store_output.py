@@ -27,17 +27,16 @@ import fsspec
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line, premask
 from outputs import bytes_of, samples_of
+from premask.disk import sha256_file
+from premask.errors import VerifyError
+from premask.plan import Unit
+from premask.recipe import Layout
+from premask.shards import UnitRecord, UnitWriter
+from premask.stages import Stages
+from premask.tokenizer import load_tokenizer
+from premask.units import Task
+from premask.unitstore import PARTIAL, UnitStore
 from test_stores import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
-
-from pipeline.disk import sha256_file
-from pipeline.errors import VerifyError
-from pipeline.plan import Unit
-from pipeline.recipe import Layout
-from pipeline.shards import UnitRecord, UnitWriter
-from pipeline.stages import Stages
-from pipeline.tokenizer import load_tokenizer
-from pipeline.units import Task
-from pipeline.unitstore import PARTIAL, UnitStore
 
 CHATS = SAMPLE / "conversations.jsonl"
 FLAGS = ("--tokenizer", TOKENIZER, "--max-length", 1024, "--unit-rows", 60, "--workers", 1)
@@ -52,7 +51,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded_once() -> Iterator[None]:
-    with mock.patch("pipeline.run.load_tokenizer", cache(load_tokenizer)):
+    with mock.patch("premask.run.load_tokenizer", cache(load_tokenizer)):
         yield
 
 
@@ -475,7 +474,7 @@ def test_s3_to_s3_and_a_driver_that_is_killed(
     filesystem = fsspec.filesystem("s3")
     filesystem.pipe_file("bucket/in/chats.jsonl", CHATS.read_bytes())
     words = ["run", f"{bucket}/in/chats.jsonl", *FLAGS, "--output"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
     started = subprocess.Popen([*command_line(*words), f"{bucket}/out"], env=environ, stderr=subprocess.PIPE)
     units: list[str] = []
     deadline = time.monotonic() + 90

@@ -13,10 +13,9 @@ import fsspec
 import pytest
 from commands import Done, premask
 from outputs import UNITS, bytes_of, identity_of, make_output, recipe_of, rows_of
-
-from pipeline.errors import PushError
-from pipeline.finished import read_finished
-from pipeline.stores import push_to_store
+from premask.errors import PushError
+from premask.finished import read_finished
+from premask.stores import push_to_store
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "madeup", "AWS_SECRET_ACCESS_KEY": "madeup-secret", "AWS_DEFAULT_REGION": "us-east-1",

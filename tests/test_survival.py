@@ -16,13 +16,12 @@ import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
-
-from pipeline.progress import Progress
-from pipeline.recipe import Recipe
-from pipeline.run import run
-from pipeline.runners.local import LocalRunner
-from pipeline.shardreader import load_manifest
-from pipeline.verify import verify
+from premask.progress import Progress
+from premask.recipe import Recipe
+from premask.run import run
+from premask.runners.local import LocalRunner
+from premask.shardreader import load_manifest
+from premask.verify import verify
 
 ROWS = 360
 UNIT = 60
@@ -326,7 +325,7 @@ def test_a_signal_at_any_moment_ends_with_one_line(
 
 def test_help_of_the_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "premask", "--version"], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
     assert (done.returncode, done.stdout[:7]) == (0, "premask")

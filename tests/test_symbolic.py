@@ -6,10 +6,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.chat_template import ChatTemplate
-from pipeline.errors import RowError
-from pipeline.symbolic import Op, Rendered, SymbolicTemplate, Unplannable
+from premask.chat_template import ChatTemplate
+from premask.errors import RowError
+from premask.symbolic import Op, Rendered, SymbolicTemplate, Unplannable
 
 ROLES = ["user", "assistant", "user"]
 TEXT = st.text(alphabet=st.sampled_from("ab <>\n\t12é\u2028"), max_size=6) | st.sampled_from(

@@ -10,17 +10,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from premask.chat_template import built_in_templates
+from premask.errors import TemplateError, TokenizerError
+from premask.stages import Stages
+from premask.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipeline.chat_template import built_in_templates
-from pipeline.errors import TemplateError, TokenizerError
-from pipeline.stages import Stages
-from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
-
 Load = Callable[[str], LoadedTokenizer]
 MakeStages = Callable[..., Stages]
-SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "sample" / "tokenizer"
+SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample" / "tokenizer"
 
 
 def copy(source: Path, target: Path, *, without: str = "", **config: Any) -> Path:

@@ -10,10 +10,9 @@ import tokenizers
 from commands import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
+from premask.errors import OutputError
+from premask.tokentext import TokenTexts, groups_of
 from tokenizers import decoders, models, pre_tokenizers
-
-from pipeline.errors import OutputError
-from pipeline.tokentext import TokenTexts, groups_of
 
 TEXTS = ["Hello  world", "日本語 🙂👩‍👩‍👧", "\x1b[31m\u202eabc\n\n\tx", "é" * 3, "नमस्ते", " "]
 

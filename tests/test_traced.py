@@ -16,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
-
-from pipeline.contracts import TEMPLATE, Origin
-from pipeline.traced import (
+from premask.contracts import TEMPLATE, Origin
+from premask.traced import (
     MIXED,
     TracedMarkup,
     TracedStr,

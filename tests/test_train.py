@@ -26,8 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
 from hub_server import Commit, HubServer, Repo
-
-from pipeline.contracts import CONTRACT_VERSION, PACKED_SCHEMA
+from premask.contracts import CONTRACT_VERSION, PACKED_SCHEMA
 
 NEEDED = ("torch", "transformers", "datasets", "peft")
 missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -74,7 +73,7 @@ class Trainer:
             [sys.executable, ROOT / "tests" / "train_runs.py"],
             env={
                 **os.environ, **environ, "HF_HOME": str(folder / "home"), "HF_TOKEN": hub.token,
-                "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "",
+                "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "pipeline"), "CUDA_VISIBLE_DEVICES": "",
                 "TF_CPP_MIN_LOG_LEVEL": "3",
             },
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -503,7 +502,7 @@ def test_two_processes_are_one_with_twice_the_batches(
 
 def test_the_file_alone_under_torchrun(data: Path, model: Path, trainer: Trainer, tmp_path: Path) -> None:
     """Copied elsewhere, it needs nothing of premask."""
-    shutil.copy(ROOT / "pipeline" / "train.py", tmp_path / "train.py")
+    shutil.copy(ROOT / "pipeline" / "premask" / "train.py", tmp_path / "train.py")
     words = [
         data,
         "--model",
@@ -791,7 +790,7 @@ def test_datasets_of_others(
 
 
 def test_the_contract_of_the_trainer_is_that_of_the_rest() -> None:
-    assert importlib.import_module("pipeline.train").CONTRACT == CONTRACT_VERSION
+    assert importlib.import_module("premask.train").CONTRACT == CONTRACT_VERSION
 
 
 def test_datasets_that_are_not_there(
@@ -1023,7 +1022,7 @@ def test_the_command(data: Path, model: Path, trainer: Trainer, tmp_path: Path) 
 
 def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "pipeline.train", raising=False)
+    monkeypatch.delitem(sys.modules, "premask.train", raising=False)
     done = premask("train", "out", "--model", "m", "--output", "o")
 
     assert done.code == 2
@@ -1031,7 +1030,7 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_readme_has_all_options() -> None:
-    train = importlib.import_module("pipeline.train")
+    train = importlib.import_module("premask.train")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## Train") :].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", section, re.MULTILINE))

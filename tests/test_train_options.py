@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import batch_of
-
-from pipeline.contracts import Reject, Row
-from pipeline.errors import TemplateError
-from pipeline.recipe import Mask, TooLong, Train, Turns
-from pipeline.stages import LabelledRow, Stages
+from premask.contracts import Reject, Row
+from premask.errors import TemplateError
+from premask.recipe import Mask, TooLong, Train, Turns
+from premask.stages import LabelledRow, Stages
 
 MakeStages = Callable[..., Stages]
 

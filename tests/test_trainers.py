@@ -21,9 +21,8 @@ from typing import Any
 
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, process
+from premask.trainers import SNIPPETS, snippets
 from trainer_losses import APART, CASES, RIGHT, TOLERANCE, WRONG, Case, key
-
-from pipeline.trainers import SNIPPETS, snippets
 
 NEEDED = ("torch", "transformers", "trl", "accelerate", "lightning")
 ROWS = 34
@@ -54,7 +53,7 @@ def measure(folder: Path) -> dict[str, Any]:
             **quiet,
             "HF_HOME": str(folder / "home"),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(ROOT / "pipeline"),
         },
         capture_output=True,
         text=True,
@@ -112,7 +111,7 @@ def test_the_readme_shows_them() -> None:
 def test_the_readme_names_the_options_of_the_collator() -> None:
     pytest.importorskip("torch")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    collator = importlib.import_module("pipeline.train").Collator
+    collator = importlib.import_module("premask.train").Collator
     options = {field.name: field.default for field in dataclasses.fields(collator)}
     table = readme[readme.index("| option | default |") :].split("\n\n")[0]
 

@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pipeline.contracts import SampleOrigin, Samples
-from pipeline.packing import concat_samples, cut_samples
-from pipeline.stages import Piece, gather
-from pipeline.windows import Window
+from premask.contracts import SampleOrigin, Samples
+from premask.packing import concat_samples, cut_samples
+from premask.stages import Piece, gather
+from premask.windows import Window
 
 
 def copied(samples: Samples) -> Samples:

@@ -14,17 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-
-from pipeline.contracts import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
-from pipeline.disk import sha256_file
-from pipeline.errors import OutputError
-from pipeline.findings import KINDS, Findings
-from pipeline.identity import identify
-from pipeline.recipe import Recipe
-from pipeline.rowchecks import Limits, Place, check_batch, hash_samples
-from pipeline.shards import parquet_writer
-from pipeline.tokenizer import load_tokenizer
-from pipeline.verify import Report, verify
+from premask.contracts import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
+from premask.disk import sha256_file
+from premask.errors import OutputError
+from premask.findings import KINDS, Findings
+from premask.identity import identify
+from premask.recipe import Recipe
+from premask.rowchecks import Limits, Place, check_batch, hash_samples
+from premask.shards import parquet_writer
+from premask.tokenizer import load_tokenizer
+from premask.verify import Report, verify
 
 PACKED = "packed/train-00001-of-00003.parquet"
 UNPACKED = "unpacked/train-00001-of-00003.parquet"
@@ -57,8 +56,8 @@ def _tokenizers_are_loaded_once() -> Iterator[None]:
         return loaded[key]
 
     with (
-        mock.patch("pipeline.stages.load_tokenizer", load),
-        mock.patch("pipeline.verify.PACKS_REDONE", 2),  # a tenth of a second for each of these tests
+        mock.patch("premask.stages.load_tokenizer", load),
+        mock.patch("premask.verify.PACKS_REDONE", 2),  # a tenth of a second for each of these tests
     ):
         yield
 

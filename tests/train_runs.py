@@ -26,9 +26,8 @@ from typing import Any
 
 import torch
 import transformers
-
-from pipeline import train
-from pipeline.train import FLAT, ROWS, SINGLE, Maker, Trainee, TrainError
+from premask import train
+from premask.train import FLAT, ROWS, SINGLE, Maker, Trainee, TrainError
 
 IGNORED = -100
 
@@ -283,7 +282,7 @@ def merged(path: str, base: str, ids: list[int]) -> dict[str, Any]:
 
 def command(words: list[str]) -> int:
     """The exit code of the command `premask`."""
-    from pipeline import cli  # noqa: PLC0415
+    from premask.cli import app as cli  # noqa: PLC0415
 
     sys.argv = ["premask", *words]
     try:

@@ -223,12 +223,12 @@ def _is_blank(number: int, line: bytes) -> bool:
 
 def _json_blocks(piece: Slice, rows: int) -> Iterator[Block]:
     """The elements of an array; a row is also an object alone, and an array that is one conversation."""
-    if piece.start_byte is not None or _is_table(piece):
+    if piece.start_byte is not None or _is_array_of_rows(piece):
         return _element_blocks(piece, rows)
     return _row_blocks(piece.source, _single_row(piece), rows)
 
 
-def _is_table(piece: Slice) -> bool:
+def _is_array_of_rows(piece: Slice) -> bool:
     """Whether a file holds an array of rows."""
     with opened(piece.source, piece.compression, piece.at) as file:
         begin = next((text for chunk in chunks(file) if (text := chunk.removeprefix(BOM).lstrip())), b"")

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .card import make_card
-from .dialects import Form, MappedFields, recognize_file
+from .dialects import Form, recognize_file
+from .dialects.fields import MappedFields
 from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns import PlainRows
+from .columns.rows import PlainRows
 from .contracts import ROLES, Conversation, Message
 from .recipe import SplitBy
 

@@ -31,14 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contracts import (
-    CONTRACT_VERSION,
-    IGNORE_INDEX,
-    LINEAGE_SCHEMA,
-    REJECT_SCHEMA,
-    Reject,
-    Samples,
-)
+from .contracts import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA, Reject, Samples
 from .disk import named, sha256_file, sync, write_json
 from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
 from .recipe import Layout

@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from .arrays import arrow_array, offsets_of
 from .chat_template import ChatTemplate, built_in_templates, template_source
-from .columns import PlainRows, RowBatch
+from .columns import RowBatch
+from .columns.rows import PlainRows
 from .contracts import (
     IGNORE_INDEX,
     ORIGIN_SCHEMA,
@@ -37,7 +38,8 @@ from .contracts import (
     Samples,
     Turn,
 )
-from .dialects import Form, check_assistants, conversations, row_id
+from .dialects import Form, conversations
+from .dialects.common import check_assistants, row_id
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines

@@ -29,21 +29,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import __version__
-from .doctor import diagnose
-from .errors import OutputError, PremaskError, RecipeError
-from .explain import explain as explain_rows
-from .export import export as export_output
-from .finished import PushResult
-from .forecast import forecast
-from .grouping import make_trees
-from .hub import HubTarget, check_access, parse_repo_id, push_to_hub
-from .plaintext import visible
-from .process import import_transformers, prepare_process
-from .recipe import Layout, Recipe, load_recipe, make_recipe
-from .rejects import EXAMPLES, export_rejects, read_ledger
-from .report.tables import print_difference, print_pack, print_sample, print_stats
-from .report.terminal import (
+from .. import __version__
+from ..doctor import diagnose
+from ..errors import OutputError, PremaskError, RecipeError
+from ..explain import explain as explain_rows
+from ..export import export as export_output
+from ..finished import PushResult
+from ..forecast import forecast
+from ..grouping import make_trees
+from ..hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from ..plaintext import visible
+from ..process import import_transformers, prepare_process
+from ..recipe import Layout, Recipe, load_recipe, make_recipe
+from ..rejects import EXAMPLES, export_rejects, read_ledger
+from ..report.tables import print_difference, print_pack, print_sample, print_stats
+from ..report.terminal import (
     BarProgress,
     LineProgress,
     PushLines,
@@ -56,19 +56,19 @@ from .report.terminal import (
     print_slice,
     print_summary,
 )
-from .run import RunResult, local
-from .run import run as run_recipe
-from .runners.local import ATTEMPTS
-from .runners.on_ray import RayRunner
-from .samplereader import main_layout, read_row
-from .shardreader import load_manifest, splits_of
-from .slices import WAIT_S, Share, finish_slices, run_slice
-from .stages import Stages
-from .stats import measure
-from .stores import push_to_store
-from .tokentext import TokenTexts
-from .urls import is_url
-from .verify import verify as verify_output
+from ..run import RunResult, local
+from ..run import run as run_recipe
+from ..runners.local import ATTEMPTS
+from ..runners.on_ray import RayRunner
+from ..samplereader import main_layout, read_row
+from ..shardreader import load_manifest, splits_of
+from ..slices import WAIT_S, Share, finish_slices, run_slice
+from ..stages import Stages
+from ..stats import measure
+from ..stores import push_to_store
+from ..tokentext import TokenTexts
+from ..urls import is_url
+from ..verify import verify as verify_output
 
 app = typer.Typer(
     name="premask",
@@ -472,7 +472,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write an output as one HTML page to look at: conversations token by token, packs, pictures, rejects."""
-    from .report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
+    from ..report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
 
     made = write_report(output, to or default_path(output))
     console = Console(highlight=False)
@@ -530,7 +530,7 @@ def diff(
     format: Annotated[Format, typer.Option(help="table, or json: all as one object.")] = Format.table,  # noqa: A002
 ) -> None:
     """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
-    from .diff import compare  # noqa: PLC0415  polars is for this alone
+    from ..diff import compare  # noqa: PLC0415  polars is for this alone
 
     found = compare(before, after)
     if format is Format.json:
@@ -615,7 +615,7 @@ def push(
 def train(context: typer.Context) -> None:
     """Fine-tune a model on an output: `train DATASET --model M --output DIR`; --help lists the options."""
     try:
-        from .train import main as train_on_shards  # noqa: PLC0415  torch takes seconds to load, and is an extra
+        from ..train import main as train_on_shards  # noqa: PLC0415  torch takes seconds to load, and is an extra
     except ModuleNotFoundError as error:
         raise RecipeError(f"{error.name} is not installed; pip install 'premask[train]'") from None
     raise typer.Exit(train_on_shards(context.args, "premask train"))
