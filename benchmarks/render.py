@@ -15,9 +15,9 @@ from typing import Any
 from common import SAMPLE, cpu_of
 from premask.dialects import normalize
 from premask.explain import rows_of
+from premask.labeller import LabelledRow, Stages
 from premask.recipe import make_recipe
 from premask.render import template_message
-from premask.stages import LabelledRow, Stages
 
 RUNS = 5
 

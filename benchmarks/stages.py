@@ -16,7 +16,8 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-from premask import encode, engines, hotpath, output, plans, run, shards, stages, units
+from premask import encode, engines, hotpath, output, plans, run, shards, units
+from premask import labeller as stages
 from premask.process import prepare_process
 from premask.recipe import make_recipe
 

@@ -44,7 +44,7 @@ def premask(*words: object, **environ: str) -> Done:
     with (
         mock.patch.object(sys, "argv", ["premask", *map(str, words)]),
         mock.patch.dict(os.environ, environment),
-        mock.patch("premask.stages.load_tokenizer", _loaded),
+        mock.patch("premask.labeller.load_tokenizer", _loaded),
         redirect_stdout(streams[0]),
         redirect_stderr(streams[1]),
     ):

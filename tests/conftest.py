@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from premask.engine_proof import prove_engine
 from premask.engines import EngineProof
+from premask.labeller import Stages
 from premask.recipe import EngineChoice, Recipe
-from premask.stages import Stages
 from premask.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,7 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
-        mock.patch("premask.stages.prove_engine", _proved_once),
+        mock.patch("premask.labeller.prove_engine", _proved_once),
         mock.patch("premask.run.load_tokenizer", _loaded_once),
     ):
         yield
@@ -104,7 +104,7 @@ def make_stages() -> MakeStages:
 
     def make(name: str, **keys: Any) -> Stages:
         recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=_path_of(name), output="-")
-        with mock.patch("premask.stages.load_tokenizer", _loaded):
+        with mock.patch("premask.labeller.load_tokenizer", _loaded):
             return Stages(recipe)
 
     return make

@@ -41,7 +41,7 @@ def changed(stages):
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "premask.stages":
+        if name != "premask.labeller":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

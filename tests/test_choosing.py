@@ -34,12 +34,12 @@ from premask.duplicates import (
     write_hashes,
 )
 from premask.errors import RunError
+from premask.labeller import Stages
 from premask.mixing import assign_splits, count_copies
 from premask.recipe import Recipe, SplitBy
 from premask.rowkeys import conversation_hash, plain_hash, plain_keys
 from premask.run import RunResult, run
 from premask.shardreader import shards_of, splits_of
-from premask.stages import Stages
 from premask.verify import verify
 
 CHATS = SAMPLE / "conversations.jsonl"

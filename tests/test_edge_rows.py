@@ -23,10 +23,10 @@ from premask.contracts import Conversation, Message, Row
 from premask.dialects import conversations, normalize, recognize_file
 from premask.errors import RowError, SourceError
 from premask.inspection import inspect_source
+from premask.labeller import LabelledRow
 from premask.recipe import Repair
 from premask.repair import repair
 from premask.sources import peek
-from premask.stages import LabelledRow
 
 TEMPLATES = CORPUS.parent / "templates"
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from premask.contracts import TEMPLATE, Origin, Row, Sample
 from premask.encode import Encoder
+from premask.labeller import LabelledRow, Stages
 from premask.recipe import ControlTokens
-from premask.stages import LabelledRow, Stages
 from premask.tokenizer import LoadedTokenizer
 from tokenizers import (
     AddedToken,

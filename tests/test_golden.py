@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from premask.contracts import Row
-from premask.stages import LabelledRow, LabelledSample, Stages
+from premask.labeller import LabelledRow, LabelledSample, Stages
 
 MakeStages = Callable[..., Stages]
 

@@ -17,12 +17,12 @@ from premask.contracts import ByteTokens, Row, Segments, TokenBatch, Turn
 from premask.errors import VerifyError
 from premask.hotpath import WRITERS, count_tokens
 from premask.inspection import inspect_source
+from premask.labeller import Stages
 from premask.labels import label_segments, label_tokens
 from premask.outcome import Outcome
 from premask.plan import whole
 from premask.recipe import make_recipe
 from premask.run import find_dialect, run
-from premask.stages import Stages
 
 TEXTS = st.sampled_from(
     [

@@ -11,9 +11,9 @@ from oracle import CHATS
 from premask.chat_template import ChatTemplate
 from premask.dialects import normalize
 from premask.errors import RowError
+from premask.labeller import Stages
 from premask.labels import decide
 from premask.render import Renders, template_message
-from premask.stages import Stages
 from premask.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
 

@@ -13,10 +13,10 @@ from premask.boundaries import TurnEnds
 from premask.chat_template import ChatTemplate
 from premask.contracts import IGNORE_INDEX, Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
 from premask.errors import RowError
+from premask.labeller import LabelledSample, Stages
 from premask.labels import decide, label_tokens
 from premask.recipe import History
 from premask.render import Renders
-from premask.stages import LabelledSample, Stages
 from premask.turn_ends import find_turn_ends
 from reference import Chat, reference
 

@@ -17,7 +17,7 @@ from premask import chat_template, contracts
 from premask.chat_template import MAX_RENDERED, MAX_STEPS
 from premask.contracts import Reject
 from premask.errors import TemplateError
-from premask.stages import LabelledRow
+from premask.labeller import LabelledRow
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from premask.contracts import IGNORE_INDEX, Reject, Row
-from premask.stages import LabelledRow, LabelledSample, Stages
+from premask.labeller import LabelledRow, LabelledSample, Stages
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 

@@ -18,9 +18,9 @@ import pytest
 from premask.columns import RowBatch
 from premask.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
 from premask.errors import OutputError, RunError, SourceError
+from premask.labeller import LabelledRow, Stages
 from premask.recipe import Recipe
 from premask.run import RunResult, run
-from premask.stages import LabelledRow, Stages
 
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample"
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]

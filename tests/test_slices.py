@@ -23,11 +23,11 @@ from outputs import bytes_of
 from premask.cli import app as cli
 from premask.disk import Lock
 from premask.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.labeller import Stages
 from premask.progress import Progress
 from premask.recipe import Recipe
 from premask.run import run
 from premask.slices import Share, finish_slices, run_slice
-from premask.stages import Stages
 
 CHATS = SAMPLE / "conversations.jsonl"
 EXAMPLES = ROOT / "examples"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from inputs import batch_of
 from premask.contracts import REASONS, Reject, Row
+from premask.labeller import LabelledRow, Stages, gather
 from premask.recipe import ControlTokens, TooLong
-from premask.stages import LabelledRow, Stages, gather
 
 MakeStages = Callable[..., Stages]
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample" / "conversations.jsonl"

@@ -29,10 +29,10 @@ from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line, premask
 from outputs import bytes_of, samples_of
 from premask.disk import sha256_file
 from premask.errors import VerifyError
+from premask.labeller import Stages
 from premask.plan import Unit
 from premask.recipe import Layout
 from premask.shards import UnitRecord, UnitWriter
-from premask.stages import Stages
 from premask.tokenizer import load_tokenizer
 from premask.units import Task
 from premask.unitstore import PARTIAL, UnitStore

@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 from premask.chat_template import built_in_templates
 from premask.errors import TemplateError, TokenizerError
-from premask.stages import Stages
+from premask.labeller import Stages
 from premask.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast

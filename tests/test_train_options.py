@@ -12,8 +12,8 @@ import pytest
 from inputs import batch_of
 from premask.contracts import Reject, Row
 from premask.errors import TemplateError
+from premask.labeller import LabelledRow, Stages
 from premask.recipe import Mask, TooLong, Train, Turns
-from premask.stages import LabelledRow, Stages
 
 MakeStages = Callable[..., Stages]
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from premask.contracts import SampleOrigin, Samples
+from premask.labeller import Piece, gather
 from premask.packing import concat_samples, cut_samples
-from premask.stages import Piece, gather
 from premask.windows import Window
 
 

@@ -56,7 +56,7 @@ def _tokenizers_are_loaded_once() -> Iterator[None]:
         return loaded[key]
 
     with (
-        mock.patch("premask.stages.load_tokenizer", load),
+        mock.patch("premask.labeller.load_tokenizer", load),
         mock.patch("premask.verify.PACKS_REDONE", 2),  # a tenth of a second for each of these tests
     ):
         yield

@@ -16,7 +16,7 @@ from typing import Any
 
 from .contracts import Conversation, Message, Sample
 from .errors import RowError
-from .stages import Stages
+from .labeller import Stages
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
 _USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")

@@ -17,11 +17,11 @@ import numpy as np
 from .contracts import Reject, Row
 from .dialects import Form
 from .entries import inspect_sources
+from .labeller import LabelledRow, LabelledSample, Stages
 from .plan import plan_units
 from .recipe import Recipe
 from .run import find_dialect
 from .sources import read_slice
-from .stages import LabelledRow, LabelledSample, Stages
 from .traced import placed
 
 

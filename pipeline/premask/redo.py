@@ -23,10 +23,10 @@ from .contracts import Row
 from .dialects import Form
 from .findings import Findings
 from .inspection import SourceInfo
+from .labeller import BATCH_ROWS, Stages
 from .plan import whole
 from .rowchecks import hash_samples
 from .sources import read_blocks
-from .stages import BATCH_ROWS, Stages
 
 
 class Expected(NamedTuple):

@@ -29,6 +29,7 @@ from .entries import inspect_sources
 from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify
 from .inspection import SourceInfo
+from .labeller import Loaded, Stages
 from .output import Output
 from .places import Place, place_of
 from .plan import Unit, plan_units, whole
@@ -41,7 +42,6 @@ from .runners.local import ATTEMPTS, LocalRunner
 from .scatter import BucketTask
 from .shards import UnitRecord
 from .sources import peek
-from .stages import Loaded, Stages
 from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer
 from .units import Account, Task, accounts_of

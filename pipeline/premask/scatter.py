@@ -24,12 +24,12 @@ import pyarrow as pa
 from .arrays import arrow_array
 from .contracts import ORIGIN_SCHEMA, Samples
 from .disk import named, sync
+from .labeller import Stages
 from .mixing import order_keys
 from .packing import concat_samples, cut_samples, take_samples
 from .progress import Progress
 from .shardreader import flat
 from .shards import UnitRecord, UnitWriter
-from .stages import Stages
 from .unitstore import UnitStore, finished
 from .windows import Windows
 

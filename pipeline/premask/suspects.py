@@ -24,11 +24,11 @@ from .columns import BATCH_ROWS, RowBatch, read_batches
 from .contracts import Reject
 from .errors import RowError, RunError
 from .failures import Place, SetAside, TaskError, read_failures, write_failures
+from .labeller import Stages, reject
 from .packing import storable
 from .plan import Slice
 from .progress import Progress
 from .scatter import BucketTask
-from .stages import Stages, reject
 from .units import Task, without_rows
 from .unitstore import finished
 from .windows import Windows

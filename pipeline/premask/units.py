@@ -28,6 +28,7 @@ from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .errors import RowError
 from .failures import Failures, read_failures
+from .labeller import Stages, reject
 from .mixing import assign_splits, count_copies
 from .outcome import Outcome
 from .packing import take_samples
@@ -37,7 +38,6 @@ from .rowkeys import plain_keys
 from .scatter import Scatter
 from .shards import UnitRecord, UnitWriter
 from .sources import read_blocks
-from .stages import Stages, reject
 from .unitstore import UnitStore, finished
 from .windows import Windows
 

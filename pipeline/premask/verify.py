@@ -38,6 +38,7 @@ from .filechecks import check_card, check_pictures, check_shards, kinds_of, unre
 from .findings import Finding, Findings
 from .identity import versions
 from .inspection import inspect_source
+from .labeller import Stages
 from .lengths import describe_lengths
 from .lineagechecks import check_origins, check_places, check_twin, read_lineage
 from .mixing import count_copies
@@ -48,7 +49,6 @@ from .run import find_dialect
 from .schemas import all_schemas
 from .selection import Selection
 from .shardreader import load_manifest, read_batches, shards_of, splits_of
-from .stages import Stages
 
 PACKS_REDONE = 16
 """Packs (rows of the unpacked layout, if that is the only one) whose rows are done again without `full`."""

@@ -38,6 +38,7 @@ from ..finished import PushResult
 from ..forecast import forecast
 from ..grouping import make_trees
 from ..hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from ..labeller import Stages
 from ..plaintext import visible
 from ..process import import_transformers, prepare_process
 from ..recipe import Layout, Recipe, load_recipe, make_recipe
@@ -63,7 +64,6 @@ from ..runners.on_ray import RayRunner
 from ..samplereader import main_layout, read_row
 from ..shardreader import load_manifest, splits_of
 from ..slices import WAIT_S, Share, finish_slices, run_slice
-from ..stages import Stages
 from ..stats import measure
 from ..stores import push_to_store
 from ..tokentext import TokenTexts

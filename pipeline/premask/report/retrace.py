@@ -22,11 +22,11 @@ from pydantic import ValidationError
 from ..errors import PremaskError, RowError
 from ..explain import origins_of
 from ..inspection import inspect_source
+from ..labeller import LabelledRow, LabelledSample, Stages
 from ..process import import_transformers
 from ..recipe import Recipe
 from ..redo import rows_numbered
 from ..run import find_dialect
-from ..stages import LabelledRow, LabelledSample, Stages
 
 Key = tuple[str, int, int]
 """A sample by its source, row and number among the samples of the row."""

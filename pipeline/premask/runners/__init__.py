@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..labeller import Stages
 from ..progress import Progress
 from ..recipe import Recipe
 from ..scatter import BucketTask
 from ..shards import UnitRecord
-from ..stages import Stages
 from ..tokenizer import LoadedTokenizer
 from ..units import Task
 

@@ -24,12 +24,12 @@ from typing import Any
 
 from ..errors import PremaskError
 from ..failures import TaskError, begun_here, forget_mark, read_failures, took_a_run_down
+from ..labeller import Setup, Stages
 from ..process import without_old_garbage
 from ..progress import Progress
 from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
-from ..stages import Setup, Stages
 from ..suspects import is_done, note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit

@@ -39,12 +39,12 @@ from ..disk import named
 from ..errors import OutputError, PremaskError, RecipeError, RunError, SourceError
 from ..failures import TaskError
 from ..identity import code_hash, versions
+from ..labeller import Loaded, Setup, Stages
 from ..process import prepare_process
 from ..progress import Progress
 from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
-from ..stages import Loaded, Setup, Stages
 from ..suspects import note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit

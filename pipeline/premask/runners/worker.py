@@ -31,10 +31,10 @@ import numpy as np
 
 from ..errors import PremaskError, RunError
 from ..failures import Place, TaskError
+from ..labeller import Loaded, Setup, Stages, load_ahead
 from ..process import prepare_process
 from ..progress import Progress
 from ..recipe import Recipe
-from ..stages import Loaded, Setup, Stages, load_ahead
 from ..tokenizer import LoadedTokenizer
 from ..windows import Windows
 
