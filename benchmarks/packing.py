@@ -145,8 +145,8 @@ def _window_cuts(lengths: np.ndarray) -> list[int]:
     A unit of work has `UNIT_BYTES` of text (four bytes a token, about), and in it `pack_window` tokens are
     packed together.
     """
+    from premask.core.recipe import Recipe  # noqa: PLC0415
     from premask.plan import UNIT_BYTES  # noqa: PLC0415
-    from premask.recipe import Recipe  # noqa: PLC0415
 
     window = Recipe.model_fields["pack_window"].default
     units = max(1, round(4 * int(lengths.sum()) / UNIT_BYTES))

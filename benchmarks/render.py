@@ -13,10 +13,10 @@ from itertools import cycle, islice
 from typing import Any
 
 from common import SAMPLE, cpu_of
+from premask.core.recipe_file import make_recipe
 from premask.dialects import normalize
 from premask.explain import rows_of
 from premask.labeller import LabelledRow, Stages
-from premask.recipe import make_recipe
 from premask.render import template_message
 
 RUNS = 5

@@ -18,8 +18,8 @@ from common import WORK, fresh, parser, recipe, table
 from data import ensure
 from premask import encode, engines, hotpath, output, plans, run, shards, units
 from premask import labeller as stages
+from premask.core.recipe_file import make_recipe
 from premask.process import prepare_process
-from premask.recipe import make_recipe
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

@@ -17,10 +17,10 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
+from premask.core.recipe import EngineChoice, Recipe
 from premask.engine_proof import prove_engine
 from premask.engines import EngineProof
 from premask.labeller import Stages
-from premask.recipe import EngineChoice, Recipe
 from premask.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]

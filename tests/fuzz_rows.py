@@ -35,10 +35,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from inputs import CORPUS
 from outputs import rows_of
-from premask.errors import PremaskError
+from premask.core.errors import PremaskError
+from premask.core.recipe import Recipe, Repair
 from premask.inspection import inspect_source
 from premask.plan import whole
-from premask.recipe import Recipe, Repair
 from premask.run import run
 from premask.sources import read_slice
 

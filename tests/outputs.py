@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from premask.card import make_card
-from premask.contracts import Reject, SampleOrigin, Samples
+from premask.core.recipe import Recipe
+from premask.core.records import Reject, SampleOrigin, Samples
 from premask.identity import RunIdentity, identify
 from premask.output import Output, open_output
 from premask.packing import origin_table
-from premask.recipe import Recipe
 from premask.shards import UnitRecord, UnitWriter
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]

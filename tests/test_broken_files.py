@@ -16,7 +16,7 @@ import pytest
 from commands import TOKENIZER, Done, chat, premask, process, write_rows
 from inputs import compressed, write, write_parquet
 from premask import units
-from premask.errors import SourceError
+from premask.core.errors import SourceError
 from premask.inspection import inspect_source
 
 CHATS = [chat(f"question {n**5}", f"answer {n**7}") for n in range(300)]

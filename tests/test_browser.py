@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from browser import Visit, chromium
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-from premask.plaintext import visible
+from premask.core.text import visible
 from test_golden import ROW as GOLDEN
 from test_golden import SAMPLE as GOLDEN_SAMPLE
 

@@ -17,9 +17,9 @@ from commands import TOKENIZER, chat, premask, write_rows
 from huggingface_hub import DatasetCard
 from outputs import bytes_of, make_output, recipe_of
 from premask.card import make_card
+from premask.core.manifest import describe_lengths
+from premask.core.recipe import Card, Recipe
 from premask.identity import identify
-from premask.lengths import describe_lengths
-from premask.recipe import Card, Recipe
 
 
 def front_matter(card: str) -> Mapping[str, Any]:

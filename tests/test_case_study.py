@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
-from premask.recipe import load_recipe, make_recipe
+from premask.core.recipe_file import load_recipe, make_recipe
 
 STUDY = ROOT / "examples" / "case_study"
 BENCHMARKS = ROOT / "benchmarks"

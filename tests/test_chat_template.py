@@ -12,10 +12,10 @@ import pytest
 from oracle import CHATS, Chat, frozen_date, render
 from premask import chat_template
 from premask.chat_template import ChatTemplate
-from premask.contracts import ARGUMENTS, TEMPLATE, Message, Origin
-from premask.errors import RowError, TemplateError
+from premask.core.errors import RowError, TemplateError
+from premask.core.records import ARGUMENTS, MIXED, TEMPLATE, Message, Origin
 from premask.render import template_message
-from premask.traced import MIXED, runs_of, trace
+from premask.traced import runs_of, trace
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 FILES = (

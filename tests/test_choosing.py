@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from premask import cache as cache_module
 from premask import scatter
 from premask.columns.rows import PlainRows
-from premask.contracts import Conversation, Message
+from premask.core.errors import RunError
+from premask.core.recipe import Recipe, SplitBy
+from premask.core.records import Conversation, Message
 from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
 from premask.dialects.plain import plain_row
@@ -33,10 +35,8 @@ from premask.duplicates import (
     write_dropped,
     write_hashes,
 )
-from premask.errors import RunError
 from premask.labeller import Stages
 from premask.mixing import assign_splits, count_copies
-from premask.recipe import Recipe, SplitBy
 from premask.rowkeys import conversation_hash, plain_hash, plain_keys
 from premask.run import RunResult, run
 from premask.shardreader import shards_of, splits_of

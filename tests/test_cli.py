@@ -25,8 +25,8 @@ import typer
 from commands import ROOT, SAMPLE, TOKENIZER, Done, chat, command_line, premask, process, write_rows
 from outputs import bytes_of, names_in
 from premask.cli import app as cli
-from premask.contracts import REASONS
-from premask.recipe import Layout, Recipe, Turns
+from premask.core.contract import REASONS
+from premask.core.recipe import Layout, Recipe, Turns
 from premask.report.terminal import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"

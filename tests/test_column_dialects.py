@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from premask.contracts import Conversation, Message
+from premask.core.errors import RowError
+from premask.core.records import Conversation, Message
 from premask.dialects import conversations, normalize, recognize_file
-from premask.errors import RowError
 
 
 def read(row: Any) -> list[tuple[str, str | None]]:

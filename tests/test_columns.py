@@ -21,12 +21,12 @@ from premask.blocks import LineBlock, TableBlock
 from premask.columns import RowBatch, read_batches
 from premask.columns.lines import LineReader
 from premask.columns.tables import plain_rows_of_table
-from premask.contracts import ROLES, Conversation, Message, Row
+from premask.core.errors import RowError, SourceError
+from premask.core.records import ROLES, Conversation, Message, Row, Slice
 from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
 from premask.dialects.plain import plain_row
-from premask.errors import RowError, SourceError
 from premask.inspection import inspect_source
-from premask.plan import Slice, plan_units, whole
+from premask.plan import plan_units, whole
 from premask.sources import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}

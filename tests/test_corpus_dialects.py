@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 from inputs import CORPUS, needs_corpus
-from premask.contracts import REASONS
+from premask.core.contract import REASONS
+from premask.core.errors import RowError, SourceError
 from premask.dialects import DIALECTS, conversations, normalize, recognize_file
-from premask.errors import RowError, SourceError
 from premask.files import split_name
 from premask.inspection import inspect_source
 from premask.plan import plan_units

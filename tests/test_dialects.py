@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, needs_corpus, values_of, write_parquet
-from premask.contracts import REASONS, ROLES, Conversation, Message
+from premask.core.contract import REASONS
+from premask.core.errors import RowError, SourceError
+from premask.core.records import ROLES, Conversation, Message
 from premask.dialects import DIALECTS, normalize, recognize_file
 from premask.dialects.common import row_id
-from premask.errors import RowError, SourceError
 from premask.inspection import inspect_source
 from premask.plan import plan_units
 from premask.sources import peek, read_slice

@@ -17,8 +17,9 @@ import yaml
 from commands import ROOT, SAMPLE, premask
 from premask.chat_template import built_in_templates
 from premask.cli import app as cli
+from premask.core.recipe import Card, Recipe
+from premask.core.source_entry import Source
 from premask.export import FORMS
-from premask.recipe import Card, Recipe, Source
 from premask.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

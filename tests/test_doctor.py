@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from commands import ROOT, TOKENIZER, premask
 from conftest import MakeStages
+from premask.core.errors import TemplateError
 from premask.doctor import Diagnosis, diagnose
-from premask.errors import TemplateError
 
 TEMPLATES = ROOT.parent / "shared" / "corpus" / "templates"
 VERDICTS = ("exact", "exact with split", "refused")

@@ -19,12 +19,12 @@ import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from inputs import CORPUS, needs_corpus, values_of, write, write_parquet
 from outputs import rows_of
-from premask.contracts import Conversation, Message, Row
+from premask.core.errors import RowError, SourceError
+from premask.core.recipe import Repair
+from premask.core.records import Conversation, Message, Row
 from premask.dialects import conversations, normalize, recognize_file
-from premask.errors import RowError, SourceError
 from premask.inspection import inspect_source
 from premask.labeller import LabelledRow
-from premask.recipe import Repair
 from premask.repair import repair
 from premask.sources import peek
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from premask.contracts import TEMPLATE, Origin, Row, Sample
+from premask.core.recipe import ControlTokens
+from premask.core.records import TEMPLATE, Origin, Row, Sample
 from premask.encode import Encoder
 from premask.labeller import LabelledRow, Stages
-from premask.recipe import ControlTokens
 from premask.tokenizer import LoadedTokenizer
 from tokenizers import (
     AddedToken,

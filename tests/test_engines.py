@@ -22,6 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask import engine_probes, engine_proof
+from premask.core.errors import TokenizerError
+from premask.core.recipe import EngineChoice
 from premask.engine_proof import prove_engine
 from premask.engines import (
     EngineProof,
@@ -33,8 +35,6 @@ from premask.engines import (
     merged,
     without,
 )
-from premask.errors import TokenizerError
-from premask.recipe import EngineChoice
 from premask.tokenizer import LoadedTokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 

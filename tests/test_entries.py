@@ -11,9 +11,9 @@ import pytest
 from commands import TOKENIZER, Done, chat, premask, write_rows
 from inputs import write, write_parquet
 from outputs import bytes_of
+from premask.core.source_entry import Source
 from premask.entries import inspect_sources
 from premask.plan import whole
-from premask.recipe import Source
 from premask.sources import read_slice
 
 ROWS = [

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, rows_of
-from premask.disk import sha256_file
-from premask.errors import OutputError
+from premask.core.atomic_files import sha256_file
+from premask.core.errors import OutputError
+from premask.core.recipe import Recipe
 from premask.export import FORMS, export
-from premask.recipe import Recipe
 from premask.run import run
 from premask.shardreader import read_batches
 

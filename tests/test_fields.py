@@ -11,12 +11,13 @@ import pytest
 import yaml
 from commands import TOKENIZER, premask, write_rows
 from outputs import rows_of
-from premask.contracts import Message
+from premask.core.errors import RowError, SourceError
+from premask.core.recipe import Recipe
+from premask.core.records import Message
+from premask.core.source_entry import FieldMap
 from premask.dialects import conversations, normalize, recognize_file
 from premask.dialects.fields import MappedFields
-from premask.errors import RowError, SourceError
 from premask.inspection import inspect_source
-from premask.recipe import FieldMap, Recipe
 from premask.run import find_dialect
 
 TURNS = [{"who": "A", "says": {"text": "Hi"}}, {"who": "B", "says": {"text": "Hello"}}]

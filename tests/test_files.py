@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from inputs import write
-from premask.errors import SourceError
+from premask.core.errors import SourceError
 from premask.files import find_sources
 
 

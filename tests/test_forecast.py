@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
 from premask import forecast as module
+from premask.core.recipe import Recipe
 from premask.forecast import Forecast, forecast, makespan
-from premask.recipe import Recipe
 from premask.run import run
 
 CHATS = SAMPLE / "conversations.jsonl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from premask.contracts import Row
+from premask.core.records import Row
 from premask.labeller import LabelledRow, LabelledSample, Stages
 
 MakeStages = Callable[..., Stages]

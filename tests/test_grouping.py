@@ -11,8 +11,8 @@ import pytest
 from commands import TOKENIZER, premask, write_rows
 from inputs import write_parquet
 from outputs import rows_of
+from premask.core.errors import SourceError
 from premask.dialects import conversations, recognize_file
-from premask.errors import SourceError
 from premask.grouping import Grouped, make_trees
 
 

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inputs import batch_of, needs_corpus, rows_of
 from premask.columns import read_batches
-from premask.contracts import ByteTokens, Row, Segments, TokenBatch, Turn
-from premask.errors import VerifyError
+from premask.core.errors import VerifyError
+from premask.core.recipe_file import make_recipe
+from premask.core.records import ByteTokens, Row, Segments, TokenBatch, Turn
 from premask.hotpath import WRITERS, count_tokens
 from premask.inspection import inspect_source
 from premask.labeller import Stages
 from premask.labels import label_segments, label_tokens
 from premask.outcome import Outcome
 from premask.plan import whole
-from premask.recipe import make_recipe
 from premask.run import find_dialect, run
 
 TEXTS = st.sampled_from(

@@ -17,7 +17,7 @@ import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, Done, premask
 from hub_server import HubServer, Repo
 from outputs import bytes_of
-from premask.errors import PushError
+from premask.core.errors import PushError
 from premask.finished import read_finished
 from premask.hub import merge_readme, parse_repo_id
 

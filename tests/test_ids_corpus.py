@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from oracle import CHATS
 from premask.chat_template import ChatTemplate
+from premask.core.errors import RowError
 from premask.dialects import normalize
-from premask.errors import RowError
 from premask.labeller import Stages
 from premask.labels import decide
 from premask.render import Renders, template_message

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from premask.jsontext import MAX_DEPTH, _by_the_standard, parse_json, reason
+from premask.core.strict_json import MAX_DEPTH, _by_the_standard, parse_json, reason
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

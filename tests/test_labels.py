@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from premask.boundaries import TurnEnds
 from premask.chat_template import ChatTemplate
-from premask.contracts import IGNORE_INDEX, Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
-from premask.errors import RowError
+from premask.core.contract import IGNORE_INDEX
+from premask.core.errors import RowError
+from premask.core.recipe import History
+from premask.core.records import Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
 from premask.labeller import LabelledSample, Stages
 from premask.labels import decide, label_tokens
-from premask.recipe import History
 from premask.render import Renders
 from premask.turn_ends import find_turn_ends
 from reference import Chat, reference

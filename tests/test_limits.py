@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
 from conftest import MakeStages
-from premask import chat_template, contracts
+from premask import chat_template
 from premask.chat_template import MAX_RENDERED, MAX_STEPS
-from premask.contracts import Reject
-from premask.errors import TemplateError
+from premask.core import contract as contracts
+from premask.core.errors import TemplateError
+from premask.core.records import Reject
 from premask.labeller import LabelledRow
 
 CHATML = (

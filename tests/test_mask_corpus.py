@@ -22,11 +22,11 @@ import pytest
 from oracle import ANY_WORD, CHATS, Chat, Inference, frozen_date, judge, words
 from premask.boundaries import TurnEnds
 from premask.chat_template import ChatTemplate
-from premask.contracts import Sample
+from premask.core.errors import RowError, TemplateError
+from premask.core.recipe import History
+from premask.core.records import Sample
 from premask.dialects import normalize
-from premask.errors import RowError, TemplateError
 from premask.labels import decide
-from premask.recipe import History
 from premask.render import Renders
 from premask.turn_ends import find_turn_ends
 from transformers.utils.chat_template_utils import render_jinja_template

@@ -25,9 +25,9 @@ from outputs import (
     samples_of,
     write_unit,
 )
-from premask.contracts import Reject
-from premask.disk import sha256_file
-from premask.errors import OutputError, RunError
+from premask.core.atomic_files import sha256_file
+from premask.core.errors import OutputError, RunError
+from premask.core.records import Reject
 from premask.identity import RunIdentity
 from premask.output import check_same_run, open_output, update_card
 from premask.shards import UnitWriter, load_record

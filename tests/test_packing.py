@@ -13,14 +13,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from premask.contracts import (
-    LINEAGE_SCHEMA,
-    ORIGIN_SCHEMA,
-    PACKED_SCHEMA,
-    UNPACKED_SCHEMA,
-    SampleOrigin,
-    Samples,
-)
+from premask.core.contract import LINEAGE_SCHEMA, ORIGIN_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA
+from premask.core.records import SampleOrigin, Samples
+from premask.core.text import storable
 from premask.packing import (
     PackPlan,
     Padding,
@@ -33,7 +28,6 @@ from premask.packing import (
     origin_table,
     pack_tables,
     plan_packs,
-    storable,
     unpacked_table,
 )
 

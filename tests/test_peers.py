@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from premask.contracts import IGNORE_INDEX, Reject, Row
+from premask.core.contract import IGNORE_INDEX
+from premask.core.records import Reject, Row
 from premask.labeller import LabelledRow, LabelledSample, Stages
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"

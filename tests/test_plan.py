@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import read_units, write
 from premask import files, sources
-from premask.inspection import SourceInfo, inspect_source
-from premask.plan import Slice, plan_units, whole
+from premask.core.records import Slice, SourceInfo
+from premask.inspection import inspect_source
+from premask.plan import plan_units, whole
 from premask.sources import read_slice
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from premask.boundaries import TurnEnds
 from premask.chat_template import ChatTemplate, built_in_templates, template_source
-from premask.contracts import ROLES, Conversation, Message, Sample
-from premask.errors import RowError
+from premask.core.errors import RowError
+from premask.core.recipe import History, Train
+from premask.core.records import ROLES, Conversation, Message, Sample
 from premask.labels import decide
 from premask.plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
-from premask.recipe import History, Train
 from premask.render import Renders
 from premask.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of

@@ -19,10 +19,10 @@ import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
-from premask.errors import OutputError, RecipeError, RunError, SourceError
-from premask.plan import Slice, Unit
+from premask.core.errors import OutputError, RecipeError, RunError, SourceError
+from premask.core.recipe import Recipe
+from premask.core.records import Slice, Unit
 from premask.progress import Progress
-from premask.recipe import Recipe
 from premask.run import run
 from premask.runners import on_ray
 from premask.runners.on_ray import RayRunner

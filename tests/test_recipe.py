@@ -9,25 +9,21 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from premask.dialects import DIALECTS
-from premask.errors import RecipeError
-from premask.recipe import (
+from premask.core.errors import RecipeError
+from premask.core.recipe import (
     OTHER_KEYS,
     ControlTokens,
-    Dialect,
-    FieldMap,
     History,
     Layout,
     Mask,
     Recipe,
-    Source,
     TooLong,
     Train,
     Turns,
-    load_recipe,
-    make_recipe,
-    split_path,
 )
+from premask.core.recipe_file import load_recipe, make_recipe
+from premask.core.source_entry import Dialect, FieldMap, Source, split_path
+from premask.dialects import DIALECTS
 
 LEAST = {"sources": ["a.jsonl"], "tokenizer": "tok", "output": "out"}
 SCHEMA = Path(__file__).parents[1] / "schemas" / "recipe.schema.json"

@@ -20,10 +20,10 @@ import pytest
 from commands import SAMPLE, TOKENIZER, Done, premask
 from inputs import write_parquet
 from premask import remote
+from premask.core.errors import PremaskError, SourceError
+from premask.core.source_entry import Source
 from premask.entries import inspect_sources
-from premask.errors import PremaskError, SourceError
 from premask.plan import plan_units, whole
-from premask.recipe import Source
 from premask.sources import peek, read_slice
 from test_stores import bucket, s3  # noqa: F401  fixtures
 

@@ -12,8 +12,8 @@ from commands import TOKENIZER, chat, premask, write_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from outputs import bytes_of, rows_of
-from premask.contracts import ROLES, Conversation, Message
-from premask.recipe import Repair
+from premask.core.recipe import Repair
+from premask.core.records import ROLES, Conversation, Message
 from premask.repair import check_repair, needs_none, repair
 
 pytest.importorskip("ftfy", reason="the extra 'repair' is not installed")

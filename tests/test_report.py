@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from premask.plaintext import visible
+from premask.core.text import visible
 from premask.report.terminal import LineProgress, print_summary
 from premask.run import RunResult
 from rich.console import Console

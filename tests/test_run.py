@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from premask.columns import RowBatch
-from premask.contracts import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA, Row
-from premask.errors import OutputError, RunError, SourceError
+from premask.core.contract import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
+from premask.core.errors import OutputError, RunError, SourceError
+from premask.core.recipe import Recipe
+from premask.core.records import Row
 from premask.labeller import LabelledRow, Stages
-from premask.recipe import Recipe
 from premask.run import RunResult, run
 
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample"

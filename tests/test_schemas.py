@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from outputs import make_output, rows_of
-from premask.recipe import Recipe
-from premask.schemas import all_schemas, main
+from premask.core.recipe import Recipe
+from premask.core.schemas import all_schemas, main
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 NAMES = sorted(all_schemas())

@@ -21,11 +21,11 @@ import yaml
 from commands import ROOT, SAMPLE, TOKENIZER, premask, write_rows
 from outputs import bytes_of
 from premask.cli import app as cli
-from premask.disk import Lock
-from premask.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.core.atomic_files import Lock
+from premask.core.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.core.recipe import Recipe
 from premask.labeller import Stages
 from premask.progress import Progress
-from premask.recipe import Recipe
 from premask.run import run
 from premask.slices import Share, finish_slices, run_slice
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from inputs import CORPUS, compressed, needs_corpus, read_units, rows_of, values_of, write, write_parquet
-from premask.contracts import Row
-from premask.errors import SourceError
+from premask.core.errors import SourceError
+from premask.core.records import Row, Slice
 from premask.inspection import inspect_source
-from premask.plan import Slice, plan_units, whole
+from premask.plan import plan_units, whole
 from premask.sources import peek, read_slice
 
 # ==== Reading JSONL ====

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import batch_of
-from premask.contracts import REASONS, Reject, Row
+from premask.core.contract import REASONS
+from premask.core.recipe import ControlTokens, TooLong
+from premask.core.records import Reject, Row
 from premask.labeller import LabelledRow, Stages, gather
-from premask.recipe import ControlTokens, TooLong
 
 MakeStages = Callable[..., Stages]
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample" / "conversations.jsonl"

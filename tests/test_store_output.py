@@ -27,11 +27,11 @@ import fsspec
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line, premask
 from outputs import bytes_of, samples_of
-from premask.disk import sha256_file
-from premask.errors import VerifyError
+from premask.core.atomic_files import sha256_file
+from premask.core.errors import VerifyError
+from premask.core.recipe import Layout
+from premask.core.records import Unit
 from premask.labeller import Stages
-from premask.plan import Unit
-from premask.recipe import Layout
 from premask.shards import UnitRecord, UnitWriter
 from premask.tokenizer import load_tokenizer
 from premask.units import Task

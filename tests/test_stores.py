@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from commands import Done, premask
 from outputs import UNITS, bytes_of, identity_of, make_output, recipe_of, rows_of
-from premask.errors import PushError
+from premask.core.errors import PushError
 from premask.finished import read_finished
 from premask.stores import push_to_store
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.chat_template import ChatTemplate
-from premask.errors import RowError
+from premask.core.errors import RowError
 from premask.symbolic import Op, Rendered, SymbolicTemplate, Unplannable
 
 ROLES = ["user", "assistant", "user"]

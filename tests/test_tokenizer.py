@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 from premask.chat_template import built_in_templates
-from premask.errors import TemplateError, TokenizerError
+from premask.core.errors import TemplateError, TokenizerError
 from premask.labeller import Stages
 from premask.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer

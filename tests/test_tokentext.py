@@ -10,7 +10,7 @@ import tokenizers
 from commands import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
-from premask.errors import OutputError
+from premask.core.errors import OutputError
 from premask.tokentext import TokenTexts, groups_of
 from tokenizers import decoders, models, pre_tokenizers
 

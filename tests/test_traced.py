@@ -16,27 +16,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
-from premask.contracts import TEMPLATE, Origin
-from premask.traced import (
+from premask.core.records import (
     MIXED,
+    TEMPLATE,
+    Origin,
+    content_end,
+    content_start,
+    cut,
+    placed,
+    span_of,
+    wrote,
+)
+from premask.traced import (
     TracedMarkup,
     TracedStr,
     add_markup,
     as_traced,
     brace_format,
     concat,
-    content_end,
-    content_start,
-    cut,
     mark,
     percent_format,
-    placed,
     runs_of,
-    span_of,
     text_of,
     trace,
     traced_method,
-    wrote,
 )
 
 USER = Origin(0, "user", "content")

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
 from hub_server import Commit, HubServer, Repo
-from premask.contracts import CONTRACT_VERSION, PACKED_SCHEMA
+from premask.core.contract import CONTRACT_VERSION, PACKED_SCHEMA
 
 NEEDED = ("torch", "transformers", "datasets", "peft")
 missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from inputs import batch_of
-from premask.contracts import Reject, Row
-from premask.errors import TemplateError
+from premask.core.errors import TemplateError
+from premask.core.recipe import Mask, TooLong, Train, Turns
+from premask.core.records import Reject, Row
 from premask.labeller import LabelledRow, Stages
-from premask.recipe import Mask, TooLong, Train, Turns
 
 MakeStages = Callable[..., Stages]
 

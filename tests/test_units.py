@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
-from premask.contracts import SampleOrigin, Samples
+from premask.core.records import SampleOrigin, Samples
 from premask.labeller import Piece, gather
 from premask.packing import concat_samples, cut_samples
 from premask.windows import Window

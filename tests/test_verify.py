@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-from premask.contracts import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
-from premask.disk import sha256_file
-from premask.errors import OutputError
+from premask.core.arrays import hash_samples
+from premask.core.atomic_files import sha256_file
+from premask.core.contract import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
+from premask.core.errors import OutputError
+from premask.core.recipe import Recipe
 from premask.findings import KINDS, Findings
 from premask.identity import identify
-from premask.recipe import Recipe
-from premask.rowchecks import Limits, Place, check_batch, hash_samples
+from premask.rowchecks import Limits, Place, check_batch
 from premask.shards import parquet_writer
 from premask.tokenizer import load_tokenizer
 from premask.verify import Report, verify

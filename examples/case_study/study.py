@@ -42,7 +42,7 @@ from typing import Any
 import premask
 from conversations import HERE, Row, available, conversations, documents
 from figure import LOSSES, read_runs, write
-from premask.recipe import make_recipe
+from premask.core.recipe_file import make_recipe
 from premask.run import run
 
 ROOT = HERE.parents[1]

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .contracts import Row
-from .errors import SourceError
+from .core.errors import SourceError
+from .core.records import Row, Selection, Slice
+from .core.strict_json import parse_json, reason
 from .files import BOM
 from .jsonarray import place_of
-from .jsontext import parse_json, reason
-from .plan import Slice
-from .selection import Condition, Selection, condition, sampled
+from .selection import Condition, condition, sampled
 
 
 @dataclass(frozen=True, slots=True)

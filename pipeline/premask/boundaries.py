@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Protocol
 
-from .contracts import Message
-from .errors import RowError
-from .traced import TracedStr, content_end, runs_of
+from .core.errors import RowError
+from .core.records import Message, content_end
+from .traced import TracedStr, runs_of
 
 
 class Renders(Protocol):

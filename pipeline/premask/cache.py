@@ -26,12 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array
-from .contracts import REJECT_SCHEMA, Reject, Samples
-from .disk import named, sync
+from .core.arrays import arrow_array
+from .core.atomic_files import named, sync
+from .core.contract import REJECT_SCHEMA
+from .core.recipe import OTHER_KEYS, Recipe
+from .core.records import Reject, Samples
+from .core.source_entry import Source
 from .identity import RunIdentity, code_hash
 from .outcome import Outcome
-from .recipe import OTHER_KEYS, Recipe, Source
 from .rowkeys import HASH_BYTES, RowKeys
 from .shards import reject_table
 

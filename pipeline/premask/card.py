@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from .contracts import REASONS, layout_schema
-from .lengths import QUANTILES
-from .recipe import Recipe
+from .core.contract import REASONS, layout_schema
+from .core.manifest import QUANTILES
+from .core.recipe import Recipe
 from .shardreader import shards_of, splits_of
 from .trainers import snippets
 

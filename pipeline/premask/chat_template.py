@@ -29,9 +29,9 @@ from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
-from .errors import RowError, TemplateError
+from .core.errors import RowError, TemplateError
+from .core.records import GENERATED
 from .traced import (
-    GENERATED,
     TracedMarkup,
     TracedStr,
     add_markup,

@@ -23,9 +23,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from .contracts import IGNORE_INDEX
+from .core.arrays import hash_samples
+from .core.contract import IGNORE_INDEX
 from .identity import differences
-from .rowchecks import hash_samples
 from .samplereader import SampleBatch, read_samples
 from .shardreader import load_manifest
 from .stats import read_ledger, share

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .contracts import Conversation, Message, Sample
-from .errors import RowError
+from .core.errors import RowError
+from .core.records import Conversation, Message, Sample
 from .labeller import Stages
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .disk import named
+from .core.atomic_files import named
 from .rowkeys import HASH_BYTES
 
 ROWS_AT_ONCE = 1 << 25

@@ -29,12 +29,11 @@ import msgspec
 import numpy as np
 import tokenizers
 
-from .arrays import offsets_of
-from .contracts import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch
+from .core.arrays import offsets_of
+from .core.errors import RowError
+from .core.recipe import ControlTokens
+from .core.records import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch, placed
 from .engines import EngineProof, Ids, TokenizersEngine, TwoEngines
-from .errors import RowError
-from .recipe import ControlTokens
-from .traced import placed
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ import numpy as np
 import tokenizers
 
 from . import engine_probes as probes
+from .core.errors import TokenizerError
+from .core.recipe import EngineChoice
 from .engines import (
     Engine,
     EngineProof,
@@ -40,8 +42,6 @@ from .engines import (
     merged,
     without,
 )
-from .errors import TokenizerError
-from .recipe import EngineChoice
 
 Spec = dict[str, Any]
 """A part of a tokenizer as it stands in tokenizer.json."""

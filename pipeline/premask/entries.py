@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import hubdata
-from .errors import RecipeError, SourceError
+from .core.errors import RecipeError, SourceError
+from .core.records import Selection, SourceInfo
+from .core.source_entry import Source
+from .core.urls import is_url, refuse_secrets
 from .files import find_sources, split_name
-from .inspection import SourceInfo, inspect_source
+from .inspection import inspect_source
 from .plan import whole
-from .recipe import Source
 from .remote import fetch, list_url
-from .selection import Selection, condition
+from .selection import condition
 from .sources import check_columns_exist, read_blocks
-from .urls import is_url, refuse_secrets
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")

@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .contracts import Reject, Row
+from .core.recipe import Recipe
+from .core.records import Reject, Row, placed
 from .dialects import Form
 from .entries import inspect_sources
 from .labeller import LabelledRow, LabelledSample, Stages
 from .plan import plan_units
-from .recipe import Recipe
 from .run import find_dialect
 from .sources import read_slice
-from .traced import placed
 
 
 def explain(

@@ -28,10 +28,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array, offsets_of
-from .contracts import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
-from .disk import sha256_file, sync, sync_tree
-from .errors import OutputError
+from .core.arrays import arrow_array, offsets_of
+from .core.atomic_files import sha256_file, sync, sync_tree
+from .core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
+from .core.errors import OutputError
 from .shardreader import flat, load_manifest, read_batches, shards_of, splits_of
 
 FORMS = ("arrow", "jsonl")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .contracts import Reject
-from .disk import named, write_json
+from .core.atomic_files import named, write_json
+from .core.records import Reject
 
 
 class Place(NamedTuple):

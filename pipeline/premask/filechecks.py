@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from .contracts import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
-from .disk import sha256_file
+from .core.atomic_files import sha256_file
+from .core.contract import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
 from .findings import Findings
 from .shardreader import shards_of, splits_of
 

@@ -23,15 +23,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO, NamedTuple
+from typing import IO
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import SourceError, cause_of
+from .core.errors import SourceError, cause_of
+from .core.records import At
+from .core.urls import is_url
 from .remote import Stream, stat
-from .urls import is_url
 
 FORMATS: Mapping[str, str] = {
     ".jsonl": "jsonl",
@@ -43,11 +44,14 @@ FORMATS: Mapping[str, str] = {
 }
 """File name suffix -> format of the content."""
 
+
 COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
 """Second suffix -> compression; for every format but Parquet, which compresses inside."""
 
+
 BOM = codecs.BOM_UTF8
 """The byte order mark that some programs put before UTF-8 text; it is no part of the text."""
+
 
 CHUNK = 4 << 20
 """Bytes read at a time."""
@@ -147,14 +151,6 @@ def known_suffixes() -> str:
 
 
 _GONE = "gone"
-
-
-class At(NamedTuple):
-    """Where the bytes of a source are: a path, or a URL that is read as a stream; and which version of them
-    was inspected, empty if that cannot be told."""
-
-    path: str
-    version: str = ""
 
 
 def version_of(path: str) -> str:

@@ -23,8 +23,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .disk import sha256_file
-from .errors import OutputError, PushError
+from .core.atomic_files import sha256_file
+from .core.errors import OutputError, PushError
 
 KINDS = ("packed", "unpacked", "rejects", "lineage")
 """The folders that hold shards."""

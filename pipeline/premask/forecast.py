@@ -43,20 +43,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .core.atomic_files import named
+from .core.recipe import Layout, Recipe
+from .core.records import Selection, Slice, Unit
+from .core.urls import is_url
 from .dialects import Form
-from .disk import named
 from .files import opened
 from .packing import plan_packs
 from .places import place_of
-from .plan import UNIT_BYTES, Slice, Unit
+from .plan import UNIT_BYTES
 from .process import without_old_garbage
-from .recipe import Layout, Recipe
 from .run import Prepared, Work, look_at, prepare
-from .selection import Selection
 from .shards import UnitRecord, unit_file
 from .sources import read_slice
 from .units import Task, accounts_of, run_unit
-from .urls import is_url
 from .windows import Windows
 
 STRETCHES, STRETCH_ROWS = 64, 48

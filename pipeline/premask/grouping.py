@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .disk import new_file
+from .core.atomic_files import new_file
+from .core.errors import SourceError
+from .core.source_entry import Source
 from .entries import inspect_sources
-from .errors import SourceError
 from .plan import whole
-from .recipe import Source
 from .sources import read_slice
 
 _MAX_DEPTH = 100

@@ -18,11 +18,11 @@ from itertools import compress
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array, offsets_of
-from .contracts import ORIGIN_SCHEMA, ROLES, ByteTokens, Segments, Stretches
+from .core.arrays import arrow_array, offsets_of
+from .core.contract import ORIGIN_SCHEMA
+from .core.records import ROLES, ByteTokens, Segments, Stretches, Tally
 from .encode import Encoder
 from .labels import label_segments
-from .outcome import Tally
 from .plans import Plan, Plans
 
 WRITERS = ("template", *ROLES)

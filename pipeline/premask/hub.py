@@ -49,7 +49,7 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from .errors import PushError
+from .core.errors import PushError
 from .finished import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
 
 _TRIES = 4

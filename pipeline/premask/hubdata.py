@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import remote
-from .errors import SourceError
+from .core.errors import SourceError
 from .files import known_suffixes, split_name
 
 _PINNED = re.compile(r"hf://(?:datasets/)?[^/]+/[^/@]+@[0-9a-f]{40}/.+")

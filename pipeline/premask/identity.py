@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .contracts import CONTRACT_VERSION
-from .recipe import OTHER_KEYS, Recipe
+from .core.contract import CONTRACT_VERSION
+from .core.recipe import OTHER_KEYS, Recipe
 
 
 @dataclass(frozen=True, slots=True)

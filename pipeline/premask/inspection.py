@@ -16,15 +16,16 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from .errors import SourceError
+from .core.errors import SourceError
+from .core.records import At, SourceInfo
+from .core.urls import is_url
 from .files import (
     BOM,
     COMPRESSIONS,
-    At,
     check_columns,
     check_is_file,
     chunks,
@@ -37,8 +38,6 @@ from .files import (
 from .jsonarray import ArrayScan, Cutter, is_conversation_file, naming_place
 from .jsonlayout import layout_of
 from .remote import Stat, stat
-from .selection import Selection
-from .urls import is_url
 
 _SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
@@ -56,42 +55,12 @@ _SIGNATURES = (
     (b"<!doctype html", "an HTML page"),
     (b"<html", "an HTML page"),
 )
+
+
 _GIT_LFS = b"version https://git-lfs"
+
+
 _LONG_LINE = 16 << 20  # bytes of a first line that are read to tell the layout
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
-    """What a file holds.
-
-    `rows` counts the lines of uncompressed JSONL (blank ones too), the elements of an uncompressed JSON array
-    or the rows of Parquet; None where counting takes a full parse. `bytes` and `sha256` are those of the file
-    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known, which is
-    empty for a file of this machine. `at` says where the bytes are. `marks` are places in a JSON array, as
-    (element, byte behind the bracket or comma before it), about every 4 MB.
-
-    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
-    its rows; rows from number `stop` on are left out, `left_out` of them (None if nobody counted).
-    """
-
-    source: str
-    format: str
-    compression: str | None
-    bytes: int
-    sha256: str | None
-    rows: int | None
-    entry: int = 0
-    at: At | None = None
-    marks: tuple[tuple[int, int], ...] = ()
-    selection: Selection | None = None
-    stop: int | None = None
-    left_out: int | None = 0
-    version: str = ""
-
-    def about(self) -> dict[str, Any]:
-        """What the manifest says of the file: which bytes it had."""
-        known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
-        return {**known, "version": self.version} if self.version else known
 
 
 def inspect_source(source: str, path: str | None = None) -> SourceInfo:

@@ -27,10 +27,11 @@ from typing import IO
 
 import numpy as np
 
-from .errors import SourceError
-from .files import BOM, At, chunks, opened
+from .core.errors import SourceError
+from .core.records import At
+from .core.strict_json import parse_json
+from .files import BOM, chunks, opened
 from .jsonlayout import is_one_conversation
-from .jsontext import parse_json
 
 _LOOKED_AT = 16 << 20  # bytes in which the fault of an element is looked for
 

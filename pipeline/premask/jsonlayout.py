@@ -17,7 +17,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from .jsontext import parse_json
+from .core.strict_json import parse_json
 
 _SPEAKER = frozenset({"from", "role"})
 _SPEECH = frozenset({"value", "content", "tool_calls", "function_call"})

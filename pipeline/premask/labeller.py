@@ -22,28 +22,20 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array, offsets_of
 from .chat_template import ChatTemplate, built_in_templates, template_source
 from .columns import RowBatch
 from .columns.rows import PlainRows
-from .contracts import (
-    IGNORE_INDEX,
-    ORIGIN_SCHEMA,
-    Conversation,
-    Origin,
-    Reject,
-    Row,
-    Sample,
-    SampleOrigin,
-    Samples,
-    Turn,
-)
+from .core.arrays import arrow_array, offsets_of
+from .core.contract import IGNORE_INDEX, ORIGIN_SCHEMA
+from .core.errors import RowError, TemplateError, VerifyError
+from .core.recipe import EngineChoice, Mask, PadRows, Paths, Recipe, SplitBy, TooLong
+from .core.records import Conversation, Origin, Reject, Row, Sample, SampleOrigin, Samples, Turn, placed
+from .core.text import storable
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
-from .errors import RowError, TemplateError, VerifyError
 from .hotpath import WRITERS, HotPath, Labelled, count_tokens
 from .labels import (
     PADDING_LABEL,
@@ -55,14 +47,12 @@ from .labels import (
     without_first,
 )
 from .outcome import Outcome, tally_of
-from .packing import Padding, RowFormat, origin_table, storable
+from .packing import Padding, RowFormat, origin_table
 from .plans import Plans, Rules
-from .recipe import EngineChoice, Mask, PadRows, Paths, Recipe, SplitBy, TooLong
 from .render import Renders
 from .repair import check_repair, needs_none, repair
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
-from .traced import placed
 from .turn_ends import PROBE, find_turn_ends
 
 BATCH_ROWS = 256

@@ -27,32 +27,29 @@ from os.path import commonprefix
 import numpy as np
 
 from .boundaries import Renders, TurnEnds, find_opening, generation_prompt_start, prompt_end, whole_marker
-from .contracts import (
-    IGNORE_INDEX,
+from .core.contract import IGNORE_INDEX
+from .core.errors import RowError
+from .core.recipe import History, Train, Turns
+from .core.records import (
+    GENERATED,
+    MIXED,
     TEMPLATE,
     ByteTokens,
     Message,
+    Runs,
     Sample,
     Segments,
     Stretches,
     TokenBatch,
     Turn,
-)
-from .errors import RowError
-from .recipe import History, Train, Turns
-from .traced import (
-    GENERATED,
-    MIXED,
-    Runs,
-    TracedStr,
     content_end,
     content_start,
     cut,
     placed,
-    runs_of,
     span_of,
     wrote,
 )
+from .traced import TracedStr, runs_of
 
 # ==== Which tokens ====
 

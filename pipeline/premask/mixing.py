@@ -11,11 +11,12 @@ shares, nearly the same rows are chosen. Cost: some ns a row.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
+
+from .core.arrays import _chance, mixed_bits, name_hash
 
 
 def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) -> np.ndarray:
@@ -27,7 +28,7 @@ def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) ->
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
     [0, 1, 0, 0, 1, 1, 1, 1]
     """
-    chance = _chance(groups ^ _mixed(np.array([seed], dtype=np.uint64)))
+    chance = _chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
     place = np.searchsorted(ends, chance, side="right")
     splits: np.ndarray = np.where(place == len(ends), 0, place + 1).astype(np.int8)
@@ -44,7 +45,7 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     whole, fraction = divmod(repeat, 1)
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
     if fraction:
-        name = _name_hash(f"{seed}\0{source}")
+        name = name_hash(f"{seed}\0{source}")
         copies += _chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
     return copies
 
@@ -58,32 +59,12 @@ def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
     2
     """
     source = origin.column("source").dictionary_encode()
-    hashes = [_name_hash(f"{seed}\0{name}\0order") for name in source.dictionary.to_pylist()]
+    hashes = [name_hash(f"{seed}\0{name}\0order") for name in source.dictionary.to_pylist()]
     of_source = np.array(hashes, dtype=np.uint64)[source.indices.to_numpy()]
     row, sample = (origin.column(name).to_numpy().astype(np.uint64) for name in ("row", "sample"))
-    place = _mixed(_mixed(of_source ^ row) ^ sample)
+    place = mixed_bits(mixed_bits(of_source ^ row) ^ sample)
     first = np.ones(len(place), dtype=bool)
     first[1:] = place[1:] != place[:-1]
     starts = np.flatnonzero(first)
     copy = np.arange(len(place)) - np.repeat(starts, np.diff(starts, append=len(place)))
-    return _mixed(place ^ copy.astype(np.uint64))
-
-
-def _name_hash(text: str) -> int:
-    """64 bits of a hash of a text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
-
-
-def _chance(numbers: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to 1 that look random, of 64-bit ones."""
-    chance: np.ndarray = (_mixed(numbers) >> np.uint64(11)) / np.float64(2**53)
-    return chance
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """64-bit numbers with their bits mixed (the finalizer of SplitMix64: Steele, Lea and Flood 2014)."""
-    mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    result: np.ndarray = mixed ^ (mixed >> np.uint64(31))
-    return result
+    return mixed_bits(place ^ copy.astype(np.uint64))

@@ -16,12 +16,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .contracts import Reject, Samples
+from .core.records import Reject, Samples, Tally
 from .packing import concat_samples, cut_samples
 from .rowkeys import RowKeys
-
-Tally = dict[str, np.ndarray]
-"""What there is to count of n samples: name -> int32[n]."""
 
 
 @dataclass

@@ -28,12 +28,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contracts import LINEAGE_SCHEMA, layout_schema
-from .disk import Lock, link, named, remove_tree, sha256_file, sync, sync_tree, write_json, write_text
-from .errors import OutputError, RunError
+from .core.atomic_files import (
+    Lock,
+    link,
+    named,
+    remove_tree,
+    sha256_file,
+    sync,
+    sync_tree,
+    write_json,
+    write_text,
+)
+from .core.contract import LINEAGE_SCHEMA, layout_schema
+from .core.errors import OutputError, RunError
+from .core.manifest import describe_lengths, lengths_in
 from .finished import parse_manifest
 from .identity import RunIdentity, code_hash, differences
-from .lengths import describe_lengths, lengths_in
 from .shards import SCHEMAS, UnitRecord, file_record, load_record, parquet_writer, unit_file
 from .unitstore import UnitStore
 

@@ -24,16 +24,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array, offsets_of
-from .contracts import (
-    IGNORE_INDEX,
-    LINEAGE_SCHEMA,
-    LOSS_WEIGHTS,
-    ORIGIN_SCHEMA,
-    SampleOrigin,
-    Samples,
-    row_schema,
-)
+from .core.arrays import arrow_array, offsets_of
+from .core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, ORIGIN_SCHEMA, row_schema
+from .core.records import SampleOrigin, Samples
+from .core.text import storable
 
 
 class PackPlan(NamedTuple):
@@ -441,15 +435,6 @@ def _taken(values: np.ndarray, offsets: np.ndarray, order: np.ndarray) -> np.nda
     data = stretches.take(arrow_array(order)).buffers()[2]
     size = int(np.diff(offsets)[order].sum())
     return np.frombuffer(data, dtype=values.dtype, count=size) if size else values[:0]
-
-
-def storable(text: str) -> str:
-    r"""Return text as Arrow can hold it: lone surrogates, which are no Unicode text, become escapes.
-
-    >>> print(storable("caf\u00e9 \ud800"))
-    café \ud800
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _checked_lengths(samples: Samples, plan: PackPlan) -> np.ndarray:

@@ -27,8 +27,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from .disk import Lock, json_text
-from .errors import OutputError, RecipeError
+from .core.atomic_files import Lock, json_text
+from .core.errors import OutputError, RecipeError
+from .core.urls import is_url
+from .core.urls import named as named_in_store
 from .finished import parse_manifest
 from .identity import RunIdentity
 from .output import Output, check_there, join_output, open_output, update_card, work_directory
@@ -37,8 +39,6 @@ from .shards import unit_file
 from .stores import RECORD, Store, open_folder, place_in_store
 from .units import HASHES
 from .unitstore import PARTIAL, UnitStore, name_of, scratch_folder
-from .urls import is_url
-from .urls import named as named_in_store
 
 _AT_ONCE = 16
 _NO_STORES = {

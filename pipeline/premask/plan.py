@@ -17,53 +17,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from .files import At, changed, chunks, open_parquet, opened
-from .inspection import SourceInfo
+from .core.records import Slice, SourceInfo, Unit
+from .files import changed, chunks, open_parquet, opened
 from .jsonarray import starts
-from .selection import Selection
 
 UNIT_BYTES = 48 * 1024 * 1024
 """Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger
 ones are worse to share out, and more is lost when one is interrupted."""
 
+
 _ROW_BYTES = 2048  # what a row is taken to weigh where rows are not counted
+
+
 _INFLATION = 4  # how much larger compressed text is taken to be
-
-
-class Slice(NamedTuple):
-    """A stretch of rows of one file. `stop_row` None means to the end.
-
-    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would, or the bytes
-    behind the bracket or comma before an element of a JSON array; both are None unless the file is
-    uncompressed and its rows are counted.
-
-    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
-    its rows; `at` says where the bytes are.
-    """
-
-    source: str
-    format: str
-    compression: str | None
-    start_row: int
-    stop_row: int | None
-    start_byte: int | None
-    end_byte: int | None
-    entry: int = 0
-    at: At | None = None
-    selection: Selection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What one worker takes at a time and what becomes one shard; `number` counts from 0."""
-
-    number: int
-    slices: tuple[Slice, ...]
 
 
 def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> list[Unit]:

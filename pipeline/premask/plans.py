@@ -30,9 +30,9 @@ import numpy as np
 
 from .boundaries import TurnEnds, whole_marker
 from .chat_template import ChatTemplate
-from .contracts import ROLES, Conversation, Message, Sample
-from .errors import RowError
-from .recipe import History, Train, Turns
+from .core.errors import RowError
+from .core.recipe import History, Train, Turns
+from .core.records import ROLES, Conversation, Message, Sample
 from .render import Renders
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
 

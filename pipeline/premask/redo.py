@@ -19,13 +19,12 @@ import numpy as np
 from .blocks import RowBlock
 from .columns import RowBatch
 from .columns.rows import PlainRows
-from .contracts import Row
+from .core.arrays import hash_samples
+from .core.records import Row, SourceInfo
 from .dialects import Form
 from .findings import Findings
-from .inspection import SourceInfo
 from .labeller import BATCH_ROWS, Stages
 from .plan import whole
-from .rowchecks import hash_samples
 from .sources import read_blocks
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contracts import REASONS
-from .disk import new_file
-from .errors import OutputError
+from .core.atomic_files import new_file
+from .core.contract import REASONS
+from .core.errors import OutputError
 from .shardreader import load_manifest, shards_of
 
 EXAMPLES = 3

@@ -29,10 +29,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .errors import SourceError
-from .urls import is_url, named, open_url
+from .core.errors import SourceError
+from .core.urls import cache_folder, is_url, named, open_url
 
 _BLOCK = 4 << 20
+
+
 _VERSIONS = (
     ("etag", ("ETag", "etag")),
     ("generation", ("generation",)),
@@ -42,7 +44,11 @@ _VERSIONS = (
         ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "created"),
     ),
 )
+
+
 _WEB = ("http", "https")
+
+
 _ELSEWHERE = "set PREMASK_CACHE to another folder, or 'streaming: true' for the source"
 
 
@@ -165,15 +171,6 @@ class Stream(io.RawIOBase):
 
 def _reading(url: str) -> AbstractContextManager[None]:
     return named(url, SourceError, missing="there is no such file or folder ({}); check the URL")
-
-
-# ==== Fetching ====
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept: `PREMASK_CACHE`, or `premask` in the user's folder for caches."""
-    own = os.environ.get("PREMASK_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "premask"
 
 
 def fetch(url: str) -> str:

@@ -16,8 +16,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from .chat_template import ChatTemplate
-from .contracts import ARGUMENTS, Conversation, Message, Origin
-from .errors import RowError
+from .core.errors import RowError
+from .core.records import ARGUMENTS, Conversation, Message, Origin
 from .traced import TracedStr, as_traced, trace
 
 T = TypeVar("T")

@@ -30,9 +30,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from .contracts import ROLES, Conversation, Message
-from .errors import RecipeError
-from .recipe import Repair
+from .core.errors import RecipeError
+from .core.recipe import Repair
+from .core.records import ROLES, Conversation, Message
 
 Messages = tuple[Message, ...]
 

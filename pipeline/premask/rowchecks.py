@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .arrays import offsets_of
-from .contracts import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
+from .core.arrays import hash_samples, offsets_of
+from .core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
 from .findings import Findings
 from .shardreader import Lists, flat
 
@@ -123,33 +123,6 @@ def no_sums() -> Sums:
 def join_sums(parts: list[Sums]) -> Sums:
     """The sums of one batch after another."""
     return Sums(*(np.concatenate(columns) for columns in zip(no_sums(), *parts, strict=True)))
-
-
-def hash_samples(
-    ids: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, lengths: np.ndarray
-) -> np.ndarray:
-    """A number for each of n samples, flat and of at least one token each, uint64[n]: equal for equal
-    samples, and else different but for one case in 2**64. A sum of mixed words, so that all samples are done
-    at once (the mixing is that of SplitMix64); no protection against who seeks two that are equal.
-
-    >>> a, b = np.array([7, 8, 7, 8], np.int32), np.array([-1, 8, -1, 8], np.int32)
-    >>> one, other = hash_samples(a, b, None, np.array([2, 2]))
-    >>> bool(one == other), bool(one == hash_samples(a[:2], b[2:] + 1, None, np.array([2]))[0])
-    (True, False)
-    """
-    starts = np.cumsum(lengths) - lengths
-    words = np.arange(len(ids), dtype=np.uint64)
-    words -= np.repeat(starts.astype(np.uint64), lengths)
-    words *= np.uint64(0x9E3779B97F4A7C15)
-    words ^= ids.astype(np.uint64) | labels.astype(np.uint64) << np.uint64(32)
-    if weights is not None:
-        words += weights.astype(np.float32).view(np.uint32) * np.uint64(0xD6E8FEB86659FD93)
-    words ^= words >> np.uint64(30)
-    words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
-    words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
-    return np.asarray(np.add.reduceat(words, starts))
 
 
 # ==== The shape of rows ====

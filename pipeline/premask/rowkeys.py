@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .columns.rows import PlainRows
-from .contracts import ROLES, Conversation, Message
-from .recipe import SplitBy
+from .core.recipe import SplitBy
+from .core.records import ROLES, Conversation, Message
 
 HASH_BYTES = 16
 """Bytes of a conversation's hash: among 10^9 rows two that differ agree by chance once in 10^20 runs."""

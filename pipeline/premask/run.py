@@ -23,19 +23,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .card import make_card
+from .core.errors import RunError, VerifyError
+from .core.recipe import Duplicates, Recipe
+from .core.records import SourceInfo, Unit
+from .core.source_entry import Dialect
 from .dialects import Form, recognize_file
 from .dialects.fields import MappedFields
 from .entries import inspect_sources
-from .errors import RunError, VerifyError
 from .identity import RunIdentity, identify
-from .inspection import SourceInfo
 from .labeller import Loaded, Stages
 from .output import Output
 from .places import Place, place_of
-from .plan import Unit, plan_units, whole
+from .plan import plan_units, whole
 from .process import begin_work
 from .progress import Progress
-from .recipe import Dialect, Duplicates, Recipe
 from .report.pictures import card_pictures
 from .runners import Runner
 from .runners.local import ATTEMPTS, LocalRunner

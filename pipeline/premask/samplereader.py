@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .arrays import offsets_of
-from .contracts import IGNORE_INDEX
-from .errors import OutputError
+from .core.arrays import offsets_of
+from .core.contract import IGNORE_INDEX
+from .core.errors import OutputError
 from .shardreader import flat, read_batches, shards_of, splits_of
 
 _ORIGIN = ("source", "row", "id", "sample")

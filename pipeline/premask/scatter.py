@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .arrays import arrow_array
-from .contracts import ORIGIN_SCHEMA, Samples
-from .disk import named, sync
+from .core.arrays import arrow_array
+from .core.atomic_files import named, sync
+from .core.contract import ORIGIN_SCHEMA
+from .core.records import Samples
 from .labeller import Stages
 from .mixing import order_keys
 from .packing import concat_samples, cut_samples, take_samples

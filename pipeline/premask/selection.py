@@ -24,19 +24,29 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .errors import RecipeError, SourceError
+from .core.errors import RecipeError, SourceError
 
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)'
+
+
 _TEXT = r"'(?:[^']|'')*'"
+
+
 _TOKEN = re.compile(rf"{_TEXT}|({_NAME}(?:\s*\.\s*{_NAME})*)")
+
+
 _LIST = re.compile(rf"({_TEXT}|{_NAME}\s*\.)|\b(in\s*\(\s*)({_TEXT}|[-+]?[\d.]+)", re.IGNORECASE)
+
+
 _CLOCK = {"now", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+
+
 _SEVERAL_ROWS = {
     "Agg",
     "Over",
@@ -49,18 +59,12 @@ _SEVERAL_ROWS = {
     "Shift",
     "Range",
 }
+
+
 _SCALARS: Mapping[type, str] = {type(None): "null", bool: "truth", int: "whole", float: "number"}
+
+
 _NULL_TYPES = ("null", "text", "number", "truth", "list text")
-
-
-class Selection(NamedTuple):
-    """What is taken of the rows of a source: those for which `where` holds, of these a `sample` (share, by
-    `seed`), and only some `columns` of them; None takes all."""
-
-    where: str | None = None
-    sample: float | None = None
-    seed: int = 0
-    columns: tuple[str, ...] | None = None
 
 
 def sampled(source: str, numbers: np.ndarray, share: float, seed: int) -> np.ndarray:

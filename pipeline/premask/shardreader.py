@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import OutputError
+from .core.errors import OutputError
 from .finished import refuse_url
 
 BATCH_TOKENS = 1 << 20

@@ -31,10 +31,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contracts import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA, Reject, Samples
-from .disk import named, sha256_file, sync, write_json
-from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, storable, unpacked_table
-from .recipe import Layout
+from .core.atomic_files import named, sha256_file, sync, write_json
+from .core.contract import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA
+from .core.recipe import Layout
+from .core.records import Reject, Samples
+from .core.text import storable
+from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, unpacked_table
 
 SCHEMAS: Mapping[str, pa.Schema] = {"rejects": REJECT_SCHEMA, "lineage": LINEAGE_SCHEMA}
 """Kind of file -> its columns, where they are the same in all outputs; those of layouts are

@@ -36,18 +36,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .card import make_card
-from .disk import Lock, named, write_json
+from .core.atomic_files import Lock, named, write_json
+from .core.errors import OutputError, RecipeError, RunError
+from .core.recipe import Duplicates, Recipe
+from .core.recipe_file import make_recipe
+from .core.records import At, Selection, Slice, SourceInfo, Unit
 from .entries import list_files
-from .errors import OutputError, RecipeError, RunError
-from .files import At, version_of
+from .files import version_of
 from .identity import code_hash
-from .inspection import SourceInfo
 from .output import Output, check_same_run, read_plan, work_directory
 from .places import Place, StorePlace, place_of
-from .plan import Slice, Unit
 from .process import begin_work
 from .progress import Progress
-from .recipe import Duplicates, Recipe, make_recipe
 from .run import (
     MakeRunner,
     Prepared,
@@ -64,7 +64,6 @@ from .run import (
 )
 from .runners import Runner
 from .scatter import BucketTask
-from .selection import Selection
 from .shards import UnitRecord
 from .tasks import drop_duplicates
 from .units import Task, rows_of

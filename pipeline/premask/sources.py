@@ -43,15 +43,14 @@ from .blocks import (
     selected,
     without_bom,
 )
-from .contracts import Row
-from .errors import SourceError
+from .core.errors import SourceError
+from .core.records import Row, Selection, Slice, SourceInfo
+from .core.strict_json import parse_json, reason
+from .core.urls import is_url
 from .files import BOM, CHUNK, changed, check_columns, chunks, open_parquet, opened, suffixes
-from .inspection import SourceInfo
 from .jsonarray import elements, is_conversation_file, naming_place, starts
-from .jsontext import parse_json, reason
-from .plan import Slice, whole
-from .selection import Selection, condition
-from .urls import is_url
+from .plan import whole
+from .selection import condition
 
 _BATCH_ROWS = 256  # rows that `read_slice` takes at a time
 _BATCH_BYTES = 16 << 20  # what the rows of a Parquet batch may come to, going by the averages of the file

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .contracts import REASONS
-from .errors import OutputError
-from .lengths import QUANTILES, describe_lengths
+from .core.contract import REASONS
+from .core.errors import OutputError
+from .core.manifest import QUANTILES, describe_lengths
 from .samplereader import SampleBatch, main_layout, read_samples
 from .shardreader import load_manifest, read_batches, shards_of
 

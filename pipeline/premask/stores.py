@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from .errors import PushError
+from .core.errors import PushError
+from .core.urls import make_folder, named, open_url
 from .finished import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
-from .urls import make_folder, named, open_url
 
 RECORD = ".premask-push.json"
 """What has arrived, while a push is under way."""

@@ -21,12 +21,11 @@ import numpy as np
 
 from .blocks import Block
 from .columns import BATCH_ROWS, RowBatch, read_batches
-from .contracts import Reject
-from .errors import RowError, RunError
+from .core.errors import RowError, RunError
+from .core.records import Reject, Slice
+from .core.text import storable
 from .failures import Place, SetAside, TaskError, read_failures, write_failures
 from .labeller import Stages, reject
-from .packing import storable
-from .plan import Slice
 from .progress import Progress
 from .scatter import BucketTask
 from .units import Task, without_rows

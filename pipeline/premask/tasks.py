@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cache import slice_key
+from .core.recipe import Duplicates, Recipe
+from .core.records import Slice, Unit
 from .dialects import Form
 from .duplicates import count_by_source, find_duplicates, write_dropped
 from .identity import RunIdentity
 from .output import Output
-from .plan import Slice, Unit
-from .recipe import Duplicates, Recipe
 from .scatter import BucketTask
 from .units import HASHES, Task
 

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import tokenizers
 
-from .errors import OutputError
+from .core.errors import OutputError
 
 
 class _Spec(msgspec.Struct):

@@ -27,15 +27,7 @@ from typing import Any, SupportsIndex
 
 from markupsafe import Markup, escape
 
-from .contracts import TEMPLATE, Origin
-
-Runs = tuple[tuple[int, Origin], ...]
-
-MIXED = Origin(-3, "mixed", "")
-"""Origin of characters that may come from more than one message."""
-
-GENERATED = Origin(-4, "generated", "")
-"""Origin of all that stands within `{% generation %}` tags, in renders that look for these tags."""
+from .core.records import MIXED, TEMPLATE, Origin, Runs, cut
 
 
 class TracedStr(str):
@@ -256,59 +248,6 @@ def as_traced(text: str) -> TracedStr:
     return text if isinstance(text, TracedStr) else TracedStr.with_runs(text, runs_of(text))
 
 
-def cut(runs: Runs, start: int, stop: int) -> Runs:
-    """The runs of characters `start` to `stop`.
-
-    >>> cut(((3, TEMPLATE), (4, MIXED)), 2, 5) == ((1, TEMPLATE), (2, MIXED))
-    True
-    """
-    kept, at = [], 0
-    for length, origin in runs:
-        low, high = max(start, at), min(stop, at + length)
-        if low < high:
-            kept.append((high - low, origin))
-        at += length
-        if at >= stop:
-            break
-    return tuple(kept)
-
-
-def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
-    """The runs as (start, end, origin)."""
-    at = 0
-    for length, origin in runs:
-        yield at, at + length, origin
-        at += length
-
-
-def span_of(runs: Runs, message: int, fields: Sequence[str] = ()) -> tuple[int, int] | None:
-    """First and one past the last character that a message (or some fields of it) wrote; None if it wrote
-    none."""
-    spans = [
-        (start, end)
-        for start, end, origin in placed(runs)
-        if origin.message == message and (not fields or origin.field in fields)
-    ]
-    return (spans[0][0], spans[-1][1]) if spans else None
-
-
-def wrote(runs: Runs, message: int, field: str) -> bool:
-    """Whether any character comes from a field of a message."""
-    return any(origin.message == message and origin.field in (field, "*") for _, origin in runs)
-
-
-def content_end(runs: Runs) -> int:
-    """One past the last character that does not come from the template."""
-    return max((end for _, end, origin in placed(runs) if origin != TEMPLATE), default=0)
-
-
-def content_start(runs: Runs, at: int) -> int | None:
-    """The first character from `at` on that does not come from the template."""
-    return next(
-        (max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None
-    )
-
-
 def concat(parts: Iterable[str]) -> str:
     """The parts one after another; what `"".join` is for plain strings (which it returns for them)."""
     parts = list(parts)
@@ -402,6 +341,7 @@ def _escaped(text: str) -> str:
 
 
 # ==== Formatting ====
+
 
 _CONVERSION = re.compile(
     r"%(?:\((?P<key>[^)]*)\))?(?P<spec>[#0\- +]*\d*(?:\.\d+)?)[hlL]?(?P<kind>.)", re.DOTALL

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from os.path import commonprefix
 
 from .boundaries import Renders, TurnEnds, whole_marker
-from .contracts import Conversation, Message
-from .errors import RowError
-from .traced import runs_of, span_of
+from .core.errors import RowError
+from .core.records import Conversation, Message, span_of
+from .traced import runs_of
 
 PROBE = (
     Message("user", "ping"),

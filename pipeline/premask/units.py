@@ -22,17 +22,16 @@ import numpy as np
 from .blocks import Block
 from .cache import LabelledBatch, RowCache
 from .columns import BATCH_ROWS, read_batches
-from .contracts import Reject, Samples
+from .core.atomic_files import named, sync
+from .core.errors import RowError
+from .core.records import Reject, Samples, Slice, Unit
 from .dialects import Form
-from .disk import named, sync
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
-from .errors import RowError
 from .failures import Failures, read_failures
 from .labeller import Stages, reject
 from .mixing import assign_splits, count_copies
 from .outcome import Outcome
 from .packing import take_samples
-from .plan import Slice, Unit
 from .progress import Progress
 from .rowkeys import plain_keys
 from .scatter import Scatter

@@ -29,12 +29,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from .disk import named as named_on_disk
-from .disk import sha256_file
-from .errors import OutputError
-from .remote import cache_folder
+from .core.atomic_files import named as named_on_disk
+from .core.atomic_files import sha256_file
+from .core.errors import OutputError
+from .core.urls import cache_folder, make_folder, named, open_url, remove_folder
 from .shards import UnitRecord, load_record, record_of, unit_file
-from .urls import make_folder, named, open_url, remove_folder
 
 PARTIAL = ".premask-partial"
 """The folder below an output in a store that holds the finished units of runs which are not."""

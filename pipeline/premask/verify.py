@@ -31,23 +31,23 @@ import numpy as np
 import pyarrow as pa
 from jsonschema import Draft202012Validator
 
-from .contracts import CONTRACT_VERSION, REASONS
+from .core.contract import CONTRACT_VERSION, REASONS
+from .core.errors import OutputError, PremaskError
+from .core.manifest import describe_lengths
+from .core.recipe import Recipe
+from .core.records import Selection
+from .core.schemas import all_schemas
 from .entries import columns_of
-from .errors import OutputError, PremaskError
 from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
 from .identity import versions
 from .inspection import inspect_source
 from .labeller import Stages
-from .lengths import describe_lengths
 from .lineagechecks import check_origins, check_places, check_twin, read_lineage
 from .mixing import count_copies
-from .recipe import Recipe
 from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
-from .schemas import all_schemas
-from .selection import Selection
 from .shardreader import load_manifest, read_batches, shards_of, splits_of
 
 PACKS_REDONE = 16

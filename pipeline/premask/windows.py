@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from .arrays import offsets_of
-from .contracts import Samples
+from .core.arrays import offsets_of
+from .core.records import Samples
 from .packing import cut_samples, origin_table
 
 

@@ -30,8 +30,12 @@ import typer
 from rich.console import Console
 
 from .. import __version__
+from ..core.errors import OutputError, PremaskError, RecipeError
+from ..core.recipe import Layout, Recipe
+from ..core.recipe_file import load_recipe, make_recipe
+from ..core.text import visible
+from ..core.urls import is_url
 from ..doctor import diagnose
-from ..errors import OutputError, PremaskError, RecipeError
 from ..explain import explain as explain_rows
 from ..export import export as export_output
 from ..finished import PushResult
@@ -39,9 +43,7 @@ from ..forecast import forecast
 from ..grouping import make_trees
 from ..hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..labeller import Stages
-from ..plaintext import visible
 from ..process import import_transformers, prepare_process
-from ..recipe import Layout, Recipe, load_recipe, make_recipe
 from ..rejects import EXAMPLES, export_rejects, read_ledger
 from ..report.tables import print_difference, print_pack, print_sample, print_stats
 from ..report.terminal import (
@@ -67,7 +69,6 @@ from ..slices import WAIT_S, Share, finish_slices, run_slice
 from ..stats import measure
 from ..stores import push_to_store
 from ..tokentext import TokenTexts
-from ..urls import is_url
 from ..verify import verify as verify_output
 
 app = typer.Typer(

@@ -28,9 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..blocks import Block, LineBlock, TableBlock
-from ..contracts import Row
+from ..core.records import Row, Slice
 from ..dialects import Form, plain_by_reading, plain_turns
-from ..plan import Slice
 from ..sources import read_blocks
 from .lines import LineReader
 from .rows import PlainRows, plain_rows_of

@@ -21,7 +21,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from ..blocks import LineBlock
-from ..dialects.common import ID_KEYS, is_encodable, written_id
+from ..core.strict_json import may_be_deep
+from ..core.text import is_encodable
+from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import (
     EMPTY,
     NO_MEDIA,
@@ -34,7 +36,6 @@ from ..dialects.plain import (
     with_system,
 )
 from ..dialects.turns import CALL_KEYS
-from ..jsontext import may_be_deep
 from .rows import PlainRows
 
 _MOST_KEYS = 64  # different keys, above which rows are not alike

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..arrays import offsets_of
 from ..blocks import TableBlock
+from ..core.arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainTurns, with_system
 from ..dialects.turns import CALL_KEYS

@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..contracts import ROLES, Conversation, Message
-from ..errors import RowError, SourceError
+from ..core.errors import RowError, SourceError
+from ..core.records import ROLES, Conversation, Message
+from ..core.text import kind
 from . import (
     alpaca,
     anthropic,
@@ -46,7 +47,6 @@ from . import (
 from .advice import advice
 from .common import check_assistants, row_id
 from .fields import MappedFields
-from .kinds import kind
 from .plain import PlainRow, PlainTurns
 
 __all__ = [

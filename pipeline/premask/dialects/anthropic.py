@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation
+from ..core.records import Conversation
 from . import openai
 from .parts import has_blocks, read_parts
 

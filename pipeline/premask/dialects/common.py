@@ -22,17 +22,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
-from ..jsontext import MAX_DEPTH, parse_json
-from .kinds import kind
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.strict_json import MAX_DEPTH, parse_json
+from ..core.text import is_encodable, kind
 from .turns import Turn
 
 MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
+
+
 ID_KEYS = ("id", "conversation_id", "uuid")
+
+
 TOOL_KEYS = ("tools", "functions")
+
+
 SYSTEM_KEYS = ("system", "system_prompt")
+
+
 TEMPLATE_KEYS = ("chat_template_kwargs", "template_kwargs")
+
 
 IsTurn = Callable[[Collection[str]], bool]
 """Whether the keys of a turn that are not null are those of a dialect."""
@@ -261,14 +270,3 @@ def _half_pair(where: str) -> RowError:
 
 def _children(node: Any) -> Collection[Any]:
     return [*node, *node.values()] if isinstance(node, dict) else node
-
-
-def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can hold a text: not one with half of a surrogate pair."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation
+from ..core.records import Conversation
 from .prompted import Columns, read_columns, recognize_columns
 
 _COLUMNS = Columns(asked=["instruction"], below=["context"])

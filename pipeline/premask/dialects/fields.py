@@ -21,11 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError, SourceError
-from ..recipe import FieldMap, split_path
+from ..core.errors import RowError, SourceError
+from ..core.records import Conversation, Message
+from ..core.source_entry import FieldMap, split_path
+from ..core.text import kind
 from . import common, openai, sharegpt
-from .kinds import kind
 from .parts import with_results
 from .prompted import read_answers
 from .turns import Turn, extra_fields, make_message, read_role

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation
 from . import openai, prompt_completion, sharegpt
 
 _INNER: tuple[Any, ...] = (sharegpt, openai, prompt_completion)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..contracts import Conversation, Message
+from ..core.records import Conversation, Message
 from . import common
 from .parts import with_results
 from .plain import PlainTurns

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.text import kind
 from . import common
-from .kinds import kind
 
 KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "chat", "messages", "pairs")
 PAIRS = (

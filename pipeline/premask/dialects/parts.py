@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..errors import RowError
-from .kinds import kind
+from ..core.errors import RowError
+from ..core.text import kind
 
 Part = dict[str, Any]
 

@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from ..contracts import ROLES
-from ..errors import RowError
-from ..jsontext import parse_json
-from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, is_encodable, row_id
+from ..core.errors import RowError
+from ..core.records import ROLES
+from ..core.strict_json import parse_json
+from ..core.text import is_encodable
+from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
 from .turns import CALL_KEYS, read_role
 
 PlainRow = tuple[bytes, list[str], "str | None"]

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
-from .kinds import kind
 from .prompted import Columns, lowered, read_question, read_turns
 
 CHOSEN = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))

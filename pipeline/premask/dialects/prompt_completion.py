@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation
+from ..core.records import Conversation
 from . import transcripts
 from .prompted import Columns, read_columns, recognize_columns
 

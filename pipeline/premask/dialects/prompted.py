@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.text import kind
 from . import common, openai, sharegpt
-from .kinds import kind
 from .pairs import read_pairs
 
 ANSWERS = ("output", "response", "answer", "completion", "outputs", "responses", "answers", "completions")

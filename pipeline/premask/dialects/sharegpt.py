@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..contracts import Conversation, Message
+from ..core.records import Conversation, Message
 from . import common
 from .plain import PlainTurns
 from .turns import KNOWN_KEYS, Turn, call_json, make_message, read_role

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..contracts import Conversation
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation
 from . import common, openai, sharegpt
 from .turns import KNOWN_KEYS, Turn, make_message, read_role
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
 from . import common
 
 EVERY = True

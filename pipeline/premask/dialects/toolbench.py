@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
 from . import openai
 
 

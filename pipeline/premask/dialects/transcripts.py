@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.text import kind
 from . import common
-from .kinds import kind
 
 KEYS = (
     *("text", "transcript", "conversation", "conversations", "dialogue", "dialog", "chat", "messages"),

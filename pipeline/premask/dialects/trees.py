@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..contracts import Conversation, Message
-from ..errors import RowError
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.text import kind
 from . import common
-from .kinds import kind
 from .turns import read_role
 
 ROLES = {"prompter": "user", "user": "user", "human": "user", "assistant": "assistant", "system": "system"}

@@ -19,10 +19,10 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..contracts import Message
-from ..errors import RowError
-from ..jsontext import parse_json
-from .kinds import kind
+from ..core.errors import RowError
+from ..core.records import Message
+from ..core.strict_json import parse_json
+from ..core.text import kind
 from .parts import Parts, read_parts
 
 Turn = dict[str, Any]

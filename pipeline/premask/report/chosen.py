@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..arrays import offsets_of
+from ..core.arrays import offsets_of
 from ..samplereader import SampleBatch
 
 SAMPLES = 300

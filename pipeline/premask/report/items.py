@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..contracts import IGNORE_INDEX
+from ..core.contract import IGNORE_INDEX
 from ..tokentext import TokenTexts, groups_of
 from .chosen import Chosen, shortened
 from .retrace import Traced

@@ -28,9 +28,9 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from ..contracts import REASONS
-from ..errors import OutputError
-from ..plaintext import visible
+from ..core.contract import REASONS
+from ..core.errors import OutputError
+from ..core.text import visible
 from ..shardreader import load_manifest
 from ..stats import measure
 from ..tokentext import TokenTexts

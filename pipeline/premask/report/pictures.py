@@ -22,8 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..contracts import ROLES
-from ..plaintext import visible
+from ..core.records import ROLES
+from ..core.text import visible
 
 WIDTH = 480
 """Of a picture, in units of which letters are 14 high."""

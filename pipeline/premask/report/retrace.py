@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ..errors import PremaskError, RowError
+from ..core.errors import PremaskError, RowError
+from ..core.recipe import Recipe
 from ..explain import origins_of
 from ..inspection import inspect_source
 from ..labeller import LabelledRow, LabelledSample, Stages
 from ..process import import_transformers
-from ..recipe import Recipe
 from ..redo import rows_numbered
 from ..run import find_dialect
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..contracts import IGNORE_INDEX
-from ..plaintext import visible
+from ..core.contract import IGNORE_INDEX
+from ..core.text import visible
 from ..samplereader import SampleBatch
 from ..tokentext import TokenTexts
 from .pictures import percent

@@ -20,11 +20,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from ..contracts import IGNORE_INDEX, REASONS, Sample
+from ..core.contract import IGNORE_INDEX, REASONS
+from ..core.records import Sample
+from ..core.text import visible
 from ..doctor import Diagnosis
 from ..finished import PushResult
 from ..forecast import Forecast, gb
-from ..plaintext import visible
 from ..progress import Progress
 from ..rejects import Ledger
 from ..run import RunResult

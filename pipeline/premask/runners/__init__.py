@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..core.recipe import Recipe
 from ..labeller import Stages
 from ..progress import Progress
-from ..recipe import Recipe
 from ..scatter import BucketTask
 from ..shards import UnitRecord
 from ..tokenizer import LoadedTokenizer

@@ -22,12 +22,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..errors import PremaskError
+from ..core.errors import PremaskError
+from ..core.recipe import Recipe
 from ..failures import TaskError, begun_here, forget_mark, read_failures, took_a_run_down
 from ..labeller import Setup, Stages
 from ..process import without_old_garbage
 from ..progress import Progress
-from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..suspects import is_done, note_failure, settle

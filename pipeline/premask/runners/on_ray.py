@@ -35,20 +35,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..disk import named
-from ..errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ..core.atomic_files import named
+from ..core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ..core.recipe import Recipe
+from ..core.urls import is_url
 from ..failures import TaskError
 from ..identity import code_hash, versions
 from ..labeller import Loaded, Setup, Stages
 from ..process import prepare_process
 from ..progress import Progress
-from ..recipe import Recipe
 from ..scatter import BucketTask, pack_bucket
 from ..shards import UnitRecord
 from ..suspects import note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
-from ..urls import is_url
 from ..windows import Windows
 from .local import ATTEMPTS
 from .worker import Job, Worker, describe, of_the_system

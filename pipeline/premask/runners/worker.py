@@ -29,12 +29,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import PremaskError, RunError
+from ..core.errors import PremaskError, RunError
+from ..core.recipe import Recipe
 from ..failures import Place, TaskError
 from ..labeller import Loaded, Setup, Stages, load_ahead
 from ..process import prepare_process
 from ..progress import Progress
-from ..recipe import Recipe
 from ..tokenizer import LoadedTokenizer
 from ..windows import Windows
 

@@ -14,30 +14,16 @@ How many workers do the work depends on the machine, so `workers` is a flag of t
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Collection
 from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from .contracts import ROLES
-from .errors import RecipeError
+from .records import ROLES
+from .source_entry import Dialect, Entry, FieldMap, check_form
 
 
 class Layout(Enum):
@@ -155,28 +141,6 @@ class Train(BaseModel):
         return value
 
 
-class Dialect(Enum):
-    """The conversation format of the sources; `auto` looks at each file."""
-
-    auto = "auto"
-    preference = "preference"
-    kto = "kto"
-    toolbench = "toolbench"
-    trees = "trees"
-    speakers = "speakers"
-    sharegpt = "sharegpt"
-    anthropic = "anthropic"
-    openai = "openai"
-    statements = "statements"
-    pairs = "pairs"
-    bfcl = "bfcl"
-    dolly = "dolly"
-    alpaca = "alpaca"
-    prompt_completion = "prompt_completion"
-    question_answer = "question_answer"
-    transcript = "transcript"
-
-
 class Paths(Enum):
     """Which conversations are read of a row that holds several: a message tree, or a list of answers."""
 
@@ -193,149 +157,6 @@ class Repair(Enum):
     drop_leading_assistant = "drop_leading_assistant"
     merge_consecutive = "merge_consecutive"
     drop_trailing_user = "drop_trailing_user"
-
-
-def split_path(path: str) -> list[str | int]:
-    """The steps of a path of `fields`. Raises `ValueError` where it is none.
-
-    >>> split_path("answers[0].text")
-    ['answers', 0, 'text']
-    """
-    steps: list[str | int] = []
-    for part in path.split("."):
-        found = re.fullmatch(r"([^\[\]]*)((?:\[-?\d+\])*)", part)
-        if found is None or not (found[1] or (found[2] and not steps)):
-            raise ValueError(f"'{path}' is no path; write names joined by dots, such as data.turns[0].text")
-        steps += [found[1]] if found[1] else []
-        steps += [int(place) for place in re.findall(r"-?\d+", found[2])]
-    return steps
-
-
-class FieldMap(BaseModel):
-    """Where the rows of a source have what: either a list of turns, or question and answer in columns.
-
-    >>> FieldMap(user="question", assistant="answers[0].text").user
-    'question'
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    messages: str | None = Field(default=None, description="Path of the list of turns.")
-    role: str | None = Field(default=None, description="Path of who speaks within a turn; default: role.")
-    content: str | None = Field(default=None, description="Path of the text within a turn; default: content.")
-    roles: dict[str, str] | None = Field(
-        default=None, description="Names of speakers -> user, assistant, system, developer or tool."
-    )
-    system: str | None = Field(default=None, description="Path of the system text beside the turns.")
-    user: str | None = Field(
-        default=None, description="Path of the question, where there is no list of turns."
-    )
-    assistant: str | None = Field(default=None, description="Path of the answer, or of a list of answers.")
-    tools: str | None = Field(default=None, description="Path of the list of tools.")
-    id: str | None = Field(default=None, description="Path of the row's id.")
-
-    @field_validator("messages", "role", "content", "system", "user", "assistant", "tools", "id")
-    @classmethod
-    def _a_path(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_path(value)
-        return value
-
-    @field_validator("roles")
-    @classmethod
-    def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
-        for name, role in (value or {}).items():
-            if role not in ROLES:
-                raise ValueError(f"'{role}' (of {name}) is no role; known are {', '.join(ROLES)}")
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> FieldMap:
-        if (self.messages is None) == (self.assistant is None):
-            raise ValueError("name either 'messages', or 'assistant' (and 'user')")
-        wrong = ("user",) if self.messages is not None else ("role", "content", "roles")
-        if given := [key for key in wrong if getattr(self, key) is not None]:
-            other = "messages" if self.messages is not None else "assistant"
-            raise ValueError(f"'{given[0]}' does not go with '{other}'")
-        return self
-
-    def paths(self) -> list[tuple[str, str]]:
-        """The keys that are paths, with them; those of a turn come last."""
-        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
-        return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
-
-
-class Source(BaseModel):
-    """One entry of `sources`: files, a pattern, a URL or a dataset of the Hub, and what is taken of it.
-
-    In a recipe a string stands for an entry of that `path` alone.
-
-    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
-    ['a.jsonl', 'b.jsonl']
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
-    config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
-    split: str | None = Field(
-        default=None, description="Split of a Hub dataset; by default train, or the only one there is."
-    )
-    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
-    streaming: bool = Field(
-        default=False, description="Read URLs and Hub datasets through the network, without a local copy."
-    )
-    limit: int | None = Field(
-        default=None, ge=1, description="Only the first rows of the files, so many of all together."
-    )
-    where: str | None = Field(
-        default=None, description="Only rows for which this SQL expression over their columns is true."
-    )
-    sample: float | None = Field(
-        default=None, gt=0, le=1, description="A share of the rows, chosen by a hash of seed, file and row."
-    )
-    columns: list[str] | None = Field(
-        default=None, min_length=1, description="Only these columns of each row are read."
-    )
-    repeat: float = Field(
-        default=1.0,
-        ge=0,
-        le=1000,
-        description="How often its samples come in: 2 is twice, 0.5 one row in two, chosen by the seed.",
-    )
-    dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
-    fields: FieldMap | None = Field(
-        default=None, description="Where its rows have what; default: the recipe's."
-    )
-
-    @model_serializer(mode="wrap")
-    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """What is set, as recipes write it: the path alone where that is all."""
-        data: dict[str, Any] = handler(self)
-        plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
-        changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
-        return self.path if len(changed) == 1 else changed
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Source:
-        _check_form(self.dialect, self.fields)
-        return self
-
-
-def _check_form(dialect: Dialect | None, fields: FieldMap | None) -> None:
-    if fields is not None and dialect not in (None, Dialect.auto):
-        raise ValueError("'fields' says how rows are read, and so does 'dialect'; leave one of them out")
-
-
-def _entry(value: Any) -> Any:
-    """An entry of `sources` that is a string as a mapping with that path."""
-    if not isinstance(value, (str, dict, Source)):
-        raise ValueError("it is neither a path nor a mapping with a 'path'")  # noqa: TRY004  pydantic's way
-    return {"path": value} if isinstance(value, str) else value
-
-
-Entry = Annotated[Source, BeforeValidator(_entry, json_schema_input_type=str | Source)]
-"""What a list of sources holds."""
 
 
 class Card(BaseModel):
@@ -543,7 +364,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> Recipe:
-        _check_form(self.dialect, self.fields)
+        check_form(self.dialect, self.fields)
         return self
 
     @field_validator("layout", "extra_columns", "repair")
@@ -557,74 +378,3 @@ class Recipe(BaseModel):
         """sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""
         data = self.model_dump(mode="json", exclude=set(OTHER_KEYS))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-
-
-def load_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe into its raw keys; `RecipeError` names the file and what is wrong with it."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"recipe {path} does not exist; check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"recipe {path} cannot be read: {reason}") from None
-    if not isinstance(data, dict):
-        raise RecipeError(
-            f"recipe {path} holds no keys; it must be a YAML mapping such as 'max_length: 4096'"
-        )
-    return {str(key): value for key, value in data.items()}
-
-
-def make_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
-    """Check raw keys and make a Recipe.
-
-    Raises `RecipeError` naming every wrong key, and for an unknown one the nearest known one.
-    """
-    unknown = [key for key in values if key not in Recipe.model_fields]
-    if unknown:
-        raise RecipeError(f"{where}: " + "; ".join(_unknown_key(key, Recipe.model_fields) for key in unknown))
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise RecipeError(f"{where}: " + "; ".join(_describe(e) for e in error.errors())) from None
-
-
-def _unknown_key(key: str, known: Collection[str]) -> str:
-    name = key.rpartition(".")[2].replace("-", "_").lower()
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key '{key}'; {hint}"
-
-
-def _describe(error: Any) -> str:
-    """One pydantic error as a person would say it.
-
-    >>> make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o", "max_length": 0})
-    Traceback (most recent call last):
-    pipeline.errors.RecipeError: recipe: max_length: Input should be greater than or equal to 2, not 0
-    """
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        above = [part for part in error["loc"][:-1] if isinstance(part, str)]
-        return _unknown_key(key, _FIELDS_BELOW[above[-1]] if above else Recipe.model_fields)
-    if error["type"] == "missing":
-        return f"key '{key}' is missing"
-    if error["type"] == "enum":
-        near = difflib.get_close_matches(str(error["input"]), _choices(error), n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{key}: '{error['input']}' is none of {', '.join(_choices(error))}{hint}"
-    if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    return f"{key}: {error['msg']}, not {error['input']!r}"
-
-
-_FIELDS_BELOW = {
-    "sources": Source.model_fields,
-    "fields": FieldMap.model_fields,
-    "train": Train.model_fields,
-    "card": Card.model_fields,
-}
-
-
-def _choices(error: Any) -> list[str]:
-    return str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")

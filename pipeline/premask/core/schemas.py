@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from .contracts import (
+from .contract import (
     CONTRACT_VERSION,
     IGNORE_INDEX,
     LINEAGE_SCHEMA,
@@ -28,13 +28,12 @@ from .contracts import (
     PACKED_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
-    ROLES,
     TRAINED_MASKS,
     UNPACKED_SCHEMA,
-    Conversation,
 )
-from .lengths import QUANTILES
+from .manifest import QUANTILES
 from .recipe import OTHER_KEYS, Card, Recipe
+from .records import ROLES, Conversation
 
 Schema = dict[str, Any]
 

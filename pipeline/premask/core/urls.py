@@ -14,9 +14,11 @@ systems open, so a URL is opened once a process.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -25,9 +27,17 @@ import fsspec
 from .errors import PremaskError
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+
+
 _SECRET = re.compile(r"sig|token|credential|secret|passw|key", re.IGNORECASE)
+
+
 _LOOK = "check the address and the network, then"
+
+
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
+
+
 _NO_CREDENTIALS = {"NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"}
 
 
@@ -119,3 +129,9 @@ def line(error: BaseException) -> str:
     """The first line of what an error says, at most 300 characters; its kind if it says nothing."""
     lines = (line.strip() for line in str(error).splitlines() if line.strip())
     return next(lines, type(error).__name__)[:300]
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept: `PREMASK_CACHE`, or `premask` in the user's folder for caches."""
+    own = os.environ.get("PREMASK_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "premask"
