@@ -19,13 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask import cache as cache_module
 from premask import scatter
-from premask.columns.rows import PlainRows
 from premask.core.errors import RunError
 from premask.core.recipe import Recipe, SplitBy
 from premask.core.records import Conversation, Message
 from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
-from premask.dialects.plain import plain_row
+from premask.dialects.plain import PlainRows, plain_row
 from premask.duplicates import (
     HASHED,
     count_by_source,

@@ -23,9 +23,9 @@ from premask.core.errors import RowError, SourceError
 from premask.core.recipe import Repair
 from premask.core.records import Conversation, Message, Row
 from premask.dialects import conversations, normalize, recognize_file
+from premask.dialects.repair import repair
 from premask.inspection import inspect_source
 from premask.labeller import LabelledRow
-from premask.repair import repair
 from premask.sources import peek
 
 TEMPLATES = CORPUS.parent / "templates"

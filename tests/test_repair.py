@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from outputs import bytes_of, rows_of
 from premask.core.recipe import Repair
 from premask.core.records import ROLES, Conversation, Message
-from premask.repair import check_repair, needs_none, repair
+from premask.dialects.repair import check_repair, needs_none, repair
 
 pytest.importorskip("ftfy", reason="the extra 'repair' is not installed")
 

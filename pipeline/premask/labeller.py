@@ -24,7 +24,6 @@ import pyarrow as pa
 
 from .chat_template import ChatTemplate, built_in_templates, template_source
 from .columns import RowBatch
-from .columns.rows import PlainRows
 from .core.arrays import arrow_array, offsets_of
 from .core.contract import IGNORE_INDEX, ORIGIN_SCHEMA
 from .core.errors import RowError, TemplateError, VerifyError
@@ -33,6 +32,8 @@ from .core.records import Conversation, Origin, Reject, Row, Sample, SampleOrigi
 from .core.text import storable
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
+from .dialects.plain import PlainRows
+from .dialects.repair import check_repair, needs_none, repair
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
@@ -50,7 +51,6 @@ from .outcome import Outcome, tally_of
 from .packing import Padding, RowFormat, origin_table
 from .plans import Plans, Rules
 from .render import Renders
-from .repair import check_repair, needs_none, repair
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .turn_ends import PROBE, find_turn_ends

@@ -18,10 +18,10 @@ import numpy as np
 
 from .blocks import RowBlock
 from .columns import RowBatch
-from .columns.rows import PlainRows
 from .core.arrays import hash_samples
 from .core.records import Row, SourceInfo
 from .dialects import Form
+from .dialects.plain import PlainRows
 from .findings import Findings
 from .labeller import BATCH_ROWS, Stages
 from .plan import whole

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .columns.rows import PlainRows
 from .core.recipe import SplitBy
 from .core.records import ROLES, Conversation, Message
+from .dialects.plain import PlainRows
 
 HASH_BYTES = 16
 """Bytes of a conversation's hash: among 10^9 rows two that differ agree by chance once in 10^20 runs."""

@@ -30,9 +30,9 @@ import numpy as np
 from ..blocks import Block, LineBlock, TableBlock
 from ..core.records import Row, Slice
 from ..dialects import Form, plain_by_reading, plain_turns
+from ..dialects.plain import PlainRows, plain_rows_of
 from ..sources import read_blocks
 from .lines import LineReader
-from .rows import PlainRows, plain_rows_of
 from .tables import plain_rows_of_table
 
 __all__ = ["PlainRows", "RowBatch", "read_batches"]

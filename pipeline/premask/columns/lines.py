@@ -28,6 +28,7 @@ from ..dialects.plain import (
     EMPTY,
     NO_MEDIA,
     PlainRow,
+    PlainRows,
     PlainTurns,
     has_blank,
     pair_of,
@@ -36,7 +37,6 @@ from ..dialects.plain import (
     with_system,
 )
 from ..dialects.turns import CALL_KEYS
-from .rows import PlainRows
 
 _MOST_KEYS = 64  # different keys, above which rows are not alike
 

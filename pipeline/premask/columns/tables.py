@@ -22,9 +22,8 @@ import pyarrow.compute as pc
 from ..blocks import TableBlock
 from ..core.arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
-from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainTurns, with_system
+from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
 from ..dialects.turns import CALL_KEYS
-from .rows import PlainRows, plain_rows_of
 
 _UNKNOWN = 255  # in place of a role
 

@@ -17,8 +17,8 @@ batches, without a Python object for each turn; this is its readable twin, and r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -32,11 +32,14 @@ from .turns import CALL_KEYS, read_role
 PlainRow = tuple[bytes, list[str], "str | None"]
 """Of one row: a byte a message (index into `contracts.ROLES`), the content of each message, the id."""
 
+
 NO_MEDIA: tuple[Any, ...] = (None, "", [], {})
 """Values of a media field that refer to nothing."""
 
+
 NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 """Values of a field that may be JSON within a string (tools, tool calls) and holds nothing."""
+
 
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
@@ -44,7 +47,10 @@ EMPTY: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
 
+
 ASSISTANT = ROLES.index("assistant")
+
+
 SYSTEM = ROLES.index("system")
 
 
@@ -167,3 +173,49 @@ def _is_plain(turn: Any, pair: tuple[str, str], plain: PlainTurns) -> bool:
     return not any(
         plain.counts(key) and turn[key] not in (NO_JSON if key in CALL_KEYS else (None,)) for key in others
     )
+
+
+# ==== rows ====
+
+# Plain rows as columns: the roles, texts and ids of the rows of a batch that hold nothing else.
+#
+#     >>> rows = PlainRows()
+#     >>> rows.add(3, (b"\x02\x03", ["Hi", "Hello"], "a"))
+#     >>> rows
+#     PlainRows(index=[3], roles=[b'\x02\x03'], texts=[['Hi', 'Hello']], ids=['a'])
+#
+# Cost: one list a row; tuples of rows would double the work of the garbage collector.
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRows:
+    """The plain rows of a batch, one item each.
+
+    index  which rows of the batch they are, ascending
+    roles  a byte a message, index into `contracts.ROLES`
+    texts  the content of each message
+    ids    what `row_id` gives
+    """
+
+    index: list[int] = field(default_factory=list)
+    roles: list[bytes] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    ids: list[str | None] = field(default_factory=list)
+
+    def add(self, at: int, row: PlainRow) -> None:
+        """Append row `at` of the batch."""
+        roles, texts, id_ = row
+        self.index.append(at)
+        self.roles.append(roles)
+        self.texts.append(texts)
+        self.ids.append(id_)
+
+
+def plain_rows_of(values: Iterable[Any], plain: PlainTurns) -> PlainRows:
+    """The plain rows among rows as Python objects."""
+    found = PlainRows()
+    for at, value in enumerate(values):
+        row = plain_row(value, plain)
+        if row is not None:
+            found.add(at, row)
+    return found

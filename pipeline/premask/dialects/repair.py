@@ -30,9 +30,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from .core.errors import RecipeError
-from .core.recipe import Repair
-from .core.records import ROLES, Conversation, Message
+from ..core.errors import RecipeError
+from ..core.recipe import Repair
+from ..core.records import ROLES, Conversation, Message
 
 Messages = tuple[Message, ...]
 
