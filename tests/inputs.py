@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from premask.blocks import RowBlock
-from premask.columns import RowBatch
 from premask.core.records import Row, SourceInfo
 from premask.dialects import plain_turns
 from premask.dialects.plain import plain_rows_of
+from premask.fast.plain_batches import RowBatch
 from premask.inspection import inspect_source
 from premask.plan import plan_units, whole
 from premask.sources import read_slice

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
 from premask.blocks import LineBlock, TableBlock
-from premask.columns import RowBatch, read_batches
-from premask.columns.lines import LineReader
-from premask.columns.tables import plain_rows_of_table
 from premask.core.errors import RowError, SourceError
 from premask.core.records import ROLES, Conversation, Message, Row, Slice
 from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
 from premask.dialects.plain import plain_row
+from premask.fast.jsonl_rows import LineReader
+from premask.fast.parquet_rows import plain_rows_of_table
+from premask.fast.plain_batches import RowBatch, read_batches
 from premask.inspection import inspect_source
 from premask.plan import plan_units, whole
 from premask.sources import peek, read_slice

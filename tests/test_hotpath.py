@@ -12,11 +12,11 @@ from conftest import SAMPLE, SHARED, MakeStages
 from hypothesis import given
 from hypothesis import strategies as st
 from inputs import batch_of, needs_corpus, rows_of
-from premask.columns import read_batches
 from premask.core.errors import VerifyError
 from premask.core.recipe_file import make_recipe
 from premask.core.records import ByteTokens, Row, Segments, TokenBatch, Turn
-from premask.hotpath import WRITERS, count_tokens
+from premask.fast.fill import WRITERS, count_tokens
+from premask.fast.plain_batches import read_batches
 from premask.inspection import inspect_source
 from premask.labeller import Stages
 from premask.labels import label_segments, label_tokens

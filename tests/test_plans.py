@@ -15,8 +15,8 @@ from premask.chat_template import ChatTemplate, built_in_templates, template_sou
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
 from premask.core.records import ROLES, Conversation, Message, Sample
+from premask.fast.render_plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
 from premask.labels import decide
-from premask.plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
 from premask.render import Renders
 from premask.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
@@ -219,7 +219,7 @@ def test_long_conversations_have_no_plan(chatml: Both) -> None:
 
 
 def test_after_many_shapes_a_new_one_must_come_twice(chatml: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("premask.plans.MANY_SHAPES", 1)
+    monkeypatch.setattr("premask.fast.render_plans.MANY_SHAPES", 1)
     assert chatml.fill("ua", ["x", "y"])
     assert chatml.fill("uaua", ["x", "y", "x", "y"]) is None
     assert chatml.fill("uaua", ["x", "y", "x", "y"])

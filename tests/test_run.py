@@ -15,11 +15,11 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from premask.columns import RowBatch
 from premask.core.contract import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
 from premask.core.errors import OutputError, RunError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Row
+from premask.fast.plain_batches import RowBatch
 from premask.labeller import LabelledRow, Stages
 from premask.run import RunResult, run
 

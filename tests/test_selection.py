@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inputs import compressed, write, write_parquet
-from premask.columns import read_batches
 from premask.core.errors import PremaskError, RecipeError, SourceError
 from premask.core.source_entry import Source
 from premask.entries import inspect_sources
+from premask.fast.plain_batches import read_batches
 from premask.plan import plan_units, whole
 from premask.selection import condition, sampled
 from premask.sources import peek, read_slice

@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 
 from .chat_template import ChatTemplate, built_in_templates, template_source
-from .columns import RowBatch
 from .core.arrays import arrow_array, offsets_of
 from .core.contract import IGNORE_INDEX, ORIGIN_SCHEMA
 from .core.errors import RowError, TemplateError, VerifyError
@@ -37,7 +36,9 @@ from .dialects.repair import check_repair, needs_none, repair
 from .encode import Encoder, byte_tables
 from .engine_proof import prove_engine
 from .engines import EngineProof, GigatokenEngine, TwoEngines
-from .hotpath import WRITERS, HotPath, Labelled, count_tokens
+from .fast.fill import WRITERS, HotPath, Labelled, count_tokens
+from .fast.plain_batches import RowBatch
+from .fast.render_plans import Plans, Rules
 from .labels import (
     PADDING_LABEL,
     decide,
@@ -49,7 +50,6 @@ from .labels import (
 )
 from .outcome import Outcome, tally_of
 from .packing import Padding, RowFormat, origin_table
-from .plans import Plans, Rules
 from .render import Renders
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .blocks import RowBlock
-from .columns import RowBatch
 from .core.arrays import hash_samples
 from .core.records import Row, SourceInfo
 from .dialects import Form
 from .dialects.plain import PlainRows
+from .fast.plain_batches import RowBatch
 from .findings import Findings
 from .labeller import BATCH_ROWS, Stages
 from .plan import whole

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .blocks import Block
-from .columns import BATCH_ROWS, RowBatch, read_batches
 from .core.errors import RowError, RunError
 from .core.records import Reject, Slice
 from .core.text import storable
 from .failures import Place, SetAside, TaskError, read_failures, write_failures
+from .fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
 from .labeller import Stages, reject
 from .progress import Progress
 from .scatter import BucketTask

@@ -21,13 +21,13 @@ import numpy as np
 
 from .blocks import Block
 from .cache import LabelledBatch, RowCache
-from .columns import BATCH_ROWS, read_batches
 from .core.atomic_files import named, sync
 from .core.errors import RowError
 from .core.records import Reject, Samples, Slice, Unit
 from .dialects import Form
 from .duplicates import Dropped, hashed_rows, read_dropped, write_hashes
 from .failures import Failures, read_failures
+from .fast.plain_batches import BATCH_ROWS, read_batches
 from .labeller import Stages, reject
 from .mixing import assign_splits, count_copies
 from .outcome import Outcome

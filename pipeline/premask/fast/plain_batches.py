@@ -32,8 +32,8 @@ from ..core.records import Row, Slice
 from ..dialects import Form, plain_by_reading, plain_turns
 from ..dialects.plain import PlainRows, plain_rows_of
 from ..sources import read_blocks
-from .lines import LineReader
-from .tables import plain_rows_of_table
+from .jsonl_rows import LineReader
+from .parquet_rows import plain_rows_of_table
 
 __all__ = ["PlainRows", "RowBatch", "read_batches"]
 

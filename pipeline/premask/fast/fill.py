@@ -18,12 +18,12 @@ from itertools import compress
 import numpy as np
 import pyarrow as pa
 
-from .core.arrays import arrow_array, offsets_of
-from .core.contract import ORIGIN_SCHEMA
-from .core.records import ROLES, ByteTokens, Segments, Stretches, Tally
-from .encode import Encoder
-from .labels import label_segments
-from .plans import Plan, Plans
+from ..core.arrays import arrow_array, offsets_of
+from ..core.contract import ORIGIN_SCHEMA
+from ..core.records import ROLES, ByteTokens, Segments, Stretches, Tally
+from ..encode import Encoder
+from ..labels import label_segments
+from .render_plans import Plan, Plans
 
 WRITERS = ("template", *ROLES)
 """Names of `Segments.roles`."""
