@@ -17,7 +17,7 @@ from premask.core.recipe_file import make_recipe
 from premask.dialects import normalize
 from premask.explain import rows_of
 from premask.labeller import LabelledRow, Stages
-from premask.render import template_message
+from premask.masking.renders import template_message
 
 RUNS = 5
 

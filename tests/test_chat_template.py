@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from oracle import CHATS, Chat, frozen_date, render
-from premask import chat_template
-from premask.chat_template import ChatTemplate
 from premask.core.errors import RowError, TemplateError
 from premask.core.records import ARGUMENTS, MIXED, TEMPLATE, Message, Origin
-from premask.render import template_message
-from premask.traced import runs_of, trace
+from premask.masking import chat_template
+from premask.masking.chat_template import ChatTemplate
+from premask.masking.renders import template_message
+from premask.masking.traced import runs_of, trace
 
 TEMPLATES = Path(__file__).parents[2] / "shared" / "corpus" / "templates"
 FILES = (

@@ -15,11 +15,11 @@ import pytest
 import typer
 import yaml
 from commands import ROOT, SAMPLE, premask
-from premask.chat_template import built_in_templates
 from premask.cli import app as cli
 from premask.core.recipe import Card, Recipe
 from premask.core.source_entry import Source
 from premask.export import FORMS
+from premask.masking.chat_template import built_in_templates
 from premask.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

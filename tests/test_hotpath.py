@@ -19,7 +19,7 @@ from premask.fast.fill import WRITERS, count_tokens
 from premask.fast.plain_batches import read_batches
 from premask.inspection import inspect_source
 from premask.labeller import Stages
-from premask.labels import label_segments, label_tokens
+from premask.masking.labels import label_segments, label_tokens
 from premask.outcome import Outcome
 from premask.plan import whole
 from premask.run import find_dialect, run

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from oracle import CHATS
-from premask.chat_template import ChatTemplate
 from premask.core.errors import RowError
 from premask.dialects import normalize
 from premask.labeller import Stages
-from premask.labels import decide
-from premask.render import Renders, template_message
-from premask.turn_ends import find_turn_ends
+from premask.masking.chat_template import ChatTemplate
+from premask.masking.completions import decide
+from premask.masking.renders import Renders, template_message
+from premask.masking.turn_ends import find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")

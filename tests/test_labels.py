@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from premask.boundaries import TurnEnds
-from premask.chat_template import ChatTemplate
 from premask.core.contract import IGNORE_INDEX
 from premask.core.errors import RowError
 from premask.core.recipe import History
 from premask.core.records import Conversation, Message, Reject, Row, Sample, TokenBatch, Turn
 from premask.labeller import LabelledSample, Stages
-from premask.labels import decide, label_tokens
-from premask.render import Renders
-from premask.turn_ends import find_turn_ends
+from premask.masking.chat_template import ChatTemplate
+from premask.masking.completions import decide
+from premask.masking.labels import label_tokens
+from premask.masking.renders import Renders
+from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from reference import Chat, reference
 
 MakeStages = Callable[..., Stages]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
 from conftest import MakeStages
-from premask import chat_template
-from premask.chat_template import MAX_RENDERED, MAX_STEPS
 from premask.core import contract as contracts
 from premask.core.errors import TemplateError
 from premask.core.records import Reject
 from premask.labeller import LabelledRow
+from premask.masking import chat_template
+from premask.masking.chat_template import MAX_RENDERED, MAX_STEPS
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

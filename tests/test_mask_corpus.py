@@ -20,15 +20,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from oracle import ANY_WORD, CHATS, Chat, Inference, frozen_date, judge, words
-from premask.boundaries import TurnEnds
-from premask.chat_template import ChatTemplate
 from premask.core.errors import RowError, TemplateError
 from premask.core.recipe import History
 from premask.core.records import Sample
 from premask.dialects import normalize
-from premask.labels import decide
-from premask.render import Renders
-from premask.turn_ends import find_turn_ends
+from premask.masking.chat_template import ChatTemplate
+from premask.masking.completions import decide
+from premask.masking.renders import Renders
+from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from transformers.utils.chat_template_utils import render_jinja_template
 
 SHARED = Path(__file__).parents[2] / "shared" / "corpus" / "templates"

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from premask.boundaries import TurnEnds
-from premask.chat_template import ChatTemplate, built_in_templates, template_source
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
 from premask.core.records import ROLES, Conversation, Message, Sample
 from premask.fast.render_plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
-from premask.labels import decide
-from premask.render import Renders
-from premask.turn_ends import find_turn_ends
+from premask.masking.chat_template import ChatTemplate, built_in_templates, template_source
+from premask.masking.completions import decide
+from premask.masking.renders import Renders
+from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from test_mask_corpus import INDEX, SHARED, compiles, source_of
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from premask.chat_template import ChatTemplate
 from premask.core.errors import RowError
 from premask.fast.symbolic import Op, Rendered, SymbolicTemplate, Unplannable
+from premask.masking.chat_template import ChatTemplate
 
 ROLES = ["user", "assistant", "user"]
 TEXT = st.text(alphabet=st.sampled_from("ab <>\n\t12é\u2028"), max_size=6) | st.sampled_from(

@@ -10,9 +10,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from premask.chat_template import built_in_templates
 from premask.core.errors import TemplateError, TokenizerError
 from premask.labeller import Stages
+from premask.masking.chat_template import built_in_templates
 from premask.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast

@@ -27,7 +27,7 @@ from premask.core.records import (
     span_of,
     wrote,
 )
-from premask.traced import (
+from premask.masking.traced import (
     TracedMarkup,
     TracedStr,
     add_markup,

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .chat_template import ChatTemplate, built_in_templates, template_source
 from .core.arrays import arrow_array, offsets_of
 from .core.contract import IGNORE_INDEX, ORIGIN_SCHEMA
 from .core.errors import RowError, TemplateError, VerifyError
@@ -39,21 +38,15 @@ from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .fast.fill import WRITERS, HotPath, Labelled, count_tokens
 from .fast.plain_batches import RowBatch
 from .fast.render_plans import Plans, Rules
-from .labels import (
-    PADDING_LABEL,
-    decide,
-    decide_by_tags,
-    label_tokens,
-    trained_turns,
-    weigh_tokens,
-    without_first,
-)
+from .masking.chat_template import ChatTemplate, built_in_templates, template_source
+from .masking.completions import decide, decide_by_tags
+from .masking.labels import PADDING_LABEL, label_tokens, trained_turns, weigh_tokens, without_first
+from .masking.renders import Renders
+from .masking.turn_ends import PROBE, find_turn_ends
 from .outcome import Outcome, tally_of
 from .packing import Padding, RowFormat, origin_table
-from .render import Renders
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
-from .turn_ends import PROBE, find_turn_ends
 
 BATCH_ROWS = 256
 """Rows that go through the stages together, where they go one by one."""

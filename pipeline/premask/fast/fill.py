@@ -22,7 +22,7 @@ from ..core.arrays import arrow_array, offsets_of
 from ..core.contract import ORIGIN_SCHEMA
 from ..core.records import ROLES, ByteTokens, Segments, Stretches, Tally
 from ..encode import Encoder
-from ..labels import label_segments
+from ..masking.labels import label_segments
 from .render_plans import Plan, Plans
 
 WRITERS = ("template", *ROLES)

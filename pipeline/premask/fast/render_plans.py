@@ -28,12 +28,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..boundaries import TurnEnds, whole_marker
-from ..chat_template import ChatTemplate
 from ..core.errors import RowError
 from ..core.recipe import History, Train, Turns
 from ..core.records import ROLES, Conversation, Message, Sample
-from ..render import Renders
+from ..masking.chat_template import ChatTemplate
+from ..masking.prompt_ends import whole_marker
+from ..masking.renders import Renders
+from ..masking.turn_ends import TurnEnds
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
 
 MAX_MESSAGES = 128

@@ -28,7 +28,7 @@ from jinja2 import nodes
 from jinja2.compiler import Frame
 from jinja2.runtime import LoopContext, Macro
 
-from ..chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
+from ..masking.chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
 
 MAX_PARTS = 4096
 """Parts of a text; one of more has no plan, so that a template cannot make their number explode."""

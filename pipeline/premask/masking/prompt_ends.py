@@ -10,12 +10,11 @@ Only text is looked at here; whether a place may be trusted is for `labels.py` t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from os.path import commonprefix
 from typing import Protocol
 
-from .core.errors import RowError
-from .core.records import Message, content_end
+from ..core.errors import RowError
+from ..core.records import Message, content_end
 from .traced import TracedStr, runs_of
 
 
@@ -32,53 +31,12 @@ class Renders(Protocol):
     def tagged(self) -> TracedStr: ...
 
 
-# ==== Ends ====
-
-
-@dataclass(frozen=True)
-class TurnEnds:
-    """What ends an assistant turn of a template.
-
-    `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
-    it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
-    token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
-    `seen`: the template was seen to end turns, so that a model trained on it learns to stop. `answered` is
-    what ends a turn that a user answers, where no stop does.
-    """
-
-    stops: tuple[str, ...]
-    openers: tuple[str, ...] = ()
-    always_prompts: bool = False
-    seen: bool = True
-    answered: str = ""
-
-    def after(self, text: str, at: int) -> int:
-        """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
-        after the first stop; without one, after all the template prints."""
-        ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
-        return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
-
-    def opener_after(self, text: str, at: int, written: int) -> int:
-        """Where the control token ends that opens the next turn, if that is what stops the model: nothing
-        printed since the message's last own character, before `written`, does."""
-        if not self.openers or self.begin(text, at, written) < at:
-            return at
-        blank = len(text) - len(text[at:].lstrip())
-        return max(
-            (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
-        )
-
-    def begin(self, text: str, end: int, written: int) -> int:
-        """Where the stop begins that ends at `end`; `end` itself if none does, but for what stands in the
-        message's own text, before `written`."""
-        stops = (*self.stops, *self.openers)
-        starts = [end - len(stop) for stop in stops if text.endswith(stop, 0, end)]
-        return min((start for start in starts if start >= written), default=end)
-
-
 # ==== Starts ====
 
+
 _CLOSERS = " \t\r\n>]:}"
+
+
 _WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
+from ..core.errors import RowError
+from ..core.records import ARGUMENTS, Conversation, Message, Origin
 from .chat_template import ChatTemplate
-from .core.errors import RowError
-from .core.records import ARGUMENTS, Conversation, Message, Origin
 from .traced import TracedStr, as_traced, trace
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from typing import Any, SupportsIndex
 
 from markupsafe import Markup, escape
 
-from .core.records import MIXED, TEMPLATE, Origin, Runs, cut
+from ..core.records import MIXED, TEMPLATE, Origin, Runs, cut
 
 
 class TracedStr(str):

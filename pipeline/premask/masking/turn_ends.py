@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from os.path import commonprefix
 
-from .boundaries import Renders, TurnEnds, whole_marker
-from .core.errors import RowError
-from .core.records import Conversation, Message, span_of
+from ..core.errors import RowError
+from ..core.records import Conversation, Message, span_of
+from .prompt_ends import Renders, whole_marker
 from .traced import runs_of
 
 PROBE = (
@@ -91,3 +92,44 @@ def _always_prompts(renders: Renders, last: str) -> bool:
     shared = commonprefix([last.rstrip()[::-1], opening.rstrip()[::-1]])[::-1]
     header = re.search(r"[<\[\n].*", shared, re.DOTALL)  # from where a marker or a line begins
     return header is not None and bool(header[0].strip())
+
+
+@dataclass(frozen=True)
+class TurnEnds:
+    """What ends an assistant turn of a template.
+
+    `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
+    it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
+    token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
+    `seen`: the template was seen to end turns, so that a model trained on it learns to stop. `answered` is
+    what ends a turn that a user answers, where no stop does.
+    """
+
+    stops: tuple[str, ...]
+    openers: tuple[str, ...] = ()
+    always_prompts: bool = False
+    seen: bool = True
+    answered: str = ""
+
+    def after(self, text: str, at: int) -> int:
+        """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
+        after the first stop; without one, after all the template prints."""
+        ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
+        return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
+
+    def opener_after(self, text: str, at: int, written: int) -> int:
+        """Where the control token ends that opens the next turn, if that is what stops the model: nothing
+        printed since the message's last own character, before `written`, does."""
+        if not self.openers or self.begin(text, at, written) < at:
+            return at
+        blank = len(text) - len(text[at:].lstrip())
+        return max(
+            (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
+        )
+
+    def begin(self, text: str, end: int, written: int) -> int:
+        """Where the stop begins that ends at `end`; `end` itself if none does, but for what stands in the
+        message's own text, before `written`."""
+        stops = (*self.stops, *self.openers)
+        starts = [end - len(stop) for stop in stops if text.endswith(stop, 0, end)]
+        return min((start for start in starts if start >= written), default=end)

@@ -29,8 +29,8 @@ from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
-from .core.errors import RowError, TemplateError
-from .core.records import GENERATED
+from ..core.errors import RowError, TemplateError
+from ..core.records import GENERATED
 from .traced import (
     TracedMarkup,
     TracedStr,
