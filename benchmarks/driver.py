@@ -62,7 +62,8 @@ def _line(each: dict[str, Any]) -> list[object]:
 
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
-    from premask import card, duplicates, output  # noqa: F401, PLC0415  imports are not measured
+    from premask import duplicates
+    from premask.output import directory as output  # noqa: F401, PLC0415  imports are not measured
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -82,7 +83,7 @@ def _records(place: Path, number: int) -> int:
     """Hold the records of so many units, and write the manifest and the card of them; returns their bytes."""
     from premask.card import make_card  # noqa: PLC0415
     from premask.core.atomic_files import write_json  # noqa: PLC0415
-    from premask.shards import load_record  # noqa: PLC0415
+    from premask.output.shards import load_record  # noqa: PLC0415
 
     records = []
     for unit in range(number):

@@ -129,7 +129,7 @@ def compare(
 
 def _plan(how: str, lengths: np.ndarray, capacity: int) -> dict[str, object]:
     """Pack with premask: all lengths at once, or in the windows of a run."""
-    from premask.packing import plan_packs  # noqa: PLC0415  so that only this process has it in memory
+    from premask.output.packing import plan_packs  # noqa: PLC0415  so that only this process has it in memory
 
     plan_packs(lengths[:100], capacity)
     cuts = _window_cuts(lengths) if how == "windows" else [0, len(lengths)]

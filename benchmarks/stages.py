@@ -16,11 +16,13 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-from premask import encode, engines, output, run, shards, units
+from premask import encode, engines, run, units
 from premask import labeller as stages
 from premask.core.recipe_file import make_recipe
 from premask.fast import fill as hotpath
 from premask.fast import render_plans as plans
+from premask.output import directory as output
+from premask.output import shards
 from premask.process import prepare_process
 
 PARTS: list[tuple[Any, str, str]] = [

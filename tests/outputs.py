@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from premask.card import make_card
 from premask.core.recipe import Recipe
 from premask.core.records import Reject, SampleOrigin, Samples
-from premask.identity import RunIdentity, identify
-from premask.output import Output, open_output
-from premask.packing import origin_table
-from premask.shards import UnitRecord, UnitWriter
+from premask.output.directory import Output, open_output
+from premask.output.identity import RunIdentity, identify
+from premask.output.shards import UnitRecord, UnitWriter
+from premask.output.windows import origin_table
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]
 """What one unit of work writes: the samples of its windows, and its rejects."""

@@ -19,7 +19,7 @@ from outputs import bytes_of, make_output, recipe_of
 from premask.card import make_card
 from premask.core.manifest import describe_lengths
 from premask.core.recipe import Card, Recipe
-from premask.identity import identify
+from premask.output.identity import identify
 
 
 def front_matter(card: str) -> Mapping[str, Any]:

@@ -20,8 +20,8 @@ from premask.core.atomic_files import sha256_file
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
 from premask.export import FORMS, export
+from premask.output.dataset import read_batches
 from premask.run import run
-from premask.shardreader import read_batches
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
 

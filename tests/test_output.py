@@ -28,9 +28,9 @@ from outputs import (
 from premask.core.atomic_files import sha256_file
 from premask.core.errors import OutputError, RunError
 from premask.core.records import Reject
-from premask.identity import RunIdentity
-from premask.output import check_same_run, open_output, update_card
-from premask.shards import UnitWriter, load_record
+from premask.output.directory import check_same_run, open_output, update_card
+from premask.output.identity import RunIdentity
+from premask.output.shards import UnitWriter, load_record
 
 # ==== What is written ====
 
@@ -208,13 +208,13 @@ def test_units_of_other_code_are_removed_and_ranks_refuse_them(tmp_path: Path) -
     identity = identity_of()
     units = interrupted(tmp_path / "out", identity)
     with (
-        mock.patch("premask.output.code_hash", return_value="other"),
+        mock.patch("premask.output.directory.code_hash", return_value="other"),
         pytest.raises(OutputError, match="the work of another run \\(premask's own code was another\\)"),
     ):
         check_same_run(tmp_path / "out", identity)
     assert {"00000", "00001"} <= set(names_in(units))
 
-    with mock.patch("premask.output.code_hash", return_value="other"):
+    with mock.patch("premask.output.directory.code_hash", return_value="other"):
         output = open_output(tmp_path / "out", identity)
     assert output is not None
     with output:

@@ -16,20 +16,16 @@ from hypothesis import strategies as st
 from premask.core.contract import LINEAGE_SCHEMA, ORIGIN_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA
 from premask.core.records import SampleOrigin, Samples
 from premask.core.text import storable
-from premask.packing import (
-    PackPlan,
+from premask.output.packing import PackPlan, one_each, plan_packs
+from premask.output.tables import (
     Padding,
     RowFormat,
     _list_offsets,
-    concat_samples,
-    cut_samples,
     lineage_table,
-    one_each,
-    origin_table,
     pack_tables,
-    plan_packs,
     unpacked_table,
 )
+from premask.output.windows import concat_samples, cut_samples, origin_table
 
 EXAMPLES = int(os.environ.get("PREMASK_MAX_EXAMPLES", "300"))
 

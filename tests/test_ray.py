@@ -22,12 +22,12 @@ from poison import poisoned, switch_off, switch_on
 from premask.core.errors import OutputError, RecipeError, RunError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Slice, Unit
+from premask.output.store import UnitStore
 from premask.progress import Progress
 from premask.run import run
 from premask.runners import on_ray
 from premask.runners.on_ray import RayRunner
 from premask.units import Task
-from premask.unitstore import UnitStore
 
 CHATS = SAMPLE / "conversations.jsonl"
 

@@ -22,7 +22,7 @@ from commands import ROOT, TOKENIZER, Done, command_line, premask, process
 from faults import ENVIRON, hashes, sample_lines, write_lines
 from inputs import write_parquet
 from premask.cli import app as cli
-from premask.output import Output
+from premask.output.directory import Output
 from test_remote import Web
 
 ROWS = 120

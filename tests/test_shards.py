@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from outputs import make_output, names_in, recipe_of, reject_of, samples_of
-from premask import shards
 from premask.core.contract import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
 from premask.core.errors import OutputError
-from premask.shards import REJECTS_A_GROUP, UnitWriter, load_record
+from premask.output import shards
+from premask.output.shards import REJECTS_A_GROUP, UnitWriter, load_record
 
 # ==== Files ====
 

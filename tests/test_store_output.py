@@ -32,10 +32,10 @@ from premask.core.errors import VerifyError
 from premask.core.recipe import Layout
 from premask.core.records import Unit
 from premask.labeller import Stages
-from premask.shards import UnitRecord, UnitWriter
+from premask.output.shards import UnitRecord, UnitWriter
+from premask.output.store import PARTIAL, UnitStore
 from premask.tokenizer import load_tokenizer
 from premask.units import Task
-from premask.unitstore import PARTIAL, UnitStore
 from test_stores import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
 
 CHATS = SAMPLE / "conversations.jsonl"

@@ -14,7 +14,7 @@ import pytest
 from commands import Done, premask
 from outputs import UNITS, bytes_of, identity_of, make_output, recipe_of, rows_of
 from premask.core.errors import PushError
-from premask.finished import read_finished
+from premask.output.dataset import read_finished
 from premask.stores import push_to_store
 
 CREDENTIALS = {

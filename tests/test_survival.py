@@ -17,10 +17,10 @@ from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
 from premask.core.recipe import Recipe
+from premask.output.dataset import load_manifest
 from premask.progress import Progress
 from premask.run import run
 from premask.runners.local import LocalRunner
-from premask.shardreader import load_manifest
 from premask.verify import verify
 
 ROWS = 360

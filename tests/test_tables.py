@@ -129,7 +129,7 @@ def test_rows_of_an_output_without_packs(tmp_path: Path) -> None:
 
 def test_the_pictures_of_the_card(out: Path) -> None:
     """Drawn from the manifest alone, listed in it, checked by verify, pushed; the same bytes each time."""
-    from premask.finished import PICTURES, read_finished  # noqa: PLC0415
+    from premask.output.dataset import PICTURES, read_finished  # noqa: PLC0415
     from premask.report.pictures import card_pictures  # noqa: PLC0415
 
     manifest = json.loads((out / "manifest.json").read_text())

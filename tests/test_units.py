@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from premask.core.records import SampleOrigin, Samples
 from premask.labeller import Piece, gather
-from premask.packing import concat_samples, cut_samples
-from premask.windows import Window
+from premask.output.windows import Window, concat_samples, cut_samples
 
 
 def copied(samples: Samples) -> Samples:

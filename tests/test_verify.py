@@ -20,9 +20,9 @@ from premask.core.contract import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
 from premask.findings import KINDS, Findings
-from premask.identity import identify
+from premask.output.identity import identify
+from premask.output.shards import parquet_writer
 from premask.rowchecks import Limits, Place, check_batch
-from premask.shards import parquet_writer
 from premask.tokenizer import load_tokenizer
 from premask.verify import Report, verify
 

@@ -32,10 +32,10 @@ from .core.contract import REJECT_SCHEMA
 from .core.recipe import OTHER_KEYS, Recipe
 from .core.records import Reject, Samples
 from .core.source_entry import Source
-from .identity import RunIdentity, code_hash
 from .outcome import Outcome
+from .output.identity import RunIdentity, code_hash
+from .output.shards import reject_table
 from .rowkeys import HASH_BYTES, RowKeys
-from .shards import reject_table
 
 _CHOOSING = {"duplicates", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}

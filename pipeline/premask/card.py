@@ -23,7 +23,7 @@ import yaml
 from .core.contract import REASONS, layout_schema
 from .core.manifest import QUANTILES
 from .core.recipe import Recipe
-from .shardreader import shards_of, splits_of
+from .output.dataset import shards_of, splits_of
 from .trainers import snippets
 
 Manifest = Mapping[str, Any]

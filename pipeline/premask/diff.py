@@ -25,9 +25,9 @@ import pyarrow as pa
 
 from .core.arrays import hash_samples
 from .core.contract import IGNORE_INDEX
-from .identity import differences
-from .samplereader import SampleBatch, read_samples
-from .shardreader import load_manifest
+from .output.dataset import load_manifest
+from .output.identity import differences
+from .output.read_samples import SampleBatch, read_samples
 from .stats import read_ledger, share
 from .tokentext import TokenTexts
 

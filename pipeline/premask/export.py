@@ -32,7 +32,7 @@ from .core.arrays import arrow_array, offsets_of
 from .core.atomic_files import sha256_file, sync, sync_tree
 from .core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
 from .core.errors import OutputError
-from .shardreader import flat, load_manifest, read_batches, shards_of, splits_of
+from .output.dataset import flat, load_manifest, read_batches, shards_of, splits_of
 
 FORMS = ("arrow", "jsonl")
 """What an output can be exported as."""

@@ -21,7 +21,7 @@ import yaml
 from .core.atomic_files import sha256_file
 from .core.contract import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
 from .findings import Findings
-from .shardreader import shards_of, splits_of
+from .output.dataset import shards_of, splits_of
 
 Manifest = Mapping[str, Any]
 

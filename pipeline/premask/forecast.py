@@ -49,15 +49,15 @@ from .core.records import Selection, Slice, Unit
 from .core.urls import is_url
 from .dialects import Form
 from .files import opened
-from .packing import plan_packs
-from .places import place_of
+from .output.destination import place_of
+from .output.packing import plan_packs
+from .output.shards import UnitRecord, unit_file
+from .output.windows import Windows
 from .plan import UNIT_BYTES
 from .process import without_old_garbage
 from .run import Prepared, Work, look_at, prepare
-from .shards import UnitRecord, unit_file
 from .sources import read_slice
 from .units import Task, accounts_of, run_unit
-from .windows import Windows
 
 STRETCHES, STRETCH_ROWS = 64, 48
 """How many places the sample is taken from, and how many rows from each."""

@@ -50,7 +50,7 @@ from huggingface_hub.utils import (
 from huggingface_hub.utils import logging as hub_logging
 
 from .core.errors import PushError
-from .finished import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+from .output.dataset import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
 
 _TRIES = 4
 _LONGEST_WAIT_S = 60

@@ -44,7 +44,8 @@ from .masking.labels import PADDING_LABEL, label_tokens, trained_turns, weigh_to
 from .masking.renders import Renders
 from .masking.turn_ends import PROBE, find_turn_ends
 from .outcome import Outcome, tally_of
-from .packing import Padding, RowFormat, origin_table
+from .output.tables import Padding, RowFormat
+from .output.windows import origin_table
 from .rowkeys import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
 

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from .filechecks import unreadable
 from .findings import Findings
+from .output.dataset import read_batches
 from .rowchecks import Sums
-from .shardreader import read_batches
 
 
 class Lineage(NamedTuple):

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from .core.records import Reject, Samples, Tally
-from .packing import concat_samples, cut_samples
+from .output.windows import concat_samples, cut_samples
 from .rowkeys import RowKeys
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from .core.arrays import hash_samples, offsets_of
 from .core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
 from .findings import Findings
-from .shardreader import Lists, flat
+from .output.dataset import Lists, flat
 
 
 class Limits(NamedTuple):

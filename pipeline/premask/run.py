@@ -30,10 +30,11 @@ from .core.source_entry import Dialect
 from .dialects import Form, recognize_file
 from .dialects.fields import MappedFields
 from .entries import inspect_sources
-from .identity import RunIdentity, identify
 from .labeller import Loaded, Stages
-from .output import Output
-from .places import Place, place_of
+from .output.destination import Place, place_of
+from .output.directory import Output
+from .output.identity import RunIdentity, identify
+from .output.shards import UnitRecord
 from .plan import plan_units, whole
 from .process import begin_work
 from .progress import Progress
@@ -41,7 +42,6 @@ from .report.pictures import card_pictures
 from .runners import Runner
 from .runners.local import ATTEMPTS, LocalRunner
 from .scatter import BucketTask
-from .shards import UnitRecord
 from .sources import peek
 from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
 from .tokenizer import load_tokenizer

@@ -27,28 +27,13 @@ from .core.contract import ORIGIN_SCHEMA
 from .core.records import Samples
 from .labeller import Stages
 from .mixing import order_keys
-from .packing import concat_samples, cut_samples, take_samples
+from .output.dataset import flat
+from .output.shards import UnitRecord, UnitWriter, scattered
+from .output.store import UnitStore, finished
+from .output.windows import Windows, concat_samples, cut_samples, take_samples
 from .progress import Progress
-from .shardreader import flat
-from .shards import UnitRecord, UnitWriter
-from .unitstore import UnitStore, finished
-from .windows import Windows
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-def scattered(split: str) -> str:
-    """Name of the file of a unit that holds its samples of a split, by bucket."""
-    return f"scattered-{split}.arrow"
-
-
-def is_scattered(name: str) -> bool:
-    """Whether a file of a unit is one of those.
-
-    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
-    (True, False)
-    """
-    return name.startswith("scattered-")
 
 
 class Scatter:

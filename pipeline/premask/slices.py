@@ -43,9 +43,10 @@ from .core.recipe_file import make_recipe
 from .core.records import At, Selection, Slice, SourceInfo, Unit
 from .entries import list_files
 from .files import version_of
-from .identity import code_hash
-from .output import Output, check_same_run, read_plan, work_directory
-from .places import Place, StorePlace, place_of
+from .output.destination import Place, StorePlace, place_of
+from .output.directory import Output, check_same_run, read_plan, work_directory
+from .output.identity import code_hash
+from .output.shards import UnitRecord
 from .process import begin_work
 from .progress import Progress
 from .run import (
@@ -64,7 +65,6 @@ from .run import (
 )
 from .runners import Runner
 from .scatter import BucketTask
-from .shards import UnitRecord
 from .tasks import drop_duplicates
 from .units import Task, rows_of
 

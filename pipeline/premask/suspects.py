@@ -26,11 +26,11 @@ from .core.text import storable
 from .failures import Place, SetAside, TaskError, read_failures, write_failures
 from .fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
 from .labeller import Stages, reject
+from .output.store import finished
+from .output.windows import Windows
 from .progress import Progress
 from .scatter import BucketTask
 from .units import Task, without_rows
-from .unitstore import finished
-from .windows import Windows
 
 MOST = 32
 """Rows or batches of a unit that are looked for; if there are more, all of it is set aside."""

@@ -18,10 +18,11 @@ from .core.recipe import Duplicates, Recipe
 from .core.records import Slice, Unit
 from .dialects import Form
 from .duplicates import count_by_source, find_duplicates, write_dropped
-from .identity import RunIdentity
-from .output import Output
+from .output.directory import Output
+from .output.identity import RunIdentity
+from .output.shards import HASHES
 from .scatter import BucketTask
-from .units import HASHES, Task
+from .units import Task
 
 
 def make_tasks(

@@ -31,17 +31,13 @@ from .fast.plain_batches import BATCH_ROWS, read_batches
 from .labeller import Stages, reject
 from .mixing import assign_splits, count_copies
 from .outcome import Outcome
-from .packing import take_samples
+from .output.shards import HASHES, UnitRecord, UnitWriter
+from .output.store import UnitStore, finished
+from .output.windows import Windows, take_samples
 from .progress import Progress
 from .rowkeys import plain_keys
 from .scatter import Scatter
-from .shards import UnitRecord, UnitWriter
 from .sources import read_blocks
-from .unitstore import UnitStore, finished
-from .windows import Windows
-
-HASHES = "hashes.npy"
-"""The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
 
 
 @dataclass(frozen=True)

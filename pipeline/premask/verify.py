@@ -40,15 +40,15 @@ from .core.schemas import all_schemas
 from .entries import columns_of
 from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
 from .findings import Finding, Findings
-from .identity import versions
 from .inspection import inspect_source
 from .labeller import Stages
 from .lineagechecks import check_origins, check_places, check_twin, read_lineage
 from .mixing import count_copies
+from .output.dataset import load_manifest, read_batches, shards_of, splits_of
+from .output.identity import versions
 from .redo import Expected, Rejected, Wanted, no_samples, redo
 from .rowchecks import Limits, Place, Sums, check_batch, join_sums
 from .run import find_dialect
-from .shardreader import load_manifest, read_batches, shards_of, splits_of
 
 PACKS_REDONE = 16
 """Packs (rows of the unpacked layout, if that is the only one) whose rows are done again without `full`."""

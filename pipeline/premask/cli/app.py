@@ -38,11 +38,12 @@ from ..core.urls import is_url
 from ..doctor import diagnose
 from ..explain import explain as explain_rows
 from ..export import export as export_output
-from ..finished import PushResult
 from ..forecast import forecast
 from ..grouping import make_trees
 from ..hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..labeller import Stages
+from ..output.dataset import PushResult, load_manifest, splits_of
+from ..output.read_samples import main_layout, read_row
 from ..process import import_transformers, prepare_process
 from ..rejects import EXAMPLES, export_rejects, read_ledger
 from ..report.tables import print_difference, print_pack, print_sample, print_stats
@@ -63,8 +64,6 @@ from ..run import RunResult, local
 from ..run import run as run_recipe
 from ..runners.local import ATTEMPTS
 from ..runners.on_ray import RayRunner
-from ..samplereader import main_layout, read_row
-from ..shardreader import load_manifest, splits_of
 from ..slices import WAIT_S, Share, finish_slices, run_slice
 from ..stats import measure
 from ..stores import push_to_store

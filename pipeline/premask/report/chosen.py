@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.arrays import offsets_of
-from ..samplereader import SampleBatch
+from ..output.read_samples import SampleBatch
 
 SAMPLES = 300
 """Samples of the seeded sample."""

@@ -31,7 +31,7 @@ from markupsafe import Markup
 from ..core.contract import REASONS
 from ..core.errors import OutputError
 from ..core.text import visible
-from ..shardreader import load_manifest
+from ..output.dataset import load_manifest
 from ..stats import measure
 from ..tokentext import TokenTexts
 from .chosen import SAMPLES, Choice, Chosen

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..core.contract import IGNORE_INDEX
 from ..core.text import visible
-from ..samplereader import SampleBatch
+from ..output.read_samples import SampleBatch
 from ..tokentext import TokenTexts
 from .pictures import percent
 from .terminal import TRAINED, lines, token_table

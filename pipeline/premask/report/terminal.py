@@ -24,13 +24,13 @@ from ..core.contract import IGNORE_INDEX, REASONS
 from ..core.records import Sample
 from ..core.text import visible
 from ..doctor import Diagnosis
-from ..finished import PushResult
 from ..forecast import Forecast, gb
+from ..output.dataset import PushResult
+from ..output.store import load_line
 from ..progress import Progress
 from ..rejects import Ledger
 from ..run import RunResult
 from ..slices import SliceResult
-from ..stores import load_line
 from ..tokentext import groups_of
 from ..verify import Report
 

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from ..core.recipe import Recipe
 from ..labeller import Stages
+from ..output.shards import UnitRecord
 from ..progress import Progress
 from ..scatter import BucketTask
-from ..shards import UnitRecord
 from ..tokenizer import LoadedTokenizer
 from ..units import Task
 

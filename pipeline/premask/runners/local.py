@@ -26,14 +26,14 @@ from ..core.errors import PremaskError
 from ..core.recipe import Recipe
 from ..failures import TaskError, begun_here, forget_mark, read_failures, took_a_run_down
 from ..labeller import Setup, Stages
+from ..output.shards import UnitRecord
+from ..output.windows import Windows
 from ..process import without_old_garbage
 from ..progress import Progress
 from ..scatter import BucketTask, pack_bucket
-from ..shards import UnitRecord
 from ..suspects import is_done, note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
-from ..windows import Windows
 from .worker import Job, NoWorkerError, Worker, describe, of_the_system
 
 ATTEMPTS = 3

@@ -40,16 +40,16 @@ from ..core.errors import OutputError, PremaskError, RecipeError, RunError, Sour
 from ..core.recipe import Recipe
 from ..core.urls import is_url
 from ..failures import TaskError
-from ..identity import code_hash, versions
 from ..labeller import Loaded, Setup, Stages
+from ..output.identity import code_hash, versions
+from ..output.shards import UnitRecord
+from ..output.windows import Windows
 from ..process import prepare_process
 from ..progress import Progress
 from ..scatter import BucketTask, pack_bucket
-from ..shards import UnitRecord
 from ..suspects import note_failure, settle
 from ..tokenizer import LoadedTokenizer
 from ..units import Task, rows_of, run_unit, scan_unit
-from ..windows import Windows
 from .local import ATTEMPTS
 from .worker import Job, Worker, describe, of_the_system
 

@@ -33,10 +33,10 @@ from ..core.errors import PremaskError, RunError
 from ..core.recipe import Recipe
 from ..failures import Place, TaskError
 from ..labeller import Loaded, Setup, Stages, load_ahead
+from ..output.windows import Windows
 from ..process import prepare_process
 from ..progress import Progress
 from ..tokenizer import LoadedTokenizer
-from ..windows import Windows
 
 Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], Any]
 """What is done on a task: `run_unit`, `pack_bucket` and the like. Can be pickled."""

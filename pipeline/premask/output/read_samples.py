@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .core.arrays import offsets_of
-from .core.contract import IGNORE_INDEX
-from .core.errors import OutputError
-from .shardreader import flat, read_batches, shards_of, splits_of
+from ..core.arrays import offsets_of
+from ..core.contract import IGNORE_INDEX
+from ..core.errors import OutputError
+from .dataset import flat, read_batches, shards_of, splits_of
 
 _ORIGIN = ("source", "row", "id", "sample")
 _AT_ONCE = 1 << 16  # lines of lineage that are read at a time

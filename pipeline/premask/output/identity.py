@@ -26,9 +26,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .core.contract import CONTRACT_VERSION
-from .core.recipe import OTHER_KEYS, Recipe
+from .. import __version__
+from ..core.contract import CONTRACT_VERSION
+from ..core.recipe import OTHER_KEYS, Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core.atomic_files import (
+from ..core.atomic_files import (
     Lock,
     link,
     named,
@@ -39,13 +39,13 @@ from .core.atomic_files import (
     write_json,
     write_text,
 )
-from .core.contract import LINEAGE_SCHEMA, layout_schema
-from .core.errors import OutputError, RunError
-from .core.manifest import describe_lengths, lengths_in
-from .finished import parse_manifest
+from ..core.contract import LINEAGE_SCHEMA, layout_schema
+from ..core.errors import OutputError, RunError
+from ..core.manifest import describe_lengths, lengths_in
+from .dataset import parse_manifest
 from .identity import RunIdentity, code_hash, differences
 from .shards import SCHEMAS, UnitRecord, file_record, load_record, parquet_writer, unit_file
-from .unitstore import UnitStore
+from .store import UnitStore
 
 
 def open_output(

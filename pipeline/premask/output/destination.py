@@ -27,18 +27,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from .core.atomic_files import Lock, json_text
-from .core.errors import OutputError, RecipeError
-from .core.urls import is_url
-from .core.urls import named as named_in_store
-from .finished import parse_manifest
+from ..core.atomic_files import Lock, json_text
+from ..core.errors import OutputError, RecipeError
+from ..core.urls import is_url
+from ..core.urls import named as named_in_store
+from .dataset import parse_manifest
+from .directory import Output, check_there, join_output, open_output, update_card, work_directory
 from .identity import RunIdentity
-from .output import Output, check_there, join_output, open_output, update_card, work_directory
-from .scatter import is_scattered
-from .shards import unit_file
-from .stores import RECORD, Store, open_folder, place_in_store
-from .units import HASHES
-from .unitstore import PARTIAL, UnitStore, name_of, scratch_folder
+from .shards import HASHES, is_scattered, unit_file
+from .store import PARTIAL, RECORD, Store, UnitStore, name_of, open_folder, place_in_store, scratch_folder
 
 _AT_ONCE = 16
 _NO_STORES = {

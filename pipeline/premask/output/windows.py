@@ -10,14 +10,16 @@ Cost: one copy of each token. Memory is a window, doubled while it grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from .core.arrays import offsets_of
-from .core.records import Samples
-from .packing import cut_samples, origin_table
+from ..core.arrays import arrow_array, offsets_of
+from ..core.contract import ORIGIN_SCHEMA
+from ..core.records import SampleOrigin, Samples
+from ..core.text import storable
 
 
 class Windows:
@@ -104,3 +106,77 @@ class _Buffer:
         """All values; they hold until the next are added."""
         size, self._size = self._size, 0
         return self._memory[:size]
+
+
+def origin_table(origins: Sequence[SampleOrigin]) -> pa.RecordBatch:
+    """Origins as Arrow, with the columns of `ORIGIN_SCHEMA`."""
+    columns: list[list[Any]] = [
+        [storable(each.source) for each in origins],
+        [each.row for each in origins],
+        [None if each.id is None else storable(each.id) for each in origins],
+        [each.sample for each in origins],
+        [each.trained_turns for each in origins],
+    ]
+    arrays = [pa.array(column, type=f.type) for column, f in zip(columns, ORIGIN_SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=ORIGIN_SCHEMA)
+
+
+def concat_samples(parts: Sequence[Samples]) -> Samples:
+    """All samples of the parts, one part after another; one copy. Of no parts: no samples, no weights."""
+    if len(parts) == 1:
+        return parts[0]
+    parts = parts or [_no_samples()]
+    weights = [part.weights for part in parts if part.weights is not None]
+    return Samples(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+        pa.concat_batches([part.origin for part in parts]),
+        np.concatenate(weights) if weights else None,
+    )
+
+
+def cut_samples(samples: Samples, start: int, stop: int) -> Samples:
+    """Samples `start` to `stop`; copies no tokens."""
+    first, last = samples.offsets[start], samples.offsets[stop]
+    return Samples(
+        samples.ids[first:last],
+        samples.labels[first:last],
+        samples.offsets[start : stop + 1] - first,
+        samples.origin.slice(start, stop - start),
+        None if samples.weights is None else samples.weights[first:last],
+    )
+
+
+def take_samples(samples: Samples, order: np.ndarray) -> Samples:
+    """Samples by their numbers, int64[n], each as often as it is named; one copy."""
+    weights = samples.weights
+    return Samples(
+        _taken(samples.ids, samples.offsets, order),
+        _taken(samples.labels, samples.offsets, order),
+        offsets_of(np.diff(samples.offsets)[order]),
+        samples.origin.take(arrow_array(order)),
+        None if weights is None else _taken(weights, samples.offsets, order),
+    )
+
+
+def _no_samples() -> Samples:
+    none = np.zeros(0, dtype=np.int32)
+    return Samples(none, none, np.zeros(1, dtype=np.int64), origin_table([]))
+
+
+def _taken(values: np.ndarray, offsets: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Copy the stretches `values[offsets[i]:offsets[i+1]]` for the numbers i in `order`, side by side.
+
+    Arrow copies the bytes of a stretch at once, where numpy takes one value after another: 0.6 ns a token
+    instead of 3, 1.4 instead of 5 where samples have but 83 tokens.
+
+    >>> _taken(np.array([7, 8, 9]), np.array([0, 1, 3]), np.array([1, 0])).tolist()
+    [8, 9, 7]
+    """
+    bounds = np.asarray(offsets, dtype=np.int64) * values.itemsize
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(values))]
+    stretches = pa.Array.from_buffers(pa.large_binary(), len(bounds) - 1, buffers)
+    data = stretches.take(arrow_array(order)).buffers()[2]
+    size = int(np.diff(offsets)[order].sum())
+    return np.frombuffer(data, dtype=values.dtype, count=size) if size else values[:0]

@@ -31,22 +31,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core.atomic_files import named, sha256_file, sync, write_json
-from .core.contract import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA
-from .core.recipe import Layout
-from .core.records import Reject, Samples
-from .core.text import storable
-from .packing import RowFormat, lineage_table, one_each, pack_tables, plan_packs, unpacked_table
+from ..core.atomic_files import named, sha256_file, sync, write_json
+from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA
+from ..core.recipe import Layout
+from ..core.records import Reject, Samples
+from ..core.text import storable
+from .packing import one_each, plan_packs
+from .tables import RowFormat, lineage_table, pack_tables, unpacked_table
 
 SCHEMAS: Mapping[str, pa.Schema] = {"rejects": REJECT_SCHEMA, "lineage": LINEAGE_SCHEMA}
 """Kind of file -> its columns, where they are the same in all outputs; those of layouts are
 `contracts.layout_schema`. A kind is a folder of the output."""
+
 
 GROUP_TOKENS = 1 << 20
 """Tokens in a row group of packs, at most. Readers decode a group at a time: one pack takes them 16 ms and
 the first of a stream 50 ms, where groups of 16 M tokens take 440 and 340 ms and more memory. With groups of
 131 k a pack takes 3 ms, but a whole shard takes longer to read, and Xet stores twice as much anew when
 nothing but the labels has changed."""
+
 
 REJECTS_A_GROUP = 4096
 """Rejects written at a time: a row group of the ledger, and what is held in memory of it."""
@@ -311,6 +314,8 @@ def parquet_writer(path: Path, kind: str, schema: pa.Schema) -> pq.ParquetWriter
 
 
 _IN_INPUT_ORDER = frozenset({"unpacked", "rejects"})
+
+
 _LINEAGE_ENCODING = {
     "use_dictionary": ["source", "sample", "trained_turns.list.element", "split"],
     "column_encoding": dict.fromkeys(["pack", "offset", "length", "row"], "DELTA_BINARY_PACKED"),
@@ -322,3 +327,21 @@ def file_record(path: Path, tokens: int) -> FileRecord:
     footer = pq.read_metadata(path)
     raw = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
     return FileRecord(footer.num_rows, tokens, path.stat().st_size, raw, sha256_file(path))
+
+
+def scattered(split: str) -> str:
+    """Name of the file of a unit that holds its samples of a split, by bucket."""
+    return f"scattered-{split}.arrow"
+
+
+def is_scattered(name: str) -> bool:
+    """Whether a file of a unit is one of those.
+
+    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
+    (True, False)
+    """
+    return name.startswith("scattered-")
+
+
+HASHES = "hashes.npy"
+"""The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
