@@ -81,9 +81,9 @@ def in_this_process(what: str, number: int) -> dict[str, Any]:
 
 def _records(place: Path, number: int) -> int:
     """Hold the records of so many units, and write the manifest and the card of them; returns their bytes."""
-    from premask.card import make_card  # noqa: PLC0415
     from premask.core.atomic_files import write_json  # noqa: PLC0415
     from premask.output.shards import load_record  # noqa: PLC0415
+    from premask.publish.card import make_card  # noqa: PLC0415
 
     records = []
     for unit in range(number):

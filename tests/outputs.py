@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from premask.card import make_card
 from premask.core.recipe import Recipe
 from premask.core.records import Reject, SampleOrigin, Samples
 from premask.output.directory import Output, open_output
 from premask.output.identity import RunIdentity, identify
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.windows import origin_table
+from premask.publish.card import make_card
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]
 """What one unit of work writes: the samples of its windows, and its rejects."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from premask.adapters import nemo_automodel, preshifted, torchtune, torchtune_shifted
+from premask.publish.adapters import nemo_automodel, preshifted, torchtune, torchtune_shifted
 
 IGNORED = -100
 PACK = {

@@ -16,10 +16,10 @@ import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from huggingface_hub import DatasetCard
 from outputs import bytes_of, make_output, recipe_of
-from premask.card import make_card
 from premask.core.manifest import describe_lengths
 from premask.core.recipe import Card, Recipe
 from premask.output.identity import identify
+from premask.publish.card import make_card
 
 
 def front_matter(card: str) -> Mapping[str, Any]:

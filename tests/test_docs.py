@@ -18,8 +18,8 @@ from commands import ROOT, SAMPLE, premask
 from premask.cli import app as cli
 from premask.core.recipe import Card, Recipe
 from premask.core.source_entry import Source
-from premask.export import FORMS
 from premask.masking.chat_template import built_in_templates
+from premask.publish.export import FORMS
 from premask.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

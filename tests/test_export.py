@@ -19,8 +19,8 @@ from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, row
 from premask.core.atomic_files import sha256_file
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
-from premask.export import FORMS, export
 from premask.output.dataset import read_batches
+from premask.publish.export import FORMS, export
 from premask.run import run
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_shard(out: Path, tmp_path: Path) -> None:
     ]
 
     assert set(sizes[:-1]) == {2}
-    with mock.patch("premask.export._JSONL_TOKENS", 1):
+    with mock.patch("premask.publish.export._JSONL_TOKENS", 1):
         export(out, tmp_path / "small.jsonl", form="jsonl")
     export(out, tmp_path / "large.jsonl", form="jsonl")
     assert (tmp_path / "small.jsonl").read_bytes() == (tmp_path / "large.jsonl").read_bytes()
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_nothing_behind(out: Path, tmp_path: Path, form: str)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
-        mock.patch("premask.export.read_batches", fills_up),
+        mock.patch("premask.publish.export.read_batches", fills_up),
         pytest.raises(OutputError, match=r"cannot write .*x: No space left on device; check space"),
     ):
         export(out, tmp_path / "x", form=form)

@@ -18,8 +18,8 @@ from commands import ROOT, SAMPLE, TOKENIZER, Done, premask
 from hub_server import HubServer, Repo
 from outputs import bytes_of
 from premask.core.errors import PushError
-from premask.hub import merge_readme, parse_repo_id
 from premask.output.dataset import read_finished
+from premask.publish.push_hub import merge_readme, parse_repo_id
 
 SCRIPT = """
 import json, os, sys, traceback

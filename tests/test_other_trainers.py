@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from commands import ROOT
-from premask.trainers import snippets
+from premask.publish.trainer_lines import snippets
 from test_trainers import written
 from trainer_losses import TOLERANCE
 

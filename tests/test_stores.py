@@ -15,7 +15,7 @@ from commands import Done, premask
 from outputs import UNITS, bytes_of, identity_of, make_output, recipe_of, rows_of
 from premask.core.errors import PushError
 from premask.output.dataset import read_finished
-from premask.stores import push_to_store
+from premask.publish.push_store import push_to_store
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "madeup", "AWS_SECRET_ACCESS_KEY": "madeup-secret", "AWS_DEFAULT_REGION": "us-east-1",

@@ -130,7 +130,7 @@ def test_rows_of_an_output_without_packs(tmp_path: Path) -> None:
 def test_the_pictures_of_the_card(out: Path) -> None:
     """Drawn from the manifest alone, listed in it, checked by verify, pushed; the same bytes each time."""
     from premask.output.dataset import PICTURES, read_finished  # noqa: PLC0415
-    from premask.report.pictures import card_pictures  # noqa: PLC0415
+    from premask.publish.charts import card_pictures  # noqa: PLC0415
 
     manifest = json.loads((out / "manifest.json").read_text())
     drawn = card_pictures(manifest)
@@ -159,7 +159,7 @@ def test_a_picture_that_was_changed(out: Path) -> None:
 
 def test_an_output_of_before_pictures(out: Path) -> None:
     """Its manifest names none; it is as good as it was."""
-    from premask.card import make_card  # noqa: PLC0415
+    from premask.publish.card import make_card  # noqa: PLC0415
 
     manifest = json.loads((out / "manifest.json").read_text())
     del manifest["pictures"]
@@ -176,7 +176,7 @@ def test_an_output_of_before_pictures(out: Path) -> None:
 
 def test_pictures_of_hostile_names() -> None:
     """Names are text in them, and what is no ordinary character is written out."""
-    from premask.report.pictures import page_pictures  # noqa: PLC0415
+    from premask.publish.charts import page_pictures  # noqa: PLC0415
 
     evil = "<script>\x00\u202e&'\""
     figures: dict[str, Any] = {

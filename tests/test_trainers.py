@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT, SAMPLE, TOKENIZER, process
-from premask.trainers import SNIPPETS, snippets
+from premask.publish.trainer_lines import SNIPPETS, snippets
 from trainer_losses import APART, CASES, RIGHT, TOLERANCE, WRONG, Case, key
 
 NEEDED = ("torch", "transformers", "trl", "accelerate", "lightning")

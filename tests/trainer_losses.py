@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from premask.trainers import Snippet, snippets
+from premask.publish.trainer_lines import Snippet, snippets
 
 RIGHT, WRONG = "right", "wrong"
 TOLERANCE, APART = 1e-5, 1e-3
@@ -425,7 +425,7 @@ def on_torchtune(bench: Bench) -> float:
 
 
 def on_torchtune_shifted(bench: Bench) -> float:
-    from premask.adapters import torchtune_shifted
+    from premask.publish.adapters import torchtune_shifted
 
     rows = bench.rows("packed")
     rows = rows.map(torchtune_shifted, remove_columns=rows.column_names)

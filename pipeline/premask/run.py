@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .card import make_card
 from .core.errors import RunError, VerifyError
 from .core.recipe import Duplicates, Recipe
 from .core.records import SourceInfo, Unit
@@ -38,7 +37,8 @@ from .output.shards import UnitRecord
 from .plan import plan_units, whole
 from .process import begin_work
 from .progress import Progress
-from .report.pictures import card_pictures
+from .publish.card import make_card
+from .publish.charts import card_pictures
 from .runners import Runner
 from .runners.local import ATTEMPTS, LocalRunner
 from .scatter import BucketTask

@@ -35,7 +35,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .card import make_card
 from .core.atomic_files import Lock, named, write_json
 from .core.errors import OutputError, RecipeError, RunError
 from .core.recipe import Duplicates, Recipe
@@ -49,6 +48,7 @@ from .output.identity import code_hash
 from .output.shards import UnitRecord
 from .process import begin_work
 from .progress import Progress
+from .publish.card import make_card
 from .run import (
     MakeRunner,
     Prepared,

@@ -37,14 +37,15 @@ from ..core.text import visible
 from ..core.urls import is_url
 from ..doctor import diagnose
 from ..explain import explain as explain_rows
-from ..export import export as export_output
 from ..forecast import forecast
 from ..grouping import make_trees
-from ..hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..labeller import Stages
 from ..output.dataset import PushResult, load_manifest, splits_of
 from ..output.read_samples import main_layout, read_row
 from ..process import import_transformers, prepare_process
+from ..publish.export import export as export_output
+from ..publish.push_hub import HubTarget, check_access, parse_repo_id, push_to_hub
+from ..publish.push_store import push_to_store
 from ..rejects import EXAMPLES, export_rejects, read_ledger
 from ..report.tables import print_difference, print_pack, print_sample, print_stats
 from ..report.terminal import (
@@ -66,7 +67,6 @@ from ..runners.local import ATTEMPTS
 from ..runners.on_ray import RayRunner
 from ..slices import WAIT_S, Share, finish_slices, run_slice
 from ..stats import measure
-from ..stores import push_to_store
 from ..tokentext import TokenTexts
 from ..verify import verify as verify_output
 

@@ -32,11 +32,11 @@ from ..core.contract import REASONS
 from ..core.errors import OutputError
 from ..core.text import visible
 from ..output.dataset import load_manifest
+from ..publish.charts import Picture, page_pictures, percent
 from ..stats import measure
 from ..tokentext import TokenTexts
 from .chosen import SAMPLES, Choice, Chosen
 from .items import item_of
-from .pictures import Picture, page_pictures, percent
 from .retrace import Traced, retrace
 
 ITEM_BYTES = 2_600_000

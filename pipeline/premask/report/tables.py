@@ -18,8 +18,8 @@ from rich.text import Text
 from ..core.contract import IGNORE_INDEX
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
+from ..publish.charts import percent
 from ..tokentext import TokenTexts
-from .pictures import percent
 from .terminal import TRAINED, lines, token_table
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .output.dataset import PushResult, Report, read_finished
-from .output.store import Store, _named, _push, open_folder
+from ..output.dataset import PushResult, Report, read_finished
+from ..output.store import Store, _named, _push, open_folder
 
 
 def push_to_store(

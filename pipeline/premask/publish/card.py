@@ -20,11 +20,11 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from .core.contract import REASONS, layout_schema
-from .core.manifest import QUANTILES
-from .core.recipe import Recipe
-from .output.dataset import shards_of, splits_of
-from .trainers import snippets
+from ..core.contract import REASONS, layout_schema
+from ..core.manifest import QUANTILES
+from ..core.recipe import Recipe
+from ..output.dataset import shards_of, splits_of
+from .trainer_lines import snippets
 
 Manifest = Mapping[str, Any]
 """A manifest as `schemas/manifest.schema.json` describes it."""

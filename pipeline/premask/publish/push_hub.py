@@ -49,8 +49,8 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from .core.errors import PushError
-from .output.dataset import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+from ..core.errors import PushError
+from ..output.dataset import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
 
 _TRIES = 4
 _LONGEST_WAIT_S = 60

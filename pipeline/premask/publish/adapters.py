@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .core.contract import IGNORE_INDEX
+from ..core.contract import IGNORE_INDEX
 
 Row = Mapping[str, Any]
 """One row of either layout; columns are lists or numpy arrays."""

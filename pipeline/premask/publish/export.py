@@ -28,11 +28,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from .core.arrays import arrow_array, offsets_of
-from .core.atomic_files import sha256_file, sync, sync_tree
-from .core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
-from .core.errors import OutputError
-from .output.dataset import flat, load_manifest, read_batches, shards_of, splits_of
+from ..core.arrays import arrow_array, offsets_of
+from ..core.atomic_files import sha256_file, sync, sync_tree
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
+from ..core.errors import OutputError
+from ..output.dataset import flat, load_manifest, read_batches, shards_of, splits_of
 
 FORMS = ("arrow", "jsonl")
 """What an output can be exported as."""
