@@ -15,9 +15,9 @@ from typing import Any
 from common import SAMPLE, cpu_of
 from premask.core.recipe_file import make_recipe
 from premask.dialects import normalize
-from premask.explain import rows_of
 from premask.labeller import LabelledRow, Stages
 from premask.masking.renders import template_message
+from premask.review.explain import rows_of
 
 RUNS = 5
 

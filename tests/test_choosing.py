@@ -37,9 +37,9 @@ from premask.duplicates import (
 from premask.labeller import Stages
 from premask.mixing import assign_splits, count_copies
 from premask.output.dataset import shards_of, splits_of
+from premask.review.verify import verify
 from premask.rowkeys import conversation_hash, plain_hash, plain_keys
 from premask.run import RunResult, run
-from premask.verify import verify
 
 CHATS = SAMPLE / "conversations.jsonl"
 

@@ -27,7 +27,7 @@ from outputs import bytes_of, names_in
 from premask.cli import app as cli
 from premask.core.contract import REASONS
 from premask.core.recipe import Layout, Recipe, Turns
-from premask.report.terminal import LineProgress
+from premask.review.terminal import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 GOOD = chat("Hi", "Hello")

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, Done, chat, premask, write_rows
-from premask.diff import EXAMPLES, KINDS, compare
+from premask.review.diff import EXAMPLES, KINDS, compare
 
 ROWS = [chat(f"Question {i}", f"Answer {i}.", "And then?", "The end.", id=f"r{i}") for i in range(40)]
 
@@ -133,7 +133,7 @@ def test_hostile_names_and_texts(tmp_path: Path) -> None:
 
 
 def test_every_kind_has_words() -> None:
-    from premask.report.tables import _KINDS  # noqa: PLC0415
+    from premask.review.terminal_outputs import _KINDS  # noqa: PLC0415
 
     assert list(_KINDS) == ["equal", *KINDS]
 

@@ -20,7 +20,7 @@ from premask.core.recipe import Card, Recipe
 from premask.core.source_entry import Source
 from premask.masking.chat_template import built_in_templates
 from premask.publish.export import FORMS
-from premask.verify import PACKS_REDONE, REJECTS_REDONE
+from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from commands import ROOT, TOKENIZER, premask
 from conftest import MakeStages
 from premask.core.errors import TemplateError
-from premask.doctor import Diagnosis, diagnose
+from premask.review.template_report import Diagnosis, diagnose
 
 TEMPLATES = ROOT.parent / "shared" / "corpus" / "templates"
 VERDICTS = ("exact", "exact with split", "refused")

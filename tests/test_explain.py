@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from commands import SAMPLE, TOKENIZER, Done, chat, premask, process, write_rows
 from premask.core.recipe_file import make_recipe
-from premask.explain import explain
+from premask.review.explain import explain
 
 ESCAPE = "\x1b"
 SAMPLE_KEYS = ["text", "turns", "tokens"]

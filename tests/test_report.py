@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from premask.core.text import visible
-from premask.report.terminal import LineProgress, print_summary
+from premask.review.terminal import LineProgress, print_summary
 from premask.run import RunResult
 from rich.console import Console
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
 from outputs import make_output, rows_of
-from premask.stats import measure
+from premask.review.stats import measure
 
 MIX = """
 sources:

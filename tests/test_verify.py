@@ -19,12 +19,12 @@ from premask.core.atomic_files import sha256_file
 from premask.core.contract import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
-from premask.findings import KINDS, Findings
 from premask.output.identity import identify
 from premask.output.shards import parquet_writer
-from premask.rowchecks import Limits, Place, check_batch
+from premask.review.verify import Report, verify
+from premask.review.verify_files import KINDS, Findings
+from premask.review.verify_rows import Limits, Place, check_batch
 from premask.tokenizer import load_tokenizer
-from premask.verify import Report, verify
 
 PACKED = "packed/train-00001-of-00003.parquet"
 UNPACKED = "unpacked/train-00001-of-00003.parquet"
@@ -58,7 +58,7 @@ def _tokenizers_are_loaded_once() -> Iterator[None]:
 
     with (
         mock.patch("premask.labeller.load_tokenizer", load),
-        mock.patch("premask.verify.PACKS_REDONE", 2),  # a tenth of a second for each of these tests
+        mock.patch("premask.review.verify.PACKS_REDONE", 2),  # a tenth of a second for each of these tests
     ):
         yield
 

@@ -35,8 +35,6 @@ from ..core.recipe import Layout, Recipe
 from ..core.recipe_file import load_recipe, make_recipe
 from ..core.text import visible
 from ..core.urls import is_url
-from ..doctor import diagnose
-from ..explain import explain as explain_rows
 from ..forecast import forecast
 from ..grouping import make_trees
 from ..labeller import Stages
@@ -46,9 +44,11 @@ from ..process import import_transformers, prepare_process
 from ..publish.export import export as export_output
 from ..publish.push_hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..publish.push_store import push_to_store
-from ..rejects import EXAMPLES, export_rejects, read_ledger
-from ..report.tables import print_difference, print_pack, print_sample, print_stats
-from ..report.terminal import (
+from ..review.explain import explain as explain_rows
+from ..review.rejects import EXAMPLES, export_rejects, read_ledger
+from ..review.stats import measure
+from ..review.template_report import diagnose
+from ..review.terminal import (
     BarProgress,
     LineProgress,
     PushLines,
@@ -61,14 +61,14 @@ from ..report.terminal import (
     print_slice,
     print_summary,
 )
+from ..review.terminal_outputs import print_difference, print_pack, print_sample, print_stats
+from ..review.verify import verify as verify_output
 from ..run import RunResult, local
 from ..run import run as run_recipe
 from ..runners.local import ATTEMPTS
 from ..runners.on_ray import RayRunner
 from ..slices import WAIT_S, Share, finish_slices, run_slice
-from ..stats import measure
 from ..tokentext import TokenTexts
-from ..verify import verify as verify_output
 
 app = typer.Typer(
     name="premask",
@@ -530,7 +530,7 @@ def diff(
     format: Annotated[Format, typer.Option(help="table, or json: all as one object.")] = Format.table,  # noqa: A002
 ) -> None:
     """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
-    from ..diff import compare  # noqa: PLC0415  polars is for this alone
+    from ..review.diff import compare  # noqa: PLC0415  polars is for this alone
 
     found = compare(before, after)
     if format is Format.json:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..core.contract import IGNORE_INDEX
+from ..review.rerun import Traced
 from ..tokentext import TokenTexts, groups_of
 from .chosen import Chosen, shortened
-from .retrace import Traced
 
 HEAD, TAIL = 2000, 400
 """Tokens of a longer sample that are shown, from its start and from its end."""

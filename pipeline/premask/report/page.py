@@ -33,11 +33,11 @@ from ..core.errors import OutputError
 from ..core.text import visible
 from ..output.dataset import load_manifest
 from ..publish.charts import Picture, page_pictures, percent
-from ..stats import measure
+from ..review.rerun import Traced, retrace
+from ..review.stats import measure
 from ..tokentext import TokenTexts
 from .chosen import SAMPLES, Choice, Chosen
 from .items import item_of
-from .retrace import Traced, retrace
 
 ITEM_BYTES = 2_600_000
 """What the samples take on the page, at most, in bytes of JSON."""

@@ -23,16 +23,16 @@ from rich.text import Text
 from ..core.contract import IGNORE_INDEX, REASONS
 from ..core.records import Sample
 from ..core.text import visible
-from ..doctor import Diagnosis
 from ..forecast import Forecast, gb
 from ..output.dataset import PushResult
 from ..output.store import load_line
 from ..progress import Progress
-from ..rejects import Ledger
 from ..run import RunResult
 from ..slices import SliceResult
 from ..tokentext import groups_of
-from ..verify import Report
+from .rejects import Ledger
+from .template_report import Diagnosis
+from .verify import Report
 
 # ==== Progress ====
 

@@ -31,24 +31,32 @@ import numpy as np
 import pyarrow as pa
 from jsonschema import Draft202012Validator
 
-from .core.contract import CONTRACT_VERSION, REASONS
-from .core.errors import OutputError, PremaskError
-from .core.manifest import describe_lengths
-from .core.recipe import Recipe
-from .core.records import Selection
-from .core.schemas import all_schemas
-from .entries import columns_of
-from .filechecks import check_card, check_pictures, check_shards, kinds_of, unreadable
-from .findings import Finding, Findings
-from .inspection import inspect_source
-from .labeller import Stages
-from .lineagechecks import check_origins, check_places, check_twin, read_lineage
-from .mixing import count_copies
-from .output.dataset import load_manifest, read_batches, shards_of, splits_of
-from .output.identity import versions
-from .redo import Expected, Rejected, Wanted, no_samples, redo
-from .rowchecks import Limits, Place, Sums, check_batch, join_sums
-from .run import find_dialect
+from ..core.contract import CONTRACT_VERSION, REASONS
+from ..core.errors import OutputError, PremaskError
+from ..core.manifest import describe_lengths
+from ..core.recipe import Recipe
+from ..core.records import Selection
+from ..core.schemas import all_schemas
+from ..entries import columns_of
+from ..inspection import inspect_source
+from ..labeller import Stages
+from ..mixing import count_copies
+from ..output.dataset import load_manifest, read_batches, shards_of, splits_of
+from ..output.identity import versions
+from ..run import find_dialect
+from .rerun import Expected, Rejected, Wanted, no_samples, redo
+from .verify_files import Finding, Findings, check_card, check_pictures, check_shards, kinds_of, unreadable
+from .verify_rows import (
+    Limits,
+    Place,
+    Sums,
+    check_batch,
+    check_origins,
+    check_places,
+    check_twin,
+    join_sums,
+    read_lineage,
+)
 
 PACKS_REDONE = 16
 """Packs (rows of the unpacked layout, if that is the only one) whose rows are done again without `full`."""

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .core.contract import REASONS
-from .core.errors import OutputError
-from .core.manifest import QUANTILES, describe_lengths
-from .output.dataset import load_manifest, read_batches, shards_of
-from .output.read_samples import SampleBatch, main_layout, read_samples
+from ..core.contract import REASONS
+from ..core.errors import OutputError
+from ..core.manifest import QUANTILES, describe_lengths
+from ..output.dataset import load_manifest, read_batches, shards_of
+from ..output.read_samples import SampleBatch, main_layout, read_samples
 
 SHARE_BINS = 20
 """Bars of a histogram of shares, of 5 percentage points each."""

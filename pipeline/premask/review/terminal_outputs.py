@@ -23,7 +23,7 @@ from ..tokentext import TokenTexts
 from .terminal import TRAINED, lines, token_table
 
 if TYPE_CHECKING:
-    from ..diff import Difference  # polars with it, 0.15 s that other commands do not need
+    from .diff import Difference  # polars with it, 0.15 s that other commands do not need
 
 # ==== A pack ====
 

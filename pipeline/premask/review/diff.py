@@ -23,13 +23,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from .core.arrays import hash_samples
-from .core.contract import IGNORE_INDEX
-from .output.dataset import load_manifest
-from .output.identity import differences
-from .output.read_samples import SampleBatch, read_samples
+from ..core.arrays import hash_samples
+from ..core.contract import IGNORE_INDEX
+from ..output.dataset import load_manifest
+from ..output.identity import differences
+from ..output.read_samples import SampleBatch, read_samples
+from ..tokentext import TokenTexts
 from .stats import read_ledger, share
-from .tokentext import TokenTexts
 
 EXAMPLES = 5
 """Examples of each kind of difference."""

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .core.recipe import Recipe
-from .core.records import Reject, Row, placed
-from .dialects import Form
-from .entries import inspect_sources
-from .labeller import LabelledRow, LabelledSample, Stages
-from .plan import plan_units
-from .run import find_dialect
-from .sources import read_slice
+from ..core.recipe import Recipe
+from ..core.records import Reject, Row, placed
+from ..dialects import Form
+from ..entries import inspect_sources
+from ..labeller import LabelledRow, LabelledSample, Stages
+from ..plan import plan_units
+from ..run import find_dialect
+from ..sources import read_slice
 
 
 def explain(

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .core.errors import RowError
-from .core.records import Conversation, Message, Sample
-from .labeller import Stages
+from ..core.errors import RowError
+from ..core.records import Conversation, Message, Sample
+from ..labeller import Stages
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
 _USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")

@@ -22,10 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core.atomic_files import new_file
-from .core.contract import REASONS
-from .core.errors import OutputError
-from .output.dataset import load_manifest, shards_of
+from ..core.atomic_files import new_file
+from ..core.contract import REASONS
+from ..core.errors import OutputError
+from ..output.dataset import load_manifest, shards_of
 
 EXAMPLES = 3
 """Rows shown of each reason, by default."""
