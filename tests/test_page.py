@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, TOKENIZER, chat, premask, process, write_rows
-from premask.report import chosen, page
-from premask.report.items import HEAD, TAIL
-from premask.report.page import embedded, make_page
+from premask.review.report import page
+from premask.review.report import samples as chosen
+from premask.review.report.page import embedded, make_page
+from premask.review.report.samples import HEAD, TAIL
 
 
 def run(folder: Path, rows: list[Any], *words: object) -> Path:

@@ -472,7 +472,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write an output as one HTML page to look at: conversations token by token, packs, pictures, rejects."""
-    from ..report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
+    from ..review.report.page import default_path, write_report  # noqa: PLC0415  Jinja and YAML, for this alone
 
     made = write_report(output, to or default_path(output))
     console = Console(highlight=False)

@@ -13,39 +13,51 @@ that of what is chosen.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import offsets_of
-from ..output.read_samples import SampleBatch
+from ...core.arrays import offsets_of
+from ...core.contract import IGNORE_INDEX
+from ...output.read_samples import SampleBatch
+from ...tokentext import TokenTexts, groups_of
+from ..rerun import Traced
 
 SAMPLES = 300
 """Samples of the seeded sample."""
 
+
 EXTREMES = 8
 """Samples of each kind of extreme."""
+
 
 PACKS = 24
 """Packs whose boundaries are shown, besides the emptiest and those of most samples."""
 
+
 OF_EACH_SOURCE = 2
 """Samples of each source and split, for the first `SOURCES` of them."""
 
+
 SOURCES = 64
+
 
 REJECTS_OF_REASON = 6
 """Rejected rows of each reason."""
 
+
 REASONS = 64
 """Reasons, of which there are fewer; a damaged ledger may have any number."""
 
+
 ORIGINAL = 5000
 """Characters of a rejected row that are kept."""
+
 
 IN_PACK = 200
 """Samples of a pack that are listed."""
@@ -291,3 +303,158 @@ def shortened(text: str, limit: int) -> tuple[str, int]:
     (('abcd', 2), ('abc', 0))
     """
     return text[:limit], max(len(text) - limit, 0)
+
+
+# ==== items ====
+
+# Samples as the report's page shows them: plain JSON values, small, and bounded whatever the data holds.
+#
+#     item = item_of(chosen, traced, texts, turn_ends)
+#     item["text"][:3]        # ["<|im_start|>", "user", ["🙂", 2]]: the third is two tokens
+#
+# Cost: a few microseconds a token, for the few hundred samples that a page has.
+
+
+HEAD, TAIL = 2000, 400
+"""Tokens of a longer sample that are shown, from its start and from its end."""
+
+
+TOKEN_CHARACTERS = 400
+"""Characters of one token that are shown."""
+
+
+Block = tuple[int, str]
+"""A message as it is shown: its first token, and the origin of what it says; empty if that is not known."""
+
+
+def item_of(
+    chosen: Chosen, traced: Traced | None, texts: TokenTexts, turn_ends: Collection[int]
+) -> dict[str, Any]:
+    """Return a sample as JSON values.
+
+    `text` has a string for each token, or [string, tokens, characters left out]; `runs` are the first token
+    and one past the last of each stretch whose labels are its ids; `other` has labels that are neither that
+    nor -100; `origins` are [tokens, origin], null if they are not known; `skip` is [first token, tokens] of
+    what is left out of a long sample, and `text` and `ids` lack it.
+    """
+    ids, labels = chosen.ids.tolist(), chosen.labels
+    groups = texts.groups(ids) if traced is None else groups_of(traced.text, traced.starts, traced.ends)
+    blocks = blocks_of(ids, groups, None if traced is None else traced.origins, turn_ends)
+    shown, skip = _shown(groups)
+    kept = ids if skip is None else ids[: skip[0]] + ids[skip[0] + skip[1] :]
+    trained = labels == chosen.ids
+    other = np.flatnonzero(~trained & (labels != IGNORE_INDEX))
+    return {
+        "split": chosen.split,
+        "pack": chosen.row,
+        "offset": chosen.offset,
+        "source": chosen.source,
+        "row": chosen.source_row,
+        "id": None if chosen.id is None else shortened(chosen.id, TOKEN_CHARACTERS)[0],
+        "sample": chosen.sample,
+        "why": chosen.why,
+        "length": len(ids),
+        "trained": chosen.trained,
+        "control": chosen.control,
+        "ids": kept,
+        "text": [_text(text, count) for text, count in shown],
+        "runs": _runs(trained),
+        "other": {int(i): int(labels[i]) for i in other[:100]},
+        "origins": None if traced is None else _counted(traced.origins),
+        "blocks": [list(block) for block in blocks],
+        "proof": None if traced is None else traced.proof,
+        "skip": skip,
+    }
+
+
+def _shown(groups: Sequence[tuple[str, int]]) -> tuple[list[tuple[str, int]], list[int] | None]:
+    """The groups that are shown, and the first token and the number of tokens that are not."""
+    sizes = np.array([count for _, count in groups], dtype=np.int64)
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= HEAD + TAIL:
+        return list(groups), None
+    first = int(np.searchsorted(ends, HEAD, side="right"))
+    last = int(np.searchsorted(ends - sizes, total - TAIL, side="left"))
+    start = int(ends[first - 1]) if first else 0
+    stop = int(ends[last - 1])
+    return [*groups[:first], *groups[last:]], [start, stop - start]
+
+
+def _text(text: str, count: int) -> str | list[Any]:
+    shown, left_out = shortened(text, TOKEN_CHARACTERS)
+    return shown if (count, left_out) == (1, 0) else [shown, count, left_out]
+
+
+def _runs(trained: np.ndarray) -> list[int]:
+    """Where stretches of true values begin and end.
+
+    >>> _runs(np.array([False, True, True, False, True]))
+    [1, 3, 4, 5]
+    """
+    edges = np.diff(trained.astype(np.int8), prepend=0, append=0)
+    return [int(i) for i in np.flatnonzero(edges)]
+
+
+def _counted(values: Sequence[str]) -> list[list[Any]]:
+    """Runs of equal values.
+
+    >>> _counted(["a", "a", "b"])
+    [[2, 'a'], [1, 'b']]
+    """
+    return [[len(list(run)), value] for value, run in groupby(values)]
+
+
+# ==== Messages ====
+
+
+def blocks_of(
+    ids: Sequence[int],
+    groups: Sequence[tuple[str, int]],
+    origins: Sequence[str] | None,
+    turn_ends: Collection[int],
+) -> list[Block]:
+    """Cut a sample into messages, for the eye.
+
+    A message ends with a turn-end token and the blank tokens that follow it; where origins are known, a
+    message begins where another one writes, together with what the template prints before it.
+
+    >>> tokens = ["<s>", "user", "Hi", "<e>", "\\n", "<s>", "Yo", "<e>"]
+    >>> origins = ["template", "template", "user:0", *["template"] * 3, "assistant:1", "template"]
+    >>> blocks_of([1, 7, 8, 2, 9, 1, 8, 2], [(token, 1) for token in tokens], origins, {2})
+    [(0, 'user:0'), (5, 'assistant:1')]
+    >>> blocks_of([1, 7, 8, 2, 9, 1, 8, 2], [(token, 1) for token in tokens], None, {2})
+    [(0, ''), (5, '')]
+    """
+    cuts = _after_turn_ends(ids, groups, turn_ends)
+    if origins is None:
+        return [(start, "") for start in [0, *cuts]]
+    blocks: list[Block] = []
+    start, writer, gap = 0, "", 0
+    for origin, run in groupby(range(len(ids)), key=origins.__getitem__):
+        tokens = list(run)
+        if origin == "template":
+            gap = next((cut for cut in cuts if tokens[0] <= cut <= tokens[-1]), tokens[0])
+            continue
+        if not writer:
+            writer = origin
+        elif origin != writer:
+            begin = gap if gap > start else tokens[0]
+            blocks.append((start, writer))
+            start, writer = begin, origin
+        gap = tokens[-1] + 1
+    return [*blocks, (start, writer or "template")]
+
+
+def _after_turn_ends(
+    ids: Sequence[int], groups: Sequence[tuple[str, int]], turn_ends: Collection[int]
+) -> list[int]:
+    """The tokens that follow a turn end and the blank tokens after it, but for the end of the sample."""
+    cuts, at, ended = list[int](), 0, False
+    for text, count in groups:
+        if ended and text.strip():
+            cuts.append(at)
+            ended = False
+        ended = ended or ids[at] in turn_ends
+        at += count
+    return cuts

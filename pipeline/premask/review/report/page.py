@@ -28,16 +28,15 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from ..core.contract import REASONS
-from ..core.errors import OutputError
-from ..core.text import visible
-from ..output.dataset import load_manifest
-from ..publish.charts import Picture, page_pictures, percent
-from ..review.rerun import Traced, retrace
-from ..review.stats import measure
-from ..tokentext import TokenTexts
-from .chosen import SAMPLES, Choice, Chosen
-from .items import item_of
+from ...core.contract import REASONS
+from ...core.errors import OutputError
+from ...core.text import visible
+from ...output.dataset import load_manifest
+from ...publish.charts import Picture, page_pictures, percent
+from ...tokentext import TokenTexts
+from ..rerun import Traced, retrace
+from ..stats import measure
+from .samples import SAMPLES, Choice, Chosen, item_of
 
 ITEM_BYTES = 2_600_000
 """What the samples take on the page, at most, in bytes of JSON."""
