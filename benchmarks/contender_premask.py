@@ -33,8 +33,8 @@ def main() -> None:
     from premask.files import find_sources  # noqa: PLC0415
     from premask.inspection import inspect_source  # noqa: PLC0415
     from premask.process import prepare_process  # noqa: PLC0415
-    from premask.progress import Progress  # noqa: PLC0415
-    from premask.run import run  # noqa: PLC0415
+    from premask.running.run import run  # noqa: PLC0415
+    from premask.running.tasks import Progress  # noqa: PLC0415
 
     prepare_process()  # as the command does
 

@@ -62,8 +62,8 @@ def _line(each: dict[str, Any]) -> list[object]:
 
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
-    from premask import duplicates
     from premask.output import directory as output  # noqa: F401, PLC0415  imports are not measured
+    from premask.running import duplicates
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -118,7 +118,7 @@ def _records(place: Path, number: int) -> int:
 
 def _hashes(place: Path, number: int) -> list[Path]:
     """Files of the hashes of so many rows, one in ten thousand of them equal to an earlier one."""
-    from premask.duplicates import HASHED, write_hashes  # noqa: PLC0415
+    from premask.running.duplicates import HASHED, write_hashes  # noqa: PLC0415
 
     rng, paths = np.random.default_rng(4), []
     for start in range(0, number, ROWS_A_UNIT):

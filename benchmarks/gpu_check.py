@@ -144,7 +144,7 @@ def _first_line(error: BaseException) -> str:
 def packing(folder: Path, sizes: Sizes, device: str) -> Iterator[Line]:
     """Tokens per second on packs and on padded samples, after the first steps."""
     from premask.core.recipe_file import make_recipe  # noqa: PLC0415
-    from premask.run import run  # noqa: PLC0415
+    from premask.running.run import run  # noqa: PLC0415
 
     del device  # the command takes the GPU that is there
     data, config = folder / "sample", folder / "config"

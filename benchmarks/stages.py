@@ -16,7 +16,7 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-from premask import encode, engines, run, units
+from premask import encode, engines
 from premask import labeller as stages
 from premask.core.recipe_file import make_recipe
 from premask.fast import fill as hotpath
@@ -24,6 +24,7 @@ from premask.fast import render_plans as plans
 from premask.output import directory as output
 from premask.output import shards
 from premask.process import prepare_process
+from premask.running import run, units
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

@@ -77,7 +77,7 @@ def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
         mock.patch("premask.labeller.prove_engine", _proved_once),
-        mock.patch("premask.run.load_tokenizer", _loaded_once),
+        mock.patch("premask.running.run.load_tokenizer", _loaded_once),
     ):
         yield
     _proofs.clear()

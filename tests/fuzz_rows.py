@@ -39,7 +39,7 @@ from premask.core.errors import PremaskError
 from premask.core.recipe import Recipe, Repair
 from premask.inspection import inspect_source
 from premask.plan import whole
-from premask.run import run
+from premask.running.run import run
 from premask.sources import read_slice
 
 TURN = {"from": "human", "value": "Hi"}

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, Done, chat, premask, process, write_rows
 from inputs import compressed, write, write_parquet
-from premask import units
 from premask.core.errors import SourceError
 from premask.inspection import inspect_source
+from premask.running import units
 
 CHATS = [chat(f"question {n**5}", f"answer {n**7}") for n in range(300)]
 LINES = "".join(f"{json.dumps(row)}\n" for row in CHATS).encode()

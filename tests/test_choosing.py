@@ -17,29 +17,31 @@ from commands import SAMPLE, premask
 from datasets import load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from premask import cache as cache_module
-from premask import scatter
 from premask.core.errors import RunError
 from premask.core.recipe import Recipe, SplitBy
 from premask.core.records import Conversation, Message
 from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
 from premask.dialects.plain import PlainRows, plain_row
-from premask.duplicates import (
+from premask.labeller import Stages
+from premask.output.dataset import shards_of, splits_of
+from premask.review.verify import verify
+from premask.running import cache as cache_module
+from premask.running import shuffle as scatter
+from premask.running.choosing import assign_splits, count_copies
+from premask.running.duplicates import (
     HASHED,
+    conversation_hash,
     count_by_source,
     find_duplicates,
     hashed_rows,
+    plain_hash,
+    plain_keys,
     read_dropped,
     write_dropped,
     write_hashes,
 )
-from premask.labeller import Stages
-from premask.mixing import assign_splits, count_copies
-from premask.output.dataset import shards_of, splits_of
-from premask.review.verify import verify
-from premask.rowkeys import conversation_hash, plain_hash, plain_keys
-from premask.run import RunResult, run
+from premask.running.run import RunResult, run
 
 CHATS = SAMPLE / "conversations.jsonl"
 

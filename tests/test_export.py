@@ -21,7 +21,7 @@ from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
 from premask.output.dataset import read_batches
 from premask.publish.export import FORMS, export
-from premask.run import run
+from premask.running.run import run
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]
 

@@ -18,7 +18,7 @@ from premask.core.source_entry import FieldMap
 from premask.dialects import conversations, normalize, recognize_file
 from premask.dialects.fields import MappedFields
 from premask.inspection import inspect_source
-from premask.run import find_dialect
+from premask.running.inputs import find_dialect
 
 TURNS = [{"who": "A", "says": {"text": "Hi"}}, {"who": "B", "says": {"text": "Hello"}}]
 

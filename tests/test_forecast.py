@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-from premask import forecast as module
 from premask.core.recipe import Recipe
-from premask.forecast import Forecast, forecast, makespan
-from premask.run import run
+from premask.running import forecast as module
+from premask.running.forecast import Forecast, forecast, makespan
+from premask.running.run import run
 
 CHATS = SAMPLE / "conversations.jsonl"
 LINES = CHATS.read_text(encoding="utf-8").split("\n")[:-1]

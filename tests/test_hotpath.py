@@ -20,9 +20,10 @@ from premask.fast.plain_batches import read_batches
 from premask.inspection import inspect_source
 from premask.labeller import Stages
 from premask.masking.labels import label_segments, label_tokens
-from premask.outcome import Outcome
 from premask.plan import whole
-from premask.run import find_dialect, run
+from premask.running.batches import Outcome
+from premask.running.inputs import find_dialect
+from premask.running.run import run
 
 TEXTS = st.sampled_from(
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from premask.core.text import visible
 from premask.review.terminal import LineProgress, print_summary
-from premask.run import RunResult
+from premask.running.run import RunResult
 from rich.console import Console
 
 COUNTS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from premask.core.recipe import Recipe
 from premask.core.records import Row
 from premask.fast.plain_batches import RowBatch
 from premask.labeller import LabelledRow, Stages
-from premask.run import RunResult, run
+from premask.running.run import RunResult, run
 
 SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample"
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
@@ -423,7 +423,7 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) ->
     tokenizer = shared / "tokenizers" / "qwen3"
     if not tokenizer.is_dir():
         pytest.skip("shared/tokenizers/qwen3 is not there")
-    with mock.patch("premask.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
+    with mock.patch("premask.running.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
         result = run(recipe(tmp_path / "out", *sources, tokenizer=str(tokenizer)))
     stages = make_stages("qwen3")
     texts = Counter[str]()

@@ -25,9 +25,9 @@ from premask.core.atomic_files import Lock
 from premask.core.errors import OutputError, RecipeError, RunError, VerifyError
 from premask.core.recipe import Recipe
 from premask.labeller import Stages
-from premask.progress import Progress
-from premask.run import run
-from premask.slices import Share, finish_slices, run_slice
+from premask.running.ranks import Share, finish_slices, run_slice
+from premask.running.run import run
+from premask.running.tasks import Progress
 
 CHATS = SAMPLE / "conversations.jsonl"
 EXAMPLES = ROOT / "examples"
@@ -87,7 +87,7 @@ def test_the_sources_are_inspected_by_the_first_rank_alone(tmp_path: Path) -> No
     source.write_bytes(CHATS.read_bytes())
     recipe = recipe_of(tmp_path / "out", sources=[str(source)])
     run_slice(recipe, Share(0, 2))
-    with mock.patch("premask.slices.look_at", side_effect=AssertionError):
+    with mock.patch("premask.running.ranks.look_at", side_effect=AssertionError):
         run_slice(recipe, Share(1, 2))
         assert finish_slices(tmp_path / "out").fresh
 
@@ -140,7 +140,10 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path / "out", duplicates="drop")
     with pytest.raises(RunError, match=r"rank 2 of 3: the row hashes of ranks 0, 1 are not there after 0 s"):
         run_slice(recipe, Share(2, 3, wait_s=0), progress=Heard())
-    with mock.patch("premask.slices._POLL_S", 0.01), pytest.raises(RunError, match=r"hashes of rank 1 are"):
+    with (
+        mock.patch("premask.running.ranks._POLL_S", 0.01),
+        pytest.raises(RunError, match=r"hashes of rank 1 are"),
+    ):
         run_slice(recipe, Share(0, 3, wait_s=0.1), progress=Heard())
 
     assert said == ["rank 0 of 3: waiting for the row hashes of rank 1"]

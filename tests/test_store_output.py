@@ -34,8 +34,8 @@ from premask.core.records import Unit
 from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.store import PARTIAL, UnitStore
+from premask.running.tasks import Task
 from premask.tokenizer import load_tokenizer
-from premask.units import Task
 from test_stores import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
 
 CHATS = SAMPLE / "conversations.jsonl"
@@ -51,7 +51,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _loaded_once() -> Iterator[None]:
-    with mock.patch("premask.run.load_tokenizer", cache(load_tokenizer)):
+    with mock.patch("premask.running.run.load_tokenizer", cache(load_tokenizer)):
         yield
 
 

@@ -18,10 +18,10 @@ from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
 from premask.core.recipe import Recipe
 from premask.output.dataset import load_manifest
-from premask.progress import Progress
 from premask.review.verify import verify
-from premask.run import run
 from premask.runners.local import LocalRunner
+from premask.running.run import run
+from premask.running.tasks import Progress
 
 ROWS = 360
 UNIT = 60

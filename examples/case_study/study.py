@@ -43,7 +43,7 @@ import premask
 from conversations import HERE, Row, available, conversations, documents
 from figure import LOSSES, read_runs, write
 from premask.core.recipe_file import make_recipe
-from premask.run import run
+from premask.running.run import run
 
 ROOT = HERE.parents[1]
 OUTPUT = ROOT / "out" / "case-study"

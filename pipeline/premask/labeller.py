@@ -43,10 +43,10 @@ from .masking.completions import decide, decide_by_tags
 from .masking.labels import PADDING_LABEL, label_tokens, trained_turns, weigh_tokens, without_first
 from .masking.renders import Renders
 from .masking.turn_ends import PROBE, find_turn_ends
-from .outcome import Outcome, tally_of
 from .output.tables import Padding, RowFormat
 from .output.windows import origin_table
-from .rowkeys import RowKeys, plain_keys
+from .running.batches import Outcome, tally_of
+from .running.duplicates import RowKeys, plain_keys
 from .tokenizer import LoadedTokenizer, load_tokenizer
 
 BATCH_ROWS = 256

@@ -35,7 +35,6 @@ from ..core.recipe import Layout, Recipe
 from ..core.recipe_file import load_recipe, make_recipe
 from ..core.text import visible
 from ..core.urls import is_url
-from ..forecast import forecast
 from ..grouping import make_trees
 from ..labeller import Stages
 from ..output.dataset import PushResult, load_manifest, splits_of
@@ -63,11 +62,12 @@ from ..review.terminal import (
 )
 from ..review.terminal_outputs import print_difference, print_pack, print_sample, print_stats
 from ..review.verify import verify as verify_output
-from ..run import RunResult, local
-from ..run import run as run_recipe
-from ..runners.local import ATTEMPTS
 from ..runners.on_ray import RayRunner
-from ..slices import WAIT_S, Share, finish_slices, run_slice
+from ..running.forecast import forecast
+from ..running.ranks import WAIT_S, Share, finish_slices, run_slice
+from ..running.run import RunResult, local
+from ..running.run import run as run_recipe
+from ..running.tasks import ATTEMPTS
 from ..tokentext import TokenTexts
 
 app = typer.Typer(

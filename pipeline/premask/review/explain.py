@@ -20,7 +20,7 @@ from ..dialects import Form
 from ..entries import inspect_sources
 from ..labeller import LabelledRow, LabelledSample, Stages
 from ..plan import plan_units
-from ..run import find_dialect
+from ..running.inputs import find_dialect
 from ..sources import read_slice
 
 

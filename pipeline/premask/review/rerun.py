@@ -32,7 +32,7 @@ from ..inspection import inspect_source
 from ..labeller import BATCH_ROWS, LabelledRow, LabelledSample, Stages
 from ..plan import whole
 from ..process import import_transformers
-from ..run import find_dialect
+from ..running.inputs import find_dialect
 from ..sources import read_blocks
 from .explain import origins_of
 from .verify_files import Findings

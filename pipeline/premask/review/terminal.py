@@ -23,12 +23,12 @@ from rich.text import Text
 from ..core.contract import IGNORE_INDEX, REASONS
 from ..core.records import Sample
 from ..core.text import visible
-from ..forecast import Forecast, gb
 from ..output.dataset import PushResult
 from ..output.store import load_line
-from ..progress import Progress
-from ..run import RunResult
-from ..slices import SliceResult
+from ..running.forecast import Forecast, gb
+from ..running.ranks import SliceResult
+from ..running.run import RunResult
+from ..running.tasks import Progress
 from ..tokentext import groups_of
 from .rejects import Ledger
 from .template_report import Diagnosis

@@ -40,10 +40,10 @@ from ..core.schemas import all_schemas
 from ..entries import columns_of
 from ..inspection import inspect_source
 from ..labeller import Stages
-from ..mixing import count_copies
 from ..output.dataset import load_manifest, read_batches, shards_of, splits_of
 from ..output.identity import versions
-from ..run import find_dialect
+from ..running.choosing import count_copies
+from ..running.inputs import find_dialect
 from .rerun import Expected, Rejected, Wanted, no_samples, redo
 from .verify_files import Finding, Findings, check_card, check_pictures, check_shards, kinds_of, unreadable
 from .verify_rows import (

@@ -16,10 +16,8 @@ from typing import Protocol
 from ..core.recipe import Recipe
 from ..labeller import Stages
 from ..output.shards import UnitRecord
-from ..progress import Progress
-from ..scatter import BucketTask
+from ..running.tasks import BucketTask, Progress, Task
 from ..tokenizer import LoadedTokenizer
-from ..units import Task
 
 
 class Runner(Protocol):

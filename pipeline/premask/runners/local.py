@@ -24,20 +24,25 @@ from typing import Any
 
 from ..core.errors import PremaskError
 from ..core.recipe import Recipe
-from ..failures import TaskError, begun_here, forget_mark, read_failures, took_a_run_down
 from ..labeller import Setup, Stages
 from ..output.shards import UnitRecord
 from ..output.windows import Windows
 from ..process import without_old_garbage
-from ..progress import Progress
-from ..scatter import BucketTask, pack_bucket
-from ..suspects import is_done, note_failure, settle
+from ..running.crashes import (
+    TaskError,
+    begun_here,
+    forget_mark,
+    is_done,
+    note_failure,
+    read_failures,
+    settle,
+    took_a_run_down,
+)
+from ..running.shuffle import pack_bucket
+from ..running.tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..running.units import run_unit, scan_unit
 from ..tokenizer import LoadedTokenizer
-from ..units import Task, rows_of, run_unit, scan_unit
-from .worker import Job, NoWorkerError, Worker, describe, of_the_system
-
-ATTEMPTS = 3
-"""How often a unit may fail before it is looked into, unless the runner is told otherwise."""
+from .worker import NoWorkerError, Worker, describe, of_the_system
 
 
 class LocalRunner:

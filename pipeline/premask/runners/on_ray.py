@@ -39,19 +39,17 @@ from ..core.atomic_files import named
 from ..core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
 from ..core.recipe import Recipe
 from ..core.urls import is_url
-from ..failures import TaskError
 from ..labeller import Loaded, Setup, Stages
 from ..output.identity import code_hash, versions
 from ..output.shards import UnitRecord
 from ..output.windows import Windows
 from ..process import prepare_process
-from ..progress import Progress
-from ..scatter import BucketTask, pack_bucket
-from ..suspects import note_failure, settle
+from ..running.crashes import TaskError, note_failure, settle
+from ..running.shuffle import pack_bucket
+from ..running.tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..running.units import run_unit, scan_unit
 from ..tokenizer import LoadedTokenizer
-from ..units import Task, rows_of, run_unit, scan_unit
-from .local import ATTEMPTS
-from .worker import Job, Worker, describe, of_the_system
+from .worker import Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
 _PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back

@@ -31,15 +31,12 @@ import numpy as np
 
 from ..core.errors import PremaskError, RunError
 from ..core.recipe import Recipe
-from ..failures import Place, TaskError
 from ..labeller import Loaded, Setup, Stages, load_ahead
 from ..output.windows import Windows
 from ..process import prepare_process
-from ..progress import Progress
+from ..running.crashes import Place, TaskError
+from ..running.tasks import Job, Progress
 from ..tokenizer import LoadedTokenizer
-
-Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], Any]
-"""What is done on a task: `run_unit`, `pack_bucket` and the like. Can be pickled."""
 
 _STARTS = 3  # processes that may die one after the other before they have loaded
 
@@ -179,7 +176,11 @@ class _Mine(NamedTuple):
 
 
 _tokenizer: LoadedTokenizer | None = None
+
+
 _mine: _Mine | None = None
+
+
 _link: Connection | None = None
 
 

@@ -43,21 +43,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core.atomic_files import named
-from .core.recipe import Layout, Recipe
-from .core.records import Selection, Slice, Unit
-from .core.urls import is_url
-from .dialects import Form
-from .files import opened
-from .output.destination import place_of
-from .output.packing import plan_packs
-from .output.shards import UnitRecord, unit_file
-from .output.windows import Windows
-from .plan import UNIT_BYTES
-from .process import without_old_garbage
-from .run import Prepared, Work, look_at, prepare
-from .sources import read_slice
-from .units import Task, accounts_of, run_unit
+from ..core.atomic_files import named
+from ..core.recipe import Layout, Recipe
+from ..core.records import Selection, Slice, Unit
+from ..core.urls import is_url
+from ..dialects import Form
+from ..files import opened
+from ..output.destination import place_of
+from ..output.packing import plan_packs
+from ..output.shards import UnitRecord, unit_file
+from ..output.windows import Windows
+from ..plan import UNIT_BYTES
+from ..process import without_old_garbage
+from ..sources import read_slice
+from .inputs import Work, look_at
+from .run import Prepared, prepare
+from .tasks import Task, accounts_of
+from .units import run_unit
 
 STRETCHES, STRETCH_ROWS = 64, 48
 """How many places the sample is taken from, and how many rows from each."""

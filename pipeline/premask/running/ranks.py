@@ -35,38 +35,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .core.atomic_files import Lock, named, write_json
-from .core.errors import OutputError, RecipeError, RunError
-from .core.recipe import Duplicates, Recipe
-from .core.recipe_file import make_recipe
-from .core.records import At, Selection, Slice, SourceInfo, Unit
-from .entries import list_files
-from .files import version_of
-from .output.destination import Place, StorePlace, place_of
-from .output.directory import Output, check_same_run, read_plan, work_directory
-from .output.identity import code_hash
-from .output.shards import UnitRecord
-from .process import begin_work
-from .progress import Progress
-from .publish.card import make_card
-from .run import (
-    MakeRunner,
-    Prepared,
-    RunResult,
-    Work,
-    do_units,
-    find_dialect,
-    finish,
-    local,
-    look_at,
-    pack,
-    prepare,
-    result_of,
-)
-from .runners import Runner
-from .scatter import BucketTask
-from .tasks import drop_duplicates
-from .units import Task, rows_of
+from ..core.atomic_files import Lock, named, write_json
+from ..core.errors import OutputError, RecipeError, RunError
+from ..core.recipe import Duplicates, Recipe
+from ..core.recipe_file import make_recipe
+from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..entries import list_files
+from ..files import version_of
+from ..output.destination import Place, StorePlace, place_of
+from ..output.directory import Output, check_same_run, read_plan, work_directory
+from ..output.identity import code_hash
+from ..output.shards import UnitRecord
+from ..process import begin_work
+from ..publish.card import make_card
+from ..runners import Runner
+from .inputs import Work, find_dialect, look_at
+from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
+from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
 
 WAIT_S = 3600.0
 """Seconds that a rank waits for the row hashes of others, unless it is told otherwise."""

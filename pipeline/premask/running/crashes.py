@@ -1,41 +1,152 @@
-"""A unit that fails: how often it is tried, which rows are the cause, and the unit without them.
+"""What is known of a unit that failed: how often, and the rows that are set aside for it.
 
-    if not note_failure(task, why, attempts, say):          # that was once too often
-        record = settle(do, run_unit, task, say)            # do(job, task) works in a process that may die
+    failures = read_failures(task.failures)
+    write_failures(task.failures, replace(failures, tries=failures.tries + 1))
 
-The unit is labelled batch by batch, and each batch is told before it is looked at: so it is known where the
-process died. Its rows are labelled one by one in the next process, which gives away the very row. That row
-is set aside (`failures.py`), and so on until the unit goes through. If it is no single row, a batch or the
-whole unit is set aside. What is set aside goes to the ledger as `crashed`, and nothing else is lost.
-
-Cost: two processes a row that is found, and the work of the unit up to there.
+A unit fails when the process that does it dies, or when it raises what no unit should raise. The file lies
+beside the work in progress, so that what was learnt outlives the run: a unit is tried a few times in all, and
+rows that were found to be the cause are not taken up again. They go to the ledger, with reason `crashed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .blocks import Block
-from .core.errors import RowError, RunError
-from .core.records import Reject, Slice
-from .core.text import storable
-from .failures import Place, SetAside, TaskError, read_failures, write_failures
-from .fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
-from .labeller import Stages, reject
-from .output.store import finished
-from .output.windows import Windows
-from .progress import Progress
-from .scatter import BucketTask
-from .units import Task, without_rows
+from ..blocks import Block
+from ..core.atomic_files import named, write_json
+from ..core.errors import RowError, RunError
+from ..core.records import Reject, Slice
+from ..core.text import storable
+from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
+from ..labeller import Stages, reject
+from ..output.store import finished
+from ..output.windows import Windows
+from .tasks import BucketTask, Progress, Task
+
+
+class Place(NamedTuple):
+    """Rows of a slice of a unit, by their numbers in the file."""
+
+    piece: int
+    rows: tuple[int, ...]
+
+
+class TaskError(Exception):
+    """A task took its process down, or raised what no task should raise; `at` is where it was, if it said
+    so."""
+
+    def __init__(self, why: str, at: Place | None = None) -> None:
+        super().__init__(why)
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A row that is not taken up: the index of its slice in the unit, and its line of the ledger."""
+
+    piece: int
+    line: Reject
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often a unit has failed, and how the last time; the rows that are set aside, by slice and number;
+    and if all of them are, why."""
+
+    tries: int = 0
+    last: str = ""
+    rows: tuple[SetAside, ...] = ()
+    all_rows: str = ""
+
+    def of_piece(self, piece: int) -> list[Reject]:
+        """The lines of the ledger for the rows of a slice that are set aside."""
+        return [each.line for each in self.rows if each.piece == piece]
+
+    @property
+    def why(self) -> str:
+        """Why rows are set aside; empty if none are."""
+        return self.all_rows or next((each.line.detail for each in self.rows), "")
+
+
+def read_failures(path: Path) -> Failures:
+    """What is known of the unit whose file that is; nothing if there is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Failures()
+    rows = tuple(SetAside(each["piece"], Reject(**each["line"])) for each in data.pop("rows"))
+    return Failures(rows=rows, **data)
+
+
+def write_failures(path: Path, failures: Failures) -> None:
+    """Keep it; raises `OutputError`."""
+    rows = sorted(failures.rows, key=lambda each: (each.piece, each.line.row))
+    with named(path):
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, dataclasses.asdict(dataclasses.replace(failures, rows=tuple(rows))))
+
+
+# ==== A process that does units beside its other duties ====
+
+
+@contextmanager
+def begun_here(path: Path) -> Iterator[None]:
+    """While a unit is done that would take this whole run down with it: leaves a mark if that happens."""
+    mark = _mark(path)
+    with named(path):
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def took_a_run_down(path: Path) -> bool:
+    """Whether the process that did this unit was gone before it could say anything. It may have been killed
+    for any other reason, so that this does not count as a failure."""
+    return _mark(path).is_file()
+
+
+def forget_mark(path: Path) -> None:
+    """The unit has been done since."""
+    _mark(path).unlink(missing_ok=True)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(".begun")
+
+
+# ==== suspects ====
+
+# A unit that fails: how often it is tried, which rows are the cause, and the unit without them.
+#
+#     if not note_failure(task, why, attempts, say):          # that was once too often
+#         record = settle(do, run_unit, task, say)            # do(job, task) works in a process that may die
+#
+# The unit is labelled batch by batch, and each batch is told before it is looked at: so it is known where the
+# process died. Its rows are labelled one by one in the next process, which gives away the very row. That row
+# is set aside (`failures.py`), and so on until the unit goes through. If it is no single row, a batch or the
+# whole unit is set aside. What is set aside goes to the ledger as `crashed`, and nothing else is lost.
+#
+# Cost: two processes a row that is found, and the work of the unit up to there.
+
 
 MOST = 32
 """Rows or batches of a unit that are looked for; if there are more, all of it is set aside."""
 
+
 Result = TypeVar("Result")
+
+
 Do = Callable[[Any, Any], Any]
 """Does a job on a task in a process that may die; raises `TaskError` then."""
 
@@ -186,3 +297,14 @@ def _one_by_one(probe: Probe, progress: Progress) -> Iterator[RowBatch]:
     for batch in read_batches(probe.piece, probe.task.dialects[probe.piece.source], 1, take):
         if len(batch):
             yield batch
+
+
+def without_rows(lines: Sequence[Reject]) -> Callable[[Block], Block]:
+    """Takes the rows of a block that are not among these."""
+    rows = np.array([line.row for line in lines], dtype=np.int64)
+
+    def take(block: Block) -> Block:
+        aside = np.isin(block.numbers, rows)
+        return block.taken(~aside) if aside.any() else block
+
+    return take

@@ -15,23 +15,22 @@ them; memory is a pack window and a bucket, which is about as large as a unit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from .core.arrays import arrow_array
-from .core.atomic_files import named, sync
-from .core.contract import ORIGIN_SCHEMA
-from .core.records import Samples
-from .labeller import Stages
-from .mixing import order_keys
-from .output.dataset import flat
-from .output.shards import UnitRecord, UnitWriter, scattered
-from .output.store import UnitStore, finished
-from .output.windows import Windows, concat_samples, cut_samples, take_samples
-from .progress import Progress
+from ..core.arrays import arrow_array
+from ..core.atomic_files import named, sync
+from ..core.contract import ORIGIN_SCHEMA
+from ..core.records import Samples
+from ..labeller import Stages
+from ..output.dataset import flat
+from ..output.shards import UnitRecord, UnitWriter, scattered
+from ..output.store import finished
+from ..output.windows import Windows, concat_samples, cut_samples, take_samples
+from .choosing import order_keys
+from .tasks import BucketTask, Progress
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -107,24 +106,6 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
     return Samples(tokens.values, labels.values, tokens.offsets, origin, weights), batch.column(
         "key"
     ).to_numpy()
-
-
-# ==== The second pass ====
-
-
-@dataclass(frozen=True)
-class BucketTask:
-    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, the
-    key of the run, where it is kept how the task failed, if it ever did, and where finished units are kept,
-    if not there."""
-
-    number: int
-    buckets: int
-    units: Sequence[Path]
-    directory: Path
-    key: str
-    failures: Path
-    store: UnitStore | None = None
 
 
 def pack_bucket(

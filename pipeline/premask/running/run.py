@@ -22,30 +22,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .core.errors import RunError, VerifyError
-from .core.recipe import Duplicates, Recipe
-from .core.records import SourceInfo, Unit
-from .core.source_entry import Dialect
-from .dialects import Form, recognize_file
-from .dialects.fields import MappedFields
-from .entries import inspect_sources
-from .labeller import Loaded, Stages
-from .output.destination import Place, place_of
-from .output.directory import Output
-from .output.identity import RunIdentity, identify
-from .output.shards import UnitRecord
-from .plan import plan_units, whole
-from .process import begin_work
-from .progress import Progress
-from .publish.card import make_card
-from .publish.charts import card_pictures
-from .runners import Runner
-from .runners.local import ATTEMPTS, LocalRunner
-from .scatter import BucketTask
-from .sources import peek
-from .tasks import bucket_tasks, count_duplicates, drop_duplicates, make_tasks
-from .tokenizer import load_tokenizer
-from .units import Account, Task, accounts_of
+from ..core.errors import RunError, VerifyError
+from ..core.recipe import Duplicates, Recipe
+from ..core.records import SourceInfo
+from ..labeller import Loaded, Stages
+from ..output.destination import Place, place_of
+from ..output.directory import Output
+from ..output.identity import RunIdentity, identify
+from ..output.shards import UnitRecord
+from ..process import begin_work
+from ..publish.card import make_card
+from ..publish.charts import card_pictures
+from ..runners import Runner
+from ..runners.local import LocalRunner
+from ..tokenizer import load_tokenizer
+from .inputs import Work, look_at
+from .tasks import (
+    ATTEMPTS,
+    Account,
+    BucketTask,
+    Progress,
+    Task,
+    accounts_of,
+    bucket_tasks,
+    count_duplicates,
+    drop_duplicates,
+    make_tasks,
+)
 
 MakeRunner = Callable[[int], Runner]
 """Makes the runner for so many units."""
@@ -66,21 +69,6 @@ class RunResult:
     def set_aside(self) -> int:
         """How many rows were set aside, since processes died of them."""
         return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
-
-
-class Work(NamedTuple):
-    """What a recipe comes to: its files, the dialect of each, and the units of work."""
-
-    recipe: Recipe
-    infos: Sequence[SourceInfo]
-    dialects: Mapping[str, Form]
-    units: Sequence[Unit]
-
-    @property
-    def rows(self) -> int | None:
-        """How many rows there are within the limits of the sources, None if not all have been counted."""
-        counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
-        return sum(counts) if len(counts) == len(self.infos) else None
 
 
 class Prepared(NamedTuple):
@@ -163,16 +151,6 @@ def result_of(
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
-# ==== Steps ====
-
-
-def look_at(recipe: Recipe) -> Work:
-    """Inspect the files of a recipe and cut them into units."""
-    infos = inspect_sources(recipe.sources, seed=recipe.seed)
-    dialects = {info.source: find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, plan_units(infos, unit_rows=recipe.unit_rows))
-
-
 def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     """Load what does the work; a runner's workers load meanwhile."""
     recipe = work.recipe
@@ -242,22 +220,6 @@ def _set_aside(manifest: Mapping[str, Any]) -> list[str]:
             "the same command does this unit again"
         )
     return told
-
-
-def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
-    """How the rows of a file are read: as its entry of the recipe says, or else the recipe, or else as most
-    of them look. Raises `SourceError` where the file has nothing of it."""
-    entry = recipe.sources[info.entry]
-    fields, dialect = entry.fields, entry.dialect
-    if fields is None and dialect is None:
-        fields, dialect = recipe.fields, recipe.dialect
-    if fields is not None:
-        mapped = MappedFields(fields)
-        mapped.check(peek(info), source=info.source)
-        return mapped
-    if dialect not in (None, Dialect.auto):
-        return str(dialect.value)
-    return recognize_file(peek(info), source=info.source)
 
 
 def _finish(

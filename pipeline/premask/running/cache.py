@@ -26,16 +26,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from .core.arrays import arrow_array
-from .core.atomic_files import named, sync
-from .core.contract import REJECT_SCHEMA
-from .core.recipe import OTHER_KEYS, Recipe
-from .core.records import Reject, Samples
-from .core.source_entry import Source
-from .outcome import Outcome
-from .output.identity import RunIdentity, code_hash
-from .output.shards import reject_table
-from .rowkeys import HASH_BYTES, RowKeys
+from ..core.arrays import arrow_array
+from ..core.atomic_files import named, sync
+from ..core.contract import REJECT_SCHEMA
+from ..core.recipe import OTHER_KEYS, Recipe
+from ..core.records import Reject, Samples
+from ..core.source_entry import Source
+from ..output.identity import RunIdentity, code_hash
+from ..output.shards import reject_table
+from .batches import Outcome
+from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}

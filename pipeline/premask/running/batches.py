@@ -16,9 +16,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .core.records import Reject, Samples, Tally
-from .output.windows import concat_samples, cut_samples
-from .rowkeys import RowKeys
+from ..core.records import Reject, Samples, Tally
+from ..output.windows import concat_samples, cut_samples
+from .duplicates import RowKeys
 
 
 @dataclass
