@@ -23,8 +23,8 @@ from premask.fast import fill as hotpath
 from premask.fast import render_plans as plans
 from premask.output import directory as output
 from premask.output import shards
-from premask.process import prepare_process
 from premask.running import run, units
+from premask.running.runners.process import prepare_process
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

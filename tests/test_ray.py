@@ -23,9 +23,9 @@ from premask.core.errors import OutputError, RecipeError, RunError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Slice, Unit
 from premask.output.store import UnitStore
-from premask.runners import on_ray
-from premask.runners.on_ray import RayRunner
 from premask.running.run import run
+from premask.running.runners import on_ray
+from premask.running.runners.on_ray import RayRunner
 from premask.running.tasks import Progress, Task
 
 CHATS = SAMPLE / "conversations.jsonl"

@@ -19,8 +19,8 @@ from poison import poisoned, switch_off, switch_on
 from premask.core.recipe import Recipe
 from premask.output.dataset import load_manifest
 from premask.review.verify import verify
-from premask.runners.local import LocalRunner
 from premask.running.run import run
+from premask.running.runners.local import LocalRunner
 from premask.running.tasks import Progress
 
 ROWS = 360

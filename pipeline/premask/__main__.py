@@ -50,7 +50,7 @@ def main() -> None:
 
 def _command(signals: _Signals) -> None:
     from .cli.app import main as run_command  # noqa: PLC0415  the signals come before all that this imports
-    from .process import work_has_begun  # noqa: PLC0415
+    from .running.runners.process import work_has_begun  # noqa: PLC0415
 
     signals.can_clear_up = work_has_begun if sys.argv[1:2] == ["run"] else lambda: True
     try:

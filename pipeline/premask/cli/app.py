@@ -39,7 +39,6 @@ from ..grouping import make_trees
 from ..labeller import Stages
 from ..output.dataset import PushResult, load_manifest, splits_of
 from ..output.read_samples import main_layout, read_row
-from ..process import import_transformers, prepare_process
 from ..publish.export import export as export_output
 from ..publish.push_hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..publish.push_store import push_to_store
@@ -62,11 +61,12 @@ from ..review.terminal import (
 )
 from ..review.terminal_outputs import print_difference, print_pack, print_sample, print_stats
 from ..review.verify import verify as verify_output
-from ..runners.on_ray import RayRunner
 from ..running.forecast import forecast
 from ..running.ranks import WAIT_S, Share, finish_slices, run_slice
 from ..running.run import RunResult, local
 from ..running.run import run as run_recipe
+from ..running.runners.on_ray import RayRunner
+from ..running.runners.process import import_transformers, prepare_process
 from ..running.tasks import ATTEMPTS
 from ..tokentext import TokenTexts
 

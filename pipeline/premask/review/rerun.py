@@ -31,8 +31,8 @@ from ..fast.plain_batches import RowBatch
 from ..inspection import inspect_source
 from ..labeller import BATCH_ROWS, LabelledRow, LabelledSample, Stages
 from ..plan import whole
-from ..process import import_transformers
 from ..running.inputs import find_dialect
+from ..running.runners.process import import_transformers
 from ..sources import read_blocks
 from .explain import origins_of
 from .verify_files import Findings

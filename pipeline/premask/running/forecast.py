@@ -54,10 +54,10 @@ from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
 from ..plan import UNIT_BYTES
-from ..process import without_old_garbage
 from ..sources import read_slice
 from .inputs import Work, look_at
 from .run import Prepared, prepare
+from .runners.process import without_old_garbage
 from .tasks import Task, accounts_of
 from .units import run_unit
 

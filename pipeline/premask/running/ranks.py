@@ -46,11 +46,11 @@ from ..output.destination import Place, StorePlace, place_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
 from ..output.identity import code_hash
 from ..output.shards import UnitRecord
-from ..process import begin_work
 from ..publish.card import make_card
-from ..runners import Runner
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
+from .runners import Runner
+from .runners.process import begin_work
 from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
 
 WAIT_S = 3600.0

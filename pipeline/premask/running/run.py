@@ -30,13 +30,13 @@ from ..output.destination import Place, place_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
-from ..process import begin_work
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
-from ..runners import Runner
-from ..runners.local import LocalRunner
 from ..tokenizer import load_tokenizer
 from .inputs import Work, look_at
+from .runners import Runner
+from .runners.local import LocalRunner
+from .runners.process import begin_work
 from .tasks import (
     ATTEMPTS,
     Account,

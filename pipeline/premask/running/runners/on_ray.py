@@ -35,20 +35,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.atomic_files import named
-from ..core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
-from ..core.recipe import Recipe
-from ..core.urls import is_url
-from ..labeller import Loaded, Setup, Stages
-from ..output.identity import code_hash, versions
-from ..output.shards import UnitRecord
-from ..output.windows import Windows
-from ..process import prepare_process
-from ..running.crashes import TaskError, note_failure, settle
-from ..running.shuffle import pack_bucket
-from ..running.tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from ..running.units import run_unit, scan_unit
-from ..tokenizer import LoadedTokenizer
+from ...core.atomic_files import named
+from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ...core.recipe import Recipe
+from ...core.urls import is_url
+from ...labeller import Loaded, Setup, Stages
+from ...output.identity import code_hash, versions
+from ...output.shards import UnitRecord
+from ...output.windows import Windows
+from ...tokenizer import LoadedTokenizer
+from ..crashes import TaskError, note_failure, settle
+from ..shuffle import pack_bucket
+from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..units import run_unit, scan_unit
+from .process import prepare_process
 from .worker import Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver

@@ -29,14 +29,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.errors import PremaskError, RunError
-from ..core.recipe import Recipe
-from ..labeller import Loaded, Setup, Stages, load_ahead
-from ..output.windows import Windows
-from ..process import prepare_process
-from ..running.crashes import Place, TaskError
-from ..running.tasks import Job, Progress
-from ..tokenizer import LoadedTokenizer
+from ...core.errors import PremaskError, RunError
+from ...core.recipe import Recipe
+from ...labeller import Loaded, Setup, Stages, load_ahead
+from ...output.windows import Windows
+from ...tokenizer import LoadedTokenizer
+from ..crashes import Place, TaskError
+from ..tasks import Job, Progress
+from .process import prepare_process
 
 _STARTS = 3  # processes that may die one after the other before they have loaded
 

@@ -22,13 +22,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..core.errors import PremaskError
-from ..core.recipe import Recipe
-from ..labeller import Setup, Stages
-from ..output.shards import UnitRecord
-from ..output.windows import Windows
-from ..process import without_old_garbage
-from ..running.crashes import (
+from ...core.errors import PremaskError
+from ...core.recipe import Recipe
+from ...labeller import Setup, Stages
+from ...output.shards import UnitRecord
+from ...output.windows import Windows
+from ...tokenizer import LoadedTokenizer
+from ..crashes import (
     TaskError,
     begun_here,
     forget_mark,
@@ -38,10 +38,10 @@ from ..running.crashes import (
     settle,
     took_a_run_down,
 )
-from ..running.shuffle import pack_bucket
-from ..running.tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from ..running.units import run_unit, scan_unit
-from ..tokenizer import LoadedTokenizer
+from ..shuffle import pack_bucket
+from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..units import run_unit, scan_unit
+from .process import without_old_garbage
 from .worker import NoWorkerError, Worker, describe, of_the_system
 
 

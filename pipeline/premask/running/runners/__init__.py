@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..core.recipe import Recipe
-from ..labeller import Stages
-from ..output.shards import UnitRecord
-from ..running.tasks import BucketTask, Progress, Task
-from ..tokenizer import LoadedTokenizer
+from ...core.recipe import Recipe
+from ...labeller import Stages
+from ...output.shards import UnitRecord
+from ...tokenizer import LoadedTokenizer
+from ..tasks import BucketTask, Progress, Task
 
 
 class Runner(Protocol):
