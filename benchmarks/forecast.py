@@ -22,7 +22,7 @@ from simulation import Cluster, Costs, Job, Outcome, simulate
 
 FIGURES = HERE / "figures"
 UNIT_BYTES = 48 * 1024 * 1024
-"""As `premask.plan` has it; not imported, so that this script runs where nothing is installed."""
+"""As `premask.sources.cutting` has it; not imported, so that this script runs where nothing is installed."""
 DISPATCH = 1 / 1265
 """Seconds to hand out a unit: what Ray took for a task that does nothing, on two busy cores."""
 SLOW_SHARE, SLOW = 0.03, 2.0

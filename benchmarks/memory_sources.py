@@ -101,9 +101,9 @@ def row(number: int) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """Read a file as a run does, in this process, and say what that took."""
     from premask.core.source_entry import Source  # noqa: PLC0415
-    from premask.entries import inspect_sources  # noqa: PLC0415
     from premask.fast.plain_batches import read_batches  # noqa: PLC0415
-    from premask.plan import plan_units  # noqa: PLC0415
+    from premask.sources.cutting import plan_units  # noqa: PLC0415
+    from premask.sources.listing import inspect_sources  # noqa: PLC0415
 
     start, begin = _peak_mb(), time.process_time()
     infos = inspect_sources([Source(path=str(path))])

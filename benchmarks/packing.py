@@ -146,7 +146,7 @@ def _window_cuts(lengths: np.ndarray) -> list[int]:
     packed together.
     """
     from premask.core.recipe import Recipe  # noqa: PLC0415
-    from premask.plan import UNIT_BYTES  # noqa: PLC0415
+    from premask.sources.cutting import UNIT_BYTES  # noqa: PLC0415
 
     window = Recipe.model_fields["pack_window"].default
     units = max(1, round(4 * int(lengths.sum()) / UNIT_BYTES))

@@ -37,10 +37,10 @@ from inputs import CORPUS
 from outputs import rows_of
 from premask.core.errors import PremaskError
 from premask.core.recipe import Recipe, Repair
-from premask.inspection import inspect_source
-from premask.plan import whole
 from premask.running.run import run
-from premask.sources import read_slice
+from premask.sources.cutting import whole
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import read_slice
 
 TURN = {"from": "human", "value": "Hi"}
 SEEDS: list[Any] = [

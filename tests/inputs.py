@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from premask.blocks import RowBlock
 from premask.core.records import Row, SourceInfo
 from premask.dialects import plain_turns
 from premask.dialects.plain import plain_rows_of
 from premask.fast.plain_batches import RowBatch
-from premask.inspection import inspect_source
-from premask.plan import plan_units, whole
-from premask.sources import read_slice
+from premask.sources.blocks import RowBlock
+from premask.sources.cutting import plan_units, whole
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import read_slice
 
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus" / "conversations"
 

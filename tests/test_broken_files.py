@@ -16,8 +16,8 @@ import pytest
 from commands import TOKENIZER, Done, chat, premask, process, write_rows
 from inputs import compressed, write, write_parquet
 from premask.core.errors import SourceError
-from premask.inspection import inspect_source
 from premask.running import units
+from premask.sources.inspection import inspect_source
 
 CHATS = [chat(f"question {n**5}", f"answer {n**7}") for n in range(300)]
 LINES = "".join(f"{json.dumps(row)}\n" for row in CHATS).encode()

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
-from premask.blocks import LineBlock, TableBlock
 from premask.core.errors import RowError, SourceError
 from premask.core.records import ROLES, Conversation, Message, Row, Slice
 from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
@@ -25,9 +24,10 @@ from premask.dialects.plain import plain_row
 from premask.fast.jsonl_rows import LineReader
 from premask.fast.parquet_rows import plain_rows_of_table
 from premask.fast.plain_batches import RowBatch, read_batches
-from premask.inspection import inspect_source
-from premask.plan import plan_units, whole
-from premask.sources import peek, read_slice
+from premask.sources.blocks import LineBlock, TableBlock
+from premask.sources.cutting import plan_units, whole
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 OK = {"role": "assistant", "content": "Hello"}

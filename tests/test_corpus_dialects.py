@@ -14,10 +14,10 @@ from inputs import CORPUS, needs_corpus
 from premask.core.contract import REASONS
 from premask.core.errors import RowError, SourceError
 from premask.dialects import DIALECTS, conversations, normalize, recognize_file
-from premask.files import split_name
-from premask.inspection import inspect_source
-from premask.plan import plan_units
-from premask.sources import peek, read_slice
+from premask.sources.cutting import plan_units
+from premask.sources.files import split_name
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import peek, read_slice
 
 NOT_DATA = {"index.shared.json"}
 

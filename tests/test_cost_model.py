@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 from commands import ROOT, SAMPLE
-from premask.plan import UNIT_BYTES
 from premask.running.duplicates import HASHED, ROWS_AT_ONCE
+from premask.sources.cutting import UNIT_BYTES
 
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("benchmarks/ is not there: it is no part of the source distribution", allow_module_level=True)

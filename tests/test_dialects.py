@@ -17,9 +17,9 @@ from premask.core.errors import RowError, SourceError
 from premask.core.records import ROLES, Conversation, Message
 from premask.dialects import DIALECTS, normalize, recognize_file
 from premask.dialects.common import row_id
-from premask.inspection import inspect_source
-from premask.plan import plan_units
-from premask.sources import peek, read_slice
+from premask.sources.cutting import plan_units
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import peek, read_slice
 
 HI = {"role": "user", "content": "Hi"}
 HUMAN = {"from": "human", "value": "Hi"}

@@ -24,9 +24,9 @@ from premask.core.recipe import Repair
 from premask.core.records import Conversation, Message, Row
 from premask.dialects import conversations, normalize, recognize_file
 from premask.dialects.repair import repair
-from premask.inspection import inspect_source
 from premask.labeller import LabelledRow
-from premask.sources import peek
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import peek
 
 TEMPLATES = CORPUS.parent / "templates"
 

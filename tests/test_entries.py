@@ -12,9 +12,9 @@ from commands import TOKENIZER, Done, chat, premask, write_rows
 from inputs import write, write_parquet
 from outputs import bytes_of
 from premask.core.source_entry import Source
-from premask.entries import inspect_sources
-from premask.plan import whole
-from premask.sources import read_slice
+from premask.sources.cutting import whole
+from premask.sources.listing import inspect_sources
+from premask.sources.reading import read_slice
 
 ROWS = [
     chat(f"question {n}", f"answer {n**5}", id=f"id-{n}", score=n % 10, meta={"lang": ("en", "de")[n % 2]})

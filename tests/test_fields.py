@@ -17,8 +17,8 @@ from premask.core.records import Message
 from premask.core.source_entry import FieldMap
 from premask.dialects import conversations, normalize, recognize_file
 from premask.dialects.fields import MappedFields
-from premask.inspection import inspect_source
 from premask.running.inputs import find_dialect
+from premask.sources.inspection import inspect_source
 
 TURNS = [{"who": "A", "says": {"text": "Hi"}}, {"who": "B", "says": {"text": "Hello"}}]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from inputs import write
 from premask.core.errors import SourceError
-from premask.files import find_sources
+from premask.sources.listing import find_sources
 
 
 def test_paths_directories_and_globs_are_expanded_in_order_and_once(

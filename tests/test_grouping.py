@@ -13,7 +13,7 @@ from inputs import write_parquet
 from outputs import rows_of
 from premask.core.errors import SourceError
 from premask.dialects import conversations, recognize_file
-from premask.grouping import Grouped, make_trees
+from premask.sources.message_trees import Grouped, make_trees
 
 
 def message(key: str, parent: str | None, role: str, **more: Any) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from premask.core.recipe_file import make_recipe
 from premask.core.records import ByteTokens, Row, Segments, TokenBatch, Turn
 from premask.fast.fill import WRITERS, count_tokens
 from premask.fast.plain_batches import read_batches
-from premask.inspection import inspect_source
 from premask.labeller import Stages
 from premask.masking.labels import label_segments, label_tokens
-from premask.plan import whole
 from premask.running.batches import Outcome
 from premask.running.inputs import find_dialect
 from premask.running.run import run
+from premask.sources.cutting import whole
+from premask.sources.inspection import inspect_source
 
 TEXTS = st.sampled_from(
     [

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from inputs import compressed, rows_of, write
-from premask import files
 from premask.core.errors import SourceError
-from premask.inspection import inspect_source
+from premask.sources import files
+from premask.sources.inspection import inspect_source
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import read_units, write
-from premask import files, sources
 from premask.core.records import Slice, SourceInfo
-from premask.inspection import inspect_source
-from premask.plan import plan_units, whole
-from premask.sources import read_slice
+from premask.sources import files
+from premask.sources import reading as sources
+from premask.sources.cutting import plan_units, whole
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import read_slice
 
 
 def shape(infos: Sequence[SourceInfo], unit_rows: int) -> list[list[tuple[int, int | None]]]:

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, Done, premask
 from inputs import write_parquet
-from premask import remote
 from premask.core.errors import PremaskError, SourceError
 from premask.core.source_entry import Source
-from premask.entries import inspect_sources
-from premask.plan import plan_units, whole
-from premask.sources import peek, read_slice
+from premask.sources import remote
+from premask.sources.cutting import plan_units, whole
+from premask.sources.listing import inspect_sources
+from premask.sources.reading import peek, read_slice
 from test_stores import bucket, s3  # noqa: F401  fixtures
 
 ROWS = [{"n": n, "text": "é" * (n % 7)} for n in range(60)]

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from inputs import compressed, write, write_parquet
 from premask.core.errors import PremaskError, RecipeError, SourceError
 from premask.core.source_entry import Source
-from premask.entries import inspect_sources
 from premask.fast.plain_batches import read_batches
-from premask.plan import plan_units, whole
-from premask.selection import condition, sampled
-from premask.sources import peek, read_slice
+from premask.sources.cutting import plan_units, whole
+from premask.sources.listing import inspect_sources
+from premask.sources.reading import peek, read_slice
+from premask.sources.where import condition, sampled
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -14,9 +14,9 @@ import pytest
 from inputs import CORPUS, compressed, needs_corpus, read_units, rows_of, values_of, write, write_parquet
 from premask.core.errors import SourceError
 from premask.core.records import Row, Slice
-from premask.inspection import inspect_source
-from premask.plan import plan_units, whole
-from premask.sources import peek, read_slice
+from premask.sources.cutting import plan_units, whole
+from premask.sources.inspection import inspect_source
+from premask.sources.reading import peek, read_slice
 
 # ==== Reading JSONL ====
 

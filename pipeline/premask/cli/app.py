@@ -35,7 +35,6 @@ from ..core.recipe import Layout, Recipe
 from ..core.recipe_file import load_recipe, make_recipe
 from ..core.text import visible
 from ..core.urls import is_url
-from ..grouping import make_trees
 from ..labeller import Stages
 from ..output.dataset import PushResult, load_manifest, splits_of
 from ..output.read_samples import main_layout, read_row
@@ -68,6 +67,7 @@ from ..running.run import run as run_recipe
 from ..running.runners.on_ray import RayRunner
 from ..running.runners.process import import_transformers, prepare_process
 from ..running.tasks import ATTEMPTS
+from ..sources.message_trees import make_trees
 from ..tokentext import TokenTexts
 
 app = typer.Typer(

@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from ..blocks import LineBlock
 from ..core.strict_json import may_be_deep
 from ..core.text import is_encodable
 from ..dialects.common import ID_KEYS, written_id
@@ -37,6 +36,7 @@ from ..dialects.plain import (
     with_system,
 )
 from ..dialects.turns import CALL_KEYS
+from ..sources.blocks import LineBlock
 
 _MOST_KEYS = 64  # different keys, above which rows are not alike
 

@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..blocks import TableBlock
 from ..core.arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
 from ..dialects.turns import CALL_KEYS
+from ..sources.blocks import TableBlock
 
 _UNKNOWN = 255  # in place of a role
 

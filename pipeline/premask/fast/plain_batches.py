@@ -27,11 +27,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..blocks import Block, LineBlock, TableBlock
 from ..core.records import Row, Slice
 from ..dialects import Form, plain_by_reading, plain_turns
 from ..dialects.plain import PlainRows, plain_rows_of
-from ..sources import read_blocks
+from ..sources.blocks import Block, LineBlock, TableBlock
+from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 

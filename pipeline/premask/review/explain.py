@@ -17,11 +17,11 @@ import numpy as np
 from ..core.recipe import Recipe
 from ..core.records import Reject, Row, placed
 from ..dialects import Form
-from ..entries import inspect_sources
 from ..labeller import LabelledRow, LabelledSample, Stages
-from ..plan import plan_units
 from ..running.inputs import find_dialect
-from ..sources import read_slice
+from ..sources.cutting import plan_units
+from ..sources.listing import inspect_sources
+from ..sources.reading import read_slice
 
 
 def explain(

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..blocks import RowBlock
 from ..core.arrays import hash_samples
 from ..core.errors import PremaskError, RowError
 from ..core.recipe import Recipe
@@ -28,12 +27,13 @@ from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..dialects.plain import PlainRows
 from ..fast.plain_batches import RowBatch
-from ..inspection import inspect_source
 from ..labeller import BATCH_ROWS, LabelledRow, LabelledSample, Stages
-from ..plan import whole
 from ..running.inputs import find_dialect
 from ..running.runners.process import import_transformers
-from ..sources import read_blocks
+from ..sources.blocks import RowBlock
+from ..sources.cutting import whole
+from ..sources.inspection import inspect_source
+from ..sources.reading import read_blocks
 from .explain import origins_of
 from .verify_files import Findings
 

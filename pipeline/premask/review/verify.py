@@ -37,13 +37,13 @@ from ..core.manifest import describe_lengths
 from ..core.recipe import Recipe
 from ..core.records import Selection
 from ..core.schemas import all_schemas
-from ..entries import columns_of
-from ..inspection import inspect_source
 from ..labeller import Stages
 from ..output.dataset import load_manifest, read_batches, shards_of, splits_of
 from ..output.identity import versions
 from ..running.choosing import count_copies
 from ..running.inputs import find_dialect
+from ..sources.inspection import inspect_source
+from ..sources.listing import columns_of
 from .rerun import Expected, Rejected, Wanted, no_samples, redo
 from .verify_files import Finding, Findings, check_card, check_pictures, check_shards, kinds_of, unreadable
 from .verify_rows import (

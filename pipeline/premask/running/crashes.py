@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..blocks import Block
 from ..core.atomic_files import named, write_json
 from ..core.errors import RowError, RunError
 from ..core.records import Reject, Slice
@@ -29,6 +28,7 @@ from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
 from ..labeller import Stages, reject
 from ..output.store import finished
 from ..output.windows import Windows
+from ..sources.blocks import Block
 from .tasks import BucketTask, Progress, Task
 
 

@@ -48,13 +48,13 @@ from ..core.recipe import Layout, Recipe
 from ..core.records import Selection, Slice, Unit
 from ..core.urls import is_url
 from ..dialects import Form
-from ..files import opened
 from ..output.destination import place_of
 from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
-from ..plan import UNIT_BYTES
-from ..sources import read_slice
+from ..sources.cutting import UNIT_BYTES
+from ..sources.files import opened
+from ..sources.reading import read_slice
 from .inputs import Work, look_at
 from .run import Prepared, prepare
 from .runners.process import without_old_garbage

@@ -8,9 +8,9 @@ from ..core.records import SourceInfo, Unit
 from ..core.source_entry import Dialect
 from ..dialects import Form, recognize_file
 from ..dialects.fields import MappedFields
-from ..entries import inspect_sources
-from ..plan import plan_units, whole
-from ..sources import peek
+from ..sources.cutting import plan_units, whole
+from ..sources.listing import inspect_sources
+from ..sources.reading import peek
 
 
 class Work(NamedTuple):

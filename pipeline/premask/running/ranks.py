@@ -40,13 +40,13 @@ from ..core.errors import OutputError, RecipeError, RunError
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
-from ..entries import list_files
-from ..files import version_of
 from ..output.destination import Place, StorePlace, place_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
 from ..output.identity import code_hash
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
+from ..sources.files import version_of
+from ..sources.listing import list_files
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
 from .runners import Runner

@@ -25,7 +25,7 @@ from ..labeller import Stages, reject
 from ..output.shards import HASHES, UnitRecord, UnitWriter
 from ..output.store import finished
 from ..output.windows import Windows
-from ..sources import read_blocks
+from ..sources.reading import read_blocks
 from .batches import Outcome
 from .cache import LabelledBatch, RowCache
 from .choosing import choose, twins_of

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .core.atomic_files import new_file
-from .core.errors import SourceError
-from .core.source_entry import Source
-from .entries import inspect_sources
-from .plan import whole
-from .sources import read_slice
+from ..core.atomic_files import new_file
+from ..core.errors import SourceError
+from ..core.source_entry import Source
+from .cutting import whole
+from .listing import inspect_sources
+from .reading import read_slice
 
 _MAX_DEPTH = 100
 """Levels of replies in a tree: each is two of JSON, of which a row may have 256."""

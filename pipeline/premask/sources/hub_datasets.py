@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import SourceError
 from . import remote
-from .core.errors import SourceError
 from .files import known_suffixes, split_name
 
 _PINNED = re.compile(r"hf://(?:datasets/)?[^/]+/[^/@]+@[0-9a-f]{40}/.+")

@@ -13,27 +13,35 @@ more to count its rows.
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from . import hubdata
-from .core.errors import RecipeError, SourceError
-from .core.records import Selection, SourceInfo
-from .core.source_entry import Source
-from .core.urls import is_url, refuse_secrets
-from .files import find_sources, split_name
+from ..core.errors import RecipeError, SourceError
+from ..core.records import Selection, SourceInfo
+from ..core.source_entry import Source
+from ..core.urls import is_url, refuse_secrets
+from . import hub_datasets as hubdata
+from .cutting import whole
+from .files import check_is_file, known_suffixes, split_name
 from .inspection import inspect_source
-from .plan import whole
+from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
-from .selection import condition
-from .sources import check_columns_exist, read_blocks
+from .where import condition
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
 _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
+
+
 _HUB_ONLY = ("config", "split", "revision")
+
+
 _COUNTED_AT_ONCE = 4096
 
 
@@ -176,3 +184,59 @@ def columns_of(name: str, sources: Sequence[Source]) -> tuple[str, ...] | None:
         except SourceError:
             continue
     return None
+
+
+def find_sources(patterns: Sequence[str]) -> dict[str, int]:
+    """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
+    the index of the first pattern that names them.
+
+    The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
+    all files below it that have a known suffix; hidden ones are left out.
+
+    Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for number, pattern in enumerate(patterns):
+        for name in _expand(pattern):
+            found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
+    return dict(found.values())
+
+
+def _expand(pattern: str) -> list[str]:
+    if not pattern:
+        raise SourceError("a source has an empty name; name a file, a directory or a pattern")
+    if Path(pattern).is_dir():
+        return _data_files(pattern)
+    if Path(pattern).exists() or Path(pattern).is_symlink():
+        check_is_file(pattern, Path(pattern))
+        return [_posix(pattern)]
+    if not glob.has_magic(pattern):
+        raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
+    names = _glob(pattern)
+    if not names:
+        raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
+    return names
+
+
+def _data_files(folder: str) -> list[str]:
+    names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
+    names = [name for name in names if split_name(name)[0] is not None]
+    if not names:
+        raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
+    return names
+
+
+def _glob(pattern: str) -> list[str]:
+    """Sorted files; unlike `Path.glob` it takes absolute patterns and leaves hidden files out.
+
+    `SourceError` where something that is named like data is none: nothing is left out in silence.
+    """
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    for name in names:
+        if split_name(name)[0] is not None and not Path(name).is_dir():
+            check_is_file(name, Path(name))
+    return sorted(_posix(name) for name in names if Path(name).is_file())
+
+
+def _posix(name: str) -> str:
+    return name.replace(os.sep, "/")

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .core.errors import RecipeError, SourceError
+from ..core.errors import RecipeError, SourceError
 
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)'
 

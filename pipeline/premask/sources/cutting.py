@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .core.records import Slice, SourceInfo, Unit
+from ..core.records import Slice, SourceInfo, Unit
 from .files import changed, chunks, open_parquet, opened
-from .jsonarray import starts
+from .json_array import starts
 
 UNIT_BYTES = 48 * 1024 * 1024
 """Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger

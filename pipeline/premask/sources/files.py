@@ -17,9 +17,7 @@ Cost: finding asks the file system once a name; memory is a chunk of 4 MB.
 from __future__ import annotations
 
 import codecs
-import glob
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
@@ -29,9 +27,9 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .core.errors import SourceError, cause_of
-from .core.records import At
-from .core.urls import is_url
+from ..core.errors import SourceError, cause_of
+from ..core.records import At
+from ..core.urls import is_url
 from .remote import Stream, stat
 
 FORMATS: Mapping[str, str] = {
@@ -55,65 +53,6 @@ BOM = codecs.BOM_UTF8
 
 CHUNK = 4 << 20
 """Bytes read at a time."""
-
-
-# ==== Finding files ====
-
-
-def find_sources(patterns: Sequence[str]) -> dict[str, int]:
-    """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
-    the index of the first pattern that names them.
-
-    The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
-    all files below it that have a known suffix; hidden ones are left out.
-
-    Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
-    """
-    found: dict[str, tuple[str, int]] = {}
-    for number, pattern in enumerate(patterns):
-        for name in _expand(pattern):
-            found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
-    return dict(found.values())
-
-
-def _expand(pattern: str) -> list[str]:
-    if not pattern:
-        raise SourceError("a source has an empty name; name a file, a directory or a pattern")
-    if Path(pattern).is_dir():
-        return _data_files(pattern)
-    if Path(pattern).exists() or Path(pattern).is_symlink():
-        check_is_file(pattern, Path(pattern))
-        return [_posix(pattern)]
-    if not glob.has_magic(pattern):
-        raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
-    names = _glob(pattern)
-    if not names:
-        raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
-    return names
-
-
-def _data_files(folder: str) -> list[str]:
-    names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = [name for name in names if split_name(name)[0] is not None]
-    if not names:
-        raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
-    return names
-
-
-def _glob(pattern: str) -> list[str]:
-    """Sorted files; unlike `Path.glob` it takes absolute patterns and leaves hidden files out.
-
-    `SourceError` where something that is named like data is none: nothing is left out in silence.
-    """
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207
-    for name in names:
-        if split_name(name)[0] is not None and not Path(name).is_dir():
-            check_is_file(name, Path(name))
-    return sorted(_posix(name) for name in names if Path(name).is_file())
-
-
-def _posix(name: str) -> str:
-    return name.replace(os.sep, "/")
 
 
 # ==== What a name promises ====
@@ -266,3 +205,14 @@ def unreadable(source: str, error: OSError) -> SourceError:
 def changed(source: str) -> SourceError:
     """The error of a file that is no longer what it was when it was inspected."""
     return SourceError(f"{source} was changed while the run read it; start again once it is complete")
+
+
+def decoded(source: str, number: int, data: bytes) -> str:
+    """A line of a text, or the text from there on; `SourceError` where it is not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{source} is not UTF-8: byte {error.start} of line {number + 1}: {error.reason}; "
+            "convert it to UTF-8"
+        ) from None

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .core.errors import SourceError
-from .core.records import Row, Selection, Slice
-from .core.strict_json import parse_json, reason
-from .files import BOM
-from .jsonarray import place_of
-from .selection import Condition, condition, sampled
+from ..core.errors import SourceError
+from ..core.records import Row, Selection, Slice
+from ..core.strict_json import parse_json, reason
+from .files import BOM, decoded
+from .json_array import place_of
+from .where import Condition, condition, sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +209,6 @@ def row_of_line(source: str, number: int, line: bytes) -> Row:
         return Row(source, number, parse_json(text), original=text)
     except ValueError as error:
         return Row(source, number, None, original=text, error=reason(error))
-
-
-def decoded(source: str, number: int, data: bytes) -> str:
-    """A line of a text, or the text from there on; `SourceError` where it is not UTF-8."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(
-            f"{source} is not UTF-8: byte {error.start} of line {number + 1}: {error.reason}; "
-            "convert it to UTF-8"
-        ) from None
 
 
 def _broken_row(source: str, number: int, error: Exception) -> SourceError:

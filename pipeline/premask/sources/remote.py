@@ -29,8 +29,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .core.errors import SourceError
-from .core.urls import cache_folder, is_url, named, open_url
+from ..core.errors import SourceError
+from ..core.urls import cache_folder, is_url, named, open_url
 
 _BLOCK = 4 << 20
 

@@ -31,26 +31,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core.errors import SourceError
+from ..core.records import Row, Selection, Slice, SourceInfo
+from ..core.strict_json import parse_json, reason
+from ..core.urls import is_url
 from .blocks import (
     Block,
     ElementBlock,
     LineBlock,
     RowBlock,
     TableBlock,
-    decoded,
     narrowed,
     row_of_line,
     selected,
     without_bom,
 )
-from .core.errors import SourceError
-from .core.records import Row, Selection, Slice, SourceInfo
-from .core.strict_json import parse_json, reason
-from .core.urls import is_url
-from .files import BOM, CHUNK, changed, check_columns, chunks, open_parquet, opened, suffixes
-from .jsonarray import elements, is_conversation_file, naming_place, starts
-from .plan import whole
-from .selection import condition
+from .cutting import whole
+from .files import BOM, CHUNK, changed, check_columns, chunks, decoded, open_parquet, opened, suffixes
+from .json_array import elements, is_conversation_file, naming_place, starts
+from .where import condition
 
 _BATCH_ROWS = 256  # rows that `read_slice` takes at a time
 _BATCH_BYTES = 16 << 20  # what the rows of a Parquet batch may come to, going by the averages of the file

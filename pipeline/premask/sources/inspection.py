@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from .core.errors import SourceError
-from .core.records import At, SourceInfo
-from .core.urls import is_url
+from ..core.errors import SourceError
+from ..core.records import At, SourceInfo
+from ..core.urls import is_url
 from .files import (
     BOM,
     COMPRESSIONS,
@@ -35,8 +35,7 @@ from .files import (
     split_name,
     version_of,
 )
-from .jsonarray import ArrayScan, Cutter, is_conversation_file, naming_place
-from .jsonlayout import layout_of
+from .json_array import ArrayScan, Cutter, is_conversation_file, layout_of, naming_place
 from .remote import Stat, stat
 
 _SIGNATURES = (
