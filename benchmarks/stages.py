@@ -16,7 +16,6 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-from premask import encode, engines
 from premask import labeller as stages
 from premask.core.recipe_file import make_recipe
 from premask.fast import fill as hotpath
@@ -25,6 +24,7 @@ from premask.output import directory as output
 from premask.output import shards
 from premask.running import run, units
 from premask.running.runners.process import prepare_process
+from premask.tokens import encode, engines
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from premask.cli import app as cli
-from premask.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "pipeline" / "premask" / "sample"

@@ -18,10 +18,10 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 import pytest
 from hypothesis import HealthCheck, settings
 from premask.core.recipe import EngineChoice, Recipe
-from premask.engine_proof import prove_engine
-from premask.engines import EngineProof
 from premask.labeller import Stages
-from premask.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.tokens.engine_check import prove_engine
+from premask.tokens.engines import EngineProof
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "pipeline" / "premask" / "sample"

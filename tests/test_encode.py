@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from premask.core.recipe import ControlTokens
 from premask.core.records import TEMPLATE, Origin, Row, Sample
-from premask.encode import Encoder
 from premask.labeller import LabelledRow, Stages
-from premask.tokenizer import LoadedTokenizer
+from premask.tokens.encode import Encoder
+from premask.tokens.tokenizer import LoadedTokenizer
 from tokenizers import (
     AddedToken,
     Regex,

@@ -21,11 +21,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from premask import engine_probes, engine_proof
 from premask.core.errors import TokenizerError
 from premask.core.recipe import EngineChoice
-from premask.engine_proof import prove_engine
-from premask.engines import (
+from premask.tokens import engine_check as engine_proof
+from premask.tokens import probe_texts as engine_probes
+from premask.tokens.engine_check import prove_engine
+from premask.tokens.engines import (
     EngineProof,
     GigatokenEngine,
     Ids,
@@ -35,7 +36,7 @@ from premask.engines import (
     merged,
     without,
 )
-from premask.tokenizer import LoadedTokenizer
+from premask.tokens.tokenizer import LoadedTokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 Load = Callable[[str], LoadedTokenizer]

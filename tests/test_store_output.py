@@ -35,7 +35,7 @@ from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.store import PARTIAL, UnitStore
 from premask.running.tasks import Task
-from premask.tokenizer import load_tokenizer
+from premask.tokens.tokenizer import load_tokenizer
 from test_stores import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
 
 CHATS = SAMPLE / "conversations.jsonl"

@@ -13,7 +13,7 @@ import pytest
 from premask.core.errors import TemplateError, TokenizerError
 from premask.labeller import Stages
 from premask.masking.chat_template import built_in_templates
-from premask.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 

@@ -11,7 +11,7 @@ from commands import TOKENIZER
 from hypothesis import given
 from hypothesis import strategies as st
 from premask.core.errors import OutputError
-from premask.tokentext import TokenTexts, groups_of
+from premask.tokens.token_text import TokenTexts, groups_of
 from tokenizers import decoders, models, pre_tokenizers
 
 TEXTS = ["Hello  world", "日本語 🙂👩‍👩‍👧", "\x1b[31m\u202eabc\n\n\tx", "é" * 3, "नमस्ते", " "]

@@ -24,7 +24,7 @@ from premask.output.shards import parquet_writer
 from premask.review.verify import Report, verify
 from premask.review.verify_files import KINDS, Findings
 from premask.review.verify_rows import Limits, Place, check_batch
-from premask.tokenizer import load_tokenizer
+from premask.tokens.tokenizer import load_tokenizer
 
 PACKED = "packed/train-00001-of-00003.parquet"
 UNPACKED = "unpacked/train-00001-of-00003.parquet"

@@ -32,9 +32,6 @@ from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.plain import PlainRows
 from .dialects.repair import check_repair, needs_none, repair
-from .encode import Encoder, byte_tables
-from .engine_proof import prove_engine
-from .engines import EngineProof, GigatokenEngine, TwoEngines
 from .fast.fill import WRITERS, HotPath, Labelled, count_tokens
 from .fast.plain_batches import RowBatch
 from .fast.render_plans import Plans, Rules
@@ -47,7 +44,11 @@ from .output.tables import Padding, RowFormat
 from .output.windows import origin_table
 from .running.batches import Outcome, tally_of
 from .running.duplicates import RowKeys, plain_keys
-from .tokenizer import LoadedTokenizer, load_tokenizer
+from .tokens.encode import Encoder
+from .tokens.engine_check import prove_engine
+from .tokens.engines import EngineProof, GigatokenEngine, TwoEngines
+from .tokens.token_bytes import byte_tables
+from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 BATCH_ROWS = 256
 """Rows that go through the stages together, where they go one by one."""

@@ -68,7 +68,7 @@ from ..running.runners.on_ray import RayRunner
 from ..running.runners.process import import_transformers, prepare_process
 from ..running.tasks import ATTEMPTS
 from ..sources.message_trees import make_trees
-from ..tokentext import TokenTexts
+from ..tokens.token_text import TokenTexts
 
 app = typer.Typer(
     name="premask",

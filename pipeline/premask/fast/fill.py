@@ -21,8 +21,8 @@ import pyarrow as pa
 from ..core.arrays import arrow_array, offsets_of
 from ..core.contract import ORIGIN_SCHEMA
 from ..core.records import ROLES, ByteTokens, Segments, Stretches, Tally
-from ..encode import Encoder
 from ..masking.labels import label_segments
+from ..tokens.encode import Encoder
 from .render_plans import Plan, Plans
 
 WRITERS = ("template", *ROLES)

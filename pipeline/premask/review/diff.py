@@ -28,7 +28,7 @@ from ..core.contract import IGNORE_INDEX
 from ..output.dataset import load_manifest
 from ..output.identity import differences
 from ..output.read_samples import SampleBatch, read_samples
-from ..tokentext import TokenTexts
+from ..tokens.token_text import TokenTexts
 from .stats import read_ledger, share
 
 EXAMPLES = 5

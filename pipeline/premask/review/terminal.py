@@ -29,7 +29,7 @@ from ..running.forecast import Forecast, gb
 from ..running.ranks import SliceResult
 from ..running.run import RunResult
 from ..running.tasks import Progress
-from ..tokentext import groups_of
+from ..tokens.token_text import groups_of
 from .rejects import Ledger
 from .template_report import Diagnosis
 from .verify import Report

@@ -19,7 +19,7 @@ from ..core.contract import IGNORE_INDEX
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
 from ..publish.charts import percent
-from ..tokentext import TokenTexts
+from ..tokens.token_text import TokenTexts
 from .terminal import TRAINED, lines, token_table
 
 if TYPE_CHECKING:

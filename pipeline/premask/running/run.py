@@ -32,7 +32,7 @@ from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
-from ..tokenizer import load_tokenizer
+from ..tokens.tokenizer import load_tokenizer
 from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner

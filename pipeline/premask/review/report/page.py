@@ -33,7 +33,7 @@ from ...core.errors import OutputError
 from ...core.text import visible
 from ...output.dataset import load_manifest
 from ...publish.charts import Picture, page_pictures, percent
-from ...tokentext import TokenTexts
+from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
 from ..stats import measure
 from .samples import SAMPLES, Choice, Chosen, item_of

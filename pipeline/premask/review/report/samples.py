@@ -25,7 +25,7 @@ import pyarrow as pa
 from ...core.arrays import offsets_of
 from ...core.contract import IGNORE_INDEX
 from ...output.read_samples import SampleBatch
-from ...tokentext import TokenTexts, groups_of
+from ...tokens.token_text import TokenTexts, groups_of
 from ..rerun import Traced
 
 SAMPLES = 300

@@ -16,7 +16,7 @@ from typing import Protocol
 from ...core.recipe import Recipe
 from ...labeller import Stages
 from ...output.shards import UnitRecord
-from ...tokenizer import LoadedTokenizer
+from ...tokens.tokenizer import LoadedTokenizer
 from ..tasks import BucketTask, Progress, Task
 
 

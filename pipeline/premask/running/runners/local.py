@@ -27,7 +27,7 @@ from ...core.recipe import Recipe
 from ...labeller import Setup, Stages
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
-from ...tokenizer import LoadedTokenizer
+from ...tokens.tokenizer import LoadedTokenizer
 from ..crashes import (
     TaskError,
     begun_here,

@@ -43,7 +43,7 @@ from ...labeller import Loaded, Setup, Stages
 from ...output.identity import code_hash, versions
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
-from ...tokenizer import LoadedTokenizer
+from ...tokens.tokenizer import LoadedTokenizer
 from ..crashes import TaskError, note_failure, settle
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of

@@ -33,7 +33,7 @@ from ...core.errors import PremaskError, RunError
 from ...core.recipe import Recipe
 from ...labeller import Loaded, Setup, Stages, load_ahead
 from ...output.windows import Windows
-from ...tokenizer import LoadedTokenizer
+from ...tokens.tokenizer import LoadedTokenizer
 from ..crashes import Place, TaskError
 from ..tasks import Job, Progress
 from .process import prepare_process

@@ -13,7 +13,7 @@ Cost: a tenth of a second to load; a microsecond a token.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 import tokenizers
 
-from .core.errors import OutputError
+from ..core.errors import OutputError
+from .token_bytes import BYTES_OF_CHARACTERS
 
 
 class _Spec(msgspec.Struct):
@@ -77,8 +78,8 @@ class TokenTexts:
         piece = self._backend.id_to_token(index) if index >= 0 else None
         if piece is None:
             return f"[no token {index}]".encode()
-        if self._byte_level and all(char in _BYTES for char in piece):
-            return bytes(_BYTES[char] for char in piece)
+        if self._byte_level and all(char in BYTES_OF_CHARACTERS for char in piece):
+            return bytes(BYTES_OF_CHARACTERS[char] for char in piece)
         if self._byte_fallback:
             if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
                 return bytes.fromhex(piece[3:5])
@@ -147,18 +148,3 @@ def _is_cut(data: bytes) -> bool:
 
 def _shown(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
-
-
-def _byte_of_character() -> Mapping[str, int]:
-    """Character -> byte, as byte-level vocabularies write bytes (GPT-2's table): printable ones of Latin-1
-    stand for themselves, the others follow from U+0100 on.
-
-    >>> _byte_of_character()["Ġ"], _byte_of_character()["a"]
-    (32, 97)
-    """
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_of_character()

@@ -23,14 +23,19 @@ from itertools import chain, groupby
 from typing import Any, TypeVar
 
 from .engines import EMOJI
+from .token_bytes import byte_names
 
 SEED = 20250101
 
+
 T = TypeVar("T")
+
 
 BLANKS = (*" \t\n\r\x0b\x0c\x85\xa0\u2003\u2028\u3000\u200b", "\r\n")
 
+
 DIGITS = ("1234567890" * 2, "٠١٢٣٤٥٦٧٨٩", "०१२३४५६७८९", "１２３４５６７８９", "²³¹⁴", "½⅓ⅷⅯ①㊿", "𝟏𝟚𝟛𝟮")
+
 
 WORDS = (
     *("Hello", " world", "the", " The", "end.", "don't", "DON'T", "we'Ve", "it'ſ", "\u212a'S", "I’ll"),
@@ -47,6 +52,7 @@ WORDS = (
     *("\ue000", "\U000f0000", "\ufffe", "\u0378"),
 )  # fmt: skip
 """What random mixtures are made of."""
+
 
 LONG = ("a", "Z", "é", "中", "1", "=", " ", "\n", "\u3000", "ab", "🙂", "xyzw ", "e\u0301", "\u2581", "ช")
 
@@ -188,8 +194,10 @@ def in_groups(texts: Iterable[str], size: int = 64) -> list[str]:
 
 # ==== The twin ====
 
+
 LEADS, FOLLOWERS = range(0xC2, 0xF5), range(0x80, 0xC0)
 """First and further bytes of characters in UTF-8."""
+
 
 NEIGHBOURS = b"aA1s'! \n\r\t/,"
 
@@ -200,7 +208,7 @@ def boundary_twin(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[s
     pairs += [(beside, lead) for beside in NEIGHBOURS for lead in LEADS]
     pairs += [(last, lead) for last in FOLLOWERS for lead in LEADS]
     pairs += [(left, right) for left in NEIGHBOURS for right in NEIGHBOURS]
-    names = _byte_names()
+    names = byte_names()
     merges = [[names[left], names[right]] for left, right in pairs]
     vocabulary = {token: index for index, token in enumerate([*names, *map("".join, merges)])}
     return json.dumps(
@@ -216,14 +224,3 @@ def boundary_twin(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[s
             "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
         }
     )
-
-
-def _byte_names() -> list[str]:
-    """The characters that stand for the 256 bytes in byte-level vocabularies (GPT-2's table).
-
-    >>> _byte_names()[0x20], _byte_names()[0x41]
-    ('Ġ', 'A')
-    """
-    printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return [chr(byte) if byte in printed else chr(next(others)) for byte in range(0x100)]

@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from . import engine_probes as probes
-from .core.errors import TokenizerError
-from .core.recipe import EngineChoice
+from ..core.errors import TokenizerError
+from ..core.recipe import EngineChoice
+from . import probe_texts as probes
 from .engines import (
     Engine,
     EngineProof,

@@ -21,19 +21,19 @@ import secrets
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import numpy as np
 import tokenizers
 
-from .core.arrays import offsets_of
-from .core.errors import RowError
-from .core.recipe import ControlTokens
-from .core.records import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch, placed
+from ..core.arrays import offsets_of
+from ..core.errors import RowError
+from ..core.recipe import ControlTokens
+from ..core.records import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch, placed
 from .engines import EngineProof, Ids, TokenizersEngine, TwoEngines
+from .token_bytes import byte_tables
 
 
 @dataclass(frozen=True)
@@ -319,8 +319,13 @@ class Encoder:
 
 # ==== Parts ====
 
+
 _CONTROL, _WRITABLE = 1, 2
+
+
 _ASSISTANT = 1 + ROLES.index("assistant")
+
+
 _NOTHING = Encoded(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -372,55 +377,3 @@ def _normalizers(spec: dict[str, Any]) -> list[str]:
     ):
         return ["Spaces"]
     return [str(normalizer["type"])]
-
-
-class _Model(msgspec.Struct):
-    type: str
-    vocab: Any = None
-    unk_token: str | None = None
-
-
-class _Spec(msgspec.Struct):
-    """What of a tokenizer as JSON is looked at; a typed reader skips the rest, merges above all."""
-
-    model: _Model
-    added_tokens: list[dict[str, Any]]
-    normalizer: dict[str, Any] | None = None
-    decoder: dict[str, Any] | None = None
-
-
-@lru_cache(maxsize=4)
-def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The normalizer and the decoder of a tokenizer, and the bytes of text each token id stands for,
-    int32[vocabulary], or None where that is no fixed number. Takes a tenth of a second, once a process."""
-    whole = msgspec.json.decode(tokenizer_json, type=_Spec)
-    model, spec = whole.model, {"normalizer": whole.normalizer, "decoder": whole.decoder}
-    decoder = json.dumps(whole.decoder or {})
-    byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
-    if model.type != "BPE" or byte_level == byte_fallback:
-        return spec, None
-    vocabulary: dict[str, int] = model.vocab
-    added = {token["content"]: token["id"] for token in whole.added_tokens}
-    lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int32)
-    sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
-    lengths[list(vocabulary.values())] = list(sizes)
-    for token, index in added.items():
-        lengths[index] = len(token.encode())
-    unknown = None if model.unk_token is None else vocabulary.get(model.unk_token)
-    if unknown is not None:
-        lengths[unknown] = _UNKNOWN
-    return spec, lengths
-
-
-_UNKNOWN = 1 << 30  # bytes of a token that stands for any text: more than a text has, so that none fits
-
-
-def _fallback_length(token: str) -> int:
-    """Bytes of text that a piece of a byte-fallback vocabulary stands for.
-
-    >>> _fallback_length("<0x0A>"), _fallback_length("\u2581é")
-    (1, 3)
-    """
-    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-        return 1
-    return len(token.replace("\u2581", " ").encode())

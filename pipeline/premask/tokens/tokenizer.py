@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import tokenizers
 
-from .core.errors import TokenizerError
+from ..core.errors import TokenizerError
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 import tokenizers
 
-from .core.arrays import offsets_of
+from ..core.arrays import offsets_of
 
 Ids = tuple[np.ndarray, np.ndarray]
 """Ids of some texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
