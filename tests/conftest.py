@@ -17,15 +17,12 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
+from places import ROOT, SAMPLE, SHARED, MakeStages  # noqa: F401
 from premask.core.recipe import EngineChoice, Recipe
 from premask.labeller import Stages
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import EngineProof
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
-
-ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "pipeline" / "premask" / "sample"
-SHARED = ROOT.parent / "shared"
 
 settings.register_profile(
     "premask",
@@ -35,9 +32,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("premask")
-
-MakeStages = Callable[..., Stages]
-"""`make(tokenizer, **recipe_keys)`; a tokenizer is `sample`, a name in shared/tokenizers, or a path."""
 
 
 @cache

@@ -1,3 +1,5 @@
+"""Recipe files -> `Recipe`, with one clear line for what is wrong in them."""
+
 from __future__ import annotations
 
 import difflib

@@ -1,3 +1,5 @@
+"""The records that pass between the stages: rows, conversations, samples, tokens, units of work."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

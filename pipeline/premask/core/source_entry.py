@@ -1,3 +1,5 @@
+"""One entry of a recipe's `sources`: where the rows lie, and which of them are taken."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Which characters of which texts are completions: found by provenance, proved against inference."""
+
 from __future__ import annotations
 
 from collections import Counter

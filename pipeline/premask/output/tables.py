@@ -1,3 +1,5 @@
+"""Samples and a pack plan -> Arrow tables with the columns of the output contract."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

@@ -1,3 +1,5 @@
+"""What a run is made from: its files, their dialects, its units of work."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,5 @@
+"""How many bytes of text each token of a vocabulary stands for."""
+
 from __future__ import annotations
 
 import json
