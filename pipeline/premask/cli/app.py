@@ -35,7 +35,7 @@ from ..core.recipe import Layout, Recipe
 from ..core.recipe_file import load_recipe, make_recipe
 from ..core.text import visible
 from ..core.urls import is_url
-from ..labeller import Stages
+from ..labeller import Labeller
 from ..output.dataset import PushResult, load_manifest, splits_of
 from ..output.read_samples import main_layout, read_row
 from ..publish.export import export as export_output
@@ -407,7 +407,7 @@ def template(
     """Tell what a chat template does and whether its mask can be proved; exit code 1 if it is refused."""
     flags = {key: value for key, value in locals().items() if key != "format"}
     import_transformers()
-    diagnosis = diagnose(Stages(_recipe(["-"], {**flags, "output": "-"})))
+    diagnosis = diagnose(Labeller(_recipe(["-"], {**flags, "output": "-"})))
     if format is Format.json:
         _print_json(diagnosis.as_dict())
     else:

@@ -30,15 +30,26 @@ def offsets_of(counts: np.ndarray | Sequence[int]) -> np.ndarray:
     return offsets
 
 
+def runs_of_numbers(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`start`, `start + 1`, ..., as many as the count says, of each start after another.
+
+    >>> runs_of_numbers(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    numbers = np.repeat(starts - offsets_of(counts)[:-1], counts)
+    numbers += np.arange(len(numbers))
+    return numbers
+
+
 def name_hash(text: str) -> int:
     """64 bits of a hash of a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def _chance(numbers: np.ndarray) -> np.ndarray:
+def chance(numbers: np.ndarray) -> np.ndarray:
     """Numbers from 0 to 1 that look random, of 64-bit ones."""
-    chance: np.ndarray = (mixed_bits(numbers) >> np.uint64(11)) / np.float64(2**53)
-    return chance
+    result: np.ndarray = (mixed_bits(numbers) >> np.uint64(11)) / np.float64(2**53)
+    return result
 
 
 def mixed_bits(numbers: np.ndarray) -> np.ndarray:

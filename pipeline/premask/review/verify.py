@@ -34,17 +34,16 @@ from jsonschema import Draft202012Validator
 from ..core.contract import CONTRACT_VERSION, REASONS
 from ..core.errors import OutputError, PremaskError
 from ..core.manifest import describe_lengths
-from ..core.recipe import Recipe
 from ..core.records import Selection
 from ..core.schemas import all_schemas
-from ..labeller import Stages
+from ..labeller import Labeller
 from ..output.dataset import load_manifest, read_batches, shards_of, splits_of
 from ..output.identity import versions
 from ..running.choosing import count_copies
 from ..running.inputs import find_dialect
 from ..sources.inspection import inspect_source
 from ..sources.listing import columns_of
-from .rerun import Expected, Rejected, Wanted, no_samples, redo
+from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
 from .verify_files import Finding, Findings, check_card, check_pictures, check_shards, kinds_of, unreadable
 from .verify_rows import (
     Limits,
@@ -201,9 +200,11 @@ class _Check:
         readable = check_shards(self.out, self.manifest, self.findings)
         self._whole = len(readable) == len(self.manifest["shards"])
         self.counts["files"] = len(self.manifest["shards"])
-        stages = self._stages()
+        labeller = self._labeller()
         self._limits = Limits(
-            int(self._recipe["max_length"]), self._known(stages), self._recipe.get("pad_rows") == "to_length"
+            int(self._recipe["max_length"]),
+            self._known(labeller),
+            self._recipe.get("pad_rows") == "to_length",
         )
         self._check_rows(readable)
         for shard in self._shards["rejects"]:
@@ -214,7 +215,7 @@ class _Check:
             self._check_counts()
         check_card(self.out, self.manifest, self.findings)
         check_pictures(self.out, self.manifest, self.findings)
-        self._check_sources(stages)
+        self._check_sources(labeller)
 
     def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
         """The shards of a split: those of each layout, and lineage."""
@@ -222,23 +223,19 @@ class _Check:
 
     # ---- the tokenizer ----
 
-    def _stages(self) -> Stages | None:
-        """The stages of the recipe with the output's own tokenizer, None if they cannot be had."""
-        changed = {"tokenizer": str(self.out / "tokenizer"), "chat_template": None, "output": "-"}
+    def _labeller(self) -> Labeller | None:
+        """The labeller of the recipe with the output's own tokenizer, None if it cannot be loaded."""
         if not (self.out / "tokenizer").is_dir():
             self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
             return None
         try:
-            stages = Stages(
-                Recipe.model_validate({**self._recipe, **changed}),
-                distrust="rows are done again the slow way",
-            )
+            labeller = labeller_of(self.out, self._recipe)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
             return None
-        sources = json.dumps(stages.template.sources, sort_keys=True)
+        sources = json.dumps(labeller.template.sources, sort_keys=True)
         template = {"sha256": hashlib.sha256(sources.encode()).hexdigest()}
-        same = stages.tokenizer.sha256() == self.manifest["tokenizer"]["sha256"]
+        same = labeller.tokenizer.sha256() == self.manifest["tokenizer"]["sha256"]
         same &= template["sha256"] == self.manifest["template"]["sha256"]
         if not same and not self._other_versions():
             what = "the tokenizer or its chat template has another sha256 than manifest.json says"
@@ -246,19 +243,19 @@ class _Check:
         elif not same:
             self.notes.append(f"tokenizer/ has another sha256 here, where {self._other_versions()}")
         ends = self.manifest["template"].get("turn_ends")
-        self._can_redo = same and list(stages.ends.stops) == ends
-        return stages
+        self._can_redo = same and list(labeller.ends.stops) == ends
+        return labeller
 
     def _other_versions(self) -> str:
         """Which packages have another version than those of the run, in words."""
         then, now = self.manifest["versions"], versions()
         return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if now.get(k) != v)
 
-    def _known(self, stages: Stages | None) -> np.ndarray:
+    def _known(self, labeller: Labeller | None) -> np.ndarray:
         """Which ids are tokens, bool[ids]: by the tokenizer, or if it cannot be read, by the manifest."""
-        if stages is None:
+        if labeller is None:
             return np.ones(min(self.manifest["tokenizer"]["vocab_size"], 1 << 27), dtype=bool)
-        ids = np.array(list(stages.tokenizer.backend.get_vocab(with_added_tokens=True).values()))
+        ids = np.array(list(labeller.tokenizer.backend.get_vocab(with_added_tokens=True).values()))
         known = np.zeros(int(ids.max(initial=-1)) + 1, dtype=bool)
         known[ids] = True
         return known
@@ -423,26 +420,26 @@ class _Check:
 
     # ---- sources ----
 
-    def _check_sources(self, stages: Stages | None) -> None:
+    def _check_sources(self, labeller: Labeller | None) -> None:
         """Hash the sources that are here, and do rows of theirs again."""
         here = [number for number, source in enumerate(self._sources) if Path(source).is_file()]
         for number in here:
             try:
-                self._check_source(number, stages)
+                self._check_source(number, labeller)
             except PremaskError as error:
                 self.findings.add("source", self._sources[number], str(error))
         if len(here) < len(self._sources):
             many = f"{len(self._sources) - len(here)} of {len(self._sources)} sources are not here"
             self.notes.append(f"{many}: their rows were not done again")
 
-    def _check_source(self, number: int, stages: Stages | None) -> None:
+    def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
         info = inspect_source(source)
         if info.sha256 != self.manifest["inputs"][number]["sha256"]:
             self.findings.add("source", source, "the file is not the one that the output was made from")
             return
         self.counts["sources"] += 1
-        if stages is None or not self._can_redo:
+        if labeller is None or not self._can_redo:
             self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
             return
         rejected = [each for each in self._rejected[number] if each.reason not in _NOT_REDONE]
@@ -450,10 +447,10 @@ class _Check:
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
-        if columns := columns_of(source, stages.recipe.sources):
+        if columns := columns_of(source, labeller.recipe.sources):
             info = replace(info, selection=Selection(columns=columns))
-        wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
-        self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
+        wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)
+        self.counts["rows_redone"] += redo(labeller, info, dialect, wanted, self.findings)
 
 
 _COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")

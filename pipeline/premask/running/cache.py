@@ -17,11 +17,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,21 +34,12 @@ from ..core.records import Reject, Samples
 from ..core.source_entry import Source
 from ..output.identity import RunIdentity, code_hash
 from ..output.shards import reject_table
-from .batches import Outcome
+from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
 """Recipe keys that choose among labelled rows and lay them out, but change nothing in them."""
-
-
-class LabelledBatch(NamedTuple):
-    """Rows of one file with what became of them: numbers int64[n] in their file, and how many rows before
-    them were not looked at, by the setting of the source that left them out."""
-
-    numbers: np.ndarray
-    outcome: Outcome
-    left_out: Mapping[str, int]
 
 
 def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
@@ -135,22 +126,21 @@ def _read(path: Path) -> Iterator[LabelledBatch]:
 
 def _to_arrow(batch: LabelledBatch) -> pa.RecordBatch:
     """A batch as one row: each of its arrays is one list."""
-    outcome, samples = batch.outcome, batch.outcome.samples
-    keys = outcome.keys
+    samples, keys = batch.samples, batch.keys
     if keys is None:
         raise ValueError("only rows with keys can be kept")
-    about = {"left_out": dict(batch.left_out), "verified": outcome.verified, "tally": [*outcome.tally]}
+    about = {"left_out": dict(batch.left_out), "verified": batch.verified, "tally": [*batch.tally]}
     columns = {
         "about": pa.array([json.dumps(about)]),
         "numbers": _list(arrow_array(batch.numbers)),
-        "of_row": _list(arrow_array(outcome.of_row)),
+        "of_row": _list(arrow_array(batch.of_row)),
         "tokens": _list(arrow_array(samples.ids)),
         "labels": _list(arrow_array(samples.labels)),
         "offsets": _list(arrow_array(samples.offsets)),
         "weights": _list(arrow_array(_or_none(samples.weights))),
         "origin": _list(samples.origin.to_struct_array()),
-        "rejects": _list(reject_table(outcome.rejects).to_struct_array()),
-        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *outcome.tally.values()]))),
+        "rejects": _list(reject_table(batch.rejects).to_struct_array()),
+        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *batch.tally.values()]))),
         "hashes": _list(arrow_array(keys.hashes.reshape(-1))),
         "known": _list(arrow_array(keys.known.view(np.uint8))),
         "groups": _list(arrow_array(keys.groups)),
@@ -184,15 +174,16 @@ def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
         column["ids"].to_pylist(),
     )
     tally = dict(zip(about["tally"], array["tally"].reshape(-1, samples), strict=True)) if samples else {}
-    outcome = Outcome(
-        [labelled],
+    return LabelledBatch(
+        array["numbers"],
+        labelled,
         array["of_row"],
         [Reject(**{field.name: each[field.name] for field in REJECT_SCHEMA}) for each in rejects],
         tally,
         about["verified"],
         keys,
+        about["left_out"],
     )
-    return LabelledBatch(array["numbers"], outcome, about["left_out"])
 
 
 def _is_nested(values: pa.Array) -> bool:

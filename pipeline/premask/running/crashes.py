@@ -25,10 +25,11 @@ from ..core.errors import RowError, RunError
 from ..core.records import Reject, Slice
 from ..core.text import storable
 from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
-from ..labeller import Stages, reject
+from ..labeller import reject
 from ..output.store import finished
 from ..output.windows import Windows
 from ..sources.blocks import Block
+from .batches import BatchLabeller
 from .tasks import BucketTask, Progress, Task
 
 
@@ -252,7 +253,9 @@ class Probe:
         return self.task.unit.slices[self.place.piece]
 
 
-def label_batches(stages: Stages, task: Task, progress: Progress, windows: Windows | None = None) -> None:
+def label_batches(
+    batches: BatchLabeller, task: Task, progress: Progress, windows: Windows | None = None
+) -> None:
     """Label the rows of a unit that are not set aside, and tell each batch before it is looked at."""
     del windows
     failures = read_failures(task.failures)
@@ -265,21 +268,23 @@ def label_batches(stages: Stages, task: Task, progress: Progress, windows: Windo
             return taken
 
         for batch in read_batches(piece, task.dialects[piece.source], BATCH_ROWS, take):
-            stages.run(batch, task.dialects[piece.source])
+            batches.run(batch, task.dialects[piece.source])
 
 
-def label_rows(stages: Stages, probe: Probe, progress: Progress, windows: Windows | None = None) -> None:
+def label_rows(
+    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
+) -> None:
     """Label some rows one by one, and tell each before it is looked at."""
     del windows
     for batch in _one_by_one(probe, progress):
-        stages.run(batch, probe.task.dialects[probe.piece.source])
+        batches.run(batch, probe.task.dialects[probe.piece.source])
 
 
 def lines_of(
-    stages: Stages, probe: Probe, progress: Progress, windows: Windows | None = None
+    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
 ) -> list[Reject]:
     """The lines of the ledger for rows that are set aside."""
-    del stages, windows
+    del batches, windows
     lines = [reject(batch.row(0), RowError("crashed", probe.why)) for batch in _one_by_one(probe, progress)]
     return [replace(line, original=storable(line.original or "")) for line in lines]
 

@@ -284,7 +284,7 @@ def _measure(prepared: Prepared, rows: _Rows) -> Sample:
         for task in tasks:
             windows, begin = Windows(recipe.pack_window), time.process_time()
             with without_old_garbage():
-                records.append(run_unit(prepared.stages, task, windows=windows))
+                records.append(run_unit(prepared.batches, task, windows=windows))
             seconds = time.process_time() - begin
         return _what_it_showed(recipe, records, seconds, tasks)
 

@@ -132,14 +132,14 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             progress.start(None)
             if recipe.duplicates is Duplicates.drop:
                 tasks = prepared.tasks(output)
-                runner.scan(tasks[part], prepared.stages)
+                runner.scan(tasks[part], prepared.batches)
                 _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_duplicates(tasks, part)
             records = do_units(prepared, output, runner, progress, part)
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
-    seconds, warnings = time.monotonic() - begin, tuple(prepared.stages.warnings())
+    seconds, warnings = time.monotonic() - begin, tuple(prepared.batches.labeller.warnings())
     shown = out if isinstance(place.shown, Path) else place.shown
     return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
 
@@ -208,9 +208,8 @@ def finish_slices(
         missing = [number for number, record in enumerate(records) if record is None]
         if missing:
             raise RunError(_missing(missing, len(tasks), _world(place.out, output), output.distrust))
-        stages = prepared.stages_for(output)
-        manifest = finish(prepared, stages, output, done)
-    return result_of(manifest, place, stages, begin, fresh=True)
+        manifest = finish(prepared, output, done)
+    return result_of(manifest, place, prepared, begin, fresh=True)
 
 
 def _finished(place: Place, recipe: Recipe | None, begin: float) -> RunResult:

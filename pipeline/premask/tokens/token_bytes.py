@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..core.arrays import offsets_of
+
 
 class _Model(msgspec.Struct):
     type: str
@@ -87,3 +89,29 @@ def _byte_of_character() -> Mapping[str, int]:
 
 
 BYTES_OF_CHARACTERS = _byte_of_character()
+
+
+def byte_offsets(text: str) -> np.ndarray:
+    """The first byte (UTF-8) of each character of a text, and the end: int64[characters + 1].
+
+    >>> byte_offsets("aé").tolist()
+    [0, 1, 3]
+    """
+    if text.isascii():
+        return np.arange(len(text) + 1, dtype=np.int64)
+    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+    return offsets_of(sizes)
+
+
+def character_spans(text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The characters that tokens cover, first and one past the last, given their bytes. A token that holds a
+    part of a character covers the whole of it.
+
+    >>> [each.tolist() for each in character_spans("aé", np.array([0, 1, 2]), np.array([1, 2, 3]))]
+    [[0, 1, 1], [1, 2, 2]]
+    """
+    if text.isascii():
+        return starts, ends
+    bytes_at = byte_offsets(text)
+    return np.searchsorted(bytes_at, starts, side="right") - 1, np.searchsorted(bytes_at, ends, side="left")

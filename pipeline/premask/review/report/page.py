@@ -214,7 +214,8 @@ def _finalize(value: Any) -> Any:
 def _assets() -> dict[str, Any]:
     """Style and script of the page, and their hashes for its Content-Security-Policy."""
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
-    style = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "chart.css"))
+    sheets = (FOLDER / "report.css", FOLDER.parents[1] / "publish" / "chart.css")
+    style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     return {
         "script": Markup(script),  # noqa: S704  ours
         "style": Markup(style),  # noqa: S704  ours

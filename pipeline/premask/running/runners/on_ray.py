@@ -1,7 +1,7 @@
 """The Ray runner: units as tasks of Ray, on one machine or many.
 
     with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a Ray of its own here
-        records = runner.run(tasks, stages, progress)
+        records = runner.run(tasks, batches, progress)
 
 Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
 their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
@@ -39,11 +39,11 @@ from ...core.atomic_files import named
 from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
 from ...core.recipe import Recipe
 from ...core.urls import is_url
-from ...labeller import Loaded, Setup, Stages
 from ...output.identity import code_hash, versions
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
+from ..batches import BatchLabeller
 from ..crashes import TaskError, note_failure, settle
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
@@ -74,7 +74,7 @@ class RayRunner:
         self._suspects = Worker()
         self._undo = ExitStack()
         self._ray = _import_ray()
-        self._sent: tuple[Stages, _Shared] | None = None
+        self._sent: tuple[BatchLabeller, _Shared] | None = None
 
     def __enter__(self) -> RayRunner:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -100,26 +100,28 @@ class RayRunner:
         """Nothing is loaded: workers do that with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
 
-    def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
+    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
         """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
-        self._do(scan_unit, tasks, stages, Progress())
+        self._do(scan_unit, tasks, batches, Progress())
 
-    def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
         Raises the `PremaskError` that `run_unit` raises; `RunError` if workers have other code or versions;
         `OutputError` if a node does not see the output.
         """
-        records = self._do(run_unit, tasks, stages, progress)
+        records = self._do(run_unit, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
-    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def pack(
+        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
+    ) -> list[UnitRecord]:
         """Pack buckets, in order, once all units are scattered; raises as `run` does."""
-        records = self._do(pack_bucket, tasks, stages, progress)
+        records = self._do(pack_bucket, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
     def _do(
-        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> dict[int, UnitRecord]:
         if not tasks:
             return {}
@@ -128,7 +130,7 @@ class RayRunner:
         alone = isinstance(first, Task) and not first.shares_files
         with nullcontext() if alone else _marker(first.directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
-            shared, setup = self._share(stages)._replace(about=about), stages.setup()
+            shared, setup = self._share(batches)._replace(about=about), batches.setup()
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
             waiting = deque(enumerate(tasks))
             under_way: dict[Any, tuple[int, Task | BucketTask]] = {}
@@ -173,11 +175,11 @@ class RayRunner:
             raise TaskError(_first_line(error)) from None
         return record
 
-    def _share(self, stages: Stages) -> _Shared:
-        """What workers make these stages from, put into Ray's store once."""
-        if self._sent is None or self._sent[0] is not stages:
-            setup = stages.setup(), stages.tokenizer.without_hf()
-            self._sent = stages, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
+    def _share(self, batches: BatchLabeller) -> _Shared:
+        """What workers make this batch labeller from, put into Ray's store once."""
+        if self._sent is None or self._sent[0] is not batches:
+            setup = batches.setup(), batches.labeller.tokenizer.without_hf()
+            self._sent = batches, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
         return self._sent[1]
 
     def _at_a_time(self) -> int:
@@ -276,7 +278,7 @@ class _Shared(NamedTuple):
 @dataclass
 class _Loaded:
     name: str
-    stages: Stages
+    batches: BatchLabeller
     windows: Windows
 
 
@@ -291,19 +293,15 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         prepare_process()
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
-        _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
+        _loaded = _Loaded(shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window))
     if isinstance(task, Task) and not task.shares_files:
         _check_sources(task)
     try:
-        record: UnitRecord | None = job(_loaded.stages, task, None, _loaded.windows)
+        record: UnitRecord | None = job(_loaded.batches, task, None, _loaded.windows)
     except BaseException:
         _loaded = None  # some of the unit is in its windows
         raise
     return record
-
-
-def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
-    return Stages(setup.recipe, Loaded(tokenizer, setup.proof), distrust=setup.distrust)
 
 
 def _check_sources(task: Task) -> None:

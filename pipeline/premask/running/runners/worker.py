@@ -1,4 +1,4 @@
-"""Another process of this machine, which has stages of its own and does one task at a time.
+"""Another process of this machine, which has a labeller of its own and does one task at a time.
 
     worker = Worker()
     worker.know(recipe, tokenizer)
@@ -31,9 +31,10 @@ import numpy as np
 
 from ...core.errors import PremaskError, RunError
 from ...core.recipe import Recipe
-from ...labeller import Loaded, Setup, Stages, load_ahead
+from ...labeller import load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
+from ..batches import BatchLabeller, Setup
 from ..crashes import Place, TaskError
 from ..tasks import Job, Progress
 from .process import prepare_process
@@ -42,7 +43,7 @@ _STARTS = 3  # processes that may die one after the other before they have loade
 
 
 class NoWorkerError(RunError):
-    """Processes die before they have loaded their stages."""
+    """Processes die before they have loaded their labeller."""
 
 
 class Worker:
@@ -63,11 +64,11 @@ class Worker:
             self._call(_prepare)
 
     def know(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Say what it will make its stages from, at once and whenever it has to start again."""
+        """Say what it will make its labeller from, at once and whenever it has to start again."""
         self._ahead = recipe, tokenizer
 
     def load_ahead(self) -> None:
-        """Have it load what it can before the stages are known."""
+        """Have it load what it can before the recipe's template is known."""
         with suppress(TaskError):
             self._load_first()
 
@@ -80,9 +81,9 @@ class Worker:
             self._loaded = True
 
     def do(self, setup: Setup, job: Job, task: Any) -> Any:
-        """What `job` returns, done by stages of this setup. Raises the `PremaskError` that it raises, and
+        """What `job` returns, done by a labeller of this setup. Raises the `PremaskError` that it raises, and
         `TaskError` if the process dies meanwhile or anything else is raised; `NoWorkerError` if
-        there is no process that lives until it has loaded its stages."""
+        there is no process that lives until it has loaded its labeller."""
         self._make_ready(setup)
         return self._call(_do, job, task)
 
@@ -104,7 +105,7 @@ class Worker:
             except TaskError as error:
                 if self._ended or attempt == _STARTS - 1:
                     raise NoWorkerError(
-                        f"a worker process cannot load its stages: {error}; what is done is kept: run the "
+                        f"a worker process cannot load its labeller: {error}; what is done is kept: run the "
                         "same command again, with fewer workers if memory is short"
                     ) from None
             else:
@@ -171,7 +172,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 class _Mine(NamedTuple):
-    stages: Stages
+    batches: BatchLabeller
     windows: Windows
 
 
@@ -244,7 +245,7 @@ def _prepare() -> None:
 
 
 def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-    global _tokenizer  # noqa: PLW0603  the same process will make its stages from it
+    global _tokenizer  # noqa: PLW0603  the same process will make its labeller from it
     _tokenizer = tokenizer
     load_ahead(recipe, tokenizer)
 
@@ -253,15 +254,14 @@ def _load(setup: Setup) -> None:
     global _mine  # noqa: PLW0603  one load for all the tasks that a process does
     if _tokenizer is None:
         raise RunError("the worker has not loaded its tokenizer")
-    stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
-    _mine = _Mine(stages, Windows(setup.recipe.pack_window))
+    _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window))
     gc.freeze()
 
 
 def _do(job: Job, task: Any) -> Any:
     if _mine is None:
-        raise RunError("the worker has not loaded its stages")
-    return job(_mine.stages, task, _Told(), _mine.windows)
+        raise RunError("the worker has not loaded its labeller")
+    return job(_mine.batches, task, _Told(), _mine.windows)
 
 
 class _Told(Progress):
