@@ -78,10 +78,10 @@ def draw(sample: dict[str, Any], *, title: str) -> str:
     note = f"{title}: {len(everything)} tokens, {trained} trained (green, underlined)"
     parts.append(f'<text class="note" x="{MARGIN}" y="{y:.0f}">{escape(note)}</text>')
     height = y + MARGIN
+    size = f'viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
-            f'width="{WIDTH}" height="{height:.0f}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             f"<title>{escape(note)}</title>",
             f"<style>{STYLE}</style>",
             f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1:.0f}" rx="6"/>',
