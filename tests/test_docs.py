@@ -34,6 +34,7 @@ import typer
 import yaml
 from commands import ROOT, SAMPLE, premask
 
+import pipeline
 from pipeline import __version__, cli
 from pipeline.chat_template import built_in_templates
 from pipeline.contracts import REASONS
@@ -42,6 +43,7 @@ from pipeline.recipe import Card, Dialect, FieldMap, Recipe, Repair, Source, mak
 from pipeline.trainers import SNIPPETS, snippets
 from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
 
+PACKAGE = Path(pipeline.__file__).parent
 DOCS = ROOT / "docs"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -115,7 +117,7 @@ def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
         return {option for param in COMMANDS[name].params for option in param.opts}
-    tree = ast.parse((ROOT / "pipeline" / "train.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]
     return {f"--{field.replace('_', '-')}" for field in fields if field != "dataset"}
@@ -124,7 +126,9 @@ def options_of(name: str) -> set[str]:
 def lines_of(text: str) -> Iterator[list[str]]:
     """The words of each line of a shell block or a recipe of make, without settings of the environment."""
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.lstrip("\t@").replace("$(SAMPLE)", "pipeline/sample"), comments=True)
+        words = shlex.split(
+            line.lstrip("\t@").replace("$(SAMPLE)", str(SAMPLE.relative_to(ROOT))), comments=True
+        )
         while words and re.match(r"[A-Z_]+=", words[0]):
             words.pop(0)
         if words:
@@ -205,7 +209,7 @@ def test_extras_that_the_text_names_exist() -> None:
 
 
 def test_every_option_of_train_is_in_the_table_with_its_default() -> None:
-    train = pytest.importorskip("torch") and importlib.import_module("pipeline.train")
+    train = pytest.importorskip("torch") and importlib.import_module(f"{pipeline.__name__}.train")
     rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", page("train"), re.MULTILINE))
     options = {each.name.replace("_", "-"): each.default for each in dataclasses.fields(train.Options)}
     del options["dataset"]
@@ -345,7 +349,7 @@ def test_the_lines_for_trainers_are_those_that_are_run() -> None:
 
 def test_the_options_of_the_collator_are_in_the_table() -> None:
     pytest.importorskip("torch")
-    collator = importlib.import_module("pipeline.train").Collator
+    collator = importlib.import_module(f"{pipeline.__name__}.train").Collator
     rows = table(page("trainers"), "| option | default |")
 
     assert {key.strip("`"): default.strip("`") for key, default, _ in rows} == {
@@ -354,6 +358,9 @@ def test_the_options_of_the_collator_are_in_the_table() -> None:
 
 
 # ==== Python and the quick start ====
+
+BUNDLED = (str(SAMPLE / "conversations.jsonl"), "--tokenizer", str(SAMPLE / "tokenizer"))
+"""The bundled sample, as arguments of a command."""
 
 
 @pytest.fixture(scope="module")
@@ -370,9 +377,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = premask(*words[1:])
         assert done.code == 0, done.err
         both = ["--output", "out/chats", "--layout", "packed,unpacked"]
-        done = premask(
-            "run", "pipeline/sample/conversations.jsonl", "--tokenizer", "pipeline/sample/tokenizer", *both
-        )
+        done = premask("run", *BUNDLED, *both)
         assert done.code == 0, done.err
     finally:
         os.chdir(before)
@@ -415,15 +420,13 @@ def test_the_quick_start_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def _first_run(place: Path) -> set[str]:
     """What a run of the sample prints, which says less where the output is there already."""
-    words = ["pipeline/sample/conversations.jsonl", "--tokenizer", "pipeline/sample/tokenizer"]
-    done = premask("run", *words, "--output", place / "out" / "again")
+    done = premask("run", *BUNDLED, "--output", place / "out" / "again")
     return {" ".join(line.split()) for line in done.out.splitlines()}
 
 
 def test_the_line_that_a_run_prints_loads_the_output(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    done = premask("run", "pipeline/sample/conversations.jsonl", "--tokenizer", "pipeline/sample/tokenizer",
-                   "--output", "out/printed")  # fmt: skip
+    done = premask("run", *BUNDLED, "--output", "out/printed")
     line = done.out.splitlines()[-1].partition("load it with:  ")[2]
     names: dict[str, Any] = {}
     exec(line.replace("; load_dataset(", "; rows = load_dataset("), names)  # noqa: S102
@@ -465,8 +468,7 @@ def test_every_key_of_the_manifest_is_named(place: Path) -> None:
 def test_blocks_of_json_are_what_explain_prints(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     (block,) = blocks("json")
-    done = premask("explain", "pipeline/sample/conversations.jsonl", "--tokenizer", "pipeline/sample/tokenizer",
-                   "--format", "json")  # fmt: skip
+    done = premask("explain", *BUNDLED, "--format", "json")
     printed = {line["status"]: line for line in map(json.loads, done.out.strip().split("\n"))}
     for shown in map(json.loads, block.text.splitlines()):
         assert shown.keys() == printed[shown["status"]].keys()
@@ -587,9 +589,11 @@ def test_the_site_is_built_and_loads_nothing_from_the_network(tmp_path: Path) ->
     loaded = [
         found
         for path in (tmp_path / "site").rglob("*.html")
-        for found in re.findall(r'<(?:script|img|iframe)[^>]+src="?(https?:[^">]+)|<link[^>]+stylesheet[^>]+(https?:[^">]+)',
-                                path.read_text(encoding="utf-8"))
-    ]  # fmt: skip
+        for found in re.findall(
+            r'<(?:script|img|iframe)[^>]+src="?(https?:[^">]+)|<link[^>]+stylesheet[^>]+(https?:[^">]+)',
+            path.read_text(encoding="utf-8"),
+        )
+    ]
     assert loaded == []
 
 
