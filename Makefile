@@ -1,7 +1,7 @@
 # Everything starts here; `make demo` and `make test` need nothing but python3, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
-SAMPLE := pipeline/sample
+SAMPLE := pipeline/premask/sample
 
 .PHONY: help demo docs test lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
@@ -44,16 +44,16 @@ type: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
 
 schemas: .venv/ready  ## write schemas/ anew from the code
-	$(BIN)/python -m pipeline.schemas schemas
+	$(BIN)/python -m premask.core.schemas schemas
 
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
-	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/test_old_datasets.py
+	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/output/test_old_datasets.py
 
 fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
-	$(BIN)/python tests/fuzz_rows.py --rows 100000
+	$(BIN)/python tests/support/fuzz_rows.py --rows 100000
 
 faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
-	$(BIN)/python tests/fault_test.py --kills $(or $(KILLS),100)
+	$(BIN)/python tests/support/fault_test.py --kills $(or $(KILLS),100)
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

@@ -1,6 +1,6 @@
 """What the benchmarks share: processes that are measured from outside, alternating runs, medians, tables.
 
-    finished = measure([sys.executable, "-m", "pipeline", "run", ...])
+    finished = measure([sys.executable, "-m", "premask", "run", ...])
     finished.cpu, finished.wall, finished.peak_mb     # of the command with all its children
 
 CPU seconds are user and system time of a process and of all children it waited for. Memory is VmHWM of
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 SHARED = ROOT.parent / "shared"
-SAMPLE = ROOT / "pipeline" / "sample"
+SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 WORK = ROOT / "out" / "benchmarks"
 """Where data and outputs are written; not under version control."""
 GPU = "On a GPU"
@@ -389,7 +389,7 @@ def run_command(values: Mapping[str, Any], workers: int) -> Finished:
     """Run a recipe as users do: the command `premask run`, all of it."""
     fresh(Path(values["output"]))
     installed = Path(sys.executable).with_name("premask")
-    words = [str(installed)] if installed.is_file() else [sys.executable, "-m", "pipeline"]
+    words = [str(installed)] if installed.is_file() else [sys.executable, "-m", "premask"]
     flags = [
         word
         for key, value in values.items()

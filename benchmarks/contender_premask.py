@@ -29,13 +29,12 @@ def main() -> None:
 
     begin = spent()
     import pyarrow.parquet as pq  # noqa: PLC0415  what is imported is what is timed
-
-    from pipeline.files import find_sources  # noqa: PLC0415
-    from pipeline.inspection import inspect_source  # noqa: PLC0415
-    from pipeline.process import prepare_process  # noqa: PLC0415
-    from pipeline.progress import Progress  # noqa: PLC0415
-    from pipeline.recipe import make_recipe  # noqa: PLC0415
-    from pipeline.run import run  # noqa: PLC0415
+    from premask.core.recipe_file import make_recipe  # noqa: PLC0415
+    from premask.running.run import run  # noqa: PLC0415
+    from premask.running.runners.process import prepare_process  # noqa: PLC0415
+    from premask.running.tasks import Progress  # noqa: PLC0415
+    from premask.sources.inspection import inspect_source  # noqa: PLC0415
+    from premask.sources.listing import find_sources  # noqa: PLC0415
 
     prepare_process()  # as the command does
 

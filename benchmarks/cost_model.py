@@ -82,10 +82,10 @@ def now() -> Moment:
 def run_marked(values: Mapping[str, Any], workers: int) -> dict[str, Any]:
     """Run a recipe in this process; returns what each phase of it took, and each unit if there is one worker,
     by the clock and in CPU seconds."""
-    from pipeline import run  # noqa: PLC0415  what is imported belongs to the start
-    from pipeline.process import prepare_process  # noqa: PLC0415
-    from pipeline.recipe import make_recipe  # noqa: PLC0415
-    from pipeline.units import Progress  # noqa: PLC0415
+    from premask.core.recipe_file import make_recipe  # noqa: PLC0415
+    from premask.running import run  # noqa: PLC0415  what is imported belongs to the start
+    from premask.running.runners.process import prepare_process  # noqa: PLC0415
+    from premask.running.tasks import Progress  # noqa: PLC0415
 
     prepare_process()  # as the command does
 

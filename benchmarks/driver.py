@@ -62,7 +62,8 @@ def _line(each: dict[str, Any]) -> list[object]:
 
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
-    from pipeline import card, duplicates, output  # noqa: F401, PLC0415  imports are not measured
+    from premask.output import directory as output  # noqa: F401, PLC0415  imports are not measured
+    from premask.running import duplicates
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -80,9 +81,9 @@ def in_this_process(what: str, number: int) -> dict[str, Any]:
 
 def _records(place: Path, number: int) -> int:
     """Hold the records of so many units, and write the manifest and the card of them; returns their bytes."""
-    from pipeline.card import make_card  # noqa: PLC0415
-    from pipeline.disk import write_json  # noqa: PLC0415
-    from pipeline.shards import load_record  # noqa: PLC0415
+    from premask.core.atomic_files import write_json  # noqa: PLC0415
+    from premask.output.shards import load_record  # noqa: PLC0415
+    from premask.publish.card import make_card  # noqa: PLC0415
 
     records = []
     for unit in range(number):
@@ -117,7 +118,7 @@ def _records(place: Path, number: int) -> int:
 
 def _hashes(place: Path, number: int) -> list[Path]:
     """Files of the hashes of so many rows, one in ten thousand of them equal to an earlier one."""
-    from pipeline.duplicates import HASHED, write_hashes  # noqa: PLC0415
+    from premask.running.duplicates import HASHED, write_hashes  # noqa: PLC0415
 
     rng, paths = np.random.default_rng(4), []
     for start in range(0, number, ROWS_A_UNIT):

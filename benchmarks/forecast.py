@@ -22,12 +22,12 @@ from simulation import Cluster, Costs, Job, Outcome, simulate
 
 FIGURES = HERE / "figures"
 UNIT_BYTES = 48 * 1024 * 1024
-"""As `pipeline.plan` has it; not imported, so that this script runs where nothing is installed."""
+"""As `premask.sources.cutting` has it; not imported, so that this script runs where nothing is installed."""
 DISPATCH = 1 / 1265
 """Seconds to hand out a unit: what Ray took for a task that does nothing, on two busy cores."""
 SLOW_SHARE, SLOW = 0.03, 2.0
 HASH_BYTES, ROWS_AT_ONCE = 28, 1 << 25
-"""As `pipeline.duplicates` has them: bytes for each row, and how many rows are compared at once."""
+"""As `premask.running.duplicates` has them: bytes for each row, and how many rows are compared at once."""
 UPLOADS = (100, 400, 1000)
 """MB/s from one machine; 400 is what a published benchmark of Xet storage reached, over 100 Gbit/s."""
 

@@ -143,8 +143,8 @@ def _first_line(error: BaseException) -> str:
 
 def packing(folder: Path, sizes: Sizes, device: str) -> Iterator[Line]:
     """Tokens per second on packs and on padded samples, after the first steps."""
-    from pipeline.recipe import make_recipe  # noqa: PLC0415
-    from pipeline.run import run  # noqa: PLC0415
+    from premask.core.recipe_file import make_recipe  # noqa: PLC0415
+    from premask.running.run import run  # noqa: PLC0415
 
     del device  # the command takes the GPU that is there
     data, config = folder / "sample", folder / "config"
@@ -181,7 +181,7 @@ def _config(sizes: Sizes) -> Any:
 
 def _train(*words: str) -> list[dict[str, Any]]:
     """Run `premask train` in this process; returns the lines of its log."""
-    from pipeline.train import main as train  # noqa: PLC0415
+    from premask.train import main as train  # noqa: PLC0415
 
     with contextlib.redirect_stdout(sys.stderr):
         code = train(words, "premask train")
@@ -238,9 +238,8 @@ def differences(attention: str, sizes: Sizes, device: str) -> tuple[float, float
     """The largest difference of the second sample's scores to those of the sample alone: packed behind the
     first one, and joined to it."""
     import torch  # noqa: PLC0415
+    from premask.train import FLAT, ROWS, Maker, Trainee  # noqa: PLC0415
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
-
-    from pipeline.train import FLAT, ROWS, Maker, Trainee  # noqa: PLC0415
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(

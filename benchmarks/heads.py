@@ -4,7 +4,7 @@
     python benchmarks/heads.py --device cuda --length 8192 --hidden 2048
 
 A row of random tokens goes forwards and backwards through a Qwen3 of two layers with random weights, by the
-losses of `pipeline/train.py`: `sparse` cuts hidden states to the positions that predict a trained token
+losses of `pipeline/premask/train.py`: `sparse` cuts hidden states to the positions that predict a trained token
 before the head, `full` computes the scores of all positions and leaves the others out of the loss. Each run
 is a process of its own; runs alternate. Time is that of one step, forwards and backwards, after a short one.
 Memory is the peak of the process (its resident memory; on a GPU what tensors take), and what of it the step
@@ -154,9 +154,8 @@ def step(head: str, share: float, shape: tuple[int, int, int], device: str) -> d
 def _trainee(vocabulary: int, hidden: int, device: str) -> tuple[Any, Any]:
     """A model with random weights as `premask train` has it, and what makes its batches."""
     import torch  # noqa: PLC0415
+    from premask.train import ROWS, Maker, Trainee  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, Qwen3Config  # noqa: PLC0415
-
-    from pipeline.train import ROWS, Maker, Trainee  # noqa: PLC0415
 
     config = Qwen3Config(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=2,

@@ -72,7 +72,7 @@ def measured(form: str, size: int, folder: Path) -> dict[str, Any]:
             for part in text(form, size):
                 file.write(part)
         command = [sys.executable, str(HERE / "memory_sources.py"), "--read", str(path)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
         return dict(json.loads(subprocess.check_output(command, env=environment)))
 
 
@@ -100,10 +100,10 @@ def row(number: int) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """Read a file as a run does, in this process, and say what that took."""
-    from pipeline.columns import read_batches  # noqa: PLC0415
-    from pipeline.entries import inspect_sources  # noqa: PLC0415
-    from pipeline.plan import plan_units  # noqa: PLC0415
-    from pipeline.recipe import Source  # noqa: PLC0415
+    from premask.core.source_entry import Source  # noqa: PLC0415
+    from premask.fast.plain_batches import read_batches  # noqa: PLC0415
+    from premask.sources.cutting import plan_units  # noqa: PLC0415
+    from premask.sources.listing import inspect_sources  # noqa: PLC0415
 
     start, begin = _peak_mb(), time.process_time()
     infos = inspect_sources([Source(path=str(path))])

@@ -129,7 +129,7 @@ def compare(
 
 def _plan(how: str, lengths: np.ndarray, capacity: int) -> dict[str, object]:
     """Pack with premask: all lengths at once, or in the windows of a run."""
-    from pipeline.packing import plan_packs  # noqa: PLC0415  so that only this process has it in memory
+    from premask.output.packing import plan_packs  # noqa: PLC0415  so that only this process has it in memory
 
     plan_packs(lengths[:100], capacity)
     cuts = _window_cuts(lengths) if how == "windows" else [0, len(lengths)]
@@ -145,8 +145,8 @@ def _window_cuts(lengths: np.ndarray) -> list[int]:
     A unit of work has `UNIT_BYTES` of text (four bytes a token, about), and in it `pack_window` tokens are
     packed together.
     """
-    from pipeline.plan import UNIT_BYTES  # noqa: PLC0415
-    from pipeline.recipe import Recipe  # noqa: PLC0415
+    from premask.core.recipe import Recipe  # noqa: PLC0415
+    from premask.sources.cutting import UNIT_BYTES  # noqa: PLC0415
 
     window = Recipe.model_fields["pack_window"].default
     units = max(1, round(4 * int(lengths.sum()) / UNIT_BYTES))

@@ -13,12 +13,11 @@ from itertools import cycle, islice
 from typing import Any
 
 from common import SAMPLE, cpu_of
-
-from pipeline.dialects import normalize
-from pipeline.explain import rows_of
-from pipeline.recipe import make_recipe
-from pipeline.render import template_message
-from pipeline.stages import LabelledRow, Stages
+from premask.core.recipe_file import make_recipe
+from premask.dialects import normalize
+from premask.labeller import LabelledRow, Stages
+from premask.masking.renders import template_message
+from premask.review.explain import rows_of
 
 RUNS = 5
 

@@ -16,10 +16,15 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-
-from pipeline import encode, engines, hotpath, output, plans, run, shards, stages, units
-from pipeline.process import prepare_process
-from pipeline.recipe import make_recipe
+from premask import labeller as stages
+from premask.core.recipe_file import make_recipe
+from premask.fast import fill as hotpath
+from premask.fast import render_plans as plans
+from premask.output import directory as output
+from premask.output import shards
+from premask.running import run, units
+from premask.running.runners.process import prepare_process
+from premask.tokens import encode, engines
 
 PARTS: list[tuple[Any, str, str]] = [
     (run, "inspect_sources", "inspect and hash the input"),

@@ -1,6 +1,6 @@
 """Build the sample: 300 invented conversations and a small tokenizer trained on them.
 
-    python examples/build_sample.py            write pipeline/sample/
+    python examples/build_sample.py            write pipeline/premask/sample/
     python examples/build_sample.py --check    compare with what is there; exit code 1 on a difference
 
 All text stands in `sample_text/`, one file a topic, in blocks that open with a line `%% KIND`:
@@ -37,8 +37,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = Path(__file__).resolve().parent / "sample_text"
-SAMPLE = ROOT / "pipeline" / "sample"
-CHAT_TEMPLATE = ROOT / "pipeline" / "templates" / "chatml.jinja"
+SAMPLE = ROOT / "pipeline" / "premask" / "sample"
+CHAT_TEMPLATE = ROOT / "pipeline" / "premask" / "masking" / "templates" / "chatml.jinja"
 SEED = "premask sample 1"
 
 TOPICS = ("cooking", "gardening", "travel", "astronomy", "bicycle", "letters", "library", "music", "weather")

@@ -17,16 +17,12 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from pipeline.engine_proof import prove_engine
-from pipeline.engines import EngineProof
-from pipeline.recipe import EngineChoice, Recipe
-from pipeline.stages import Stages
-from pipeline.tokenizer import LoadedTokenizer, load_tokenizer
-
-ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "pipeline" / "sample"
-SHARED = ROOT.parent / "shared"
+from places import ROOT, SAMPLE, SHARED, MakeStages  # noqa: F401
+from premask.core.recipe import EngineChoice, Recipe
+from premask.labeller import Stages
+from premask.tokens.engine_check import prove_engine
+from premask.tokens.engines import EngineProof
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 settings.register_profile(
     "premask",
@@ -36,9 +32,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("premask")
-
-MakeStages = Callable[..., Stages]
-"""`make(tokenizer, **recipe_keys)`; a tokenizer is `sample`, a name in shared/tokenizers, or a path."""
 
 
 @cache
@@ -77,8 +70,8 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
-        mock.patch("pipeline.stages.prove_engine", _proved_once),
-        mock.patch("pipeline.run.load_tokenizer", _loaded_once),
+        mock.patch("premask.labeller.prove_engine", _proved_once),
+        mock.patch("premask.running.run.load_tokenizer", _loaded_once),
     ):
         yield
     _proofs.clear()
@@ -105,7 +98,7 @@ def make_stages() -> MakeStages:
 
     def make(name: str, **keys: Any) -> Stages:
         recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=_path_of(name), output="-")
-        with mock.patch("pipeline.stages.load_tokenizer", _loaded):
+        with mock.patch("premask.labeller.load_tokenizer", _loaded):
             return Stages(recipe)
 
     return make

@@ -29,21 +29,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import premask as package
 import pytest
 import typer
 import yaml
 from commands import ROOT, SAMPLE, premask
+from premask import __version__
+from premask.cli import app as cli
+from premask.core.contract import REASONS
+from premask.core.recipe import Card, Recipe, Repair
+from premask.core.recipe_file import make_recipe
+from premask.core.source_entry import Dialect, FieldMap, Source
+from premask.masking.chat_template import built_in_templates
+from premask.publish.export import FORMS
+from premask.publish.trainer_lines import SNIPPETS, snippets
+from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
 
-import pipeline
-from pipeline import __version__, cli
-from pipeline.chat_template import built_in_templates
-from pipeline.contracts import REASONS
-from pipeline.export import FORMS
-from pipeline.recipe import Card, Dialect, FieldMap, Recipe, Repair, Source, make_recipe
-from pipeline.trainers import SNIPPETS, snippets
-from pipeline.verify import PACKS_REDONE, REJECTS_REDONE
-
-PACKAGE = Path(pipeline.__file__).parent
+PACKAGE = Path(package.__file__).parent
 DOCS = ROOT / "docs"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
@@ -209,7 +211,7 @@ def test_extras_that_the_text_names_exist() -> None:
 
 
 def test_every_option_of_train_is_in_the_table_with_its_default() -> None:
-    train = pytest.importorskip("torch") and importlib.import_module(f"{pipeline.__name__}.train")
+    train = pytest.importorskip("torch") and importlib.import_module("premask.train")
     rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", page("train"), re.MULTILINE))
     options = {each.name.replace("_", "-"): each.default for each in dataclasses.fields(train.Options)}
     del options["dataset"]
@@ -349,7 +351,7 @@ def test_the_lines_for_trainers_are_those_that_are_run() -> None:
 
 def test_the_options_of_the_collator_are_in_the_table() -> None:
     pytest.importorskip("torch")
-    collator = importlib.import_module(f"{pipeline.__name__}.train").Collator
+    collator = importlib.import_module("premask.train").Collator
     rows = table(page("trainers"), "| option | default |")
 
     assert {key.strip("`"): default.strip("`") for key, default, _ in rows} == {

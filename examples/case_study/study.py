@@ -39,12 +39,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import premask
 from conversations import HERE, Row, available, conversations, documents
 from figure import LOSSES, read_runs, write
-
-import pipeline
-from pipeline.recipe import make_recipe
-from pipeline.run import run
+from premask.core.recipe_file import make_recipe
+from premask.running.run import run
 
 ROOT = HERE.parents[1]
 OUTPUT = ROOT / "out" / "case-study"
@@ -193,7 +192,7 @@ def _training(output: Path, words: Sequence[object], sizes: Sizes) -> Training:
 
 def train(training: Training) -> str:
     """Run `premask train` in this process; what it prints goes to a file beside its output."""
-    from pipeline import train as command
+    from premask import train as command
 
     log = training.output.with_suffix(".txt")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -261,7 +260,7 @@ def versions() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {platform.machine()}"
     return {
         "device": device,
-        "premask": pipeline.__version__,
+        "premask": premask.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

@@ -1,0 +1,380 @@
+"""The recipe: every setting of a run, as one pydantic model, from a YAML file or from flags.
+
+    sources: [chats/*.jsonl]
+    tokenizer: Qwen/Qwen3-0.6B
+    max_length: 8192
+    output: out/chats
+
+What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine`, `verify` and
+`cache`;
+`card` decides those of README.md and manifest.json alone.
+How many workers do the work depends on the machine, so `workers` is a flag of the command and no key.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .records import ROLES
+from .source_entry import Dialect, Entry, FieldMap, check_form
+
+
+class Layout(Enum):
+    """The configs written: `packed` rows of whole samples, `unpacked` rows of one sample."""
+
+    packed = "packed"
+    unpacked = "unpacked"
+
+
+class TooLong(Enum):
+    """What becomes of a sample longer than `max_length`."""
+
+    reject = "reject"
+    truncate = "truncate"
+    split = "split"
+
+
+class PadRows(Enum):
+    """Whether packs have any number of tokens up to `max_length`, or all that many, so that collators which
+    only stack rows can batch them. Rows of the unpacked layout are never padded."""
+
+    none = "none"
+    to_length = "to_length"
+
+
+class ExtraColumn(Enum):
+    """Columns that say of each token whether it is trained, as older trainers want to be told."""
+
+    assistant_masks = "assistant_masks"
+    completion_mask = "completion_mask"
+
+
+class History(Enum):
+    """How templates that show a turn differently once it is history are handled."""
+
+    split = "split"
+    last = "last"
+    as_rendered = "as-rendered"
+
+
+class ControlTokens(Enum):
+    """What becomes of control-token strings that stand in the content of a message."""
+
+    text = "text"
+    reject = "reject"
+    parse = "parse"
+
+
+class Mask(Enum):
+    """How the trained text is found: proved by provenance and inference, or by the template's own
+    `{% generation %}` tags, which are taken at their word."""
+
+    provenance = "provenance"
+    generation_tags = "generation-tags"
+
+
+class EngineChoice(Enum):
+    """What turns text into ids: the reference `tokenizers`, or `gigatoken`, which is faster and gives the
+    same ids; `auto` takes it where that is proved."""
+
+    auto = "auto"
+    tokenizers = "tokenizers"
+    gigatoken = "gigatoken"
+
+
+class SplitBy(Enum):
+    """What keeps rows together when they are shared out to splits: rows that agree in it are in one split.
+    `first_user` is the text of the first user turn, without regard to case and white space; `id` the row's
+    own id (rows without one go by their first user turn); `conversation` all of it."""
+
+    first_user = "first_user"
+    id = "id"
+    conversation = "conversation"
+
+
+class Duplicates(Enum):
+    """What becomes of a row whose conversation is that of an earlier row."""
+
+    keep = "keep"
+    drop = "drop"
+
+
+class Turns(Enum):
+    """Which turns of a conversation are trained."""
+
+    all = "all"
+    last = "last"
+
+
+class Train(BaseModel):
+    """What is trained. A row's own flags (`train`, `weight`, `loss`) can only take turns away.
+
+    >>> Train(roles=["assistant", "tool"]).reasoning
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    roles: list[str] = Field(
+        default_factory=lambda: ["assistant"],
+        min_length=1,
+        description="Roles; of others than the assistant just their own text is trained.",
+    )
+    turns: Turns = Field(default=Turns.all, description="All turns of these roles, or the last one.")
+    reasoning: bool = Field(default=True, description="The text of a turn's reasoning field.")
+    tool_calls: bool = Field(default=True, description="A turn's tool calls, with the markers around them.")
+    end_of_turn: bool = Field(default=True, description="The string that ends a turn.")
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: list[str]) -> list[str]:
+        unknown = [role for role in value if role not in ROLES]
+        if unknown:
+            raise ValueError(f"unknown role {unknown[0]}; known are {', '.join(ROLES)}")
+        return value
+
+
+class Paths(Enum):
+    """Which conversations are read of a row that holds several: a message tree, or a list of answers."""
+
+    best = "best"
+    all = "all"
+
+
+class Repair(Enum):
+    """What may be mended in a conversation before the template sees it (`pipeline/repair.py`)."""
+
+    fix_mojibake = "fix_mojibake"
+    strip_html = "strip_html"
+    strip_empty_turns = "strip_empty_turns"
+    drop_leading_assistant = "drop_leading_assistant"
+    merge_consecutive = "merge_consecutive"
+    drop_trailing_user = "drop_trailing_user"
+
+
+class Card(BaseModel):
+    """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a
+    recipe has changed, a run writes README.md and manifest.json anew and nothing else.
+
+    >>> Card(license="Apache-2.0", language=["en"]).shown()
+    {'license': 'apache-2.0', 'language': ['en']}
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    license: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9.+-]*$",
+        description="Licence of the data by its Hub or SPDX name; written in lower case, as on the Hub.",
+    )
+    language: list[str] = Field(
+        default_factory=list, description="Languages of the data, such as en, de, zh-Hant."
+    )
+    pretty_name: str | None = Field(default=None, description="Title of the dataset.")
+    source_datasets: list[str] = Field(
+        default_factory=list, description="Datasets that the sources were taken from, by their Hub names."
+    )
+    tags: list[str] = Field(default_factory=list, description="Tags besides those that premask sets.")
+    description: str | None = Field(default=None, description="Plain text at the top of the card.")
+
+    @field_validator("license")
+    @classmethod
+    def _in_lower_case(cls, value: str | None) -> str | None:
+        return value if value is None else value.lower()
+
+    @field_validator("language")
+    @classmethod
+    def _codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not re.fullmatch("[A-Za-z]{2,12}(-[A-Za-z0-9]{2,8})*", code):
+                raise ValueError(f"'{code}' is no language code; write it like en, de or zh-Hant")
+        return value
+
+    @field_validator("pretty_name", "source_datasets", "tags")
+    @classmethod
+    def _one_line_each(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for text in [value] if isinstance(value, str) else value or []:
+            if not text.strip() or not text.isprintable():
+                raise ValueError("it must be one line of text, without control characters")
+        return value
+
+    def shown(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values; all that a card and a manifest show of them."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
+"""Keys that change no byte of the shards: they are no part of what tells two runs apart."""
+
+
+class Recipe(BaseModel):
+    """Every setting of a run.
+
+    >>> Recipe(sources=["a.jsonl"], tokenizer="tok", output="out").max_length
+    4096
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: list[Entry] = Field(
+        min_length=1,
+        description="Input files and glob patterns, in order; each a path, or a mapping with more settings.",
+    )
+    dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
+    fields: FieldMap | None = Field(
+        default=None,
+        description="Where rows of no known format have what: messages, role, content, roles, or user, "
+        "assistant; and system, tools, id.",
+    )
+    paths: Paths = Field(
+        default=Paths.best,
+        description="Conversations read of a row that holds several (trees, lists of answers): best, or all.",
+    )
+    repair: list[Repair] = Field(
+        default_factory=list,
+        description="What is mended in conversations: merge_consecutive, drop_leading_assistant, "
+        "drop_trailing_user, strip_empty_turns, fix_mojibake, strip_html.",
+    )
+    tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
+    chat_template: str | None = Field(
+        default=None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
+    )
+    template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the chat template, such as enable_thinking: false."
+    )
+    date: datetime.date = Field(
+        default=datetime.date(2025, 1, 1), description="The day that templates which print a date are shown."
+    )
+    max_length: int = Field(default=4096, ge=2, description="Tokens a pack, and so a sample, has at most.")
+    too_long: TooLong = Field(default=TooLong.reject, description="What becomes of longer samples.")
+    history: History = Field(
+        default=History.split,
+        description="How turns are trained that the template shows differently as history.",
+    )
+    mask: Mask = Field(
+        default=Mask.provenance,
+        description="How the trained text is found: proved, or by the template's tags.",
+    )
+    train: Train = Field(default_factory=Train, description="What is trained: roles, turns, parts of a turn.")
+    append_eos: bool = Field(
+        default=False,
+        description="End samples with eos where the template ends no turn (Alpaca, Falcon styles).",
+    )
+    loss_weights: bool = Field(
+        default=False, description="Write a column with the loss weights that messages carry."
+    )
+    end_of_turn: list[str] = Field(
+        default_factory=list, description="Strings that end an assistant turn; default: found by probing."
+    )
+    control_tokens: ControlTokens = Field(
+        default=ControlTokens.text, description="How control-token strings in message content are encoded."
+    )
+    duplicates: Duplicates = Field(
+        default=Duplicates.keep,
+        description="What becomes of rows whose conversation is that of an earlier row; counted in any case.",
+    )
+    splits: dict[str, float] = Field(
+        default_factory=dict,
+        description="Splits besides train and the share of rows that each gets, such as validation: 0.02.",
+    )
+    split_by: SplitBy = Field(
+        default=SplitBy.first_user, description="What rows must not share to be in two splits."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Decides what is in which split, repeated, left out, and the order if shuffled.",
+    )
+    layout: list[Layout] = Field(
+        default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+    )
+    shuffle: bool = Field(
+        default=False,
+        description="Pack samples in a random order over the whole input, which follows from the seed.",
+    )
+    pad_rows: PadRows = Field(
+        default=PadRows.none,
+        description="Whether packs are filled up to max_length, with a document of pad tokens.",
+    )
+    extra_columns: list[ExtraColumn] = Field(
+        default_factory=list,
+        description="Columns that repeat the labels as a mask, for older trainers: assistant_masks, "
+        "completion_mask.",
+    )
+    pack_window: int = Field(
+        default=16_000_000,
+        ge=1,
+        description="Tokens packed together at a time; bounds the memory of a worker.",
+    )
+    unit_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Input rows a unit of work has about; by default as many as have 48 MB of text. One unit "
+        "makes one shard.",
+    )
+    engine: EngineChoice = Field(
+        default=EngineChoice.auto,
+        description="What turns text into ids: tokenizers, gigatoken, or auto: gigatoken where proved.",
+    )
+    verify: float = Field(
+        default=0.002,
+        ge=0,
+        le=1,
+        description="Share of rows that are rendered and encoded again by the reference, and compared; one "
+        "in eight of them has its mask decided again as well.",
+    )
+    cache: str | None = Field(
+        default=None,
+        description="Directory that keeps tokenized rows, so that runs with other splits, other repeats or "
+        "another layout need not tokenize them again.",
+    )
+    card: Card = Field(
+        default_factory=Card,
+        description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
+        "tags, description.",
+    )
+    output: str = Field(description="Directory that is written, or the URL of a store's folder.")
+
+    @field_validator("end_of_turn")
+    @classmethod
+    def _no_empty_end(cls, value: list[str]) -> list[str]:
+        if any(not end for end in value):
+            raise ValueError("an end of turn must not be empty")
+        return value
+
+    @field_validator("splits")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, share in value.items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", name) or name in {"train", "all", "rejects"}:
+                raise ValueError(f"'{name}' cannot be the name of a split; write it like validation or test")
+            if not 0 < share < 1:
+                raise ValueError(f"the share of {name} is {share:g}; it must lie between 0 and 1")
+        if sum(value.values()) >= 1:
+            raise ValueError("the shares add up to 1 or more; the rest is train, which needs some")
+        return dict(sorted(value.items()))  # which rows are in which depends on the order
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Recipe:
+        check_form(self.dialect, self.fields)
+        return self
+
+    @field_validator("layout", "extra_columns", "repair")
+    @classmethod
+    def _no_twins(cls, value: list[Enum]) -> list[Enum]:
+        if len(set(value)) != len(value):
+            raise ValueError("a name stands in the list twice")
+        return value
+
+    def identity(self) -> str:
+        """sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""
+        data = self.model_dump(mode="json", exclude=set(OTHER_KEYS))
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,359 @@
+"""The records that pass between the stages: rows, conversations, samples, tokens, units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles a normalized message can have."""
+
+
+class Row(NamedTuple):
+    """One input row as read: `value` is the parsed object, or None with `error` when it cannot be read.
+
+    `row` counts from 0 within `source`. `original` is the row's text where the source has one (JSONL),
+    otherwise None (then the ledger serializes `value`).
+    """
+
+    source: str
+    row: int
+    value: Any
+    original: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation, whatever dialect it came from.
+
+    `tool_calls` have OpenAI's shape with `arguments` as an object:
+    `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
+    `train` is the row's own wish (None = the recipe decides). `extra` holds keys that are passed on to
+    the chat template as they are.
+    """
+
+    role: str
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    train: bool | None = None
+    weight: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One input row, normalized. `template_kwargs` are arguments of the chat template for this row."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] | None = None
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One line of the reject ledger; `original` is None for a duplicate, which stands elsewhere, and for a
+    row that could not even be read."""
+
+    source: str
+    row: int
+    id: str | None
+    reason: str
+    detail: str
+    original: str | None
+
+
+class Origin(NamedTuple):
+    """Where a character came from: a message and its field. `TEMPLATE` stands for the template itself.
+
+    `message` is the index into the conversation; -2 stands for the row's tools or template arguments.
+    """
+
+    message: int
+    role: str
+    field: str
+
+    @property
+    def label(self) -> str:
+        """`template`, or `ROLE:MESSAGE_INDEX`.
+
+        >>> Origin(1, "assistant", "content").label
+        'assistant:1'
+        """
+        if self.message == -1:
+            return "template"
+        return self.role if self.message < 0 else f"{self.role}:{self.message}"
+
+
+TEMPLATE = Origin(-1, "template", "")
+
+
+ARGUMENTS = Origin(-2, "arguments", "")
+
+
+class Turn(NamedTuple):
+    """A trained stretch of a sample: characters `start` to `end` of its text, written by `message`."""
+
+    message: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One rendered training text, what is trained in it, and where each character came from.
+
+    `runs` are (length in characters, origin) pairs that cover `text` from its start to its end.
+    `turns` are sorted and do not overlap. `proof` names how the mask was proved.
+    """
+
+    text: str
+    turns: tuple[Turn, ...]
+    runs: tuple[tuple[int, Origin], ...]
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Token ids of a batch of n samples, flat.
+
+    ids      int32[t]    token ids of all samples, one after another
+    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    starts   int64[t]    first character of each token, within its sample's text
+    ends     int64[t]    one past the last character of each token; a token that ends inside a character
+                         (bytes of one character spread over several tokens) counts the whole character
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+class Segments(NamedTuple):
+    """The texts of n samples, cut where another message begins to write and at the edges of trained
+    stretches; flat, with sizes in bytes of UTF-8.
+
+    sizes    int64[s]    bytes
+    offsets  int64[n+1]  sample i consists of the segments offsets[i] to offsets[i+1]
+    roles    int64[s]    who wrote it: 0 the template, else 1 + the index into `ROLES`
+    turns    int64[s]    the message whose completion it is part of, -1 if it is not trained
+    """
+
+    sizes: np.ndarray
+    offsets: np.ndarray
+    roles: np.ndarray
+    turns: np.ndarray
+
+
+class ByteTokens(NamedTuple):
+    """Token ids of a batch of n samples, flat, each token of a known number of bytes above 0.
+
+    ids      int32[t]    token ids of all samples, one after another
+    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    edges    int64[t+1]  token k covers the bytes edges[k] to edges[k+1] of all texts, one after another
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    edges: np.ndarray
+
+
+class Stretches(NamedTuple):
+    """The trained stretches of a batch in order, m of them.
+
+    sample   int64[m]  the sample
+    message  int64[m]  the message whose completion it is
+    first    int64[m]  the first trained token, counted over the batch
+    last     int64[m]  one past the last one; not above `first` if no token lies in it
+    """
+
+    sample: np.ndarray
+    message: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+class Samples(NamedTuple):
+    """Labelled samples of one window, ready to be packed: the hand-over from labelling to packing.
+
+    ids, labels  int32[t]    flat, all samples one after another
+    offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
+    origin       n rows with the columns of `ORIGIN_SCHEMA`
+    weights      float32[t] loss weights, None if the recipe does not want them
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+    origin: pa.RecordBatch
+    weights: np.ndarray | None = None
+
+
+class SampleOrigin(NamedTuple):
+    """Where a sample came from: one row of `ORIGIN_SCHEMA`."""
+
+    source: str
+    row: int
+    id: str | None
+    sample: int
+    trained_turns: tuple[int, ...]
+
+
+class At(NamedTuple):
+    """Where the bytes of a source are: a path, or a URL that is read as a stream; and which version of them
+    was inspected, empty if that cannot be told."""
+
+    path: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a file holds.
+
+    `rows` counts the lines of uncompressed JSONL (blank ones too), the elements of an uncompressed JSON array
+    or the rows of Parquet; None where counting takes a full parse. `bytes` and `sha256` are those of the file
+    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known, which is
+    empty for a file of this machine. `at` says where the bytes are. `marks` are places in a JSON array, as
+    (element, byte behind the bracket or comma before it), about every 4 MB.
+
+    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
+    its rows; rows from number `stop` on are left out, `left_out` of them (None if nobody counted).
+    """
+
+    source: str
+    format: str
+    compression: str | None
+    bytes: int
+    sha256: str | None
+    rows: int | None
+    entry: int = 0
+    at: At | None = None
+    marks: tuple[tuple[int, int], ...] = ()
+    selection: Selection | None = None
+    stop: int | None = None
+    left_out: int | None = 0
+    version: str = ""
+
+    def about(self) -> dict[str, Any]:
+        """What the manifest says of the file: which bytes it had."""
+        known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
+        return {**known, "version": self.version} if self.version else known
+
+
+Tally = dict[str, np.ndarray]
+"""What there is to count of n samples: name -> int32[n]."""
+
+
+class Slice(NamedTuple):
+    """A stretch of rows of one file. `stop_row` None means to the end.
+
+    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would, or the bytes
+    behind the bracket or comma before an element of a JSON array; both are None unless the file is
+    uncompressed and its rows are counted.
+
+    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
+    its rows; `at` says where the bytes are.
+    """
+
+    source: str
+    format: str
+    compression: str | None
+    start_row: int
+    stop_row: int | None
+    start_byte: int | None
+    end_byte: int | None
+    entry: int = 0
+    at: At | None = None
+    selection: Selection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one worker takes at a time and what becomes one shard; `number` counts from 0."""
+
+    number: int
+    slices: tuple[Slice, ...]
+
+
+class Selection(NamedTuple):
+    """What is taken of the rows of a source: those for which `where` holds, of these a `sample` (share, by
+    `seed`), and only some `columns` of them; None takes all."""
+
+    where: str | None = None
+    sample: float | None = None
+    seed: int = 0
+    columns: tuple[str, ...] | None = None
+
+
+Runs = tuple[tuple[int, Origin], ...]
+
+
+MIXED = Origin(-3, "mixed", "")
+"""Origin of characters that may come from more than one message."""
+
+
+GENERATED = Origin(-4, "generated", "")
+"""Origin of all that stands within `{% generation %}` tags, in renders that look for these tags."""
+
+
+def cut(runs: Runs, start: int, stop: int) -> Runs:
+    """The runs of characters `start` to `stop`.
+
+    >>> cut(((3, TEMPLATE), (4, MIXED)), 2, 5) == ((1, TEMPLATE), (2, MIXED))
+    True
+    """
+    kept, at = [], 0
+    for length, origin in runs:
+        low, high = max(start, at), min(stop, at + length)
+        if low < high:
+            kept.append((high - low, origin))
+        at += length
+        if at >= stop:
+            break
+    return tuple(kept)
+
+
+def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
+    """The runs as (start, end, origin)."""
+    at = 0
+    for length, origin in runs:
+        yield at, at + length, origin
+        at += length
+
+
+def span_of(runs: Runs, message: int, fields: Sequence[str] = ()) -> tuple[int, int] | None:
+    """First and one past the last character that a message (or some fields of it) wrote; None if it wrote
+    none."""
+    spans = [
+        (start, end)
+        for start, end, origin in placed(runs)
+        if origin.message == message and (not fields or origin.field in fields)
+    ]
+    return (spans[0][0], spans[-1][1]) if spans else None
+
+
+def wrote(runs: Runs, message: int, field: str) -> bool:
+    """Whether any character comes from a field of a message."""
+    return any(origin.message == message and origin.field in (field, "*") for _, origin in runs)
+
+
+def content_end(runs: Runs) -> int:
+    """One past the last character that does not come from the template."""
+    return max((end for _, end, origin in placed(runs) if origin != TEMPLATE), default=0)
+
+
+def content_start(runs: Runs, at: int) -> int | None:
+    """The first character from `at` on that does not come from the template."""
+    return next(
+        (max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None
+    )

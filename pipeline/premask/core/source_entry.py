@@ -1,0 +1,185 @@
+"""One entry of a recipe's `sources`: where the rows lie, and which of them are taken."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from .records import ROLES
+
+
+class Dialect(Enum):
+    """The conversation format of the sources; `auto` looks at each file."""
+
+    auto = "auto"
+    preference = "preference"
+    kto = "kto"
+    toolbench = "toolbench"
+    trees = "trees"
+    speakers = "speakers"
+    sharegpt = "sharegpt"
+    anthropic = "anthropic"
+    openai = "openai"
+    statements = "statements"
+    pairs = "pairs"
+    bfcl = "bfcl"
+    dolly = "dolly"
+    alpaca = "alpaca"
+    prompt_completion = "prompt_completion"
+    question_answer = "question_answer"
+    transcript = "transcript"
+
+
+def split_path(path: str) -> list[str | int]:
+    """The steps of a path of `fields`. Raises `ValueError` where it is none.
+
+    >>> split_path("answers[0].text")
+    ['answers', 0, 'text']
+    """
+    steps: list[str | int] = []
+    for part in path.split("."):
+        found = re.fullmatch(r"([^\[\]]*)((?:\[-?\d+\])*)", part)
+        if found is None or not (found[1] or (found[2] and not steps)):
+            raise ValueError(f"'{path}' is no path; write names joined by dots, such as data.turns[0].text")
+        steps += [found[1]] if found[1] else []
+        steps += [int(place) for place in re.findall(r"-?\d+", found[2])]
+    return steps
+
+
+class FieldMap(BaseModel):
+    """Where the rows of a source have what: either a list of turns, or question and answer in columns.
+
+    >>> FieldMap(user="question", assistant="answers[0].text").user
+    'question'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: str | None = Field(default=None, description="Path of the list of turns.")
+    role: str | None = Field(default=None, description="Path of who speaks within a turn; default: role.")
+    content: str | None = Field(default=None, description="Path of the text within a turn; default: content.")
+    roles: dict[str, str] | None = Field(
+        default=None, description="Names of speakers -> user, assistant, system, developer or tool."
+    )
+    system: str | None = Field(default=None, description="Path of the system text beside the turns.")
+    user: str | None = Field(
+        default=None, description="Path of the question, where there is no list of turns."
+    )
+    assistant: str | None = Field(default=None, description="Path of the answer, or of a list of answers.")
+    tools: str | None = Field(default=None, description="Path of the list of tools.")
+    id: str | None = Field(default=None, description="Path of the row's id.")
+
+    @field_validator("messages", "role", "content", "system", "user", "assistant", "tools", "id")
+    @classmethod
+    def _a_path(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_path(value)
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name, role in (value or {}).items():
+            if role not in ROLES:
+                raise ValueError(f"'{role}' (of {name}) is no role; known are {', '.join(ROLES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> FieldMap:
+        if (self.messages is None) == (self.assistant is None):
+            raise ValueError("name either 'messages', or 'assistant' (and 'user')")
+        wrong = ("user",) if self.messages is not None else ("role", "content", "roles")
+        if given := [key for key in wrong if getattr(self, key) is not None]:
+            other = "messages" if self.messages is not None else "assistant"
+            raise ValueError(f"'{given[0]}' does not go with '{other}'")
+        return self
+
+    def paths(self) -> list[tuple[str, str]]:
+        """The keys that are paths, with them; those of a turn come last."""
+        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
+        return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
+
+
+class Source(BaseModel):
+    """One entry of `sources`: files, a pattern, a URL or a dataset of the Hub, and what is taken of it.
+
+    In a recipe a string stands for an entry of that `path` alone.
+
+    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
+    ['a.jsonl', 'b.jsonl']
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
+    split: str | None = Field(
+        default=None, description="Split of a Hub dataset; by default train, or the only one there is."
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
+    streaming: bool = Field(
+        default=False, description="Read URLs and Hub datasets through the network, without a local copy."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Only the first rows of the files, so many of all together."
+    )
+    where: str | None = Field(
+        default=None, description="Only rows for which this SQL expression over their columns is true."
+    )
+    sample: float | None = Field(
+        default=None, gt=0, le=1, description="A share of the rows, chosen by a hash of seed, file and row."
+    )
+    columns: list[str] | None = Field(
+        default=None, min_length=1, description="Only these columns of each row are read."
+    )
+    repeat: float = Field(
+        default=1.0,
+        ge=0,
+        le=1000,
+        description="How often its samples come in: 2 is twice, 0.5 one row in two, chosen by the seed.",
+    )
+    dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
+    fields: FieldMap | None = Field(
+        default=None, description="Where its rows have what; default: the recipe's."
+    )
+
+    @model_serializer(mode="wrap")
+    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """What is set, as recipes write it: the path alone where that is all."""
+        data: dict[str, Any] = handler(self)
+        plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
+        changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
+        return self.path if len(changed) == 1 else changed
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Source:
+        check_form(self.dialect, self.fields)
+        return self
+
+
+def check_form(dialect: Dialect | None, fields: FieldMap | None) -> None:
+    if fields is not None and dialect not in (None, Dialect.auto):
+        raise ValueError("'fields' says how rows are read, and so does 'dialect'; leave one of them out")
+
+
+def _entry(value: Any) -> Any:
+    """An entry of `sources` that is a string as a mapping with that path."""
+    if not isinstance(value, (str, dict, Source)):
+        raise ValueError("it is neither a path nor a mapping with a 'path'")  # noqa: TRY004  pydantic's way
+    return {"path": value} if isinstance(value, str) else value
+
+
+Entry = Annotated[Source, BeforeValidator(_entry, json_schema_input_type=str | Source)]
+"""What a list of sources holds."""

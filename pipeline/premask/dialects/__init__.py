@@ -1,0 +1,192 @@
+"""Input dialects: which format a file's rows have, and any row -> conversations.
+
+    recognize_file   values of many rows of a file -> name of its dialect
+    normalize        one value -> Conversation, or a RowError with the reason why not
+    conversations    one value -> all its conversations: message trees and lists of answers have several
+
+One small module a dialect, with `recognize(value)` and `normalize(value)`, and `paths(value)` where a row can
+hold several conversations; `common.py`, `turns.py`, `parts.py` and `prompted.py` hold what they share. A
+constant `PLAIN` may say how most of its rows are written; those need no Conversation (`plain.py`). After this
+stage every row has one shape, so no later stage asks where a row came from.
+
+    >>> rows = [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}]
+    >>> name = recognize_file(rows, source="chats.jsonl")
+    >>> name, [message.role for message in normalize(rows[0], name).messages]
+    ('sharegpt', ['user', 'assistant'])
+
+Cost: some microseconds a message; nothing is copied but strings of content parts that are joined.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..core.errors import RowError, SourceError
+from ..core.records import ROLES, Conversation, Message
+from ..core.text import kind
+from . import (
+    alpaca,
+    anthropic,
+    bfcl,
+    dolly,
+    kto,
+    openai,
+    pairs,
+    preference,
+    prompt_completion,
+    question_answer,
+    sharegpt,
+    speakers,
+    statements,
+    toolbench,
+    transcripts,
+    trees,
+)
+from .advice import advice
+from .common import check_assistants, row_id
+from .fields import MappedFields
+from .plain import PlainRow, PlainTurns
+
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Form",
+    "MappedFields",
+    "check_assistants",
+    "conversations",
+    "normalize",
+    "plain_by_reading",
+    "plain_turns",
+    "recognize_file",
+    "row_id",
+]
+
+
+class Dialect(Protocol):
+    """What a dialect module has."""
+
+    def recognize(self, value: Any) -> bool:
+        """Whether a row has this dialect's shape, however wrong it may be within."""
+
+    def normalize(self, value: Any) -> Conversation:
+        """The row as a Conversation; RowError when that cannot be."""
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "preference": preference,
+    "kto": kto,
+    "toolbench": toolbench,
+    "trees": trees,
+    "speakers": speakers,
+    "sharegpt": sharegpt,
+    "anthropic": anthropic,
+    "openai": openai,
+    "statements": statements,
+    "pairs": pairs,
+    "bfcl": bfcl,
+    "dolly": dolly,
+    "alpaca": alpaca,
+    "prompt_completion": prompt_completion,
+    "question_answer": question_answer,
+    "transcript": transcripts,
+}
+"""Name -> module. A row that has the shape of several is one of the first: those that say more come first."""
+
+Form = str | MappedFields
+"""How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
+
+
+def recognize_file(values: Sequence[Any], *, source: str) -> str:
+    """Name the dialect that most of the rows have.
+
+    Raises `SourceError` naming the file, the keys seen and what to write, when no row has any known one.
+    """
+    votes = Counter(name for value in values if (name := _recognize(value)) is not None)
+    best = max(DIALECTS, key=lambda name: votes[name])
+    if votes[best]:
+        return best
+    if not values:
+        raise SourceError(f"{source} has no row that can be read; check its content")
+    raise SourceError(
+        f"{source} holds no known conversation format: its rows have {_shapes(values)}; {advice(values)}; "
+        "or leave the file out"
+    )
+
+
+def normalize(value: Any, dialect: Form) -> Conversation:
+    """Turn a row into a Conversation, the best one if it holds several.
+
+    It is read as the file's dialect, or else as any other that it has the shape of, but as the recipe's
+    fields always where there are some. Raises `RowError` with a reason of `contracts.REASONS`.
+    """
+    found = conversations(value, dialect)[0]
+    check_assistants(found.messages)
+    return found
+
+
+def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
+    """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
+    something to learn in them (`check_assistants`). Raises `RowError`."""
+    if isinstance(dialect, MappedFields):
+        own: Any = dialect
+    else:
+        own = DIALECTS[dialect]
+        if not own.recognize(value):
+            own = DIALECTS[_recognize(value) or dialect]
+    if hasattr(own, "paths") and (every or getattr(own, "EVERY", False)):
+        found: list[Conversation] = own.paths(value)
+        return found
+    return [own.normalize(value)]
+
+
+def plain_turns(dialect: Form) -> PlainTurns | None:
+    """How plain rows of a dialect are written; None where it does not say."""
+    plain: PlainTurns | None = getattr(DIALECTS[dialect], "PLAIN", None) if isinstance(dialect, str) else None
+    return plain
+
+
+def plain_by_reading(value: Any, dialect: Form) -> PlainRow | None:
+    """What `plain.plain_row` gives, for dialects that do not say how their plain rows are written: the row is
+    read, and is plain if it comes to one conversation of roles and texts alone."""
+    try:
+        found = conversations(value, dialect, every=True)
+        check_assistants(found[0].messages)
+    except RowError:
+        return None
+    if len(found) != 1 or found[0].tools or found[0].template_kwargs:
+        return None
+    messages = found[0].messages
+    if any(each.content is None or each != Message(each.role, each.content) for each in messages):
+        return None
+    codes = bytes([ROLES.index(each.role) for each in messages])
+    return codes, [each.content or "" for each in messages], found[0].id
+
+
+def _recognize(value: Any) -> str | None:
+    """The first dialect that a row has the shape of."""
+    return next((name for name, dialect in DIALECTS.items() if dialect.recognize(value)), None)
+
+
+def _shapes(values: Iterable[Any]) -> str:
+    """The commonest keys of rows; of a list of objects also the keys of its first one.
+
+    >>> _shapes([{"id": 1, "turns": [{"human": "Hi"}]}, "text"])
+    'id, turns[human], (string)'
+    """
+    seen = Counter(shape for value in values for shape in _shape(value))
+    names = [name for name, _ in seen.most_common(13)]
+    return ", ".join([*names[:12], "..."] if len(names) > 12 else names)
+
+
+def _shape(value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return [_named(f"({kind(value)})", value)]
+    return [_named(key, held) for key, held in value.items()]
+
+
+def _named(name: str, value: Any) -> str:
+    first = value[0] if isinstance(value, list) and value else None
+    text = f"{name[:40]}[{', '.join(first)[:80]}]" if isinstance(first, dict) else name[:40]
+    return text if text.isprintable() else repr(text)

@@ -1,0 +1,272 @@
+"""What the dialects share about rows: finding the turns, the fields beside them, the checks on the result.
+
+    turns_of           row -> its list of turns, each without null-valued keys
+    make_conversation  row and messages -> Conversation, checked
+
+What they share about a single turn is in `turns.py`. Null counts as missing everywhere, turns are counted
+from 0, and a list may be written as JSON within a string, as CSV and Parquet exports have it. What cannot
+be read for certain raises a `RowError`: a row is refused, never guessed.
+
+    >>> row = {"id": 7, "messages": [{"role": "assistant", "content": "Hi"}]}
+    >>> turns_of(row, ["messages"], lambda turn: "role" in turn)
+    [{'role': 'assistant', 'content': 'Hi'}]
+    >>> make_conversation(row, [Message("assistant", "Hi")]).id
+    '7'
+
+Cost: linear in the row; non-ASCII text is encoded once to find what UTF-8 cannot hold, and JSON within a
+string is parsed once to recognize the row and once to read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..core.errors import RowError
+from ..core.records import Conversation, Message
+from ..core.strict_json import MAX_DEPTH, parse_json
+from ..core.text import is_encodable, kind
+from .turns import Turn
+
+MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
+
+
+ID_KEYS = ("id", "conversation_id", "uuid")
+
+
+TOOL_KEYS = ("tools", "functions")
+
+
+SYSTEM_KEYS = ("system", "system_prompt")
+
+
+TEMPLATE_KEYS = ("chat_template_kwargs", "template_kwargs")
+
+
+IsTurn = Callable[[Collection[str]], bool]
+"""Whether the keys of a turn that are not null are those of a dialect."""
+
+
+# ==== Turns ====
+
+
+def has_turns(value: Any, keys: Sequence[str], is_turn: IsTurn) -> bool:
+    """Whether a row, or a list that stands for one, holds at least one turn of a dialect."""
+    return any(_are_turns(turns, is_turn) for _, turns in _candidates(value, keys))
+
+
+def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
+    """The turns of a row, from the first of `keys` that holds turns of this dialect.
+
+    A string is read as the JSON that it holds.
+
+    Raises `RowError`: not_an_object, unknown_dialect (none of the keys), wrong_type, no_messages.
+    """
+    if not isinstance(value, (dict, list)):
+        raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
+    held = list(_candidates(value, keys))
+    if not held and not any(key in value for key in keys):
+        raise RowError("unknown_dialect", f"the row has none of the keys {', '.join(keys)}")
+    first = held[0] if held else ("", [])
+    key, turns = next((each for each in held if _are_turns(each[1], is_turn)), first)
+    if isinstance(turns, str) and isinstance(value, dict):
+        turns = _unquoted(value[key], key)
+    if not isinstance(turns, list):
+        raise RowError("wrong_type", f"the conversation is a JSON {kind(turns)}, not an array of turns")
+    if not turns:
+        raise RowError("no_messages", "the row has no turns")
+    return [_without_nulls(index, turn) for index, turn in enumerate(turns)]
+
+
+def _candidates(value: Any, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The fields that may hold the turns, with their keys; a list is its own and has no key.
+
+    >>> list(_candidates({"messages": '[{"role": "user"}]', "items": None}, ["items", "messages"]))
+    [('messages', [{'role': 'user'}])]
+    """
+    if isinstance(value, list):
+        yield "", value
+    elif isinstance(value, dict):
+        fields = ((key, parsed(value.get(key))) for key in keys)
+        yield from ((key, field) for key, field in fields if field is not None)
+
+
+def parsed(field: Any) -> Any:
+    """What a string holds as JSON, as tables keep lists in a cell; the string itself where it is none."""
+    if not isinstance(field, str):
+        return field
+    try:
+        return parse_json(field) if field.strip() else None
+    except ValueError:
+        return field
+
+
+def _are_turns(turns: Any, is_turn: IsTurn) -> bool:
+    if not isinstance(turns, list):
+        return False
+    objects = (turn for turn in turns if isinstance(turn, dict))
+    return any(is_turn({key for key, field in turn.items() if field is not None}) for turn in objects)
+
+
+def _without_nulls(index: int, turn: Any) -> Turn:
+    if not isinstance(turn, dict):
+        raise RowError("wrong_type", f"turn {index} is a JSON {kind(turn)}, not an object")
+    return {key: field for key, field in turn.items() if field is not None}
+
+
+# ==== What stands beside the turns ====
+
+
+def row_id(value: Any) -> str | None:
+    """The row's own id, where it has one that can be written down; also for rows that are rejected.
+
+    >>> row_id({"id": 7}), row_id({"uuid": "a-b"}), row_id({"id": [1]}), row_id("text")
+    ('7', 'a-b', None, None)
+    """
+    row = value if isinstance(value, dict) else {}
+    return written_id(next((row[key] for key in ID_KEYS if row.get(key) is not None), None))
+
+
+def written_id(found: Any) -> str | None:
+    """What stands in the first of `ID_KEYS` that is not null, as an id; None where it is none.
+
+    >>> written_id(7), written_id("7"), written_id(True), written_id(7.0)
+    ('7', '7', None, None)
+    """
+    if isinstance(found, bool) or not isinstance(found, (str, int)):
+        return None
+    return str(found) if is_encodable(str(found)) else None
+
+
+def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
+    """The messages after the system text that stands beside them, unless there is one among them.
+
+    Raises `RowError`: wrong_type.
+
+    >>> with_system({"system": "Be brief."}, [Message("user", "Hi")])[0].content
+    'Be brief.'
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    texts = {key: row[key] for key in SYSTEM_KEYS if row.get(key) not in (None, [], {})}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise RowError("wrong_type", f"'{key}' is a JSON {kind(text)}, not a string")
+    text = next((text for text in texts.values() if text and not text.isspace()), None)
+    if text is None or any(message.role == "system" for message in messages):
+        return list(messages)
+    return [Message("system", text), *messages]
+
+
+def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
+    """Put a row's messages and the fields beside them together, and check what is in them.
+
+    Raises `RowError`: wrong_type, unsupported_content, invalid_text.
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    _check_media(row)
+    conversation = Conversation(tuple(messages), _tools(row), _template_kwargs(row), row_id(row))
+    _check_texts(conversation)
+    return conversation
+
+
+def _tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
+    """Tools in OpenAI's shape; None when there are none."""
+    key, tools = _first_filled(row, TOOL_KEYS)
+    if tools is None:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise RowError("wrong_type", f"'{key}' is not an array of objects")
+    return tuple(map(_wrapped_tool, tools))
+
+
+def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool given as a bare function, put into the envelope that chat templates expect; Anthropic's tools
+    have their parameters under another name.
+
+    >>> _wrapped_tool({"name": "search", "input_schema": {}})
+    {'type': 'function', 'function': {'name': 'search', 'parameters': {}}}
+    """
+    if isinstance(tool.get("input_schema"), dict) and "parameters" not in tool:
+        tool = {("parameters" if key == "input_schema" else key): field for key, field in tool.items()}
+    is_bare = "function" not in tool and isinstance(tool.get("name"), str)
+    if not is_bare or tool.get("type", "function") != "function":
+        return tool
+    return {"type": "function", "function": {key: field for key, field in tool.items() if key != "type"}}
+
+
+def _template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
+    key, found = _first_filled(row, TEMPLATE_KEYS)
+    if found is not None and not isinstance(found, dict):
+        raise RowError("wrong_type", f"'{key}' is a JSON {kind(found)}, not an object")
+    return found or {}
+
+
+def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any]:
+    """The first field that is neither null nor empty; it may be JSON within a string."""
+    for key in keys:
+        field = row.get(key)
+        if isinstance(field, str):
+            field = _unquoted(field, key)
+        if field not in (None, [], {}):
+            return key, field
+    return "", None
+
+
+def _unquoted(text: str, key: str) -> Any:
+    try:
+        return parse_json(text) if text.strip() else None
+    except ValueError as error:
+        raise RowError("wrong_type", f"'{key}' is a string but not valid JSON: {error}") from None
+
+
+# ==== Checks ====
+
+
+def _check_media(row: Mapping[str, Any]) -> None:
+    media = [key for key in MEDIA_KEYS if row.get(key)]
+    if media:
+        raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
+
+
+def check_assistants(messages: Sequence[Message]) -> None:
+    """Raise `RowError` where there is nothing to learn: no_messages, no_assistant, empty_assistant."""
+    if not messages:
+        raise RowError("no_messages", "the row has no turns")
+    turns = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
+    if not turns:
+        raise RowError("no_assistant", f"none of the {len(messages)} messages is by the assistant")
+    for index, message in turns:
+        texts = (message.content, message.reasoning)
+        if not message.tool_calls and not any(text and not text.isspace() for text in texts):
+            raise RowError("empty_assistant", f"message {index} (assistant) has no text and no tool call")
+
+
+def _check_texts(conversation: Conversation) -> None:
+    for index, message in enumerate(conversation.messages):
+        texts = (message.content, message.reasoning, message.name, message.tool_call_id)
+        if not all(text is None or is_encodable(text) for text in texts):
+            raise _half_pair(f"message {index}")
+        _check_fields([message.tool_calls, message.extra], f"message {index}")
+    _check_fields(conversation.tools, "the list of tools")
+    _check_fields(conversation.template_kwargs, "the template arguments")
+
+
+def _check_fields(fields: Any, where: str) -> None:
+    """Look at every string within, level by level: deep nesting cannot exhaust the stack."""
+    level = [fields] if fields else []
+    for _ in range(MAX_DEPTH):
+        children = [child for node in level for child in _children(node)]
+        if not all(is_encodable(child) for child in children if isinstance(child, str)):
+            raise _half_pair(where)
+        level = [child for child in children if child and isinstance(child, (dict, list, tuple))]
+        if not level:
+            return
+    raise RowError("wrong_type", f"{where} is nested more than {MAX_DEPTH} levels deep")
+
+
+def _half_pair(where: str) -> RowError:
+    return RowError("invalid_text", f"{where} holds half of a surrogate pair, such as '\\ud83d' alone")
+
+
+def _children(node: Any) -> Collection[Any]:
+    return [*node, *node.values()] if isinstance(node, dict) else node

@@ -1,0 +1,69 @@
+"""OpenAI messages: `{"messages": [{"role": "user", "content": "Hi"}, ...], "tools": [...]}`.
+
+What chat APIs take, and what most datasets are published in. Besides the plain form it reads the list under
+other names (`conversations`, `dialogue`, `traj`, ...), the system text beside it, content given as parts,
+`tool_calls` and the older `function_call`, reasoning under its three common names, and flags of single turns
+(`train`, `loss`, `weight`, `loss_weight`). Other keys of a message go to the chat template as they are.
+
+    >>> row = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
+    >>> recognize(row), normalize(row).messages[1].content
+    (True, '2')
+
+Cost: see `common.py` and `turns.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from ..core.records import Conversation, Message
+from . import common
+from .parts import with_results
+from .plain import PlainTurns
+from .turns import Turn, extra_fields, make_message, read_role
+
+KEYS = (
+    *("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat"),
+    *("traj", "trajectory", "history"),
+)
+ROLES = {
+    "system": "system",
+    "developer": "developer",
+    "user": "user",
+    "assistant": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+PLAIN = PlainTurns(KEYS, [("role", "content")], ROLES, system="system")
+"""Every other key of a message goes to the chat template, so a plain one has none."""
+
+_OWN_KEYS = {"role", "content"}
+
+
+def recognize(value: Any) -> bool:
+    """Whether the row holds turns with a `role` and, where they have text, a `content`."""
+    return common.has_turns(value, KEYS, _is_turn)
+
+
+def normalize(value: Any) -> Conversation:
+    """Read a row of messages. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
+    turns = common.turns_of(value, KEYS, _is_turn)
+    messages = [message for index, turn in enumerate(turns) for message in messages_of(index, turn)]
+    return common.make_conversation(value, common.with_system(value, messages))
+
+
+def messages_of(index: int, turn: Turn) -> list[Message]:
+    """The message of turn `index`, after the tool results that it carries. Raises `RowError`."""
+    return [_message(index, each) for each in with_results(index, turn)]
+
+
+def _message(index: int, turn: Turn) -> Message:
+    role = read_role(index, turn.get("role"), ROLES)
+    extra = extra_fields(turn, _OWN_KEYS)
+    return make_message(index, turn, role=role, content=turn.get("content"), extra=extra)
+
+
+def _is_turn(keys: Collection[str]) -> bool:
+    return "role" in keys and ("content" in keys or not ("from" in keys or "value" in keys))

@@ -1,0 +1,123 @@
+"""Content given as a list of parts: text, reasoning, tool calls and tool results, in the spellings of OpenAI,
+Anthropic and LLaMA-Factory.
+
+    {"type": "text", "text": "Hi"}                       text; also input_text, output_text
+    {"type": "thinking", "thinking": "..."}              reasoning; also reasoning
+    {"type": "tool_use", "id": ..., "name": ..., "input": {...}}       a call (Anthropic)
+    {"type": "tool_call", "value": '{"name": ..., "arguments": {...}}'}  a call (LLaMA-Factory)
+    {"type": "tool_result", "tool_use_id": ..., "content": ...}        a message of its own (Anthropic)
+
+    >>> read_parts([{"type": "text", "text": "a "}, {"type": "text", "value": "b"}], "turn 1").text
+    'a b'
+
+A message has its reasoning first, then its text, then its calls: parts in another order cannot be told to a
+chat template and are refused, like anything that is not text. Cost: linear in the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..core.errors import RowError
+from ..core.text import kind
+
+Part = dict[str, Any]
+
+_TEXTS = ("text", "input_text", "output_text")
+_REASONING = ("reasoning", "thinking")
+_CALLS = ("tool_call", "tool_use")
+_RANKS = {**dict.fromkeys(_REASONING, 0), **dict.fromkeys(_TEXTS, 1), **dict.fromkeys(_CALLS, 2)}
+
+BLOCKS = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+"""Types of parts that only Anthropic's messages have."""
+
+
+class Parts(NamedTuple):
+    """What the parts of one message come to; `text` is None where there is no text part but others are, and
+    `calls` are as they were written."""
+
+    text: str | None
+    reasoning: str | None
+    calls: list[Any]
+
+
+def read_parts(parts: list[Any], where: str) -> Parts:
+    """The parts of a message as one. Raises `RowError`: wrong_type, unsupported_content."""
+    ranks = [_rank(part, where) for part in parts]
+    if ranks != sorted(ranks):
+        detail = f"the parts of {where} are not in the order reasoning, text, tool calls"
+        raise RowError("unsupported_content", detail)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[Any] = []
+    for part, rank in zip(parts, ranks, strict=True):
+        if rank == 2:
+            calls.append(_call(part))
+        else:
+            (thoughts, texts)[rank].append(_text(part, where))
+    text = "".join(texts) if texts or not parts else None
+    return Parts(text, "".join(thoughts) if thoughts else None, calls)
+
+
+def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A turn with its tool results as turns of their own, in the order of the parts.
+
+    >>> result = {"type": "tool_result", "tool_use_id": "a", "content": "21 C"}
+    >>> next(with_results(3, {"role": "user", "content": [result]}))
+    {'role': 'tool', 'tool_call_id': 'a', 'content': '21 C'}
+    """
+    content = turn.get("content")
+    if not isinstance(content, list) or not any(map(_is_result, content)):
+        yield turn
+        return
+    if str(turn.get("role")).strip().lower() != "user":
+        raise RowError("wrong_type", f"turn {index} has a tool result but is not the user's")
+    others: list[Any] = []
+    for part in content:
+        if not _is_result(part):
+            others.append(part)
+            continue
+        if others:
+            yield {**turn, "content": others}
+            others = []
+        told = {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content")}
+        yield {key: field for key, field in told.items() if field is not None}
+    if others:
+        yield {**turn, "content": others}
+
+
+def has_blocks(content: Any) -> bool:
+    """Whether some content has a part that only Anthropic's messages have."""
+    parts = content if isinstance(content, list) else []
+    return any(isinstance(part, dict) and str(part.get("type")) in BLOCKS for part in parts)
+
+
+def _is_result(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "tool_result"
+
+
+def _rank(part: Any, where: str) -> int:
+    if not isinstance(part, dict):
+        raise RowError("wrong_type", f"a content part of {where} is a JSON {kind(part)}, not an object")
+    found = part.get("type")
+    rank = _RANKS.get(found) if isinstance(found, str) else None
+    if rank is None:
+        detail = f"{where} has a content part of type {str(found)[:80]!r}; only text can be used"
+        raise RowError("unsupported_content", detail)
+    return rank
+
+
+def _text(part: Part, where: str) -> str:
+    keys = ("text", "thinking", "reasoning", "content", "value")
+    texts = [part[key] for key in keys if part.get(key) is not None]
+    if not texts or not isinstance(texts[0], str):
+        raise RowError("wrong_type", f"a text part of {where} holds no string")
+    return texts[0]
+
+
+def _call(part: Part) -> Any:
+    """A call as `turns.py` reads it: an object with a name and arguments, or JSON within a string."""
+    if part["type"] == "tool_call":
+        return part.get("value", part.get("tool_call"))
+    return {"id": part.get("id"), "name": part.get("name"), "arguments": part.get("input")}

@@ -1,0 +1,204 @@
+"""What the dialects share about a single turn: turn -> Message.
+
+    read_role     any spelling of a role -> one of `contracts.ROLES`
+    make_message  the other fields of a turn: text parts, reasoning, tool calls, flags
+
+Content is passed on as it is, to the character. A turn comes without null-valued keys; `index` is its
+place in the row, for error texts.
+
+    >>> make_message(1, {"weight": 0}, role="assistant", content=[{"type": "text", "text": "Hi"}])
+    Message(role='assistant', content='Hi', reasoning=None, tool_calls=(), tool_call_id=None, name=None, \
+train=False, weight=None, extra={})
+
+Cost: some microseconds a turn, and the parse of what is JSON within a string.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ..core.errors import RowError
+from ..core.records import Message
+from ..core.strict_json import parse_json
+from ..core.text import kind
+from .parts import Parts, read_parts
+
+Turn = dict[str, Any]
+
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
+FLAG_KEYS = ("train", "loss", "weight", "loss_weight")
+CALL_KEYS = ("tool_calls", "function_call")
+KNOWN_KEYS = {*REASONING_KEYS, *FLAG_KEYS, *CALL_KEYS, "tool_call_id", "name"}
+"""Keys of a turn that become fields of Message, beside role and content."""
+
+_CALL_KEYS = {"id", "type", "index", "name", "arguments"}
+
+
+def read_role(index: int, role: Any, roles: Mapping[str, str]) -> str:
+    """The normalized role of turn `index`. Raises `RowError`: wrong_type, unknown_role.
+
+    >>> read_role(0, " Human ", {"human": "user"})
+    'user'
+    """
+    if role is None:
+        raise RowError("wrong_type", f"turn {index} has no role")
+    if not isinstance(role, str):
+        raise RowError("wrong_type", f"the role of turn {index} is a JSON {kind(role)}, not a string")
+    known = roles.get(role.strip().lower())
+    if known is None:
+        detail = f"turn {index} has role {role[:80]!r}; known roles: {', '.join(roles)}"
+        raise RowError("unknown_role", detail)
+    return known
+
+
+def make_message(
+    index: int, turn: Turn, *, role: str, content: Any, extra: dict[str, Any] | None = None
+) -> Message:
+    """Make the message of turn `index` from its normalized role, its content and its other fields.
+
+    Raises `RowError`: wrong_type, unsupported_content, bad_tool_call.
+    """
+    where = f"turn {index}"
+    train, weight = _flags(turn, where)
+    parts = _content(content, role, where)
+    reasoning = next((key for key in REASONING_KEYS if key in turn), REASONING_KEYS[0])
+    thought, calls = _text(turn, reasoning, where), _calls(turn, where)
+    if (thought and parts.reasoning) or (calls and parts.calls):
+        raise RowError("wrong_type", f"{where} has reasoning or tool calls both in its parts and beside them")
+    return Message(
+        role=role,
+        content=parts.text,
+        reasoning=thought if parts.reasoning is None else parts.reasoning,
+        tool_calls=calls or tuple(_call(_parsed(call, where), where) for call in parts.calls),
+        tool_call_id=_text(turn, "tool_call_id", where),
+        name=_text(turn, "name", where),
+        train=train,
+        weight=weight,
+        extra=extra or {},
+    )
+
+
+def extra_fields(turn: Turn, own_keys: Collection[str]) -> dict[str, Any]:
+    """The fields of a turn that are neither known here nor the dialect's own.
+
+    >>> extra_fields({"role": "user", "name": "Ann", "mood": "good"}, {"role", "content"})
+    {'mood': 'good'}
+    """
+    return {key: field for key, field in turn.items() if key not in KNOWN_KEYS and key not in own_keys}
+
+
+# ==== Text ====
+
+
+def _content(content: Any, role: str, where: str) -> Parts:
+    if isinstance(content, list):
+        parts = read_parts(content, where)
+        if role != "assistant" and (parts.reasoning is not None or parts.calls or parts.text is None):
+            detail = f"{where} ({role}) has a part that only the assistant can write"
+            raise RowError("unsupported_content", detail)
+        return parts
+    if content is not None and not isinstance(content, str):
+        raise RowError("wrong_type", f"the content of {where} is a JSON {kind(content)}, not a string")
+    if content is None and role not in ("assistant", "tool"):
+        raise RowError("wrong_type", f"{where} ({role}) has no content")
+    return Parts("" if content is None and role == "tool" else content, None, [])
+
+
+def _text(turn: Turn, key: str, where: str) -> str | None:
+    text = turn.get(key)
+    if text is not None and not isinstance(text, str):
+        raise RowError("wrong_type", f"'{key}' of {where} is a JSON {kind(text)}, not a string")
+    return text
+
+
+# ==== Flags ====
+
+
+def _flags(turn: Turn, where: str) -> tuple[bool | None, float | None]:
+    """The row's own wish for a turn: trained or not, and a weight other than 0 and 1."""
+    flags = {key: _flag(turn[key], key, where) for key in FLAG_KEYS if key in turn}
+    if not flags:
+        return None, None
+    wishes = {flag == 1 for flag in flags.values() if flag in (0, 1)}
+    weights = {flag for flag in flags.values() if flag not in (0, 1)}
+    if len(wishes) > 1 or len(weights) > 1:
+        raise RowError("wrong_type", f"{', '.join(map(repr, flags))} of {where} contradict each other")
+    return next(iter(wishes), None), next(iter(weights), None)
+
+
+def _flag(flag: Any, key: str, where: str) -> float:
+    if not isinstance(flag, (bool, int, float)) or not 0 <= flag <= sys.float_info.max:
+        raise RowError("wrong_type", f"'{key}' of {where} is neither a boolean nor a number from 0 up")
+    if key in ("train", "loss") and flag not in (0, 1):
+        raise RowError("wrong_type", f"'{key}' of {where} is neither true nor false")
+    return float(flag)
+
+
+# ==== Tool calls ====
+
+
+def _calls(turn: Turn, where: str) -> tuple[dict[str, Any], ...]:
+    """Tool calls in OpenAI's shape; tables hold them as JSON within a string.
+
+    >>> _calls({"tool_calls": '[{"name": "f"}]'}, "turn 3")
+    ({'type': 'function', 'function': {'name': 'f', 'arguments': {}}},)
+    """
+    calls = turn.get("tool_calls") or turn.get("function_call") or []
+    if isinstance(calls, str):
+        calls = (call_json(calls, where) if calls.strip() else None) or []
+    return tuple(_call(call, where) for call in (calls if isinstance(calls, list) else [calls]))
+
+
+def _call(call: Any, where: str) -> dict[str, Any]:
+    """One tool call in OpenAI's shape, from that shape or from a flat name and arguments.
+
+    >>> _call({"name": "add", "arguments": '{"a": 1}'}, "turn 3")
+    {'type': 'function', 'function': {'name': 'add', 'arguments': {'a': 1}}}
+    """
+    if not isinstance(call, dict):
+        raise bad_call(where, f"it is a JSON {kind(call)}, not an object")
+    if call.get("type") not in ("function", None):
+        raise bad_call(where, f"it is of type {str(call['type'])[:80]!r}, not 'function'")
+    function = call if call.get("function") is None else call["function"]
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise bad_call(where, "it names no function")
+    named = {"name": function["name"], "arguments": _arguments(function, where)}
+    if call.get("id") is None:
+        return {"type": "function", "function": named}
+    if not isinstance(call["id"], str):
+        raise bad_call(where, f"its id is a JSON {kind(call['id'])}, not a string")
+    return {"type": "function", "id": call["id"], "function": named}
+
+
+def _arguments(function: dict[str, Any], where: str) -> dict[str, Any]:
+    """Arguments as an object; none at all is an empty one, unless another key may hold them."""
+    arguments = function.get("arguments")
+    if arguments is None:
+        others = [key for key in function if key not in _CALL_KEYS and function[key] is not None]
+        if others:
+            raise bad_call(where, f"it has no 'arguments' but {', '.join(map(repr, others))[:80]}")
+        return {}
+    if isinstance(arguments, str):
+        arguments = call_json(arguments, where)
+    if not isinstance(arguments, dict):
+        raise bad_call(where, f"its arguments are a JSON {kind(arguments)}, not an object")
+    return arguments
+
+
+def _parsed(call: Any, where: str) -> Any:
+    return call_json(call, where) if isinstance(call, str) else call
+
+
+def call_json(text: str, where: str) -> Any:
+    """Parse JSON that stands within a string of a tool call. Raises `RowError`: bad_tool_call."""
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise bad_call(where, f"it is not valid JSON: {error}") from None
+
+
+def bad_call(where: str, what: str) -> RowError:
+    """The error of a tool call that cannot be read."""
+    return RowError("bad_tool_call", f"a tool call of {where} cannot be read: {what}")

@@ -1,0 +1,539 @@
+"""Rendering a chat template with texts that are not looked at, to learn what it does with any text.
+
+A chat template glues texts and its own literals together; now and then it asks something about a text
+(does it hold `</think>`?) and cuts a piece off it (`trim`). Rendered once with `Symbolic` strings instead
+of texts, it tells all that it does: the parts it prints, as literals and as expressions of the texts, and
+each question it asked with the answer it got.
+
+    rendered = SymbolicTemplate(template).render(["user"], ["Hi "])
+    rendered.parts      ("<user>", Op("call", (Op("text", (0,)), "strip", None)), "</user>")
+    rendered.answers    {}: it asked nothing
+
+For every other conversation of the same roles for which the questions have the same answers the template
+prints the same parts: there is nothing else in it that depends on a text. That holds because every way
+in which a template can get at a string is either followed here (`Symbolic`, the environment's filters,
+tests, calls and operators) or raises `Unplannable`; what is not known to be harmless counts as harmful.
+`plans.py` builds on this.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, NoReturn, cast
+
+from jinja2 import nodes
+from jinja2.compiler import Frame
+from jinja2.runtime import LoopContext, Macro
+
+from ..masking.chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
+
+MAX_PARTS = 4096
+"""Parts of a text; one of more has no plan, so that a template cannot make their number explode."""
+
+
+class Unplannable(Exception):  # noqa: N818  it is no error: such conversations are rendered one by one
+    """The template does something with a text that cannot be said for other texts."""
+
+
+# ==== Expressions ====
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An expression of the texts of a conversation.
+
+    text (i)                   the content of message i
+    call (op, method, ...)     what a method of `str` gives
+    item (op, index)           a character, or an element of a list that `call` gave
+    slice (op, i, j, k)        op[i:j:k]
+    join (part, ...)           literals and expressions, one after another
+    in (literal, op), eq (op, other), len (op), bool (op)      questions
+    """
+
+    name: str
+    args: tuple[Any, ...]
+
+    def code(self, constant: Callable[[Any], str], known: Mapping[Op, str]) -> str:
+        """The expression as Python source. `constant` names a value, `known` holds what has a name."""
+        if self in known:
+            return known[self]
+
+        def code(arg: Any) -> str:
+            return arg.code(constant, known) if isinstance(arg, Op) else constant(arg)
+
+        if self.name == "call":
+            base, method, *args = self.args
+            return f"{code(base)}.{method}({', '.join(map(code, args))})"
+        if self.name == "join":
+            return "''.join((" + "".join(code(arg) + ", " for arg in self.args) + "))"
+        return _SOURCE[self.name].format(*map(code, self.args))
+
+    def value(self, texts: Sequence[str]) -> Any:
+        """What the expression gives for some texts."""
+        args = [arg.value(texts) if isinstance(arg, Op) else arg for arg in self.args]
+        if self.name == "call":
+            return getattr(args[0], args[1])(*args[2:])
+        return _VALUE[self.name](texts, *args)
+
+
+_SOURCE = {
+    "text": "texts[{0}]",
+    "item": "{0}[{1}]",
+    "slice": "{0}[{1}:{2}:{3}]",
+    "in": "({0} in {1})",
+    "eq": "({0} == {1})",
+    "len": "len({0})",
+    "bool": "bool({0})",
+}
+_VALUE: dict[str, Callable[..., Any]] = {
+    "text": lambda texts, message: texts[message],
+    "item": lambda _, base, index: base[index],
+    "slice": lambda _, base, *bounds: base[slice(*bounds)],
+    "join": lambda _, *parts: "".join(parts),
+    "in": lambda _, needle, base: needle in base,
+    "eq": lambda _, base, other: base == other,
+    "len": lambda _, base: len(base),
+    "bool": lambda _, base: bool(base),
+}
+
+Part = str | Op
+Answers = dict[Op, Any]
+
+
+@dataclass
+class Ledger:
+    """What was asked about the texts of one render, and answered."""
+
+    texts: Sequence[str]
+    answers: Answers = field(default_factory=dict)
+
+    def ask(self, question: Op) -> Any:
+        """The answer for these texts, kept."""
+        if question not in self.answers:
+            self.answers[question] = question.value(self.texts)
+        return self.answers[question]
+
+
+# ==== Strings ====
+
+
+class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
+    """A string of which the parts are known: literals and expressions. Its value is that of the texts at
+    hand; whoever looks at it leaves a question in the ledger, or gets `Unplannable`."""
+
+    __slots__ = ("_ledger", "_parts")
+    _ledger: Ledger
+    _parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, ledger: Ledger, parts: Iterable[Part]) -> str:
+        """The parts one after another; a plain string if none of them is an expression."""
+        merged: list[Part] = []
+        for part in parts:
+            if isinstance(part, str) and merged and isinstance(merged[-1], str):
+                merged[-1] += part
+            elif part != "":
+                merged.append(part)
+        if all(isinstance(part, str) for part in merged):
+            return plain_join(map(str, merged))
+        if len(merged) > MAX_PARTS:
+            raise Unplannable
+        text = plain_join(part if isinstance(part, str) else part.value(ledger.texts) for part in merged)
+        symbolic = str.__new__(cls, text)
+        symbolic._ledger, symbolic._parts = ledger, tuple(merged)
+        return symbolic
+
+    def __add__(self, other: str) -> str:
+        return self.of(self._ledger, (*self._parts, *parts_of(other)))
+
+    def __radd__(self, other: str) -> str:
+        return self.of(self._ledger, (*parts_of(other), *self._parts))
+
+    def __getitem__(self, key: Any) -> str:
+        if isinstance(key, slice):
+            bounds = (key.start, key.stop, key.step)
+            if any(not isinstance(bound, (int, type(None))) for bound in bounds):
+                raise Unplannable
+            return self.of(self._ledger, [Op("slice", (_op(self), *bounds))])
+        if not isinstance(key, int):
+            raise TypeError
+        if not -len(self) <= key < len(self):
+            raise IndexError
+        return self.of(self._ledger, [Op("item", (_op(self), int(key)))])
+
+    def __contains__(self, other: object) -> bool:
+        if not _is_plain(other):
+            raise Unplannable
+        return bool(self._ledger.ask(Op("in", (other, _op(self)))))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Symbolic):
+            if other._parts == self._parts:
+                return True
+            raise Unplannable
+        if not isinstance(other, str):
+            return False
+        return bool(self._ledger.ask(Op("eq", (_op(self), str(other)))))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __bool__(self) -> bool:
+        literal = any(isinstance(part, str) for part in self._parts)
+        return literal or bool(self._ledger.ask(Op("bool", (_op(self),))))
+
+    def __len__(self) -> int:
+        return int(self._ledger.ask(Op("len", (_op(self),))))
+
+    def __str__(self) -> str:
+        return self
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._refuse()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise Unplannable
+
+    __hash__ = __lt__ = __le__ = __gt__ = __ge__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _refuse
+    __repr__ = __format__ = __reduce__ = __reduce_ex__ = __getnewargs__ = _refuse
+
+    def strip(self, chars: str | None = None) -> str:
+        if len(self._parts) > 1:
+            return _as_symbolic(self.lstrip(chars), self._ledger).rstrip(chars)
+        return self._piece("strip", chars)
+
+    def lstrip(self, chars: str | None = None) -> str:
+        return self._piece("lstrip", chars) if len(self._parts) == 1 else self._stripped("lstrip", chars)
+
+    def rstrip(self, chars: str | None = None) -> str:
+        return self._piece("rstrip", chars) if len(self._parts) == 1 else self._stripped("rstrip", chars)
+
+    def removeprefix(self, prefix: str) -> str:
+        return self._piece("removeprefix", prefix)
+
+    def removesuffix(self, suffix: str) -> str:
+        return self._piece("removesuffix", suffix)
+
+    def replace(self, old: str, new: str, count: Any = -1) -> str:  # noqa: ARG002  str's signature
+        if not _is_plain(old) or not old or old in self:
+            raise Unplannable
+        return self
+
+    def join(self, parts: Iterable[str]) -> str:
+        return join(self, parts)
+
+    def _piece(self, method: str, *args: Any) -> str:
+        return self.of(self._ledger, [self._call(method, *args)])
+
+    def _pieces(self, method: str, *args: Any) -> list[str]:
+        call = self._call(method, *args)
+        count = self._ledger.ask(Op("len", (call,)))
+        return [self.of(self._ledger, [Op("item", (call, i))]) for i in range(count)]
+
+    def _call(self, method: str, *args: Any) -> Op:
+        if not all(_is_plain(arg) or isinstance(arg, (int, type(None))) for arg in args):
+            raise Unplannable
+        return Op("call", (_op(self), method, *args))
+
+    def _stripped(self, side: str, chars: str | None) -> str:
+        """Strip the outermost parts until one is left that is not all stripped away."""
+        parts, end = list(self._parts), 0 if side == "lstrip" else -1
+        while parts:
+            part = parts[end]
+            if isinstance(part, str):
+                left: Part = getattr(part, side)(chars)
+            else:
+                left = Op("call", (part, side, chars))
+                if not self._ledger.ask(Op("bool", (left,))):
+                    left = ""
+            if left != "":
+                parts[end] = left
+                break
+            del parts[end]
+        return self.of(self._ledger, parts)
+
+
+def _question(method: str) -> Callable[..., Any]:
+    def ask(self: Symbolic, *args: Any) -> Any:
+        plain = tuple(tuple(arg) if isinstance(arg, list) else arg for arg in args)
+        if not all(
+            _is_plain(each) or isinstance(each, (int, type(None)))
+            for arg in plain
+            for each in (arg if isinstance(arg, tuple) else (arg,))
+        ):
+            raise Unplannable
+        return self._ledger.ask(Op("call", (_op(self), method, *plain)))
+
+    return ask
+
+
+def _split(method: str) -> Callable[..., Any]:
+    def split(self: Symbolic, *args: Any) -> Any:
+        pieces = self._pieces(method, *args)
+        return tuple(pieces) if "partition" in method else pieces
+
+    return split
+
+
+_FOLLOWED = {"strip", "lstrip", "rstrip", "removeprefix", "removesuffix", "replace", "join"}
+for _name in dir(str):
+    if _name.startswith("__") or _name in _FOLLOWED:
+        continue
+    if _name in ("startswith", "endswith", "find", "rfind", "count") or _name.startswith("is"):
+        setattr(Symbolic, _name, _question(_name))
+    elif _name in ("split", "rsplit", "splitlines", "partition", "rpartition"):
+        setattr(Symbolic, _name, _split(_name))
+    else:
+        setattr(Symbolic, _name, Symbolic._refuse)
+
+
+def parts_of(text: str) -> tuple[Part, ...]:
+    """The parts of a string; a plain one is a literal."""
+    if isinstance(text, Symbolic):
+        return text._parts
+    return (str(text),) if text else ()
+
+
+def join(separator: str, parts: Iterable[str]) -> str:
+    """What `separator.join(parts)` is, for symbolic strings too."""
+    glued: list[Part] = []
+    ledger = separator._ledger if isinstance(separator, Symbolic) else None
+    for number, part in enumerate(parts):
+        if not isinstance(part, str):
+            raise Unplannable
+        ledger = part._ledger if isinstance(part, Symbolic) else ledger
+        glued += (*(parts_of(separator) if number else ()), *parts_of(part))
+    return plain_join(map(str, glued)) if ledger is None else Symbolic.of(ledger, glued)
+
+
+def plain_join(parts: Iterable[str]) -> str:
+    """The parts one after another; a template that prints too much has no plan, and is refused row by row."""
+    text, total = list[str](), 0
+    for part in parts:
+        total += len(part)
+        if total > MAX_RENDERED:
+            raise Unplannable
+        text.append(part)
+    return "".join(text)
+
+
+def _op(text: Symbolic) -> Op:
+    first = text._parts[0]
+    return first if len(text._parts) == 1 and isinstance(first, Op) else Op("join", text._parts)
+
+
+def _as_symbolic(text: str, ledger: Ledger) -> str:
+    return text if isinstance(text, Symbolic) else Symbolic.of(ledger, [text])
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and not isinstance(value, Symbolic)
+
+
+def _holds_symbolic(value: Any) -> bool:
+    if isinstance(value, Symbolic):
+        return True
+    if isinstance(value, Mapping):
+        return any(map(_holds_symbolic, value.values()))
+    if isinstance(value, (list, tuple, types.GeneratorType)):
+        return isinstance(value, types.GeneratorType) or any(map(_holds_symbolic, value))
+    return False
+
+
+# ==== The environment ====
+
+_TEXT_FILTERS = {"trim", "string", "default", "d", "length", "count"}
+"""Filters that do to a string nothing but what is followed here."""
+
+_LIST_FILTERS = {
+    *("selectattr", "rejectattr", "map", "select", "reject", "first", "last", "list", "reverse"),
+    *("default", "d", "length", "count", "batch", "slice", "attr", "items"),
+}
+"""Filters that hand on what a list or an object holds, but do not look into its strings themselves."""
+
+_TYPE_TESTS = {
+    *("defined", "undefined", "none", "string", "mapping", "number", "integer", "float", "boolean"),
+    *("callable", "true", "false", "iterable", "eq", "equalto", "==", "ne", "!=", "sameas"),
+}
+"""Tests that ask for the type of a value or compare it."""
+
+
+class SymbolicEnvironment(PlainEnvironment):
+    """The environment for symbolic strings: as the plain one, but nothing gets at a string unseen."""
+
+    def __init__(self, template: ChatTemplate) -> None:
+        super().__init__(template.date)
+        self.code_generator_class = _SymbolicCodeGenerator
+        self.filters = {name: _filter(name, function) for name, function in self.filters.items()}
+        self.filters |= {"join": _join, "replace": _replace}
+        self.tests = {name: _test(name, cast("Any", function)) for name, function in self.tests.items()}
+
+    def concat(self, parts: Iterable[str]) -> str:
+        return join("", parts)
+
+    def join_strings(self, values: Iterable[Any]) -> str:
+        return join("", [self.text(value) for value in values])
+
+    def text(self, value: Any) -> str:
+        """What `{{ value }}` prints; a list or object that holds a symbolic string refuses in its `repr`."""
+        return value if isinstance(value, Symbolic) else str(value)
+
+    def contains(self, item: Any, container: Any) -> bool:
+        """`item in container`."""
+        if isinstance(item, Symbolic) and isinstance(container, str):
+            raise Unplannable
+        return item in container
+
+    def refuse(self) -> NoReturn:
+        """Stands where code does what is not followed."""
+        raise Unplannable
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(argument, Symbolic):
+            raise Unplannable
+        return super().getitem(obj, argument)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return join("", (left, right))
+        if _holds_symbolic(left) or _holds_symbolic(right):
+            if operator == "+" and isinstance(left, list) and isinstance(right, list):
+                return left + right
+            raise Unplannable
+        return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        format_ = super().wrap_str_format(value)
+        if format_ is None:
+            return None
+
+        def checked(*args: Any, **kwargs: Any) -> str:
+            if _holds_symbolic(args) or _holds_symbolic(kwargs) or isinstance(value.__self__, Symbolic):
+                raise Unplannable
+            return format_(*args, **kwargs)
+
+        return checked
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(obj, types.BuiltinMethodType) and _is_plain(obj.__self__) and obj.__name__ == "join":
+            return join(str(obj.__self__), *args)
+        own = (value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars"))
+        if _holds_symbolic([*args, *own]) and not self._hands_on(obj):
+            raise Unplannable
+        return super().call(context, obj, *args, **kwargs)
+
+    def _hands_on(self, function: Any) -> bool:
+        """Whether a function does nothing with its arguments but hand them on."""
+        known = (self.globals["namespace"], self.globals["dict"])
+        own = isinstance(function, types.MethodType) and isinstance(
+            function.__self__, (Symbolic, LoopContext)
+        )
+        return own or isinstance(function, Macro) or any(function is each for each in known)
+
+
+class _SymbolicCodeGenerator(TracedCodeGenerator):
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802  Jinja's name
+        operators = [operand.op for operand in node.ops]
+        if "in" not in operators and "notin" not in operators:
+            super().visit_Compare(node, frame)
+        elif len(operators) > 1:
+            self.write("environment.refuse()")
+        else:
+            self.write("(not " if operators == ["notin"] else "(")
+            self.write("environment.contains(")
+            self.visit(node.expr, frame)
+            self.write(", ")
+            self.visit(node.ops[0].expr, frame)
+            self.write("))")
+
+
+def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        values = (*args, *kwargs.values())
+        if any(isinstance(value, Symbolic) for value in values):
+            rest = args[1:] if args and isinstance(args[0], Symbolic) else args
+            allowed = _TEXT_FILTERS if name not in ("default", "d") else {name}
+            if name not in allowed or (rest and name == "trim" and not all(map(_is_plain, rest))):
+                raise Unplannable
+        elif name not in _LIST_FILTERS and any(map(_holds_symbolic, values)):
+            raise Unplannable
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, Symbolic) for value in (*args, *kwargs.values())):
+            if name == "sequence":
+                return True
+            if name == "in" and not isinstance(args[-1], str):
+                return args[0] in args[-1]
+            if name not in _TYPE_TESTS:
+                raise Unplannable
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _join(value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
+    if attribute is not None:
+        raise Unplannable
+    return join(d, [each if isinstance(each, Symbolic) else str(each) for each in value])
+
+
+def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
+    if isinstance(old, Symbolic) or isinstance(new, Symbolic):
+        raise Unplannable
+    text = value if isinstance(value, Symbolic) else str(value)
+    return text.replace(str(old), str(new), -1 if count is None else count)
+
+
+# ==== Rendering ====
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a template prints for all texts for which its questions have these answers."""
+
+    parts: tuple[Part, ...]
+    answers: Answers
+
+
+class SymbolicTemplate:
+    """A chat template, compiled for symbolic strings."""
+
+    def __init__(self, template: ChatTemplate, kwargs: Mapping[str, Any] | None = None) -> None:
+        self._arguments = {"documents": None, **template.variables, **(kwargs or {}), "tools": None}
+        self._environment = SymbolicEnvironment(template)
+        self._compiled = self._environment.from_string(template.sources["default"])
+
+    def render(self, roles: Sequence[str], texts: Sequence[str], *, prompt: bool = False) -> Rendered:
+        """Render messages of some roles, with one text each, as `ChatTemplate.render` does.
+
+        Raises `Unplannable` where the render depends on the texts in a way that is not followed, and
+        also where the template raises.
+        """
+        ledger = Ledger(texts)
+        messages = [
+            {"role": role, "content": Symbolic.of(ledger, [Op("text", (i,))])} for i, role in enumerate(roles)
+        ]
+        self._environment.steps = 0
+        try:
+            text = self._compiled.render(
+                {**self._arguments, "messages": messages, "add_generation_prompt": prompt}
+            )
+        except Exception as error:
+            raise Unplannable from error
+        parts = parts_of(text)
+        for part in parts:
+            if isinstance(part, Op):
+                ledger.ask(Op("bool", (part,)))
+        printed = (part for part in parts if isinstance(part, str) or ledger.answers[Op("bool", (part,))])
+        merged = Symbolic.of(ledger, printed)
+        return Rendered(parts_of(merged), ledger.answers)

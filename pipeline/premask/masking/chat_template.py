@@ -1,0 +1,485 @@
+"""Chat templates: the Jinja environment that transformers renders them in, once plain, once traced.
+
+    template = ChatTemplate(source, variables={"bos_token": "<s>", "eos_token": "</s>"})
+    template.render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
+
+Templates come with models from the Hub and are not trusted: they run in Jinja's sandbox, as they do in
+transformers, and here also with a limit on what they print. The plain environment is the same as
+`transformers.utils.chat_template_utils` builds (checked by tests over real templates); the traced one
+differs only in that strings keep their origins (`traced.py`). Compiling costs some 10 ms, once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import json
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import jinja2
+import jinja2.ext
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.filters import make_attrgetter
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
+
+from ..core.errors import RowError, TemplateError
+from ..core.records import GENERATED
+from .traced import (
+    TracedMarkup,
+    TracedStr,
+    add_markup,
+    as_traced,
+    brace_format,
+    concat,
+    is_markup,
+    mark,
+    percent_format,
+    runs_of,
+    text_of,
+    traced_method,
+)
+
+MAX_RENDERED = 64 * 1024 * 1024
+"""Characters a template may print for one row; more is taken for a template that has run away."""
+
+MAX_STEPS = 5_000_000
+"""Turns that the loops of a template may take in one render; so many take about a second."""
+
+
+class ChatTemplate:
+    """A compiled chat template and the variables every render of it gets.
+
+    `source` is Jinja text, or a mapping of names to texts as some tokenizers have (`default`,
+    `tool_use`). Raises `TemplateError` with the line if it does not compile.
+    """
+
+    def __init__(
+        self,
+        source: str | Mapping[str, str],
+        *,
+        variables: Mapping[str, Any] | None = None,
+        date: datetime.date = datetime.date(2025, 1, 1),
+        name: str = "chat template",
+    ) -> None:
+        self.sources = {"default": source} if isinstance(source, str) else dict(source)
+        if "default" not in self.sources:
+            raise TemplateError(
+                f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'"
+            )
+        self.source = source
+        self.date = date
+        self.variables = dict(variables or {})
+        self.name = name
+        self._compiled = {
+            "plain": _compile_all(self.sources, PlainEnvironment(date), name),
+            "traced": _compile_all(self.sources, TracedEnvironment(date), name),
+            "tagged": _compile_all(self.sources, TaggedEnvironment(date), name),
+        }
+
+    def on(self, date: datetime.date) -> ChatTemplate:
+        """The same template on another day."""
+        return ChatTemplate(self.source, variables=self.variables, date=date, name=self.name)
+
+    @property
+    def has_generation_tags(self) -> bool:
+        """Whether the template says itself, with `{% generation %}`, what is generated."""
+        return any(re.search(r"\{%-?\s*generation\b", source) for source in self.sources.values())
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        kwargs: Mapping[str, Any] | None = None,
+        mode: Literal["plain", "traced", "tagged"] = "plain",
+    ) -> str:
+        """The text of a conversation, as `apply_chat_template(..., tokenize=False)` gives it.
+
+        Mode `traced` takes messages and tools of traced strings, and the text that comes back is traced;
+        `tagged` marks what stands within `{% generation %}` tags.
+        Raises `RowError` when the template raises, does something the sandbox forbids or prints too much.
+        """
+        compiled = self._compiled[mode]
+        which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
+        arguments = {"documents": None, **self.variables, **(kwargs or {})}
+        arguments |= {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        compiled[which].environment.steps = 0  # type: ignore[attr-defined]
+        try:
+            return compiled[which].render(arguments)
+        except Exception as error:  # noqa: BLE001  a template can raise anything; it costs its row, not the run
+            raise _row_error(error) from None
+
+
+_BUILT_IN = Path(__file__).parent / "templates"
+
+
+def built_in_templates() -> list[str]:
+    """Names of the templates that come with the package."""
+    return sorted(path.stem for path in _BUILT_IN.glob("*.jinja"))
+
+
+def template_source(chosen: str) -> str:
+    """The text of a chat template: a file, or a built-in one by its name.
+
+    Raises `TemplateError` if it is neither, naming the nearest built-in one.
+    """
+    path = Path(chosen)
+    if not path.is_file() and chosen in built_in_templates():
+        path = _BUILT_IN / f"{chosen}.jinja"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"built-in: {', '.join(built_in_templates())}"
+        raise TemplateError(f"chat template {chosen} is neither a file nor a built-in one; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"chat template {chosen} cannot be read: {error}") from None
+
+
+def _compile_all(
+    sources: Mapping[str, str], environment: jinja2.Environment, name: str
+) -> dict[str, jinja2.Template]:
+    try:
+        return {key: environment.from_string(text) for key, text in sources.items()}
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"{name}: syntax error in line {error.lineno}: {error.message}") from None
+    except RecursionError:
+        raise TemplateError(f"{name}: is nested too deeply to compile") from None
+
+
+def _row_error(error: Exception) -> RowError:
+    """What a render raised, as a reject; with the line of the template where there is one."""
+    if isinstance(error, RowError):
+        return error
+    if isinstance(error, jinja2.exceptions.SecurityError):
+        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {error}")
+    if type(error) is jinja2.TemplateError:  # what raise_exception() raises
+        return RowError(
+            "template_error", f"the chat template refuses the conversation{_line(error)}: {error}"
+        )
+    return RowError(
+        "template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}"
+    )
+
+
+def _line(error: BaseException) -> str:
+    line, frame = None, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == "<template>":
+            line = frame.tb_lineno
+        frame = frame.tb_next
+    return f" (template line {line})" if line else ""
+
+
+# ==== Environments ====
+
+
+class GenerationTag(jinja2.ext.Extension):
+    """`{% generation %}...{% endgeneration %}`: printed as it is, in a scope of its own."""
+
+    tags = {"generation"}  # noqa: RUF012  the attribute Jinja reads
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_print"), [], [], body).set_lineno(line)
+
+    def _print(self, caller: Callable[[], str]) -> str:
+        return cast("PlainEnvironment", self.environment).generated(caller())
+
+
+class PlainEnvironment(ImmutableSandboxedEnvironment):
+    """The environment transformers renders chat templates in, with the date frozen and with limits."""
+
+    intercepted_binops = frozenset({"%", "+", "*", "**"})
+    steps = 0  # taken by loops in the present render
+
+    def __init__(self, date: datetime.date) -> None:
+        self.code_generator_class = _CodeGenerator
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, "jinja2.ext.loopcontrols"]
+        )
+        now = datetime.datetime.combine(date, datetime.time())
+        self._safe: dict[tuple[type, str], bool] = {}
+        self.filters["tojson"] = to_json
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = now.strftime
+        self.globals["dict"] = _Dict()
+        self.globals["namespace"] = _Namespace
+        self.globals["lipsum"] = self.filters["random"] = _refuse_chance
+
+    def concat(self, parts: Iterable[str]) -> str:
+        return "".join(_bounded(parts))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if _result_size(operator, left, right) > MAX_RENDERED:
+            raise _too_large()
+        return super().call_binop(context, operator, left, right)
+
+    def join_strings(self, values: Iterable[Any]) -> str:
+        """The operator `~`."""
+        return "".join(_bounded(map(str, values)))
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls count as turns of a loop do: a macro that calls itself twice is one."""
+        self.step()
+        return super().call(context, obj, *args, **kwargs)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Jinja's own answer, remembered: it depends on nothing but the type and the name."""
+        key = (type(obj), attr)
+        if key not in self._safe:
+            self._safe[key] = super().is_safe_attribute(obj, attr, value)
+        return self._safe[key]
+
+    def generated(self, text: str) -> str:
+        """What is printed for the inside of `{% generation %}` tags."""
+        return text
+
+    def step(self) -> None:
+        """Count one turn of a loop."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise RowError(
+                "template_unsafe", f"the loops of the chat template take more than {MAX_STEPS} turns"
+            )
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """Parse a template and have each of its loops count its turns."""
+        template = super()._parse(source, name, filename)
+        for loop in template.find_all(nodes.For):
+            call = nodes.EnvironmentAttribute("step()")  # written into the code as `environment.step()`
+            loop.body.insert(0, nodes.ExprStmt(call, lineno=loop.lineno))
+        template.set_environment(self)
+        return template
+
+
+class TracedEnvironment(PlainEnvironment):
+    """The same environment for traced strings: whatever glues, formats or computes text keeps origins."""
+
+    def __init__(self, date: datetime.date) -> None:
+        super().__init__(date)
+        self.code_generator_class = TracedCodeGenerator
+        self.filters = {name: _traced_filter(function) for name, function in self.filters.items()}
+        self.filters |= {
+            "join": _join,
+            "indent": _indent,
+            "replace": _replace,
+            "format": _format,
+            "safe": _safe,
+            "tojson": _traced_to_json,
+        }
+
+    def concat(self, parts: Iterable[str]) -> str:
+        return concat(_bounded(parts))
+
+    def join_strings(self, values: Iterable[Any]) -> str:
+        """The operator `~`."""
+        return concat(_bounded(map(text_of, values)))
+
+    def text(self, value: Any) -> str:
+        """What `{{ value }}` prints."""
+        return text_of(value)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if _result_size(operator, left, right) > MAX_RENDERED:
+            raise _too_large()
+        if operator == "%" and isinstance(left, str):
+            return percent_format(left, right)
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return add_markup(left, right) if is_markup(left) or is_markup(right) else left + right
+        return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        if super().wrap_str_format(value) is None:
+            return None
+        template, mapped = value.__self__, value.__name__ == "format_map"
+
+        def formatted(*args: Any, **kwargs: Any) -> str:
+            args, kwargs = ((), args[0]) if mapped else (args, kwargs)
+            return brace_format(SandboxedFormatter(self), template, args, kwargs)
+
+        return formatted
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if (
+            isinstance(obj, types.BuiltinMethodType)
+            and isinstance(obj.__self__, TracedStr)
+            and obj.__name__ == "encode"
+        ):
+            raise RowError(
+                "origin_lost", "the chat template turns text into bytes, which do not tell their origin"
+            )
+        if isinstance(obj, types.BuiltinMethodType) and type(obj.__self__) is str:
+            args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
+            obj = traced_method(obj, args)
+        return super().call(context, obj, *args, **kwargs)
+
+
+class TaggedEnvironment(TracedEnvironment):
+    """The environment that traces nothing but the inside of `{% generation %}` tags."""
+
+    def generated(self, text: str) -> str:
+        self.steps += 1  # tells one stretch from the next where they touch
+        return TracedStr.of(text, GENERATED._replace(field=str(self.steps)))
+
+
+class _CodeGenerator(CodeGenerator):
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  Jinja's name
+        self.write("environment.join_strings((")
+        for child in node.nodes:
+            self.visit(child, frame)
+            self.write(", ")
+        self.write("))")
+
+
+class TracedCodeGenerator(_CodeGenerator):
+    """Prints values by `environment.text` instead of `str`; templates are rendered without autoescape."""
+
+    def _output_child_pre(self, *_: Any) -> None:
+        self.write("environment.text(")
+
+
+def _result_size(operator: str, left: Any, right: Any) -> int:
+    """How many characters, items or bits the result of an operator has, about."""
+    if operator == "+":
+        return len(left) + len(right) if _is_sized(left) and _is_sized(right) else 0
+    if operator == "%":
+        widths = re.findall(r"%[^%a-zA-Z]*?(\d+)", left) if isinstance(left, str) else ()
+        return max(map(int, widths), default=0)
+    if isinstance(left, int) and isinstance(right, int):
+        bits = int(left).bit_length()
+        return bits * int(right) if operator == "**" else bits + int(right).bit_length()
+    sized, times = (left, right) if _is_sized(left) else (right, left)
+    return len(sized) * times if operator == "*" and _is_sized(sized) and isinstance(times, int) else 0
+
+
+def _is_sized(value: Any) -> bool:
+    return isinstance(value, (str, list, tuple))
+
+
+def _too_large() -> RowError:
+    return RowError("template_unsafe", "the chat template computes something too large")
+
+
+def _bounded(parts: Iterable[str]) -> Iterable[str]:
+    total = 0
+    for part in parts:
+        total += len(part)
+        if total > MAX_RENDERED:
+            raise RowError("template_unsafe", f"the chat template prints more than {MAX_RENDERED} characters")
+        yield part
+
+
+# ==== What templates can call ====
+
+
+def to_json(
+    value: Any,
+    ensure_ascii: bool = False,  # noqa: FBT001, FBT002  the filter's signature in transformers
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,  # noqa: FBT001, FBT002
+) -> str:
+    """The `tojson` of chat templates: no HTML escapes (transformers.utils.chat_template_utils)."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(str(message))
+
+
+def _refuse_chance(*_: Any, **__: Any) -> str:
+    raise RowError("template_unstable", "the chat template prints something left to chance")
+
+
+class _Dict:
+    """`dict(...)` without the type's own attributes, as transformers gives it to templates."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """`namespace(...)` that takes no underscored names, as in transformers."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # `self` may be a keyword of the template
+        self, args = args[0], args[1:]
+        values = dict(*args, **kwargs)
+        for name in values:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(self, values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: Any) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a namespace cannot hold the underscored name {name!r}")
+
+
+# ==== Filters that keep origins ====
+
+
+def _traced_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter whose computed text is marked with the origin of its arguments, if it lost it."""
+
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, str) and not isinstance(result, TracedStr):
+            return mark(result, *args, *kwargs.values())
+        return result
+
+    return traced
+
+
+def _traced_to_json(value: Any, *args: Any, **kwargs: Any) -> str:
+    return mark(to_json(value, *args, **kwargs), value)
+
+
+@jinja2.pass_environment
+def _join(environment: jinja2.Environment, value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
+    if attribute is not None:
+        value = map(make_attrgetter(environment, attribute), value)
+    return as_traced(d).join(map(text_of, value))
+
+
+def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
+    return as_traced(text_of(value)).replace(str(old), str(new), -1 if count is None else count)
+
+
+def _safe(value: Any) -> str:
+    text = text_of(value)
+    return TracedMarkup.with_runs(text, runs_of(text))
+
+
+def _indent(s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:  # noqa: FBT001, FBT002
+    """Jinja's own filter would lose the origins of all lines but the first."""
+    indentation = width if isinstance(width, str) else " " * width
+    lines = (text_of(s) + "\n").splitlines()
+    rest = [indentation + line if line or blank else line for line in lines[1:]]
+    return concat([indentation if first else "", as_traced("\n").join([lines[0], *rest])])
+
+
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+    if args and kwargs:
+        raise jinja2.exceptions.FilterArgumentError(
+            "can't handle positional and keyword arguments at the same time"
+        )
+    return percent_format(text_of(value), kwargs or args)

@@ -1,0 +1,280 @@
+"""Which characters of which texts are completions: found by provenance, proved against inference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from os.path import commonprefix
+
+from ..core.errors import RowError
+from ..core.recipe import History, Train, Turns
+from ..core.records import (
+    GENERATED,
+    MIXED,
+    TEMPLATE,
+    Message,
+    Runs,
+    Sample,
+    Turn,
+    content_end,
+    content_start,
+    cut,
+    placed,
+    span_of,
+    wrote,
+)
+from .prompt_ends import Renders, find_opening, generation_prompt_start, prompt_end, whole_marker
+from .traced import TracedStr, runs_of
+from .turn_ends import TurnEnds
+
+
+@dataclass
+class _Draft:
+    """A sample in the making: a rendered text and the completions proved in it so far."""
+
+    text: str
+    runs: Runs
+    turns: list[Turn] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, traced: TracedStr) -> _Draft:
+        return cls(str.__str__(traced), runs_of(traced))
+
+
+_ALL = Train()
+
+
+def decide(
+    renders: Renders, ends: TurnEnds, *, history: History = History.split, train: Train = _ALL, eos: str = ""
+) -> tuple[Sample, ...]:
+    """The samples of a conversation and what is trained in them.
+
+    The first sample is the whole conversation unless nothing of it can be trained as it stands there.
+    `eos` is put after a sample whose last turn nothing ends. Raises `RowError` where the mask cannot be
+    proved, or nothing would be trained.
+    """
+    wanted = _wanted(renders.messages, history, train)
+    drafts = [_Draft.of(renders.full())]
+    for index in reversed(wanted):
+        if renders.messages[index].role != "assistant":
+            drafts[0].turns.append(_own_text(renders, drafts[0], index))
+        elif history is History.as_rendered:
+            drafts[0].turns.append(_as_rendered(renders, ends, drafts[0], index))
+        else:
+            _place(renders, ends, drafts, index)
+    proof = "as-rendered" if history is History.as_rendered else "split" if len(drafts) > 1 else "inference"
+    for draft in drafts:
+        _end_turns(draft, ends, eos)
+    samples = [_sample(renders, draft, ends, train, proof) for draft in drafts]
+    return _with_turns(samples)
+
+
+def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tuple[Sample, ...]:
+    """The one sample of a conversation, trained where the template's `{% generation %}` tags say.
+
+    A stretch belongs to the message that wrote most of it; those of messages that are not wanted are left
+    out. Raises `RowError` if nothing is left.
+    """
+    wanted = _wanted(renders.messages, History.split, train)
+    draft = _Draft.of(renders.full())
+    for start, end, origin in placed(runs_of(renders.tagged())):
+        message = _writer(draft.runs, start, end) if origin.message == GENERATED.message else None
+        if message in wanted:
+            draft.turns.append(Turn(message, start, end))
+    parts = [part for turn in draft.turns for part in _trained_parts(draft, turn, ends, train)]
+    return _with_turns([Sample(draft.text, tuple(parts), draft.runs, "generation-tags")])
+
+
+def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The samples in which anything is trained; `RowError` if that is none."""
+    kept = tuple(sample for sample in samples if sample.turns)
+    if not kept:
+        raise RowError(
+            "nothing_trained", "the template and the recipe leave nothing of the row to be trained"
+        )
+    return kept
+
+
+def _wanted(messages: Sequence[Message], history: History, train: Train) -> list[int]:
+    """Indices of the messages to train: of the roles that the recipe names, unless the row says otherwise."""
+    wanted = [
+        i for i, message in enumerate(messages) if message.role in train.roles and message.train is not False
+    ]
+    if not wanted:
+        raise RowError("nothing_trained", f"no message of role {' or '.join(train.roles)} is to be trained")
+    return wanted[-1:] if history is History.last or train.turns is Turns.last else wanted
+
+
+def _writer(runs: Runs, start: int, end: int) -> int | None:
+    """The message that wrote most characters of a stretch."""
+    written: Counter[int] = Counter()
+    for length, origin in cut(runs, start, end):
+        if origin.message >= 0:
+            written[origin.message] += length
+    return written.most_common(1)[0][0] if written else None
+
+
+def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -> None:
+    """Prove the completion of a message and put it into a text that shows it, and all before it, as
+    inference did; a new one, which ends with the message, if there is none yet."""
+    through, whole = renders.through(index), drafts[0]
+    span = span_of(whole.runs, index)
+    if span is not None and whole.text[: span[1]] == through[: span[1]]:
+        turn = _prove(renders, ends, whole.runs, through, index)
+        if whole.text.startswith(through[: turn.end]):
+            whole.turns.append(turn)
+            return
+    own = _Draft.of(renders.through_traced(index))
+    turn = _prove(renders, ends, own.runs, through, index)
+    home = next((draft for draft in drafts if draft.text.startswith(through[: turn.end])), None)
+    if home is None:
+        home = own
+        drafts.append(home)
+    home.turns.append(turn)
+
+
+def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: int) -> Turn:
+    """The completion of message `index` in `through`, a text that ends with it; `runs` tell where that
+    text's characters come from, as far as the message's last."""
+    span = _written(renders, runs, index)
+    start = prompt_end(renders, through, index, span[0])
+    _check_origins(renders, runs, index, start, span)
+    return Turn(index, start, ends.after(through, span[1]))
+
+
+def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
+    """The span from the first to past the last character that a message wrote."""
+    span = span_of(runs, index)
+    if span is None:
+        raise RowError("content_dropped", f"the chat template prints nothing of message {index} (assistant)")
+    if renders.messages[index].tool_calls and not wrote(runs, index, "tool_calls"):
+        raise RowError(
+            "content_dropped", f"the chat template does not print the tool calls of message {index}"
+        )
+    return span
+
+
+def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: tuple[int, int]) -> None:
+    """Provenance must agree: nothing of the message before its completion (but what the generation prompt
+    says already, such as `<think>`), nothing of another inside."""
+    if span[0] < start and span[0] < content_end(runs_of(renders.prompt_traced(index))):
+        raise RowError("boundary_unclear", f"message {index} is printed before its own prompt ends")
+    for _, origin in cut(runs, start, span[1]):
+        if origin == MIXED:
+            raise RowError("origin_lost", f"the chat template hides whose text stands in message {index}")
+        if origin != TEMPLATE and origin.message != index:
+            raise RowError("boundary_unclear", f"text of {origin.label} stands inside message {index}")
+
+
+def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
+    """The completion of a message as the whole conversation shows it, whatever inference would show."""
+    first, last = _written(renders, whole.runs, index)
+    last, end = _end_as_rendered(renders, whole, ends, index, last)
+    try:
+        start = prompt_end(renders, whole.text, index, first)
+    except RowError:
+        opening = renders.prompt(index)[generation_prompt_start(renders, index) :].lstrip()
+        shown = find_opening(opening, whole.text, first)
+        if shown is None or shown[0] < content_end(cut(whole.runs, 0, first)):
+            raise
+        start = shown[1]
+    _check_origins(renders, whole.runs, index, start, (first, last))
+    return Turn(index, start, end)
+
+
+def _end_as_rendered(
+    renders: Renders, whole: _Draft, ends: TurnEnds, index: int, last: int
+) -> tuple[int, int]:
+    """Where the text of a message and its turn end in the whole conversation.
+
+    The template prints the same after the message's text as when nothing follows it, up to its stop; only
+    then may it print something of the message again (Gemma 4: the name of the tool beside its result).
+    Where it prints something else, the turn ends as the probes' turns do when they are answered.
+    """
+    own = _Draft.of(renders.through_traced(index))
+    at = _written(renders, own.runs, index)[1]
+    tail = own.text[at : ends.after(own.text, at)]
+    written = [end for _, end, origin in placed(whole.runs) if origin.message == index]
+    shown = [end for end in written if tail and whole.text.startswith(tail, end)]
+    if shown:
+        return shown[-1], shown[-1] + len(tail)
+    if tail[: ends.begin(tail, len(tail), 0)].strip():
+        detail = f"the whole text ends message {index} in another way than when it was just written"
+        raise RowError("boundary_unclear", detail)
+    following = content_start(whole.runs, last)
+    rest = whole.text[last:following]
+    if following is None or any(stop in rest for stop in ends.stops):
+        return last, ends.after(whole.text[:following], last)
+    shared = commonprefix([rest, own.text[at:]])
+    end = last + len(shared[: whole_marker(shared, len(shared), 0)].rstrip())
+    return last, end + len(ends.answered) if whole.text.startswith(ends.answered, end) else end
+
+
+def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:
+    """What a message of another role than the assistant wrote; no inference tells more about it."""
+    span = _written(renders, whole.runs, index)
+    _check_origins(renders, whole.runs, index, span[0], span)
+    return Turn(index, *span)
+
+
+def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
+    """Take the token that opens the next turn into a turn it ends; put eos after a last turn without end."""
+    draft.turns = [
+        turn._replace(end=ends.opener_after(draft.text, turn.end, _last_written(draft, turn)))
+        for turn in draft.turns
+    ]
+    last = max(draft.turns, key=lambda turn: turn.end, default=None)
+    if not eos or last is None or draft.text[last.end :].strip():
+        return
+    if ends.begin(draft.text, last.end, _last_written(draft, last)) < last.end:
+        return
+    draft.text = draft.text[: last.end] + eos
+    draft.runs = (*cut(draft.runs, 0, last.end), (len(eos), TEMPLATE))
+    draft.turns[draft.turns.index(last)] = last._replace(end=len(draft.text))
+
+
+def _last_written(draft: _Draft, turn: Turn) -> int:
+    """One past the last character that the message of a turn wrote in it."""
+    span = span_of(cut(draft.runs, 0, turn.end), turn.message)
+    return span[1] if span else turn.start
+
+
+def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, train: Train, proof: str) -> Sample:
+    turns = sorted(draft.turns, key=lambda turn: turn.start)
+    for before, after in pairwise(turns):
+        if after.start < before.end:
+            detail = f"the completions of messages {before.message} and {after.message} overlap"
+            raise RowError("boundary_unclear", detail)
+    for turn in turns:
+        _check_origins(renders, draft.runs, turn.message, turn.start, (turn.start, turn.end))
+    parts = [part for turn in turns for part in _trained_parts(draft, turn, ends, train)]
+    return Sample(draft.text, tuple(parts), draft.runs, proof)
+
+
+def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> list[Turn]:
+    """A completion without the parts that the recipe does not train."""
+    holes = []
+    if not train.reasoning:
+        holes.append(span_of(draft.runs, turn.message, ("thinking", "reasoning_content")))
+    if not train.tool_calls:
+        holes.append(_tool_call_block(draft, turn, ends))
+    if not train.end_of_turn:
+        printed = len(draft.text[: turn.end].rstrip())  # tags may enclose a newline after the stop
+        holes.append((ends.begin(draft.text, printed, _last_written(draft, turn)), turn.end))
+    parts, at = [], turn.start
+    for start, end in sorted(hole for hole in holes if hole is not None):
+        parts.append(turn._replace(start=at, end=max(at, start)))
+        at = max(at, end)
+    parts.append(turn._replace(start=at, end=max(at, turn.end)))
+    return [part for part in parts if part.start < part.end]
+
+
+def _tool_call_block(draft: _Draft, turn: Turn, ends: TurnEnds) -> tuple[int, int] | None:
+    """All of a completion from where its tool calls begin, markers around them included, to its end."""
+    span = span_of(draft.runs, turn.message, ("tool_calls",))
+    if span is None:
+        return None
+    said = span_of(cut(draft.runs, 0, span[0]), turn.message)
+    return max(turn.start, said[1] if said else 0), ends.begin(draft.text, turn.end, span[1])

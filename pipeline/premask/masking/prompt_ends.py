@@ -1,0 +1,128 @@
+"""Where completions start and end in a rendered text.
+
+    start    after the prompt that inference shows, `render(messages[:i], add_generation_prompt=True)`; where
+             a text shows only a part of it (no `<think>`, say), after the longest prefix of that prompt
+    end      after the string that ends the turn, as `turn_ends.py` finds it
+
+Only text is looked at here; whether a place may be trusted is for `labels.py` to decide.
+"""
+
+from __future__ import annotations
+
+import re
+from os.path import commonprefix
+from typing import Protocol
+
+from ..core.errors import RowError
+from ..core.records import Message, content_end
+from .traced import TracedStr, runs_of
+
+
+class Renders(Protocol):
+    """The renders of one conversation (`render.Renders`)."""
+
+    messages: tuple[Message, ...]
+
+    def full(self) -> TracedStr: ...
+    def through(self, index: int) -> str: ...
+    def through_traced(self, index: int) -> TracedStr: ...
+    def prompt(self, index: int) -> str: ...
+    def prompt_traced(self, index: int) -> TracedStr: ...
+    def tagged(self) -> TracedStr: ...
+
+
+# ==== Starts ====
+
+
+_CLOSERS = " \t\r\n>]:}"
+
+
+_WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
+
+
+def prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
+    """Where the prompt of a message ends in a text: all of it, or the longest prefix of its generation
+    prompt for templates whose prompt ends in `<think>` and the like, which the message may not show."""
+    if index == 0:
+        return _first_prompt_end(renders, text, written)
+    prompt = renders.prompt(index)
+    if text.startswith(prompt):
+        return len(prompt)
+    opening = generation_prompt_start(renders, index)
+    same = len(commonprefix([prompt, text]))
+    if same >= opening and not prompt[same:].strip():
+        return same
+    ends = []
+    end = whole_marker(prompt, same, opening)
+    if same >= opening and prompt[opening:end].strip():
+        ends.append(end)
+    shown = find_opening(prompt[opening:].lstrip(), text, max(written, end))
+    if shown is not None and _same_but_blanks(prompt[:opening], text[: shown[0]]):
+        ends.append(shown[1])
+    if not ends:
+        near = text[max(0, same - 20) : same + 20]
+        detail = f"inference shows another prompt for message {index} than the text, from character {same}"
+        raise RowError("prompt_mismatch", f"{detail}: {near!r}")
+    return max(ends)
+
+
+def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
+    """The same for a conversation that the assistant opens. Few templates render the empty conversation
+    before it as they would a prompt; its header is known from the generation prompt of a later turn."""
+    later = next((i for i, m in enumerate(renders.messages) if i and m.role == "assistant"), None)
+    if later is not None:
+        opening = renders.prompt(later)[generation_prompt_start(renders, later) :].lstrip()
+        shown = find_opening(opening, text, written)
+        if shown is not None:
+            return shown[1]
+    try:
+        prompt = renders.prompt(0)
+    except RowError as error:
+        raise RowError(error.reason, f"the assistant opens the conversation; {error.detail}") from None
+    if not text.startswith(prompt):
+        raise RowError("prompt_mismatch", "the assistant opens the conversation and its header is not known")
+    return len(prompt)
+
+
+def generation_prompt_start(renders: Renders, index: int) -> int:
+    """Where the generation prompt starts in the prompt of a message: where it leaves the text of the
+    messages before it, but not before that text's last content."""
+    prompt = renders.prompt(index)
+    content = content_end(runs_of(renders.prompt_traced(index)))
+    try:
+        before = renders.through(index - 1) if index else ""
+    except RowError:
+        return content
+    if before == prompt:  # a template that always prints the generation prompt
+        return content
+    return max(content, whole_marker(prompt, len(commonprefix([prompt, before])), 0))
+
+
+def whole_marker(prompt: str, end: int, least: int) -> int:
+    """Step back from `end` until no marker such as `<think>` is cut in two.
+
+    >>> whole_marker("assistant\\n<think>", 12, 0)
+    10
+    """
+    while end > least and prompt[end - 1] not in _CLOSERS:
+        end -= 1
+    return end
+
+
+def find_opening(opening: str, text: str, before: int) -> tuple[int, int] | None:
+    """Start and end of the last place before `before` that shows the longest prefix of an opening, in whole
+    words and markers, whatever blanks stand between them."""
+    words = list(_WORD.finditer(opening))
+    for count in range(len(words), 0, -1):
+        pattern = r"\s*".join(re.escape(word[0]) for word in words[:count])
+        places = list(re.finditer(pattern, text[:before]))
+        if places:
+            end = places[-1].end()
+            blanks = re.compile(r"\s*").match(opening, words[count - 1].end())
+            following = blanks[0] if blanks else ""
+            return places[-1].start(), end + len(commonprefix([following, text[end:before]]))
+    return None
+
+
+def _same_but_blanks(one: str, other: str) -> bool:
+    return "".join(one.split()) == "".join(other.split())

@@ -1,0 +1,138 @@
+"""Conversation -> text: every render of one conversation that the mask needs, made once each.
+
+    renders = Renders(conversation, template)
+    renders.full()        the traced training text
+    renders.prompt(1)     what the model sees at inference before it writes message 1
+    renders.through(1)    the text as it stands when message 1 has just been written
+
+Nothing is decided here. Renders are lazy: a template that does not rewrite history needs one traced and
+two plain renders an assistant turn, each some 50 to 150 microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+
+from ..core.errors import RowError
+from ..core.records import ARGUMENTS, Conversation, Message, Origin
+from .chat_template import ChatTemplate
+from .traced import TracedStr, as_traced, trace
+
+T = TypeVar("T")
+
+
+class Renders:
+    """The renders of one conversation; every method raises `RowError` where the template does."""
+
+    def __init__(
+        self, conversation: Conversation, template: ChatTemplate, kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        self.messages = conversation.messages
+        self._template = template
+        self._kwargs = {**(kwargs or {}), **conversation.template_kwargs}
+        self._tools = None if conversation.tools is None else list(conversation.tools)
+        self._plain = [template_message(message) for message in self.messages]
+        self._cache: dict[tuple[str, int], str] = {}
+
+    def full(self) -> TracedStr:
+        """The traced text of the whole conversation; `RowError` if tracing it changed it."""
+        return self.through_traced(len(self.messages) - 1)
+
+    def through(self, index: int) -> str:
+        """The text of messages 0 to `index`."""
+        return self._once("through", index, lambda: self._render(index + 1, prompt=False))
+
+    def through_traced(self, index: int) -> TracedStr:
+        """`through`, traced; `RowError` if tracing it changed it."""
+        return self._checked(index + 1, prompt=False)
+
+    def prompt(self, index: int) -> str:
+        """What the model sees before it writes message `index`: all before it and the generation prompt."""
+        return self._once("prompt", index, lambda: self._render(index, prompt=True))
+
+    def prompt_traced(self, index: int) -> TracedStr:
+        """`prompt`, traced."""
+        return self._checked(index, prompt=True)
+
+    def tagged(self) -> TracedStr:
+        """The whole text with all that stands within `{% generation %}` tags marked `GENERATED`."""
+        text = self._template.render(self._plain, tools=self._tools, kwargs=self._kwargs, mode="tagged")
+        if text != self.through(len(self.messages) - 1):
+            raise RowError("origin_lost", "the chat template prints another text when its tags are traced")
+        return as_traced(text)
+
+    def _once(self, what: str, index: int, render: Callable[[], str]) -> str:
+        key = (what, index)
+        if key not in self._cache:
+            self._cache[key] = render()
+        return self._cache[key]
+
+    def _checked(self, count: int, *, prompt: bool) -> TracedStr:
+        plain = self.prompt(count) if prompt else self.through(count - 1)
+        traced = as_traced(self._render(count, prompt=prompt, traced=True))
+        if traced != plain:
+            again = self._render(count, prompt=prompt)
+            if again != plain:
+                raise RowError(
+                    "template_unstable", "the chat template gives another text each time it is rendered"
+                )
+            raise RowError("origin_lost", "the chat template prints another text when its input is traced")
+        return traced
+
+    def _render(self, count: int, *, prompt: bool, traced: bool = False) -> str:
+        messages = self._traced if traced else self._plain
+        try:
+            return self._template.render(
+                messages[:count],
+                tools=self._traced_tools if traced else self._tools,
+                kwargs=self._traced_kwargs if traced else self._kwargs,
+                add_generation_prompt=prompt,
+                mode="traced" if traced else "plain",
+            )
+        except RowError as error:
+            if count == len(messages) and not prompt:
+                raise
+            part = f"the prompt of message {count}" if prompt else f"messages 0 to {count - 1}"
+            raise RowError(error.reason, f"rendering {part}: {error.detail}") from None
+
+    @cached_property
+    def _traced(self) -> list[dict[str, Any]]:
+        return [_traced_message(index, message) for index, message in enumerate(self._plain)]
+
+    @cached_property
+    def _traced_tools(self) -> Any:
+        return trace(self._tools, ARGUMENTS)
+
+    @cached_property
+    def _traced_kwargs(self) -> Any:
+        return {key: trace(value, ARGUMENTS) for key, value in self._kwargs.items()}
+
+
+def template_message(message: Message) -> dict[str, Any]:
+    """A message as chat templates get it from `apply_chat_template`: no key without a value, reasoning
+    under its two common names.
+
+    >>> template_message(Message("assistant", "Yes.", reasoning="Hm."))
+    {'thinking': 'Hm.', 'role': 'assistant', 'content': 'Yes.', 'reasoning_content': 'Hm.'}
+    """
+    fields: dict[str, Any] = {
+        "thinking": message.reasoning,
+        "role": message.role,
+        "content": message.content,
+        "reasoning_content": message.reasoning,
+        "tool_calls": list(message.tool_calls) or None,
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+        **message.extra,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _traced_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
+    role = message["role"]
+    return {
+        key: value if key == "role" else trace(value, Origin(index, role, key))
+        for key, value in message.items()
+    }

@@ -1,0 +1,1 @@
+"""Labelled samples -> packs, shards, directories; and the one reader of finished outputs."""

@@ -1,0 +1,125 @@
+"""What decides the bytes of a run, and how two runs differ in it.
+
+    identify      recipe, inputs, tokenizer, template, installed versions -> RunIdentity
+    differences   two runs -> sentences that name what changed
+
+Whether an output is up to date, and whether the work of a run that was stopped can be used, is one
+comparison of keys. So everything that could change a shard must be in the key, and nothing else: not where
+the output lies, not which engine encodes or how many workers there are, not the time.
+
+    identity = identify(recipe, inputs=inputs, tokenizer=tokenizer, template=template)
+    identity.key                                      # the sha256 of it all
+
+Cost: nothing to speak of; the files were hashed when they were inspected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..core.contract import CONTRACT_VERSION
+from ..core.recipe import OTHER_KEYS, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """All that decides what a run writes, as JSON values. Runs with the same `key` write the same bytes.
+
+    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that stands in
+    for the hash, `versions` package name -> version.
+    """
+
+    recipe: Mapping[str, Any]
+    inputs: Sequence[Mapping[str, Any]]
+    tokenizer: Mapping[str, Any]
+    template: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the part of the manifest that is known before the run."""
+        data = {"contract": CONTRACT_VERSION, "premask": __version__, **dataclasses.asdict(self)}
+        return dict(json.loads(json.dumps(data)))
+
+    @property
+    def key(self) -> str:
+        """sha256 of everything in it."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def unit_key(self) -> str:
+        """The same for finished units: sha256 of everything in it and this package's code."""
+        return hashlib.sha256(f"{self.key} {code_hash()}".encode()).hexdigest()
+
+
+def identify(
+    recipe: Recipe,
+    *,
+    inputs: Sequence[Mapping[str, Any]],
+    tokenizer: Mapping[str, Any],
+    template: Mapping[str, Any],
+) -> RunIdentity:
+    """Describe a run: its recipe without `OTHER_KEYS`, what it reads, and the installed versions.
+
+    `inputs` are those of `SourceInfo.about`; `tokenizer` has at least `name`, `sha256` and `vocab_size`,
+    `template` at least `sha256`.
+    """
+    settings = recipe.model_dump(mode="json", exclude=set(OTHER_KEYS))
+    return RunIdentity(settings, inputs, tokenizer, template, versions())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that can change the bytes of a shard."""
+    packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
+
+
+@cache
+def code_hash() -> str:
+    """Hash of this package's own code: what was begun with other code is not gone on with."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in which settings, inputs and versions two runs differ, with both values."""
+    before, after = _flat(there), _flat(now)
+    absent = "nothing"
+    return [
+        f"{name} was {_short(before.get(name, absent))}, now {_short(after.get(name, absent))}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, absent) != after.get(name, absent)
+    ]
+
+
+def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Name everything that decides the bytes of a run; keys of the recipe stand under their own name."""
+    parts = ("tokenizer", "template", "versions")
+    flat = {f"{part} {key}": value for part in parts for key, value in manifest.get(part, {}).items()}
+    flat |= {
+        f"input {file['source']}": file["sha256"] or file.get("version")
+        for file in manifest.get("inputs", [])
+    }
+    return {**flat, **manifest["recipe"], "premask": manifest["premask"]}
+
+
+def _short(value: object) -> str:
+    """Print a value in at most 60 characters.
+
+    >>> _short("a" * 99)[-5:]
+    'aa...'
+    """
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,184 @@
+"""Samples and a pack plan -> Arrow tables with the columns of the output contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.arrays import arrow_array, offsets_of
+from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, row_schema
+from ..core.records import Samples
+from .packing import PackPlan, one_each
+from .windows import _taken
+
+
+class Padding(NamedTuple):
+    """What packs are filled up with, to `length` tokens: a token and its label."""
+
+    length: int
+    token: int
+    label: int
+
+
+class RowFormat(NamedTuple):
+    """What a recipe adds to the rows of a layout: packs with padding, and the names of the
+    `contracts.TRAINED_MASKS` that are written."""
+
+    padding: Padding | None = None
+    masks: tuple[str, ...] = ()
+
+
+def pack_tables(
+    samples: Samples, plan: PackPlan, packs: int, format_: RowFormat | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Lay out samples by a plan, at most so many packs at a time: one row a pack, with the columns of
+    `contracts.PACKED_SCHEMA` and those of the format.
+
+    Ids and labels are copied as they are, `position_ids` count from 0 in every sample. Raises
+    `OverflowError` if the tokens are too many for one Arrow list column, and `ValueError` if the
+    samples do not fit together or the plan is one of other samples.
+    """
+    lengths = _checked_lengths(samples, plan)
+    for first in range(0, max(1, len(plan.offsets) - 1), packs):
+        offsets = plan.offsets[first : first + packs + 1]
+        some = PackPlan(plan.order[offsets[0] : offsets[-1]], offsets - offsets[0])
+        yield _packs(samples, some, lengths[some.order], format_ or RowFormat())
+
+
+def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFormat) -> pa.RecordBatch:
+    """The packs of a plan for some of the samples; `lengths` are those of `plan.order`."""
+    starts = offsets_of(lengths)
+    bounds = _list_offsets(starts[plan.offsets])
+    positions = np.arange(starts[-1], dtype=np.int32)
+    positions -= np.repeat(starts[:-1].astype(np.int32), lengths)
+    flat = {
+        "input_ids": _taken(samples.ids, samples.offsets, plan.order),
+        "labels": _taken(samples.labels, samples.offsets, plan.order),
+        "position_ids": positions,
+    }
+    if samples.weights is not None:
+        flat[LOSS_WEIGHTS.name] = _taken(samples.weights, samples.offsets, plan.order)
+    documents = plan.offsets
+    if format_.padding is not None:
+        flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_.padding)
+        bounds = _list_offsets(np.arange(len(bounds)) * format_.padding.length)
+    seq_lengths = _lists(_list_offsets(documents), lengths.astype(np.int32))
+    return _rows("packed", flat, bounds, format_, {"seq_lengths": seq_lengths})
+
+
+def _padded(
+    flat: Mapping[str, np.ndarray],
+    lengths: np.ndarray,
+    documents: np.ndarray,
+    sizes: np.ndarray,
+    padding: Padding,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Packs of `sizes` tokens, each filled up with a document of its own: the columns, the lengths of the
+    documents, and where those of each pack begin."""
+    place = np.arange(padding.length, dtype=np.int32)
+    held = place < sizes[:, None]
+    filling = {"input_ids": padding.token, "labels": padding.label, "position_ids": place - sizes[:, None]}
+    padded = {}
+    for name, values in flat.items():
+        padded[name] = np.empty(held.shape, dtype=values.dtype)
+        padded[name][:] = filling.get(name, 0)
+        padded[name][held] = values
+    room = padding.length - sizes
+    some = room > 0
+    lengths = np.insert(lengths, documents[1:][some], room[some])
+    return {name: each.ravel() for name, each in padded.items()}, lengths, documents + offsets_of(some)
+
+
+def unpacked_table(samples: Samples, format_: RowFormat | None = None) -> pa.RecordBatch:
+    """Lay out samples in input order: one row a sample, with the columns of `contracts.UNPACKED_SCHEMA` and
+    those of the format, without padding.
+
+    Raises `OverflowError` and `ValueError` as `pack_tables` does. Copies no tokens.
+    """
+    _checked_lengths(samples, one_each(len(samples.origin)))
+    flat = {
+        "input_ids": samples.ids,
+        "labels": samples.labels,
+        "attention_mask": np.ones(len(samples.ids), dtype=np.int8),
+    }
+    if samples.weights is not None:
+        flat[LOSS_WEIGHTS.name] = samples.weights
+    return _rows("unpacked", flat, _list_offsets(samples.offsets), format_ or RowFormat(), {})
+
+
+def _rows(
+    layout: str,
+    flat: Mapping[str, np.ndarray],
+    bounds: np.ndarray,
+    format_: RowFormat,
+    others: Mapping[str, pa.Array],
+) -> pa.RecordBatch:
+    """The rows of a layout: row r holds `values[bounds[r]:bounds[r+1]]` of each flat column."""
+    columns = {name: _lists(bounds, values) for name, values in flat.items()}
+    columns |= {"length": arrow_array(np.diff(bounds)), **others}
+    if format_.masks:
+        trained = (flat["labels"] != IGNORE_INDEX).view(np.int8)
+        columns |= {name: _lists(bounds, trained) for name in format_.masks}
+    schema = row_schema(layout, loss_weights=LOSS_WEIGHTS.name in flat, extra_columns=format_.masks)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def lineage_table(samples: Samples, plan: PackPlan, first_pack: int, split: str = "train") -> pa.RecordBatch:
+    """Say for every sample where it came from and where it went, with the columns of `LINEAGE_SCHEMA`.
+
+    One row a sample, in the order of the plan. `first_pack` is the number of the plan's first pack in its
+    split; with the plan `one_each` packs are rows of the unpacked layout.
+    """
+    lengths = _checked_lengths(samples, plan)[plan.order]
+    starts, members = offsets_of(lengths), np.diff(plan.offsets)
+    columns: list[Any] = [
+        np.repeat(np.arange(len(members)) + first_pack, members),
+        (starts[:-1] - np.repeat(starts[plan.offsets[:-1]], members)).astype(np.int32),
+        lengths.astype(np.int32),
+    ]
+    origin = samples.origin.take(arrow_array(plan.order))
+    splits = pa.repeat(pa.scalar(split), len(lengths))
+    columns = [*map(arrow_array, columns), *origin.columns, splits]
+    return pa.RecordBatch.from_arrays(columns, schema=LINEAGE_SCHEMA)
+
+
+def _checked_lengths(samples: Samples, plan: PackPlan) -> np.ndarray:
+    """Return the samples' lengths, int64[n], once all sizes are known to fit together."""
+    n, end = len(samples.offsets) - 1, int(samples.offsets[-1])
+    sizes = {"ids": len(samples.ids), "labels": len(samples.labels)}
+    if samples.weights is not None:
+        sizes["weights"] = len(samples.weights)
+    if samples.offsets[0] != 0 or any(size != end for size in sizes.values()):
+        raise ValueError(
+            f"samples do not fit together: {', '.join(f'{size} {name}' for name, size in sizes.items())}, "
+            f"offsets from {samples.offsets[0]} to {end}; each needs as many tokens as the offsets say"
+        )
+    if not len(samples.origin) == len(plan.order) == n:
+        raise ValueError(
+            f"{n} samples, {len(samples.origin)} origins and a plan for {len(plan.order)}; "
+            "plan the packs from the lengths of the same samples, one origin each"
+        )
+    return np.diff(samples.offsets)
+
+
+def _list_offsets(offsets: np.ndarray) -> np.ndarray:
+    """Return offsets as the int32 that an Arrow list column has.
+
+    >>> _list_offsets(np.array([0, 2**31]))
+    Traceback (most recent call last):
+    OverflowError: 2147483648 tokens in one table, but an Arrow list column holds fewer; lower pack_window
+    """
+    if offsets[-1] >= 2**31:
+        raise OverflowError(
+            f"{offsets[-1]} tokens in one table, but an Arrow list column holds fewer; lower pack_window"
+        )
+    return offsets.astype(np.int32)
+
+
+def _lists(bounds: np.ndarray, values: np.ndarray) -> pa.Array:
+    """Build a list column: row r holds `values[bounds[r]:bounds[r+1]]`."""
+    type_ = pa.list_(pa.field("element", pa.from_numpy_dtype(values.dtype)))
+    return pa.ListArray.from_arrays(arrow_array(bounds), arrow_array(values), type=type_)

@@ -1,0 +1,1 @@
+"""What goes out: dataset card, charts, exports, uploads to the Hub and to stores."""

@@ -1,0 +1,1 @@
+"""Looking at finished outputs: verify, diff, stats, explain, rejects, the report."""

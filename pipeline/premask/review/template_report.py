@@ -1,0 +1,224 @@
+"""What a chat template does, found by rendering probe conversations: `premask template TOKENIZER`.
+
+    diagnosis = diagnose(stages)
+    diagnosis.verdict        "exact", "exact with split" or "refused"
+
+Every probe goes through the same stages as data does. The texts of the probes are words that no template
+prints, so that what became of each can be read off the rendered text. Cost: some thirty renders.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.errors import RowError
+from ..core.records import Conversation, Message, Sample
+from ..labeller import Stages
+
+_USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
+_USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")
+_CALL = {
+    "type": "function",
+    "id": "abc123def",  # nine letters and digits: some templates insist on that
+    "function": {"name": "fathomer", "arguments": {"depthwise": "sixpenny"}},
+}
+_TOOLS = (
+    {
+        "type": "function",
+        "function": {
+            "name": "fathomer",
+            "description": "Sound the plumbless.",
+            "parameters": {
+                "type": "object",
+                "properties": {"depthwise": {"type": "string", "description": "How deep."}},
+                "required": ["depthwise"],
+            },
+        },
+    },
+)
+
+PLAIN = Conversation((_USER, _ANSWER, _USER2, _ANSWER2))
+WITH_TOOLS = Conversation(
+    (
+        _USER,
+        Message("assistant", tool_calls=(_CALL,)),
+        Message("tool", "brambling", tool_call_id="abc123def", name="fathomer"),
+        _ANSWER2,
+    ),
+    tools=_TOOLS,
+)
+WITH_REASONING = Conversation(
+    (
+        _USER,
+        Message("assistant", "zephyrean", reasoning="mulling"),
+        _USER2,
+        Message("assistant", "jackdawed", reasoning="pondering"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found: `takes` says of each kind of input what becomes of it, `habits` what the template does
+    to text, `samples` are probe conversations with their trained parts, `refusals` the reasons of those
+    that were refused."""
+
+    verdict: str
+    generation_prompt: str
+    turn_ends: tuple[str, ...]
+    takes: Mapping[str, str]
+    habits: Mapping[str, str]
+    warnings: tuple[str, ...]
+    refusals: Mapping[str, str]
+    samples: Mapping[str, tuple[Sample, ...]] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The diagnosis as JSON values."""
+        samples = {
+            name: [{"text": s.text, "turns": [turn._asdict() for turn in s.turns]} for s in of_name]
+            for name, of_name in self.samples.items()
+        }
+        plain = ("verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals")
+        return {**{name: _plain(getattr(self, name)) for name in plain}, "samples": samples}
+
+
+def diagnose(stages: Stages) -> Diagnosis:
+    """Try a template out. Raises nothing: what the template refuses is part of the result."""
+    probes = {"plain": PLAIN, "tools": WITH_TOOLS, "reasoning": WITH_REASONING}
+    samples: dict[str, tuple[Sample, ...]] = {}
+    refusals: dict[str, str] = {}
+    for name, conversation in probes.items():
+        try:
+            samples[name] = stages.decide(conversation)
+        except RowError as error:
+            refusals[name] = str(error)
+    return Diagnosis(
+        verdict=_verdict(samples),
+        generation_prompt=_generation_prompt(stages),
+        turn_ends=stages.ends.stops,
+        takes=_takes(stages),
+        habits=_habits(stages, samples),
+        warnings=tuple(stages.warnings()),
+        refusals=refusals,
+        samples=samples,
+    )
+
+
+def _verdict(samples: Mapping[str, tuple[Sample, ...]]) -> str:
+    if "plain" not in samples:
+        return "refused"
+    return "exact with split" if any(len(each) > 1 for each in samples.values()) else "exact"
+
+
+def _generation_prompt(stages: Stages) -> str:
+    try:
+        renders = stages.renders(Conversation((_USER, _ANSWER)))
+        prompt, before = renders.prompt(1), renders.through(0)
+    except RowError:
+        return ""
+    return prompt.removeprefix(before) if prompt.startswith(before) else prompt.rpartition("quixotry")[2]
+
+
+def _takes(stages: Stages) -> dict[str, str]:
+    """What becomes of each kind of input: taken, dropped, or refused with the template's own words."""
+    system, developer = Message("system", "oversight"), Message("developer", "oversight")
+    inline = Message("assistant", "<think>\nmulling\n</think>\n\nzephyrean")
+    probes = {
+        "user and assistant": (PLAIN, "quixotry zephyrean wombatish jackdawed"),
+        "system": (Conversation((system, *PLAIN.messages)), "oversight"),
+        "developer": (Conversation((developer, *PLAIN.messages)), "oversight"),
+        "tools": (Conversation((_USER, _ANSWER), tools=_TOOLS), "fathomer plumbless"),
+        "tool calls": (WITH_TOOLS, "fathomer sixpenny"),
+        "tool results": (WITH_TOOLS, "brambling"),
+        "reasoning": (WITH_REASONING, "pondering"),
+        "reasoning in history": (WITH_REASONING, "mulling"),
+        "reasoning within the text": (Conversation((_USER, inline)), "mulling"),
+        "two users in a row": (Conversation((_USER, _USER2, _ANSWER)), "quixotry wombatish"),
+        "assistant first": (Conversation((_ANSWER, _USER2, _ANSWER2)), "zephyrean"),
+    }
+    return {
+        name: _fate(stages, conversation, words.split()) for name, (conversation, words) in probes.items()
+    }
+
+
+def _fate(stages: Stages, conversation: Conversation, words: list[str]) -> str:
+    try:
+        text = _whole(stages, conversation)
+    except RowError as error:
+        return f"refused: {error.detail}"
+    shown = [word for word in words if word in text]
+    return "taken" if len(shown) == len(words) else "partly dropped" if shown else "dropped"
+
+
+def _habits(stages: Stages, samples: Mapping[str, tuple[Sample, ...]]) -> dict[str, str]:
+    return {
+        "trims content": _trims(stages),
+        "rewrites history": _rewrites(samples),
+        "keeps the order of messages": _keeps_order(stages),
+        "prints a date": _prints_date(stages),
+        "marks generated text itself": "yes" if stages.template.has_generation_tags else "no",
+    }
+
+
+def _trims(stages: Stages) -> str:
+    text = " \n quixotry \n "
+    try:
+        trimmed = [
+            message.role
+            for i, message in enumerate(PLAIN.messages[:2])
+            if text not in _whole(stages, _with_content(PLAIN.messages[:2], i, text))
+        ]
+    except RowError:
+        return "unknown"
+    return f"of {' and '.join(trimmed)}" if trimmed else "no"
+
+
+def _with_content(messages: tuple[Message, ...], index: int, text: str) -> Conversation:
+    changed = Message(messages[index].role, text)
+    return Conversation((*messages[:index], changed, *messages[index + 1 :]))
+
+
+def _rewrites(samples: Mapping[str, tuple[Sample, ...]]) -> str:
+    names = [name for name, of_name in samples.items() if len(of_name) > 1]
+    return f"in conversations of kind {', '.join(names)}" if names else "no" if samples else "unknown"
+
+
+def _keeps_order(stages: Stages) -> str:
+    try:
+        text = _whole(stages, PLAIN)
+    except RowError:
+        return "unknown"
+    places = [text.find(message.content or "") for message in PLAIN.messages]
+    return "yes" if places == sorted(places) else "no"
+
+
+def _prints_date(stages: Stages) -> str:
+    try:
+        here = _whole(stages, PLAIN)
+        there = stages.template.on(_another_day(stages.recipe.date))
+        return (
+            "no" if stages.renders(PLAIN, there).through(3) == here else f"yes, that of {stages.recipe.date}"
+        )
+    except RowError:
+        return "unknown"
+
+
+def _another_day(date: datetime.date) -> datetime.date:
+    """A day of another year, month and weekday that Python can still count.
+
+    >>> _another_day(datetime.date(2025, 1, 1)).strftime("%a %d %b %Y")
+    'Thu 05 Feb 2026'
+    """
+    days = datetime.timedelta(days=400)
+    return date + days if date.year < datetime.MAXYEAR - 1 else date - days
+
+
+def _whole(stages: Stages, conversation: Conversation) -> str:
+    return stages.renders(stages.settle(conversation)).through(len(conversation.messages) - 1)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,326 @@
+"""The checks of lineage: it lists each sample of a shard once, at its place, and from a row of the input.
+
+    lineage = read_lineage(out, "lineage/train-00000-of-00001.parquet", sources, findings)
+    check_places(lineage, sums, first_row, name, findings)      # sums of the shard, by `rowchecks`
+
+Cost: 0.2 us and 60 bytes a sample; a shard at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..core.arrays import hash_samples, offsets_of
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
+from ..output.dataset import Lists, flat, read_batches
+from .verify_files import Findings, unreadable
+
+
+class Lineage(NamedTuple):
+    """The lineage of one shard, int64[n] each: `pack` to `sample` as in the contract, but `source` is the
+    place in the manifest's inputs, -1 if it is not there; `turns` counts the trained turns."""
+
+    pack: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    source: np.ndarray
+    row: np.ndarray
+    sample: np.ndarray
+    turns: np.ndarray
+
+    def in_input_order(self) -> np.ndarray:
+        """The order in which the samples stand in the unpacked layout, int64[n]."""
+        return np.lexsort((self.sample, self.row, self.source))
+
+
+def read_lineage(out: Path, name: str, sources: Sequence[str], findings: Findings) -> Lineage | None:
+    """Read the lineage of one shard; None, and told, if that cannot be done."""
+    known, parts = pa.array(sources, pa.string()), [[np.zeros(0, dtype=np.int64)] * len(Lineage._fields)]
+    try:
+        for batch in read_batches(out / name):
+            columns = {each: batch.column(each) for each in batch.schema.names}
+            if any(column.null_count for each, column in columns.items() if each != "id"):
+                findings.add("lineage", name, "a column other than id holds null")
+                return None
+            columns["source"] = pc.index_in(columns["source"], value_set=known).fill_null(-1)
+            numbers = [columns[each].to_numpy().astype(np.int64) for each in Lineage._fields[:-1]]
+            parts.append([*numbers, np.diff(columns["trained_turns"].offsets.to_numpy()).astype(np.int64)])
+    except (pa.ArrowException, OSError) as error:
+        unreadable(error, name, findings)
+        return None
+    return Lineage(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: Findings) -> bool:
+    """Check that the lineage lists the samples of its shard in order, each at its place; `first` is the
+    number of the shard's first row over all shards. Returns whether it does."""
+    if len(lineage.pack) != len(sums.row):
+        what = f"it has {len(lineage.pack):,} samples, the shard {len(sums.row):,}"
+        findings.add("lineage", name, what)
+        return False
+    fine = True
+    pairs = (lineage.pack, sums.row + first), (lineage.offset, sums.offset), (lineage.length, sums.length)
+    for column, (said, found) in zip(Lineage._fields[:3], pairs, strict=True):
+        wrong = np.flatnonzero(said != found)
+        if len(wrong):
+            at = int(wrong[0])
+            what = f"{column} is {said[at]}, but the shard has {found[at]}"
+            findings.add("lineage", name, what, row=at, rows=len(wrong))
+            fine = False
+    return fine
+
+
+def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings, *, whole: bool = True) -> None:
+    """Check what the lineage says of the samples besides their places; each row's are numbered from 0, if
+    rows are here as a `whole`."""
+    order = lineage.in_input_order()
+    source, row, sample = lineage.source[order], lineage.row[order], lineage.sample[order]
+    opens = (np.diff(source, prepend=-2) != 0) | (np.diff(row, prepend=-2) != 0)  # a row
+    misnumbered = np.zeros(len(order), dtype=bool)
+    misnumbered[order] = whole & ~_are_numbered(opens, sample)
+    for wrong, what in (
+        (lineage.source < 0, "the source is none of the inputs in manifest.json"),
+        (lineage.row < 0, "row is below 0"),
+        (misnumbered, "the samples of an input row are not numbered from 0, each equally often"),
+        ((lineage.turns > 0) != (sums.trained > 0), "trained_turns is empty, or should be"),
+    ):
+        at = np.flatnonzero(wrong)
+        if len(at):
+            findings.add("lineage", name, what, row=int(at[0]), rows=len(at))
+
+
+def _are_numbered(opens: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Whether the samples of rows, ascending, are numbered 0, 1, ..., each as often as the row's first one;
+    `opens` are those that begin a row.
+
+    >>> _are_numbered(np.array([True, False, False, False]), np.array([0, 0, 1, 1])).tolist()
+    [True, True, True, True]
+    """
+    starts = np.flatnonzero(opens)
+    of_row = np.cumsum(opens) - 1
+    copies = np.bincount(of_row[sample == 0], minlength=len(starts))[of_row]
+    place = np.arange(len(sample)) - starts[of_row]
+    fine: np.ndarray = sample == place // np.maximum(copies, 1)
+    return fine
+
+
+def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str, findings: Findings) -> None:
+    """Check that the unpacked shard `name` has the samples of the packed one, in this order, or in any."""
+    expected, found = packed.hash, unpacked.hash
+    if order is None:
+        expected, found = np.sort(expected), np.sort(found)
+    else:
+        expected = expected[order]
+    if len(expected) != len(found):
+        findings.add("layouts", name, f"it has {len(found):,} samples, the packs have {len(expected):,}")
+        return
+    wrong = np.flatnonzero(expected != found)
+    if len(wrong):
+        what = "the packs have another sample in its place"
+        findings.add("layouts", name, what, row=int(wrong[0]), rows=len(wrong))
+
+
+# ==== rowchecks ====
+
+# The checks of rows of tokens: a batch of a layout in, findings and sums of its samples out.
+#
+#     sums = check_batch(batch, "packed", Limits(max_length=4096, known=known), place, findings)
+#     sums.length, sums.trained, sums.hash            # of every sample in the batch
+#
+# All of it is numpy over the flat columns: some 30 ns a token, half of that for the hashes, and 60 bytes for
+# each token of a batch.
+
+
+class Limits(NamedTuple):
+    """What a row must keep to: `max_length` tokens, no less in a pack if they are `padded`, and ids that are
+    tokens: `known` bool[ids]."""
+
+    max_length: int
+    known: np.ndarray
+    padded: bool = False
+
+
+class Place(NamedTuple):
+    """Where a batch stands: its file, and the number of its first row in it."""
+
+    file: str
+    row: int
+
+
+class Sums(NamedTuple):
+    """What is known of n samples, in their order.
+
+    row      int64[n]   row of the file they stand in
+    offset   int64[n]   their first token within the row
+    length   int64[n]   tokens
+    trained  int64[n]   trained tokens
+    hash     uint64[n]  of ids, labels and loss weights
+    """
+
+    row: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    trained: np.ndarray
+    hash: np.ndarray
+
+
+def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place, findings: Findings) -> Sums:
+    """Check the rows of a batch that has the columns of its layout; rows whose lists do not fit together are
+    told and left out of what is returned; so are pad documents."""
+    rows = np.arange(batch.num_rows) + place.row
+    whole = _whole_rows(batch, layout, place, findings)
+    if not whole.all():
+        batch, rows = batch.filter(pa.array(whole)), rows[whole]
+    ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
+    lengths, first_of = _samples(batch, layout)
+    starts = np.cumsum(lengths) - lengths
+    row_of = np.repeat(rows, first_of[1:] - first_of[:-1])
+    offset = starts - np.repeat(ids.offsets[:-1], first_of[1:] - first_of[:-1])
+    if not len(lengths):
+        return no_sums()
+
+    def note(kind: str, wrong: np.ndarray, what: str, **values: np.ndarray) -> None:
+        at = np.flatnonzero(wrong)
+        if len(at):
+            row_of = np.searchsorted(ids.offsets, at, side="right") - 1
+            firsts = {name: value[at[0]].item() for name, value in values.items()}
+            text = what.format(token=int(at[0] - ids.offsets[row_of[0]]), **firsts)
+            findings.add(kind, place.file, text, row=int(rows[row_of[0]]), rows=len(np.unique(row_of)))
+
+    limits = limits._replace(padded=limits.padded and layout == "packed")
+    _check_lengths(np.diff(ids.offsets), rows, limits, place, findings)
+    trained = labels != IGNORE_INDEX
+    note("id", ~_are_known(ids.values, limits.known), "token {token} has the unknown id {id}", id=ids.values)
+    wrong = trained & (labels != ids.values)
+    note("label", wrong, "token {token} has label {label} beside id {id}", label=labels, id=ids.values)
+    first = np.zeros(len(labels), dtype=bool)
+    first[starts] = trained[starts]
+    note(
+        "first_label", first, "token {token} is the first of its sample, but has label {label}", label=labels
+    )
+    if layout == "packed":
+        found, wanted = flat(batch.column("position_ids")).values, np.arange(len(labels))
+        wanted -= np.repeat(starts, lengths)
+        what = "token {token} has position {found}, not {wanted}"
+        note("position", found != wanted, what, found=found, wanted=wanted)
+    else:
+        mask = flat(batch.column("attention_mask")).values
+        note("attention_mask", mask != 1, "token {token} has attention_mask {mask}", mask=mask)
+    weights = None
+    if LOSS_WEIGHTS.name in batch.schema.names:
+        weights = flat(batch.column(LOSS_WEIGHTS.name)).values
+        wrong = np.where(trained, ~((weights > 0) & np.isfinite(weights)), weights != 0)
+        what = "token {token} has weight {weight} beside label {label}"
+        note("loss_weight", wrong, what, weight=weights, label=labels)
+    for name in TRAINED_MASKS.keys() & {*batch.schema.names}:
+        mask = flat(batch.column(name)).values
+        what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
+        note("mask", mask != trained, what, mask=mask, label=labels)
+    counted = np.add.reduceat(trained.astype(np.int64), starts)
+    sums = Sums(row_of, offset, lengths, counted, hash_samples(ids.values, labels, weights, lengths))
+    if not limits.padded:
+        return sums
+    is_last = np.zeros(len(lengths), dtype=bool)
+    is_last[first_of[1:] - 1] = True
+    return Sums(*(column[(counted > 0) | ~is_last] for column in sums))
+
+
+def no_sums() -> Sums:
+    """The sums of no samples."""
+    none = np.zeros(0, dtype=np.int64)
+    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64))
+
+
+def join_sums(parts: list[Sums]) -> Sums:
+    """The sums of one batch after another."""
+    return Sums(*(np.concatenate(columns) for columns in zip(no_sums(), *parts, strict=True)))
+
+
+# ==== The shape of rows ====
+
+
+def _whole_rows(batch: pa.RecordBatch, layout: str, place: Place, findings: Findings) -> np.ndarray:
+    """Which rows have lists that fit together, bool[rows]; the others are told."""
+    fine = np.ones(batch.num_rows, dtype=bool)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        nulls = _nulls(column)
+        _tell_rows(f"{name} holds null", np.flatnonzero(nulls), place, findings)
+        fine &= ~nulls
+    numbers = np.flatnonzero(fine)
+    fitting = _fitting(batch if fine.all() else batch.filter(pa.array(fine)), layout)
+    _tell_rows(_MISFIT, numbers[~fitting], place, findings)
+    fine[numbers] = fitting
+    return fine
+
+
+_MISFIT = "the lists of the row are not as long as its length and seq_lengths say"
+
+
+def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
+    """Which rows have lists of the length that they say, above 0."""
+    length = batch.column("length").to_numpy()
+    fine = length > 0
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_list(column.type) and name != "seq_lengths":
+            fine &= np.diff(flat(column).offsets) == length
+    if layout == "packed":
+        sums = flat(batch.column("seq_lengths"))
+        total = offsets_of(sums.values)[sums.offsets]
+        low = offsets_of(sums.values < 1)[sums.offsets]
+        fine &= (np.diff(total) == length) & (np.diff(low) == 0)
+    return np.asarray(fine)
+
+
+def _nulls(column: pa.Array) -> np.ndarray:
+    """Which rows are null or hold one, bool[rows]."""
+    nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+    if pa.types.is_list(column.type) and column.values.null_count:
+        inner = column.values.is_null().to_numpy(zero_copy_only=False)
+        counts = offsets_of(inner)
+        bounds = column.offsets.to_numpy()
+        nulls |= counts[bounds[1:]] > counts[bounds[:-1]]
+    return nulls
+
+
+def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
+    """The lengths of all samples of the batch, int64, and which of them stand in which row."""
+    if layout == "packed":
+        lengths = flat(batch.column("seq_lengths"))
+        return Lists(lengths.values.astype(np.int64), lengths.offsets)
+    return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+
+
+# ==== Telling ====
+
+
+def _check_lengths(
+    lengths: np.ndarray, rows: np.ndarray, limits: Limits, place: Place, findings: Findings
+) -> None:
+    short = np.flatnonzero(limits.padded & (lengths < limits.max_length))
+    if len(short):
+        what = f"{lengths[short[0]]} tokens, but packs are filled up to {limits.max_length}"
+        findings.add("padding", place.file, what, row=int(rows[short[0]]), rows=len(short))
+    wrong = np.flatnonzero(lengths > limits.max_length)
+    if len(wrong):
+        what = f"{lengths[wrong[0]]} tokens are more than max_length {limits.max_length}"
+        findings.add("too_long", place.file, what, row=int(rows[wrong[0]]), rows=len(wrong))
+
+
+def _are_known(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which ids are tokens, bool[t]."""
+    if known.all() and len(ids) and ids.min() >= 0 and ids.max() < len(known):
+        return np.ones(len(ids), dtype=bool)
+    inside = (ids >= 0) & (ids < len(known))
+    return np.asarray(inside & known[np.where(inside, ids, 0)])
+
+
+def _tell_rows(what: str, wrong: np.ndarray, place: Place, findings: Findings) -> None:
+    """Note rows (int[k], of the batch) that are wrong as such."""
+    if len(wrong):
+        findings.add("shape", place.file, what, row=place.row + int(wrong[0]), rows=len(wrong))

@@ -1,0 +1,1 @@
+"""Runs: units of work, workers, retries, duplicates, shuffling, caching, ranks."""

@@ -1,0 +1,203 @@
+"""Labelled rows on the disk, so that another run on the same rows need not tokenize them again.
+
+    cache = RowCache(Path(recipe.cache))
+    for batch in cache.batches(key, lambda: label(piece)):      # labels and writes, or reads
+
+A file holds the rows of one slice of the input, from before anything is chosen or packed: runs with other
+splits, repeats, layouts or duplicates kept share it. Its name is a hash of all that decides its content
+(`slice_key`). What cannot be read is made anew. Nothing is ever removed: delete the directory to do that.
+
+Cost: writing 20 ns a token, reading 6; 3 bytes a token.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.arrays import arrow_array
+from ..core.atomic_files import named, sync
+from ..core.contract import REJECT_SCHEMA
+from ..core.recipe import OTHER_KEYS, Recipe
+from ..core.records import Reject, Samples
+from ..core.source_entry import Source
+from ..output.identity import RunIdentity, code_hash
+from ..output.shards import reject_table
+from .batches import Outcome
+from .duplicates import HASH_BYTES, RowKeys
+
+_CHOOSING = {"duplicates", "splits", "seed"}
+_LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
+"""Recipe keys that choose among labelled rows and lay them out, but change nothing in them."""
+
+
+class LabelledBatch(NamedTuple):
+    """Rows of one file with what became of them: numbers int64[n] in their file, and how many rows before
+    them were not looked at, by the setting of the source that left them out."""
+
+    numbers: np.ndarray
+    outcome: Outcome
+    left_out: Mapping[str, int]
+
+
+def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
+    """Hash of all that decides what becomes of the rows of a slice; `about_slice` are the file with its
+    sha256 or version, the rows and the dialect."""
+    left_out = (OTHER_KEYS - {"engine", "verify"}) | _CHOOSING | _LAYING_OUT | {"sources"}
+    data = {
+        "code": code_hash(),
+        "run": [identity.tokenizer, identity.template, identity.versions],
+        "recipe": recipe.model_dump(mode="json", exclude=set(left_out)),
+        "seed": recipe.seed if entry.sample is not None else 0,
+        "entry": entry.model_copy(update={"path": "", "repeat": 1.0}).model_dump(mode="json"),
+        "slice": list(about_slice),
+    }
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+class RowCache:
+    """A directory of labelled rows. Raises `OutputError` where it cannot be written."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def batches(self, key: str, label: Callable[[], Iterable[LabelledBatch]]) -> Iterator[LabelledBatch]:
+        """The batches of a slice: those that are kept under `key`, or else those of `label`, which are kept
+        once all have been taken."""
+        path, done = self._directory / key[:2] / f"{key}.arrow", 0
+        try:
+            for batch in _read(path):
+                yield batch
+                done += 1
+        except _UNREADABLE:
+            yield from islice(self._keep(path, label()), done, None)
+
+    def _keep(self, path: Path, batches: Iterable[LabelledBatch]) -> Iterator[LabelledBatch]:
+        with named(self._directory):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_left_over(path)
+            file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
+            fcntl.flock(file, fcntl.LOCK_EX)  # which says that somebody writes it
+            scratch, sink = Path(name), pa.OSFile(name, "wb")
+        try:
+            writer: pa.ipc.RecordBatchFileWriter | None = None
+            for batch in batches:
+                row = _to_arrow(batch)
+                with named(self._directory):
+                    writer = writer or pa.ipc.new_file(sink, row.schema, options=_OPTIONS)
+                    writer.write_batch(row)
+                yield batch
+            with named(self._directory):
+                (writer or pa.ipc.new_file(sink, pa.schema([]))).close()
+                sink.close()
+                sync(scratch)
+                scratch.rename(path)
+        finally:
+            with suppress(OSError):
+                sink.close()
+            scratch.unlink(missing_ok=True)
+            os.close(file)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what processes have left that were killed while they wrote this file."""
+    for each in path.parent.glob(f".{path.stem}.*"):
+        with suppress(OSError), each.open("rb") as file:  # else it is being written, or gone
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            each.unlink()
+
+
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
+"""What is raised where nothing is kept, or something that is no longer what was written."""
+
+
+def _read(path: Path) -> Iterator[LabelledBatch]:
+    """What is kept there. The file is not mapped: where that cannot be read, the process is killed."""
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as kept:
+        for i in range(kept.num_record_batches):
+            yield _from_arrow(kept.get_batch(i))
+
+
+# ==== A batch as a row of lists ====
+
+
+def _to_arrow(batch: LabelledBatch) -> pa.RecordBatch:
+    """A batch as one row: each of its arrays is one list."""
+    outcome, samples = batch.outcome, batch.outcome.samples
+    keys = outcome.keys
+    if keys is None:
+        raise ValueError("only rows with keys can be kept")
+    about = {"left_out": dict(batch.left_out), "verified": outcome.verified, "tally": [*outcome.tally]}
+    columns = {
+        "about": pa.array([json.dumps(about)]),
+        "numbers": _list(arrow_array(batch.numbers)),
+        "of_row": _list(arrow_array(outcome.of_row)),
+        "tokens": _list(arrow_array(samples.ids)),
+        "labels": _list(arrow_array(samples.labels)),
+        "offsets": _list(arrow_array(samples.offsets)),
+        "weights": _list(arrow_array(_or_none(samples.weights))),
+        "origin": _list(samples.origin.to_struct_array()),
+        "rejects": _list(reject_table(outcome.rejects).to_struct_array()),
+        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *outcome.tally.values()]))),
+        "hashes": _list(arrow_array(keys.hashes.reshape(-1))),
+        "known": _list(arrow_array(keys.known.view(np.uint8))),
+        "groups": _list(arrow_array(keys.groups)),
+        "ids": _list(pa.array(keys.ids, pa.string())),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _list(values: pa.Array) -> pa.Array:
+    return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
+
+
+def _or_none(values: np.ndarray | None, dtype: type[np.generic] = np.float32) -> np.ndarray:
+    return np.zeros(0, dtype=dtype) if values is None else values
+
+
+def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
+    column = {name: row.column(name).values for name in row.schema.names if name != "about"}
+    array = {name: values.to_numpy() for name, values in column.items() if not _is_nested(values)}
+    about = json.loads(row.column("about")[0].as_py())
+    n, samples = len(array["numbers"]), len(array["of_row"])
+    weights = array["weights"] if len(array["weights"]) == len(array["tokens"]) > 0 else None
+    labelled = Samples(
+        array["tokens"], array["labels"], array["offsets"], _batch_of(column["origin"]), weights
+    )
+    rejects = _batch_of(column["rejects"]).to_pylist()
+    keys = RowKeys(
+        array["hashes"].reshape(n, HASH_BYTES),
+        array["known"].view(bool),
+        array["groups"],
+        column["ids"].to_pylist(),
+    )
+    tally = dict(zip(about["tally"], array["tally"].reshape(-1, samples), strict=True)) if samples else {}
+    outcome = Outcome(
+        [labelled],
+        array["of_row"],
+        [Reject(**{field.name: each[field.name] for field in REJECT_SCHEMA}) for each in rejects],
+        tally,
+        about["verified"],
+        keys,
+    )
+    return LabelledBatch(array["numbers"], outcome, about["left_out"])
+
+
+def _is_nested(values: pa.Array) -> bool:
+    return bool(pa.types.is_struct(values.type) or pa.types.is_string(values.type))
+
+
+def _batch_of(rows: pa.StructArray) -> pa.RecordBatch:
+    return pa.RecordBatch.from_struct_array(rows)

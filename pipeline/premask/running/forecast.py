@@ -1,0 +1,472 @@
+"""What a run will take, before it is done: units, tokens, packs, disk, time, memory, and the Hub's limits.
+
+    forecast(recipe).as_dict()["tokens"]
+
+The units are the real ones. The rest is reckoned from a sample: `STRETCHES` stretches of `STRETCH_ROWS` rows
+at places that the recipe's seed draws (of other files than JSONL and Parquet: the first rows of units), which
+go through all stages and are written; the first half warms up, the second is timed, in CPU seconds of this
+process. Time for more workers is what the units take if each has a core as fast as this one and the storage
+keeps up.
+
+What the Hub takes is as its page says (https://huggingface.co/docs/hub/storage-limits, "Repository
+limitations and recommendations"): at most 10,000 files a folder; under 100,000 files a repo, under 200 GB a
+file (500 GB at most), 50 to 100 files a commit recommended; 100 GB of private storage are free; above 1 TB
+a plan is needed. `datasets` writes shards of 500 MB (`datasets.config.MAX_SHARD_SIZE`), which is what the
+advice on sizes goes by.
+
+Cost: the sources are inspected and cut like by a run, so read once, JSONL of several units twice: 2 ns a
+byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. Of 54 M tokens made from
+the bundled sample over and over, tokens and packs came out 0.1 % off, CPU time a quarter too long, and
+bytes three quarters too many, since rows that repeat compress better in large files. Duplicates are not
+looked for.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import random
+import resource
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core.atomic_files import named
+from ..core.recipe import Layout, Recipe
+from ..core.records import Selection, Slice, Unit
+from ..core.urls import is_url
+from ..dialects import Form
+from ..output.destination import place_of
+from ..output.packing import plan_packs
+from ..output.shards import UnitRecord, unit_file
+from ..output.windows import Windows
+from ..sources.cutting import UNIT_BYTES
+from ..sources.files import opened
+from ..sources.reading import read_slice
+from .inputs import Work, look_at
+from .run import Prepared, prepare
+from .runners.process import without_old_garbage
+from .tasks import Task, accounts_of
+from .units import run_unit
+
+STRETCHES, STRETCH_ROWS = 64, 48
+"""How many places the sample is taken from, and how many rows from each."""
+
+FILES_A_FOLDER, FILES_A_REPO, FILES_A_COMMIT = 10_000, 100_000, 100
+FILE_BYTES, PRIVATE_BYTES, PUBLIC_BYTES = 200_000_000_000, 100_000_000_000, 1_000_000_000_000
+SHARD_BYTES = 500_000_000
+"""What the Hub's pages and `datasets` say, see above."""
+
+_START_S = 2.0  # CPU-seconds that a process takes to start, with its tokenizer
+_WINDOW_BYTES = 20  # of memory for a token that waits to be packed (benchmarks/RESULTS.md, Growth)
+_CACHE_BYTES = 3  # a token in the recipe's cache takes about so many
+_PACKED_AT_ONCE = 20_000  # samples whose packing is tried
+_OTHER_FILES = 10  # README.md, the manifest, the tokenizer's: about
+_COMPRESSED_TRY = 1 << 20  # bytes of text whose compression is tried
+
+
+class UnitForecast(NamedTuple):
+    """A unit: rows (None if they cannot be counted without reading them all), bytes of its part of the
+    files on disk, and tokens, reckoned."""
+
+    rows: int | None
+    bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the sample showed; `reads` are rows and `seconds` CPU seconds of the part that was timed."""
+
+    rows: int
+    kept: int
+    tokens: int
+    seconds: float
+    timed_tokens: int
+    packs: float  # of a sample, on average
+    samples: int
+    splits: int
+    bytes: Mapping[str, float]  # kind of file -> bytes for a token (rejects: for a row)
+    rejected: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take; `exact` are the units and their bytes, the rest is reckoned from the sample."""
+
+    units: Sequence[UnitForecast]
+    sample: Sample
+    rows: int
+    rows_counted: bool
+    tokens: int
+    packs: int
+    files: int
+    output_bytes: int
+    disk_bytes: int
+    free_bytes: int
+    worker_bytes: int
+    seconds: Mapping[int, float]
+    warnings: Sequence[str]
+    hub: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The forecast as JSON values; seconds by number of workers."""
+        return {
+            "units": [unit._asdict() for unit in self.units],
+            "rows": self.rows,
+            "rows_counted": self.rows_counted,
+            "tokens": self.tokens,
+            "packs": self.packs,
+            "files": self.files,
+            "output_bytes": self.output_bytes,
+            "disk_bytes": self.disk_bytes,
+            "free_bytes": self.free_bytes,
+            "worker_bytes": self.worker_bytes,
+            "seconds": {str(workers): seconds for workers, seconds in self.seconds.items()},
+            "warnings": list(self.warnings),
+            "hub": list(self.hub),
+            "sample": {
+                "rows": self.sample.rows,
+                "kept": self.sample.kept,
+                "tokens": self.sample.tokens,
+                "tokens_a_second": self.sample.timed_tokens / max(self.sample.seconds, 1e-9),
+                "rejected": dict(self.sample.rejected),
+            },
+        }
+
+
+def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
+    """Reckon what a recipe will take, on a machine of so many cores and on more. Raises as `run` does where
+    files, tokenizer or template are wrong."""
+    work = look_at(recipe)
+    prepared = prepare(work)
+    rows = _Rows(work)
+    sample = _measure(prepared, rows)
+    units = [_unit(unit, rows, sample) for unit in work.units]
+    tokens, read = sum(unit.tokens for unit in units), sum(map(rows.of_unit, work.units))
+    samples = tokens * sample.samples / max(sample.tokens, 1)
+    packs = math.ceil(samples * sample.packs) if Layout.packed in recipe.layout else 0
+    output = round(sum(each * (read if kind == "rejects" else tokens) for kind, each in sample.bytes.items()))
+    files = len(units) * sum(1 if kind == "rejects" else sample.splits for kind in sample.bytes)
+    lineage = round(sample.bytes.get("lineage", 0.0) * tokens)
+    disk = output + lineage + (_CACHE_BYTES * tokens if recipe.cache else 0)
+    if is_url(recipe.output) and not recipe.shuffle:  # units leave as they are done, but for their lineage
+        biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
+        disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
+    free = _free(place_of(recipe.output).out)
+    biggest = max((unit.tokens for unit in units), default=0)
+    memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
+    speed = sample.seconds / max(sample.timed_tokens, 1)
+    return Forecast(
+        units,
+        sample,
+        round(read),
+        work.rows is not None,
+        tokens,
+        packs,
+        files + _OTHER_FILES,
+        output,
+        disk,
+        free,
+        memory,
+        {n: makespan([unit.tokens * speed for unit in units], n) for n in _worker_counts(cores, len(units))},
+        [*_warnings(work, units, sample), *_space(disk, free)],
+        list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
+    )
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """Seconds until all units are done, if each goes in order to whoever is ready first; workers start at the
+    same time.
+
+    >>> makespan([3, 1, 1, 1], 2) - makespan([], 2), makespan([3, 1, 1, 1], 1) - makespan([], 1)
+    (3.0, 6.0)
+    """
+    ready = [_START_S] * workers
+    for each in seconds:
+        heapq.heapreplace(ready, ready[0] + each)
+    return max(ready)
+
+
+def _worker_counts(cores: int, units: int) -> list[int]:
+    """1, 2, 4 ... up to as many as there are units, and this machine's cores."""
+    powers = [2**i for i in range(12) if 2**i < units]
+    return sorted({1, *powers, *([min(cores, units)] if units else [])})
+
+
+# ==== How many rows there are ====
+
+
+class _Rows:
+    """Rows of units: counted, or reckoned from the first rows of some files where that takes reading all."""
+
+    def __init__(self, work: Work) -> None:
+        self._bytes = {info.source: info.bytes for info in work.infos}
+        self._counted = {info.source: info.rows or 1 for info in work.infos}
+        self._rows_a_byte = self._reckon(work)
+
+    def of(self, piece: Slice) -> float:
+        """Rows of a slice."""
+        if piece.stop_row is not None:
+            return float(piece.stop_row - piece.start_row)
+        return self._bytes[piece.source] * self._rows_a_byte
+
+    def of_unit(self, unit: Unit) -> float:
+        """Rows of a unit."""
+        return sum(map(self.of, unit.slices))
+
+    def bytes_of(self, piece: Slice) -> int:
+        """Bytes on disk of a slice; Parquet's by its share of the rows."""
+        if piece.start_byte is not None and piece.end_byte is not None:
+            return piece.end_byte - piece.start_byte
+        whole = self._bytes[piece.source]
+        if piece.stop_row is None or piece.format != "parquet":
+            return whole
+        return round(whole * (piece.stop_row - piece.start_row) / self._counted[piece.source])
+
+    @staticmethod
+    def _reckon(work: Work) -> float:
+        """Rows for a byte on disk of files whose rows are not counted."""
+        whole = [piece for unit in work.units for piece in unit.slices if piece.stop_row is None]
+        rows = size = 0.0
+        for piece in random.Random(work.recipe.seed).sample(whole, min(8, len(whole))):  # noqa: S311
+            lines = list(islice(_lines(piece), 8 * STRETCH_ROWS))
+            text = b"".join(lines)
+            rows += len(lines)
+            size += len(text) / _compression(text, piece.compression)
+        return rows / size if size else 0.0
+
+
+def _compression(text: bytes, codec: str | None) -> float:
+    """How many times smaller a text gets."""
+    if codec is None or not text:
+        return 1.0
+    some = text[:_COMPRESSED_TRY]
+    return float(len(some) / len(pa.Codec(codec).compress(some, asbytes=True)))
+
+
+def _lines(piece: Slice) -> Iterator[bytes]:
+    """The rows of a slice as lines of JSONL."""
+    for row in read_slice(piece):
+        text = row.original if row.error is not None and row.original is not None else _json(row.value)
+        yield text.replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# ==== The sample ====
+
+
+def _measure(prepared: Prepared, rows: _Rows) -> Sample:
+    """Take the sample through all stages, and write it."""
+    work = prepared.work
+    recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
+    pieces = _draw(work, rows)
+    place = tempfile.gettempdir()
+    with named(Path(place)), tempfile.TemporaryDirectory(prefix="premask-plan-", dir=place) as folder:
+        halves = [_write(Path(folder) / str(half), pieces[half::2], work) for half in (0, 1)]
+        records, seconds = [], 0.0
+        tasks = [task for task in halves if task is not None]
+        for task in tasks:
+            windows, begin = Windows(recipe.pack_window), time.process_time()
+            with without_old_garbage():
+                records.append(run_unit(prepared.stages, task, windows=windows))
+            seconds = time.process_time() - begin
+        return _what_it_showed(recipe, records, seconds, tasks)
+
+
+def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
+    """Stretches of rows as lines of JSONL, each with the slice that it is from."""
+    dice = random.Random(work.recipe.seed)  # noqa: S311  places of a sample
+    pieces = [piece for unit in work.units for piece in unit.slices]
+    weights = [rows.of(piece) for piece in pieces]
+    if not any(weights):
+        return []
+    drawn = sorted(dice.choices(range(len(pieces)), weights, k=STRETCHES))
+    found = []
+    for at, times in Counter(drawn).items():
+        piece = pieces[at]
+        if piece.format == "jsonl" and piece.start_byte is not None:
+            found += [(piece, _lines_at(piece, dice)) for _ in range(times)]
+        elif piece.format == "parquet":
+            found += [(piece, list(_lines(_stretch(piece, dice)))) for _ in range(times)]
+        else:
+            lines = list(islice(_lines(piece), times * STRETCH_ROWS))
+            found += [(piece, lines[i::times]) for i in range(times)]
+    dice.shuffle(found)
+    return found
+
+
+def _stretch(piece: Slice, dice: random.Random) -> Slice:
+    """Some rows of a Parquet file."""
+    stop = piece.stop_row or 0
+    start = dice.randrange(piece.start_row, max(piece.start_row + 1, stop - STRETCH_ROWS + 1))
+    return piece._replace(start_row=start, stop_row=min(stop, start + STRETCH_ROWS))
+
+
+def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
+    """Lines of JSONL from a byte on; around the end it goes on at the start."""
+    start, end = piece.start_byte or 0, piece.end_byte or 0
+    with opened(piece.source, at=piece.at) as file:
+        file.seek(dice.randrange(start, max(start + 1, end)))
+        file.readline()
+        lines = list(islice(iter(lambda: file.readline() if file.tell() < end else b"", b""), STRETCH_ROWS))
+        if len(lines) < STRETCH_ROWS:
+            file.seek(start)
+            rest = iter(lambda: file.readline() if file.tell() < end else b"", b"")
+            lines += list(islice(rest, STRETCH_ROWS - len(lines)))
+    return [line if line.endswith(b"\n") else line + b"\n" for line in lines]
+
+
+def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
+    """Lines as the slices of one task, a file for each dialect and entry of the sources."""
+    groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
+    forms = {repr(form): form for form in work.dialects.values()}
+    for piece, lines in found:
+        key = repr(work.dialects[piece.source]), piece.entry, piece.selection
+        groups.setdefault(key, []).extend(lines)
+    folder.mkdir()
+    slices, dialects = [], dict[str, Form]()
+    for number, ((form, entry, selection), lines) in enumerate(groups.items()):
+        path = folder / f"{number}.jsonl"
+        path.write_bytes(b"".join(lines))
+        size = path.stat().st_size
+        slices.append(Slice(str(path), "jsonl", None, 0, len(lines), 0, size, entry, selection=selection))
+        dialects[str(path)] = forms[form]
+    return (
+        Task(Unit(0, tuple(slices)), dialects, folder / "unit", "sample", folder / "failures.json")
+        if slices
+        else None
+    )
+
+
+def _what_it_showed(
+    recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tasks: Sequence[Task]
+) -> Sample:
+    accounts = [account for record in records for account in accounts_of(record).values()]
+    rows, tokens = sum(each.rows for each in accounts), sum(record.tokens for record in records)
+    sizes = Counter[str]()
+    for record in records:
+        for name, file in record.files.items():
+            sizes[name.partition("/")[0]] += file.bytes
+    lengths = [
+        pq.read_table(unit_file(task.directory, name), columns=["length"]).column("length").to_numpy()
+        for task, record in zip(tasks, records, strict=True)
+        for name in record.files
+        if name.startswith("lineage/")
+    ]
+    return Sample(
+        rows,
+        sum(each.kept for each in accounts),
+        tokens,
+        seconds,
+        records[-1].tokens if records else 0,
+        _packs_a_sample(np.concatenate([np.zeros(0, np.int64), *lengths]), recipe),
+        sum(map(len, lengths)),
+        1 + len(recipe.splits),
+        {kind: size / max(1, rows if kind == "rejects" else tokens) for kind, size in sizes.items()},
+        sum((each.rejected for each in accounts), Counter[str]()),
+    )
+
+
+def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
+    """Packs for each sample, where many like these are packed together."""
+    if not len(lengths) or Layout.packed not in recipe.layout:
+        return 0.0
+    many = np.random.default_rng(recipe.seed).choice(lengths, size=_PACKED_AT_ONCE)
+    return (len(plan_packs(many, recipe.max_length).offsets) - 1) / len(many)
+
+
+def _unit(unit: Unit, rows: _Rows, sample: Sample) -> UnitForecast:
+    counted = all(piece.stop_row is not None for piece in unit.slices)
+    read = rows.of_unit(unit)
+    tokens = round(read * sample.tokens / max(sample.rows, 1))
+    return UnitForecast(round(read) if counted else None, sum(map(rows.bytes_of, unit.slices)), tokens)
+
+
+# ==== What follows from it ====
+
+
+def _warnings(work: Work, units: Sequence[UnitForecast], sample: Sample) -> Iterator[str]:
+    if not sample.tokens:
+        why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
+        yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
+    mean = sum(unit.tokens for unit in units) / max(1, len(units))
+    whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}
+    large = sorted(info.source for info in work.infos if info.source in whole and info.bytes > UNIT_BYTES)
+    if large:
+        others = f" and {len(large) - 1} more" if len(large) > 1 else ""
+        yield (
+            f"{large[0]}{others} cannot be cut (compressed, or neither JSONL nor Parquet): one worker does "
+            "the whole file; split it, or write it as Parquet"
+        )
+    if len(units) > 1 and max(unit.tokens for unit in units) > 4 * mean:
+        yield "some units are several times larger than others; the last worker will be waited for"
+    if work.recipe.duplicates.value == "drop":
+        yield "duplicates are not looked for here; rows that are dropped as such are counted in"
+
+
+def _space(disk: int, free: int) -> Iterator[str]:
+    if disk > free:
+        yield f"the disk has {gb(free)} left, and {gb(disk)} are needed"
+
+
+def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
+    """What the Hub's limits mean for an output."""
+    if folder > FILES_A_FOLDER:
+        yield (
+            f"{folder:,} shards in one folder: the Hub takes {FILES_A_FOLDER:,}; make units larger "
+            "(unit_rows), or push to a store"
+        )
+    if files > FILES_A_REPO:
+        yield f"{files:,} files: the Hub recommends fewer than {FILES_A_REPO:,} in a repo"
+    if files > FILES_A_COMMIT:
+        yield (
+            f"{files:,} files: more than the {FILES_A_COMMIT} recommended for a commit; a push sends them "
+            "before it makes its one commit, which may have to be repeated"
+        )
+    mean = size / max(1, shards)
+    if shards > 100 and mean < SHARD_BYTES / 10:
+        yield f"shards of {gb(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
+    if mean > FILE_BYTES:
+        yield f"shards of {gb(round(mean))}: the Hub recommends less than {gb(FILE_BYTES)}"
+    if size > PUBLIC_BYTES:
+        yield f"{gb(size)}: more than 1 TB needs a plan or a grant of the Hub"
+    elif size > PRIVATE_BYTES:
+        yield f"{gb(size)}: a private repo of a free account holds {gb(PRIVATE_BYTES)}"
+
+
+def gb(size: int) -> str:
+    """Bytes for people.
+
+    >>> gb(999_949), gb(2_500_000_000)
+    ('1.0 MB', '2.5 GB')
+    """
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def _free(out: Path) -> int:
+    """Bytes that are left where the output will be."""
+    for path in [out.resolve(), *out.resolve().parents]:
+        with suppress(OSError):
+            return shutil.disk_usage(path).free
+    return 0
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has held; Linux tells it in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,53 @@
+"""What a run is made from: its files, their dialects, its units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..core.recipe import Recipe
+from ..core.records import SourceInfo, Unit
+from ..core.source_entry import Dialect
+from ..dialects import Form, recognize_file
+from ..dialects.fields import MappedFields
+from ..sources.cutting import plan_units, whole
+from ..sources.listing import inspect_sources
+from ..sources.reading import peek
+
+
+class Work(NamedTuple):
+    """What a recipe comes to: its files, the dialect of each, and the units of work."""
+
+    recipe: Recipe
+    infos: Sequence[SourceInfo]
+    dialects: Mapping[str, Form]
+    units: Sequence[Unit]
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are within the limits of the sources, None if not all have been counted."""
+        counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
+        return sum(counts) if len(counts) == len(self.infos) else None
+
+
+def look_at(recipe: Recipe) -> Work:
+    """Inspect the files of a recipe and cut them into units."""
+    infos = inspect_sources(recipe.sources, seed=recipe.seed)
+    dialects = {info.source: find_dialect(info, recipe) for info in infos}
+    return Work(recipe, infos, dialects, plan_units(infos, unit_rows=recipe.unit_rows))
+
+
+def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
+    """How the rows of a file are read: as its entry of the recipe says, or else the recipe, or else as most
+    of them look. Raises `SourceError` where the file has nothing of it."""
+    entry = recipe.sources[info.entry]
+    fields, dialect = entry.fields, entry.dialect
+    if fields is None and dialect is None:
+        fields, dialect = recipe.fields, recipe.dialect
+    if fields is not None:
+        mapped = MappedFields(fields)
+        mapped.check(peek(info), source=info.source)
+        return mapped
+    if dialect not in (None, Dialect.auto):
+        return str(dialect.value)
+    return recognize_file(peek(info), source=info.source)

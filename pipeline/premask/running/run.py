@@ -1,0 +1,323 @@
+"""A whole run: look at the input, plan units, have a runner do them, put the output in place.
+
+result = run(recipe, workers=2)
+result.manifest["counts"]["kept"]
+
+The steps, which `slices.py` takes one by one in several processes:
+
+    work = look_at(recipe)                        # files, dialects, units
+    prepared = prepare(work, runner)              # stages, and what the bytes depend on
+    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, where they are dropped
+    finish(prepared, output, records)             # the manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..core.errors import RunError, VerifyError
+from ..core.recipe import Duplicates, Recipe
+from ..core.records import SourceInfo
+from ..labeller import Loaded, Stages
+from ..output.destination import Place, place_of
+from ..output.directory import Output
+from ..output.identity import RunIdentity, identify
+from ..output.shards import UnitRecord
+from ..publish.card import make_card
+from ..publish.charts import card_pictures
+from ..tokens.tokenizer import load_tokenizer
+from .inputs import Work, look_at
+from .runners import Runner
+from .runners.local import LocalRunner
+from .runners.process import begin_work
+from .tasks import (
+    ATTEMPTS,
+    Account,
+    BucketTask,
+    Progress,
+    Task,
+    accounts_of,
+    bucket_tasks,
+    count_duplicates,
+    drop_duplicates,
+    make_tasks,
+)
+
+MakeRunner = Callable[[int], Runner]
+"""Makes the runner for so many units."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave: the manifest of its output, which is a directory or a URL; `fresh` is False if it was
+    there already."""
+
+    manifest: dict[str, Any]
+    output: Path | str
+    seconds: float
+    fresh: bool
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def set_aside(self) -> int:
+        """How many rows were set aside, since processes died of them."""
+        return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
+
+
+class Prepared(NamedTuple):
+    """Work, the stages that do it, and all that decides its bytes."""
+
+    work: Work
+    stages: Stages
+    identity: RunIdentity
+
+    def tasks(self, output: Output) -> list[Task]:
+        """A task for each unit."""
+        work = self.work
+        return make_tasks(work.recipe, self.identity, output, work.units, work.dialects)
+
+    def buckets(self, output: Output) -> list[BucketTask]:
+        """The tasks that follow where samples are shuffled; none where they are not."""
+        return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
+
+    def stages_for(self, output: Output) -> Stages:
+        """The stages; those that go the slow way if the fast way was found wrong."""
+        if not output.distrust:
+            return self.stages
+        distrust = f"{output.distrust} came out in two ways; all was done again the slow way"
+        return Stages(self.work.recipe, self.stages.loaded(), distrust=distrust)
+
+
+def run(  # noqa: PLR0913  all by keyword but the first
+    recipe: Recipe,
+    *,
+    workers: int = 1,
+    attempts: int = ATTEMPTS,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    make_runner: MakeRunner | None = None,
+    work_dir: str | Path | None = None,
+) -> RunResult:
+    """Do a recipe, in `workers` processes, this one included, or by another runner. Rows that a unit fails of
+    `attempts` times are set aside. If the output goes to a store, the work is done in a folder of `work_dir`,
+    by default of the user's cache. Raises a `PremaskError` of the matching kind if anything but a row is
+    wrong."""
+    begin, progress = time.monotonic(), progress or Progress()
+    place = place_of(recipe.output, work_dir)
+    place.look()
+    work = look_at(recipe)
+    with (make_runner or local(workers, attempts))(len(work.units)) as runner:
+        prepared = prepare(work, runner)
+        begin_work()
+        output = place.open(prepared.identity, overwrite=overwrite)
+        if output is None:
+            manifest, stages = place.update_card(recipe.card.shown(), make_card), prepared.stages
+        else:
+            with output:
+                if place.about:
+                    progress.say(place.about)
+                progress.start(work.rows)
+                if recipe.duplicates is Duplicates.drop:
+                    tasks = prepared.tasks(output)
+                    runner.scan(tasks, prepared.stages)
+                    drop_duplicates(tasks)
+                records = do_units(prepared, output, runner, progress)
+                stages = prepared.stages_for(output)
+                if recipe.shuffle:
+                    records += pack(prepared, prepared.buckets(output), output, runner, progress)
+                manifest = finish(prepared, stages, output, records)
+    return result_of(manifest, place, stages, begin, fresh=output is not None)
+
+
+def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
+    """Runners in so many processes of this machine, or as many as there are units; a unit may fail `attempts`
+    times."""
+    return lambda units: LocalRunner(max(1, min(workers, units)), attempts)
+
+
+def result_of(
+    manifest: dict[str, Any], place: Place, stages: Stages, begin: float, *, fresh: bool
+) -> RunResult:
+    """The result of a run that began at a time of `time.monotonic`."""
+    found = (*_empty_splits(manifest), *_set_aside(manifest), *place.warnings)
+    warnings = (*stages.warnings(), *found)
+    return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
+
+
+def prepare(work: Work, runner: Runner | None = None) -> Prepared:
+    """Load what does the work; a runner's workers load meanwhile."""
+    recipe = work.recipe
+    tokenizer = load_tokenizer(recipe.tokenizer)
+    if runner is not None:
+        runner.load_ahead(recipe, tokenizer)
+    stages = Stages(recipe, Loaded(tokenizer))
+    identity = identify(
+        recipe,
+        inputs=[info.about() for info in work.infos],
+        tokenizer=_about_tokenizer(stages),
+        template=_about_template(stages),
+    )
+    return Prepared(work, stages, identity)
+
+
+def do_units(
+    prepared: Prepared, output: Output, runner: Runner, progress: Progress, part: slice = slice(None)
+) -> list[UnitRecord]:
+    """Have units done, all or a part of them. If a row comes out in two ways, here or in another process that
+    does other units, they are done again the slow way."""
+    if not output.distrust:
+        try:
+            records = runner.run(prepared.tasks(output)[part], prepared.stages, progress)
+        except VerifyError as error:
+            output.doubt(str(error))
+        else:
+            if not output.distrust:
+                return records
+    return runner.run(prepared.tasks(output)[part], prepared.stages_for(output), progress)
+
+
+def pack(
+    prepared: Prepared, buckets: Sequence[BucketTask], output: Output, runner: Runner, progress: Progress
+) -> list[UnitRecord]:
+    """Have buckets of a shuffle packed, once all units are done."""
+    if any(output.record(bucket.directory, bucket.key) is None for bucket in buckets):
+        output.bring([task.directory for task in prepared.tasks(output)], scattered=True)
+    return runner.pack(buckets, prepared.stages_for(output), progress)
+
+
+def finish(
+    prepared: Prepared, stages: Stages, output: Output, records: Sequence[UnitRecord]
+) -> dict[str, Any]:
+    """Put the output in place, all units of which are done; returns its manifest."""
+    output.bring([output.unit(number) for number in range(len(records))])
+    duplicates = count_duplicates(prepared.tasks(output))
+    return _finish(output, records, prepared.work.infos, stages, duplicates)
+
+
+def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
+    splits = manifest["counts"]["splits"]
+    why = "its share of the rows is small, or too many agree in split_by"
+    return [
+        f"split {name} has no rows and is not there: {why}"
+        for name, each in splits.items()
+        if not each["samples"]
+    ]
+
+
+def _set_aside(manifest: Mapping[str, Any]) -> list[str]:
+    told = []
+    for each in manifest.get("set_aside", ()):
+        what = "1 row was" if each["rows"] == 1 else f"{each['rows']:,} rows were"
+        told.append(
+            f"unit {each['unit']}: {what} set aside, which the ledger has as crashed: {each['error']}; "
+            "the same command does this unit again"
+        )
+    return told
+
+
+def _finish(
+    output: Output,
+    records: Sequence[UnitRecord],
+    infos: Sequence[SourceInfo],
+    stages: Stages,
+    duplicates: Mapping[str, int],
+) -> dict[str, Any]:
+    counts, accounts = Counter[str](), {info.source: _behind_limit(info) for info in infos}
+    for record in records:
+        counts.update(record.extra["counts"])
+        for source, account in accounts_of(record).items():
+            accounts[source].add(account)
+    if not any(account.kept for account in accounts.values()):
+        output.discard()
+        raise RunError(_nothing_kept(accounts))
+    if not any("train" in record.splits for record in records):
+        raise RunError(
+            f"no row is in train, all are in {', '.join(stages.recipe.splits)}; lower their shares"
+        )
+    engine = {
+        "name": stages.proof.engine,
+        "reason": stages.distrust or stages.proof.reason,
+        "rows_verified": counts.pop("verified", 0),
+        "samples_by_reference": counts.pop("encoded_by_reference", 0),
+    }
+    return output.finish(
+        records,
+        counts=_nested(counts),
+        inputs={
+            source: {**account.as_dict(), "duplicates": duplicates.get(source, 0)}
+            for source, account in accounts.items()
+        },
+        engine=engine,
+        card=stages.recipe.card.shown(),
+        save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
+        make_card=make_card,
+        draw=card_pictures,
+        set_aside=[
+            {"unit": number, **record.extra["set_aside"]}
+            for number, record in enumerate(records)
+            if "set_aside" in record.extra
+        ],
+    )
+
+
+def _behind_limit(info: SourceInfo) -> Account:
+    """The account of the rows that no unit looks at, since the source's limit leaves them out."""
+    rows = info.left_out or 0
+    return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
+
+
+def _nothing_kept(accounts: Mapping[str, Account]) -> str:
+    total = Account()
+    for account in accounts.values():
+        total.add(account)
+    lost = [(count, reason) for reason, count in total.rejected.most_common()]
+    lost += [(count, f"left out by {setting}") for setting, count in total.left_out.most_common()]
+    if not total.rows:
+        return "the input holds no rows; nothing was written"
+    why = ", ".join(f"{count} {what}" for count, what in lost)
+    if not total.rejected:
+        return f"every row was left out ({why}); nothing was written"
+    what = "rejected or left out" if total.left_out else "rejected"
+    return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
+
+
+def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
+    """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
+    groups = {
+        "tokens_": "tokens_by_role",
+        "trained_": "trained_by_role",
+        "proved_": "samples_by_proof",
+        "repaired_": "repaired_by_policy",
+    }
+    flat = {"tokens_cut_off"}
+    found: dict[str, Any] = {name: {} for name in groups.values()}
+    found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}
+    for key in sorted(counts):
+        prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
+        if prefix is None:
+            found[key] = counts[key]
+        else:
+            found[groups[prefix]][key.removeprefix(prefix)] = counts[key]
+    return found
+
+
+def _about_tokenizer(stages: Stages) -> dict[str, Any]:
+    tokenizer = stages.tokenizer
+    return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+
+
+def _about_template(stages: Stages) -> dict[str, Any]:
+    text = json.dumps(stages.template.sources, sort_keys=True)
+    return {
+        "name": stages.recipe.chat_template or "tokenizer's own",
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "turn_ends": list(stages.ends.stops),
+        "turn_openers_end_turns": bool(stages.ends.openers),
+    }

@@ -1,0 +1,339 @@
+"""The Ray runner: units as tasks of Ray, on one machine or many.
+
+    with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a Ray of its own here
+        records = runner.run(tasks, stages, progress)
+
+Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
+their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
+first task of every process checks that. Where the output goes to a store, units do, from a scratch folder of
+their node (`unitstore.py`), and nothing is shared, unless units need files of each other.
+
+A unit whose worker or node is lost is done again elsewhere, which gives the same bytes; nodes that join later
+are used.
+
+The workers must be able to import this very package: the same code, Python packages of the same versions.
+They are asked before they do any work. Ray puts the driver's working directory first on their path, where
+a folder `pipeline` of someone else's would hide it; it is given the directory of this package instead.
+
+Cost: a Ray of its own starts in 3 s on an idle machine, a worker in 2 to 4 s with its tokenizer, once; a
+task then takes a millisecond. The tokenizer travels once to each node (5 to 14 MB).
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...core.atomic_files import named
+from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ...core.recipe import Recipe
+from ...core.urls import is_url
+from ...labeller import Loaded, Setup, Stages
+from ...output.identity import code_hash, versions
+from ...output.shards import UnitRecord
+from ...output.windows import Windows
+from ...tokens.tokenizer import LoadedTokenizer
+from ..crashes import TaskError, note_failure, settle
+from ..shuffle import pack_bucket
+from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..units import run_unit, scan_unit
+from .process import prepare_process
+from .worker import Worker, describe, of_the_system
+
+_AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
+_PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back
+_STORE_BYTES = 200 << 20  # of a Ray of our own; nothing but the tokenizer lies there
+
+
+class RayRunner:
+    """Runs tasks on a Ray cluster, or on a Ray that it starts on this machine and ends with the `with` block.
+
+    `address` is that of a cluster's head (`HOST:PORT` or `auto`); without one, and without RAY_ADDRESS, a Ray
+    of its own starts. `workers` are the CPUs that are used at a time; None: all that the cluster has, also
+    those that come later. A unit may fail `attempts` times, its node lost or not; then this machine looks
+    into it, in a process of its own, as the local runner does. Raises `RecipeError` without the package
+    `ray`, `RunError` if there is no cluster at the address.
+    """
+
+    def __init__(
+        self, address: str | None = None, workers: int | None = None, attempts: int = ATTEMPTS
+    ) -> None:
+        self._address = address or os.environ.get("RAY_ADDRESS") or "local"
+        self._workers, self._attempts = workers, attempts
+        self._suspects = Worker()
+        self._undo = ExitStack()
+        self._ray = _import_ray()
+        self._sent: tuple[Stages, _Shared] | None = None
+
+    def __enter__(self) -> RayRunner:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address == "local":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            options |= {"num_cpus": self._workers, "include_dashboard": False}
+            options |= {"object_store_memory": _STORE_BYTES}
+        try:
+            with _in_directory(_PACKAGE.parent), _own_handler(signal.SIGTERM):
+                self._ray.init(self._address, **options)
+        except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise RunError(
+                f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
+            ) from None
+        self._undo.callback(self._ray.shutdown)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._suspects.end()
+        self._undo.close()
+
+    def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+        """Nothing is loaded: workers do that with their first task."""
+        self._suspects.know(recipe, tokenizer.without_hf())
+
+    def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
+        """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
+        self._do(scan_unit, tasks, stages, Progress())
+
+    def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Do all tasks and return their records in order.
+
+        Raises the `PremaskError` that `run_unit` raises; `RunError` if workers have other code or versions;
+        `OutputError` if a node does not see the output.
+        """
+        records = self._do(run_unit, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
+    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
+        records = self._do(pack_bucket, tasks, stages, progress)
+        return [records[number] for number in range(len(tasks))]
+
+    def _do(
+        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
+    ) -> dict[int, UnitRecord]:
+        if not tasks:
+            return {}
+        ray, records = self._ray, dict[int, UnitRecord]()
+        first = tasks[0]
+        alone = isinstance(first, Task) and not first.shares_files
+        with nullcontext() if alone else _marker(first.directory.parent) as marker:
+            about = _About(marker, str(Path.cwd()), versions(), code_hash())
+            shared, setup = self._share(stages)._replace(about=about), stages.setup()
+            remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
+            waiting = deque(enumerate(tasks))
+            under_way: dict[Any, tuple[int, Task | BucketTask]] = {}
+            try:
+                while waiting or under_way:
+                    while waiting and len(under_way) < self._at_a_time():
+                        number, task = waiting.popleft()
+                        under_way[remote.remote(job, shared, task)] = number, task
+                    ready, _ = ray.wait(list(under_way), num_returns=1, timeout=_PATIENCE_S)
+                    if not ready and not self._cpus():
+                        progress.say(f"Ray at {self._address} has no CPU; waiting until it has")
+                    for reference in ready:
+                        number, task = under_way.pop(reference)
+                        try:
+                            record = self._record(reference)
+                        except TaskError as error:
+                            if note_failure(task, str(error), self._attempts, progress.say):
+                                waiting.append((number, task))
+                                continue
+                            record = settle(partial(self._suspects.do, setup), job, task, progress.say)
+                        if record is not None:
+                            records[number] = record
+                            progress.advance(rows_of(record), record.tokens, record.packs)
+            finally:
+                for reference in under_way:
+                    with suppress(ray.exceptions.RayError):
+                        ray.cancel(reference, force=True)
+        return records
+
+    def _record(self, reference: Any) -> UnitRecord | None:
+        """What a task gave; raises the `PremaskError` that it raised, and `TaskError` for all else."""
+        try:
+            record: UnitRecord | None = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = _cause(error)
+            if isinstance(cause, PremaskError):
+                raise cause from None
+            if isinstance(cause, OSError):
+                raise of_the_system(cause) from None
+            raise TaskError(describe(cause)) from None
+        except self._ray.exceptions.RayError as error:  # the worker or its node is gone
+            raise TaskError(_first_line(error)) from None
+        return record
+
+    def _share(self, stages: Stages) -> _Shared:
+        """What workers make these stages from, put into Ray's store once."""
+        if self._sent is None or self._sent[0] is not stages:
+            setup = stages.setup(), stages.tokenizer.without_hf()
+            self._sent = stages, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
+        return self._sent[1]
+
+    def _at_a_time(self) -> int:
+        if self._workers is not None and self._address != "local":
+            return self._workers
+        return max(_AHEAD, _AHEAD * self._cpus())
+
+    def _cpus(self) -> int:
+        """CPUs of the cluster at this moment."""
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _import_ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise RecipeError(
+            "--runner ray needs the package ray, which is not installed: pip install 'premask[ray]'"
+        ) from None
+
+
+@contextmanager
+def _in_directory(path: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _own_handler(number: int) -> Iterator[None]:
+    """Have the handler of a signal that was there before again: Ray's shows stacks, and ends the process."""
+    before = signal.getsignal(number)
+    yield
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)
+
+
+@contextmanager
+def _marker(directory: Path) -> Iterator[Path]:
+    """A file that all workers must see."""
+    path = directory / f".seen-by-all-{secrets.token_hex(8)}"
+    with named(directory):
+        path.touch()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _cause(error: Any) -> Exception:
+    """What went wrong in a worker, as it was raised there."""
+    cause = error.cause
+    if isinstance(cause, PremaskError):
+        return cause
+    text = str(cause)
+    if "No module named" in text or "failed to import on the worker" in text:
+        return RunError(
+            f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
+            "version on every node"
+        )
+    return cause if isinstance(cause, Exception) else RunError(_first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# ==== In a worker ====
+
+
+class _About(NamedTuple):
+    """What a worker must find: a file (None if units go to a store, one by one), the driver's working
+    directory, versions, and this package's code."""
+
+    marker: Path | None
+    directory: str
+    versions: dict[str, str]
+    code: str
+
+
+class _Shared(NamedTuple):
+    """What all tasks of a job have in common; what is large lies in Ray's store (a reference in a list is
+    not resolved for every task)."""
+
+    name: str
+    setup: list[Any]
+    about: _About | None = None
+
+
+@dataclass
+class _Loaded:
+    name: str
+    stages: Stages
+    windows: Windows
+
+
+_loaded: _Loaded | None = None
+
+
+def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord | None:
+    global _loaded  # noqa: PLW0603  one load for all the units that a process does
+    if _loaded is None or _loaded.name != shared.name:
+        if shared.about is not None:
+            _check(shared.about)
+        prepare_process()
+        ray = _import_ray()
+        setup, tokenizer = ray.get(shared.setup[0])
+        _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
+    if isinstance(task, Task) and not task.shares_files:
+        _check_sources(task)
+    try:
+        record: UnitRecord | None = job(_loaded.stages, task, None, _loaded.windows)
+    except BaseException:
+        _loaded = None  # some of the unit is in its windows
+        raise
+    return record
+
+
+def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
+    return Stages(setup.recipe, Loaded(tokenizer, setup.proof), distrust=setup.distrust)
+
+
+def _check_sources(task: Task) -> None:
+    """Raise unless this node has the files that a unit reads."""
+    for piece in task.unit.slices:
+        path = piece.at.path if piece.at else piece.source
+        if not is_url(path) and not Path(path).exists():
+            raise SourceError(
+                f"node {os.uname().nodename} does not see {path}; put sources (or PREMASK_CACHE, for files "
+                "that are fetched) on storage that all nodes share, or say 'streaming: true' of sources in "
+                "stores"
+            )
+
+
+def _check(about: _About) -> None:
+    """Raise unless this process can do what the driver would."""
+    node = os.uname().nodename
+    with suppress(OSError):  # then paths that are not absolute are not found, which is said
+        os.chdir(about.directory)
+    if about.marker is not None and not about.marker.is_file():
+        raise OutputError(
+            f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output (or "
+            "--work, for an output in a store) on storage that all of them share, under the same path"
+        )
+    own = versions()
+    others = [
+        f"{name} {version}, not {about.versions.get(name)}"
+        for name, version in own.items()
+        if version != about.versions.get(name)
+    ]
+    if others or code_hash() != about.code:
+        what = "; ".join(others) or f"other code of premask, in {_PACKAGE}"
+        raise RunError(f"node {node} has {what}; install the same versions on every node")

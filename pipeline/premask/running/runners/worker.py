@@ -1,0 +1,272 @@
+"""Another process of this machine, which has stages of its own and does one task at a time.
+
+    worker = Worker()
+    worker.know(recipe, tokenizer)
+    record = worker.do(setup, run_unit, task)       # raises TaskError if the process dies, or the task raises
+    worker.end()
+
+It is spawned, never forked: threads of libraries do not survive that. If it dies, the next call starts
+another one and loads all again. It does not hear the terminal's interrupt, which is for the process that
+started it, and ends by itself when that one is gone, however it went.
+
+Cost: about two CPU-seconds to start and load; a call takes 0.1 ms beside the work.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.errors import PremaskError, RunError
+from ...core.recipe import Recipe
+from ...labeller import Loaded, Setup, Stages, load_ahead
+from ...output.windows import Windows
+from ...tokens.tokenizer import LoadedTokenizer
+from ..crashes import Place, TaskError
+from ..tasks import Job, Progress
+from .process import prepare_process
+
+_STARTS = 3  # processes that may die one after the other before they have loaded
+
+
+class NoWorkerError(RunError):
+    """Processes die before they have loaded their stages."""
+
+
+class Worker:
+    """A process that starts with the first call, and again after it has died. One thread at a time may
+    call."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._link: Connection | None = None
+        self._ahead: tuple[Recipe, LoadedTokenizer] | None = None
+        self._loaded = False
+        self._setup: Setup | None = None
+        self._starting, self._ended = threading.Lock(), False
+
+    def start(self) -> None:
+        """Have it import what will be needed; nothing has to be known for that."""
+        with suppress(TaskError):  # the next call starts another one
+            self._call(_prepare)
+
+    def know(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+        """Say what it will make its stages from, at once and whenever it has to start again."""
+        self._ahead = recipe, tokenizer
+
+    def load_ahead(self) -> None:
+        """Have it load what it can before the stages are known."""
+        with suppress(TaskError):
+            self._load_first()
+
+    def _load_first(self) -> None:
+        if self._link is None:
+            self._call(_prepare)
+            self._loaded = False
+        if not self._loaded and self._ahead is not None:
+            self._call(_load_ahead, *self._ahead)
+            self._loaded = True
+
+    def do(self, setup: Setup, job: Job, task: Any) -> Any:
+        """What `job` returns, done by stages of this setup. Raises the `PremaskError` that it raises, and
+        `TaskError` if the process dies meanwhile or anything else is raised; `NoWorkerError` if
+        there is no process that lives until it has loaded its stages."""
+        self._make_ready(setup)
+        return self._call(_do, job, task)
+
+    def end(self) -> None:
+        """Kill the process, which has nothing to lose, and have no other; from any thread."""
+        with self._starting:
+            self._ended = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+    def _make_ready(self, setup: Setup) -> None:
+        for attempt in range(_STARTS):
+            try:
+                self._load_first()
+                if self._setup is not setup:
+                    self._call(_load, setup)
+                    self._setup = setup
+            except TaskError as error:
+                if self._ended or attempt == _STARTS - 1:
+                    raise NoWorkerError(
+                        f"a worker process cannot load its stages: {error}; what is done is kept: run the "
+                        "same command again, with fewer workers if memory is short"
+                    ) from None
+            else:
+                return
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        at: Place | None = None
+        try:
+            link = self._link or self._started()
+            link.send((function, args))
+            while True:
+                kind, value = link.recv()
+                if kind != "at":
+                    break
+                at = value
+        except (EOFError, OSError):
+            raise TaskError(self._buried(), at) from None
+        if kind == "raised":
+            if not isinstance(value, PremaskError):
+                self._process.kill()  # nobody knows what state it is in
+                self._buried()
+                raise TaskError(str(value), at)
+            raise value
+        return value
+
+    def _started(self) -> Connection:
+        with self._starting:
+            if self._ended:
+                raise EOFError
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            with _deaf_to_interrupts():  # which the process inherits
+                self._process.start()
+            theirs.close()
+            self._link = ours
+        return ours
+
+    def _buried(self) -> str:
+        """How the process ended."""
+        self._link, self._setup = None, None
+        if self._process is None:
+            return "it was ended"
+        self._process.join()
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            return f"its process ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+        return f"its process ended with exit code {code}"
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """What this thread starts inherits that SIGINT is blocked. To say so in the process itself would be too
+    late: before that it imports for a second."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ==== In the other process ====
+
+
+class _Mine(NamedTuple):
+    stages: Stages
+    windows: Windows
+
+
+_tokenizer: LoadedTokenizer | None = None
+
+
+_mine: _Mine | None = None
+
+
+_link: Connection | None = None
+
+
+def _serve(link: Connection) -> None:
+    """Do what is asked until the other end is closed."""
+    global _link  # noqa: PLW0603  what a task tells goes the same way as what it returns
+    _link = link
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            function, args = link.recv()
+            try:
+                answer = "done", function(*args)
+            except PremaskError as error:
+                answer = "raised", error
+            except OSError as error:
+                answer = "raised", of_the_system(error)
+            except Exception as error:  # noqa: BLE001  whatever it is, the other end decides
+                answer = "raised", describe(error)
+            link.send(answer)
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)
+
+
+def of_the_system(error: OSError) -> RunError:
+    """What no row is to blame for: the run ends with it, and can go on when it is mended."""
+    return RunError(
+        f"{describe(error)}; what is done is kept: run the same command again once that is mended"
+    )
+
+
+def describe(error: Exception) -> str:
+    """An error that no task should raise, in one line, with the place in this package that raised it.
+
+    >>> describe(KeyError("role"))
+    "KeyError: 'role'"
+    """
+    text = " ".join(str(error).split())[:300]
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(_PACKAGE)
+    ]
+    return f"{type(error).__name__}: {text}" + (f" ({places[-1]})" if places else "")
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _prepare() -> None:
+    """Import what will be needed: the better part of a second, and nothing has to be known for it."""
+    prepare_process()
+    with suppress(ImportError):
+        importlib.import_module("gigatoken")
+
+
+def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
+    global _tokenizer  # noqa: PLW0603  the same process will make its stages from it
+    _tokenizer = tokenizer
+    load_ahead(recipe, tokenizer)
+
+
+def _load(setup: Setup) -> None:
+    global _mine  # noqa: PLW0603  one load for all the tasks that a process does
+    if _tokenizer is None:
+        raise RunError("the worker has not loaded its tokenizer")
+    stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
+    _mine = _Mine(stages, Windows(setup.recipe.pack_window))
+    gc.freeze()
+
+
+def _do(job: Job, task: Any) -> Any:
+    if _mine is None:
+        raise RunError("the worker has not loaded its stages")
+    return job(_mine.stages, task, _Told(), _mine.windows)
+
+
+class _Told(Progress):
+    """Tells the other end where a task is, which it will want to know if this process dies."""
+
+    def begin(self, piece: int, rows: np.ndarray) -> None:
+        if _link is not None:
+            _link.send(("at", Place(piece, tuple(rows.tolist()))))

@@ -1,0 +1,1 @@
+"""Files of any format and place -> rows: listing, inspection, cutting into slices, reading."""

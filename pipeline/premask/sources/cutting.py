@@ -1,0 +1,139 @@
+"""The cut of the input into units of work: the same for any number of workers.
+
+    SourceInfo -> Slice (a stretch of rows of one file) -> Unit (some slices: one shard)
+
+Units are what makes a run parallel and resumable, so where they begin must follow from the files alone.
+
+    >>> info = SourceInfo("chats.parquet", "parquet", None, 9000, "", rows=25)
+    >>> units = plan_units([info], unit_rows=10)
+    >>> [(piece.start_row, piece.stop_row) for unit in units for piece in unit.slices]
+    [(0, 10), (10, 20), (20, 25)]
+
+Cost: JSONL of more than one unit is read once, to find where its lines begin; of a JSON array some 4 MB a
+unit are read, of other files nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..core.records import Slice, SourceInfo, Unit
+from .files import changed, chunks, open_parquet, opened
+from .json_array import starts
+
+UNIT_BYTES = 48 * 1024 * 1024
+"""Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger
+ones are worse to share out, and more is lost when one is interrupted."""
+
+
+_ROW_BYTES = 2048  # what a row is taken to weigh where rows are not counted
+
+
+_INFLATION = 4  # how much larger compressed text is taken to be
+
+
+def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> list[Unit]:
+    """Cut files into units of about `UNIT_BYTES` of text, or of `unit_rows` rows; small neighbours share a
+    unit.
+
+    Uncompressed JSONL and JSON arrays, and Parquet whatever its row groups, are cut by rows: into pieces of
+    equally many, or every `unit_rows` rows. Other files stay whole. The cut depends on nothing but the files
+    and `unit_rows`.
+
+    Raises `SourceError` when a file is no longer what it was when it was inspected.
+    """
+    units: list[Unit] = []
+    waiting: list[Slice] = []
+    weight, full = 0, UNIT_BYTES if unit_rows is None else unit_rows * _ROW_BYTES
+    for info in infos:
+        size = _size(info) if unit_rows is None else 0
+        pieces = list(_cut(info, unit_rows or _rows_a_unit(info, size)))
+        for piece in pieces:
+            waiting.append(piece)
+            weight += size if unit_rows is None else _weight(info, piece)
+            if weight >= full or (unit_rows is None and len(pieces) > 1):
+                units.append(Unit(len(units), tuple(waiting)))
+                waiting, weight = [], 0
+    if waiting:
+        units.append(Unit(len(units), tuple(waiting)))
+    return units
+
+
+def _rows_a_unit(info: SourceInfo, size: int) -> int:
+    """How many rows of a file go into each of its units, if all get equally many."""
+    return max(1, math.ceil((info.rows or 0) / max(1, round(size / UNIT_BYTES))))
+
+
+def _size(info: SourceInfo) -> int:
+    """Bytes of a file before compression, about."""
+    if info.format != "parquet":
+        return info.bytes * (_INFLATION if info.compression else 1)
+    with open_parquet(info.source, info.at) as file:
+        groups = range(file.metadata.num_row_groups)
+        return sum(int(file.metadata.row_group(i).total_byte_size) for i in groups)
+
+
+def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
+    if info.rows is None:
+        yield whole(info)
+        return
+    stop = whole(info).stop_row or 0
+    rows = [*range(0, stop, unit_rows), stop]
+    places: Sequence[int | None] = [None] * len(rows)
+    if len(rows) > 2 and info.format == "jsonl":
+        places = [*_line_starts(info, unit_rows)[: len(rows) - 1], info.bytes]
+    elif len(rows) > 2 and info.format == "json":
+        with opened(info.source, at=info.at) as file:
+            places = [*starts(file, info.marks, rows[:-1]), info.bytes]
+    elif info.format != "parquet":
+        places = [whole(info).start_byte, info.bytes]
+    for i in range(len(rows) - 1):
+        yield whole(info)._replace(
+            start_row=rows[i], stop_row=rows[i + 1], start_byte=places[i], end_byte=places[i + 1]
+        )
+
+
+def whole(info: SourceInfo) -> Slice:
+    """A slice of all rows of a file, up to the number at which its source's limit stops."""
+    stop = min((each for each in (info.rows, info.stop) if each is not None), default=None)
+    start, end = None, None
+    if info.rows is not None and info.format != "parquet":
+        start, end = info.marks[0][1] if info.marks else 0, info.bytes
+    return Slice(
+        info.source,
+        info.format,
+        info.compression,
+        0,
+        stop,
+        start,
+        end,
+        info.entry,
+        info.at,
+        info.selection,
+    )
+
+
+def _weight(info: SourceInfo, piece: Slice) -> int:
+    """Bytes a slice is taken to weigh; whole numbers, so that the cut is exact on every machine."""
+    if piece.stop_row is not None:
+        return (piece.stop_row - piece.start_row) * _ROW_BYTES
+    return info.bytes * (_INFLATION if info.compression else 1)
+
+
+def _line_starts(info: SourceInfo, every: int) -> list[int]:
+    """Byte offsets of lines 0, every, 2 * every ... and of the end of the file."""
+    found, seen, offset = [0], 0, 0
+    with opened(info.source, at=info.at) as file:
+        for chunk in chunks(file):
+            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            found += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
+            seen += len(newlines)
+            offset += len(chunk)
+    if found[-1] != offset:
+        found.append(offset)
+    if offset != info.bytes or len(found) != 1 + math.ceil((info.rows or 0) / every):
+        raise changed(info.source)
+    return found

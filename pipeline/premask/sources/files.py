@@ -1,0 +1,218 @@
+"""Input files as files: which ones there are, what their names promise, and their bytes, decompressed.
+
+    find_sources   patterns -> files
+    split_name     file name -> format and compression
+    opened         file -> its bytes, decompressed
+    open_parquet   file -> a Parquet reader
+
+All reading goes through here, so that whatever the system or a library says about a broken file becomes
+one `SourceError` that names the file and what to do.
+
+    with opened("chats.jsonl.gz", "gzip") as file:
+        size = sum(len(chunk) for chunk in chunks(file))
+
+Cost: finding asks the file system once a name; memory is a chunk of 4 MB.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+from typing import IO
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core.errors import SourceError, cause_of
+from ..core.records import At
+from ..core.urls import is_url
+from .remote import Stream, stat
+
+FORMATS: Mapping[str, str] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+"""File name suffix -> format of the content."""
+
+
+COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
+"""Second suffix -> compression; for every format but Parquet, which compresses inside."""
+
+
+BOM = codecs.BOM_UTF8
+"""The byte order mark that some programs put before UTF-8 text; it is no part of the text."""
+
+
+CHUNK = 4 << 20
+"""Bytes read at a time."""
+
+
+# ==== What a name promises ====
+
+
+def split_name(name: str) -> tuple[str | None, str | None]:
+    """Format and compression that a file name promises; a format of None when it promises none.
+
+    >>> split_name("chats/A.JSONL.gz"), split_name("chats/notes.txt")
+    (('jsonl', 'gzip'), (None, None))
+    """
+    suffix, packed = suffixes(name)
+    form = FORMATS.get(suffix)
+    return (None, None) if packed and form == "parquet" else (form, COMPRESSIONS.get(packed))
+
+
+def suffixes(name: str) -> tuple[str, str]:
+    """The suffix of the format and that of the compression.
+
+    >>> suffixes("A.TSV.gz"), suffixes("a.jsonl")
+    (('.tsv', '.gz'), ('.jsonl', ''))
+    """
+    path = PurePath((urlsplit(name).path if name.startswith(("http://", "https://")) else name).lower())
+    if path.suffix not in COMPRESSIONS:
+        return path.suffix, ""
+    return PurePath(path.stem).suffix, path.suffix
+
+
+def known_suffixes() -> str:
+    """The suffixes that files may have, for error texts."""
+    return f"{', '.join(FORMATS)}, each but .parquet also with {' or '.join(COMPRESSIONS)}"
+
+
+# ==== Reading bytes ====
+
+
+_GONE = "gone"
+
+
+def version_of(path: str) -> str:
+    """What tells one content of a file from another without reading it: size and time of change, or what a
+    store says of it."""
+    if is_url(path):
+        return stat(path).version
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return _GONE
+    return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
+
+
+def check_version(source: str, at: At | None) -> None:
+    """Raise `SourceError` where a file is no longer what it was when it was inspected."""
+    if at is None or not at.version:
+        return
+    version = version_of(at.path)
+    if version == _GONE:
+        raise SourceError(f"{source} was removed while the run read it; put it back, then run again")
+    if version != at.version:
+        raise changed(source)
+
+
+@contextmanager
+def opened(source: str, compression: str | None = None, at: At | None = None) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed; Arrow's reader notices a cut-off stream in both compressions.
+
+    `at` says where they are, if not in a local file of that name.
+
+    Raises `SourceError`, also for what goes wrong within the `with` block while it reads, and where the file
+    is another one than was inspected, or becomes so.
+    """
+    path = at.path if at else source
+    check_version(source, at)
+    try:
+        with ExitStack() as stack:
+            yield _opened(path, compression, stack)
+    except OSError as error:
+        check_version(source, at)
+        if error.errno:
+            raise unreadable(source, error) from None
+        reason = f"{source} cannot be read as {compression}: {cause_of(error)}"
+        raise SourceError(f"{reason}; the file is broken, fetch it again") from None
+    check_version(source, at)
+
+
+def _opened(path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
+    if compression is None and not is_url(path):
+        return stack.enter_context(Path(path).open("rb"))
+    if compression is None:
+        return stack.enter_context(io.BufferedReader(stack.enter_context(Stream(path)), 1 << 20))
+    raw = pa.PythonFile(stack.enter_context(Stream(path)), "r") if is_url(path) else pa.OSFile(path)
+    inflated = stack.enter_context(pa.CompressedInputStream(stack.enter_context(raw), compression))
+    return stack.enter_context(io.BufferedReader(inflated, 1 << 20))
+
+
+def chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of an open file, `CHUNK` bytes at a time."""
+    return iter(lambda: file.read(CHUNK), b"")
+
+
+@contextmanager
+def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
+    path = at.path if at else source
+    check_version(source, at)
+    try:
+        with ExitStack() as stack:
+            place = stack.enter_context(Stream(path)) if is_url(path) else path
+            yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
+    except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
+        check_version(source, at)
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(source, error) from None
+        reason = " ".join(str(error).split())
+        raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
+    check_version(source, at)
+
+
+# ==== Errors that more than one reader meets ====
+
+
+def check_is_file(source: str, path: Path) -> None:
+    """Raise `SourceError` unless there is a regular file to read."""
+    if path.is_file():
+        return
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{source} is a link to {path.readlink()}, which does not exist; mend the link")
+    if not path.exists():
+        raise SourceError(f"{source} does not exist; check the path")
+    if path.is_dir():
+        raise SourceError(f"{source} is a directory, not a file; name it alone, or the files in it")
+    kinds = ((path.is_fifo(), "a pipe"), (path.is_socket(), "a socket"), (True, "a device"))
+    kind = next(name for found, name in kinds if found)
+    raise SourceError(f"{source} is {kind}, not a file, and cannot be read twice; write the data to a file")
+
+
+def check_columns(source: str, names: Sequence[str]) -> None:
+    """Raise `SourceError` where two columns have the same name: one would hide the other."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError(f"{source} has columns of the same name ({', '.join(twice)}); rename one of each")
+
+
+def unreadable(source: str, error: OSError) -> SourceError:
+    """The error of a file that the system does not give us."""
+    where = "its permissions" if isinstance(error, PermissionError) else "the disk or network it is on"
+    return SourceError(f"{source} cannot be read: {cause_of(error)}; check {where}, then run again")
+
+
+def changed(source: str) -> SourceError:
+    """The error of a file that is no longer what it was when it was inspected."""
+    return SourceError(f"{source} was changed while the run read it; start again once it is complete")
+
+
+def decoded(source: str, number: int, data: bytes) -> str:
+    """A line of a text, or the text from there on; `SourceError` where it is not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{source} is not UTF-8: byte {error.start} of line {number + 1}: {error.reason}; "
+            "convert it to UTF-8"
+        ) from None

@@ -1,0 +1,242 @@
+"""The entries of a recipe's `sources`: which files each names, wherever they are, and what it takes of them.
+
+    infos = inspect_sources(recipe.sources)
+
+An entry is a path, a directory or a pattern on this machine, a URL that fsspec opens, or a dataset of the
+Hub. Remote files are fetched into a cache once, or streamed where the entry says so; either way they are
+inspected as local ones are, and their names are those of the URLs. Files of one entry keep their order; a
+file that two entries name in the same way is read once.
+
+Cost: that of inspection; an entry with a `limit` looks at no more files than it takes, and reads each once
+more to count its rows.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from ..core.errors import RecipeError, SourceError
+from ..core.records import Selection, SourceInfo
+from ..core.source_entry import Source
+from ..core.urls import is_url, refuse_secrets
+from . import hub_datasets as hubdata
+from .cutting import whole
+from .files import check_is_file, known_suffixes, split_name
+from .inspection import inspect_source
+from .reading import check_columns_exist, read_blocks
+from .remote import fetch, list_url
+from .where import condition
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+_HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
+
+
+_HUB_ONLY = ("config", "split", "revision")
+
+
+_COUNTED_AT_ONCE = 4096
+
+
+class File(NamedTuple):
+    """A file that an entry names: its name in ledger and lineage, and the place it is read from, if that is
+    another one."""
+
+    name: str
+    url: str | None = None
+
+
+def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceInfo]:
+    """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples.
+
+    Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
+    fit.
+    """
+    infos: list[SourceInfo] = []
+    first: dict[str, int] = {}
+    for number, entry in enumerate(sources):
+        selection = _selection(entry, seed)
+        left = entry.limit
+        for file in _files(entry):
+            if left == 0:
+                break
+            if _is_known(file.name, number, sources, first):
+                continue
+            info = inspect_source(file.name, file.url and _place(file.url, entry))
+            if file.url is not None and file.url.startswith("hf://"):
+                info = replace(info, version=f"commit {hubdata.commit_of(file.url)}")
+            info = replace(info, entry=number, selection=selection)
+            if selection is not None:
+                check_columns_exist(info)
+            if left is not None:
+                info, left = _limited(info, left)
+            infos.append(info)
+    return infos
+
+
+def list_files(sources: Sequence[Source]) -> list[str]:
+    """The names of all files that entries name, in order; nothing is opened."""
+    return [file.name for entry in sources for file in _files(entry)]
+
+
+def _files(entry: Source) -> Iterator[File]:
+    """The files of an entry, in order."""
+    hub = _HUB_URL.fullmatch(entry.path)
+    if hub is not None or _is_hub_id(entry.path):
+        name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
+        for url in hubdata.data_files(name, entry.config, entry.split, entry.revision or revision):
+            yield File(url, url)
+        return
+    if given := [key for key in _HUB_ONLY if getattr(entry, key) is not None]:
+        raise RecipeError(
+            f"sources: {entry.path}: '{given[0]}' is for datasets of the Hub (path: OWNER/NAME); leave it out"
+        )
+    if not is_url(entry.path):
+        if entry.streaming:
+            raise RecipeError(f"sources: {entry.path}: 'streaming' is for URLs and the Hub; leave it out")
+        yield from (File(name) for name in find_sources([entry.path]))
+        return
+    refuse_secrets(entry.path, SourceError)
+    if entry.path.startswith("file://"):
+        yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
+    elif entry.path.startswith("hf://"):
+        yield from (File(url, hubdata.pinned(url)) for url in hubdata.list_url(entry.path, _is_data))
+    else:
+        yield from (File(url, url) for url in list_url(entry.path, _is_data))
+
+
+def _is_hub_id(path: str) -> bool:
+    """Whether a path that is nothing here looks like the name of a dataset, and not like that of a file."""
+    known = not path.startswith((".", "~")) and split_name(path)[0] is None
+    return known and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
+
+
+def _is_data(name: str) -> bool:
+    return split_name(name)[0] is not None
+
+
+def _place(url: str, entry: Source) -> str:
+    if entry.streaming:
+        return url
+    return hubdata.fetch(url) if url.startswith("hf://") else fetch(url)
+
+
+def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str, int]) -> bool:
+    """Whether a file was named before. Two entries that take it in two ways are an error."""
+    key = name if is_url(name) else str(Path(name).absolute())
+    if key not in first:
+        first[key] = number
+        return False
+    one, other = (dict(sources[at]) for at in (first[key], number))
+    different = [option for option in one if option != "path" and one[option] != other[option]]
+    if different:
+        raise RecipeError(
+            f"sources: {name} is named by entry {first[key] + 1} and entry {number + 1}, which differ in "
+            f"'{different[0]}'; name it once, or give both the same options"
+        )
+    return True
+
+
+def _selection(entry: Source, seed: int) -> Selection | None:
+    """What an entry takes of its rows, None if all."""
+    if entry.where is not None:
+        condition(entry.where)
+    columns = None if entry.columns is None else tuple(entry.columns)
+    found = Selection(entry.where, entry.sample, seed if entry.sample is not None else 0, columns)
+    return None if found == Selection() else found
+
+
+def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
+    """A file of which the first `left` rows are looked at, and how many are left for the files after it.
+
+    Rows behind the limit are counted, but in a stream, which is read no further.
+    """
+    if info.format == "parquet":
+        rows = info.rows or 0
+        return replace(info, stop=min(left, rows), left_out=max(rows - left, 0)), max(left - rows, 0)
+    stop, taken, more = info.stop, 0, 0
+    streamed = info.at is not None and is_url(info.at.path)
+    for block in read_blocks(whole(replace(info, selection=None)), _COUNTED_AT_ONCE):
+        wanted = min(left - taken, len(block.numbers))
+        taken, more = taken + wanted, more + len(block.numbers) - wanted
+        if taken == left and wanted:
+            stop = int(block.numbers[wanted - 1]) + 1
+            if streamed:
+                return replace(info, stop=stop, left_out=None), 0
+    return replace(info, stop=stop, left_out=more), left - taken
+
+
+def columns_of(name: str, sources: Sequence[Source]) -> tuple[str, ...] | None:
+    """The columns that are read of a local file, None if all, by the entry of `sources` that names it."""
+    for entry in sources:
+        if entry.columns is None or is_url(entry.path) or _is_hub_id(entry.path):
+            continue
+        try:
+            if name in find_sources([entry.path]):
+                return tuple(entry.columns)
+        except SourceError:
+            continue
+    return None
+
+
+def find_sources(patterns: Sequence[str]) -> dict[str, int]:
+    """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
+    the index of the first pattern that names them.
+
+    The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
+    all files below it that have a known suffix; hidden ones are left out.
+
+    Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for number, pattern in enumerate(patterns):
+        for name in _expand(pattern):
+            found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
+    return dict(found.values())
+
+
+def _expand(pattern: str) -> list[str]:
+    if not pattern:
+        raise SourceError("a source has an empty name; name a file, a directory or a pattern")
+    if Path(pattern).is_dir():
+        return _data_files(pattern)
+    if Path(pattern).exists() or Path(pattern).is_symlink():
+        check_is_file(pattern, Path(pattern))
+        return [_posix(pattern)]
+    if not glob.has_magic(pattern):
+        raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
+    names = _glob(pattern)
+    if not names:
+        raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
+    return names
+
+
+def _data_files(folder: str) -> list[str]:
+    names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
+    names = [name for name in names if split_name(name)[0] is not None]
+    if not names:
+        raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
+    return names
+
+
+def _glob(pattern: str) -> list[str]:
+    """Sorted files; unlike `Path.glob` it takes absolute patterns and leaves hidden files out.
+
+    `SourceError` where something that is named like data is none: nothing is left out in silence.
+    """
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+    for name in names:
+        if split_name(name)[0] is not None and not Path(name).is_dir():
+            check_is_file(name, Path(name))
+    return sorted(_posix(name) for name in names if Path(name).is_file())
+
+
+def _posix(name: str) -> str:
+    return name.replace(os.sep, "/")

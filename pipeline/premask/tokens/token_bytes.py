@@ -1,0 +1,89 @@
+"""How many bytes of text each token of a vocabulary stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+
+class _Model(msgspec.Struct):
+    type: str
+    vocab: Any = None
+    unk_token: str | None = None
+
+
+class _Spec(msgspec.Struct):
+    """What of a tokenizer as JSON is looked at; a typed reader skips the rest, merges above all."""
+
+    model: _Model
+    added_tokens: list[dict[str, Any]]
+    normalizer: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
+
+
+@lru_cache(maxsize=4)
+def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The normalizer and the decoder of a tokenizer, and the bytes of text each token id stands for,
+    int32[vocabulary], or None where that is no fixed number. Takes a tenth of a second, once a process."""
+    whole = msgspec.json.decode(tokenizer_json, type=_Spec)
+    model, spec = whole.model, {"normalizer": whole.normalizer, "decoder": whole.decoder}
+    decoder = json.dumps(whole.decoder or {})
+    byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
+    if model.type != "BPE" or byte_level == byte_fallback:
+        return spec, None
+    vocabulary: dict[str, int] = model.vocab
+    added = {token["content"]: token["id"] for token in whole.added_tokens}
+    lengths = np.zeros(max([*vocabulary.values(), *added.values()], default=-1) + 1, dtype=np.int32)
+    sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
+    lengths[list(vocabulary.values())] = list(sizes)
+    for token, index in added.items():
+        lengths[index] = len(token.encode())
+    unknown = None if model.unk_token is None else vocabulary.get(model.unk_token)
+    if unknown is not None:
+        lengths[unknown] = _UNKNOWN
+    return spec, lengths
+
+
+_UNKNOWN = 1 << 30  # bytes of a token that stands for any text: more than a text has, so that none fits
+
+
+def _fallback_length(token: str) -> int:
+    """Bytes of text that a piece of a byte-fallback vocabulary stands for.
+
+    >>> _fallback_length("<0x0A>"), _fallback_length("\u2581é")
+    (1, 3)
+    """
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return 1
+    return len(token.replace("\u2581", " ").encode())
+
+
+def byte_names() -> list[str]:
+    """The characters that stand for the 256 bytes in byte-level vocabularies (GPT-2's table).
+
+    >>> byte_names()[0x20], byte_names()[0x41]
+    ('Ġ', 'A')
+    """
+    printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printed else chr(next(others)) for byte in range(0x100)]
+
+
+def _byte_of_character() -> Mapping[str, int]:
+    """Character -> byte, as byte-level vocabularies write bytes (GPT-2's table): printable ones of Latin-1
+    stand for themselves, the others follow from U+0100 on.
+
+    >>> _byte_of_character()["Ġ"], _byte_of_character()["a"]
+    (32, 97)
+    """
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTES_OF_CHARACTERS = _byte_of_character()

@@ -1,0 +1,204 @@
+"""Tokenizers: loaded as trainers load them, checked, and saved beside the shards.
+
+    tokenizer = load_tokenizer("Qwen/Qwen3-0.6B")
+    tokenizer.backend.encode("Hi").ids
+
+`AutoTokenizer` is what trainers and inference servers load, so its ids are the right ones. But some of
+its classes rebuild a tokenizer from its parts and drop added tokens that stand only in `tokenizer.json`;
+then the file is taken as it is, with a warning. Loading takes one to two seconds and some 100 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tokenizers
+
+from ..core.errors import TokenizerError
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+os.environ.setdefault(
+    "TOKENIZERS_PARALLELISM", "false"
+)  # workers are processes; a thread pool in each is too many
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A tokenizer and what the pipeline needs to know of it.
+
+    `variables` are the template variables (`bos_token` ...), `chat_template` its own template or templates,
+    `added` its added tokens with their ids, `special` those of them that are control tokens, `stops` the
+    strings its eos and generation config name as ends of generation.
+    """
+
+    name: str
+    hf: Any = field(repr=False)
+    backend: tokenizers.Tokenizer = field(repr=False)
+    variables: Mapping[str, str]
+    chat_template: str | Mapping[str, str] | None = field(repr=False)
+    added: Mapping[str, int] = field(repr=False)
+    special: tuple[str, ...] = field(repr=False)
+    stops: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, added tokens included."""
+        return int(self.backend.get_vocab_size(with_added_tokens=True))
+
+    @property
+    def pad_id(self) -> int:
+        """The id of the pad token; without one of the eos token, else 0. No loss falls on it."""
+        names = (self.variables.get(name) for name in ("pad_token", "eos_token"))
+        ids = (self.backend.token_to_id(name) for name in names if name)
+        return next((index for index in ids if index is not None), 0)
+
+    @cached_property
+    def json(self) -> str:
+        """The tokenizer as it encodes, as tokenizer.json has it; takes a tenth of a second to write."""
+        return self.backend.to_str()
+
+    def without_hf(self) -> LoadedTokenizer:
+        """The same without the object of transformers: all that encoding needs, and light to hand over."""
+        light = replace(self, hf=None)
+        light.__dict__["json"] = self.json
+        return light
+
+    def sha256(self) -> str:
+        """Hash of the tokenizer as it encodes, and of its template variables."""
+        content = self.json + json.dumps(dict(self.variables), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def save(self, directory: Path, chat_template: str | Mapping[str, str]) -> None:
+        """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
+        own = self.hf.chat_template
+        self.hf.chat_template = chat_template if isinstance(chat_template, str) else dict(chat_template)
+        # What it would call writes tokenizer.json, a tenth of a second; the text of that is at hand.
+        self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  if it is no more, nothing is lost
+        try:
+            self.hf.save_pretrained(str(directory))
+        finally:
+            self.hf.chat_template = own
+            del self.hf._save_pretrained  # noqa: SLF001
+        (directory / "tokenizer.json").write_text(self.json, encoding="utf-8")
+
+
+def load_tokenizer(name: str) -> LoadedTokenizer:
+    """Load a tokenizer from a directory or the Hub.
+
+    Raises `TokenizerError` if there is none, it cannot be read, or it has no fast implementation.
+    """
+    hf, warnings = _load(name)
+    backend = getattr(hf, "backend_tokenizer", None)
+    if not isinstance(backend, tokenizers.Tokenizer):
+        raise TokenizerError(
+            f"tokenizer {name} has no fast implementation (no tokenizer.json); convert it first"
+        )
+    backend.no_truncation()
+    backend.no_padding()
+    tokens = backend.get_added_tokens_decoder()
+    variables = {key: str(value) for key, value in hf.special_tokens_map.items()}
+    eos = [variables["eos_token"]] if "eos_token" in variables else []
+    stops = dict.fromkeys([*eos, *_generation_stops(name, tokens)])
+    return LoadedTokenizer(
+        name=name,
+        hf=hf,
+        backend=backend,
+        variables=variables,
+        chat_template=hf.chat_template,
+        added={token.content: index for index, token in tokens.items()},
+        special=tuple(token.content for token in tokens.values() if token.special),
+        stops=tuple(stops),
+        warnings=tuple(warnings),
+    )
+
+
+def _load(name: str) -> tuple[Any, list[str]]:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415  a second to import
+
+    _check_exists(name)
+    try:
+        hf = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
+        reason = " ".join(str(error).split())[:300]
+        where = "" if Path(name).is_dir() else "there is no directory of that name here, and "
+        raise TokenizerError(
+            f"tokenizer {name} cannot be loaded: {where}{type(error).__name__}: {reason}"
+        ) from None
+    lost = _lost_tokens(name, hf)
+    if not lost:
+        return hf, []
+    warning = (
+        f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+    )
+    hf = PreTrainedTokenizerFast.from_pretrained(name)
+    lost = _lost_tokens(name, hf)
+    if lost:
+        raise TokenizerError(
+            f"tokenizer {name} gets other ids for added tokens ({', '.join(lost[:5])}) than its "
+            "tokenizer.json lists; their ids must follow each other after the vocabulary: mend the file"
+        )
+    return hf, [warning]
+
+
+def _check_exists(name: str) -> None:
+    path = Path(name)
+    if path.is_file():
+        raise TokenizerError(f"tokenizer {name} is a file; give the directory it lies in")
+    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
+
+
+class _AddedTokens(msgspec.Struct):
+    """What is looked at of tokenizer.json; a typed reader skips the rest in a tenth of the time."""
+
+    added_tokens: list[dict[str, Any]] | None = None
+
+
+def _lost_tokens(name: str, hf: Any) -> list[str]:
+    """Added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
+    path = _file_of(name, "tokenizer.json")
+    if path is None:
+        return []
+    listed = msgspec.json.decode(path.read_bytes(), type=_AddedTokens).added_tokens or []
+    known = {token.content: index for index, token in hf.added_tokens_decoder.items()}
+    return [token["content"] for token in listed if known.get(token["content"]) != token["id"]]
+
+
+def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
+    """The stop tokens of the model's generation config, where one lies beside the tokenizer."""
+    path = _file_of(name, "generation_config.json")
+    if path is None:
+        return []
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError):
+        return []
+    ids = ids if isinstance(ids, list) else [ids]
+    return [tokens[index].content for index in ids if isinstance(index, int) and index in tokens]
+
+
+def _file_of(name: str, file: str) -> Path | None:
+    """A file of a tokenizer: in its directory, or in the Hub's cache (fetched if need be)."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    from transformers.utils import cached_file  # noqa: PLC0415  a second to import
+
+    found = cached_file(
+        name,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return None if found is None else Path(found)

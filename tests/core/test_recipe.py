@@ -1,0 +1,456 @@
+"""The recipe: what stands in one, what is refused and with which words, and what tells two apart."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from premask.core.errors import RecipeError
+from premask.core.recipe import (
+    OTHER_KEYS,
+    ControlTokens,
+    History,
+    Layout,
+    Mask,
+    Recipe,
+    TooLong,
+    Train,
+    Turns,
+)
+from premask.core.recipe_file import load_recipe, make_recipe
+from premask.core.source_entry import Dialect, FieldMap, Source, split_path
+from premask.dialects import DIALECTS
+
+LEAST = {"sources": ["a.jsonl"], "tokenizer": "tok", "output": "out"}
+SCHEMA = Path(__file__).parents[2] / "schemas" / "recipe.schema.json"
+
+
+def refusal(**change: Any) -> str:
+    """The message with which a recipe is refused that is sound but for `change`."""
+    with pytest.raises(RecipeError) as caught:
+        make_recipe({**LEAST, **change})
+    return str(caught.value)
+
+
+# ==== What stands in a recipe ====
+
+
+def test_all_keys_and_their_defaults() -> None:
+    assert make_recipe(LEAST).model_dump(mode="json") == {
+        "sources": ["a.jsonl"],
+        "dialect": "auto",
+        "fields": None,
+        "paths": "best",
+        "repair": [],
+        "tokenizer": "tok",
+        "chat_template": None,
+        "template_kwargs": {},
+        "date": "2025-01-01",
+        "max_length": 4096,
+        "too_long": "reject",
+        "history": "split",
+        "mask": "provenance",
+        "train": {
+            "roles": ["assistant"],
+            "turns": "all",
+            "reasoning": True,
+            "tool_calls": True,
+            "end_of_turn": True,
+        },
+        "append_eos": False,
+        "loss_weights": False,
+        "end_of_turn": [],
+        "control_tokens": "text",
+        "layout": ["packed"],
+        "duplicates": "keep",
+        "splits": {},
+        "split_by": "first_user",
+        "seed": 0,
+        "shuffle": False,
+        "pad_rows": "none",
+        "extra_columns": [],
+        "pack_window": 16_000_000,
+        "unit_rows": None,
+        "engine": "auto",
+        "verify": 0.002,
+        "cache": None,
+        "card": {
+            "license": None,
+            "language": [],
+            "pretty_name": None,
+            "source_datasets": [],
+            "tags": [],
+            "description": None,
+        },
+        "output": "out",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fields": {"user": "q"}}, "recipe: fields: name either 'messages', or 'assistant' (and 'user')"),
+        (
+            {"fields": {"messages": "a", "assistant": "b"}},
+            "recipe: fields: name either 'messages', or 'assistant' (and 'user')",
+        ),
+        ({"fields": {"messages": "a", "user": "b"}}, "recipe: fields: 'user' does not go with 'messages'"),
+        ({"fields": {"assistant": "a", "role": "b"}}, "recipe: fields: 'role' does not go with 'assistant'"),
+        (
+            {"fields": {"asistant": "b"}},
+            "recipe: unknown key 'fields.asistant'; did you mean 'assistant'?",
+        ),
+        (
+            {"fields": {"assistant": "a..b"}},
+            "recipe: fields.assistant: 'a..b' is no path; write names joined by dots, such as data.turns[0].text",
+        ),
+        (
+            {"fields": {"messages": "a", "roles": {"A": "usr"}}},
+            "recipe: fields.roles: 'usr' (of A) is no role; known are system, developer, user, assistant, tool",
+        ),
+        (
+            {"dialect": "openai", "fields": {"assistant": "a"}},
+            "recipe: 'fields' says how rows are read, and so does 'dialect'; leave one of them out",
+        ),
+        (
+            {"sources": [{"path": "a", "dialect": "kto", "fields": {"assistant": "a"}}]},
+            "recipe: sources.0: 'fields' says how rows are read, and so does 'dialect'; leave one of them out",
+        ),
+        (
+            {"sources": [{"path": "a", "fields": {"asistant": "a"}}]},
+            "recipe: unknown key 'sources.0.fields.asistant'; did you mean 'assistant'?",
+        ),
+        ({"repair": ["strip_html", "strip_html"]}, "recipe: repair: a name stands in the list twice"),
+    ],
+)
+def test_wrong_fields_and_repairs(change: dict[str, Any], message: str) -> None:
+    assert refusal(**change) == message
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("a", ["a"]),
+        ("a.b", ["a", "b"]),
+        ("a[0].b", ["a", 0, "b"]),
+        ("a[0][-1]", ["a", 0, -1]),
+        ("[1].a", [1, "a"]),
+        ("relevant APIs", ["relevant APIs"]),
+    ],
+)
+def test_paths(path: str, steps: list[str | int]) -> None:
+    assert split_path(path) == steps
+
+
+@pytest.mark.parametrize("path", ["", ".", "a.", "a[", "a[x]", "a[0]b", "a.[0]"])
+def test_what_is_no_path(path: str) -> None:
+    with pytest.raises(ValueError, match="is no path"):
+        split_path(path)
+
+
+def test_dialects_of_the_recipe_are_those_there_are() -> None:
+    assert [each.value for each in Dialect] == ["auto", *DIALECTS]
+
+
+def test_every_key_says_what_it_is_for() -> None:
+    fields = {**Recipe.model_fields, **Train.model_fields, **FieldMap.model_fields, **Source.model_fields}
+
+    assert [name for name, field in fields.items() if not field.description] == []
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = make_recipe(LEAST)
+
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.max_length = 8
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.train.reasoning = False
+
+
+def test_flags_give_text_and_yaml_gives_values() -> None:
+    """`--max-length 512` arrives as a string, `date: 2024-02-29` in YAML as a date."""
+    text = make_recipe({**LEAST, "max_length": "512", "date": "2024-02-29", "train": {"reasoning": "false"}})
+    values = make_recipe(
+        {**LEAST, "max_length": 512, "date": datetime.date(2024, 2, 29), "train": {"reasoning": False}}
+    )
+
+    assert text == values
+    assert text.date == datetime.date(2024, 2, 29)
+    assert text.identity() == values.identity()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("too_long", "truncate", TooLong.truncate),
+        ("history", "as-rendered", History.as_rendered),
+        ("mask", "generation-tags", Mask.generation_tags),
+        ("control_tokens", "parse", ControlTokens.parse),
+        ("dialect", "sharegpt", Dialect.sharegpt),
+        ("layout", ["unpacked", "packed"], [Layout.unpacked, Layout.packed]),
+        ("end_of_turn", ["</s>", "<|end|>"], ["</s>", "<|end|>"]),
+        ("sources", ["b/*.jsonl", {"path": "a.json"}], [Source(path="b/*.jsonl"), Source(path="a.json")]),
+        ("train", {"roles": ["assistant", "tool"]}, Train(roles=["assistant", "tool"])),
+        ("train", {"turns": "last"}, Train(turns=Turns.last)),
+        ("template_kwargs", {"enable_thinking": False}, {"enable_thinking": False}),
+        ("append_eos", "true", True),
+        ("max_length", 2, 2),
+    ],
+)
+def test_values_that_are_taken(key: str, value: Any, expected: Any) -> None:
+    assert getattr(make_recipe({**LEAST, key: value}), key) == expected
+
+
+# ==== What is refused ====
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_lenght": 3}, "recipe: unknown key 'max_lenght'; did you mean 'max_length'?"),
+        ({"max-length": 3}, "recipe: unknown key 'max-length'; did you mean 'max_length'?"),
+        ({"Chat_Template": "x"}, "recipe: unknown key 'Chat_Template'; did you mean 'chat_template'?"),
+        ({"train": {"reasonin": 1}}, "recipe: unknown key 'train.reasonin'; did you mean 'reasoning'?"),
+        ({"train": {"role": ["tool"]}}, "recipe: unknown key 'train.role'; did you mean 'roles'?"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(change: dict[str, Any], message: str) -> None:
+    assert refusal(**change) == message
+
+
+def test_an_unknown_key_near_to_none_lists_them_all() -> None:
+    message = refusal(zzz=1)
+
+    assert message.startswith("recipe: unknown key 'zzz'; known keys: sources, dialect, fields, paths, ")
+    assert all(key in message for key in Recipe.model_fields)
+    message = refusal(train={"zzz": 1})
+    assert message == (
+        "recipe: unknown key 'train.zzz'; known keys: roles, turns, reasoning, tool_calls, end_of_turn"
+    )
+
+
+def test_all_unknown_keys_are_named_at_once() -> None:
+    assert refusal(layuot=["packed"], histroy="last") == (
+        "recipe: unknown key 'layuot'; did you mean 'layout'?; unknown key 'histroy'; did you mean 'history'?"
+    )
+
+
+def test_the_message_says_where_the_values_stand() -> None:
+    with pytest.raises(
+        RecipeError, match=r"^chats\.yaml: key 'tokenizer' is missing; key 'output' is missing$"
+    ):
+        make_recipe({"sources": ["a"]}, where="chats.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"max_length": 0}, ["max_length", "greater than or equal to 2", "not 0"]),
+        ({"max_length": 1}, ["max_length", "greater than or equal to 2", "not 1"]),
+        ({"max_length": -5}, ["max_length", "not -5"]),
+        ({"max_length": "abc"}, ["max_length", "integer", "not 'abc'"]),
+        ({"max_length": 4.5}, ["max_length", "integer", "not 4.5"]),
+        ({"max_length": None}, ["max_length", "not None"]),
+        ({"pack_window": 0}, ["pack_window", "not 0"]),
+        ({"unit_rows": 0}, ["unit_rows", "not 0"]),
+        ({"too_long": "rejct"}, ["too_long", "'rejct' is none of reject, truncate, split", "mean 'reject'?"]),
+        ({"history": "zz"}, ["history", "'zz' is none of split, last, as-rendered"]),
+        ({"mask": "tags"}, ["mask", "provenance, generation-tags"]),
+        ({"control_tokens": "txt"}, ["control_tokens", "did you mean 'text'?"]),
+        ({"dialect": "share-gpt"}, ["dialect", "auto, preference, kto", "did you mean 'sharegpt'?"]),
+        ({"layout": ["packd"]}, ["layout.0", "did you mean 'packed'?"]),
+        ({"layout": []}, ["layout", "at least 1 item"]),
+        ({"layout": ["packed", "packed"]}, ["layout", "twice"]),
+        ({"layout": "packed"}, ["layout", "list"]),
+        ({"sources": []}, ["sources", "at least 1 item"]),
+        ({"sources": "a.jsonl"}, ["sources", "list"]),
+        ({"sources": [3]}, ["sources.0", "neither a path"]),
+        ({"date": "2025-02-30"}, ["date", "not '2025-02-30'"]),
+        ({"date": "yesterday"}, ["date", "not 'yesterday'"]),
+        ({"template_kwargs": [1]}, ["template_kwargs", "dictionary"]),
+        ({"end_of_turn": [""]}, ["end_of_turn", "must not be empty"]),
+        ({"end_of_turn": "</s>"}, ["end_of_turn", "list"]),
+        ({"append_eos": "maybe"}, ["append_eos", "not 'maybe'"]),
+        ({"train": {"turns": "lst"}}, ["train.turns", "did you mean 'last'?"]),
+        ({"train": {"roles": []}}, ["train.roles", "at least 1 item"]),
+        ({"train": {"roles": ["assistent"]}}, ["train.roles", "assistent", "system, developer, user"]),
+        ({"train": {"reasoning": "perhaps"}}, ["train.reasoning", "not 'perhaps'"]),
+        ({"train": "last"}, ["train", "'last'"]),
+        ({"tokenizer": 3}, ["tokenizer", "string", "not 3"]),
+        ({"output": None}, ["output", "string"]),
+    ],
+)
+def test_a_wrong_value_names_its_key_and_itself(change: dict[str, Any], parts: list[str]) -> None:
+    message = refusal(**change)
+
+    assert message.startswith(f"recipe: {parts[0]}:")
+    assert all(part in message for part in parts), message
+    assert "\n" not in message
+
+
+def test_all_wrong_values_are_named_at_once() -> None:
+    message = refusal(max_length=0, too_long="x", train={"turns": "x"})
+
+    assert [part.split(":")[0] for part in message.removeprefix("recipe: ").split("; ")] == [
+        "max_length",
+        "too_long",
+        "train.turns",
+    ]
+
+
+# ==== What tells two recipes apart ====
+
+
+def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
+    recipe = make_recipe(LEAST)
+    changes: dict[str, Any] = {
+        "sources": ["b.jsonl"],
+        "dialect": "openai",
+        "fields": {"user": "q", "assistant": "a"},
+        "paths": "all",
+        "repair": ["strip_html"],
+        "tokenizer": "other",
+        "chat_template": "chatml",
+        "template_kwargs": {"a": 1},
+        "date": "2025-01-02",
+        "max_length": 4097,
+        "too_long": "split",
+        "history": "last",
+        "mask": "generation-tags",
+        "train": {"reasoning": False},
+        "append_eos": True,
+        "loss_weights": True,
+        "end_of_turn": ["x"],
+        "control_tokens": "parse",
+        "layout": ["unpacked"],
+        "duplicates": "drop",
+        "splits": {"validation": 0.1},
+        "split_by": "id",
+        "seed": 7,
+        "shuffle": True,
+        "pad_rows": "to_length",
+        "extra_columns": ["completion_mask"],
+        "pack_window": 1,
+        "unit_rows": 1,
+    }
+    others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}
+    others |= {"cache": "kept"}
+    assert {*changes, *others} == set(Recipe.model_fields)
+    assert set(others) == OTHER_KEYS
+    identities = [make_recipe({**LEAST, key: value}).identity() for key, value in changes.items()]
+
+    assert make_recipe({**LEAST, **others}).identity() == recipe.identity()
+    assert len({*identities, recipe.identity()}) == len(changes) + 1
+
+
+def test_the_identity_does_not_depend_on_the_order_of_keys() -> None:
+    one = make_recipe({**LEAST, "template_kwargs": {"a": 1, "b": 2}})
+    other = make_recipe({"template_kwargs": {"b": 2, "a": 1}, **dict(reversed(LEAST.items()))})
+
+    assert one.identity() == other.identity()
+    assert len(one.identity()) == 64
+
+
+# ==== YAML ====
+
+
+def test_a_recipe_in_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "sources:\n  - chats/*.jsonl\n  - 'Gespräche.jsonl'\n"
+        "tokenizer: Qwen/Qwen3-0.6B\n"
+        "date: 2024-02-29\n"
+        "layout: [packed, unpacked]\n"
+        "train:\n  turns: last\n  reasoning: no\n"
+        "template_kwargs: {enable_thinking: false}\n"
+        "output: out/chats\n",
+        encoding="utf-8",
+    )
+    recipe = make_recipe(load_recipe(path))
+
+    assert [source.path for source in recipe.sources] == ["chats/*.jsonl", "Gespräche.jsonl"]
+    assert recipe.date == datetime.date(2024, 2, 29)
+    assert recipe.layout == [Layout.packed, Layout.unpacked]
+    assert recipe.train == Train(turns=Turns.last, reasoning=False)
+    assert recipe.template_kwargs == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"- a\n- b\n", ["holds no keys", "max_length: 4096"]),
+        (b"just text\n", ["holds no keys"]),
+        (b"", ["holds no keys"]),
+        (b"# nothing but a comment\n", ["holds no keys"]),
+        (b"sources: [a.jsonl\ntokenizer: x\n", ["cannot be read", "line 2"]),
+        (b"sources:\n\t- a\n", ["cannot be read", "line 2"]),
+        (b"output: !!python/object:os.system x\n", ["cannot be read", "constructor"]),
+        (b"output: \xff\xfe\xfa\n", ["cannot be read", "utf-8"]),
+    ],
+)
+def test_a_recipe_that_is_no_recipe(tmp_path: Path, content: bytes, parts: list[str]) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+
+    assert message.startswith(f"recipe {path} ")
+    assert "\n" not in message
+    assert all(part in message for part in parts), message
+
+
+def test_a_recipe_that_is_not_there_or_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"missing\.yaml does not exist; check the path"):
+        load_recipe(tmp_path / "missing.yaml")
+    with pytest.raises(RecipeError, match=r"cannot be read: .*directory"):
+        load_recipe(tmp_path)
+
+
+# ==== The published schema ====
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"max_length": 8192, "too_long": "truncate", "history": "last"},
+        {"layout": ["packed", "unpacked"], "pack_window": 1, "unit_rows": 1},
+        {"train": {"roles": ["assistant", "tool"], "turns": "last", "end_of_turn": False}},
+        {"train": {}},
+        {"date": "2024-02-29", "template_kwargs": {"enable_thinking": False, "deep": {"a": [1, None]}}},
+        {"chat_template": None, "end_of_turn": ["</s>"], "append_eos": True, "loss_weights": True},
+        {"dialect": "openai", "mask": "generation-tags", "control_tokens": "reject"},
+    ],
+)
+def test_what_is_taken_is_valid_by_the_schema(change: dict[str, Any]) -> None:
+    """As it was written, and as a manifest shows it."""
+    judge = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    values = {**LEAST, **change}
+
+    judge.validate(values)
+    judge.validate(make_recipe(values).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_lenght": 3},
+        {"max_length": 1},
+        {"layout": []},
+        {"sources": []},
+        {"too_long": "rejct"},
+        {"train": {"reasonin": False}},
+        {"train": {"roles": []}},
+        {"tokenizer": None},
+    ],
+)
+def test_what_is_refused_is_not_valid_by_the_schema(change: dict[str, Any]) -> None:
+    judge = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+    assert refusal(**change)
+    assert not judge.is_valid({**LEAST, **change})

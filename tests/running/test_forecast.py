@@ -1,0 +1,161 @@
+"""What `premask plan` says of a run, against the run."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
+from premask.core.recipe import Recipe
+from premask.running import forecast as module
+from premask.running.forecast import Forecast, forecast, makespan
+from premask.running.run import run
+
+CHATS = SAMPLE / "conversations.jsonl"
+LINES = CHATS.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def recipe_of(out: Path, *sources: str | Path, **keys: Any) -> Recipe:
+    values: dict[str, Any] = {"sources": list(map(str, sources)), "tokenizer": TOKENIZER, "output": str(out)}
+    return Recipe.model_validate(values | {"max_length": 1024} | keys)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6,000 rows, three quarters of the file longer than the rest."""
+    path = tmp_path_factory.mktemp("many") / "chats.jsonl"
+    path.write_text("\n".join(LINES * 20) + "\n", encoding="utf-8")
+    return path
+
+
+def near(found: float, true: float, within: float) -> bool:
+    return abs(found - true) <= within * true
+
+
+def test_units_are_those_of_the_run_and_the_rest_is_near(many: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path / "out", many, unit_rows=2500, splits={"validation": 0.1}, layout=["packed", "unpacked"]
+    )
+    found = forecast(recipe, cores=2)
+    manifest = run(recipe).manifest
+    counts, size = manifest["counts"], sum(shard["bytes"] for shard in manifest["shards"])
+
+    assert [unit.rows for unit in found.units] == [2500, 2500, 1000]
+    assert sum(unit.bytes for unit in found.units) == many.stat().st_size
+    assert (found.rows, found.rows_counted) == (counts["rows"], True)
+    assert near(found.tokens, counts["tokens"], 0.05)
+    assert near(found.packs, counts["packs"], 0.1)
+    assert near(found.output_bytes, size, 0.6)
+    assert abs(found.files - len(manifest["shards"]) - 10) <= 2
+    assert list(found.seconds) == [1, 2]
+    assert found.seconds[1] > found.seconds[2] > 0
+    assert found.worker_bytes > 100_000_000
+    assert found.warnings == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_same_sample_each_time(many: Path, tmp_path: Path) -> None:
+    one, two = (forecast(recipe_of(tmp_path / "out", many)) for _ in range(2))
+    other = forecast(recipe_of(tmp_path / "out", many, seed=1))
+
+    assert (one.tokens, one.packs, one.sample.rejected) == (two.tokens, two.packs, two.sample.rejected)
+    assert one.sample.tokens != other.sample.tokens
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl.gz", "json", "csv"])
+def test_other_forms_of_input(tmp_path: Path, form: str) -> None:
+    rows = [
+        chat(f"question {i} " + "x " * (i % 40), f"answer {i} " + "and so on " * (i % 30))
+        for i in range(3000)
+    ]
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=700)
+    elif form == "json":
+        path.write_text(json.dumps(rows))
+    elif form == "csv":
+        cells = (json.dumps(row["messages"]).replace('"', '""') for row in rows)
+        path.write_text("messages\n" + "".join(f'"{cell}"\n' for cell in cells))
+    else:
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    recipe = recipe_of(tmp_path / "out", path)
+    found = forecast(recipe)
+    counts = run(recipe).manifest["counts"]
+
+    assert found.rows_counted == (form in {"parquet", "json"})
+    assert near(found.rows, counts["rows"], 0.25)
+    assert near(found.tokens, counts["tokens"], 0.25)
+
+
+def test_makespan_waits_for_the_last() -> None:
+    start = makespan([], 1)
+
+    assert makespan([1.0] * 10, 1) == start + 10
+    assert makespan([1.0] * 10, 3) == start + 4
+    assert makespan([9.0, 1.0, 1.0], 3) == start + 9
+
+
+def test_files_that_cannot_be_cut_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(CHATS.read_bytes()))
+    with mock.patch.object(module, "UNIT_BYTES", 1000):
+        found = forecast(recipe_of(tmp_path / "out", path))
+
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith(f"{path} cannot be cut (compressed, or neither JSONL nor Parquet)")
+
+
+def test_rows_that_cannot_be_used_and_a_full_disk(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [{"messages": []}] * 50)
+    with mock.patch.object(module, "_free", return_value=0):
+        found = forecast(recipe_of(tmp_path / "out", path, dialect="openai", duplicates="drop"))
+
+    assert found.tokens == found.packs == 0
+    assert "no row of the sample can be used" in found.warnings[0]
+    assert "no_messages" in found.warnings[0]
+    assert any("duplicates are not looked for" in text for text in found.warnings)
+    assert any(text.startswith("the disk has 0.0 MB left") for text in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "size", "said"),
+    [
+        (1, 12, 10**9, []),
+        (50, 160, 20 * 10**9, ["recommended for a commit"]),
+        (400, 1200, 8 * 10**9, ["recommended for a commit", "500 MB are usual"]),
+        (20_000, 61_000, 10**13, ["takes 10,000", "recommended for a commit", "more than 1 TB"]),
+        (
+            40_000,
+            130_000,
+            9 * 10**11,
+            ["takes 10,000", "fewer than 100,000", "for a commit", "500 MB", "private"],
+        ),
+        (2, 12, 5 * 10**11, ["less than 200.0 GB", "a private repo of a free account holds 100.0 GB"]),
+    ],
+)
+def test_what_the_hub_limits_mean(folder: int, files: int, size: int, said: list[str]) -> None:
+    found = list(module._hub(folder, files, size, folder))
+
+    assert len(found) == len(said)
+    for text, part in zip(found, said, strict=True):
+        assert part in text
+
+
+def test_the_command(many: Path, tmp_path: Path) -> None:
+    words = ["plan", many, "--tokenizer", TOKENIZER, "--output", tmp_path / "out", "--unit-rows", 400]
+    shown, as_json = premask(*words), premask(*words, "--format", "json")
+    data = json.loads(as_json.out)
+
+    assert (shown.code, as_json.code) == (0, 0), shown.err
+    for part in ("15", "and 5 more", "drawn by the seed", "tokens a second and core", "workers: ", "Hub"):
+        assert part in shown.out
+    assert [unit["rows"] for unit in data["units"]] == [400] * 15
+    assert set(Forecast.__dataclass_fields__) == set(data)
+    assert data["tokens"] > 1_000_000
+    assert not (tmp_path / "out").exists()

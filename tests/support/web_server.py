@@ -1,0 +1,67 @@
+"""A web server on the loopback interface."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from s3_server import bucket, s3  # noqa: F401  fixtures
+
+
+class Web:
+    """A web server of a few files; `asked` are the requests. With ETags, and ranges of bytes. It can be `busy`
+    (503), or `cut` each answer in the middle."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.etags, self.busy, self.cut = True, False, False
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                given = self.headers.get("Range")
+                outer.asked.append((self.command, self.path, given))
+                content = outer.files.get(self.path.partition("?")[0])
+                if outer.busy:
+                    self.send_error(503)
+                    return
+                status = 404 if content is None else 206 if given else 200
+                content = content or b""
+                begin, end = 0, len(content)
+                if given:
+                    first, _, last = given.removeprefix("bytes=").partition("-")
+                    begin, end = int(first), min(int(last) + 1 if last else end, end)
+                self.send_response(status)
+                self.send_header("Content-Length", str(end - begin))
+                self.send_header("Accept-Ranges", "bytes")
+                if outer.etags:
+                    self.send_header("ETag", f'"{hash(content)}"')
+                if given:
+                    self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content[begin : (begin + end) // 2 if outer.cut else end])
+                    self.close_connection = outer.cut
+
+            do_HEAD = do_GET  # noqa: N815  the library's name
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Web:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fetched(self) -> list[str]:
+        return [path for command, path, given in self.asked if command == "GET" and not given]
