@@ -386,7 +386,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-PYTHON = [block for block in blocks("python") if block.page not in ("docs/trainers.md", "README.md")]
+PYTHON = [block for block in blocks("python") if block.page != "docs/trainers.md"]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
@@ -617,6 +617,25 @@ def test_targets_of_make_that_the_text_names_exist() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert phony is not None
     assert set(phony[1].split()) == targets()
+
+
+@pytest.mark.parametrize("name", ["architecture", "glossary"])
+def test_modules_that_the_text_names_exist(name: str) -> None:
+    text = page(name).partition("## Words we do not use")[0]
+    modules = {name for name in re.findall(r"`([\w/]+(?:\.py|/))`", text) if name != "rejects/"}
+
+    assert len(modules) > 40
+    assert [each for each in modules if not (PACKAGE / each).exists() and not (ROOT / each).exists()] == []
+
+
+def test_the_tree_of_the_readme_is_that_of_the_package() -> None:
+    (tree,) = [
+        block.text for block in blocks("text", "README.md") if block.text.startswith("pipeline/premask/")
+    ]
+    shown = {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]}
+    there = {path.name for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+
+    assert shown == there - {"__main__.py", "__pycache__"}
 
 
 def test_folders_that_the_text_names_exist() -> None:
