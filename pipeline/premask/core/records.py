@@ -222,7 +222,7 @@ class Labels(NamedTuple):
     """Labels of n texts, flat, and the m trained stretches that they come from, in order.
 
     labels          int32[t]    the token id where it is trained, else `IGNORE_INDEX`
-    trained_before  int64[t+1]  how many trained tokens are before each token, and in all
+    trained_before  int32[t+1]  how many trained tokens are before each token, and in all
     straddling      int64[n]    tokens across the edge of a trained stretch; they are not trained
     sample          int64[m]    the text of a stretch
     message         int64[m]    the message whose completion it is

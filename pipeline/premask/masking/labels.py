@@ -73,12 +73,14 @@ def without_first(labels: np.ndarray) -> np.ndarray:
 
 
 def trained_before(labels: np.ndarray) -> np.ndarray:
-    """How many trained tokens are before each place, int64[t+1].
+    """How many trained tokens are before each place, int32[t+1].
 
     >>> trained_before(np.array([-100, 8, 9])).tolist()
     [0, 0, 1, 2]
     """
-    return offsets_of(labels != IGNORE_INDEX)
+    before = np.zeros(len(labels) + 1, dtype=np.int32)
+    np.cumsum(labels != IGNORE_INDEX, dtype=np.int32, out=before[1:])
+    return before
 
 
 def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,18 @@
-"""Rows done again from their sources, the slow way, and compared with what stands in an output.
+"""Rows done again from their sources by the readable way, and compared with what an output holds.
 
-    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the ledger
+    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the reject log
     redo(labeller, info, "sharegpt", wanted, findings)
 
+    traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
+    traced["chats.jsonl", 12, 0].origins            # ["template", "template", "user:0", ...]
+
 What `premask verify` can prove without the sources is that an output agrees with itself; with them it proves
-that it says what the conversations say. Cost: a millisecond a row, and reading the source once; memory 20
-bytes a sample that is expected, of its hash and its place.
+that it says what the conversations say (`redo`). Shards hold ids and labels, not where each token came from;
+the report shows that of single samples (`retrace`): of those whose row, done again, gives exactly the ids
+and labels of the output. Of others nothing is said, and the notes say why.
+
+Cost: loading the tokenizer, reading and hashing the sources once, a millisecond a row; memory 20 bytes a
+sample that is expected, of its hash and its place.
 """
 
 from __future__ import annotations
@@ -174,17 +181,7 @@ def _compare_rejected(source: str, rejected: Rejected, now: list[int] | str, fin
         findings.add("redone", rejected.file, text, row=rejected.place)
 
 
-# ==== retrace ====
-
-# Single samples of an output done again from their sources, to know who wrote each of their tokens.
-#
-#     traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
-#     traced["chats.jsonl", 12, 0].origins        # ["template", "template", "user:0", ...]
-#
-# Shards hold ids and labels, not where each token came from. A sample is told of only if its row, done again
-# the slow way, gives exactly the ids and labels that stand in the output; else nothing is said of it, and the
-# notes say why. Cost: loading the tokenizer, hashing and reading the sources once, and a millisecond a row.
-
+# ==== Single samples ====
 
 Key = tuple[str, int, int]
 """A sample by its source, row and number among the samples of the row."""

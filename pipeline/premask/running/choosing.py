@@ -1,5 +1,7 @@
-"""Which split each row goes to, how often, and in which order: decided for each row by itself, from hashes
-and a seed.
+"""Which labelled samples are taken, how often, in which order and into which split: decided for each row by
+itself, from hashes and a seed.
+
+    choice = choose(recipe, piece, batch, twins_of(dropped, number))
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
@@ -79,7 +81,7 @@ def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
 
 
 @dataclass
-class _Choice:
+class Choice:
     """What is taken of a batch: samples, each part with the number of its split; lines of the ledger; counts;
     and what became of its rows."""
 
@@ -90,7 +92,7 @@ class _Choice:
 
 
 @dataclass(frozen=True)
-class _Twins:
+class Twins:
     """Duplicates in a slice: their numbers, ascending, and file and number of the first one of each."""
 
     rows: np.ndarray
@@ -98,14 +100,15 @@ class _Twins:
     first: np.ndarray
 
 
-def twins_of(dropped: Dropped | None, number: int) -> _Twins | None:
+def twins_of(dropped: Dropped | None, number: int) -> Twins | None:
+    """The duplicates in a slice, by its number in the unit; None if duplicates are kept."""
     if dropped is None:
         return None
     own = np.flatnonzero(dropped.piece == number)
-    return _Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
+    return Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
 
 
-def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: _Twins | None) -> _Choice:
+def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | None) -> Choice:
     """Leave out duplicates, take rows as often as their source says, and share them out to splits."""
     numbers = batch.numbers
     entry = recipe.sources[piece.entry]
@@ -136,7 +139,7 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: _Twins | N
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # what a model is measured on comes once
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    return _Choice(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
+    return Choice(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
 
 
 def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
@@ -154,7 +157,7 @@ def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iter
 
 
 def _with_twins(
-    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, twins: _Twins
+    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, twins: Twins
 ) -> list[Reject]:
     """The rejects of a batch, with its duplicates among them; a duplicate is nothing but that."""
     lines = {reject.row: reject for reject in batch.rejects}

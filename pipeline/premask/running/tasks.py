@@ -97,9 +97,7 @@ def _sources(task: Task) -> list[str]:
     return [piece.source for piece in task.unit.slices]
 
 
-# ==== progress ====
-
-# How a run tells that it goes on.
+# ==== The records ====
 
 
 class Progress:
