@@ -31,8 +31,7 @@ def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
     start, end = (ends_at - masked.sizes)[opening], ends_at[closing]
     first = np.searchsorted(tokens.starts, start, side="left")
     last = np.searchsorted(tokens.ends, end, side="right")
-    touching = np.searchsorted(tokens.starts, end, side="left") - np.searchsorted(tokens.ends, start, "right")
-    crossing = touching - np.maximum(last - first, 0)
+    crossing = _crossing(tokens, (start, end), (first, last))
 
     sample = np.searchsorted(masked.offsets, opening, side="right") - 1
     after_first = np.maximum(first, tokens.offsets[sample] + 1)  # nothing predicts the first token of a text
@@ -40,10 +39,7 @@ def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
     for low, high in zip(after_first.tolist(), last.tolist(), strict=True):
         labels[low:high] = tokens.ids[low:high]
 
-    empty = tokens.starts == tokens.ends
-    if empty.any():
-        labels[empty] = IGNORE_INDEX
-        crossing = _without_empty(tokens, empty, (start, end), (first, last))
+    labels[tokens.starts == tokens.ends] = IGNORE_INDEX
     straddling = np.bincount(sample, weights=crossing, minlength=len(masked.rows)).astype(np.int64)
     weight = None if masked.weights is None else masked.weights[opening]
     message = masked.messages[opening]
@@ -92,16 +88,24 @@ def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(trained & edge[:-1]), np.flatnonzero(trained & edge[1:])
 
 
-def _without_empty(
-    tokens: Tokens,
-    empty: np.ndarray,
-    span: tuple[np.ndarray, np.ndarray],
-    inside: tuple[np.ndarray, np.ndarray],
+def _crossing(
+    tokens: Tokens, span: tuple[np.ndarray, np.ndarray], inside: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """How many tokens cross the edges of stretches, where some tokens are empty: these cross none."""
-    real = offsets_of(~empty)
-    begin = np.searchsorted(tokens.ends, span[0], side="right")
-    stop = np.searchsorted(tokens.starts, span[1], side="left")
-    first, last = inside
-    touching = real[np.maximum(begin, stop)] - real[begin]
-    return np.asarray(touching - (real[np.maximum(first, last)] - real[first]))
+    """How many tokens lie across an edge of each stretch, int64[m], given its bytes and the tokens inside.
+
+    Few stretches have any, and the neighbours of the tokens inside tell which.
+    """
+    (start, end), (first, last) = span, inside
+    found, t = np.zeros(len(start), dtype=np.int64), len(tokens.ids)
+    if not t:
+        return found
+    before = (first > 0) & (tokens.ends[np.maximum(first, 1) - 1] > start)
+    behind = (last < t) & (tokens.starts[np.minimum(last, t - 1)] < end)
+    some = np.flatnonzero(before | behind | (first > last)).tolist()
+    real = offsets_of(tokens.starts < tokens.ends) if some else found
+    for i in some:
+        begin = int(np.searchsorted(tokens.ends, start[i], side="right"))
+        stop = int(np.searchsorted(tokens.starts, end[i], side="left"))
+        touching = real[max(begin, stop)] - real[begin]
+        found[i] = touching - (real[max(first[i], last[i])] - real[first[i]])
+    return found
