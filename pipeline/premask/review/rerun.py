@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.arrays import hash_samples
 from ..core.errors import PremaskError, RowError
+from ..core.hashing import hash_samples
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
@@ -40,7 +40,7 @@ from .verify_files import Findings
 
 class Expected(NamedTuple):
     """What rows of one source gave, one item a sample: the row's number, which of its samples it is, its hash
-    (`rowchecks.hash_samples`), and the file and row of the output where it stands."""
+    (`hashing.hash_samples`), and the file and row of the output where it stands."""
 
     row: np.ndarray
     sample: np.ndarray
