@@ -77,4 +77,24 @@ def cause_of(error: OSError) -> str:
     >>> cause_of(OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device"))
     'No space left on device'
     """
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return os.strerror(error.errno) if error.errno else one_line(error)
+
+
+def one_line(error: BaseException, limit: int | None = None) -> str:
+    """All that an error says, in one line of at most `limit` characters; its type if it says nothing.
+
+    >>> one_line(ValueError("line 3:\\n  no such column")), one_line(KeyError())
+    ('line 3: no such column', 'KeyError')
+    """
+    return (" ".join(str(error).split()) or type(error).__name__)[:limit]
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of what an error says that is not blank, at most `limit` characters; its type if it says
+    nothing.
+
+    >>> first_line(ValueError("\\nno such column\\n  at line 3")), first_line(KeyError())
+    ('no such column', 'KeyError')
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:limit]

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from .errors import RecipeError
+from .errors import RecipeError, one_line
 from .recipe import Card, Recipe, Train
 from .source_entry import FieldMap, Source
 
@@ -22,7 +22,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RecipeError(f"recipe {path} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise RecipeError(f"recipe {path} cannot be read: {reason}") from None
     if not isinstance(data, dict):
         raise RecipeError(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.errors import PremaskError, RowError
+from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
@@ -197,7 +197,7 @@ def retrace(
     try:
         stages = _stages(out, manifest)
     except (PremaskError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         return {}, [f"no row was done again: the stages of the run cannot be loaded ({reason})"]
     by_source: dict[str, dict[Key, Tokens]] = defaultdict(dict)
     for key, tokens in wanted.items():

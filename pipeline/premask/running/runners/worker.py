@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import PremaskError, RunError
+from ...core.errors import PremaskError, RunError, one_line
 from ...core.recipe import Recipe
 from ...labeller import Loaded, Setup, Stages, load_ahead
 from ...output.windows import Windows
@@ -224,7 +224,7 @@ def describe(error: Exception) -> str:
     >>> describe(KeyError("role"))
     "KeyError: 'role'"
     """
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     places = [
         f"{Path(frame.filename).name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
