@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...core.atomic_files import named
-from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError, first_line
 from ...core.recipe import Recipe
 from ...core.urls import is_url
 from ...labeller import Loaded, Setup, Stages
@@ -87,7 +87,7 @@ class RayRunner:
                 self._ray.init(self._address, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
-                f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
+                f"there is no Ray at {self._address}: {first_line(error)}; check the address"
             ) from None
         self._undo.callback(self._ray.shutdown)
         return self
@@ -170,7 +170,7 @@ class RayRunner:
                 raise of_the_system(cause) from None
             raise TaskError(describe(cause)) from None
         except self._ray.exceptions.RayError as error:  # the worker or its node is gone
-            raise TaskError(_first_line(error)) from None
+            raise TaskError(first_line(error)) from None
         return record
 
     def _share(self, stages: Stages) -> _Shared:
@@ -241,14 +241,10 @@ def _cause(error: Any) -> Exception:
     text = str(cause)
     if "No module named" in text or "failed to import on the worker" in text:
         return RunError(
-            f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
+            f"workers of Ray cannot import premask as it is here ({first_line(cause)}); install the same "
             "version on every node"
         )
-    return cause if isinstance(cause, Exception) else RunError(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return cause if isinstance(cause, Exception) else RunError(first_line(error))
 
 
 # ==== In a worker ====
