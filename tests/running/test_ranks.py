@@ -21,8 +21,8 @@ import yaml
 from commands import ROOT, SAMPLE, TOKENIZER, premask, write_rows
 from outputs import bytes_of
 from premask.cli import app as cli
-from premask.core.atomic_files import Lock
 from premask.core.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.core.locks import Lock
 from premask.core.recipe import Recipe
 from premask.labeller import Stages
 from premask.running.ranks import Share, finish_slices, run_slice
