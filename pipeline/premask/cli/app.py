@@ -32,7 +32,7 @@ from rich.console import Console
 from .. import __version__
 from ..core.errors import OutputError, PremaskError, RecipeError
 from ..core.recipe import Layout, Recipe
-from ..core.recipe_file import load_recipe, make_recipe
+from ..core.recipe_file import make_recipe, read_recipe
 from ..core.text import visible
 from ..core.urls import is_url
 from ..labeller import Stages
@@ -648,7 +648,7 @@ def _recipe(inputs: list[str], flags: dict[str, Any]) -> Recipe:
         return make_recipe({"sources": inputs, **given}, where="command line")
     if len(inputs) > 1:
         raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
-    written = load_recipe(Path(inputs[0]))
+    written = read_recipe(Path(inputs[0]))
     for key in ("train", "card", "splits"):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # a flag sets one key, the others stay

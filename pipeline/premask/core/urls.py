@@ -1,9 +1,10 @@
-"""URLs of stores and of the web, as fsspec opens them, and what goes wrong there, said in one line.
+"""URLs of stores and of the web, as fsspec opens them, and errors there, reported in one line.
 
     is_url    whether a name is a URL and no path
     open_url  URL -> file system and path in it
     named     errors of a store -> one error of ours that names the URL and the cause
-    make_folder, remove_folder     where a store has folders
+    make_folder, remove_folder     in stores that have folders
+    cache_folder                   where fetched files are kept
 
     filesystem, path = open_url("s3://bucket/chats", PushError)
 
