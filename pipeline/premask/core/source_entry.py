@@ -157,8 +157,8 @@ class Source(BaseModel):
         default=1.0,
         ge=0,
         le=1000,
-        description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by the "
-        "seed.",
+        description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by "
+        "the seed.",
     )
     dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
     fields: FieldMap | None = Field(

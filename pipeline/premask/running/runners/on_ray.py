@@ -26,7 +26,6 @@ import logging
 import os
 import secrets
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -48,7 +47,7 @@ from ..crashes import TaskError, note_failure, settle
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
 from ..units import run_unit, scan_unit
-from .process import prepare_process
+from .process import in_directory, own_handler, prepare_process
 from .worker import Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
@@ -83,7 +82,7 @@ class RayRunner:
             options |= {"num_cpus": self._workers, "include_dashboard": False}
             options |= {"object_store_memory": _STORE_BYTES}
         try:
-            with _in_directory(_PACKAGE.parent), _own_handler(signal.SIGTERM):
+            with in_directory(_PACKAGE.parent), own_handler(signal.SIGTERM):
                 self._ray.init(self._address, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
@@ -200,25 +199,6 @@ def _import_ray() -> Any:
         raise RecipeError(
             "--runner ray needs the package ray, which is not installed: pip install 'premask[ray]'"
         ) from None
-
-
-@contextmanager
-def _in_directory(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-@contextmanager
-def _own_handler(number: int) -> Iterator[None]:
-    """Have the handler of a signal that was there before again: Ray's shows stacks, and ends the process."""
-    before = signal.getsignal(number)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(number, before)
 
 
 @contextmanager
