@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo test lint type schemas bench case-study gpu-check fuzz faults old-datasets
+.PHONY: help demo test test-quick lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,6 +32,9 @@ demo: .venv/base  ## turn the bundled sample into shards and show what is traine
 
 test: lint type .venv/browser  ## lint, types, all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: .venv/ready  ## most tests, in under two minutes: no torch, browser, corpus, Ray or faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quick
 
 lint: .venv/ready  ## ruff: rules and format
 	$(BIN)/ruff check .

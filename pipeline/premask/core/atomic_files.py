@@ -3,7 +3,8 @@
     write_json      data -> a file, by a rename; write_text: a text
     new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
-    remove_tree     a directory -> gone, in an order that can be taken up again
+    sha256_file     a file -> its hash
+    remove_tree     a directory -> gone, in an order that can be resumed
     link            a second name for a file
     named           errors of the file system -> one `OutputError` that names the output and the cause
 
@@ -40,7 +41,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that it is all there or not at all, also if others write it as well."""
+    """Write a text so that it is all there or not at all, even if others write the same file."""
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         scratch.write_text(text, encoding="utf-8")
@@ -58,9 +59,9 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[str]]:
-    """A new text file, in place once the `with` block is left without an error.
+    """Give a new text file, which is in place once the `with` block ends without an error.
 
-    Raises `OutputError` where the path is taken or cannot be written.
+    Raises `OutputError` if the path exists or cannot be written.
     """
     if os.path.lexists(path):
         raise OutputError(f"{path} exists already; name a file that does not")
@@ -95,8 +96,8 @@ def sync(path: Path) -> None:
 
 
 def remove_tree(tree: Path, *, last: str) -> None:
-    """Remove a directory as far as it can be; its file `last`, by which it is known, goes last, so that a
-    removal that was interrupted can be taken up again."""
+    """Remove a directory as far as possible. Its file `last`, which identifies it, is removed last, so that
+    an interrupted removal can be resumed."""
     for path in tree.iterdir() if tree.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -107,10 +108,11 @@ def remove_tree(tree: Path, *, last: str) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, so that the unit stays whole until the output stands; else move it."""
+    """Give a file a second name, so that the unit stays whole until the output is complete; where the file
+    system has no links, move it."""
     try:
         target.hardlink_to(source)
-    except OSError as error:  # some file systems have no links
+    except OSError as error:
         if error.errno in _FULL:
             raise
         source.rename(target)

@@ -9,7 +9,7 @@
     filesystem, path = open_url("s3://bucket/chats", PushError)
 
 Credentials are those that each library finds in the environment (`AWS_*`, Google's default ones, `HF_TOKEN`);
-a URL that holds some is refused, because URLs stand in manifests and messages. Cost: fsspec keeps file
+a URL that holds some is refused, because URLs are written to manifests and messages. Cost: fsspec keeps file
 systems open, so a URL is opened once a process.
 """
 
@@ -28,17 +28,9 @@ import fsspec
 from .errors import PremaskError, first_line
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-
-
 _SECRET = re.compile(r"sig|token|credential|secret|passw|key", re.IGNORECASE)
-
-
 _LOOK = "check the address and the network, then"
-
-
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
-
-
 _NO_CREDENTIALS = {"NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"}
 
 
@@ -52,7 +44,7 @@ def is_url(name: str) -> bool:
 
 
 def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/folder") -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it; whatever is wrong is an error of `kind`."""
+    """Return the file system of a URL and the path in it. Raises an error of `kind` for all that is wrong."""
     protocol = url.partition("://")[0]
     refuse_secrets(url, kind)
     try:
@@ -71,13 +63,13 @@ def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/
 
 
 def make_folder(filesystem: Any, path: str) -> None:
-    """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
+    """Make a folder in a store that has folders. (In an object store this could only create a bucket.)"""
     if not _is_object_store(filesystem):
         filesystem.makedirs(path, exist_ok=True)
 
 
 def remove_folder(filesystem: Any, path: str) -> None:
-    """Remove a folder and all in it, and the one above if that is empty, in a store that has folders."""
+    """Remove a folder with its content, and its parent if empty, in a store that has folders."""
     if not _is_object_store(filesystem):
         with suppress(OSError):
             filesystem.rm(path, recursive=True)
@@ -90,7 +82,7 @@ def _is_object_store(filesystem: Any) -> bool:
 
 
 def refuse_secrets(url: str, kind: type[PremaskError]) -> None:
-    """Raise an error of `kind`, without the URL, where it holds a password, a key or a signature."""
+    """Raise an error of `kind`, without the URL, if the URL holds a password, a key or a signature."""
     protocol, _, rest = url.partition("://")
     query = parse_qsl(urlsplit(url).query, keep_blank_values=True) if protocol in {"http", "https"} else []
     if "@" in rest.partition("/")[0] or any(_SECRET.search(name) for name, _ in query):
