@@ -38,11 +38,10 @@ def prepare_process() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep arrays of up to 32 MiB when they are freed, and all memory beside them, for the next
-    ones.
+    """Have glibc keep arrays of up to 32 MiB that are freed, and all memory beside them, for the next ones.
 
-    Gain: about 8 ns a token, some hundredths of a run. Otherwise glibc returns large arrays to the system, which
-    clears every page again that it hands out. Other C libraries have no `mallopt`, or one that refuses.
+    Gain: about 8 ns a token, some hundredths of a run. Otherwise glibc returns large arrays to the system,
+    which clears every page again that it hands out. Other C libraries have no `mallopt`, or one that refuses.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -97,7 +96,7 @@ def import_transformers() -> None:
 def without_old_garbage() -> Iterator[None]:
     """Have the collector look only at what is made from here on.
 
-    Gain: some hundredths of the work, because each full collection would look through all modules and
+    Gain: at most some hundredths of a run, because each full collection would look through all modules and
     tokenizers, hundreds of thousands of objects that stay.
     """
     gc.freeze()
