@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test lint type schemas bench case-study gpu-check fuzz faults old-datasets
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,6 +36,9 @@ docs: .venv/ready  ## build the documentation into site/; a warning or a broken 
 
 test: lint type docs .venv/browser  ## lint, types, documentation, all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: .venv/ready  ## most tests, in under two minutes: no torch, browser, corpus, Ray or faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quick
 
 lint: .venv/ready  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -17,13 +17,42 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
-from places import SAMPLE, SHARED, MakeBatches, MakeLabeller
+from places import ROOT, SAMPLE, SHARED, MakeBatches, MakeLabeller
 from premask.core.recipe import EngineChoice, Recipe
 from premask.labeller import Labeller
 from premask.running.batches import BatchLabeller
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import EngineProof
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+
+LONG = (
+    "corpus",  # hundreds of tokenizers and templates
+    "end_to_end",  # whole runs, peers, the case study
+    "faults",  # processes that are killed
+    "train",  # torch
+    "output/test_old_datasets.py",  # other releases of a library
+    "output/test_store.py",  # an S3 server
+    "publish/test_other_trainers.py",  # torch
+    "publish/test_push_store.py",  # an S3 server
+    "publish/test_trainer_lines.py",  # torch
+    "review/report/test_browser.py",  # a browser
+    "running/runners/test_on_ray.py",  # Ray
+    "sources/test_remote.py",  # an S3 server
+    "test_packaging.py",  # archives and an environment
+)
+"""What `make test-quick` leaves out, and why; `make test` runs all."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: leave out what takes long."""
+    parser.addoption("--quick", action="store_true", help="leave out what conftest.py lists as LONG")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out long tests; None is no opinion."""
+    own = collection_path.relative_to(ROOT).as_posix().removeprefix("tests/")
+    return True if config.getoption("--quick") and own in LONG else None
+
 
 settings.register_profile(
     "premask",

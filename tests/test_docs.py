@@ -31,11 +31,10 @@ from typing import Any, NamedTuple
 import click
 import premask as package
 import pytest
-import typer
 import yaml
-from commands import ROOT, SAMPLE, premask
+from commands import ROOT, SAMPLE, command, premask
 from premask import __version__
-from premask.cli import app as cli
+from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
@@ -55,7 +54,6 @@ PAGES = {
 
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 EXTRAS = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -112,13 +110,15 @@ def test_blocks_have_a_language() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "python", "yaml", "json", "text"}
 
 
+
+
 # ==== Commands ====
 
 
 def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
-        return {option for param in COMMANDS[name].params for option in param.opts}
+        return {option for param in command(name).params for option in param.opts}
     tree = ast.parse((PACKAGE / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]

@@ -1,18 +1,13 @@
 """Runs whose output goes to a store: S3 over HTTP from a server on loopback (moto's; the client is s3fs), memory
 and folders through fsspec. What comes out is compared, object by object, with a run into a directory."""
 
-# ruff: noqa: F811  fixtures of another file
-
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +20,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 import pytest
-from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line, premask
+from commands import SAMPLE, TOKENIZER, Done, command_line, paused, premask
 from outputs import bytes_of, samples_of
 from premask.core.atomic_files import sha256_file
 from premask.core.errors import VerifyError
@@ -474,16 +469,10 @@ def test_s3_to_s3_and_a_driver_that_is_killed(
     filesystem = fsspec.filesystem("s3")
     filesystem.pipe_file("bucket/in/chats.jsonl", CHATS.read_bytes())
     words = ["run", f"{bucket}/in/chats.jsonl", *FLAGS, "--output"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
-    started = subprocess.Popen([*command_line(*words), f"{bucket}/out"], env=environ, stderr=subprocess.PIPE)
-    units: list[str] = []
-    deadline = time.monotonic() + 90
-    while not units and started.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-        filesystem.invalidate_cache()
+    with paused([*command_line(*words), f"{bucket}/out"], tmp_path, 2) as started:
         units = [path for path in filesystem.find("bucket/out") if path.endswith("/done.json")]
-    started.send_signal(signal.SIGKILL)
-    said = started.communicate()[1].decode()
+        started.send_signal(signal.SIGKILL)
+        said = started.communicate()[1]
     assert started.returncode == -signal.SIGKILL, said
     assert 1 <= len(units) < 5
     assert not {"manifest.json", "README.md"} & set(there(f"{bucket}/out"))

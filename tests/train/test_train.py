@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
+from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
 from hub_server import Commit, HubServer, Repo
 from premask.core.contract import CONTRACT_VERSION, PACKED_SCHEMA
 
@@ -101,7 +101,7 @@ class Trainer:
         return Ran(answer["codes"], answer["out"], answer["err"], log, output)
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")

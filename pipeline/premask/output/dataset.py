@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import sha256_file
-from ..core.errors import OutputError, PushError
+from ..core.errors import OutputError, PushError, one_line
 
 KINDS = ("packed", "unpacked", "rejects", "lineage")
 """The folders that hold shards."""
@@ -305,7 +305,7 @@ def load_manifest(out: Path) -> dict[str, Any]:
             f"{out} holds no manifest.json, so it is no output of premask; check the path"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
     if not isinstance(manifest, dict) or not {"contract", "recipe", "shards"} <= manifest.keys():
         raise OutputError(f"{path} is no manifest of premask; check the path")

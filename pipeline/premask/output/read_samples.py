@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from .dataset import flat, read_batches, shards_of, splits_of
 
 _ORIGIN = ("source", "row", "id", "sample")
@@ -122,7 +122,7 @@ def _batches(out: Path, name: str, layout: str) -> Iterator[pa.RecordBatch]:
 
 
 def _unreadable(out: Path, name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error, 200)
     return f"{out / name} cannot be read: {reason}; 'premask verify {out}' tells what else is wrong"
 
 

@@ -31,7 +31,7 @@ import pyarrow as pa
 from ..core.arrays import arrow_array, offsets_of
 from ..core.atomic_files import sha256_file, sync, sync_tree
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from ..output.dataset import flat, load_manifest, read_batches, shards_of, splits_of
 
 FORMS = ("arrow", "jsonl")
@@ -90,7 +90,7 @@ def export(  # noqa: PLR0913  all by keyword but the first two
         return _write(target, files, form, layout, schema, manifest)
     except (pa.ArrowException, OSError) as error:
         if not isinstance(error, OSError) or error.errno is None:  # Arrow says so of data it cannot decode
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise OutputError(
                 f"{out} is damaged: {reason}; 'premask verify {out}' tells what is wrong"
             ) from None

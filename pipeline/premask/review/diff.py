@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.arrays import hash_samples
 from ..core.contract import IGNORE_INDEX
+from ..core.hashing import hash_samples
 from ..output.dataset import load_manifest
 from ..output.identity import differences
 from ..output.read_samples import SampleBatch, read_samples

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from ..core.atomic_files import new_file
 from ..core.contract import REASONS
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from ..output.dataset import load_manifest, shards_of
 
 EXAMPLES = 3
@@ -124,7 +124,7 @@ def _read(
                             found += 1
                             yield line
         except (OSError, pa.ArrowException, KeyError) as error:
-            why = " ".join(str(error).split())
+            why = one_line(error)
             raise OutputError(f"{path} cannot be read: {why}; see 'premask verify {out}'") from None
     if source is not None and source not in sources:
         shown = ", ".join(sorted(sources)) or "none"

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.arrays import hash_samples
 from ..core.contract import IGNORE_INDEX
-from ..core.errors import PremaskError, RowError
+from ..core.errors import PremaskError, RowError, one_line
+from ..core.hashing import hash_samples
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
@@ -51,7 +51,7 @@ _BLOCK_ROWS = 256  # rows that are read at a time
 
 class Expected(NamedTuple):
     """What rows of one source gave, one item a sample: the row's number, which of its samples it is, its hash
-    (`rowchecks.hash_samples`), and the file and row of the output where it stands."""
+    (`hashing.hash_samples`), and the file and row of the output where it stands."""
 
     row: np.ndarray
     sample: np.ndarray
@@ -210,8 +210,9 @@ def retrace(
     try:
         labeller = labeller_of(out, manifest["recipe"])
     except (PremaskError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return {}, [f"no row was done again: its tokenizer or template cannot be loaded ({reason})"]
+        return {}, [
+            f"no row was done again: its tokenizer or template cannot be loaded ({one_line(error, 200)})"
+        ]
     by_source: dict[str, dict[Key, Tokens]] = defaultdict(dict)
     for key, tokens in wanted.items():
         by_source[key[0]][key] = tokens

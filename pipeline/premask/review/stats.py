@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.contract import REASONS
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from ..core.manifest import QUANTILES, describe_lengths
 from ..output.dataset import load_manifest, read_batches, shards_of
 from ..output.read_samples import SampleBatch, main_layout, read_samples
@@ -70,7 +70,7 @@ def read_ledger(
         try:
             yield from read_batches(out / shard["path"], columns, tokens=_LINES_AT_ONCE)
         except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise OutputError(
                 f"{out / shard['path']} cannot be read: {reason}; 'premask verify {out}' tells what else is "
                 "wrong"

@@ -32,7 +32,7 @@ import pyarrow as pa
 from jsonschema import Draft202012Validator
 
 from ..core.contract import CONTRACT_VERSION, REASONS
-from ..core.errors import OutputError, PremaskError
+from ..core.errors import OutputError, PremaskError, one_line
 from ..core.manifest import describe_lengths
 from ..core.records import Selection
 from ..core.schemas import all_schemas
@@ -133,7 +133,7 @@ def _locate(target: str, revision: str | None) -> Path:
         commit = HfApi().dataset_info(target, revision=revision).sha
         return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise OutputError(
             f"{target} is no directory here, and cannot be fetched from the Hub: {type(error).__name__}: "
             f"{reason}; check the name, and HF_TOKEN or 'hf auth login' if it is private"

@@ -21,6 +21,7 @@ import yaml
 
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, LINEAGE_SCHEMA, REJECT_SCHEMA, layout_schema
+from ..core.errors import one_line
 from ..output.dataset import shards_of, splits_of
 
 Manifest = Mapping[str, Any]
@@ -40,7 +41,7 @@ def unreadable(error: Exception, name: str, findings: Findings) -> None:
     """Note that a file cannot be read; what is not allowed to be read is raised again."""
     if isinstance(error, PermissionError):
         raise error
-    findings.add("unreadable", name, f"it cannot be read: {' '.join(str(error).split())[:200]}")
+    findings.add("unreadable", name, f"it cannot be read: {one_line(error, 200)}")
 
 
 # ==== Shards ====

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import hash_samples, offsets_of
+from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
+from ..core.hashing import hash_samples
 from ..output.dataset import Lists, flat, read_batches
 from .verify_files import Findings, unreadable
 

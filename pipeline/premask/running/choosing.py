@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import chance, mixed_bits, name_hash
+from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
 from ..output.windows import take_samples
@@ -38,9 +38,9 @@ def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) ->
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
     [0, 1, 0, 0, 1, 1, 1, 1]
     """
-    chances = chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
+    fraction = chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
-    place = np.searchsorted(ends, chances, side="right")
+    place = np.searchsorted(ends, fraction, side="right")
     splits: np.ndarray = np.where(place == len(ends), 0, place + 1).astype(np.int8)
     return splits
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ...core import hashing
 from ...core.arrays import offsets_of
 from ...core.contract import IGNORE_INDEX
 from ...output.read_samples import SampleBatch
@@ -236,14 +237,8 @@ def _at(places: np.ndarray, make: Callable[[int], Any]) -> Callable[[int], Any]:
 
 
 def _chance(numbers: np.ndarray, seed: int) -> np.ndarray:
-    """A number of 0 to 1 for each, always the same (the mixing is that of SplitMix64), float64[n]."""
-    words = (numbers.astype(np.uint64) + np.uint64(seed % 2**63)) * np.uint64(0x9E3779B97F4A7C15)
-    words ^= words >> np.uint64(30)
-    words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
-    words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
-    return words / 2.0**64
+    """A number from 0 to 1 for each, always the same, float64[n]."""
+    return hashing.chance(numbers.astype(np.uint64) + np.uint64(seed % 2**63))
 
 
 def _chosen(batch: SampleBatch, i: int, control: int) -> Chosen:
