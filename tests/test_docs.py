@@ -158,7 +158,7 @@ def test_commands_are_taken_as_they_are_written(where: str, words: list[str]) ->
     if name == "train":
         assert {word for word in arguments if word.startswith("--")} <= options_of("train")
     else:
-        COMMANDS[name].make_context(name, list(arguments))  # raises a click.UsageError
+        command(name).make_context(name, list(arguments))  # raises a click.UsageError
 
 
 def test_every_command_is_documented() -> None:
