@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from premask.core.display import WRITERS, percent, role_name, size, writer_of
+from premask.core.display import WRITERS, file_size, percent, role_name, writer_of
 from premask.core.records import ROLES
 
 
@@ -14,7 +14,7 @@ def test_shares() -> None:
 
 
 def test_sizes() -> None:
-    assert [size(0), size(1_234_567), size(999_949_999), size(12_345_678_901)] == [
+    assert [file_size(n) for n in (0, 1_234_567, 999_949_999, 12_345_678_901)] == [
         "0.0 MB", "1.2 MB", "999.9 MB", "12.3 GB",
     ]  # fmt: skip
 

@@ -252,7 +252,7 @@ def test_duplicates_are_shown_with_the_rejects_and_not_exported(tmp_path: Path) 
     shown = premask("rejects", tmp_path / "out")
     assert "4 duplicate: the conversation is that of an earlier row" in shown.out
     assert f"the same conversation is row 0 of {tmp_path / 'one.jsonl'}" in shown.out
-    assert shown.out.rstrip().endswith("1 rows rejected, 4 dropped as duplicates")
+    assert shown.out.rstrip().endswith("1 rows rejected, 4 skipped as duplicates")
     found = json.loads(premask("rejects", tmp_path / "out", "--format", "json").out)
     assert (found["rejected"], found["by_reason"]["duplicate"]["rows"]) == (1, 4)
     assert premask("rejects", tmp_path / "out", "--reason", "duplicate").code == 0

@@ -42,23 +42,20 @@ from ..publish.export import export as export_output
 from ..publish.push_hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..publish.push_store import push_to_store
 from ..review.explain import explain as explain_rows
-from ..review.rejects import EXAMPLES, export_rejects, read_ledger
+from ..review.rejects import EXAMPLES, export_rejects, read_reject_log
 from ..review.stats import measure
 from ..review.template_report import diagnose
 from ..review.terminal import (
     BarProgress,
     LineProgress,
     PushLines,
-    print_diagnosis,
-    print_explained,
     print_forecast,
-    print_ledger,
     print_push,
-    print_report,
     print_slice,
     print_summary,
 )
-from ..review.terminal_outputs import print_difference, print_pack, print_sample, print_stats
+from ..review.terminal_outputs import print_difference, print_pack, print_rejects, print_report, print_stats
+from ..review.terminal_tokens import print_diagnosis, print_explained, print_sample
 from ..review.verify import verify as verify_output
 from ..running.forecast import forecast
 from ..running.ranks import WAIT_S, Share, finish_slices, run_slice
@@ -558,11 +555,11 @@ def rejects(
         console = Console(highlight=False)
         console.print(f"{count:,} rows in {visible(str(export))}", markup=False, soft_wrap=True)
         return
-    ledger = read_ledger(output, reason=reason, source=source, limit=limit)
+    log = read_reject_log(output, reason=reason, source=source, limit=limit)
     if format is Format.json:
-        _print_json(ledger.as_dict())
+        _print_json(log.as_dict())
     else:
-        print_ledger(Console(highlight=False), ledger)
+        print_rejects(Console(highlight=False), log)
 
 
 @app.command()

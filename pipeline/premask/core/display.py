@@ -1,6 +1,6 @@
 """How numbers and roles are shown to people: the same on the terminal, on the card and on the report's page.
 
->>> percent(1, 3), percent(0.99253, 1, 2), size(1_234_567), role_name("arguments")
+>>> percent(1, 3), percent(0.99253, 1, 2), file_size(1_234_567), role_name("arguments")
 ('33.3%', '99.25%', '1.2 MB', 'tools')
 """
 
@@ -21,10 +21,10 @@ def percent(part: float, whole: float, digits: int = 1) -> str:
     return f"{100 * part / whole:.{digits}f}%" if whole else "-"
 
 
-def size(count: int) -> str:
+def file_size(count: int) -> str:
     """Return a number of bytes.
 
-    >>> size(1_000_000), size(2_500_000_000)
+    >>> file_size(1_000_000), file_size(2_500_000_000)
     ('1.0 MB', '2.5 GB')
     """
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -24,6 +24,7 @@ from ..core.errors import OutputError, one_line
 from ..core.manifest import QUANTILES, describe_lengths
 from ..output.dataset import load_manifest, read_batches, shards_of
 from ..output.read_samples import SampleBatch, main_layout, read_samples
+from .rejects import DUPLICATE
 
 SHARE_BINS = 20
 """Bars of a histogram of shares, of 5 percentage points each."""
@@ -32,9 +33,6 @@ BINS_AN_OCTAVE = 3
 """Bars of the histogram of lengths for each doubling."""
 
 _LINES_AT_ONCE = 4096  # of the ledger, whose rows can be long
-
-DUPLICATE = "duplicate"
-"""The reason in the ledger of rows that are dropped, not rejected."""
 
 _WRITTEN = ("rows", "samples", "tokens", "trained_tokens")
 

@@ -122,7 +122,10 @@ class _Best:
 
 
 class Choice:
-    """Chooses while an output is read. `is_control` says which ids are control tokens, of int32[t] bool[t]."""
+    """Chooses while an output is read.
+
+    `is_control` says which ids are control tokens, int32[t] -> bool[t].
+    """
 
     def __init__(self, manifest: Mapping[str, Any], is_control: Callable[[np.ndarray], np.ndarray]) -> None:
         self._is_control = is_control
