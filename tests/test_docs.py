@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
-from commands import ROOT, SAMPLE, premask
-from premask.cli import app as cli
+from commands import ROOT, SAMPLE, command, premask
+from premask.cli.app import COMMANDS
 from premask.core.recipe import Card, Recipe
 from premask.core.source_entry import Source
 from premask.masking.chat_template import built_in_templates
@@ -24,7 +23,6 @@ from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
 # ==== Commands ====
@@ -33,7 +31,7 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
-        return {option for param in COMMANDS[name].params for option in param.opts}
+        return {option for param in command(name).params for option in param.opts}
     tree = ast.parse((ROOT / "pipeline" / "premask" / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]

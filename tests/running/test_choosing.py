@@ -366,7 +366,7 @@ def test_a_split_that_gets_no_rows_is_left_out(tmp_path: Path) -> None:
     [
         ({"train": 0.1}, "'train' cannot be the name of a split"),
         ({"a-b": 0.1}, "'a-b' cannot be the name of a split"),
-        ({"validation": 0}, "the share of validation is 0; it must lie between 0 and 1"),
+        ({"validation": 0}, "the share of validation is 0; it must be between 0 and 1"),
         ({"validation": 0.6, "test": 0.4}, "the shares add up to 1 or more"),
     ],
 )

@@ -29,7 +29,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import (
-    Lock,
     link,
     named,
     remove_tree,
@@ -41,6 +40,7 @@ from ..core.atomic_files import (
 )
 from ..core.contract import LINEAGE_SCHEMA, layout_schema
 from ..core.errors import OutputError, RunError
+from ..core.locks import Lock
 from ..core.manifest import describe_lengths, lengths_in
 from .dataset import parse_manifest
 from .identity import RunIdentity, code_hash, differences

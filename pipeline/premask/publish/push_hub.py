@@ -49,7 +49,7 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from ..core.errors import PushError
+from ..core.errors import PushError, first_line
 from ..output.dataset import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
 
 _TRIES = 4
@@ -607,8 +607,8 @@ def _os_error(error: BaseException) -> OSError | None:
 def _first_line(error: BaseException) -> str:
     """Return what the server said, or the first line of the error that began it."""
     cause = _cause(error)
-    said = getattr(cause, "server_message", None) or str(cause) or type(cause).__name__
-    return next((line.strip() for line in str(said).splitlines() if line.strip()), type(cause).__name__)[:300]
+    said = getattr(cause, "server_message", None)
+    return first_line(PushError(said) if said else cause)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -20,14 +20,16 @@ from rich.text import Text
 from ..core.contract import REASONS
 from ..core.display import file_size, percent
 from ..core.text import visible
-from ..output.dataset import PushResult
 from ..output.store import load_line
 from ..publish.charts import roles_of
-from ..running.forecast import Forecast
-from ..running.ranks import SliceResult
-from ..running.run import RunResult
 from ..running.tasks import Progress
 from .terminal_tokens import say
+
+if TYPE_CHECKING:  # each is loaded by its own command
+    from ..output.dataset import PushResult
+    from ..running.forecast import Forecast
+    from ..running.ranks import SliceResult
+    from ..running.run import RunResult
 
 # ==== Progress ====
 

@@ -13,12 +13,12 @@ from ..core.contract import REASONS
 from ..core.display import percent
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
-from .rejects import RejectLog
 from .terminal_tokens import marked, say
-from .verify import Report
 
-if TYPE_CHECKING:
-    from .diff import Difference  # polars with it, 0.15 s that other commands do not need
+if TYPE_CHECKING:  # each is loaded by its own command
+    from .diff import Difference
+    from .rejects import RejectLog
+    from .verify import Report
 
 
 def _table(*numbers: str, text: Sequence[str] = (), first: str | None = None) -> Table:

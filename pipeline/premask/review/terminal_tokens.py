@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +22,9 @@ from ..core.records import Sample
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
 from ..tokens.token_text import TokenTexts, groups_of
-from .template_report import Diagnosis
+
+if TYPE_CHECKING:
+    from .template_report import Diagnosis
 
 TRAINED = "bold underline green"
 """The style of what is trained; without colours it is still bold and underlined."""

@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.errors import RecipeError, SourceError
+from ..core.errors import RecipeError, SourceError, first_line
 from ..core.hashing import GOLDEN, mix
 
 _NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)'
@@ -239,7 +239,7 @@ _FIX = "mend the condition; CAST(x AS DOUBLE) reads text as a number"
 
 def _said(error: Exception | None) -> str:
     """The first line of what polars or Arrow says of an error."""
-    return next(iter(str(error).splitlines()), "")[:200].replace("\x1f", ".")
+    return "" if error is None else first_line(error, 200).replace("\x1f", ".")
 
 
 def _follow(row: Any, path: Sequence[str]) -> Any:
