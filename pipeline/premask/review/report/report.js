@@ -304,7 +304,7 @@
         shape("line", { class: "edge", x1: each.offset + each.length, x2: each.offset + each.length, y1: 0, y2: 10 }),
       );
     });
-    const more = element("details", {}, element("summary", {}, "Its samples"));
+    const more = element("details", {}, element("summary", {}, "Samples"));
     more.addEventListener("toggle", () => more.children.length > 1 || more.append(packTable(pack)), { once: true });
     return element("div", { class: "pack" }, element("h3", {}, title), strip, more);
   }
