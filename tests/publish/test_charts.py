@@ -24,8 +24,8 @@ from premask.publish.drawing import (
     Part,
     bar_columns,
     bar_rows,
+    count_scale,
     powers_of_two,
-    scale_of,
     style_sheet,
 )
 
@@ -122,11 +122,9 @@ def test_very_many_are_summed() -> None:
 @pytest.mark.parametrize("high", [1, 4, 17, 31])
 def test_words_of_an_axis_do_not_touch(high: int) -> None:
     axis = powers_of_two(0, high)
-    chart = bar_columns([Bar("", [Part("rest", 1, "")], 0, high)], axis, scale_of(1))
-    words = [word for word in chart.words if word.anchor == "middle"]
-    places = sorted(
-        (float(word.x) - 4 * len(word.text), float(word.x) + 4 * len(word.text)) for word in words
-    )
+    chart = bar_columns([Bar("", [Part("rest", 1, "")], 0, high)], axis, count_scale(1))
+    words = [(x, text) for x, _, anchor, text in chart.words if anchor == "middle"]
+    places = sorted((x - 4 * len(text), x + 4 * len(text)) for x, text in words)
 
     assert len(axis.marks) >= 2
     assert all(after[0] >= before[1] for before, after in pairwise(places))
@@ -135,12 +133,11 @@ def test_words_of_an_axis_do_not_touch(high: int) -> None:
 
 def test_a_legend_stays_within_the_chart() -> None:
     legend = [(role, role) for role in WRITERS]
-    chart = bar_rows([Bar("name", [Part("rest", 1, "")])], scale_of(1), legend)
-    starts = [word for word in chart.words if word.anchor == "start"]
+    chart = bar_rows([Bar("name", [Part("rest", 1, "")])], count_scale(1), legend)
+    starts = [(x, y, text) for x, y, anchor, text in chart.words if anchor == "start"]
 
-    assert [word.text for word in starts] == list(WRITERS)
-    assert all(float(word.x) + 8 * len(word.text) <= WIDTH for word in starts)
-    assert all(float(word.y) < chart.height for word in starts)
+    assert [text for _, _, text in starts] == list(WRITERS)
+    assert all(x + 8 * len(text) <= WIDTH and y < chart.height for x, y, text in starts)
 
 
 # ==== What they are ====

@@ -11,24 +11,25 @@ bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.display import WRITERS, percent, role_name
 from ..core.text import visible
 from .drawing import (
     Bar,
+    Chart,
     Part,
     Scale,
     bar_columns,
     bar_rows,
+    count_scale,
     percent_scale,
     plain_style,
     powers_of_two,
-    scale_of,
     to_svg,
 )
-from .drawing import Chart as Drawing
 
 SOURCES = 12
 """Sources that have a bar of their own: those with the most tokens."""
@@ -45,7 +46,7 @@ class Picture(NamedTuple):
     name: str
     title: str
     says: str
-    drawing: Drawing
+    drawing: Chart
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
@@ -106,32 +107,23 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 def _lengths(lengths: Figures | None, max_length: int) -> Picture | None:
     if lengths is None:
         return None
-    found = lengths["histogram"]
+    found = [(f"{bar['from']:,} to {bar['to']:,}", bar["samples"]) for bar in lengths["histogram"]]
+    edges = [(math.log2(bar["from"]), math.log2(bar["to"] + 1)) for bar in lengths["histogram"]]
+    limit, most, label = math.log2(max_length), max(n for _, n in found), f"max_length {max_length:,}"
+    across = powers_of_two(math.floor(edges[0][0]), math.ceil(max(limit, edges[-1][1])))
+    half = (across.high - across.low) / 400  # of the width of the limit's line
     bars = [
-        Bar(
-            "",
-            [Part("trained", bar["samples"], f"{_span(bar)} tokens: {bar['samples']:,} samples")],
-            math.log2(bar["from"]),
-            math.log2(bar["to"] + 1),
-        )
-        for bar in found
+        Bar("", [Part("trained", n, f"{span} tokens: {n:,} samples")], *edge)
+        for (span, n), edge in zip(found, edges, strict=True)
     ]
-    limit, most = math.log2(max_length), max(bar["samples"] for bar in found)
-    label = f"max_length {max_length:,}"
-    across = powers_of_two(math.floor(bars[0].begin), math.ceil(max(limit, bars[-1].end)))
-    edge = (across.high - across.low) / 400  # half the width of its line
-    bars.append(Bar("", [Part("limit", most, label)], limit - edge, limit + edge))
-    drawing = bar_columns(bars, across, scale_of(most), [("trained", "samples"), ("limit", label)])
+    bars.append(Bar("", [Part("limit", most, label)], limit - half, limit + half))
+    drawing = bar_columns(bars, across, count_scale(most), [("trained", "samples"), ("limit", label)])
     says = (
         f"Tokens per sample: median {lengths['median']:,}, 99% have at most {lengths['p99']:,}, the longest "
         f"has {lengths['max']:,}; the limit is {max_length:,}."
     )
-    rows = [(_span(bar), f"{bar['samples']:,}") for bar in found]
+    rows = [(span, f"{n:,}") for span, n in found]
     return Picture("lengths", "Sample lengths", says, drawing, ("tokens", "samples"), rows)
-
-
-def _span(bar: Figures) -> str:
-    return f"{bar['from']:,} to {bar['to']:,}"
 
 
 def _by_role(roles: Sequence[Figures]) -> Picture | None:
@@ -143,7 +135,7 @@ def _by_role(roles: Sequence[Figures]) -> Picture | None:
         parts = (("trained", "trained", trained), ("rest", "not trained", tokens - trained))
         bars.append(Bar(name, [Part(paint, n, f"{name}, {what}: {n:,} tokens") for paint, what, n in parts]))
         rows.append((name, f"{tokens:,}", f"{trained:,}", percent(trained, tokens)))
-    scale = scale_of(max(each["tokens"] for each in roles))
+    scale = count_scale(max(each["tokens"] for each in roles))
     drawing = bar_rows(bars, scale, [("trained", "trained"), ("rest", "not trained")])
     says = "Tokens by who wrote them. Of the template's tokens, those that end a trained turn are trained."
     return Picture(
@@ -183,41 +175,38 @@ def _end_of(path: str) -> str:
 def _fills(packs: Figures | None) -> Picture | None:
     if not packs or not packs["packs"]:
         return None
-    named = [(f"{bar['from']:.0%} to {bar['to']:.0%}", bar) for bar in packs["fills"]]
+    found = [(f"{bar['from']:.0%} to {bar['to']:.0%}", bar["packs"]) for bar in packs["fills"]]
+    edges = [(100 * bar["from"], 100 * bar["to"]) for bar in packs["fills"]]
     bars = [
-        Bar(
-            "",
-            [Part("trained", bar["packs"], f"{name} full: {bar['packs']:,} packs")],
-            100 * bar["from"],
-            100 * bar["to"],
-        )
-        for name, bar in named
+        Bar("", [Part("trained", n, f"{span} full: {n:,} packs")], *edge)
+        for (span, n), edge in zip(found, edges, strict=True)
     ]
-    drawing = bar_columns(bars, percent_scale(), scale_of(max(bar["packs"] for _, bar in named)))
+    drawing = bar_columns(bars, percent_scale(), count_scale(max(n for _, n in found)))
     says = (
         f"How full the {packs['packs']:,} packs are; together they are {percent(packs['fill'], 1, 2)} full."
     )
-    rows = [(name, f"{bar['packs']:,}") for name, bar in named if bar["packs"]]
+    rows = [(span, f"{n:,}") for span, n in found if n]
     return Picture("fill", "Fill of the packs", says, drawing, ("full", "packs"), rows)
 
 
 def _turns(turns: Sequence[Mapping[str, int]]) -> Picture | None:
     if not turns:
         return None
-    shown = [*turns[: TURNS - 1], *([_sum(turns[TURNS - 1 :])] if len(turns) >= TURNS else [])]
+    last = sum(map(Counter, turns[TURNS - 1 :]), Counter[str]())
+    shown = [*turns[: TURNS - 1], *([last] if last else [])]
     names = [f"{i + 1}" for i in range(len(shown))]
     names[-1] += "+" if len(turns) > TURNS else ""
     writers = [role for role in WRITERS if any(each.get(role) for each in shown)]
+    counts = [[(role, each.get(role, 0)) for role in writers] for each in shown]
     bars = [
-        Bar("", [_turn_part(name, role, each.get(role, 0)) for role in writers], i + 0.06, i + 0.94)
-        for i, (name, each) in enumerate(zip(names, shown, strict=True))
+        Bar(
+            "", [Part(role, n, f"message {name}, {role}: {n:,} tokens") for role, n in of], i + 0.06, i + 0.94
+        )
+        for i, (name, of) in enumerate(zip(names, counts, strict=True))
     ]
     across = Scale(0, len(shown), [(i + 0.5, name) for i, name in enumerate(names)])
-    up = scale_of(max(sum(each.values()) for each in shown))
-    rows = [
-        (name, *(f"{each.get(role, 0):,}" for role in writers))
-        for name, each in zip(names, shown, strict=True)
-    ]
+    up = count_scale(max(sum(each.values()) for each in shown))
+    rows = [(name, *(f"{n:,}" for _, n in of)) for name, of in zip(names, counts, strict=True)]
     says = (
         "Tokens by position of the message in its conversation and by role, for the conversations of the "
         "random sample that were rerun from their sources."
@@ -226,24 +215,12 @@ def _turns(turns: Sequence[Mapping[str, int]]) -> Picture | None:
     return Picture("turns", "Tokens by turn and role", says, drawing, ("message", *writers), rows)
 
 
-def _turn_part(name: str, role: str, tokens: int) -> Part:
-    return Part(role, tokens, f"message {name}, {role}: {tokens:,} tokens")
-
-
-def _sum(turns: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in turns:
-        for role, tokens in each.items():
-            total[role] = total.get(role, 0) + tokens
-    return total
-
-
 def _rejects(rejects: Sequence[Figures]) -> Picture | None:
     if not rejects:
         return None
     shown = [(visible(each["reason"])[:30], each["rows"], each.get("means", "")) for each in rejects]
     bars = [Bar(name, [Part("alarm", count, f"{name}: {count:,} rows")]) for name, count, _ in shown]
-    drawing = bar_rows(bars, scale_of(max(count for _, count, _ in shown)))
+    drawing = bar_rows(bars, count_scale(max(count for _, count, _ in shown)))
     rows = [(name, f"{count:,}", means) for name, count, means in shown]
     says = "Rejected rows by reason. All of them are in the reject log."
     return Picture("rejects", "Rejected rows", says, drawing, ("reason", "rows", "meaning"), rows)
@@ -260,7 +237,7 @@ def _too_long(figures: Figures) -> Picture | None:
         ("rows rejected", found["rows_rejected"]),
     ]
     bars = [Bar(name, [Part("trained", count, f"{name}: {count:,}")]) for name, count in shown]
-    drawing = bar_rows(bars, scale_of(max(count for _, count in shown)))
+    drawing = bar_rows(bars, count_scale(max(count for _, count in shown)))
     says = (
         f"Samples longer than {limit:,} tokens (too_long: {found['policy']}): {found['samples_cut']:,} were "
         f"{verb}, {found['tokens_cut_off']:,} tokens were left out, and {found['rows_rejected']:,} rows were "

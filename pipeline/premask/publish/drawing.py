@@ -1,7 +1,7 @@
 """Bar charts as SVG: where bars, lines and words go; `chart.svg.jinja` writes them down.
 
-    bars = [Bar("user", (Part("rest", 90, "user: 90 tokens"),)), Bar("assistant", (Part("trained", 60, ""),))]
-    to_svg(bar_rows(bars, scale_of(90), legend=[("trained", "trained")]), "Tokens", "By who wrote them.")
+    bars = [Bar("user", [Part("rest", 90, "user: 90 tokens")]), Bar("tool", [Part("trained", 60, "")])]
+    to_svg(bar_rows(bars, count_scale(90), [("trained", "trained")]), "Tokens", "By who wrote them.")
 
 The same bars give the same bytes: coordinates have one decimal, and nothing is random, dated or measured on
 the machine. A `paint` is a class of `chart.css`, which colours a chart for light and dark.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,11 +37,11 @@ class Part(NamedTuple):
 
     paint: str
     size: float
-    title: str
+    words: str
 
 
 class Bar(NamedTuple):
-    """A bar of stacked parts; `begin` and `end` are its edges on the axis of a chart of columns."""
+    """A bar of stacked parts; `begin` and `end` are its edges on the horizontal axis, if it stands on it."""
 
     name: str
     parts: Sequence[Part]
@@ -57,81 +57,91 @@ class Scale(NamedTuple):
     marks: Sequence[tuple[float, str]]
 
 
-class Rect(NamedTuple):
-    """A painted rectangle."""
+Line = tuple[float, float, str, float]
+"""x, y, `H` or `V`, end."""
 
-    paint: str
-    x: str
-    y: str
-    width: str
-    height: str
-    title: str
+Rect = tuple[str, float, float, float, float, str]
+"""Paint, x, y, width, height, words."""
 
-
-class Word(NamedTuple):
-    """A line of text at its place; `anchor` is SVG's text-anchor."""
-
-    x: str
-    y: str
-    anchor: str
-    text: str
+Word = tuple[float, float, str, str]
+"""x, y, `text-anchor` of SVG, text."""
 
 
 class Chart(NamedTuple):
-    """What is drawn: SVG path commands of the grid, rectangles and words."""
+    """What is drawn."""
 
     height: int
-    grid: Sequence[str]
-    bars: Sequence[Rect]
+    grid: Sequence[Line]
+    rects: Sequence[Rect]
     words: Sequence[Word]
 
 
 Legend = Sequence[tuple[str, str]]
 """Paints and what they mean."""
 
-
-# ==== Two kinds of chart ====
+_Box = tuple[Part, float, float, float, float]  # a part between two values of x and two of y
 
 
 def bar_rows(bars: Sequence[Bar], scale: Scale, legend: Legend = ()) -> Chart:
     """Draw bars from left to right, one below the other, each with its name before it."""
-    step = 34 if len(bars) < 6 else 30
-    left = 16 + _LETTER * max(len(bar.name) for bar in bars)
-    bottom = _TOP + step * len(bars)
-    across = _Axis(scale, left, _RIGHT)
-    grid = [f"M{across(value)} {_TOP}V{bottom}" for value, _ in scale.marks]
-    words = [across.word(value, text, bottom + 20) for value, text in scale.marks]
-    rects = []
-    for i, bar in enumerate(bars):
-        y = _TOP + step * i + 2
-        words.append(Word(_short(left - 8), _short(y + step / 2 + 3), "end", bar.name))
-        for part, start, end in _stacked(bar, scale.low):
-            width = across.between(start, end)
-            rects.append(Rect(part.paint, across(start), str(y), width, str(step - 4), part.title))
-    return _with_legend(Chart(bottom + 30, grid, rects, words), left, legend)
-
-
-def bar_columns(
-    bars: Sequence[Bar], across: Scale, up: Scale, legend: Legend = (), height: int = 220
-) -> Chart:
-    """Draw bars that stand on an axis, from their `begin` to their `end`."""
-    left = 16 + _LETTER * max(len(text) for _, text in up.marks)
-    x, y = _Axis(across, left, _RIGHT), _Axis(up, height, _TOP)
-    grid = [f"M{left} {y(value)}H{_RIGHT}" for value, _ in up.marks]
-    grid += [f"M{x(value)} {_TOP}V{height}" for value, _ in across.marks]
-    words = [Word(str(left - 8), _short(y.at(value) + 5), "end", text) for value, text in up.marks]
-    words += [x.word(value, text, height + 20) for value, text in across.marks]
-    rects = [
-        Rect(
-            part.paint, x(bar.begin), y(end), x.between(bar.begin, bar.end), y.between(end, start), part.title
-        )
-        for bar in bars
-        for part, start, end in _stacked(bar, up.low)
+    names = Scale(len(bars), 0, [(i + 0.5, bar.name) for i, bar in enumerate(bars)])
+    boxes = [
+        (part, start, end, i + 0.06, i + 0.94)
+        for i, bar in enumerate(bars)
+        for part, start, end in _stacked(bar)
     ]
-    return _with_legend(Chart(height + 30, grid, rects, words), left, legend)
+    return _chart(boxes, scale, names, legend, 30 * len(bars))
 
 
-def scale_of(most: float) -> Scale:
+def bar_columns(bars: Sequence[Bar], across: Scale, up: Scale, legend: Legend = ()) -> Chart:
+    """Draw bars that stand on an axis, from their `begin` to their `end`."""
+    boxes = [(part, bar.begin, bar.end, end, start) for bar in bars for part, start, end in _stacked(bar)]
+    return _chart(boxes, across, up, legend, 212)
+
+
+def _stacked(bar: Bar) -> list[tuple[Part, float, float]]:
+    """The parts of a bar that can be seen, with where they start and end."""
+    ends = [sum(part.size for part in bar.parts[: i + 1]) for i in range(len(bar.parts))]
+    return [(part, end - part.size, end) for part, end in zip(bar.parts, ends, strict=True) if part.size > 0]
+
+
+def _chart(boxes: Sequence[_Box], x: Scale, y: Scale, legend: Legend, height: int) -> Chart:
+    """Parts at their places, between axes with words and lines; an axis that goes down has no lines."""
+    left, bottom = 16 + _LETTER * max(len(text) for _, text in y.marks), _TOP + height
+
+    def across(value: float) -> float:
+        return left + (value - x.low) * (_RIGHT - left) / (x.high - x.low)
+
+    def down(value: float) -> float:
+        return bottom - (value - y.low) * height / (y.high - y.low)
+
+    def below(value: float, text: str) -> Word:
+        most = WIDTH - len(text) * _LETTER / 2  # words stay within the chart
+        return min(across(value), most), bottom + 20, "middle", text
+
+    grid: list[Line] = [(left, down(value), "H", _RIGHT) for value, _ in y.marks if y.high > y.low]
+    grid += [(across(value), _TOP, "V", bottom) for value, _ in x.marks]
+    rects: list[Rect] = [
+        (part.paint, across(x0), down(y0), across(x1) - across(x0), down(y1) - down(y0), part.words)
+        for part, x0, x1, y0, y1 in boxes
+    ]
+    words: list[Word] = [(left - 8, down(value) + 5, "end", text) for value, text in y.marks]
+    words += [below(value, text) for value, text in x.marks]
+    at, line = left, bottom + 32
+    for paint, text in legend:
+        width = 30 + _LETTER * len(text)
+        if at > left and at + width > WIDTH:
+            at, line = left, line + _LINE
+        rects.append((paint, at, line, 12, 12, ""))
+        words.append((at + 18, line + 11, "start", text))
+        at += width
+    return Chart(line + _LINE if legend else bottom + 30, grid, rects, words)
+
+
+# ==== Scales ====
+
+
+def count_scale(most: float) -> Scale:
     """Return an axis of counts from 0 to the greatest, with at most five round marks."""
     return Scale(0, max(most, 1), [(mark, _count(mark)) for mark in _ticks(math.ceil(most))])
 
@@ -146,56 +156,6 @@ def powers_of_two(low: int, high: int) -> Scale:
     room = max(1, (_RIGHT - 60) // (_LETTER * (len(f"{2**high:,}") + 1)))
     step = math.ceil((high - low) / room)
     return Scale(low, high, [(mark, f"{2**mark:,}") for mark in range(low, high + 1, step)])
-
-
-# ==== Places ====
-
-
-class _Axis:
-    """Places of values between two edges of the plot."""
-
-    def __init__(self, scale: Scale, first: float, last: float) -> None:
-        self._low, self._first = scale.low, first
-        self._unit = (last - first) / (scale.high - scale.low)
-
-    def at(self, value: float) -> float:
-        return self._first + (value - self._low) * self._unit
-
-    def __call__(self, value: float) -> str:
-        return _short(self.at(value))
-
-    def between(self, start: float, end: float) -> str:
-        return _short(self.at(end) - self.at(start))
-
-    def word(self, value: float, text: str, y: int) -> Word:
-        """Words below a value, moved where they would leave the chart."""
-        half = len(text) * _LETTER / 2
-        return Word(_short(min(self.at(value), WIDTH - half)), str(y), "middle", text)
-
-
-def _stacked(bar: Bar, low: float) -> Iterator[tuple[Part, float, float]]:
-    """The parts of a bar that can be seen, with where they start and end on its scale."""
-    start = low
-    for part in bar.parts:
-        if part.size > 0:
-            yield part, start, start + part.size
-        start += part.size
-
-
-def _with_legend(chart: Chart, left: int, legend: Legend) -> Chart:
-    """The chart with its paints explained below it, in as many lines as that takes."""
-    if not legend:
-        return chart
-    rects, words = [*chart.bars], [*chart.words]
-    x, y = left, chart.height + 2
-    for paint, text in legend:
-        width = 18 + _LETTER * len(text) + 12
-        if x > left and x + width > WIDTH:
-            x, y = left, y + _LINE
-        rects.append(Rect(paint, str(x), str(y), "12", "12", ""))
-        words.append(Word(str(x + 18), str(y + 11), "start", text))
-        x += width
-    return Chart(y + _LINE, chart.grid, rects, words)
 
 
 def _ticks(most: int) -> list[int]:
@@ -222,23 +182,13 @@ def _count(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _short(number: float) -> str:
-    """A coordinate.
-
-    >>> _short(12.0), _short(12.345)
-    ('12', '12.3')
-    """
-    return f"{number:.1f}".removesuffix(".0")
-
-
 # ==== SVG ====
 
 
 def to_svg(chart: Chart, title: str, says: str, *, style: str = "") -> Markup:
     """Return a chart as an SVG element with its title and description; with a `style`, as one that stands
     alone, on its own paper."""
-    template = _templates().get_template("chart.svg.jinja")
-    text = template.render(chart=chart, width=WIDTH, title=title, says=says, style=style)
+    text = _template().render(chart=chart, width=WIDTH, title=title, says=says, style=style)
     return Markup(text.strip())  # noqa: S704  Jinja has escaped what it was given
 
 
@@ -256,8 +206,10 @@ def plain_style() -> str:
 
 
 @cache
-def _templates() -> jinja2.Environment:
-    return templates_in(_FOLDER)
+def _template() -> jinja2.Template:
+    environment = templates_in(_FOLDER)
+    environment.filters["short"] = lambda number: f"{number:.1f}".removesuffix(".0")
+    return environment.get_template("chart.svg.jinja")
 
 
 def templates_in(folder: Path) -> jinja2.Environment:
