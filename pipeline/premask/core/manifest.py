@@ -96,7 +96,7 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.]*$")]
-Reason = Annotated[str, AfterValidator(_known_reason), WithJsonSchema({"enum": _REJECTING})]
+Reason = Annotated[str, AfterValidator(_known_reason), WithJsonSchema({"type": "string", "enum": _REJECTING})]
 Reasons = dict[Reason, Annotated[Count, Field(ge=1)]]
 LeftOut = Annotated[
     dict[str, Annotated[Count, Field(ge=1)]],
@@ -104,7 +104,8 @@ LeftOut = Annotated[
 ]
 ByRole = Annotated[dict[str, Count], BeforeValidator(_renamed_roles)]
 Fill = Annotated[
-    float | None, Field(ge=0, le=1, description="Tokens as a share of the packs' room; null without packs.")
+    Annotated[float, Field(ge=0, le=1)] | None,
+    Field(description="Tokens as a share of the packs' room; null without packs."),
 ]
 Settings = Annotated[dict[str, Any], AfterValidator(_as_written)]
 """The recipe without `OTHER_KEYS`, as JSON values. Keys that older versions did not have may be missing."""
@@ -343,7 +344,7 @@ def parse_manifest(content: str | bytes) -> Manifest:
     """
     data = json.loads(content)
     if not _looks_right(data):
-        raise OutputError("it is no manifest of premask")
+        raise OutputError("it is no manifest of premask; check the path")
     if data["contract"] != CONTRACT_VERSION:
         raise OutputError(
             f"it is of output contract {data['contract']!s:.20}, this premask reads {CONTRACT_VERSION}; "

@@ -171,16 +171,18 @@ class Dataset:
         """Yield the rows of a shard in batches of about so many tokens, by the file's average. Lines of
         lineage and rejects count as one token each.
 
-        Raises `UnreadableError` if the shard cannot be read.
+        Raises `UnreadableError` if the shard cannot be read, or has no such columns.
         """
-        path = self.path(shard.path)
+        path, wanted = self.path(shard.path), self.schema(shard.kind)
+        names = wanted.names if columns is None else list(columns)
         try:
             with pq.ParquetFile(path) as file:
+                _check_columns(file.schema_arrow, [wanted.field(name) for name in names])
                 each = _values(file.metadata) // max(file.metadata.num_rows, 1)
-                size = max(1, tokens // max(each, 1))
-                yield from file.iter_batches(
-                    batch_size=size, columns=None if columns is None else list(columns)
-                )
+                for batch in file.iter_batches(max(1, tokens // max(each, 1)), columns=names):
+                    if shard.kind in {"rejects", "lineage"}:
+                        batch.validate(full=True)  # text is UTF-8
+                    yield batch
         except (pa.ArrowException, OSError) as error:
             raise UnreadableError(path, error) from None
 
@@ -212,11 +214,11 @@ class Dataset:
         """Files that are no part of the output; hidden ones do not count."""
         known = {"manifest.json", "README.md", *(shard.path for shard in self.manifest.shards)}
         known |= {picture.path for picture in self.manifest.pictures}
-        return sorted(path for path in _files_below(self.root) - known if not path.startswith("tokenizer/"))
+        return sorted(path for path in _files_below(self.root) - known if not _is_of_tokenizer(path))
 
     def small_files(self) -> Iterator[LocalFile]:
         """The tokenizer's files, the manifest, and README.md last."""
-        own = sorted(path for path in _files_below(self.root) if path.startswith("tokenizer/"))
+        own = sorted(path for path in _files_below(self.root) if _is_of_tokenizer(path))
         yield from (_hashed(self.root, name, small=True) for name in (*own, "manifest.json", "README.md"))
 
     def _check_shard(self, shard: Shard) -> Checked:
@@ -253,9 +255,8 @@ class Dataset:
         if not self.path(name).is_file():
             return Checked(name, None, 0, (Problem("missing", name, "the file is not there"),))
         file = _hashed(self.root, name, small=True)
-        same = (file.bytes, file.sha256) == (picture.bytes, picture.sha256)
-        wrong = Problem("picture", name, "its size or sha256 is not the one in manifest.json")
-        return Checked(name, file, 0, () if same else (wrong,))
+        wrong = Problem("picture", name, "its sha256 is not the one in manifest.json")
+        return Checked(name, file, 0, () if file.sha256 == picture.sha256 else (wrong,))
 
 
 def open_dataset(out: Path) -> Dataset:
@@ -298,22 +299,34 @@ def _values(footer: pq.FileMetaData) -> int:
     return sum(int(group.column(0).num_values) for group in groups)
 
 
+def _check_columns(schema: pa.Schema, wanted: Sequence[pa.Field]) -> None:
+    """Raise `ArrowTypeError` if a file lacks a column, or has another type for it."""
+    for field in wanted:
+        found = schema.field(field.name) if field.name in schema.names else None
+        if found is None or not found.equals(field):
+            what = "not there" if found is None else found.type
+            raise pa.ArrowTypeError(f"column {field.name} is {what}, not {field.type}")
+
+
 def _other_columns(schema: pa.Schema, wanted: pa.Schema) -> str:
-    """How columns differ from those that are wanted, in words; empty if they do not."""
+    """How the columns of a file differ from those that are wanted, in words; empty if they do not."""
+    try:
+        _check_columns(schema, list(wanted))
+    except pa.ArrowTypeError as error:
+        return str(error)
     if schema.equals(wanted):
         return ""
-    have = {field.name: field for field in schema}
-    wrong = [field for field in wanted if field.name not in have or not field.equals(have[field.name])]
-    if not wrong:
-        return f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
-    found = have.get(wrong[0].name)
-    return f"column {wrong[0].name} is {found.type if found else 'not there'}, not {wrong[0].type}"
+    return f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
 
 
 def _files_below(root: Path) -> set[str]:
     """Files of a folder, relative to it, except hidden ones."""
     paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return {path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)}
+
+
+def _is_of_tokenizer(path: str) -> bool:
+    return path.startswith("tokenizer/") and not path.endswith(".parquet")
 
 
 def _hashed(root: Path, name: str, *, small: bool = False) -> LocalFile:
