@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from browser import chromium
 from commands import ROOT, TOKENIZER, chat, premask, write_rows
+from outputs import make_output
 from premask.core.display import WRITERS
-from premask.output.dataset import PICTURES, read_finished
+from premask.core.manifest import PICTURES, Manifest
+from premask.output.sending import read_finished
 from premask.publish.card import make_card
 from premask.publish.charts import card_pictures, page_pictures
 from premask.publish.drawing import (
@@ -34,15 +36,27 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 COUNTS: dict[str, Any] = {
     "lengths": {
+        "min": 16,
+        "p10": 16,
         "median": 20,
+        "p90": 50,
         "p99": 60,
         "max": 63,
+        "mean": 25.5,
         "histogram": [{"from": 16, "to": 31, "samples": 300}, {"from": 32, "to": 63, "samples": 100}],
     },
     "tokens_by_role": {"assistant": 400, "user": 700, "arguments": 100},
     "trained_by_role": {"assistant": 300},
     "rejected_by_reason": {"no_messages": 1, "invalid_json": 3},
 }
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The manifest of an output with these counts."""
+    data = make_output(tmp_path_factory.mktemp("charts") / "out")
+    counts, recipe = {**data["counts"], **COUNTS}, {**data["recipe"], "max_length": 64}
+    return Manifest.model_validate({**data, "counts": counts, "recipe": recipe})
 
 
 def figures(name: str = "a.jsonl") -> dict[str, Any]:
@@ -80,8 +94,8 @@ def rects(svg: str) -> dict[str, tuple[float, float]]:
 # ==== What they show ====
 
 
-def test_bars_are_as_long_as_their_numbers_say() -> None:
-    drawn = card_pictures({"counts": COUNTS, "recipe": {"max_length": 64}})
+def test_bars_are_as_long_as_their_numbers_say(manifest: Manifest) -> None:
+    drawn = card_pictures(manifest)
     lengths, roles, rejects = (
         rects(drawn[f"pictures/{name}.svg"]) for name in ("lengths", "roles", "rejects")
     )
@@ -99,12 +113,13 @@ def test_bars_are_as_long_as_their_numbers_say() -> None:
     assert [*rejects] == ["invalid_json: 3 rows", "no_messages: 1 rows"]
 
 
-def test_of_nothing_nothing_is_drawn() -> None:
-    counts = {"lengths": None, "rejected_by_reason": {}}
+def test_of_nothing_nothing_is_drawn(manifest: Manifest) -> None:
+    nothing_counted = {"lengths": None, "rejected_by_reason": {}, "tokens_by_role": {}}
+    counts = manifest.counts.model_copy(update=nothing_counted)
     nothing = {**figures(), "lengths": None, "by_role": [], "by_source": [], "rejects": [], "packs": None}
     nothing["too_long"] = {"policy": "reject", "rows_rejected": 0, "samples_cut": 0, "tokens_cut_off": 0}
 
-    assert card_pictures({"counts": counts, "recipe": {"max_length": 4}}) == {}
+    assert card_pictures(manifest.model_copy(update={"counts": counts})) == {}
     assert page_pictures(nothing, []) == []
 
 
@@ -143,8 +158,8 @@ def test_a_legend_stays_within_the_chart() -> None:
 # ==== What they are ====
 
 
-def test_well_formed_small_and_with_words_for_those_who_listen() -> None:
-    drawn = card_pictures({"counts": COUNTS, "recipe": {"max_length": 64}})
+def test_well_formed_small_and_with_words_for_those_who_listen(manifest: Manifest) -> None:
+    drawn = card_pictures(manifest)
     drawn |= {each.name: each.svg for each in page_pictures(figures(), TURNS)}
 
     assert len(drawn) == 10
@@ -157,16 +172,18 @@ def test_well_formed_small_and_with_words_for_those_who_listen() -> None:
         assert not re.search(r"\sid=|<script|href|style=", svg)
 
 
-def test_the_same_bytes_in_another_process() -> None:
+def test_the_same_bytes_in_another_process(manifest: Manifest) -> None:
     """Whatever the seed of its hashes and its locale."""
     code = (
-        "import json, sys; from premask.publish.charts import card_pictures\n"
-        f"print(json.dumps(card_pictures({{'counts': {COUNTS!r}, 'recipe': {{'max_length': 64}}}})))"
+        "import json, sys; from premask.publish.charts import Manifest, card_pictures\n"
+        "print(json.dumps(card_pictures(Manifest.model_validate_json(sys.stdin.read()))))"
     )
-    here = card_pictures({"counts": COUNTS, "recipe": {"max_length": 64}})
+    text = json.dumps(manifest.as_dict()).encode()
+    here = card_pictures(manifest)
     for seed, locale in (("1", "C"), ("2", "de_DE.UTF-8")):
         environment = {"PYTHONPATH": str(ROOT / "pipeline"), "PYTHONHASHSEED": seed, "LC_ALL": locale}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, input=text, capture_output=True, check=True)
         assert json.loads(done.stdout) == here
 
 
@@ -184,7 +201,7 @@ def test_names_are_text() -> None:
     assert [each.svg for each in page_pictures(figures(EVIL), TURNS)] == [each.svg for each in pictures]
 
 
-def test_every_paint_has_a_colour() -> None:
+def test_every_paint_has_a_colour(manifest: Manifest) -> None:
     """On a page for light and for dark; in a file for light alone."""
     style = style_sheet()
     light, dark = style.split("@media")
@@ -198,15 +215,15 @@ def test_every_paint_has_a_colour() -> None:
     assert painted == {*WRITERS, "trained", "rest", "limit", "alarm"}
     assert all(f".chart .{paint} {{ fill:" in style for paint in painted)
     assert all(f"--{name}: #" in light and f"--{name}: #" in dark for name in used)
-    for svg in card_pictures({"counts": COUNTS, "recipe": {"max_length": 64}}).values():
+    for svg in card_pictures(manifest).values():
         assert "var(" not in svg
         assert '<rect class="paper"' in svg
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_in_a_browser(scheme: str) -> None:
+def test_colours_in_a_browser(manifest: Manifest, scheme: str) -> None:
     """A file is light in both schemes; an element of a page takes the colours of its scheme."""
-    file = card_pictures({"counts": COUNTS, "recipe": {"max_length": 64}})["pictures/roles.svg"]
+    file = card_pictures(manifest)["pictures/roles.svg"]
     element = next(each.svg for each in page_pictures(figures(), TURNS) if each.name == "roles")
     fill = "selector => getComputedStyle(document.querySelector(selector)).fill"
     with chromium() as browser:
@@ -241,12 +258,12 @@ def out(tmp_path: Path) -> Path:
 
 def test_the_pictures_of_the_card(out: Path) -> None:
     """Drawn from the manifest alone, listed in it, checked by verify, pushed; the same bytes each time."""
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = Manifest.model_validate_json((out / "manifest.json").read_bytes())
     drawn = card_pictures(manifest)
     card = (out / "README.md").read_text(encoding="utf-8")
 
     assert set(drawn) == set(PICTURES)
-    assert [each["path"] for each in manifest["pictures"]] == sorted(drawn)
+    assert [each.path for each in manifest.pictures] == sorted(drawn)
     for name, svg in drawn.items():
         assert (out / name).read_text(encoding="utf-8") == svg
         assert f"]({name})" in card
@@ -272,7 +289,7 @@ def test_an_output_from_before_pictures(out: Path) -> None:
         path.unlink()
     (out / "pictures").rmdir()
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (out / "README.md").write_text(make_card(manifest), encoding="utf-8")
+    (out / "README.md").write_text(make_card(Manifest.model_validate(manifest)), encoding="utf-8")
 
     assert premask("verify", out).code == 0
     assert "pictures/" not in (out / "README.md").read_text(encoding="utf-8")

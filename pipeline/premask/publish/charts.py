@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..core.display import WRITERS, percent, role_name
+from ..core.display import WRITERS, percent
+from ..core.manifest import Manifest
 from ..core.text import visible
 from .drawing import (
     Bar,
@@ -78,11 +79,11 @@ def page_pictures(figures: Figures, turns: Sequence[Mapping[str, int]]) -> list[
     return [picture for picture in found if picture is not None]
 
 
-def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
+def card_pictures(manifest: Manifest) -> dict[str, str]:
     """Return the pictures of the card by their paths within the output, drawn from its manifest alone."""
-    counts = manifest["counts"]
+    counts = manifest.as_dict()["counts"]
     found = [
-        _lengths(counts["lengths"], manifest["recipe"]["max_length"]),
+        _lengths(counts["lengths"], manifest.settings.max_length),
         _by_role(roles_of(counts)),
         _rejects([{"reason": reason, "rows": rows} for reason, rows in _most(counts["rejected_by_reason"])]),
     ]
@@ -94,7 +95,7 @@ def roles_of(counts: Figures) -> list[dict[str, Any]]:
     with the most tokens first."""
     trained = counts.get("trained_by_role", {})
     return [
-        {"role": role_name(role), "tokens": tokens, "trained_tokens": trained.get(role, 0)}
+        {"role": role, "tokens": tokens, "trained_tokens": trained.get(role, 0)}
         for role, tokens in _most(counts.get("tokens_by_role", {}))
     ]
 

@@ -26,7 +26,7 @@ from ..running.tasks import Progress
 from .terminal_tokens import say
 
 if TYPE_CHECKING:  # each is loaded by its own command
-    from ..output.dataset import PushResult
+    from ..output.sending import PushResult
     from ..running.forecast import Forecast
     from ..running.ranks import SliceResult
     from ..running.run import RunResult
@@ -202,7 +202,7 @@ def print_summary(console: Console, result: RunResult) -> None:
 def _load_line(result: RunResult) -> str:
     """Python that loads the output."""
     if not isinstance(result.output, Path):
-        return load_line(result.manifest, result.output)
+        return load_line(result.manifest["recipe"]["layout"][0], result.output)
     path, layout = json.dumps(str(result.output), ensure_ascii=False), result.manifest["recipe"]["layout"][0]
     return f'from datasets import load_dataset; load_dataset({path}, "{layout}", split="train")'
 

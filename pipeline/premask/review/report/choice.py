@@ -1,6 +1,6 @@
 """Which samples, packs and rejected rows a report shows of an output that may have millions.
 
-    choice = Choice(manifest, texts.count_special)
+    choice = Choice(manifest.run_key, texts.count_special, packed=True)
     measure(out, seen=[choice.see], rejected=[choice.see_rejected])
     choice.samples()                 # each once, with why it was chosen
 
@@ -13,7 +13,7 @@ control tokens.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -127,10 +127,9 @@ class Choice:
     `is_control` says which ids are control tokens, int32[t] -> bool[t].
     """
 
-    def __init__(self, manifest: Mapping[str, Any], is_control: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._is_control = is_control
-        self._seed = int(str(manifest.get("run_key", "0"))[:16], 16)
-        self._packed = "packed" in manifest["recipe"]["layout"]
+    def __init__(self, run_key: str, is_control: Callable[[np.ndarray], np.ndarray], *, packed: bool) -> None:
+        self._is_control, self._packed = is_control, packed
+        self._seed = int(run_key[:16], 16)
         self._count = self._lines = self._rows = 0
         self._sample = _Best(SAMPLES)
         self._extremes = {

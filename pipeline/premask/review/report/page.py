@@ -27,7 +27,7 @@ from markupsafe import Markup
 
 from ...core.display import WRITERS
 from ...core.errors import OutputError
-from ...output.dataset import load_manifest
+from ...output.dataset import open_dataset
 from ...publish.charts import page_pictures
 from ...publish.drawing import style_sheet, templates_in
 from ...tokens.token_text import TokenTexts
@@ -87,17 +87,17 @@ def default_path(out: Path) -> Path:
 
 def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     """Return the page as text, how many samples are on it and in the output, and notes."""
-    manifest = load_manifest(out)
-    texts = TokenTexts(out / "tokenizer" / "tokenizer.json")
-    choice = Choice(manifest, texts.count_special)
+    dataset = open_dataset(out)
+    manifest, texts = dataset.manifest, TokenTexts(dataset.tokenizer / "tokenizer.json")
+    choice = Choice(manifest.run_key, texts.count_special, packed=dataset.layout == "packed")
     figures = measure(out, seen=[choice.see], rejected=[choice.see_rejected])
     chosen = choice.samples()
-    traced, notes = retrace(out, manifest, {each.key: (each.ids, each.labels) for each in chosen})
-    ends = texts.ids_of(manifest.get("template", {}).get("turn_ends", []))
+    traced, notes = retrace(dataset, {each.key: (each.ids, each.labels) for each in chosen})
+    ends = texts.ids_of(manifest.template.turn_ends)
     items = within((item_of(each, traced.get(each.key), texts, ends) for each in chosen), ITEM_BYTES)
     items.sort(key=lambda item: (RANDOM not in item["why"], item["source"], item["row"], item["sample"]))
     data = {
-        "packed": figures["layout"] == "packed",
+        "packed": dataset.layout == "packed",
         "room": figures["max_length"],
         "roles": WRITERS[:-1],
         "items": items,
@@ -106,7 +106,7 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
         "rejects": within(choice.rejects(), REJECT_BYTES),
     }
     page = _render(
-        **words_of(manifest, figures),
+        **words_of(manifest.as_dict(), figures),
         figures=figures,
         data=data,
         pictures=page_pictures(figures, turns_of(_origins(chosen, traced))),
