@@ -7,7 +7,7 @@ import click
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..review.explain import explain as explain_rows
-from ..review.terminal import print_explained
+from ..review.terminal_tokens import print_explained
 from ..running.runners.process import import_transformers
 from .options import command, format_option, option
 from .printing import print_json, table_console

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ..core.errors import RecipeError
-from ..output.dataset import PushResult
+from ..output.sending import PushResult
 from ..publish.push_hub import HubTarget, parse_repo_id, push_to_hub
 from ..publish.push_store import push_to_store
 from ..review.terminal import PushLines, print_push

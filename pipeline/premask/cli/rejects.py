@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..review.rejects import EXAMPLES, export_rejects, read_ledger
-from ..review.terminal import print_ledger
+from ..review.rejects import EXAMPLES, export_rejects, read_reject_log
+from ..review.terminal_outputs import print_rejects
 from .options import PATH, argument, command, format_option, option
 from .printing import print_json, print_line, table_console
 
@@ -32,8 +32,8 @@ def rejects(
         count = export_rejects(output, export, reason=reason, source=source)
         print_line(f"{count:,} rows in {export}")
         return
-    found = read_ledger(output, reason=reason, source=source, limit=limit)
+    found = read_reject_log(output, reason=reason, source=source, limit=limit)
     if form == "json":
         print_json(found.as_dict())
     else:
-        print_ledger(table_console(), found)
+        print_rejects(table_console(), found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..core.display import file_size
 from ..review.report.page import default_path, write_report
 from .options import PATH, argument, command, option
 from .printing import print_line
@@ -20,8 +21,7 @@ def report(output: Path, to: Path | None, *, open_: bool) -> None:
     made = write_report(output, to or default_path(output))
     for note in made.notes:
         print_line(f"note: {note}")
-    print_line(
-        f"report:  {made.path}  ({made.shown:,} of {made.samples:,} samples, {made.size / 1e6:.1f} MB)"
-    )
+    shown = f"{made.shown:,} of {made.samples:,} samples, {file_size(made.size)}"
+    print_line(f"report:  {made.path}  ({shown})")
     if open_:
         click.launch(made.path.resolve().as_uri())

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from ..core.errors import OutputError
-from ..output.dataset import load_manifest, splits_of
-from ..output.read_samples import main_layout, read_row
-from ..review.terminal_outputs import print_pack, print_sample
+from ..output.dataset import open_dataset
+from ..output.read_samples import read_row
+from ..review.terminal_outputs import print_pack
+from ..review.terminal_tokens import print_sample
 from ..tokens.token_text import TokenTexts
 from .options import PATH, argument, command, option
 from .printing import table_console
@@ -31,13 +32,13 @@ _COUNT = click.IntRange(min=0)
 @option("--tokens", is_flag=True, help="Tables of tokens instead of running text.")
 def show(output: Path, pack: int, split: str | None, sample: int | None, *, tokens: bool) -> None:
     """Show the samples of one pack, with what is trained in them."""
-    manifest = load_manifest(output)
-    found = read_row(output, manifest, split or splits_of(manifest)[0], pack)
+    dataset = open_dataset(output)
+    found = read_row(dataset, split or dataset.splits[0], pack)
     count = len(found.length)
     if sample is not None and sample >= count:
         raise OutputError(f"pack {pack} has {count} samples, counted from 0; there is no {sample}")
-    texts, console = TokenTexts(output / "tokenizer" / "tokenizer.json"), table_console()
-    kind = "pack" if main_layout(manifest) == "packed" else "row"
-    print_pack(console, found, kind=kind, room=manifest["recipe"]["max_length"])
+    texts, console = TokenTexts(dataset.tokenizer / "tokenizer.json"), table_console()
+    kind = "pack" if dataset.layout == "packed" else "row"
+    print_pack(console, found, kind=kind, room=dataset.manifest.settings.max_length)
     for i in range(count) if sample is None else [sample]:
         print_sample(console, found, i, texts, tokens=tokens)

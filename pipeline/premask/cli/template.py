@@ -6,7 +6,7 @@ import sys
 
 from ..labeller import Labeller
 from ..review.template_report import diagnose
-from ..review.terminal import print_diagnosis
+from ..review.terminal_tokens import print_diagnosis
 from ..running.runners.process import import_transformers
 from .options import argument, command, format_option
 from .printing import print_json, table_console

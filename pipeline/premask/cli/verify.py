@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..review.terminal import print_report
+from ..review.terminal_outputs import print_report
 from ..review.verify import verify as verify_output
 from ..running.runners.process import import_transformers
 from .options import argument, command, format_option, option

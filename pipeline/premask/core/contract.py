@@ -158,3 +158,10 @@ ORIGIN_SCHEMA = pa.schema(
     [LINEAGE_SCHEMA.field(name) for name in ("source", "row", "id", "sample", "trained_turns")]
 )
 """Where samples came from, one a line: their lineage before they have places in packs."""
+
+
+def schema_of(kind: str, recipe: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of a kind of file (`packed`, `unpacked`, `lineage`, `rejects`) by a recipe, as a
+    manifest shows it."""
+    others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
+    return others[kind] if kind in others else layout_schema(kind, recipe)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,10 +30,20 @@ from typing import Any
 from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.locks import Lock
+from ..core.manifest import Manifest, is_manifest, parse_manifest
 from ..core.urls import is_url
 from ..core.urls import named as named_in_store
-from .dataset import parse_manifest
-from .directory import Output, check_there, join_output, open_output, update_card, work_directory
+from .dataset import open_dataset
+from .directory import (
+    MakeCard,
+    Output,
+    check_there,
+    join_output,
+    open_output,
+    update_card,
+    with_card,
+    work_directory,
+)
 from .identity import RunIdentity
 from .shards import HASHES, is_scattered, unit_file
 from .store import PARTIAL, RECORD, Store, UnitStore, name_of, open_folder, place_in_store, scratch_folder
@@ -79,15 +89,10 @@ class Place:
         return join_output(self.out, identity, lock, overwrite=overwrite)
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the output that stands there, None if there is none."""
-        try:
-            return parse_manifest((self.out / "manifest.json").read_bytes())
-        except OSError:
-            return None
+        """The manifest of the output that is there, as JSON values; None if there is none."""
+        return open_dataset(self.out).manifest.as_dict() if (self.out / "manifest.json").exists() else None
 
-    def update_card(
-        self, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
+    def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
         """`output.update_card` there."""
         return update_card(self.out, card, make_card)
 
@@ -135,24 +140,27 @@ class StorePlace(Place):
         return join_output(self.out, identity, lock, make=partial(StoreOutput, place=self))
 
     def manifest(self) -> dict[str, Any] | None:
+        manifest = self._manifest()
+        return None if manifest is None else manifest.as_dict()
+
+    def _manifest(self) -> Manifest | None:
         with self._named():
             there = self.store.files()
             if RECORD in there or "manifest.json" not in there:
                 return None
-            return parse_manifest(self.store.read("manifest.json"))
+            text = self.store.read("manifest.json")
+        return parse_manifest(text) if is_manifest(text) else None
 
-    def update_card(
-        self, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
-        manifest = self.manifest()
+    def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
+        manifest = self._manifest()
         if manifest is None:
             raise OutputError(f"{self.url} was changed meanwhile; run the same command again")
-        if manifest.get("card", {}) != card:
-            manifest["card"] = dict(card)
+        if manifest.card.shown() != card:
+            manifest = with_card(manifest, card)
             with self._named():
                 self.store.write("README.md", make_card(manifest))
-                self.store.write("manifest.json", json_text(manifest))
-        return manifest
+                self.store.write("manifest.json", json_text(manifest.as_dict()))
+        return manifest.as_dict()
 
     def holds(self, identity: RunIdentity, *, overwrite: bool) -> bool:
         """Return whether this run's output stands there; raise unless it is that, nothing, replaceable, or
@@ -165,7 +173,7 @@ class StorePlace(Place):
             f"{self.url}/{PARTIAL}/{key} holds the work of another run; remove it if nobody goes on with that"
             for key in sorted(begun - {identity.key})
         ]
-        manifest, files = parse_manifest(text), {path for path in there if not path.startswith(".")}
+        files = {path for path in there if not path.startswith(".")}
         if RECORD in there:
             if overwrite or identity.key in begun:
                 return False
@@ -173,15 +181,23 @@ class StorePlace(Place):
                 f"{self.url} holds an output that has not arrived whole; run again what was to put it there, "
                 "or pass --overwrite to replace it"
             )
-        if manifest is None:
+        if not is_manifest(text):
             if files:
                 raise OutputError(
                     f"{self.url} holds {min(files)}, which premask has not written; nothing was changed "
                     "there: choose another --output"
                 )
             return False
-        shards = {shard["path"]: shard["bytes"] for shard in manifest["shards"]}
-        damaged = [path for path, size in shards.items() if there.get(path) != size]
+        try:
+            manifest = parse_manifest(text)
+        except OutputError as error:
+            if overwrite:
+                return False
+            raise OutputError(
+                f"{self.url} holds an output that cannot be read ({error}); choose another --output, or pass "
+                "--overwrite to replace it"
+            ) from None
+        damaged = [shard.path for shard in manifest.shards if there.get(shard.path) != shard.bytes]
         damaged += [] if "README.md" in there else ["README.md"]
         return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
 

@@ -35,8 +35,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar, final
 from ..core.atomic_files import named as named_on_disk
 from ..core.atomic_files import sha256_file
 from ..core.errors import OutputError, PushError
+from ..core.manifest import KINDS, is_manifest, parse_manifest
 from ..core.urls import cache_folder, make_folder, named, open_url, remove_folder
-from .dataset import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+from .dataset import LocalFile
+from .sending import Finished, PushResult, Report, is_ours, read_finished
 from .shards import UnitRecord, load_record, record_of, unit_file
 
 PARTIAL = ".premask-partial"
@@ -311,10 +313,10 @@ def place_in_store(tree: Path, store: Store, elsewhere: Mapping[str, str]) -> No
     Raises what `push_to_store` raises.
     """
     finished = read_finished(tree, elsewhere)
-    shards = [shard for shard in finished.manifest["shards"] if shard["path"] in elsewhere]
     stored = [
-        StoredFile(shard["path"], shard["bytes"], shard["sha256"], elsewhere[shard["path"]])
-        for shard in shards
+        StoredFile(shard.path, shard.bytes, shard.sha256, elsewhere[shard.path])
+        for shard in finished.manifest.shards
+        if shard.path in elsewhere
     ]
     with _named(store.shown):
         _push(finished, store, stored, overwrite=True, report=lambda *_: None, at_once=_AT_ONCE)
@@ -357,7 +359,7 @@ def _push(  # noqa: PLR0913  by keyword but the first two
         kept_bytes=sum(file.bytes for file in files) - sum(file.bytes for file in send),
         removed=tuple(stale),
         commit=None,
-        load=load_line(finished.manifest, store.shown),
+        load=load_line(finished.manifest.recipe["layout"][0], store.shown),
         notes=tuple(f"{name} is no part of the output and was not pushed" for name in finished.others),
     )
 
@@ -407,9 +409,8 @@ def _holds(file: AnyFile, there: Mapping[str, int], record: Record) -> bool:
     return there.get(file.path) == file.bytes and record.get(file.path) == (file.bytes, file.sha256)
 
 
-def load_line(manifest: Mapping[str, Any], url: str) -> str:
-    """Return lines that load the first layout; README configs work on the Hub and in folders only."""
-    layout = manifest["recipe"]["layout"][0]
+def load_line(layout: str, url: str) -> str:
+    """Return lines that load a layout; README configs work on the Hub and in folders only."""
     files = f'{{"train": "{url}/{layout}/train-*.parquet"}}'
     return f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
 
@@ -445,10 +446,13 @@ class Store:
                 return {str(path): (int(size), str(sha256)) for path, (size, sha256) in files.items()}
             except (ValueError, TypeError, AttributeError):
                 return {}
-        manifest = parse_manifest(self.read("manifest.json")) if "manifest.json" in there else None
-        if manifest is None:
+        text = self.read("manifest.json") if "manifest.json" in there else b""
+        if not is_manifest(text):
             return None
-        return {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in manifest["shards"]}
+        try:
+            return {shard.path: (shard.bytes, shard.sha256) for shard in parse_manifest(text).shards}
+        except OutputError:  # all of it is sent again
+            return {}
 
     def same_description(self, finished: Finished, there: Mapping[str, int]) -> bool:
         """Whether the small files are as they are here: sizes of all, content of README and manifest."""

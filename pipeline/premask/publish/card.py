@@ -21,9 +21,9 @@ import pyarrow as pa
 import yaml
 
 from ..core.contract import REASONS, layout_schema
-from ..core.manifest import QUANTILES
+from ..core.manifest import QUANTILES, Shard
+from ..core.manifest import Manifest as WrittenManifest
 from ..core.recipe import Recipe
-from ..output.dataset import shards_of, splits_of
 from .trainer_lines import snippets
 
 Manifest = Mapping[str, Any]
@@ -67,14 +67,13 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 - in a trainer: as its lines at the end of this card say."""
 
 
-def make_card(manifest: Manifest) -> str:
+def make_card(written: WrittenManifest) -> str:
     """Return README.md for an output: YAML front matter for `datasets` and the Hub, then text.
 
-    `manifest` is what `output.Output.finish` writes, in whatever order its keys are; with a `KeyError` for
-    anything less.
+    The order of the manifest's keys makes no difference.
     """
-    manifest = json.loads(json.dumps(manifest, sort_keys=True))
-    front = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True)
+    manifest = json.loads(json.dumps(written.as_dict(), sort_keys=True))
+    front = yaml.safe_dump(_front_matter(written), sort_keys=False, allow_unicode=True)
     sections = [
         f"# {_title(manifest['card'])}",
         _introduction(manifest),
@@ -94,9 +93,9 @@ def make_card(manifest: Manifest) -> str:
 # ==== Front matter ====
 
 
-def _front_matter(manifest: Manifest) -> dict[str, Any]:
-    layouts, card = _layouts(manifest), manifest["card"]
-    about = {
+def _front_matter(manifest: WrittenManifest) -> dict[str, Any]:
+    layouts, card = manifest.layouts, manifest.card.shown()
+    about: dict[str, Any] = {
         key: card[key] for key in ("pretty_name", "license", "language", "source_datasets") if key in card
     }
     return {
@@ -104,7 +103,7 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
         "configs": [_config(layout, manifest, default=layout == layouts[0]) for layout in layouts],
         "dataset_info": [_dataset_info(layout, manifest) for layout in layouts],
         "task_categories": [_TASK],
-        "size_categories": [_size(sum(s["rows"] for s in shards_of(manifest, layouts[0])))],
+        "size_categories": [_size(sum(shard.rows for shard in manifest.shards_of(layouts[0])))],
         "tags": list(dict.fromkeys([*_TAGS, *card.get("tags", [])])),
     }
 
@@ -118,28 +117,28 @@ def _layouts(manifest: Manifest) -> list[str]:
     return [layout for layout in _LAYOUTS if layout in manifest["recipe"]["layout"]]
 
 
-def _config(layout: str, manifest: Manifest, *, default: bool) -> dict[str, Any]:
-    files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in splits_of(manifest)]
+def _config(layout: str, manifest: WrittenManifest, *, default: bool) -> dict[str, Any]:
+    files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in manifest.splits]
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 
-def _dataset_info(layout: str, manifest: Manifest) -> dict[str, Any]:
+def _dataset_info(layout: str, manifest: WrittenManifest) -> dict[str, Any]:
     splits = []
-    for name in splits_of(manifest):
-        files = shards_of(manifest, layout, name)
+    for name in manifest.splits:
+        files = manifest.shards_of(layout, name)
         sizes = {"num_bytes": _sum(files, "raw_bytes"), "num_examples": _sum(files, "rows")}
         splits.append({"name": name, **sizes})
     return {
         "config_name": layout,
-        "features": [_feature(field) for field in layout_schema(layout, manifest["recipe"])],
+        "features": [_feature(field) for field in layout_schema(layout, manifest.recipe)],
         "splits": splits,
-        "download_size": _sum(shards_of(manifest, layout), "bytes"),
+        "download_size": _sum(manifest.shards_of(layout), "bytes"),
         "dataset_size": sum(split["num_bytes"] for split in splits),
     }
 
 
-def _sum(files: Iterable[Mapping[str, Any]], key: str) -> int:
-    return sum(file[key] for file in files)
+def _sum(files: Iterable[Shard], key: str) -> int:
+    return sum(getattr(file, key) for file in files)
 
 
 def _feature(field: pa.Field) -> dict[str, str]:

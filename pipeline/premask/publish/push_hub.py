@@ -49,8 +49,10 @@ from huggingface_hub.utils import (
 )
 from huggingface_hub.utils import logging as hub_logging
 
-from ..core.errors import PushError, first_line
-from ..output.dataset import Finished, LocalFile, PushResult, Report, is_ours, parse_manifest, read_finished
+from ..core.errors import PushError
+from ..core.manifest import is_manifest
+from ..output.dataset import LocalFile
+from ..output.sending import Finished, PushResult, Report, is_ours, read_finished
 
 _TRIES = 4
 _LONGEST_WAIT_S = 60
@@ -247,7 +249,7 @@ class _Push:
         files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
         readme = self._text("README.md", sha) if "README.md" in files else ""
         manifest = self._text("manifest.json", sha) if "manifest.json" in files else ""
-        return _Remote(sha, files, readme, parse_manifest(manifest) is not None)
+        return _Remote(sha, files, readme, is_manifest(manifest))
 
     def _text(self, path: str, sha: str) -> str:
         """Return a small file of the repo, by way of a temporary folder: the user's cache stays as it is."""
@@ -354,12 +356,12 @@ class _Push:
             self._api.delete_branch(self._repo, branch=self._branch, repo_type="dataset")
 
     def _try_commit(self, operations: list[Any], parent: str) -> tuple[str, str]:
-        counts = self._finished.manifest["counts"]
+        counts = self._finished.manifest.counts
         info = self._api.create_commit(
             self._repo,
             operations,
             commit_message=f"Data of run {self._finished.run_key[:16]}",
-            commit_description=f"{counts['kept']} conversations, {counts['tokens']} tokens, by premask",
+            commit_description=f"{counts.kept} conversations, {counts.tokens} tokens, by premask",
             repo_type="dataset",
             revision=self._branch,
             parent_commit=parent,
@@ -404,7 +406,7 @@ class _Push:
             raise PushError(f"the data is pushed, but the tag {tag} is not set: {error}") from error
 
     def _load(self) -> str:
-        layout = self._finished.manifest["recipe"]["layout"][0]
+        layout = self._finished.manifest.recipe["layout"][0]
         at = "" if self._branch == constants.DEFAULT_REVISION else f', revision="{self._branch}"'
         return (
             f'from datasets import load_dataset; load_dataset("{self._repo}", "{layout}", split="train"{at})'
@@ -607,8 +609,8 @@ def _os_error(error: BaseException) -> OSError | None:
 def _first_line(error: BaseException) -> str:
     """Return what the server said, or the first line of the error that began it."""
     cause = _cause(error)
-    said = getattr(cause, "server_message", None)
-    return first_line(PushError(said) if said else cause)
+    said = getattr(cause, "server_message", None) or str(cause) or type(cause).__name__
+    return next((line.strip() for line in str(said).splitlines() if line.strip()), type(cause).__name__)[:300]
 
 
 @contextmanager

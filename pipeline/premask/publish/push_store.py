@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..output.dataset import PushResult, Report, read_finished
+from ..output.sending import PushResult, Report, read_finished
 from ..output.store import Store, _named, _push, open_folder
 
 

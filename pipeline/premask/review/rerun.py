@@ -3,7 +3,7 @@
     wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the reject log
     redo(labeller, info, "sharegpt", wanted, findings)
 
-    traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
+    traced, notes = retrace(dataset, {("chats.jsonl", 12, 0): (ids, labels)})
     traced["chats.jsonl", 12, 0].origins            # ["template", "template", "user:0", ...]
 
 What `premask verify` can prove without the sources is that an output agrees with itself; with them it proves
@@ -21,8 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -30,11 +29,11 @@ from pydantic import ValidationError
 from ..core.contract import IGNORE_INDEX
 from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
-from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller
 from ..masking.labels import without_first
+from ..output.dataset import Dataset
 from ..running.fitting import cut
 from ..running.inputs import find_dialect
 from ..running.runners.process import import_transformers
@@ -51,7 +50,7 @@ _BLOCK_ROWS = 256  # rows that are read at a time
 
 class Expected(NamedTuple):
     """What rows of one source gave, one item a sample: the row's number, which of its samples it is, its hash
-    (`hashing.hash_samples`), and the file and row of the output where it stands."""
+    (`rowchecks.hash_samples`), and the file and row of the output where it stands."""
 
     row: np.ndarray
     sample: np.ndarray
@@ -203,12 +202,10 @@ class Traced:
     proof: str
 
 
-def retrace(
-    out: Path, manifest: Mapping[str, Any], wanted: Mapping[Key, Tokens]
-) -> tuple[dict[Key, Traced], list[str]]:
+def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, Traced], list[str]]:
     """Do the rows of some samples again; returns those that came out the same, and notes on the others."""
     try:
-        labeller = labeller_of(out, manifest["recipe"])
+        labeller = labeller_of(dataset)
     except (PremaskError, ValidationError) as error:
         return {}, [
             f"no row was done again: its tokenizer or template cannot be loaded ({one_line(error, 200)})"
@@ -220,7 +217,7 @@ def retrace(
     notes = []
     for source, own in by_source.items():
         try:
-            traced = dict(_retrace_source(labeller, manifest, source, own))
+            traced = dict(_retrace_source(labeller, dataset, source, own))
         except PremaskError as error:
             notes.append(f"no row of {source} was done again: {error}")
             continue
@@ -233,18 +230,20 @@ def retrace(
     return found, notes
 
 
-def labeller_of(out: Path, recipe: Mapping[str, Any]) -> Labeller:
-    """The labeller of an output's recipe with its own tokenizer and the reference engine."""
+def labeller_of(dataset: Dataset) -> Labeller:
+    """The labeller of an output's recipe with its own tokenizer and the reference engine.
+
+    Raises `PremaskError` if it cannot be loaded.
+    """
     import_transformers()
-    changed = {"tokenizer": str(out / "tokenizer"), "chat_template": None, "output": "-"}
-    return Labeller(Recipe.model_validate({**recipe, **changed}), proof=EngineProof(TokenizersEngine.name))
+    return Labeller(dataset.recipe(), proof=EngineProof(TokenizersEngine.name))
 
 
 def _retrace_source(
-    labeller: Labeller, manifest: Mapping[str, Any], source: str, wanted: Mapping[Key, Tokens]
+    labeller: Labeller, dataset: Dataset, source: str, wanted: Mapping[Key, Tokens]
 ) -> Iterator[tuple[Key, Traced]]:
     info = inspect_source(source)
-    if info.sha256 not in {each["sha256"] for each in manifest["inputs"] if each["source"] == source}:
+    if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, labeller.recipe)
     numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)
