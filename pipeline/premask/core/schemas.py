@@ -76,7 +76,7 @@ _PACKED = (
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
 _REJECT = "One input row that was rejected, or dropped as a duplicate."
-_LINEAGE = "Where one sample came from, and where it stands in the packed layout."
+_LINEAGE = "Where one sample came from, and where it is in the packed layout."
 
 _COLUMNS: Mapping[str, Schema] = {
     "input_ids": {"minItems": 1, "items": _TOKEN_ID},

@@ -8,9 +8,11 @@ looks like data, and the next run of the same recipe on the same input starts fr
         records = [...]                                             # of units in output.unit(0), ...
         output.finish(records, counts={"kept": 1}, input_rows={"chats.jsonl": 1}, ...)
 
-The bytes of every file depend on the identity of the run, not on the machine, the time or the number of
-workers. Cost: shards are linked, not copied; only the lineage is written anew, 0.3 us a
-sample. Before the rename every file is synced, some milliseconds each.
+The manifest is the model of `core/manifest.py`: what is written is what can be read back. The bytes of every
+file depend on the identity of the run, not on the machine, the time or the number of workers.
+
+Cost: shards are linked, not copied; only the lineage is written again, 0.3 us a sample. Before the rename
+every file is synced, some milliseconds each.
 """
 
 from __future__ import annotations
@@ -110,7 +112,7 @@ class Output:
     """The output directory while it is being made; leaving the `with` block lets go of it.
 
     Without `finish`, the work done so far stays in `.NAME.partial` for the next run. An output in a store
-    (`places.StoreOutput`) does some of it otherwise: finished units lie in its `store`.
+    (`destination.StoreOutput`) does some of it otherwise: finished units are in its `store`.
     """
 
     store: UnitStore | None = None
@@ -490,8 +492,8 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
 
 
 def _take_up_again(out: Path) -> None:
-    """Have units done again that an output stands without some rows of, since they were set aside. Where
-    units depend on each other's rows, all of them are."""
+    """Have units done again of which an output lacks some rows, since they were set aside. Where units
+    depend on each other's rows, all of them are."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
     if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
         remove_tree(work, last="plan.json")

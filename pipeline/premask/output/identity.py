@@ -35,8 +35,8 @@ from ..core.recipe import OTHER_KEYS, Recipe
 class RunIdentity:
     """All that decides what a run writes, as JSON values. Runs with the same `key` write the same bytes.
 
-    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that stands in
-    for the hash, `versions` package name -> version.
+    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that replaces
+    the hash, `versions` package name -> version.
     """
 
     recipe: Mapping[str, Any]
@@ -110,7 +110,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Name everything that decides the bytes of a run; keys of the recipe stand under their own name."""
+    """Name everything that decides the bytes of a run; keys of the recipe keep their own name."""
     parts = ("tokenizer", "template", "versions")
     flat = {f"{part} {key}": value for part in parts for key, value in manifest.get(part, {}).items()}
     flat |= {

@@ -131,7 +131,7 @@ def _locate(target: str, revision: str | None) -> Path:
         commit = HfApi().dataset_info(target, revision=revision).sha
         return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise OutputError(
             f"{target} is no directory here, and cannot be fetched from the Hub: {type(error).__name__}: "
             f"{reason}; check the name, and HF_TOKEN or 'hf auth login' if it is private"

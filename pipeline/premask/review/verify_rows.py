@@ -233,7 +233,7 @@ def _nulls(column: pa.Array) -> np.ndarray:
 
 
 def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
-    """The lengths of all samples of the batch, int64, and which of them stand in which row."""
+    """The lengths of all samples of the batch, int64, and which of them are in which row."""
     if layout == "packed":
         lengths = flat(batch.column("seq_lengths"))
         return Lists(lengths.values.astype(np.int64), lengths.offsets)
