@@ -33,7 +33,7 @@ from premask.core.recipe import Layout
 from premask.core.records import Unit
 from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
-from premask.output.store import PARTIAL, UnitStore
+from premask.output.unit_store import PARTIAL, UnitStore
 from premask.running.tasks import Task
 from premask.tokens.tokenizer import load_tokenizer
 from s3_server import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
@@ -144,7 +144,7 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     """At any put: of a unit, of the output, of the small files at the end."""
     calls.fail_at = arrived
-    stopped(run(memory), "the network is gone", "run the same command again, it goes on where it stopped")
+    stopped(run(memory), "the network is gone", "run the same command again, it continues where it stopped")
     units = {path for path in there(memory) if path.endswith("/done.json")}
     assert not {"README.md"} & set(there(memory))
     calls.log.clear()
@@ -505,9 +505,9 @@ def test_s3_shows_what_another_process_has_written(bucket: str) -> None:
     """Listings are kept by the client; a unit that was half there when it was listed is whole later."""
     here, other = UnitStore(f"{bucket}/out", "key"), UnitStore(f"{bucket}/out", "key")
     other.write("units/00003/hashes.npy", "half")
-    here._opened[0].find(here.path(""))
+    here._store.filesystem.find(here.path(""))
     assert here.read("units/00003/done.json") is None
-    here._opened[0].find(here.path(""))
+    here._store.filesystem.find(here.path(""))
     other.write("units/00003/done.json", "{}")
 
     assert here.read("units/00003/done.json") == "{}"
@@ -522,7 +522,7 @@ def test_s3_cut_off_in_the_middle_of_a_put(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         proxy.let_through = 20_000
         stopped(
-            run(f"{bucket}/out"), f"{bucket}/out", "run the same command again, it goes on where it stopped"
+            run(f"{bucket}/out"), f"{bucket}/out", "run the same command again, it continues where it stopped"
         )
         assert not {"manifest.json", "README.md"} & set(there(f"{bucket}/out"))
         proxy.let_through = None

@@ -45,7 +45,7 @@ from ..core.manifest import describe_lengths, lengths_in
 from .dataset import parse_manifest
 from .identity import RunIdentity, code_hash, differences
 from .shards import SCHEMAS, UnitRecord, file_record, load_record, parquet_writer, unit_file
-from .store import UnitStore
+from .unit_store import UnitStore
 
 
 def open_output(
@@ -109,7 +109,7 @@ class Output:
     """The output directory while it is being made; leaving the `with` block lets go of it.
 
     Without `finish`, the work done so far stays in `.NAME.partial` for the next run. An output in a store
-    (`places.StoreOutput`) does some of it otherwise: finished units lie in its `store`.
+    (`destination.StoreOutput`) does some of it otherwise: finished units lie in its `store`.
     """
 
     store: UnitStore | None = None
