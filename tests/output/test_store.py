@@ -1,8 +1,6 @@
 """Runs whose output goes to a store: S3 over HTTP from a server on loopback (moto's; the client is s3fs), memory
 and folders through fsspec. What comes out is compared, object by object, with a run into a directory."""
 
-# ruff: noqa: F811  fixtures of another file
-
 from __future__ import annotations
 
 import json
@@ -15,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -413,13 +410,13 @@ def test_a_machine_that_does_not_see_the_scratch_takes_its_own(memory: str, tmp_
             writer.add(samples_of([5, 3]))
         return writer.commit(key="key", extra={"sources": {}})
 
-    assert store.load(task) is None
+    assert store.record(task.directory, task.key) is None
     record = store.keep(task, do)
     assert seen[0].is_relative_to(tmp_path / "node")
     assert not seen[0].exists()
     assert not (tmp_path / "driver").exists()
-    assert store.load(task) == record
-    assert store.load(replace(task, key="other")) is None
+    assert store.record(task.directory, task.key) == record
+    assert store.record(task.directory, "other") is None
     store.fetch(task.directory, lambda name: name == "packed-train.parquet")
     assert [path.name for path in task.directory.iterdir()] == ["packed-train.parquet"]
     assert sha256_file(task.directory / "packed-train.parquet") == record.files["packed/train"].sha256

@@ -36,7 +36,7 @@ from .identity import RunIdentity
 from .shards import HASHES, UnitRecord, is_scattered, unit_file
 from .store import AT_ONCE, Store, open_store
 from .unit_store import PARTIAL, UnitStore, name_of, scratch_folder
-from .upload import RECORD, upload
+from .upload import read_held, upload
 
 _NO_STORES = {
     "hf": "write to a directory, then 'premask push OUT org/name'",
@@ -134,11 +134,8 @@ class StoreDestination(Destination):
         return join_output(self.out, identity, lock, make=partial(StoreOutput, destination=self))
 
     def manifest(self) -> dict[str, Any] | None:
-        there = self.store.files()
-        return None if RECORD in there else self._manifest(there)
-
-    def _manifest(self, there: Mapping[str, int]) -> dict[str, Any] | None:
-        return parse_manifest(self.store.read("manifest.json") or b"") if "manifest.json" in there else None
+        held = read_held(self.store)
+        return held.manifest if held.arrived is None else None
 
     def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
         manifest = self.manifest()
@@ -153,31 +150,28 @@ class StoreDestination(Destination):
     def holds(self, identity: RunIdentity, *, overwrite: bool) -> bool:
         """Return whether this run's output is there. Raises `OutputError` unless there is that, nothing,
         something replaceable, or what this run had begun to put there."""
-        there = self.store.files()
-        manifest = self._manifest(there)
-        begun = {path.split("/")[1] for path in there if path.startswith(f"{PARTIAL}/")}
+        held = read_held(self.store)
+        begun = {path.split("/")[1] for path in held.files if path.startswith(f"{PARTIAL}/")}
         self._found[:] = [
             f"{self.url}/{PARTIAL}/{key} holds the work of another run; remove it if that run is abandoned"
             for key in sorted(begun - {identity.key})
         ]
-        if RECORD in there:
-            if not overwrite and identity.key not in begun:
-                raise OutputError(
-                    f"{self.url} holds an output that has not arrived whole; run the same push or run again, "
-                    "or pass --overwrite to replace it"
-                )
+        if held.arrived is not None and not overwrite and identity.key not in begun:
+            raise OutputError(
+                f"{self.url} holds an output that has not arrived whole; run the same push or run again, "
+                "or pass --overwrite to replace it"
+            )
+        if held.arrived is None and held.manifest is None and held.foreign:
+            raise OutputError(
+                f"{self.url} holds {held.foreign}, which premask has not written; nothing was changed there: "
+                "choose another --output"
+            )
+        if held.arrived is not None or held.manifest is None:
             return False
-        if manifest is None:
-            if foreign := [path for path in there if not path.startswith(".")]:
-                raise OutputError(
-                    f"{self.url} holds {min(foreign)}, which premask has not written; nothing was changed "
-                    "there: choose another --output"
-                )
-            return False
-        shards = {shard["path"]: shard["bytes"] for shard in manifest["shards"]}
-        damaged = [path for path, size in shards.items() if there.get(path) != size]
-        damaged += [] if "README.md" in there else ["README.md"]
-        return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
+        shards = {shard["path"]: shard["bytes"] for shard in held.manifest["shards"]}
+        damaged = [path for path, size in shards.items() if held.files.get(path) != size]
+        damaged += [] if "README.md" in held.files else ["README.md"]
+        return check_there(self.url, held.manifest, damaged, identity, overwrite=overwrite)
 
     def _begin(self, identity: RunIdentity) -> None:
         """Write down there what is being done, so that a store that cannot be written to is found early."""

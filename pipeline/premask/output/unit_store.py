@@ -1,7 +1,7 @@
 """Finished units of an output in a store: where workers put them, and where others find them again.
 
     store = UnitStore("s3://bucket/chats", run_key)
-    store.load(task)                            # None: the unit has to be done
+    store.record(task.directory, task.key)      # None: the unit has to be done
     store.keep(task, do)                        # done in a scratch directory, sent, and removed there
 
 A unit is in `.premask-partial/RUN_KEY/units/00003/` below the output. It is written to a scratch directory
@@ -37,18 +37,12 @@ _DONE = "done.json"
 
 
 class StoredTask(Protocol):
-    """What is asked of a task: its scratch directory, and the key of the run."""
+    """What is asked of a task: its scratch directory, the key of the run, and where its unit is kept."""
 
     @property
     def directory(self) -> Path: ...
-
     @property
     def key(self) -> str: ...
-
-
-class MaybeStoredTask(StoredTask, Protocol):
-    """A task whose unit may be kept in a store."""
-
     @property
     def store(self) -> UnitStore | None: ...
 
@@ -63,9 +57,10 @@ class StoredUnit(NamedTuple):
     files: Mapping[str, tuple[int, str]]
 
 
-def finished(task: MaybeStoredTask) -> UnitRecord | None:
+def finished(task: StoredTask) -> UnitRecord | None:
     """Return the record of a finished unit, wherever it is kept; None if it has to be done."""
-    return task.store.load(task) if task.store is not None else load_record(task.directory, task.key)
+    find = load_record if task.store is None else task.store.record
+    return find(task.directory, task.key)
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,6 @@ class UnitStore:
     def path(self, name: str) -> str:
         """Return the path of a file in the file system of the store."""
         return self._store.path(name)
-
-    def load(self, task: StoredTask) -> UnitRecord | None:
-        """Return the record of the unit if the store has it."""
-        return self.record(task.directory, task.key)
 
     def record(self, directory: Path, key: str) -> UnitRecord | None:
         """Return the record of the unit with this scratch directory and key if the store has it."""

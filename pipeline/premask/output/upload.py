@@ -62,16 +62,19 @@ def upload(  # noqa: PLR0913  by keyword but the first two
     `overwrite` allows a folder that holds files, but nothing that premask has uploaded. Raises the store's
     `error` if that is not allowed, or if anything goes wrong; `PushError` if a file changes meanwhile.
     """
-    files: list[AnyFile] = [*_stored(finished, elsewhere or {}), *finished.files]
-    there = store.files()
-    record = _record(store, there, overwrite=overwrite)
-    shards = [file for file in files if _is_shard(file) and not _holds(file, there, record)]
-    same = not shards and _same_small_files(store, finished, there)
+    held, files = read_held(store), [*_stored(finished, elsewhere or {}), *finished.files]
+    if held.foreign and not overwrite and held.manifest is None and held.arrived is None:
+        raise store.error(
+            f"{store.url} holds {held.foreign}, which premask has not pushed; nothing was sent: "
+            "choose another folder, or pass --overwrite"
+        )
+    shards = [file for file in files if _is_shard(file) and not held.has(file)]
+    same = not shards and _same_small_files(store, finished, held)
     send = [*shards, *(file for file in files if not _is_shard(file) and not same)]
-    stale = [path for path in sorted({*there} - {file.path for file in files}) if is_ours(path)]
+    stale = [path for path in sorted({*held.files} - {file.path for file in files}) if is_ours(path)]
     sending = {file.path for file in send}
     kept = [file for file in files if file.path not in sending]
-    if send or stale or RECORD in there:
+    if send or stale or held.arrived is not None:
         arrived = {file.path: (file.bytes, file.sha256) for file in kept}
         _Transfer(store, report, arrived).run(send, stale, at_once)
     return PushResult(
@@ -98,49 +101,65 @@ def load_line(manifest: Mapping[str, Any], url: str) -> str:
 # ==== What is there ====
 
 
-def _stored(finished: Finished, elsewhere: Mapping[str, str]) -> Iterator[StoredFile]:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a folder of a store holds: its files with sizes in bytes, and the manifest of an output.
+
+    `arrived` are the files of an upload that is in progress, or was stopped; None if there is none.
+    """
+
+    files: Mapping[str, int]
+    manifest: dict[str, Any] | None
+    arrived: Record | None
+
+    @property
+    def foreign(self) -> str:
+        """The first file that is not hidden; empty if there is none."""
+        return min((path for path in self.files if not path.startswith(".")), default="")
+
+    def has(self, file: AnyFile) -> bool:
+        """Return whether a shard is there, by what was written down when it arrived."""
+        known = self.arrived
+        if known is None:
+            shards = self.manifest["shards"] if self.manifest else []
+            known = {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in shards}
+        return self.files.get(file.path) == file.bytes and known.get(file.path) == (file.bytes, file.sha256)
+
+
+def read_held(store: Store) -> Held:
+    """Read what a folder of a store holds."""
+    files = store.files()
+    text = store.read("manifest.json") if "manifest.json" in files else None
+    return Held(files, parse_manifest(text or b""), _read_record(store) if RECORD in files else None)
+
+
+def _read_record(store: Store) -> Record:
+    try:
+        files = json.loads(store.read(RECORD) or b"")
+        return {str(path): (int(size), str(sha256)) for path, (size, sha256) in files.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _same_small_files(store: Store, finished: Finished, held: Held) -> bool:
+    """Whether the small files are as they are here: sizes of all, content of README and manifest."""
+    small = {file.path: file for file in finished.files if not _is_shard(file)}
+    if held.arrived is not None or any(held.files.get(path) != file.bytes for path, file in small.items()):
+        return False
+    texts = ("manifest.json", "README.md")  # the manifest has the hash of the tokenizer
+    return all(store.read(path) == small[path].local.read_bytes() for path in texts)
+
+
+def _stored(finished: Finished, elsewhere: Mapping[str, str]) -> Iterator[AnyFile]:
     for shard in finished.manifest["shards"]:
         path = shard["path"]
         if path in elsewhere:
             yield StoredFile(path, shard["bytes"], shard["sha256"], elsewhere[path])
 
 
-def _record(store: Store, there: Mapping[str, int], *, overwrite: bool) -> Record:
-    """Return what is known to be there; raise if the folder holds files, but none that premask uploaded."""
-    if RECORD in there:
-        try:
-            files = json.loads(store.read(RECORD) or b"")
-            return {str(path): (int(size), str(sha256)) for path, (size, sha256) in files.items()}
-        except (ValueError, TypeError, AttributeError):
-            return {}
-    manifest = parse_manifest(store.read("manifest.json") or b"") if "manifest.json" in there else None
-    if manifest is not None:
-        return {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in manifest["shards"]}
-    foreign = sorted(path for path in there if not path.startswith("."))
-    if foreign and not overwrite:
-        raise store.error(
-            f"{store.url} holds {foreign[0]}, which premask has not pushed; nothing was sent: "
-            "choose another folder, or pass --overwrite"
-        )
-    return {}
-
-
 def _is_shard(file: AnyFile) -> bool:
     """Whether the manifest records the file."""
     return file.path.split("/")[0] in KINDS
-
-
-def _holds(file: AnyFile, there: Mapping[str, int], record: Record) -> bool:
-    return there.get(file.path) == file.bytes and record.get(file.path) == (file.bytes, file.sha256)
-
-
-def _same_small_files(store: Store, finished: Finished, there: Mapping[str, int]) -> bool:
-    """Whether the small files are as they are here: sizes of all, content of README and manifest."""
-    small = {file.path: file for file in finished.files if not _is_shard(file)}
-    if RECORD in there or any(there.get(path) != file.bytes for path, file in small.items()):
-        return False
-    texts = ("manifest.json", "README.md")  # the manifest has the hash of the tokenizer
-    return all(store.read(path) == small[path].local.read_bytes() for path in texts)
 
 
 # ==== The transfer ====
