@@ -379,21 +379,6 @@ def test_a_recipe_in_yaml(tmp_path: Path) -> None:
     assert recipe.template_kwargs == {"enable_thinking": False}
 
 
-def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    block = readme[readme.index("    # recipe.yaml") :].split("\n\n")[0]
-    path = tmp_path / "recipe.yaml"
-    path.write_text(block.replace("\n    ", "\n").strip(), encoding="utf-8")
-
-    assert make_recipe(load_recipe(path)).model_dump(mode="json", exclude_defaults=True) == {
-        "sources": ["chats/*.jsonl"],
-        "tokenizer": "Qwen/Qwen3-0.6B",
-        "max_length": 8192,
-        "layout": ["packed", "unpacked"],
-        "output": "out/chats",
-    }
-
-
 @pytest.mark.parametrize(
     ("content", "parts"),
     [

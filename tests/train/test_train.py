@@ -5,7 +5,6 @@ The runs are real ones (`train_runs.py`), of tiny random models on packs of the 
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
 import json
@@ -1027,18 +1026,3 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert done.code == 2
     assert "torch is not installed; pip install 'premask[train]'" in done.err
-
-
-def test_the_readme_has_all_options() -> None:
-    train = importlib.import_module("premask.train")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Train") :].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", section, re.MULTILINE))
-    options = {each.name.replace("_", "-"): each.default for each in dataclasses.fields(train.Options)}
-    del options["dataset"]
-
-    assert rows.keys() == options.keys()
-    for name, default in options.items():
-        shown = rows[name].strip("`")
-        if default is not None and default is not False:
-            assert shown == str(default) or float(shown) == default, name
