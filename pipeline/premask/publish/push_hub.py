@@ -6,9 +6,9 @@
 Sending is huggingface_hub's: shards are preuploaded as they are, a few at a time, into the Hub's storage,
 where nobody sees them yet. Then a single commit puts all files in place and removes stale ones. So readers
 see the old dataset or the new one. (`upload_folder` cannot promise that: it commits 250 files at a time,
-README.md with the first, and fails if the answer to a commit is lost.) A push that was stopped has changed nothing, and the next one does not send again
-what arrived. The commit names the one that it was compared with as its parent: what others push meanwhile is
-not overwritten.
+README.md with the first, and fails if the answer to a commit is lost.) A push that was stopped has changed
+nothing, and the next one does not send again what arrived. The commit names the one that it was compared
+with as its parent: what others push meanwhile is not overwritten.
 
 What belongs to premask in a repo: `manifest.json`, `README.md`, `tokenizer/`, and `*.parquet` in `packed/`,
 `unpacked/`, `rejects/`, `lineage/`. Other files are never touched. Of a README that a person has edited, the
