@@ -230,7 +230,7 @@ def test_a_damaged_shard_leaves_nothing_behind(packs_only: Path, tmp_path: Path,
     (line,) = [each for each in manifest["shards"] if each["path"] == shard.relative_to(out).as_posix()]
     line["sha256"] = sha256_file(shard)  # it was damaged before the manifest was written
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(OutputError, match=r"is damaged: .*; 'premask verify .*out' tells what is wrong"):
+    with pytest.raises(OutputError, match=r"is damaged: .*; 'premask verify .*out' reports what is wrong"):
         export(out, tmp_path / "x", form=form)
 
     assert names_in(tmp_path) == ["out"]

@@ -192,9 +192,7 @@ def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Pa
     assert len(repo.history) == 3
 
     hub.forget()
-    failed(
-        client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 exists already", "nothing was sent"
-    )
+    failed(client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 exists already", "nothing was sent")
     failed(client.push(outputs["many"], DEMO, "--tag", "v1"), "the tag v1 exists already")
     failed(client.push(outputs["many"], DEMO, "--revision", "v1"), "is a tag or a commit; name a branch")
     failed(client.push(outputs["many"], DEMO, "--revision", "refs/pr/1"), "is not a branch")
