@@ -17,7 +17,7 @@ from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
 from premask.core.recipe import Recipe
-from premask.output.dataset import load_manifest
+from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running.run import run
 from premask.running.runners.local import LocalRunner
@@ -103,7 +103,7 @@ def test_the_row_that_kills_is_set_aside_and_nothing_else(
     lines = crashed(Path("out"))
     assert [line["row"] for line in lines] == [POISON]
     assert all(line["detail"].startswith(why) and "XYZZY" in line["original"] for line in lines)
-    manifest = load_manifest(Path("out"))
+    manifest = open_dataset(Path("out")).manifest.as_dict()
     whole = manifest["counts"]
     assert whole["rows"] == ROWS == whole["kept"] + whole["rejected"]
     assert whole["rejected_by_reason"]["crashed"] == 1
@@ -139,7 +139,7 @@ def test_rows_that_kill_only_together_are_set_aside_with_their_batch(
 
     assert done.code == 1, done.err
     assert [line["row"] for line in crashed(Path("out"))] == list(range(60, 120))
-    assert load_manifest(Path("out"))["counts"]["rows"] == ROWS
+    assert open_dataset(Path("out")).manifest.counts.rows == ROWS
 
 
 def test_duplicates_and_a_shuffle_around_a_row_that_kills(box: Path) -> None:

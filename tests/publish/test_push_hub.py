@@ -17,7 +17,7 @@ from hub_client import SCRIPT, Client, hub, server  # noqa: F401
 from hub_server import HubServer, Repo
 from outputs import bytes_of
 from premask.core.errors import PushError
-from premask.output.dataset import read_finished
+from premask.output.sending import read_finished
 from premask.publish.merge_readme import merge_readme
 from premask.publish.push_hub import parse_repo_id
 
@@ -360,19 +360,22 @@ def _escape(out: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "changed": (_flip, "is not what the manifest says (size or sha256)"),
-    "cut": (lambda out: os.truncate(shard_of(out), 100), "is not what the manifest says"),
-    "missing": (lambda out: shard_of(out, "lineage").unlink(), "is missing"),
+    "changed": (_flip, "its sha256 is not the one in manifest.json; nothing was sent"),
+    "cut": (lambda out: os.truncate(shard_of(out), 100), "it has 100 bytes, manifest.json says"),
+    "missing": (lambda out: shard_of(out, "lineage").unlink(), "the file is not there; nothing was sent"),
     "stray": (
         lambda out: shutil.copy(shard_of(out), out / "packed" / "train-9.parquet"),
         "is not in the manifest",
     ),
     "counts": (_other_counts, "the count of rows is not that of the shards"),
-    "no card": (lambda out: (out / "README.md").unlink(), "holds no finished output"),
-    "no manifest": (lambda out: (out / "manifest.json").unlink(), "holds no finished output"),
-    "other json": (lambda out: (out / "manifest.json").write_text("[]"), "holds no finished output"),
-    "escape": (_escape, "names a shard '../few/manifest.json', which cannot be"),
-    "gone": (shutil.rmtree, "is no directory"),
+    "no card": (lambda out: (out / "README.md").unlink(), "holds no README.md, so it is not whole"),
+    "no manifest": (
+        lambda out: (out / "manifest.json").unlink(),
+        "holds no manifest.json, so it is no output",
+    ),
+    "other json": (lambda out: (out / "manifest.json").write_text("[]"), "it is no manifest of premask"),
+    "escape": (_escape, "but it is '../few/manifest.json'"),
+    "gone": (shutil.rmtree, "does not exist"),
     "unfinished": (lambda out: out.rename(out.with_name(".few.partial")), "is not finished"),
 }
 

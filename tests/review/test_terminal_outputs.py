@@ -129,11 +129,12 @@ def test_rows_of_an_output_without_packs(tmp_path: Path) -> None:
 
 def test_the_pictures_of_the_card(out: Path) -> None:
     """Drawn from the manifest alone, listed in it, checked by verify, pushed; the same bytes each time."""
-    from premask.output.dataset import PICTURES, read_finished  # noqa: PLC0415
+    from premask.core.manifest import Manifest  # noqa: PLC0415
+    from premask.output.sending import PICTURES, read_finished  # noqa: PLC0415
     from premask.publish.charts import card_pictures  # noqa: PLC0415
 
     manifest = json.loads((out / "manifest.json").read_text())
-    drawn = card_pictures(manifest)
+    drawn = card_pictures(Manifest.model_validate(manifest))
     card = (out / "README.md").read_text(encoding="utf-8")
 
     assert set(drawn) <= set(PICTURES)
@@ -159,6 +160,7 @@ def test_a_picture_that_was_changed(out: Path) -> None:
 
 def test_an_output_of_before_pictures(out: Path) -> None:
     """Its manifest names none; it is as good as it was."""
+    from premask.core.manifest import Manifest  # noqa: PLC0415
     from premask.publish.card import make_card  # noqa: PLC0415
 
     manifest = json.loads((out / "manifest.json").read_text())
@@ -167,7 +169,7 @@ def test_an_output_of_before_pictures(out: Path) -> None:
         path.unlink()
     (out / "pictures").rmdir()
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (out / "README.md").write_text(make_card(manifest), encoding="utf-8")
+    (out / "README.md").write_text(make_card(Manifest.model_validate(manifest)), encoding="utf-8")
 
     assert premask("verify", out).code == 0
     assert "pictures/" not in (out / "README.md").read_text(encoding="utf-8")

@@ -36,8 +36,9 @@ from ..core.recipe_file import load_recipe, make_recipe
 from ..core.text import visible
 from ..core.urls import is_url
 from ..labeller import Stages
-from ..output.dataset import PushResult, load_manifest, splits_of
-from ..output.read_samples import main_layout, read_row
+from ..output.dataset import open_dataset
+from ..output.read_samples import read_row
+from ..output.sending import PushResult
 from ..publish.export import export as export_output
 from ..publish.push_hub import HubTarget, check_access, parse_repo_id, push_to_hub
 from ..publish.push_store import push_to_store
@@ -497,15 +498,15 @@ def show(
     ] = False,
 ) -> None:
     """Show the samples of one pack, with what is trained in them."""
-    manifest = load_manifest(output)
-    found = read_row(output, manifest, split or splits_of(manifest)[0], pack)
+    dataset = open_dataset(output)
+    found = read_row(dataset, split or dataset.splits[0], pack)
     if sample is not None and sample >= len(found.length):
         raise OutputError(
             f"pack {pack} has {len(found.length)} samples, counted from 0; there is no {sample}"
         )
-    texts, console = TokenTexts(output / "tokenizer" / "tokenizer.json"), Console(highlight=False)
-    kind = "pack" if main_layout(manifest) == "packed" else "row"
-    print_pack(console, found, kind=kind, room=manifest["recipe"]["max_length"])
+    texts, console = TokenTexts(dataset.tokenizer / "tokenizer.json"), Console(highlight=False)
+    kind = "pack" if dataset.layout == "packed" else "row"
+    print_pack(console, found, kind=kind, room=dataset.manifest.settings.max_length)
     for i in range(len(found.length)) if sample is None else [sample]:
         print_sample(console, found, i, texts, tokens=tokens)
 

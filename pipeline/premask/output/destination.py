@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,9 +30,19 @@ from typing import Any
 from ..core.atomic_files import Lock, json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.urls import is_url
-from .dataset import parse_manifest, read_finished
-from .directory import Output, check_there, join_output, open_output, update_card, work_directory
+from .dataset import open_dataset
+from .directory import (
+    MakeCard,
+    Output,
+    check_there,
+    join_output,
+    open_output,
+    update_card,
+    with_card,
+    work_directory,
+)
 from .identity import RunIdentity
+from .sending import read_finished
 from .shards import HASHES, UnitRecord, is_scattered, unit_file
 from .store import AT_ONCE, Store, open_store
 from .unit_store import PARTIAL, UnitStore, name_of, scratch_folder
@@ -43,9 +53,6 @@ _NO_STORES = {
     "http": "the web takes no files; write to a directory or a store",
     "https": "the web takes no files; write to a directory or a store",
 }
-
-MakeCard = Callable[[dict[str, Any]], str]
-"""Returns README.md of an output with this manifest."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +88,8 @@ class Destination:
         return join_output(self.out, identity, lock, overwrite=overwrite)
 
     def manifest(self) -> dict[str, Any] | None:
-        """Return the manifest of the output that is there, None if there is none."""
-        try:
-            return parse_manifest((self.out / "manifest.json").read_bytes())
-        except OSError:
-            return None
+        """Return the manifest of the output that is there, as JSON values; None if there is none."""
+        return open_dataset(self.out).manifest.as_dict() if (self.out / "manifest.json").exists() else None
 
     def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
         """Do what `update_card` does, there."""
@@ -135,17 +139,18 @@ class StoreDestination(Destination):
 
     def manifest(self) -> dict[str, Any] | None:
         held = read_held(self.store)
-        return held.manifest if held.arrived is None else None
+        return held.manifest().as_dict() if held.is_output and held.arrived is None else None
 
     def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
-        manifest = self.manifest()
-        if manifest is None:
+        held = read_held(self.store)
+        if not held.is_output or held.arrived is not None:
             raise OutputError(f"{self.url} was changed meanwhile; run the same command again")
-        if manifest.get("card", {}) != card:
-            manifest["card"] = dict(card)
+        manifest = held.manifest()
+        if manifest.card.shown() != card:
+            manifest = with_card(manifest, card)
             self.store.write("README.md", make_card(manifest))
-            self.store.write("manifest.json", json_text(manifest))
-        return manifest
+            self.store.write("manifest.json", json_text(manifest.as_dict()))
+        return manifest.as_dict()
 
     def holds(self, identity: RunIdentity, *, overwrite: bool) -> bool:
         """Return whether this run's output is there. Raises `OutputError` unless there is that, nothing,
@@ -161,17 +166,25 @@ class StoreDestination(Destination):
                 f"{self.url} holds an output that has not arrived whole; run the same push or run again, "
                 "or pass --overwrite to replace it"
             )
-        if held.arrived is None and held.manifest is None and held.foreign:
+        if held.arrived is None and not held.is_output and held.foreign:
             raise OutputError(
                 f"{self.url} holds {held.foreign}, which premask has not written; nothing was changed there: "
                 "choose another --output"
             )
-        if held.arrived is not None or held.manifest is None:
+        if held.arrived is not None or not held.is_output:
             return False
-        shards = {shard["path"]: shard["bytes"] for shard in held.manifest["shards"]}
-        damaged = [path for path, size in shards.items() if held.files.get(path) != size]
+        try:
+            manifest = held.manifest()
+        except OutputError as error:
+            if overwrite:
+                return False
+            raise OutputError(
+                f"{self.url} holds an output that cannot be read ({error}); choose another --output, or pass "
+                "--overwrite to replace it"
+            ) from None
+        damaged = [shard.path for shard in manifest.shards if held.files.get(shard.path) != shard.bytes]
         damaged += [] if "README.md" in held.files else ["README.md"]
-        return check_there(self.url, held.manifest, damaged, identity, overwrite=overwrite)
+        return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
 
     def _begin(self, identity: RunIdentity) -> None:
         """Write down there what is being done, so that a store that cannot be written to is found early."""

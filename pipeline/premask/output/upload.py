@@ -20,9 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from .dataset import KINDS, Finished, LocalFile, PushResult, Report, is_ours, parse_manifest
+from ..core.errors import OutputError
+from ..core.manifest import KINDS, Manifest, is_manifest, parse_manifest
+from .dataset import LocalFile
+from .sending import Finished, PushResult, Report, is_ours
 from .store import Store
 
 RECORD = ".premask-push.json"
@@ -63,12 +65,13 @@ def upload(  # noqa: PLR0913  by keyword but the first two
     `error` if that is not allowed, or if anything goes wrong; `PushError` if a file changes meanwhile.
     """
     held, files = read_held(store), [*_stored(finished, elsewhere or {}), *finished.files]
-    if held.foreign and not overwrite and held.manifest is None and held.arrived is None:
+    if held.foreign and not overwrite and not held.is_output and held.arrived is None:
         raise store.error(
             f"{store.url} holds {held.foreign}, which premask has not pushed; nothing was sent: "
             "choose another folder, or pass --overwrite"
         )
-    shards = [file for file in files if _is_shard(file) and not held.has(file)]
+    known = held.known()
+    shards = [file for file in files if _is_shard(file) and not _holds(held, known, file)]
     same = not shards and _same_small_files(store, finished, held)
     send = [*shards, *(file for file in files if not _is_shard(file) and not same)]
     stale = [path for path in sorted({*held.files} - {file.path for file in files}) if is_ours(path)]
@@ -86,14 +89,13 @@ def upload(  # noqa: PLR0913  by keyword but the first two
         kept_bytes=sum(file.bytes for file in kept),
         removed=tuple(stale),
         commit=None,
-        load=load_line(finished.manifest, store.url),
+        load=load_line(finished.manifest.recipe["layout"][0], store.url),
         notes=tuple(f"{name} is not part of the output and was not pushed" for name in finished.others),
     )
 
 
-def load_line(manifest: Mapping[str, Any], url: str) -> str:
-    """Return lines that load the first layout; README configs work on the Hub and in folders only."""
-    layout = manifest["recipe"]["layout"][0]
+def load_line(layout: str, url: str) -> str:
+    """Return lines that load a layout; README configs work on the Hub and in folders only."""
     files = f'{{"train": "{url}/{layout}/train-*.parquet"}}'
     return f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
 
@@ -103,34 +105,48 @@ def load_line(manifest: Mapping[str, Any], url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a folder of a store holds: its files with sizes in bytes, and the manifest of an output.
+    """What a folder of a store holds: its files with sizes in bytes, and the content of `manifest.json`.
 
     `arrived` are the files of an upload that is in progress, or was stopped; None if there is none.
     """
 
     files: Mapping[str, int]
-    manifest: dict[str, Any] | None
+    text: bytes
     arrived: Record | None
+
+    @property
+    def is_output(self) -> bool:
+        """Whether the manifest is one of premask, valid or not."""
+        return is_manifest(self.text)
 
     @property
     def foreign(self) -> str:
         """The first file that is not hidden; empty if there is none."""
         return min((path for path in self.files if not path.startswith(".")), default="")
 
-    def has(self, file: AnyFile) -> bool:
-        """Return whether a shard is there, by what was written down when it arrived."""
-        known = self.arrived
-        if known is None:
-            shards = self.manifest["shards"] if self.manifest else []
-            known = {shard["path"]: (shard["bytes"], shard["sha256"]) for shard in shards}
-        return self.files.get(file.path) == file.bytes and known.get(file.path) == (file.bytes, file.sha256)
+    def manifest(self) -> Manifest:
+        """Return the manifest of an output. Raises what `parse_manifest` raises."""
+        return parse_manifest(self.text)
+
+    def known(self) -> Record:
+        """Return what was written down of files that arrived; nothing if that cannot be read."""
+        if self.arrived is not None or not self.is_output:
+            return self.arrived or {}
+        try:
+            return {shard.path: (shard.bytes, shard.sha256) for shard in self.manifest().shards}
+        except OutputError:  # all of it is sent again
+            return {}
 
 
 def read_held(store: Store) -> Held:
     """Read what a folder of a store holds."""
     files = store.files()
     text = store.read("manifest.json") if "manifest.json" in files else None
-    return Held(files, parse_manifest(text or b""), _read_record(store) if RECORD in files else None)
+    return Held(files, text or b"", _read_record(store) if RECORD in files else None)
+
+
+def _holds(held: Held, known: Record, file: AnyFile) -> bool:
+    return held.files.get(file.path) == file.bytes and known.get(file.path) == (file.bytes, file.sha256)
 
 
 def _read_record(store: Store) -> Record:
@@ -151,10 +167,9 @@ def _same_small_files(store: Store, finished: Finished, held: Held) -> bool:
 
 
 def _stored(finished: Finished, elsewhere: Mapping[str, str]) -> Iterator[AnyFile]:
-    for shard in finished.manifest["shards"]:
-        path = shard["path"]
-        if path in elsewhere:
-            yield StoredFile(path, shard["bytes"], shard["sha256"], elsewhere[path])
+    for shard in finished.manifest.shards:
+        if shard.path in elsewhere:
+            yield StoredFile(shard.path, shard.bytes, shard.sha256, elsewhere[shard.path])
 
 
 def _is_shard(file: AnyFile) -> bool:

@@ -16,12 +16,16 @@ import pyarrow as pa
 import yaml
 
 from ..core.contract import layout_schema
+from ..core.manifest import Manifest
 from ..core.recipe import Recipe
 from .card_counts import counts_section, lengths_section
-from .card_front import Manifest, front_matter, layouts_of
+from .card_front import front_matter
 from .card_mask import limits_section, mask_section
 from .markdown import as_code, as_fenced, as_plain, as_table
 from .trainer_lines import snippets
+
+Facts = Mapping[str, Any]
+"""The manifest, or a part of it, as JSON values with sorted keys."""
 
 _COLUMNS = {
     "input_ids": "token ids, exactly as the chat template and the tokenizer give them",
@@ -47,23 +51,22 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 def make_card(manifest: Manifest) -> str:
     """Return README.md for an output: YAML front matter for `datasets` and the Hub, then text.
 
-    `manifest` is what `Output.finish` writes; the order of its keys does not matter. Raises `KeyError` if one
-    is missing.
+    The order of the manifest's keys makes no difference.
     """
-    manifest = json.loads(json.dumps(manifest, sort_keys=True))
     front = yaml.safe_dump(front_matter(manifest), sort_keys=False, allow_unicode=True)
+    facts, layouts = json.loads(json.dumps(manifest.as_dict(), sort_keys=True)), manifest.layouts
     sections = [
-        f"# {_title(manifest['card'])}",
-        _introduction(manifest),
-        "## Columns\n\n" + "\n\n".join(_columns(layout, manifest) for layout in layouts_of(manifest)),
-        f"## The mask\n\n{mask_section(manifest)}",
-        f"## Loading\n\n{_loading(manifest)}",
-        f"## Counts\n\n{counts_section(manifest['counts'])}",
-        f"## Lengths\n\n{lengths_section(manifest['counts'])}",
-        *_pictures(manifest),
-        f"## Made from\n\n{_provenance(manifest)}",
-        f"## Known limits\n\n{limits_section(manifest)}",
-        f"## In your trainer\n\n{_in_trainers(layouts_of(manifest))}",
+        f"# {_title(facts['card'])}",
+        _introduction(facts),
+        "## Columns\n\n" + "\n\n".join(_columns(layout, facts["recipe"]) for layout in layouts),
+        f"## The mask\n\n{mask_section(facts['recipe'])}",
+        f"## Loading\n\n{_loading(layouts)}",
+        f"## Counts\n\n{counts_section(facts['counts'])}",
+        f"## Lengths\n\n{lengths_section(facts['counts'])}",
+        *_pictures(facts),
+        f"## Made from\n\n{_provenance(facts)}",
+        f"## Known limits\n\n{limits_section(facts['recipe'], facts['counts'])}",
+        f"## In your trainer\n\n{_in_trainers(layouts)}",
     ]
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -79,16 +82,16 @@ def _title(card: Mapping[str, Any]) -> str:
     )
 
 
-def _introduction(manifest: Manifest) -> str:
-    tokenizer, max_length = manifest["tokenizer"]["name"], manifest["recipe"]["max_length"]
-    card = manifest["card"]
+def _introduction(facts: Facts) -> str:
+    tokenizer, max_length = facts["tokenizer"]["name"], facts["recipe"]["max_length"]
+    card = facts["card"]
     paragraphs = [
         as_plain(text) for text in re.split(r"\n\s*\n", card.get("description", "")) if text.strip()
     ]
     paragraphs.append(
         f"Chat data as token ids and labels for {as_code(tokenizer)}, at most {max_length:,} tokens a row, "
         "ready for any trainer that takes `input_ids` and `labels`. Written by premask "
-        f"{manifest['premask']}, output contract {manifest['contract']}."
+        f"{facts['premask']}, output contract {facts['contract']}."
     )
     if "source_datasets" in card:
         paragraphs.append(f"Made from {', '.join(map(as_code, card['source_datasets']))}.")
@@ -96,10 +99,10 @@ def _introduction(manifest: Manifest) -> str:
     return "\n\n".join([*paragraphs, named or "No license is given here; that of the sources applies."])
 
 
-def _columns(layout: str, manifest: Manifest) -> str:
-    fields = layout_schema(layout, manifest["recipe"])
+def _columns(layout: str, recipe: Facts) -> str:
+    fields = layout_schema(layout, recipe)
     rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in fields]
-    padded = manifest["recipe"].get("pad_rows") == "to_length"
+    padded = recipe.get("pad_rows") == "to_length"
     padding = "filled with one document of pad tokens" if padded else "no padding"
     what = f"whole samples back to back, {padding}" if layout == "packed" else "one sample a row, no padding"
     return f"**{layout}**: {what}.\n\n{as_table(('column', 'type', 'what it holds'), rows)}"
@@ -109,8 +112,7 @@ def _type(type_: pa.DataType) -> str:
     return f"list of {type_.value_type}" if pa.types.is_list(type_) else str(type_)
 
 
-def _loading(manifest: Manifest) -> str:
-    layouts = layouts_of(manifest)
+def _loading(layouts: Sequence[str]) -> str:
     calls = [f'{layout} = load_dataset(OUT, "{layout}", split="train")' for layout in layouts]
     lines = "\n".join(
         [
@@ -143,31 +145,31 @@ _PICTURES = {
 }
 
 
-def _pictures(manifest: Manifest) -> list[str]:
+def _pictures(facts: Facts) -> list[str]:
     """Return a section with the pictures that the output has; older outputs have none."""
-    there = {each["path"] for each in manifest.get("pictures", [])}
+    there = {each["path"] for each in facts.get("pictures", [])}
     shown = [f"![{says}]({path})" for path, says in _PICTURES.items() if path in there]
     return ["## Pictures\n\n" + "\n\n".join(shown)] if shown else []
 
 
-def _provenance(manifest: Manifest) -> str:
-    tokenizer, template = manifest["tokenizer"], manifest["template"]
+def _provenance(facts: Facts) -> str:
+    tokenizer, template = facts["tokenizer"], facts["template"]
     inputs = [
         (as_code(i["source"]), f"{i['rows']:,}", as_code(i["sha256"] or i["version"]))
-        for i in manifest["inputs"]
+        for i in facts["inputs"]
     ]
-    card = {"card": dict(manifest["card"])} if manifest["card"] else {}
-    keys = [key for key in Recipe.model_fields if key in manifest["recipe"]]
-    settings = {**{key: manifest["recipe"][key] for key in keys}, **card}
+    card = {"card": dict(facts["card"])} if facts["card"] else {}
+    keys = [key for key in Recipe.model_fields if key in facts["recipe"]]
+    settings = {**{key: facts["recipe"][key] for key in keys}, **card}
     recipe = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest["versions"].items()))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     parts = [
         f"Tokenizer {as_code(tokenizer['name'])}, sha256 `{tokenizer['sha256']}`.",
         _about_template(template),
         as_table(("input", "rows", "sha256"), inputs),
         "The same input and this recipe (add an `output`) give the same bytes:",
         as_fenced(recipe, "yaml"),
-        f"Versions: premask {manifest['premask']}, {versions}. `manifest.json` has the sha256 of every file.",
+        f"Versions: premask {facts['premask']}, {versions}. `manifest.json` has the sha256 of every file.",
     ]
     return "\n\n".join(parts)
 

@@ -9,9 +9,6 @@ from ..core.contract import REASONS
 from ..core.manifest import QUANTILES
 from .markdown import as_code, as_fenced, as_table
 
-_OLD_ROLES = {"arguments": "tools"}
-"""Names of roles in older manifests: tokens of tool definitions."""
-
 
 def counts_section(counts: Mapping[str, Any]) -> str:
     """Return the table of counts; percentages of nothing are left out."""
@@ -61,7 +58,7 @@ def _by_split(counts: Mapping[str, Any]) -> list[str]:
 
 def _by_role(counts: Mapping[str, Any]) -> list[str]:
     """Return the table of tokens by who wrote them, if they were counted."""
-    roles, trained = (_renamed(counts.get(key, {})) for key in ("tokens_by_role", "trained_by_role"))
+    roles, trained = counts.get("tokens_by_role"), counts.get("trained_by_role", {})
     if not roles:
         return []
     whole = sum(roles.values())
@@ -76,15 +73,6 @@ def _by_role(counts: Mapping[str, Any]) -> list[str]:
         for role, n in sorted(roles.items(), key=lambda item: (-item[1], item[0]))
     ]
     return [as_table(("written by", "tokens", "share", "trained", "of them"), rows)]
-
-
-def _renamed(roles: Mapping[str, int]) -> dict[str, int]:
-    """Return counts by role in today's names.
-
-    >>> _renamed({"user": 7, "arguments": 2})
-    {'user': 7, 'tools': 2}
-    """
-    return {_OLD_ROLES.get(role, role): n for role, n in roles.items()}
 
 
 def percent(part: int, whole: int) -> str:

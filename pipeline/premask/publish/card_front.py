@@ -6,18 +6,13 @@ written, because `load_dataset` refuses a card whose row counts are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 
 from ..core.contract import layout_schema
-from ..output.dataset import shards_of, splits_of
-
-Manifest = Mapping[str, Any]
-"""A manifest as `schemas/manifest.schema.json` describes it."""
-
-_LAYOUTS = ("packed", "unpacked")
+from ..core.manifest import Manifest, Shard
 
 _TASK = "text-generation"
 _TAGS = ("premask", "chat", "supervised-fine-tuning", "tokenized", "loss-mask")
@@ -37,8 +32,8 @@ _SIZES = (
 
 def front_matter(manifest: Manifest) -> dict[str, Any]:
     """Return the front matter: what the recipe says in `card`, the configs with their files, and tags."""
-    layouts, card = layouts_of(manifest), manifest["card"]
-    about = {
+    layouts, card = manifest.layouts, manifest.card.shown()
+    about: dict[str, Any] = {
         key: card[key] for key in ("pretty_name", "license", "language", "source_datasets") if key in card
     }
     return {
@@ -46,42 +41,33 @@ def front_matter(manifest: Manifest) -> dict[str, Any]:
         "configs": [_config(layout, manifest, default=layout == layouts[0]) for layout in layouts],
         "dataset_info": [_dataset_info(layout, manifest) for layout in layouts],
         "task_categories": [_TASK],
-        "size_categories": [_size(sum(s["rows"] for s in shards_of(manifest, layouts[0])))],
+        "size_categories": [_size(_sum(manifest.shards_of(layouts[0]), "rows"))],
         "tags": list(dict.fromkeys([*_TAGS, *card.get("tags", [])])),
     }
 
 
-def layouts_of(manifest: Manifest) -> list[str]:
-    """Return the layouts that were written, the default one first.
-
-    >>> layouts_of({"recipe": {"layout": ["unpacked", "packed"]}})
-    ['packed', 'unpacked']
-    """
-    return [layout for layout in _LAYOUTS if layout in manifest["recipe"]["layout"]]
-
-
 def _config(layout: str, manifest: Manifest, *, default: bool) -> dict[str, Any]:
-    files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in splits_of(manifest)]
+    files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in manifest.splits]
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 
 def _dataset_info(layout: str, manifest: Manifest) -> dict[str, Any]:
     splits = []
-    for name in splits_of(manifest):
-        files = shards_of(manifest, layout, name)
+    for name in manifest.splits:
+        files = manifest.shards_of(layout, name)
         sizes = {"num_bytes": _sum(files, "raw_bytes"), "num_examples": _sum(files, "rows")}
         splits.append({"name": name, **sizes})
     return {
         "config_name": layout,
-        "features": [_feature(field) for field in layout_schema(layout, manifest["recipe"])],
+        "features": [_feature(field) for field in layout_schema(layout, manifest.recipe)],
         "splits": splits,
-        "download_size": _sum(shards_of(manifest, layout), "bytes"),
+        "download_size": _sum(manifest.shards_of(layout), "bytes"),
         "dataset_size": sum(split["num_bytes"] for split in splits),
     }
 
 
-def _sum(files: Iterable[Mapping[str, Any]], key: str) -> int:
-    return sum(file[key] for file in files)
+def _sum(files: Iterable[Shard], key: str) -> int:
+    return sum(getattr(file, key) for file in files)
 
 
 def _feature(field: pa.Field) -> dict[str, str]:

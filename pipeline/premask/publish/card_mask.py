@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .card_counts import percent
-from .card_front import Manifest, layouts_of
 
 
-def mask_section(manifest: Manifest) -> str:
+def mask_section(recipe: Mapping[str, Any]) -> str:
     """Return in words what is trained, by the recipe."""
-    recipe = manifest["recipe"]
     train = recipe["train"]
     roles = ", ".join(train["roles"])
     which = "every turn" if train["turns"] == "all" else "the last turn"
@@ -59,17 +57,16 @@ _HISTORY = {
 }
 
 
-def limits_section(manifest: Manifest) -> str:
+def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     """Return what the data is not good for, and what is missing in it."""
-    recipe, counts = manifest["recipe"], manifest["counts"]
     points = []
-    if "packed" in layouts_of(manifest):
+    if "packed" in recipe["layout"]:
         points.append(
             "Samples of a pack are kept apart by `position_ids` or `seq_lengths` alone. Models that ignore "
             "them let samples see each other: gpt-oss, and hybrids with linear attention such as Qwen3-Next, "
             "unless their kernels are given the boundaries. Use the `unpacked` layout there."
         )
-    if "unpacked" in layouts_of(manifest):
+    if "unpacked" in recipe["layout"]:
         points.append("Trainers that pack `unpacked` rows themselves need to keep samples apart, too.")
     points.append(f"Samples longer than {recipe['max_length']:,} tokens {_too_long(recipe, counts)}.")
     if counts["rejected"]:

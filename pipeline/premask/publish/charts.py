@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..core.manifest import Manifest
 from ..core.records import ROLES
 from ..core.text import visible
 
@@ -69,9 +70,9 @@ def page_pictures(figures: Mapping[str, Any], turns: Sequence[Mapping[str, int]]
     return [picture for picture in found if picture is not None]
 
 
-def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
+def card_pictures(written: Manifest) -> dict[str, str]:
     """Return the pictures of the card by their paths within the output, drawn from its manifest alone."""
-    counts = manifest["counts"]
+    counts, max_length = written.as_dict()["counts"], written.settings.max_length
     trained = counts.get("trained_by_role", {})
     roles = [
         {"role": role, "tokens": tokens, "trained_tokens": trained.get(role, 0)}
@@ -82,7 +83,7 @@ def card_pictures(manifest: Mapping[str, Any]) -> dict[str, str]:
         for reason, rows in sorted(counts["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0]))
     ]
     found = [
-        _lengths(counts["lengths"], manifest["recipe"]["max_length"]),
+        _lengths(counts["lengths"], max_length),
         _by_role(roles),
         _rejects(rejects),
     ]

@@ -27,7 +27,9 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from huggingface_hub.utils import logging as hub_logging
 
 from ..core.errors import PushError
-from ..output.dataset import LocalFile, is_ours, parse_manifest
+from ..core.manifest import is_manifest
+from ..output.dataset import LocalFile
+from ..output.sending import is_ours
 from .hub_errors import AGAIN, NotFoundError, explained, is_transient, pause_of, status_of
 
 _TRIES = 4
@@ -113,7 +115,7 @@ class HubRepo:
             self.call(f"reading {path}", self._text, path, revision=sha) if path in files else ""
             for path in ("README.md", "manifest.json")
         )
-        return Remote(sha, files, readme, parse_manifest(manifest) is not None)
+        return Remote(sha, files, readme, is_manifest(manifest))
 
     def _tree(self, *args: Any, **keywords: Any) -> list[Any]:
         return list(self.api.list_repo_tree(*args, **keywords))

@@ -31,7 +31,8 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..core.errors import PushError
-from ..output.dataset import Finished, LocalFile, PushResult, Report, read_finished
+from ..output.dataset import LocalFile
+from ..output.sending import Finished, PushResult, Report, read_finished
 from .hub_repo import HubRepo, Remote, quiet
 from .merge_readme import merge_readme, split_readme
 
@@ -235,12 +236,12 @@ class _Push:
         """Commit on top of `parent`; a branch made for that is removed if it fails, as it has no content."""
 
         def commit() -> Commit:
-            counts = self.finished.manifest["counts"]
+            counts = self.finished.manifest.counts
             info = self.repo.api.create_commit(
                 self.repo.id,
                 operations,
                 commit_message=f"Data of run {self.finished.run_key[:16]}",
-                commit_description=f"{counts['kept']} conversations, {counts['tokens']} tokens, by premask",
+                commit_description=f"{counts.kept} conversations, {counts.tokens} tokens, by premask",
                 repo_type="dataset",
                 revision=self.branch,
                 parent_commit=parent,
@@ -297,7 +298,7 @@ class _Push:
         self, sent: Sequence[LocalFile], stale: Sequence[str], commit: str | None, *, changed: bool
     ) -> PushResult:
         name, files, main = self.repo.id, self.finished.files, self.branch == constants.DEFAULT_REVISION
-        layout, at = self.finished.manifest["recipe"]["layout"][0], f', revision="{self.branch}"'
+        layout, at = self.finished.manifest.recipe["layout"][0], f', revision="{self.branch}"'
         call = f'load_dataset("{name}", "{layout}", split="train"{"" if main else at})'
         sent_bytes = sum(file.bytes for file in sent)
         others = [f"{each} is not part of the output and was not pushed" for each in self.finished.others]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import PushError
-from ..output.dataset import PushResult, Report, read_finished
+from ..output.sending import PushResult, Report, read_finished
 from ..output.store import open_store
 from ..output.upload import upload
 

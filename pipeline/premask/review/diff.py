@@ -25,11 +25,12 @@ import pyarrow as pa
 
 from ..core.arrays import hash_samples
 from ..core.contract import IGNORE_INDEX
-from ..output.dataset import load_manifest
+from ..core.manifest import Manifest
+from ..output.dataset import Dataset, open_dataset
 from ..output.identity import differences
 from ..output.read_samples import SampleBatch, read_samples
 from ..tokens.token_text import TokenTexts
-from .stats import read_ledger, share
+from .stats import share
 
 EXAMPLES = 5
 """Examples of each kind of difference."""
@@ -93,9 +94,10 @@ class Difference:
 
 def compare(before: Path, after: Path) -> Difference:
     """Compare two outputs; `OutputError` if one cannot be read."""
-    manifests = load_manifest(before), load_manifest(after)
+    datasets = open_dataset(before), open_dataset(after)
+    manifests = datasets[0].manifest, datasets[1].manifest
     names = _Names(*manifests)
-    left, right = _read(before, manifests[0], names), _read(after, manifests[1], names)
+    left, right = (_read(dataset, names) for dataset in datasets)
     changes = _changes(left, right, names)
     both = left.rows.join(right.rows, on=["source", "row"], how="semi")
     kinds = _kinds(left.samples, right.samples, both)
@@ -104,8 +106,8 @@ def compare(before: Path, after: Path) -> Difference:
         tuple(changes),
         {kind: frame.height for kind, frame in kinds.items()},
         {kind: names.of(frame.head(EXAMPLES)) for kind, frame in kinds.items() if kind != "equal"},
-        tuple(_mask_examples((before, after), manifests, kinds["mask"].head(EXAMPLES), names)),
-        tuple(differences(*manifests)),
+        tuple(_mask_examples(datasets, kinds["mask"].head(EXAMPLES), names)),
+        tuple(differences(*(manifest.identity() for manifest in manifests))),
     )
 
 
@@ -113,9 +115,9 @@ class _Names:
     """Sources by number; one that has another name in the second output, but the same sha256, keeps its
     number."""
 
-    def __init__(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        old = {each["source"]: each["sha256"] for each in before.get("inputs", [])}
-        new = {each["source"]: each["sha256"] for each in after.get("inputs", [])}
+    def __init__(self, before: Manifest, after: Manifest) -> None:
+        old = {each.source: each.sha256 for each in before.inputs}
+        new = {each.source: each.sha256 for each in after.inputs}
         same = {sha256: name for name, sha256 in old.items() if name not in new}
         moved = {name: same[sha256] for name, sha256 in new.items() if name not in old and sha256 in same}
         self.names = list(dict.fromkeys([*old, *(moved.get(name, name) for name in new)]))
@@ -154,8 +156,8 @@ class _Side(NamedTuple):
     figures: dict[str, Any]
 
 
-def _read(out: Path, manifest: Mapping[str, Any], names: _Names) -> _Side:
-    parts = [_frame(batch, names) for batch in read_samples(out, manifest)]
+def _read(dataset: Dataset, names: _Names) -> _Side:
+    parts = [_frame(batch, names) for batch in read_samples(dataset)]
     samples = pl.concat([_NO_SAMPLES, *(frame for frame, _ in parts)]).with_row_index("place")
     lost = [
         pl.DataFrame(
@@ -165,7 +167,7 @@ def _read(out: Path, manifest: Mapping[str, Any], names: _Names) -> _Side:
                 "reason": pl.from_arrow(lines.column("reason")),
             }
         )
-        for lines in read_ledger(out, manifest, ["source", "row", "reason"])
+        for lines in dataset.rejects(["source", "row", "reason"])
     ]
     rejected = pl.concat([_NO_REJECTS, *lost])
     rows = samples.select("source", "row").unique()
@@ -255,19 +257,16 @@ def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[
 
 
 def _mask_examples(
-    outs: tuple[Path, Path],
-    manifests: tuple[Mapping[str, Any], Mapping[str, Any]],
+    datasets: tuple[Dataset, Dataset],
     chosen: pl.DataFrame,
     names: _Names,
 ) -> Iterator[MaskExample]:
     """The samples of a frame of pairs, with what stands where their labels begin to differ."""
     if not chosen.height:
         return
-    texts = TokenTexts(outs[0] / "tokenizer" / "tokenizer.json")
+    texts = TokenTexts(datasets[0].tokenizer / "tokenizer.json")
     places = chosen["place"].to_list(), chosen["place_right"].to_list()
-    left, right = (
-        dict(_at(out, manifest, own)) for out, manifest, own in zip(outs, manifests, places, strict=True)
-    )
+    left, right = (dict(_at(dataset, own)) for dataset, own in zip(datasets, places, strict=True))
     for name, i, k in zip(names.of(chosen), *places, strict=True):
         ids, old = left[i]
         new = right[k][1]
@@ -278,10 +277,10 @@ def _mask_examples(
         yield MaskExample(name, len(changed), first, *pieces)
 
 
-def _at(out: Path, manifest: Mapping[str, Any], places: Sequence[int]) -> Iterator[tuple[int, Tokens]]:
+def _at(dataset: Dataset, places: Sequence[int]) -> Iterator[tuple[int, Tokens]]:
     """Ids and labels of samples by their places in reading order."""
     wanted, first = sorted(places), 0
-    for batch in read_samples(out, manifest):
+    for batch in read_samples(dataset):
         last = first + len(batch.length)
         yield from ((i, batch.tokens(i - first)) for i in wanted if first <= i < last)
         first = last

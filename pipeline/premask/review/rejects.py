@@ -19,13 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ..core.atomic_files import new_file
 from ..core.contract import REASONS
 from ..core.errors import OutputError
-from ..output.dataset import load_manifest, shards_of
+from ..output.dataset import Dataset, open_dataset
 
 EXAMPLES = 3
 """Rows shown of each reason, by default."""
@@ -99,33 +96,22 @@ def _one_line(original: str) -> str:
 
 def _lines(out: Path, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
     """Lines of the ledger, with the columns of `contracts.REJECT_SCHEMA`."""
-    manifest = load_manifest(out)
-    counts = manifest.get("counts", {})
-    known = [*counts.get("rejected_by_reason", {}), *(["duplicate"] if counts.get("dropped") else [])]
+    dataset = open_dataset(out)
+    counts = dataset.manifest.counts
+    known = [*counts.rejected_by_reason, *(["duplicate"] if counts.dropped else [])]
     if reason is not None and reason not in known:
         shown = ", ".join(sorted(known)) or "none"
         raise OutputError(f"no row of {out} was rejected for '{reason}'; reasons that are there: {shown}")
-    return _read(out, manifest, reason, source)
+    return _read(dataset, reason, source)
 
 
-def _read(
-    out: Path, manifest: dict[str, Any], reason: str | None, source: str | None
-) -> Iterator[dict[str, Any]]:
+def _read(dataset: Dataset, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
     sources: Counter[str] = Counter()
-    found = 0
-    for shard in shards_of(manifest, "rejects"):
-        path = out / shard["path"]
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=256):
-                    for line in batch.to_pylist():
-                        sources[line["source"]] += 1
-                        if reason in (None, line["reason"]) and source in (None, line["source"]):
-                            found += 1
-                            yield line
-        except (OSError, pa.ArrowException, KeyError) as error:
-            why = " ".join(str(error).split())
-            raise OutputError(f"{path} cannot be read: {why}; see 'premask verify {out}'") from None
+    for batch in dataset.rejects(lines=256):
+        for line in batch.to_pylist():
+            sources[line["source"]] += 1
+            if reason in (None, line["reason"]) and source in (None, line["source"]):
+                yield line
     if source is not None and source not in sources:
         shown = ", ".join(sorted(sources)) or "none"
         raise OutputError(f"no row of '{source}' was rejected; sources that are there: {shown}")

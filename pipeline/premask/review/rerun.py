@@ -14,20 +14,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
 from ..core.arrays import hash_samples
 from ..core.errors import PremaskError, RowError
-from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..dialects.plain import PlainRows
 from ..fast.plain_batches import RowBatch
 from ..labeller import BATCH_ROWS, LabelledRow, LabelledSample, Stages
+from ..output.dataset import Dataset
 from ..running.inputs import find_dialect
 from ..running.runners.process import import_transformers
 from ..sources.blocks import RowBlock
@@ -162,7 +161,7 @@ def _compare_rejected(source: str, rejected: Rejected, now: list[int] | str, fin
 
 # Single samples of an output done again from their sources, to know who wrote each of their tokens.
 #
-#     traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
+#     traced, notes = retrace(dataset, {("chats.jsonl", 12, 0): (ids, labels)})
 #     traced["chats.jsonl", 12, 0].origins        # ["template", "template", "user:0", ...]
 #
 # Shards hold ids and labels, not where each token came from. A sample is told of only if its row, done again
@@ -190,12 +189,10 @@ class Traced:
     proof: str
 
 
-def retrace(
-    out: Path, manifest: Mapping[str, Any], wanted: Mapping[Key, Tokens]
-) -> tuple[dict[Key, Traced], list[str]]:
+def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, Traced], list[str]]:
     """Do the rows of some samples again; returns those that came out the same, and notes on the others."""
     try:
-        stages = _stages(out, manifest)
+        stages = stages_of(dataset)
     except (PremaskError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         return {}, [f"no row was done again: the stages of the run cannot be loaded ({reason})"]
@@ -206,7 +203,7 @@ def retrace(
     notes = []
     for source, own in by_source.items():
         try:
-            traced = dict(_retrace_source(stages, manifest, source, own))
+            traced = dict(_retrace_source(stages, dataset, source, own))
         except PremaskError as error:
             notes.append(f"no row of {source} was done again: {error}")
             continue
@@ -219,18 +216,17 @@ def retrace(
     return found, notes
 
 
-def _stages(out: Path, manifest: Mapping[str, Any]) -> Stages:
+def stages_of(dataset: Dataset) -> Stages:
+    """The stages of the run, with the output's tokenizer. Raises `PremaskError` if they cannot be had."""
     import_transformers()
-    changed = {"tokenizer": str(out / "tokenizer"), "chat_template": None, "output": "-"}
-    recipe = Recipe.model_validate({**manifest["recipe"], **changed})
-    return Stages(recipe, distrust="rows are done again the slow way")
+    return Stages(dataset.recipe(), distrust="rows are done again the slow way")
 
 
 def _retrace_source(
-    stages: Stages, manifest: Mapping[str, Any], source: str, wanted: Mapping[Key, Tokens]
+    stages: Stages, dataset: Dataset, source: str, wanted: Mapping[Key, Tokens]
 ) -> Iterator[tuple[Key, Traced]]:
     info = inspect_source(source)
-    if info.sha256 not in {each["sha256"] for each in manifest["inputs"] if each["source"] == source}:
+    if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, stages.recipe)
     numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)

@@ -12,7 +12,7 @@ Cost: 20 ns a token and 1 us a sample; memory is some tens of MB, whatever the s
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.contract import REASONS
-from ..core.errors import OutputError
 from ..core.manifest import QUANTILES, describe_lengths
-from ..output.dataset import load_manifest, read_batches, shards_of
-from ..output.read_samples import SampleBatch, main_layout, read_samples
+from ..output.dataset import Dataset, open_dataset
+from ..output.read_samples import SampleBatch, read_samples
 
 SHARE_BINS = 20
 """Bars of a histogram of shares, of 5 percentage points each."""
@@ -48,33 +47,18 @@ def measure(out: Path, *, seen: Sequence[Seen] = (), rejected: Sequence[Rejected
     `seen` is called with every batch of samples and `rejected` with every batch of the ledger, so that who
     looks for single ones needs no second reading. Raises `OutputError` if the output cannot be read.
     """
-    manifest = load_manifest(out)
-    samples = _Samples(manifest)
-    for batch in read_samples(out, manifest):
+    dataset = open_dataset(out)
+    samples = _Samples(dataset.manifest.settings.max_length)
+    for batch in read_samples(dataset):
         samples.add(batch)
         for see in seen:
             see(batch)
     ledger = _Ledger()
-    for lines in read_ledger(out, manifest):
+    for lines in dataset.rejects():
         ledger.add(lines)
         for see_rejected in rejected:
             see_rejected(lines)
-    return _figures(out, manifest, samples, ledger)
-
-
-def read_ledger(
-    out: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the lines of the ledger; `OutputError` where it cannot be read."""
-    for shard in shards_of(manifest, "rejects"):
-        try:
-            yield from read_batches(out / shard["path"], columns, tokens=_LINES_AT_ONCE)
-        except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise OutputError(
-                f"{out / shard['path']} cannot be read: {reason}; 'premask verify {out}' tells what else is "
-                "wrong"
-            ) from None
+    return _figures(dataset, samples, ledger)
 
 
 # ==== Counting ====
@@ -83,8 +67,8 @@ def read_ledger(
 class _Samples:
     """Sums over samples and rows."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.room = int(manifest["recipe"]["max_length"])
+    def __init__(self, room: int) -> None:
+        self.room = room
         self.lengths: Counter[int] = Counter()
         self.shares = np.zeros(SHARE_BINS, dtype=np.int64)
         self.fills = np.zeros(SHARE_BINS, dtype=np.int64)
@@ -147,16 +131,17 @@ class _Ledger:
 # ==== What is told ====
 
 
-def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: _Ledger) -> dict[str, Any]:
-    counts, recipe = manifest.get("counts", {}), manifest["recipe"]
+def _figures(dataset: Dataset, samples: _Samples, ledger: _Ledger) -> dict[str, Any]:
+    manifest = dataset.manifest.as_dict()
+    counts, recipe = manifest["counts"], manifest["recipe"]
     whole = sum(samples.by_split.values(), Counter[str]())
     dropped = sum(count for (_, reason), count in ledger.lines.items() if reason == DUPLICATE)
     by_source = _by_source(manifest, samples, ledger)
     figures: dict[str, Any] = {
-        "output": out.resolve().name,
+        "output": dataset.root.resolve().name,
         "premask": manifest.get("premask"),
         "run_key": manifest.get("run_key"),
-        "layout": main_layout(manifest),
+        "layout": dataset.layout,
         "max_length": recipe["max_length"],
         "rows": sum(each.get("rows", 0) for each in manifest.get("inputs", [])),
         "kept": sum(each["kept"] for each in by_source),
@@ -183,7 +168,7 @@ def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: 
         "proofs": dict(counts.get("samples_by_proof", {})),
         "engine": dict(manifest.get("engine", {})),
     }
-    if main_layout(manifest) == "packed":
+    if dataset.layout == "packed":
         room = whole["rows"] * samples.room
         figures["packs"] = {
             "packs": whole["rows"],

@@ -23,7 +23,7 @@ from rich.text import Text
 from ..core.contract import IGNORE_INDEX, REASONS
 from ..core.records import Sample
 from ..core.text import visible
-from ..output.dataset import PushResult
+from ..output.sending import PushResult
 from ..output.upload import load_line
 from ..running.forecast import Forecast, gb
 from ..running.ranks import SliceResult
@@ -209,7 +209,7 @@ def print_summary(console: Console, result: RunResult) -> None:
     path, layout = json.dumps(str(result.output), ensure_ascii=False), recipe["layout"][0]
     load = f'from datasets import load_dataset; load_dataset({visible(path)}, "{layout}", split="train")'
     if not isinstance(result.output, Path):
-        load = visible(load_line(result.manifest, result.output))
+        load = visible(load_line(result.manifest["recipe"]["layout"][0], str(result.output)))
     console.print(table)
     console.print(f"load it with:  {load}", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,6 +1,6 @@
 """Finished outputs on the terminal: the samples of a pack, the figures of an output, two outputs compared.
 
-    print_pack(console, read_row(out, manifest, "train", 3), kind="pack", room=4096)
+    print_pack(console, read_row(dataset, "train", 3), kind="pack", room=4096)
 
 Foreign text goes through `terminal.visible`; what is trained is marked as in all terminal views.
 """

@@ -31,7 +31,7 @@ from markupsafe import Markup
 from ...core.contract import REASONS
 from ...core.errors import OutputError
 from ...core.text import visible
-from ...output.dataset import load_manifest
+from ...output.dataset import open_dataset
 from ...publish.charts import Picture, page_pictures, percent
 from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
@@ -82,12 +82,12 @@ def write_report(out: Path, target: Path) -> Made:
 
 def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     """Return the page as text, how many samples are on it and in the output, and notes."""
-    manifest = load_manifest(out)
-    texts = TokenTexts(out / "tokenizer" / "tokenizer.json")
+    dataset = open_dataset(out)
+    manifest, texts = dataset.manifest.as_dict(), TokenTexts(dataset.tokenizer / "tokenizer.json")
     choice = Choice(manifest, texts.count_special)
     figures = measure(out, seen=[choice.see], rejected=[choice.see_rejected])
     chosen = choice.samples()
-    traced, notes = retrace(out, manifest, {each.key: (each.ids, each.labels) for each in chosen})
+    traced, notes = retrace(dataset, {each.key: (each.ids, each.labels) for each in chosen})
     ends = texts.ids_of(manifest.get("template", {}).get("turn_ends", []))
     items = _within([item_of(each, traced.get(each.key), texts, ends) for each in chosen], ITEM_BYTES)
     items.sort(key=lambda item: ("sample" not in item["why"], item["source"], item["row"], item["sample"]))
