@@ -48,7 +48,7 @@ from ..core.recipe import Card
 from .dataset import open_dataset
 from .identity import RunIdentity, code_hash, differences
 from .shards import UnitRecord, file_record, load_record, parquet_writer, unit_file
-from .store import UnitStore
+from .unit_store import UnitStore
 
 
 def open_output(

@@ -20,7 +20,7 @@ from rich.text import Text
 from ..core.contract import REASONS
 from ..core.display import file_size, percent
 from ..core.text import visible
-from ..output.store import load_line
+from ..output.upload import load_line
 from ..publish.charts import roles_of
 from ..running.tasks import Progress
 from .terminal_tokens import say

@@ -26,7 +26,7 @@ from ..core.contract import ORIGIN_SCHEMA
 from ..core.records import Samples
 from ..output.dataset import flat
 from ..output.shards import UnitRecord, UnitWriter, scattered
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows, concat_samples, cut_samples, take_samples
 from .batches import BatchLabeller
 from .choosing import order_keys

@@ -23,7 +23,7 @@ from ..dialects import Form
 from ..output.directory import Output
 from ..output.identity import RunIdentity
 from ..output.shards import HASHES, UnitRecord
-from ..output.store import UnitStore
+from ..output.unit_store import UnitStore
 from ..output.windows import Windows
 from .batches import BatchLabeller
 from .cache import slice_key
