@@ -27,7 +27,8 @@ from ..core.source_entry import Source
 from ..core.urls import is_url, refuse_secrets
 from . import hub_datasets as hubdata
 from .cutting import whole
-from .files import check_is_file, known_suffixes, split_name
+from .files import check_is_file
+from .formats import FORMATS, is_data, known_suffixes
 from .inspection import inspect_source
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
@@ -107,19 +108,15 @@ def _files(entry: Source) -> Iterator[File]:
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
-        yield from (File(url, hubdata.pinned(url)) for url in hubdata.list_url(entry.path, _is_data))
+        yield from (File(url, hubdata.pinned(url)) for url in hubdata.list_url(entry.path, is_data))
     else:
-        yield from (File(url, url) for url in list_url(entry.path, _is_data))
+        yield from (File(url, url) for url in list_url(entry.path, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
     """Whether a path that is nothing here looks like the name of a dataset, and not like that of a file."""
-    known = not path.startswith((".", "~")) and split_name(path)[0] is None
-    return known and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
-
-
-def _is_data(name: str) -> bool:
-    return split_name(name)[0] is not None
+    is_path = path.startswith((".", "~")) or is_data(path)
+    return not is_path and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
 
 
 def _place(url: str, entry: Source) -> str:
@@ -158,7 +155,7 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
 
     Rows behind the limit are counted, but in a stream, which is read no further.
     """
-    if info.format == "parquet":
+    if FORMATS[info.format].has_footer:
         rows = info.rows or 0
         return replace(info, stop=min(left, rows), left_out=max(rows - left, 0)), max(left - rows, 0)
     stop, taken, more = info.stop, 0, 0
@@ -220,7 +217,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _data_files(folder: str) -> list[str]:
     names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = [name for name in names if split_name(name)[0] is not None]
+    names = [name for name in names if is_data(name)]
     if not names:
         raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
     return names
@@ -233,7 +230,7 @@ def _glob(pattern: str) -> list[str]:
     """
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207
     for name in names:
-        if split_name(name)[0] is not None and not Path(name).is_dir():
+        if is_data(name) and not Path(name).is_dir():
             check_is_file(name, Path(name))
     return sorted(_posix(name) for name in names if Path(name).is_file())
 
