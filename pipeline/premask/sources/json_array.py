@@ -1,9 +1,9 @@
 """JSON files: an array of rows, read element by element and cut at elements.
 
 A file that is one object, or an array that is one conversation, is a single row, and parsed as a whole. A
-file of one value a line is JSONL, whatever its name (`jsonl.py`). Where the elements begin is found without
-parsing (`json_cutting.py`); an element that is not valid JSON ends the run, because what follows it may be cut in the
-wrong places.
+file of one value a line is JSONL, whatever its name (`jsonl.py`). Where elements begin is found without
+parsing any (`json_cutting.py`); an element that is not valid JSON ends the run, because what follows it may
+be cut in the wrong places.
 
 Cost: memory is a chunk and the longest element; a cut reads some 4 MB a unit; counting takes 3 ns a byte.
 """
