@@ -226,7 +226,7 @@ def test_a_long_list_of_values_is_one_part() -> None:
         ("SUBSTRING(a FROM 2 FOR 1) = 'b' AND POSITION('c' IN a) = 3", {"a": "abc"}, [("a",)]),
         ("a !~ '^x' AND a ~* 'B' AND a ^@ 'a' AND a ~~ '%b%'", {"a": "abc"}, [("a",)]),
         ("a::double / 2 = 1.5 AND a // 2 = 1 AND ((a % 2 = 1) XOR (a IS NULL))", {"a": 3}, [("a",)]),
-        ("a IS NOT DISTINCT FROM b AND (a <=> b)", {"a": 3, "b": 3}, [("a",), ("b",)]),
+        ("(a IS NOT DISTINCT FROM b) AND (a <=> b)", {"a": 3, "b": 3}, [("a",), ("b",)]),
         ("DATE '2020-01-02' - INTERVAL '1 day' = STRPTIME(a, '%F')", {"a": "2020-01-01"}, [("a",)]),
         ("EXTRACT(year FROM STRPTIME(a, '%Y-%m')) = 2020", {"a": "2020-01"}, [("a",)]),
         ("CASE a WHEN 1 THEN true ELSE b END", {"a": 1, "b": None}, [("a",), ("b",)]),

@@ -25,7 +25,7 @@ from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
 from ..core.source_entry import Source
 from ..core.urls import is_url, refuse_secrets
-from . import hub_datasets as hubdata
+from . import hub_datasets
 from .cutting import whole
 from .files import check_is_file
 from .formats import FORMATS, is_data, known_suffixes
@@ -47,7 +47,7 @@ _COUNTED_AT_ONCE = 4096
 
 
 class File(NamedTuple):
-    """A file that an entry names: its name in ledger and lineage, and the place it is read from, if that is
+    """A file that an entry names: its name in reject log and lineage, and the place it is read from, if that is
     another one."""
 
     name: str
@@ -72,7 +72,7 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
                 continue
             info = inspect_source(file.name, file.url and _place(file.url, entry))
             if file.url is not None and file.url.startswith("hf://"):
-                info = replace(info, version=f"commit {hubdata.commit_of(file.url)}")
+                info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection)
             if selection is not None:
                 check_columns_exist(info)
@@ -92,7 +92,7 @@ def _files(entry: Source) -> Iterator[File]:
     hub = _HUB_URL.fullmatch(entry.path)
     if hub is not None or _is_hub_id(entry.path):
         name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
-        for url in hubdata.data_files(name, entry.config, entry.split, entry.revision or revision):
+        for url in hub_datasets.data_files(name, entry.config, entry.split, entry.revision or revision):
             yield File(url, url)
         return
     if given := [key for key in _HUB_ONLY if getattr(entry, key) is not None]:
@@ -108,7 +108,7 @@ def _files(entry: Source) -> Iterator[File]:
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
-        yield from (File(url, hubdata.pinned(url)) for url in hubdata.list_url(entry.path, is_data))
+        yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
     else:
         yield from (File(url, url) for url in list_url(entry.path, is_data))
 
@@ -122,7 +122,7 @@ def _is_hub_id(path: str) -> bool:
 def _place(url: str, entry: Source) -> str:
     if entry.streaming:
         return url
-    return hubdata.fetch(url) if url.startswith("hf://") else fetch(url)
+    return hub_datasets.fetch(url) if url.startswith("hf://") else fetch(url)
 
 
 def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str, int]) -> bool:
@@ -187,7 +187,7 @@ def find_sources(patterns: Sequence[str]) -> dict[str, int]:
     """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
     the index of the first pattern that names them.
 
-    The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
+    The order is that of `patterns`; what one glob or directory yields is sorted. A directory means
     all files below it that have a known suffix; hidden ones are left out.
 
     Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
