@@ -15,7 +15,7 @@ from premask.core.contract import REASONS
 from premask.core.errors import RowError, SourceError
 from premask.dialects import DIALECTS, conversations, normalize, recognize_file
 from premask.sources.cutting import plan_units
-from premask.sources.files import split_name
+from premask.sources.formats import is_data
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import peek, read_slice
 
@@ -41,7 +41,7 @@ def names() -> list[str]:
 
 
 def _is_data(name: str) -> bool:
-    return name not in NOT_DATA and split_name(name)[0] is not None
+    return name not in NOT_DATA and is_data(name)
 
 
 @cache

@@ -110,7 +110,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("alpaca", {"instruction": "a", "output": "b", "history": "x"}, "wrong_type: 'history' is a JSON string"),
     ("alpaca", {"instruction": "a", "output": "b", "history": [["x"]]}, "wrong_type: history 0 is not a question"),
     ("prompt_completion", {"prompt": "a", "completion": []}, "empty_assistant: 'completion' is an empty list"),
-    ("question_answer", {"question": "a", "answer": "B", "choices": ["x", "y"]}, "unsupported_content: 'choices' stands"),
+    ("question_answer", {"question": "a", "answer": "B", "choices": ["x", "y"]}, "unsupported_content: 'choices' is beside"),
     ("question_answer", {"question": "a", "answers": {"start": 3}}, "wrong_type: the answer in 'answers' is a JSON object"),
     ("question_answer", {"question": "a"}, "no_assistant: the row has no answer beside 'question'"),
     ("question_answer", {"question": "a", "context": {"x": 1}, "answer": "b"}, "wrong_type: 'context' is a JSON object"),

@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, bytes, list[str]]] = {
     "element": (
         "a.json",
         ARRAY.replace(b'"role"', b'"role', 1),
-        ["a.json is not valid JSON", "Expecting ':' delimiter at byte 38, line 5, row 0; mend"],
+        ["a.json is not valid JSON", "Expecting ':' delimiter at byte 38, line 5, row 0; fix"],
     ),
     "lfs-jsonl": ("a.jsonl", POINTER, ["a.jsonl is a git-lfs pointer", "git lfs pull"]),
     "lfs-parquet": ("a.parquet", POINTER, ["a.parquet is a git-lfs pointer"]),
@@ -183,7 +183,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").symlink_to("gone.jsonl")
 
     for source in (tmp_path / "a.jsonl", tmp_path / "*.jsonl", tmp_path):
-        refused(tmp_path, source, "a.jsonl is a link to gone.jsonl, which does not exist; mend the link")
+        refused(tmp_path, source, "a.jsonl is a link to gone.jsonl, which does not exist; fix the link")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")

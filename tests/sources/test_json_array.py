@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inputs import read_units, rows_of, write
 from premask.sources import files, inspection
-from premask.sources.blocks import ElementBlock
 from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
-from premask.sources.json_array import ArrayScan, BrokenArrayError, elements, starts
+from premask.sources.json_array import ElementBlock
+from premask.sources.json_cutting import ArrayScan, BrokenArrayError, elements, starts
 from premask.sources.reading import peek, read_blocks, read_slice
 
 TEXT = st.text('a"\\[]{},:\n\té\U0001f600\ud800', max_size=6)

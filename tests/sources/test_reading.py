@@ -205,20 +205,20 @@ def test_a_json_array_of_anything_but_turns_is_rows(tmp_path: Path, other: Any) 
     [
         (
             '[{"a": 1},\n{"a" 2}]',
-            "not valid JSON: Expecting ':' delimiter at byte 16, line 2, row 1; mend it",
+            "not valid JSON: Expecting ':' delimiter at byte 16, line 2, row 1; fix it",
         ),
-        ('[{"a": 1} {"a": 2}]', "Extra data at byte 10, line 1, row 0; mend it"),
-        ('[{"a": 1},, {"a": 2}]', "Expecting value at byte 10, line 1, row 1; mend it"),
-        ('[{"a": 1},\n]', "Expecting value at byte 11, line 2, row 1; mend it"),
+        ('[{"a": 1} {"a": 2}]', "Extra data at byte 10, line 1, row 0; fix it"),
+        ('[{"a": 1},, {"a": 2}]', "Expecting value at byte 10, line 1, row 1; fix it"),
+        ('[{"a": 1},\n]', "Expecting value at byte 11, line 2, row 1; fix it"),
         (
             '[{"a": 1},\n{"a": "x',
             "array does not end at byte 19, line 2, row 1; the file is cut short, fetch",
         ),
-        ('[{"a": 1}] [', "something follows the array at byte 11, line 1, row 1; mend it"),
+        ('[{"a": 1}] [', "something follows the array at byte 11, line 1, row 1; fix it"),
         ('[\n{"a": 1}]\n}', "something follows the array at byte 12, line 3, row 1"),
-        ('[{"a": 1}}', "the array is closed by '}' at byte 9, line 1, row 0; mend it"),
+        ('[{"a": 1}}', "the array is closed by '}' at byte 9, line 1, row 0; fix it"),
         ("[" * 100_000, "the array does not end at byte 100000"),
-        ('{"a": 1', "is not valid JSON: Expecting ',' delimiter at line 1 column 8; mend it"),
+        ('{"a": 1', "is not valid JSON: Expecting ',' delimiter at line 1 column 8; fix it"),
         ('"text"', "holds a single JSON value, not rows; remove it"),
     ],
 )
@@ -262,7 +262,7 @@ def test_large_csv_cells_are_read(tmp_path: Path) -> None:
 
 def test_a_quote_that_never_closes_is_refused(tmp_path: Path) -> None:
     """Else one cell would swallow the rest of the file, and rows would vanish."""
-    with pytest.raises(SourceError, match="is not valid CSV: line 4: unexpected end of data; mend or export"):
+    with pytest.raises(SourceError, match="is not valid CSV: line 4: unexpected end of data; fix or export"):
         rows_of(write(tmp_path / "a.csv", 'a,b\n1,"2\n3,4\n5,6\n'))
 
 

@@ -24,7 +24,7 @@ from premask.sources.cutting import plan_units, whole
 from premask.sources.listing import inspect_sources
 from premask.sources.reading import peek, read_slice
 from s3_server import bucket, s3  # noqa: F401  fixtures
-from web_server import Web  # noqa: F401
+from web_server import Web
 
 ROWS = [{"n": n, "text": "é" * (n % 7)} for n in range(60)]
 LINES = "".join(f"{json.dumps(row)}\n" for row in ROWS).encode()
@@ -277,7 +277,7 @@ def run(out: Path, path: str, **options: Any) -> Done:
     return premask("run", recipe, "--workers", 1, "--unit-rows", 120)
 
 
-def test_s3_end_to_end(bucket: str, tmp_path: Path, cache: Path) -> None:  # noqa: F811
+def test_s3_end_to_end(bucket: str, tmp_path: Path, cache: Path) -> None:
     """Fetched or streamed, the shards are those of the local file but for the names in lineage and ledger."""
     filesystem = fsspec.filesystem("s3")
     filesystem.put_file(str(SAMPLE / "conversations.jsonl"), "bucket/chats/part 1.jsonl")
@@ -315,7 +315,7 @@ def test_s3_end_to_end(bucket: str, tmp_path: Path, cache: Path) -> None:  # noq
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_s3_says_what_is_wrong(
-    bucket: str,  # noqa: F811
+    bucket: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     streaming: object,

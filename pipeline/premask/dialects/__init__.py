@@ -5,9 +5,10 @@
     conversations    one value -> all its conversations: message trees and lists of answers have several
 
 One small module a dialect, with `recognize(value)` and `normalize(value)`, and `paths(value)` where a row can
-hold several conversations; `common.py`, `turns.py`, `parts.py` and `prompted.py` hold what they share. A
-constant `PLAIN` may say how most of its rows are written; those need no Conversation (`plain.py`). After this
-stage every row has one shape, so no later stage asks where a row came from.
+hold several conversations; dialects that keep a question and its answer in columns are data in
+`question_answer.py`. `common.py`, `turns.py` and `parts.py` hold what they share. A constant `PLAIN` may say
+how most of the rows of a dialect are written; those need no Conversation (`plain.py`). After this stage every
+row has one shape, so no later stage asks where a row came from.
 
     >>> rows = [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}]
     >>> name = recognize_file(rows, source="chats.jsonl")
@@ -27,16 +28,12 @@ from ..core.errors import RowError, SourceError
 from ..core.records import ROLES, Conversation, Message
 from ..core.text import kind
 from . import (
-    alpaca,
     anthropic,
     bfcl,
-    dolly,
     kto,
     openai,
     pairs,
     preference,
-    prompt_completion,
-    question_answer,
     sharegpt,
     speakers,
     statements,
@@ -45,27 +42,25 @@ from . import (
     trees,
 )
 from .advice import advice
-from .common import check_assistants, row_id
+from .common import check_assistants
 from .fields import MappedFields
 from .plain import PlainRow, PlainTurns
+from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
 
 __all__ = [
     "DIALECTS",
     "Dialect",
     "Form",
-    "MappedFields",
-    "check_assistants",
     "conversations",
     "normalize",
     "plain_by_reading",
     "plain_turns",
     "recognize_file",
-    "row_id",
 ]
 
 
 class Dialect(Protocol):
-    """What a dialect module has."""
+    """What the module of a dialect has, or the constant of one that differs from others in names alone."""
 
     def recognize(self, value: Any) -> bool:
         """Whether a row has this dialect's shape, however wrong it may be within."""
@@ -86,13 +81,13 @@ DIALECTS: Mapping[str, Dialect] = {
     "statements": statements,
     "pairs": pairs,
     "bfcl": bfcl,
-    "dolly": dolly,
-    "alpaca": alpaca,
-    "prompt_completion": prompt_completion,
-    "question_answer": question_answer,
+    "dolly": DOLLY,
+    "alpaca": ALPACA,
+    "prompt_completion": PROMPT_COMPLETION,
+    "question_answer": QUESTION_ANSWER,
     "transcript": transcripts,
 }
-"""Name -> module. A row that has the shape of several is one of the first: those that say more come first."""
+"""Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
 
 Form = str | MappedFields
 """How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
@@ -119,7 +114,7 @@ def normalize(value: Any, dialect: Form) -> Conversation:
     """Turn a row into a Conversation, the best one if it holds several.
 
     It is read as the file's dialect, or else as any other that it has the shape of, but as the recipe's
-    fields always where there are some. Raises `RowError` with a reason of `contracts.REASONS`.
+    fields always where there are some. Raises `RowError` with a reason of `contract.REASONS`.
     """
     found = conversations(value, dialect)[0]
     check_assistants(found.messages)

@@ -75,7 +75,7 @@ def _for_turns(turns: _Turns) -> str:
 
 
 def _for_columns(keys: Sequence[str]) -> str:
-    """The columns whose names say most; a word in capitals stands for one that was not found."""
+    """The columns whose names say most; a word in capitals is in place of one that was not found."""
     user = _named(keys, _USERS, but=None)
     answer = _named(keys, _ANSWERS, but=user)
     if user is None and answer is None:
@@ -138,8 +138,8 @@ def _at(value: Any, path: str) -> list[Any]:
 
 def _named(keys: Sequence[str], words: Sequence[str], *, but: str | None) -> str | None:
     """The first key that has one of the words in its name."""
-    told = [key for key in keys if key != but and "system" not in key.lower()]
-    return next((key for word in words for key in told if word in key.lower()), None)
+    others = [key for key in keys if key != but and "system" not in key.lower()]
+    return next((key for word in words for key in others if word in key.lower()), None)
 
 
 def _guess(name: str, place: int) -> str:
@@ -149,7 +149,7 @@ def _guess(name: str, place: int) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name as it stands in YAML."""
+    """A name as YAML has it."""
     return name if re.fullmatch(r"[A-Za-z_][\w.]*", name) else json.dumps(name)
 
 

@@ -51,7 +51,7 @@ IsTurn = Callable[[Collection[str]], bool]
 
 
 def has_turns(value: Any, keys: Sequence[str], is_turn: IsTurn) -> bool:
-    """Whether a row, or a list that stands for one, holds at least one turn of a dialect."""
+    """Whether a row, or a list that is one, holds at least one turn of a dialect."""
     return any(_are_turns(turns, is_turn) for _, turns in _candidates(value, keys))
 
 
@@ -114,7 +114,7 @@ def _without_nulls(index: int, turn: Any) -> Turn:
     return {key: field for key, field in turn.items() if field is not None}
 
 
-# ==== What stands beside the turns ====
+# ==== What is beside the turns ====
 
 
 def row_id(value: Any) -> str | None:
@@ -128,7 +128,7 @@ def row_id(value: Any) -> str | None:
 
 
 def written_id(found: Any) -> str | None:
-    """What stands in the first of `ID_KEYS` that is not null, as an id; None where it is none.
+    """What is in the first of `ID_KEYS` that is not null, as an id; None where it is none.
 
     >>> written_id(7), written_id("7"), written_id(True), written_id(7.0)
     ('7', '7', None, None)
@@ -139,7 +139,7 @@ def written_id(found: Any) -> str | None:
 
 
 def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
-    """The messages after the system text that stands beside them, unless there is one among them.
+    """The messages after the system text that is beside them, unless there is one among them.
 
     Raises `RowError`: wrong_type.
 

@@ -27,7 +27,7 @@ from ..core.source_entry import FieldMap, split_path
 from ..core.text import kind
 from . import common, openai, sharegpt
 from .parts import with_results
-from .prompted import read_answers
+from .question_answer import read_answers
 from .turns import Turn, extra_fields, make_message, read_role
 
 _ROLES = {**sharegpt.ROLES, **openai.ROLES}
@@ -98,11 +98,11 @@ class MappedFields:
             raise RowError("wrong_type", f"turn {index} is a JSON {kind(turn)}, not an object")
         role_key, content_key = self.map.role or "role", self.map.content or "content"
         roles = {name.strip().lower(): role for name, role in (self.map.roles or _ROLES).items()}
-        told: Turn = {key: field for key, field in turn.items() if field is not None}
-        told["role"], told["content"] = _found(turn, role_key), _found(turn, content_key)
+        held: Turn = {key: field for key, field in turn.items() if field is not None}
+        held["role"], held["content"] = _found(turn, role_key), _found(turn, content_key)
         plain = role_key == "role" and content_key == "content"
-        for each in with_results(index, told):
-            role = "tool" if each is not told and each["role"] == "tool" else None
+        for each in with_results(index, held):
+            role = "tool" if each is not held and each["role"] == "tool" else None
             role = role or read_role(index, _name(each.get("role")), roles)
             extra = extra_fields(each, {"role", "content"}) if plain else {}
             yield make_message(index, each, role=role, content=each.get("content"), extra=extra)
@@ -118,7 +118,7 @@ def _name(role: Any) -> Any:
 
 
 def _found(value: Any, path: str) -> Any:
-    """What stands at a path of a row; None where it leads nowhere."""
+    """What is at a path of a row; None where it leads nowhere."""
     if isinstance(value, dict) and path in value:
         return value[path]
     for step in split_path(path):

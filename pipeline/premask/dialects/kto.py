@@ -17,9 +17,10 @@ from typing import Any
 
 from ..core.errors import RowError
 from ..core.records import Conversation
-from . import openai, prompt_completion, sharegpt
+from . import openai, sharegpt
+from .question_answer import PROMPT_COMPLETION
 
-_INNER: tuple[Any, ...] = (sharegpt, openai, prompt_completion)
+_INNER: tuple[Any, ...] = (sharegpt, openai, PROMPT_COMPLETION)
 
 
 def recognize(value: Any) -> bool:

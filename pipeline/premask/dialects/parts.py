@@ -10,8 +10,8 @@ Anthropic and LLaMA-Factory.
     >>> read_parts([{"type": "text", "text": "a "}, {"type": "text", "value": "b"}], "turn 1").text
     'a b'
 
-A message has its reasoning first, then its text, then its calls: parts in another order cannot be told to a
-chat template and are refused, like anything that is not text. Cost: linear in the parts.
+A message has its reasoning first, then its text, then its calls: a chat template cannot be given parts in
+another order, so they are refused, like anything that is not text. Cost: linear in the parts.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if others:
             yield {**turn, "content": others}
             others = []
-        told = {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content")}
-        yield {key: field for key, field in told.items() if field is not None}
+        result = {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content")}
+        yield {key: field for key, field in result.items() if field is not None}
     if others:
         yield {**turn, "content": others}
 

@@ -1,7 +1,8 @@
 """Plain rows: turns with a known role and a text each, and nothing else that counts. Most rows are.
 
-    PlainTurns   what a dialect says of its plain rows, one constant `PLAIN` in its module
-    plain_row    any row -> its roles, texts and id, or None where it is not surely plain
+    PlainTurns     what a dialect says of its plain rows, one constant `PLAIN` in its module
+    plain_row      any row -> its roles, texts and id, or None where it is not surely plain
+    plain_rows_of  many rows -> the plain ones as columns (`PlainRows`)
 
 Such a row needs no Conversation: `normalize` would give messages of a role and a content, an id and nothing
 more. Not plain is always a right answer, only a slow one, so whatever is seldom is left to `normalize`.
@@ -11,8 +12,8 @@ more. Not plain is always a right answer, only a slow one, so whatever is seldom
     >>> plain_row(row, turns)
     (b'\\x02\\x03', ['Hi', 'Ho'], '7')
 
-Cost: 1.5 us a turn, an eighth of `normalize`. `pipeline/columns/` finds the same rows in whole
-batches, without a Python object for each turn; this is its readable twin, and reads what it leaves over.
+Cost: 1.5 us a turn, an eighth of `normalize`. `fast/` finds the same rows in whole batches, without a Python
+object for each turn; this is its readable twin, and reads what it leaves over.
 """
 
 from __future__ import annotations
@@ -30,23 +31,19 @@ from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
 from .turns import CALL_KEYS, read_role
 
 PlainRow = tuple[bytes, list[str], "str | None"]
-"""Of one row: a byte a message (index into `contracts.ROLES`), the content of each message, the id."""
-
+"""Of one row: a byte a message (index into `records.ROLES`), the content of each message, the id."""
 
 NO_MEDIA: tuple[Any, ...] = (None, "", [], {})
 """Values of a media field that refer to nothing."""
 
-
 NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 """Values of a field that may be JSON within a string (tools, tool calls) and holds nothing."""
-
 
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
     **dict.fromkeys((*TOOL_KEYS, *TEMPLATE_KEYS), NO_JSON),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
-
 
 ASSISTANT = ROLES.index("assistant")
 
@@ -77,7 +74,7 @@ class PlainTurns:
         return frozenset(key for pair in self.pairs for key in pair)
 
     def code(self, written: str) -> int | None:
-        """Index of a role in `contracts.ROLES`; None for one that is not known."""
+        """Index of a role in `records.ROLES`; None for one that is not known."""
         try:
             return ROLES.index(read_role(0, written, self.roles))
         except RowError:
@@ -89,7 +86,7 @@ class PlainTurns:
 
 
 class Roles(NamedTuple):
-    """The roles of a row: a byte a message, index into `contracts.ROLES`, and which are the assistant's."""
+    """The roles of a row: a byte a message, index into `records.ROLES`, and which are the assistant's."""
 
     codes: bytes
     answers: tuple[int, ...]
@@ -131,7 +128,7 @@ def has_blank(texts: Sequence[str], answers: Sequence[int]) -> bool:
 
 
 def with_system(system: str | None, codes: bytes, texts: list[str]) -> tuple[bytes, list[str]]:
-    """Put the system text that stands beside the turns before them, unless there is one among them."""
+    """Put the system text that is beside the turns before them, unless there is one among them."""
     if not system or system.isspace() or SYSTEM in codes:
         return codes, texts
     return bytes([SYSTEM, *codes]), [system, *texts]
@@ -175,16 +172,7 @@ def _is_plain(turn: Any, pair: tuple[str, str], plain: PlainTurns) -> bool:
     )
 
 
-# ==== rows ====
-
-# Plain rows as columns: the roles, texts and ids of the rows of a batch that hold nothing else.
-#
-#     >>> rows = PlainRows()
-#     >>> rows.add(3, (b"\x02\x03", ["Hi", "Hello"], "a"))
-#     >>> rows
-#     PlainRows(index=[3], roles=[b'\x02\x03'], texts=[['Hi', 'Hello']], ids=['a'])
-#
-# Cost: one list a row; tuples of rows would double the work of the garbage collector.
+# ==== Many rows ====
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +180,16 @@ class PlainRows:
     """The plain rows of a batch, one item each.
 
     index  which rows of the batch they are, ascending
-    roles  a byte a message, index into `contracts.ROLES`
+    roles  a byte a message, index into `records.ROLES`
     texts  the content of each message
     ids    what `row_id` gives
+
+    One list each: tuples of rows would double the work of the garbage collector.
+
+    >>> rows = PlainRows()
+    >>> rows.add(3, (b"\\x02\\x03", ["Hi", "Hello"], "a"))
+    >>> rows
+    PlainRows(index=[3], roles=[b'\\x02\\x03'], texts=[['Hi', 'Hello']], ids=['a'])
     """
 
     index: list[int] = field(default_factory=list)

@@ -22,10 +22,10 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
-from .prompted import Columns, lowered, read_question, read_turns
+from .question_answer import lowered, read_question, read_turns
 
 CHOSEN = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
-_ASKED = Columns(asked=["prompt", "question", "instruction", "query", "input"], below=["input", "context"])
+_ASKED = ("prompt", "question", "instruction", "query", "input")
 
 
 def recognize(value: Any) -> bool:
@@ -60,17 +60,14 @@ def chosen_messages(row: dict[str, Any], chosen: Any, key: str) -> list[Message]
 
 
 def _asked(row: dict[str, Any]) -> list[Message]:
-    """What stands before the answer: turns, or a prompt."""
+    """What is before the answer: turns, or a prompt."""
     for dialect in (sharegpt, openai):
         if dialect.recognize(row):
             return list(dialect.normalize(row).messages)
     if transcripts.is_opened(row.get("prompt")):
         return read_turns(transcripts.as_turns(row["prompt"]))
-    return read_question(row, _ASKED._replace(below=[key for key in _ASKED.below if _first(row) != key]))
-
-
-def _first(row: dict[str, Any]) -> str | None:
-    return next((key for key in _ASKED.asked if key in row), None)
+    first = next((key for key in _ASKED if key in row), None)
+    return read_question(row, _ASKED, [key for key in ("input", "context") if key != first])
 
 
 def _key(value: Any) -> str | None:

@@ -1,21 +1,45 @@
-"""Question and answer: `{"question": "1+1?", "answer": "2"}`, under the names that are about.
+"""Question and answer in columns of their own: Alpaca, Dolly, prompt and completion, and the like.
 
-The names are looked for in the order of `PAIRS`, so that a row with two of them (`problem`, `solution` and
-`answer`) is always read alike. A `context` goes below the question, after a blank line.
+    {"instruction": "Add.", "input": "1+1", "output": "2"}                   ALPACA
+    {"instruction": "When?", "context": "It opened in 1900.", "response": "In 1900."}    DOLLY
+    {"prompt": "1+1?", "completion": "2"}                                    PROMPT_COMPLETION
+    {"question": "1+1?", "answer": "2"}                                      QUESTION_ANSWER
 
-    >>> [message.content for message in normalize({"Problem": "1+1?", "solution": "It is 2."}).messages]
-    ['1+1?', 'It is 2.']
+The user's text is the question and below it, after a blank line, what it is about (`input`, `context`); no
+prompt such as Alpaca's well-known one is put around it, since the chat template says who speaks. The system
+text and earlier turns (`history`: pairs) come first. Column names are taken in any case. An answer may be a
+list: of texts, of objects with one text each, or of what SQuAD has (`{"text": [...]}`); then the first is the
+best one, and each makes a conversation of its own where the recipe wants all (`paths`). A question or an
+answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman: ...\\n\\nAssistant:`).
 
-Cost: see `prompted.py`.
+    >>> [found] = ALPACA.paths({"Instruction": "Add.", "input": "1+1", "output": "2"})
+    >>> [message.content for message in found.messages]
+    ['Add.\\n\\n1+1', '2']
+    >>> row = {"prompt": [{"role": "user", "content": "1+1?"}], "completion": "2"}
+    >>> [message.role for message in PROMPT_COMPLETION.normalize(row).messages]
+    ['user', 'assistant']
+
+Cost: see `common.py` and `turns.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation
-from .prompted import Columns, lowered, read_columns, recognize_columns
+from ..core.records import Conversation, Message
+from ..core.text import kind
+from . import common, openai, sharegpt, transcripts
+from .pairs import read_pairs
+
+ANSWERS = ("output", "response", "answer", "completion", "outputs", "responses", "answers", "completions")
+
+CHOICES = ("choices", "options", "candidates")
+"""Columns that belong into the question; a row that has them is refused."""
+
+_TEXTS = ("text", "completion", "response", "answer", "output", "content", "value")
 
 PAIRS = (
     *(("question", "answer"), ("question", "answers"), ("question", "response"), ("question", "solution")),
@@ -25,36 +49,165 @@ PAIRS = (
     *(("user", "assistant"), ("human", "assistant"), ("human", "gpt"), ("human", "bot"), ("user", "bot")),
     *(("user", "model"), ("human", "ai"), ("source", "target"), ("ask", "answer")),
 )
-"""Names of question and answer, in the order in which they are looked for."""
+"""Names of question and answer, in the order in which they are looked for, so that a row with two of them
+(`problem`, `solution` and `answer`) is always read alike."""
 
 
-def recognize(value: Any) -> bool:
-    """Whether the row has a known pair of columns."""
-    return _columns(value) is not None
+@dataclass(frozen=True)
+class Columns:
+    """A dialect made from the names of its columns, each list in the order in which they are looked for.
+
+    `needed` columns may hold null, but must be there for a row to be recognized.
+    """
+
+    asked: Sequence[str]
+    below: Sequence[str] = ()
+    answered: Sequence[str] = ANSWERS
+    needed: Sequence[str] = ()
+
+    def recognize(self, value: Any) -> bool:
+        """Whether a row has a question and an answer that is not null."""
+        row = lowered(value)
+        has_both = any(key in row for key in self.asked) and any(key in row for key in self.answered)
+        return has_both and all(key in value for key in self.needed)
+
+    def normalize(self, value: Any) -> Conversation:
+        """Read a row with its first answer. Raises `RowError`."""
+        return self.paths(value)[0]
+
+    def paths(self, value: Any) -> list[Conversation]:
+        """Read a row with each of its answers. Raises `RowError`."""
+        if not isinstance(value, dict):
+            raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
+        row = lowered(value)
+        asked = read_question(row, self.asked, self.below)
+        answers = read_answers(row, self.answered)
+        return [common.make_conversation(value, common.with_system(row, [*asked, *each])) for each in answers]
 
 
-def normalize(value: Any) -> Conversation:
-    """Read a row with its first answer. Raises `RowError`."""
-    return paths(value)[0]
+class _Prompts(Columns):
+    """Prompt and completion: a prompt may be a transcript, whose turns are read as such."""
+
+    def paths(self, value: Any) -> list[Conversation]:
+        """Read a row with each of its completions. Raises `RowError`."""
+        if isinstance(value, dict) and transcripts.is_opened(value.get("prompt")):
+            value = {**value, "prompt": transcripts.as_turns(value["prompt"])}
+        return super().paths(value)
 
 
-def paths(value: Any) -> list[Conversation]:
-    """Read a row with each of its answers. Raises `RowError`."""
-    columns = _columns(value)
-    if columns is None:
+class _Pairs:
+    """The first of many pairs of columns that a row has; a `context` goes below the question."""
+
+    def recognize(self, value: Any) -> bool:
+        """Whether a row has a known pair of columns."""
+        return self._columns(value) is not None
+
+    def normalize(self, value: Any) -> Conversation:
+        """Read a row with its first answer. Raises `RowError`."""
+        return self.paths(value)[0]
+
+    def paths(self, value: Any) -> list[Conversation]:
+        """Read a row with each of its answers. Raises `RowError`."""
+        columns = self._columns(value)
+        if columns is not None or not isinstance(value, dict):
+            return (columns or _PAIRS[0]).paths(value)
         held = lowered(value)
-        asked = next((pair[0] for pair in PAIRS if pair[0] in held), None)
+        asked = next((name for name, _ in PAIRS if name in held), None)
         if asked is not None:
             raise RowError("no_assistant", f"the row has no answer beside '{asked}'")
-        columns = Columns(["question"], (), ["answer"])
-        if isinstance(value, dict):
-            raise RowError("unknown_dialect", "the row has no known columns of question and answer")
-    return read_columns(value, columns)
+        raise RowError("unknown_dialect", "the row has no known columns of question and answer")
+
+    def _columns(self, value: Any) -> Columns | None:
+        held = lowered(value)
+        return next((each for each in _PAIRS if each.asked[0] in held and each.answered[0] in held), None)
 
 
-def _columns(value: Any) -> Columns | None:
-    for asked, answered in PAIRS:
-        columns = Columns([asked], ["context"], [answered])
-        if recognize_columns(value, columns):
-            return columns
-    return None
+ALPACA = Columns(asked=["instruction"], below=["input", "inputs"])
+DOLLY = Columns(asked=["instruction"], below=["context"], needed=["context"])
+PROMPT_COMPLETION = _Prompts(
+    asked=["prompt"],
+    answered=[
+        *("completion", "completions", "response", "responses", "output", "outputs"),
+        *("answer", "answers"),
+    ],
+)
+QUESTION_ANSWER = _Pairs()
+
+_PAIRS = [Columns([asked], ["context"], [answered]) for asked, answered in PAIRS]
+
+
+# ==== Columns ====
+
+
+def lowered(value: Any) -> dict[str, Any]:
+    """The columns of a row that are not null, by their names in lower case.
+
+    >>> lowered({"Question ": "Why?", "Answer": None})
+    {'question': 'Why?'}
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    found: dict[str, Any] = {}
+    for key, field in row.items():
+        if field is not None:
+            found.setdefault(key.strip().lower(), field)
+    return found
+
+
+def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[str] = ()) -> list[Message]:
+    """All that is before the answer. Raises `RowError`: wrong_type, unsupported_content."""
+    choices = next((key for key in CHOICES if row.get(key)), None)
+    if choices is not None:
+        detail = f"'{choices}' is beside the question and would be left out; write it into the question"
+        raise RowError("unsupported_content", detail)
+    history = common.parsed(row.get("history"))
+    if history is not None and not isinstance(history, list):
+        raise RowError("wrong_type", f"'history' is a JSON {kind(history)}, not an array")
+    earlier = read_pairs(history or [], "history")
+    key = next((key for key in asked if key in row), asked[0])
+    if isinstance(row.get(key), list):
+        return [*earlier, *read_turns(row[key])]
+    texts = [_text(row, name) for name in (key, *below) if name in row]
+    texts = [text for text in texts if text and not text.isspace()]
+    if not texts:
+        raise RowError("wrong_type", f"the row has no text under {', '.join(asked)}")
+    return [*earlier, Message("user", "\n\n".join(texts))]
+
+
+def read_answers(row: Mapping[str, Any], keys: Sequence[str]) -> list[list[Message]]:
+    """The answers of a row, at least one, each as messages. Raises `RowError`: no_assistant, wrong_type."""
+    key = next((key for key in keys if key in row), None)
+    if key is None:
+        raise RowError("no_assistant", f"the row has no answer under {', '.join(keys)}")
+    field = row[key]
+    if isinstance(field, dict) and isinstance(field.get("text"), list):
+        field = field["text"]  # SQuAD
+    if isinstance(field, list) and any(map(_is_turn, field)):
+        return [read_turns(field)]
+    fields = field if isinstance(field, list) else [field]
+    if not fields:
+        raise RowError("empty_assistant", f"'{key}' is an empty list")
+    return [[Message("assistant", _answer(each, key))] for each in fields]
+
+
+def read_turns(turns: Any) -> list[Message]:
+    """A list of turns in a column, in OpenAI's spelling or ShareGPT's. Raises `RowError`."""
+    dialect = sharegpt if sharegpt.recognize({"conversations": turns}) else openai
+    return list(dialect.normalize({"conversations" if dialect is sharegpt else "messages": turns}).messages)
+
+
+def _is_turn(item: Any) -> bool:
+    return openai.recognize([item]) or sharegpt.recognize([item])
+
+
+def _answer(field: Any, key: str) -> str:
+    if isinstance(field, dict):
+        field = next((field[name] for name in _TEXTS if field.get(name) is not None), field)
+    if not isinstance(field, str):
+        raise RowError("wrong_type", f"the answer in '{key}' is a JSON {kind(field)}, not a string")
+    return field
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    if not isinstance(row[key], str):
+        raise RowError("wrong_type", f"'{key}' is a JSON {kind(row[key])}, not a string")
+    return str(row[key])

@@ -1,4 +1,4 @@
-"""Repairs: what a recipe may have mended in a conversation before the template sees it, each by its name.
+"""Repairs: what a recipe may have repaired in a conversation before the template sees it, each by its name.
 
     fix_mojibake            text that was decoded with a wrong encoding is decoded rightly, by ftfy
                             (`fix_encoding`)
@@ -12,7 +12,7 @@
     drop_trailing_user      what the user says after the last answer is left out
 
 They are done in this order, however the recipe lists them. By default nothing is changed: what a template
-cannot take is rejected by it, with a reason. A row in which nothing is to be mended goes through untouched.
+cannot take is rejected by it, with a reason. A row that needs no repair goes through untouched.
 
     >>> turns = [Message("user", "Hi"), Message("user", "Anyone?"), Message("assistant", "Hello")]
     >>> repaired, policies = repair(Conversation(tuple(turns)), [Repair.merge_consecutive])
@@ -52,13 +52,13 @@ _FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
 
 def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conversation, tuple[str, ...]]:
-    """The conversation as the policies mend it, and the names of those that changed something."""
+    """The conversation as the policies repair it, and the names of those that changed something."""
     messages, applied = conversation.messages, []
-    for policy, mend in _MENDERS.items():
+    for policy, repaired in _POLICIES.items():
         if policy in policies:
-            mended = mend(messages)
-            if mended != messages:
-                messages = mended
+            after = repaired(messages)
+            if after != messages:
+                messages = after
                 applied.append(policy.value)
     return (replace(conversation, messages=messages) if applied else conversation), tuple(applied)
 
@@ -85,23 +85,23 @@ def check_repair(policies: Sequence[Repair]) -> None:
 # ==== Texts ====
 
 
-def _of_texts(mend: Callable[[str], str]) -> Callable[[Messages], Messages]:
-    """What mends the texts of messages: content and reasoning, but no tool calls and results."""
+def _of_texts(repaired: Callable[[str], str]) -> Callable[[Messages], Messages]:
+    """What repairs the texts of messages: content and reasoning, but no tool calls and results."""
 
-    def mended(messages: Messages) -> Messages:
+    def every(messages: Messages) -> Messages:
         return tuple(map(one, messages))
 
     def one(message: Message) -> Message:
-        content = message.content if message.role == "tool" else _mended(message.content)
-        reasoning = _mended(message.reasoning)
+        content = message.content if message.role == "tool" else text_of(message.content)
+        reasoning = text_of(message.reasoning)
         if content == message.content and reasoning == message.reasoning:
             return message
         return replace(message, content=content, reasoning=reasoning)
 
-    def _mended(text: str | None) -> str | None:
-        return mend(text) if text else text
+    def text_of(text: str | None) -> str | None:
+        return repaired(text) if text else text
 
-    return mended
+    return every
 
 
 def fix_mojibake(text: str) -> str:
@@ -157,7 +157,7 @@ def strip_empty_turns(messages: Messages) -> Messages:
 
 
 def drop_leading_assistant(messages: Messages) -> Messages:
-    """Leave out what stands before the user's first turn, but for system texts."""
+    """Leave out what comes before the user's first turn, but for system texts."""
     first = next((i for i, each in enumerate(messages) if each.role == "user"), 0)
     return tuple(each for each in messages[:first] if each.role in ("system", "developer")) + messages[first:]
 
@@ -192,7 +192,7 @@ def _is_continued(last: Message, message: Message) -> bool:
     if last.role != message.role or last.role == "tool" or last.tool_calls:
         return False
     if message.reasoning is not None and (last.content or last.reasoning):
-        return False  # reasoning stands before the text: joined, it would come too early
+        return False  # reasoning comes before the text: joined, it would come too early
     return all(getattr(last, key) == getattr(message, key) for key in ("name", "train", "weight", "extra"))
 
 
@@ -207,7 +207,7 @@ def _says(message: Message) -> bool:
     return bool(message.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
-_MENDERS: Mapping[Repair, Callable[[Messages], Messages]] = {
+_POLICIES: Mapping[Repair, Callable[[Messages], Messages]] = {
     Repair.fix_mojibake: _of_texts(fix_mojibake),
     Repair.strip_html: _of_texts(strip_html),
     Repair.strip_empty_turns: strip_empty_turns,

@@ -37,15 +37,15 @@ def paths(value: Any) -> list[Conversation]:
     found = []
     for messages in _lists(value):
         conversation = _read(value, messages)
-        told: list[Message] = []
+        marked: list[Message] = []
         key = 0
         for message in conversation.messages:
             key = hash((key, repr(message)))
             own = message.role == "assistant" and key in seen
-            told.append(replace(message, train=False) if own else message)
+            marked.append(replace(message, train=False) if own else message)
             seen.add(key)
-        if any(message.role == "assistant" and message.train is not False for message in told):
-            found.append(replace(conversation, messages=tuple(told)))
+        if any(message.role == "assistant" and message.train is not False for message in marked):
+            found.append(replace(conversation, messages=tuple(marked)))
     return found or [normalize(value)]
 
 

@@ -1,11 +1,11 @@
-"""Transcripts: a conversation in one string, its turns told by markers.
+"""Transcripts: a conversation in one string, its turns set apart by markers.
 
     "\\n\\nHuman: Hi\\n\\nAssistant: Hello"          Anthropic's (hh-rlhf)
     "### Human: Hi### Assistant: Hello"            guanaco's
     "###Instruction: Add.\\n###Output: 2"           APIBench's; also "### Response:"
     "user: Hi\\nassistant: Hello\\ntool: ..."        a line a turn or more (tau-bench)
 
-A text that itself has a marker at such a place cannot be told from a turn, so a transcript is read only where
+A text that itself has a marker at such a place looks like a turn, so a transcript is read only where
 its turns alternate, and refused where they do not (`bad_transcript`). Where a transcript shows tool results
 but "None" for the calls before them, the calls are lost: it is refused (`bad_tool_call`). Line breaks before
 a marker belong to it; apart from them texts are kept to the character.
@@ -141,7 +141,7 @@ def _with_inputs(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         elif merged and merged[-1][0] == "user":
             merged[-1] = "user", f"{merged[-1][1].strip()}\n\n{content.strip()}"
         else:
-            raise RowError("bad_transcript", "an input stands below no instruction")
+            raise RowError("bad_transcript", "an input follows no instruction")
     return merged
 
 

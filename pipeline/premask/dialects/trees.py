@@ -6,7 +6,7 @@
 also with the prompt itself as the row. A path goes from the prompt to an assistant's message that no other
 assistant's message follows; prompts at its end are left out. `normalize` gives the best path: at each message
 the reply of the lowest rank, or the first one where there are no ranks. `paths` gives all of them, the best
-one first; an answer that stands on several is trained on the first of these alone. Deleted messages and
+one first; an answer that is on several is trained on the first of these alone. Deleted messages and
 those that failed their review are left out with all that follows them.
 
     >>> reply = {"text": "Hello", "role": "assistant", "rank": 0}
@@ -51,12 +51,12 @@ def paths(value: Any) -> list[Conversation]:
     found = []
     for path in _paths(_checked_root(value)):
         messages = [_message(node) for node in path]
-        told = [
+        marked = [
             replace(message, train=False) if id(node) in seen and message.role == "assistant" else message
             for node, message in zip(path, messages, strict=True)
         ]
         seen.update(map(id, path))
-        found.append(_conversation(value, told))
+        found.append(_conversation(value, marked))
     return found or [_conversation(value, [])]
 
 

@@ -1,6 +1,6 @@
 """What the dialects share about a single turn: turn -> Message.
 
-    read_role     any spelling of a role -> one of `contracts.ROLES`
+    read_role     any spelling of a role -> one of `records.ROLES`
     make_message  the other fields of a turn: text parts, reasoning, tool calls, flags
 
 Content is passed on as it is, to the character. A turn comes without null-valued keys; `index` is its
@@ -192,7 +192,7 @@ def _parsed(call: Any, where: str) -> Any:
 
 
 def call_json(text: str, where: str) -> Any:
-    """Parse JSON that stands within a string of a tool call. Raises `RowError`: bad_tool_call."""
+    """Parse JSON within a string of a tool call. Raises `RowError`: bad_tool_call."""
     try:
         return parse_json(text)
     except ValueError as error:

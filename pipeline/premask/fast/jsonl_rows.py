@@ -36,7 +36,7 @@ from ..dialects.plain import (
     with_system,
 )
 from ..dialects.turns import CALL_KEYS
-from ..sources.blocks import LineBlock
+from ..sources.jsonl import LineBlock
 
 _MOST_KEYS = 64  # different keys, above which rows are not alike
 

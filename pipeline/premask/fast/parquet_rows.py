@@ -23,7 +23,7 @@ from ..core.arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
 from ..dialects.turns import CALL_KEYS
-from ..sources.blocks import TableBlock
+from ..sources.parquet import TableBlock
 
 _UNKNOWN = 255  # in place of a role
 

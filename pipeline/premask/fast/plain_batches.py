@@ -30,7 +30,9 @@ import numpy as np
 from ..core.records import Row, Slice
 from ..dialects import Form, plain_by_reading, plain_turns
 from ..dialects.plain import PlainRows, plain_rows_of
-from ..sources.blocks import Block, LineBlock, TableBlock
+from ..sources.blocks import Block
+from ..sources.jsonl import LineBlock
+from ..sources.parquet import TableBlock
 from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
@@ -100,7 +102,7 @@ def _finder(dialect: Form) -> Callable[[Block], PlainRows]:
             return lines.plain_rows(block)
         if isinstance(block, TableBlock):
             return plain_rows_of_table(block, plain)
-        return plain_rows_of((row.value for row in block.rows), plain)
+        return plain_rows_of((block.row(i).value for i in range(len(block.numbers))), plain)
 
     return find
 

@@ -54,8 +54,8 @@ from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
 from ..sources.cutting import UNIT_BYTES
-from ..sources.files import opened
-from ..sources.reading import read_slice
+from ..sources.formats import FORMATS
+from ..sources.reading import part_of, read_slice
 from .inputs import Work, look_at
 from .run import Prepared, prepare
 from .runners.process import without_old_garbage
@@ -233,7 +233,7 @@ class _Rows:
         if piece.start_byte is not None and piece.end_byte is not None:
             return piece.end_byte - piece.start_byte
         whole = self._bytes[piece.source]
-        if piece.stop_row is None or piece.format != "parquet":
+        if piece.stop_row is None or not FORMATS[piece.format].has_footer:
             return whole
         return round(whole * (piece.stop_row - piece.start_row) / self._counted[piece.source])
 
@@ -301,10 +301,9 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
-        if piece.format == "jsonl" and piece.start_byte is not None:
-            found += [(piece, _lines_at(piece, dice)) for _ in range(times)]
-        elif piece.format == "parquet":
-            found += [(piece, list(_lines(_stretch(piece, dice)))) for _ in range(times)]
+        parts = [part_of(piece, dice.random(), STRETCH_ROWS) for _ in range(times)]
+        if None not in parts:
+            found += [(piece, _stretch(piece, part)) for part in parts if part is not None]
         else:
             lines = list(islice(_lines(piece), times * STRETCH_ROWS))
             found += [(piece, lines[i::times]) for i in range(times)]
@@ -312,25 +311,11 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
     return found
 
 
-def _stretch(piece: Slice, dice: random.Random) -> Slice:
-    """Some rows of a Parquet file."""
-    stop = piece.stop_row or 0
-    start = dice.randrange(piece.start_row, max(piece.start_row + 1, stop - STRETCH_ROWS + 1))
-    return piece._replace(start_row=start, stop_row=min(stop, start + STRETCH_ROWS))
-
-
-def _lines_at(piece: Slice, dice: random.Random) -> list[bytes]:
-    """Lines of JSONL from a byte on; around the end it goes on at the start."""
-    start, end = piece.start_byte or 0, piece.end_byte or 0
-    with opened(piece.source, at=piece.at) as file:
-        file.seek(dice.randrange(start, max(start + 1, end)))
-        file.readline()
-        lines = list(islice(iter(lambda: file.readline() if file.tell() < end else b"", b""), STRETCH_ROWS))
-        if len(lines) < STRETCH_ROWS:
-            file.seek(start)
-            rest = iter(lambda: file.readline() if file.tell() < end else b"", b"")
-            lines += list(islice(rest, STRETCH_ROWS - len(lines)))
-    return [line if line.endswith(b"\n") else line + b"\n" for line in lines]
+def _stretch(piece: Slice, part: Slice) -> list[bytes]:
+    """Rows of a part of a slice, whatever its source's selection takes of them; after the end it goes on at
+    the start."""
+    lines = list(islice(_lines(part._replace(selection=None)), STRETCH_ROWS))
+    return lines + list(islice(_lines(piece._replace(selection=None)), STRETCH_ROWS - len(lines)))
 
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:

@@ -1,11 +1,12 @@
-"""Rows that are not yet made: a block of lines, of elements of an array, of an Arrow table, or of objects.
+"""What a format is, and the blocks of rows that it reads.
 
-    block.row(i)         make one row
-    block.taken(mask)    some of its rows
-    selected(blocks)     blocks -> the rows of each that its source's selection takes
+    Format             what a format's module knows: how its files are inspected, cut and read
+    Block              rows of one file that are not made yet: `block.row(i)` makes one
+    RowBlock           rows that are made already, of a format that is parsed as a whole
+    selected           blocks -> the rows of each that its source's selection takes
 
-Most rows are never made: `columns` reads the plain ones from the lines or the table. So a block keeps what
-was read, and what makes a row of it stands here, in one place for all who ask.
+Most rows are never made: `fast` reads the plain ones from the lines or the table. So a block keeps what was
+read, and each format's module has the block that knows how a row is made of it.
 
     for block in read_blocks(piece, 1024):
         print(block.numbers, block.row(0).value)
@@ -15,117 +16,63 @@ Cost: parsing a line at each call of `row`; a condition parses each line once mo
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+<<<<<<< HEAD
 from ..core.errors import SourceError, one_line
 from ..core.records import Row, Selection, Slice
 from ..core.strict_json import parse_json, reason
 from .files import BOM, decoded
 from .json_array import place_of
+=======
+from ..core.records import At, Row, Selection, Slice, SourceInfo
+>>>>>>> r-sources
 from .where import Condition, condition, sampled
 
 
 @dataclass(frozen=True, slots=True)
-class LineBlock:
-    """Consecutive lines of JSONL, blank ones left out; numbers int64[n] are those of the lines.
+class Block(ABC):
+    """Rows of one file, not made yet; numbers int64[n] are those of `Row.row`.
 
-    In all blocks `left_out` counts the rows before and among those of the block that were not taken.
+    `left_out` counts the rows before and among those of the block that were not taken, by the reason.
     """
 
     source: str
     numbers: np.ndarray
-    lines: Sequence[bytes]
     left_out: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
+    @abstractmethod
     def row(self, i: int) -> Row:
-        """Parse line `i` of the block."""
-        return row_of_line(self.source, int(self.numbers[i]), self.lines[i])
+        """Make row `i` of the block. Raises `SourceError` where that cannot be."""
 
-    def taken(self, mask: np.ndarray) -> LineBlock:
+    @abstractmethod
+    def taken(self, mask: np.ndarray) -> Block:
         """The rows of a mask, bool[n]."""
-        return replace(self, numbers=self.numbers[mask], lines=list(compress(self.lines, mask)))
+
+    def holds(self, asked: Condition) -> np.ndarray:
+        """Where a condition holds, bool[n]; a row with an error is taken."""
+        rows = [self.row(i) for i in range(len(self.numbers))]
+        found = asked.of_rows(self.source, [row.value for row in rows], self.numbers)
+        return found | np.array([row.error is not None for row in rows], dtype=np.bool_)
+
+    def narrowed(self, columns: Sequence[str]) -> Block:
+        """The rows with some columns only."""
+        rows = [_narrowed(self.row(i), columns) for i in range(len(self.numbers))]
+        return RowBlock(self.source, self.numbers, rows)
 
 
 @dataclass(frozen=True, slots=True)
-class ElementBlock(LineBlock):
-    """Consecutive elements of a JSON array, as bytes; starts int64[n] are the bytes where they begin."""
+class RowBlock(Block):
+    """Rows that are made already."""
 
-    starts: np.ndarray
-    piece: Slice
-
-    def row(self, i: int) -> Row:
-        """Parse element `i`; a syntax error ends the run, because what follows may be cut in the wrong
-        places."""
-        number, data = int(self.numbers[i]), self.lines[i]
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            what = f"is not UTF-8: {error.reason} at {self._place(i, error.start)}"
-            raise SourceError(f"{self.source} {what}, row {number}; convert it to UTF-8") from None
-        original = " ".join(map(str.strip, text.split("\n"))) if "\n" in text else text
-        try:
-            return Row(self.source, number, parse_json(text), original=original)
-        except json.JSONDecodeError as error:
-            what = f"{error.msg} at {self._place(i, len(text[: error.pos].encode()))}, row {number}"
-            raise SourceError(f"{self.source} is not valid JSON: {what}; mend it") from None
-        except ValueError as error:
-            return Row(self.source, number, None, original=original, error=reason(error))
-
-    def _place(self, i: int, byte: int) -> str:
-        """A byte of element `i` in the file, in words."""
-        return place_of(self.source, self.piece.compression, self.piece.at, int(self.starts[i]) + byte)
-
-    def taken(self, mask: np.ndarray) -> ElementBlock:
-        """The rows of a mask, bool[n]."""
-        lines = list(compress(self.lines, mask))
-        return replace(self, numbers=self.numbers[mask], lines=lines, starts=self.starts[mask])
-
-
-@dataclass(frozen=True, slots=True)
-class TableBlock:
-    """Consecutive rows of Parquet; numbers int64[n]. `maps` says how Arrow makes objects of its maps."""
-
-    source: str
-    numbers: np.ndarray
-    table: pa.RecordBatch
-    maps: str | None
-    piece: Slice
-    left_out: Mapping[str, int] = field(default_factory=dict, kw_only=True)
-
-    def row(self, i: int) -> Row:
-        """Turn row `i` of the block into Python objects; what cannot be raises `SourceError`."""
-        number = int(self.numbers[i])
-        try:
-            (value,) = _values_of(self.table.slice(i, 1), self.maps)
-        except (pa.ArrowException, ValueError, KeyError) as error:
-            raise _broken_row(self.source, number, error) from None
-        return Row(self.source, number, value)
-
-    def values(self, columns: Sequence[str]) -> list[Any]:
-        """The rows as `row` has them, but of some columns only."""
-        return _values_of(self.table.select(columns), self.maps)
-
-    def taken(self, mask: np.ndarray) -> TableBlock:
-        """The rows of a mask, bool[n]."""
-        return replace(self, numbers=self.numbers[mask], table=self.table.filter(pa.array(mask)))
-
-
-@dataclass(frozen=True, slots=True)
-class RowBlock:
-    """Rows of a format that is parsed as a whole; numbers int64[n]."""
-
-    source: str
-    numbers: np.ndarray
     rows: Sequence[Row]
-    left_out: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
     def row(self, i: int) -> Row:
         """Row `i` of the block."""
@@ -136,24 +83,37 @@ class RowBlock:
         return replace(self, numbers=self.numbers[mask], rows=list(compress(self.rows, mask)))
 
 
-Block = LineBlock | TableBlock | RowBlock
+def row_blocks(source: str, rows: Iterable[Row], size: int) -> Iterator[RowBlock]:
+    """Rows in blocks of at most `size`."""
+    rows = iter(rows)
+    while block := list(islice(rows, size)):
+        yield RowBlock(source, np.array([row.row for row in block], dtype=np.int64), block)
+
+
+def _narrowed(row: Row, columns: Sequence[str]) -> Row:
+    """A row with some columns only; its original text would hold the others."""
+    if not isinstance(row.value, dict):
+        return row
+    return Row(row.source, row.row, {key: value for key, value in row.value.items() if key in columns})
 
 
 # ==== What is taken ====
 
 
 def selected(blocks: Iterator[Block], piece: Slice, selection: Selection) -> Iterator[Block]:
-    """Blocks with the rows that a selection takes; at the end one without rows, where some are not told."""
+    """Blocks with the rows that a selection takes. Rows left out at the end are counted by a last, empty
+    block."""
     left_out = Counter[str]()
     for each in blocks:
         block = each
         if selection.where is not None:
-            block = _counted(block, _holds(block, condition(selection.where)), "where", left_out)
+            block = _counted(block, block.holds(condition(selection.where)), "where", left_out)
         if selection.sample is not None:
             mask = sampled(piece.source, block.numbers, selection.sample, selection.seed)
             block = _counted(block, mask, "sample", left_out)
         if len(block.numbers):
-            yield replace(_projected(block, selection.columns), left_out=dict(left_out))
+            block = block if selection.columns is None else block.narrowed(selection.columns)
+            yield replace(block, left_out=dict(left_out))
             left_out.clear()
     if left_out:
         yield RowBlock(piece.source, np.zeros(0, dtype=np.int64), [], left_out=dict(left_out))
@@ -166,68 +126,67 @@ def _counted(block: Block, mask: np.ndarray, why: str, left_out: Counter[str]) -
     return block.taken(mask)
 
 
-def _holds(block: Block, asked: Condition) -> np.ndarray:
-    """Where a condition holds in a block; a row with an error is taken."""
-    if isinstance(block, TableBlock):
-        return asked.of_table(block.source, block.table)
-    rows = [block.row(i) for i in range(len(block.numbers))]
-    found = asked.of_rows(block.source, [row.value for row in rows], block.numbers)
-    return found | np.array([row.error is not None for row in rows], dtype=np.bool_)
+# ==== Formats ====
 
 
-def _projected(block: Block, columns: Sequence[str] | None) -> Block:
-    """A block with some columns only."""
-    if columns is None:
-        return block
-    if isinstance(block, TableBlock):
-        names = [name for name in block.table.schema.names if name in columns]
-        return replace(block, table=block.table.select(names))
-    rows = [narrowed(block.row(i), columns) for i in range(len(block.numbers))]
-    return RowBlock(block.source, block.numbers, rows)
+def _by_rows(_: SourceInfo, rows: Sequence[int]) -> Sequence[int | None]:
+    return [None] * len(rows)
 
 
-def narrowed(row: Row, columns: Sequence[str] | None) -> Row:
-    """A row with some columns only; what was written there is told by these."""
-    if columns is None or not isinstance(row.value, dict):
-        return row
-    return Row(row.source, row.row, {key: value for key, value in row.value.items() if key in columns})
+def _uncut(_: SourceInfo, piece: Slice) -> Slice:
+    return piece
 
 
-# ==== Rows ====
+def _nowhere(_: Slice, __: float, ___: int) -> Slice | None:
+    return None
 
 
-def without_bom(number: int, line: bytes) -> bytes:
-    """A line of a text; the first without the byte order mark."""
-    return line.removeprefix(BOM) if number == 0 else line
+_INFLATION = 4  # how much larger compressed text is taken to be
 
 
-def row_of_line(source: str, number: int, line: bytes) -> Row:
-    """The row on a line that is not blank."""
-    text = decoded(source, number, without_bom(number, line))
-    text = text.removesuffix("\n").removesuffix("\r")
-    try:
-        return Row(source, number, parse_json(text), original=text)
-    except ValueError as error:
-        return Row(source, number, None, original=text, error=reason(error))
+def _text_size(info: SourceInfo) -> int:
+    return info.bytes * (_INFLATION if info.compression else 1)
 
 
+<<<<<<< HEAD
 def _broken_row(source: str, number: int, error: Exception) -> SourceError:
     what = one_line(error)
     return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
+=======
+@dataclass(frozen=True)
+class Format:
+    """What is known of a format; each module of one ends on its constant.
+>>>>>>> r-sources
 
+    name      as in `SourceInfo.format`
+    suffixes  of file names
+    inspect   (source, compression, at) -> what a file holds, checked; `SourceError` where it is something
+              else than its name says
+    read      (slice, n) -> its rows in blocks of at most n
+    cut       (info, rows) -> the byte where each row begins, and at last the end; None where rows are found
+              by their numbers alone. `rows` are 0, n, 2n ... and the end; two of them need no reading
+    middle    (info, slice) -> a slice from about its middle on, as far as it is cheap to go there
+    part      (slice, share, n) -> n rows or more of it, from a share of its rows on; None where it has to be
+              read from the start
+    size      info -> bytes of a file before compression, about
+    columns   info -> the columns that a footer names, nested ones as mappings; None where only rows tell
+    magic     bytes that a file begins with; none in text, which may be compressed as a whole
 
-def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
-    return [_without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
-
-
-def _without_nulls(value: Any) -> Any:
-    """Drop the nulls that Arrow puts where a struct lacks a field.
-
-    >>> _without_nulls({"a": None, "b": [{"c": None, "d": 1}, None]})
-    {'b': [{'d': 1}, None]}
+    A format with a footer (`has_footer`) says itself which rows and columns there are.
     """
-    if isinstance(value, dict):
-        return {key: _without_nulls(field) for key, field in value.items() if field is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+
+    name: str
+    suffixes: tuple[str, ...]
+    inspect: Callable[[str, str | None, At], SourceInfo]
+    read: Callable[[Slice, int], Iterator[Block]]
+    cut: Callable[[SourceInfo, Sequence[int]], Sequence[int | None]] = _by_rows
+    middle: Callable[[SourceInfo, Slice], Slice] = _uncut
+    part: Callable[[Slice, float, int], Slice | None] = _nowhere
+    size: Callable[[SourceInfo], int] = _text_size
+    columns: Callable[[SourceInfo], Mapping[str, Any]] | None = None
+    magic: bytes = b""
+
+    @property
+    def has_footer(self) -> bool:
+        """Whether a footer says which rows and columns there are."""
+        return self.columns is not None

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-
-import numpy as np
+from itertools import pairwise
 
 from ..core.records import Slice, SourceInfo, Unit
-from .files import changed, chunks, open_parquet, opened
-from .json_array import starts
+from .formats import FORMATS
 
 UNIT_BYTES = 48 * 1024 * 1024
 """Bytes of text that a unit has, about: 8 to 15 million tokens. Smaller units fill their packs worse, larger
@@ -30,9 +28,6 @@ ones are worse to share out, and more is lost when one is interrupted."""
 
 
 _ROW_BYTES = 2048  # what a row is taken to weigh where rows are not counted
-
-
-_INFLATION = 4  # how much larger compressed text is taken to be
 
 
 def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> list[Unit]:
@@ -49,7 +44,7 @@ def plan_units(infos: Sequence[SourceInfo], *, unit_rows: int | None = None) -> 
     waiting: list[Slice] = []
     weight, full = 0, UNIT_BYTES if unit_rows is None else unit_rows * _ROW_BYTES
     for info in infos:
-        size = _size(info) if unit_rows is None else 0
+        size = FORMATS[info.format].size(info) if unit_rows is None else 0
         pieces = list(_cut(info, unit_rows or _rows_a_unit(info, size)))
         for piece in pieces:
             waiting.append(piece)
@@ -67,49 +62,31 @@ def _rows_a_unit(info: SourceInfo, size: int) -> int:
     return max(1, math.ceil((info.rows or 0) / max(1, round(size / UNIT_BYTES))))
 
 
-def _size(info: SourceInfo) -> int:
-    """Bytes of a file before compression, about."""
-    if info.format != "parquet":
-        return info.bytes * (_INFLATION if info.compression else 1)
-    with open_parquet(info.source, info.at) as file:
-        groups = range(file.metadata.num_row_groups)
-        return sum(int(file.metadata.row_group(i).total_byte_size) for i in groups)
-
-
 def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
     if info.rows is None:
         yield whole(info)
         return
     stop = whole(info).stop_row or 0
     rows = [*range(0, stop, unit_rows), stop]
-    places: Sequence[int | None] = [None] * len(rows)
-    if len(rows) > 2 and info.format == "jsonl":
-        places = [*_line_starts(info, unit_rows)[: len(rows) - 1], info.bytes]
-    elif len(rows) > 2 and info.format == "json":
-        with opened(info.source, at=info.at) as file:
-            places = [*starts(file, info.marks, rows[:-1]), info.bytes]
-    elif info.format != "parquet":
-        places = [whole(info).start_byte, info.bytes]
-    for i in range(len(rows) - 1):
-        yield whole(info)._replace(
-            start_row=rows[i], stop_row=rows[i + 1], start_byte=places[i], end_byte=places[i + 1]
-        )
+    places = FORMATS[info.format].cut(info, rows)
+    for (start, end), (start_byte, end_byte) in zip(pairwise(rows), pairwise(places), strict=False):
+        yield whole(info)._replace(start_row=start, stop_row=end, start_byte=start_byte, end_byte=end_byte)
 
 
 def whole(info: SourceInfo) -> Slice:
     """A slice of all rows of a file, up to the number at which its source's limit stops."""
     stop = min((each for each in (info.rows, info.stop) if each is not None), default=None)
-    start, end = None, None
-    if info.rows is not None and info.format != "parquet":
-        start, end = info.marks[0][1] if info.marks else 0, info.bytes
+    start_byte, end_byte = None, None
+    if info.rows is not None:
+        start_byte, end_byte = FORMATS[info.format].cut(info, [0, info.rows])
     return Slice(
         info.source,
         info.format,
         info.compression,
         0,
         stop,
-        start,
-        end,
+        start_byte,
+        end_byte,
         info.entry,
         info.at,
         info.selection,
@@ -120,20 +97,4 @@ def _weight(info: SourceInfo, piece: Slice) -> int:
     """Bytes a slice is taken to weigh; whole numbers, so that the cut is exact on every machine."""
     if piece.stop_row is not None:
         return (piece.stop_row - piece.start_row) * _ROW_BYTES
-    return info.bytes * (_INFLATION if info.compression else 1)
-
-
-def _line_starts(info: SourceInfo, every: int) -> list[int]:
-    """Byte offsets of lines 0, every, 2 * every ... and of the end of the file."""
-    found, seen, offset = [0], 0, 0
-    with opened(info.source, at=info.at) as file:
-        for chunk in chunks(file):
-            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
-            found += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
-            seen += len(newlines)
-            offset += len(chunk)
-    if found[-1] != offset:
-        found.append(offset)
-    if offset != info.bytes or len(found) != 1 + math.ceil((info.rows or 0) / every):
-        raise changed(info.source)
-    return found
+    return FORMATS[info.format].size(info)

@@ -1,9 +1,8 @@
-"""Input files as files: which ones there are, what their names promise, and their bytes, decompressed.
+"""The bytes of files: opened, decompressed, read in chunks, hashed.
 
-    find_sources   patterns -> files
-    split_name     file name -> format and compression
-    opened         file -> its bytes, decompressed
-    open_parquet   file -> a Parquet reader
+    opened     file -> its bytes, decompressed
+    chunks     open file -> its bytes, 4 MB at a time
+    hashed     file -> size and sha256
 
 All reading goes through here, so that whatever the system or a library says about a broken file becomes
 one `SourceError` that names the file and what to do.
@@ -11,37 +10,26 @@ one `SourceError` that names the file and what to do.
     with opened("chats.jsonl.gz", "gzip") as file:
         size = sum(len(chunk) for chunk in chunks(file))
 
-Cost: finding asks the file system once a name; memory is a chunk of 4 MB.
+Cost: memory is a chunk of 4 MB.
 """
 
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..core.errors import SourceError, cause_of, one_line
 from ..core.records import At
 from ..core.urls import is_url
 from .remote import Stream, stat
-
-FORMATS: Mapping[str, str] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
-"""File name suffix -> format of the content."""
-
 
 COMPRESSIONS: Mapping[str, str] = {".gz": "gzip", ".zst": "zstd"}
 """Second suffix -> compression; for every format but Parquet, which compresses inside."""
@@ -55,20 +43,6 @@ CHUNK = 4 << 20
 """Bytes read at a time."""
 
 
-# ==== What a name promises ====
-
-
-def split_name(name: str) -> tuple[str | None, str | None]:
-    """Format and compression that a file name promises; a format of None when it promises none.
-
-    >>> split_name("chats/A.JSONL.gz"), split_name("chats/notes.txt")
-    (('jsonl', 'gzip'), (None, None))
-    """
-    suffix, packed = suffixes(name)
-    form = FORMATS.get(suffix)
-    return (None, None) if packed and form == "parquet" else (form, COMPRESSIONS.get(packed))
-
-
 def suffixes(name: str) -> tuple[str, str]:
     """The suffix of the format and that of the compression.
 
@@ -79,11 +53,6 @@ def suffixes(name: str) -> tuple[str, str]:
     if path.suffix not in COMPRESSIONS:
         return path.suffix, ""
     return PurePath(path.stem).suffix, path.suffix
-
-
-def known_suffixes() -> str:
-    """The suffixes that files may have, for error texts."""
-    return f"{', '.join(FORMATS)}, each but .parquet also with {' or '.join(COMPRESSIONS)}"
 
 
 # ==== Reading bytes ====
@@ -153,22 +122,16 @@ def chunks(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
 
 
-@contextmanager
-def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
-    path = at.path if at else source
-    check_version(source, at)
-    try:
-        with ExitStack() as stack:
-            place = stack.enter_context(Stream(path)) if is_url(path) else path
-            yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
-    except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
-        check_version(source, at)
-        if isinstance(error, OSError) and error.errno:
-            raise unreadable(source, error) from None
-        reason = one_line(error)
-        raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
-    check_version(source, at)
+def hashed(source: str, at: At, look: Callable[[bytes], None] | None = None) -> tuple[int, str]:
+    """Size and sha256 of a file, whose chunks are looked at on the way."""
+    digest, size = hashlib.sha256(), 0
+    with opened(source, at=at) as file:
+        for chunk in chunks(file):
+            digest.update(chunk)
+            size += len(chunk)
+            if look is not None:
+                look(chunk)
+    return size, digest.hexdigest()
 
 
 # ==== Errors that more than one reader meets ====
@@ -179,7 +142,7 @@ def check_is_file(source: str, path: Path) -> None:
     if path.is_file():
         return
     if path.is_symlink() and not path.exists():
-        raise SourceError(f"{source} is a link to {path.readlink()}, which does not exist; mend the link")
+        raise SourceError(f"{source} is a link to {path.readlink()}, which does not exist; fix the link")
     if not path.exists():
         raise SourceError(f"{source} does not exist; check the path")
     if path.is_dir():

@@ -27,7 +27,7 @@ from typing import Any
 
 from ..core.errors import SourceError, first_line
 from . import remote
-from .files import known_suffixes, split_name
+from .formats import is_data, known_suffixes
 
 _PINNED = re.compile(r"hf://(?:datasets/)?[^/]+/[^/@]+@[0-9a-f]{40}/.+")
 
@@ -47,7 +47,7 @@ def data_files(name: str, config: str | None, split: str | None, revision: str |
     if split not in splits:
         raise SourceError(f"dataset {name} has no split {split!r}; there are: {', '.join(splits)}; name one")
     files = [_at_commit(file, name, commit) for file in splits[split]]
-    if other := [file for file in files if split_name(file)[0] is None]:
+    if other := [file for file in files if not is_data(file)]:
         raise SourceError(
             f"dataset {name}: {other[0].rpartition('/')[2]} is of a format that is not read; known are "
             f"{known_suffixes()}; convert the dataset"

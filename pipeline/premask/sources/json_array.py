@@ -1,241 +1,85 @@
-r"""A JSON array read element by element: where each begins and ends is found without parsing any.
+"""JSON files: an array of rows, read element by element and cut at elements.
 
-    Cutter      chunks of bytes -> where the array opens, its elements end, and it closes
-    ArrayScan   chunks of bytes -> how many elements there are, and where some begin
-    elements    file -> its elements as bytes, a chunk's worth at a time
-    starts      places of elements, for a cut
+A file that is one object, or an array that is one conversation, is a single row, and parsed as a whole. A
+file of one value a line is JSONL, whatever its name (`jsonl.py`). Where elements begin is found without
+parsing any (`json_cutting.py`); an element that is not valid JSON ends the run, because what follows it may
+be cut in the wrong places.
 
-An array of many gigabytes cannot be parsed as a whole, and a cut of it into units needs the bytes where its
-elements begin. Both follow from brackets, commas and quotes alone. What stands between two cuts is handed on
-as it is: whether it is JSON is for `jsontext.parse_json` to say, so that values are the same everywhere.
-
-    >>> import io
-    >>> list(elements(io.BytesIO(b'[{"a": "x,]"}, 2]')))
-    [[(1, b'{"a": "x,]"}'), (15, b'2')]]
-
-Cost: 3 ns a byte; memory is a chunk and the longest element.
+Cost: memory is a chunk and the longest element; a cut reads some 4 MB a unit; counting takes 3 ns a byte.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
-from typing import IO, Any
+from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 
 from ..core.errors import SourceError
-from ..core.records import At
-from ..core.strict_json import parse_json
-from .files import BOM, chunks, opened
+from ..core.records import At, Row, Slice, SourceInfo
+from ..core.strict_json import parse_json, reason
+from .blocks import Block, Format, row_blocks
+from .files import BOM, changed, chunks, decoded, opened
+from .json_cutting import ArrayScan, BrokenArrayError, elements, starts
+from .jsonl import LineBlock, lines_info
+from .text_files import inspect_text, is_one_conversation
 
 _LOOKED_AT = 16 << 20  # bytes in which the fault of an element is looked for
 
 
-SPACE = b" \t\r\n"
-"""Bytes that JSON allows around values."""
+@dataclass(frozen=True, slots=True)
+class ElementBlock(LineBlock):
+    """Consecutive elements of a JSON array, as bytes; starts int64[n] are the bytes where they begin."""
+
+    starts: np.ndarray
+    piece: Slice
+
+    def row(self, i: int) -> Row:
+        """Parse element `i`; a syntax error ends the run, because what follows may be cut in the wrong
+        places."""
+        number, data = int(self.numbers[i]), self.lines[i]
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            what = f"is not UTF-8: {error.reason} at {self._where(i, error.start)}"
+            raise SourceError(f"{self.source} {what}, row {number}; convert it to UTF-8") from None
+        original = " ".join(map(str.strip, text.split("\n"))) if "\n" in text else text
+        try:
+            return Row(self.source, number, parse_json(text), original=original)
+        except json.JSONDecodeError as error:
+            what = f"{error.msg} at {self._where(i, len(text[: error.pos].encode()))}, row {number}"
+            raise SourceError(f"{self.source} is not valid JSON: {what}; fix it") from None
+        except ValueError as error:
+            return Row(self.source, number, None, original=original, error=reason(error))
+
+    def _where(self, i: int, byte: int) -> str:
+        """A byte of element `i` in the file, in words."""
+        return _place_of(self.source, self.piece.compression, self.piece.at, int(self.starts[i]) + byte)
+
+    def taken(self, mask: np.ndarray) -> ElementBlock:
+        """The rows of a mask, bool[n]."""
+        lines = list(compress(self.lines, mask))
+        return replace(self, numbers=self.numbers[mask], lines=lines, starts=self.starts[mask])
 
 
-_STRUCTURE = bytes(byte in b'"[]{},' for byte in range(256))
+# ==== Inspecting ====
 
 
-_STEP = np.zeros(256, dtype=np.int64)
+def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
+    array = ArrayScan()
+    text = inspect_text(JSON.name, source, compression, at, look=array.feed if compression is None else None)
+    if text.layout == "lines":
+        return lines_info(text)
+    if text.lines is None or not array.is_array or _is_conversation_file(source, None, at):
+        return text.info
+    with _naming_place(source, compression, at):
+        return replace(text.info, rows=array.count(), marks=tuple(array.marks))
 
 
-_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
-
-
-_QUOTE = ord('"')
-
-
-_NO_END = "the array does not end", "the file is cut short, fetch it again"
-
-
-_WRONG_END = "the array is closed by '}'", "mend it"
-
-
-_NOT_THE_END = "something follows the array", "mend it"
-
-
-class BrokenArrayError(ValueError):
-    """The array does not end as it should; `reason` is what is wrong and what to do, `byte` is where, `row`
-    the element that was being read, and `start` where that begins, if it has no end."""
-
-    def __init__(self, reason: tuple[str, str], byte: int, row: int, start: int | None = None) -> None:
-        super().__init__(reason, byte, row, start)
-        self.reason, self.byte, self.row, self.start = reason, byte, row, start
-
-
-class Cutter:
-    """Finds the outermost brackets and commas in chunks of a JSON text, whatever the cut of the chunks.
-
-    `inside` starts it behind the opening bracket, at byte `offset` of the text.
-    """
-
-    def __init__(self, offset: int = 0, *, inside: bool = False) -> None:
-        self.offset = offset
-        self.depth = int(inside)
-        self._quoted = 0
-        self._escaped = False
-
-    def feed(self, chunk: bytes) -> np.ndarray:
-        """Bytes (int64[n], counted from the start of the text) at which the array opens, an element ends
-        with a comma, or the array closes.
-
-        >>> Cutter().feed(b'[1, [2, "],"]]').tolist()
-        [0, 2, 13]
-        """
-        begin, self.offset = self.offset, self.offset + len(chunk)
-        text = self._unescaped(chunk)
-        marks = np.flatnonzero(np.frombuffer(text.translate(_STRUCTURE), np.bool_))
-        kinds = np.frombuffer(text, np.uint8)[marks]
-        quotes = kinds == _QUOTE
-        quoted = (np.cumsum(quotes) + self._quoted) & 1
-        self._quoted = int(quoted[-1]) if len(quoted) else self._quoted
-        outside = ~(quotes | quoted.astype(np.bool_))
-        marks, steps = marks[outside], _STEP[kinds[outside]]
-        depths = np.cumsum(steps) + self.depth
-        self.depth = int(depths[-1]) if len(depths) else self.depth
-        cuts = (depths - (steps > 0) == 0) | ((depths == 1) & (steps == 0))
-        found: np.ndarray = marks[cuts] + begin
-        return found
-
-    def _unescaped(self, chunk: bytes) -> bytes:
-        """A chunk with other bytes in place of escaped backslashes and quotes."""
-        text = b"_" + chunk[1:] if self._escaped else chunk
-        self._escaped = False
-        if b"\\" in text:
-            text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-            self._escaped = text.endswith(b"\\")
-        return text
-
-
-class ArrayScan:
-    """Counts the elements of an array in the chunks of a text.
-
-    `is_array` says whether the text begins with a bracket; `marks` are (element, byte behind the bracket or
-    comma before it), at most one a chunk.
-    """
-
-    def __init__(self) -> None:
-        self.is_array: bool | None = None
-        self.marks: list[tuple[int, int]] = []
-        self._cutter = Cutter()
-        self._cuts = 0
-        self._closed: tuple[int, int] | None = None  # byte and bracket
-        self._filled = False
-        self._follows: int | None = None
-        self._last = -1
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next chunk."""
-        base = self._cutter.offset
-        if self.is_array is None:
-            begin = (chunk.removeprefix(BOM) if base == 0 else chunk).lstrip(SPACE)
-            self.is_array = begin.startswith(b"[") if begin else None
-        if not self.is_array or self._closed is not None:
-            self._cutter.offset += len(chunk)
-            if self.is_array:
-                self._look_behind(chunk, base)
-            return
-        cuts = self._cutter.feed(chunk) - base
-        kinds = np.frombuffer(chunk, np.uint8)[cuts]
-        ends = np.flatnonzero((kinds == ord("]")) | (kinds == ord("}")))
-        if len(ends):
-            cuts = cuts[: ends[0] + 1]
-            self._closed = int(cuts[-1]) + base, chunk[int(cuts[-1])]
-        if not self._filled and (self._cuts or len(cuts)):
-            inner = chunk[0 if self._cuts else int(cuts[0]) + 1 : int(cuts[-1]) if len(ends) else None]
-            self._filled = bool(inner.strip(SPACE))
-        if len(cuts) > len(ends[:1]):
-            self.marks.append((self._cuts, int(cuts[0]) + 1 + base))
-        self._cuts += len(cuts)
-        self._last = int(cuts[-1]) + base if len(cuts) else self._last
-        if self._closed is not None:
-            self._look_behind(chunk[self._closed[0] + 1 - base :], self._closed[0] + 1)
-
-    def _look_behind(self, rest: bytes, byte: int) -> None:
-        if self._follows is None and (text := rest.lstrip(SPACE)):
-            self._follows = byte + len(rest) - len(text)
-
-    def count(self) -> int:
-        """How many elements there are, once all chunks are fed. Raises `BrokenArrayError`."""
-        if self._closed is None:
-            raise BrokenArrayError(_NO_END, self._cutter.offset, self._cuts - 1, self._last + 1)
-        rows = self._cuts - 1 if self._filled else 0
-        if self._closed[1] == ord("}"):
-            raise BrokenArrayError(_WRONG_END, self._closed[0], rows - 1)
-        if self._follows is not None:
-            raise BrokenArrayError(_NOT_THE_END, self._follows, rows)
-        return rows
-
-
-def elements(file: IO[bytes], start: int | None = None) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield the elements of the array in a file, without the space around them, each with the byte at which
-    it begins; those that end in one chunk together.
-
-    `start` is the byte at which the file stands where that is the beginning of an element; without it the
-    file is read from its start, and must hold one array.
-
-    Raises `BrokenArrayError` where the array does not close, or something follows it.
-    """
-    cutter = Cutter(start or 0, inside=start is not None)
-    begin, held, row = start, list[bytes](), 0
-    for chunk in chunks(file):
-        base, found = cutter.offset, list[tuple[int, bytes]]()
-        for cut in cutter.feed(chunk).tolist():
-            kind = chunk[cut - base]
-            if begin is not None:
-                raw = b"".join([*held, chunk[max(begin - base, 0) : cut - base]])
-                element = raw.strip(SPACE)
-                if element or row or kind == ord(","):
-                    found.append((begin + len(raw) - len(raw.lstrip(SPACE)), element))
-                    row += 1
-            begin, held = cut + 1, []
-            if kind in b"]}":
-                yield found
-                _check_end(kind, chunk[cut - base :], file, cut, row)
-                return
-        if found:
-            yield found
-        if begin is not None:
-            held.append(chunk[max(begin - base, 0) :])
-    raise BrokenArrayError(_NO_END, cutter.offset, row, begin)
-
-
-def _check_end(kind: int, rest: bytes, file: IO[bytes], byte: int, row: int) -> None:
-    """Raise `BrokenArrayError` unless the array is closed (at `byte`) by its bracket, and nothing follows."""
-    if kind == ord("}"):
-        raise BrokenArrayError(_WRONG_END, byte, row - 1)
-    end = byte + 1
-    for chunk in chain([rest[1:]], chunks(file)):
-        end += len(chunk)
-        if text := chunk.lstrip(SPACE):
-            raise BrokenArrayError(_NOT_THE_END, end - len(text), row)
-
-
-def starts(file: IO[bytes], marks: Sequence[tuple[int, int]], rows: Sequence[int]) -> list[int]:
-    """The bytes behind the bracket or comma before some elements (`rows`, ascending), of which only what lies
-    between the `marks` of an `ArrayScan` is read."""
-    found = []
-    for row in rows:
-        element, byte = marks[bisect_right(marks, (row, 1 << 62)) - 1]
-        file.seek(byte)
-        cutter = Cutter(byte, inside=True)
-        for chunk in chunks(file) if element < row else ():
-            cuts = cutter.feed(chunk)
-            if element + len(cuts) >= row:
-                byte = int(cuts[row - element - 1]) + 1
-                break
-            element += len(cuts)
-        found.append(byte)
-    return found
-
-
-def is_conversation_file(source: str, compression: str | None, at: At | None) -> bool:
+def _is_conversation_file(source: str, compression: str | None, at: At | None) -> bool:
     """Whether the array in a file is no table of rows but the turns of one conversation.
 
     Only as much is read as it takes to find an element that is no turn.
@@ -253,19 +97,95 @@ def is_conversation_file(source: str, compression: str | None, at: At | None) ->
     return filled
 
 
+# ==== Cutting ====
+
+
+def _cut(info: SourceInfo, rows: Sequence[int]) -> list[int]:
+    if len(rows) <= 2:
+        return [info.marks[0][1], info.bytes]
+    with opened(info.source, at=info.at) as file:
+        return [*starts(file, info.marks, rows[:-1]), info.bytes]
+
+
+def _middle(info: SourceInfo, piece: Slice) -> Slice:
+    half = (info.rows or 0) // 2
+    with opened(info.source, at=info.at) as file:
+        (place,) = starts(file, info.marks, [half])
+    return piece._replace(start_row=half, start_byte=place)
+
+
+# ==== Reading ====
+
+
+def _read(piece: Slice, rows: int) -> Iterator[Block]:
+    """The elements of an array; a row is also an object alone, and an array that is one conversation."""
+    if piece.start_byte is not None or _is_array_of_rows(piece):
+        return _element_blocks(piece, rows)
+    return row_blocks(piece.source, _single_row(piece), rows)
+
+
+def _is_array_of_rows(piece: Slice) -> bool:
+    """Whether a file holds an array of rows."""
+    with opened(piece.source, piece.compression, piece.at) as file:
+        begin = next((text for chunk in chunks(file) if (text := chunk.removeprefix(BOM).lstrip())), b"")
+    place = piece.source, piece.compression, piece.at
+    return begin.startswith(b"[") and not _is_conversation_file(*place)
+
+
+def _single_row(piece: Slice) -> Iterator[Row]:
+    with opened(piece.source, piece.compression, piece.at) as file:
+        text = decoded(piece.source, 0, file.read().removeprefix(BOM))
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        raise SourceError(f"{piece.source} is not valid JSON: {reason(error)}; fix it") from None
+    if not isinstance(value, (list, dict)):
+        raise SourceError(f"{piece.source} holds a single JSON value, not rows; remove it")
+    if piece.start_row == 0 and piece.stop_row != 0:
+        yield Row(piece.source, 0, value)
+
+
+def _element_blocks(piece: Slice, rows: int) -> Iterator[ElementBlock]:
+    number, stop = piece.start_row, piece.stop_row
+    with (
+        opened(piece.source, piece.compression, piece.at) as file,
+        _naming_place(piece.source, piece.compression, piece.at),
+    ):
+        if piece.start_byte is not None:
+            file.seek(piece.start_byte)
+        skip = piece.start_row if piece.start_byte is None else 0
+        for group in elements(file, piece.start_byte):
+            wanted = group[skip : None if stop is None else skip + stop - number]
+            skip = max(skip - len(group), 0)
+            for at in range(0, len(wanted), rows):
+                some = wanted[at : at + rows]
+                yield ElementBlock(
+                    piece.source,
+                    np.arange(number + at, number + at + len(some)),
+                    [element for _, element in some],
+                    np.array([byte for byte, _ in some], dtype=np.int64),
+                    piece,
+                )
+            number += len(wanted)
+            if number == stop:
+                return
+    if stop is not None and number < stop:
+        raise changed(piece.source)
+
+
 # ==== Errors ====
 
 
 @contextmanager
-def naming_place(source: str, compression: str | None, at: At | None) -> Iterator[None]:
+def _naming_place(source: str, compression: str | None, at: At | None) -> Iterator[None]:
     """Turn a `BrokenArrayError` into a `SourceError` that names byte, line and row."""
     try:
         yield
     except BrokenArrayError as error:
         what, fix, byte = *error.reason, error.byte
         if error.start is not None and (found := _fault(source, compression, at, error.start)):
-            what, byte, fix = *found, "mend it"
-        place = place_of(source, compression, at, byte)
+            what, byte, fix = *found, "fix it"
+        place = _place_of(source, compression, at, byte)
         raise SourceError(f"{source} is not valid JSON: {what} at {place}, row {error.row}; {fix}") from None
 
 
@@ -290,7 +210,7 @@ def _fault(source: str, compression: str | None, at: At | None, start: int) -> t
     return None
 
 
-def place_of(source: str, compression: str | None, at: At | None, byte: int) -> str:
+def _place_of(source: str, compression: str | None, at: At | None, byte: int) -> str:
     """A byte of a text and its line, in words; counts the lines before it."""
     lines, left = 1, byte
     with opened(source, compression, at) as file:
@@ -302,78 +222,4 @@ def place_of(source: str, compression: str | None, at: At | None, byte: int) -> 
     return f"byte {byte}{', decompressed' if compression else ''}, line {lines}"
 
 
-# ==== jsonlayout ====
-
-# How rows lie in a JSON text: a value a line, one array of rows, one value, or one conversation.
-#
-# A file name leaves that open: `.json` may hold any of them, and `.jsonl` often does not hold lines. Two lines
-# are enough to tell, so that nobody has to parse a file of many gigabytes to find that it has another layout.
-#
-#     >>> layout_of(['{"id": 1}', '{"id": 2}']), layout_of(['[{"id": 1}, {"id": 2}]'])
-#     ('lines', 'array')
-#     >>> is_one_conversation([{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}])
-#     True
-#
-# Cost: the parse of two lines; for an array of turns a look at the keys of each.
-
-
-_SPEAKER = frozenset({"from", "role"})
-
-
-_SPEECH = frozenset({"value", "content", "tool_calls", "function_call"})
-
-
-_CONVERSATION = frozenset({"messages", "conversations", "conversation", "items"})
-
-
-def layout_of(lines: Sequence[str]) -> str:
-    """What the first two non-blank lines of a text look like.
-
-    `lines` JSON values line by line, `row` a single one, `array` a single one that is an array of rows,
-    `document` JSON spread over lines, `other` anything else: no JSON, or a broken first row.
-
-    >>> layout_of(['{"a": 1}', '{"a": 2}']), layout_of(['[{"a": 1}]']), layout_of(["[", '{"a": 1},'])
-    ('lines', 'array', 'document')
-    """
-    first, end = lines[0], _parsed_to(lines[0])
-    if first[0] not in "[{" or (end is not None and end < len(first)):
-        return "other"
-    if end is None:
-        return "lines" if len(lines) == 2 else "array" if _is_table(first) else "row"
-    bare = first in ("[", "{", "[{")
-    return "document" if len(lines) == 2 and (bare or _parsed_to(lines[1]) is not None) else "other"
-
-
-def is_one_conversation(values: Sequence[Any]) -> bool:
-    """Whether the values of an array are not rows but the turns of one conversation, which is one row.
-
-    Each must say who speaks and what, and none may hold a conversation itself.
-
-    >>> is_one_conversation([{"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": []}])
-    True
-    >>> is_one_conversation([{"role": "baker", "content": "x", "messages": []}]), is_one_conversation([])
-    (False, False)
-    """
-    return bool(values) and all(isinstance(value, dict) and _is_turn(value.keys()) for value in values)
-
-
-def _is_turn(keys: Collection[str]) -> bool:
-    named = not _SPEAKER.isdisjoint(keys) and not _SPEECH.isdisjoint(keys)
-    return named and _CONVERSATION.isdisjoint(keys)
-
-
-def _parsed_to(text: str) -> int | None:
-    """None when the text is JSON, else the position at which it stops being so."""
-    try:
-        parse_json(text)
-    except json.JSONDecodeError as error:
-        return error.pos
-    except ValueError:
-        return 0
-    return None
-
-
-def _is_table(text: str) -> bool:
-    """Whether an array on one line holds rows; an array of turns is itself one row."""
-    value = parse_json(text)
-    return isinstance(value, list) and not is_one_conversation(value)
+JSON = Format("json", (".json",), _inspect, _read, cut=_cut, middle=_middle)

@@ -25,9 +25,10 @@ from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
 from ..core.source_entry import Source
 from ..core.urls import is_url, refuse_secrets
-from . import hub_datasets as hubdata
+from . import hub_datasets
 from .cutting import whole
-from .files import check_is_file, known_suffixes, split_name
+from .files import check_is_file
+from .formats import FORMATS, is_data, known_suffixes
 from .inspection import inspect_source
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
@@ -46,7 +47,7 @@ _COUNTED_AT_ONCE = 4096
 
 
 class File(NamedTuple):
-    """A file that an entry names: its name in ledger and lineage, and the place it is read from, if that is
+    """A file that an entry names: its name in reject log and lineage, and the place it is read from, if that is
     another one."""
 
     name: str
@@ -71,7 +72,7 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
                 continue
             info = inspect_source(file.name, file.url and _place(file.url, entry))
             if file.url is not None and file.url.startswith("hf://"):
-                info = replace(info, version=f"commit {hubdata.commit_of(file.url)}")
+                info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection)
             if selection is not None:
                 check_columns_exist(info)
@@ -91,7 +92,7 @@ def _files(entry: Source) -> Iterator[File]:
     hub = _HUB_URL.fullmatch(entry.path)
     if hub is not None or _is_hub_id(entry.path):
         name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
-        for url in hubdata.data_files(name, entry.config, entry.split, entry.revision or revision):
+        for url in hub_datasets.data_files(name, entry.config, entry.split, entry.revision or revision):
             yield File(url, url)
         return
     if given := [key for key in _HUB_ONLY if getattr(entry, key) is not None]:
@@ -107,25 +108,21 @@ def _files(entry: Source) -> Iterator[File]:
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
-        yield from (File(url, hubdata.pinned(url)) for url in hubdata.list_url(entry.path, _is_data))
+        yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
     else:
-        yield from (File(url, url) for url in list_url(entry.path, _is_data))
+        yield from (File(url, url) for url in list_url(entry.path, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
     """Whether a path that is nothing here looks like the name of a dataset, and not like that of a file."""
-    known = not path.startswith((".", "~")) and split_name(path)[0] is None
-    return known and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
-
-
-def _is_data(name: str) -> bool:
-    return split_name(name)[0] is not None
+    is_path = path.startswith((".", "~")) or is_data(path)
+    return not is_path and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
 
 
 def _place(url: str, entry: Source) -> str:
     if entry.streaming:
         return url
-    return hubdata.fetch(url) if url.startswith("hf://") else fetch(url)
+    return hub_datasets.fetch(url) if url.startswith("hf://") else fetch(url)
 
 
 def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str, int]) -> bool:
@@ -158,7 +155,7 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
 
     Rows behind the limit are counted, but in a stream, which is read no further.
     """
-    if info.format == "parquet":
+    if FORMATS[info.format].has_footer:
         rows = info.rows or 0
         return replace(info, stop=min(left, rows), left_out=max(rows - left, 0)), max(left - rows, 0)
     stop, taken, more = info.stop, 0, 0
@@ -190,7 +187,7 @@ def find_sources(patterns: Sequence[str]) -> dict[str, int]:
     """Expand paths, directories and glob patterns (`**` too) into files, each once, in a fixed order, with
     the index of the first pattern that names them.
 
-    The order is that of `patterns`; what one glob or directory yields is sorted. A directory stands for
+    The order is that of `patterns`; what one glob or directory yields is sorted. A directory means
     all files below it that have a known suffix; hidden ones are left out.
 
     Raises `SourceError` for a path that does not exist and a pattern or directory that yields nothing.
@@ -220,7 +217,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _data_files(folder: str) -> list[str]:
     names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = [name for name in names if split_name(name)[0] is not None]
+    names = [name for name in names if is_data(name)]
     if not names:
         raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
     return names
@@ -233,7 +230,7 @@ def _glob(pattern: str) -> list[str]:
     """
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207
     for name in names:
-        if split_name(name)[0] is not None and not Path(name).is_dir():
+        if is_data(name) and not Path(name).is_dir():
             check_is_file(name, Path(name))
     return sorted(_posix(name) for name in names if Path(name).is_file())
 

@@ -5,7 +5,7 @@
 
     make_trees("messages.parquet", Path("trees.jsonl"))
 
-A conversation stands on several rows of such files, anywhere in them, so the whole file has to be seen first;
+A conversation is on several rows of such files, anywhere in them, so the whole file has to be seen first;
 what comes out is read row by row like any other (`dialects/trees.py`). Nothing is left out: a message whose
 parent is not in the file begins a line of its own, which a run refuses, as it does a row that is no message.
 Replies keep the order of the file.
@@ -83,10 +83,10 @@ def _has_parent(message: Node) -> bool:
 
 
 def _linked(nodes: dict[str, Node]) -> list[Node]:
-    """Put replies below their parents; the messages that stand below none, in order.
+    """Put replies below their parents; the messages that are below none, in order.
 
     Where messages are each other's parents, the first of them begins a tree of its own, as does a message
-    that stands deeper than `_MAX_DEPTH`.
+    that is deeper than `_MAX_DEPTH`.
     """
     children: dict[str, list[Node]] = {}
     for node in nodes.values():
@@ -103,7 +103,7 @@ def _linked(nodes: dict[str, Node]) -> list[Node]:
 
 
 def _fill(root: Node, children: dict[str, list[Node]], depth: dict[str, int]) -> list[Node]:
-    """Put all that stands below a message there; returns the messages that stand too deep, filled too."""
+    """Put all that is below a message there; returns the messages that are too deep, filled too."""
     depth[root["message_id"]] = 1
     waiting, deep = [root], list[Node]()
     for node in waiting:

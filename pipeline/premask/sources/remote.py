@@ -118,6 +118,18 @@ def stat(url: str) -> Stat:
     return Stat(int(info.get("size") or 0), _version(info), _sha256(info))
 
 
+def streamed(source: str, url: str) -> Stat:
+    """What the store says of a file that is read through the network. Raises `SourceError` where it does not
+    say which version that is: then nobody could tell whether the file changes meanwhile."""
+    known = stat(url)
+    if not known.version:
+        raise SourceError(
+            f"{source} cannot be streamed: its server does not say which version it is (no ETag); leave "
+            "'streaming' out"
+        )
+    return known
+
+
 def _version(info: Mapping[str, Any]) -> str:
     """The best that a store has to tell one content of a file from another.
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
+import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -32,35 +32,6 @@ import pyarrow.compute as pc
 
 from ..core.errors import RecipeError, SourceError, first_line
 from ..core.hashing import GOLDEN, mix
-
-_NAME = r'(?:"(?:[^"]|"")+"|[A-Za-z_]\w*)'
-
-
-_TEXT = r"'(?:[^']|'')*'"
-
-
-_TOKEN = re.compile(rf"{_TEXT}|({_NAME}(?:\s*\.\s*{_NAME})*)")
-
-
-_LIST = re.compile(rf"({_TEXT}|{_NAME}\s*\.)|\b(in\s*\(\s*)({_TEXT}|[-+]?[\d.]+)", re.IGNORECASE)
-
-
-_CLOCK = {"now", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
-
-
-_SEVERAL_ROWS = {
-    "Agg",
-    "Over",
-    "Window",
-    "Rolling",
-    "Len",
-    "Quantile",
-    "Correlation",
-    "Rank",
-    "Shift",
-    "Range",
-}
-
 
 _SCALARS: Mapping[type, str] = {type(None): "null", bool: "truth", int: "whole", float: "number"}
 
@@ -89,54 +60,20 @@ def sampled(source: str, numbers: np.ndarray, share: float, seed: int) -> np.nda
 
 @lru_cache(maxsize=64)
 def condition(where: str) -> Condition:
-    """Read a condition. Raises `RecipeError` where it is none, or depends on more than one row."""
-    import polars as pl  # noqa: PLC0415  a tenth of a second, and few recipes have conditions
+    """Read a condition. Raises `RecipeError` where it is none, or has something in it that is not allowed."""
+    import polars as pl  # noqa: PLC0415  a tenth of a second, as sqlglot is, and few recipes have conditions
 
-    columns: dict[str, tuple[str, ...]] = {}
-    tokens = [match[1] for match in _TOKEN.finditer(where) if match[1]]
-    if clock := next((token for token in tokens if token.lower() in _CLOCK), None):
-        raise RecipeError(f"where: {where}: {clock} is another one in each run; write the time itself")
-    text = _LIST.sub(lambda match: match[1] or f"{match[2]}({match[3]})", where)  # polars reads no bare lists
-    text = _TOKEN.sub(lambda match: _column(match, columns), text)
+    from .where_sql import checked, refused  # noqa: PLC0415
+
+    text, columns = checked(where)
     try:
         expression = pl.sql_expr(text)
         names = expression.meta.root_names()
-        nodes = set(_nodes(json.loads(expression.meta.serialize(format="json"))))
     except pl.exceptions.PolarsError as error:
-        raise RecipeError(f"where: {where}: {_said(error)}") from None
-    if not names:
-        raise RecipeError(f"where: {where}: it names no column; such as score > 3 and lang = 'en'")
-    if nodes & _SEVERAL_ROWS or "over" in map(str.lower, tokens):
-        raise RecipeError(f"where: {where}: it looks at more than one row; each row must decide by itself")
-    return Condition(where, expression, {name: columns.get(name, (name,)) for name in dict.fromkeys(names)})
-
-
-def _nodes(tree: Any) -> Iterator[str]:
-    """The names of all that an expression consists of, but for columns and literals."""
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, list):
-        for each in tree:
-            yield from _nodes(each)
-    elif isinstance(tree, dict):
-        for key, each in tree.items():
-            yield key
-            yield from () if key in {"Column", "Literal"} else _nodes(each)
-
-
-def _column(match: re.Match[str], columns: dict[str, tuple[str, ...]]) -> str:
-    """A token of a condition; a path or a quoted name becomes a column of its own."""
-    if match[1] is None:
-        return match[0]
-    parts = [
-        part[1:-1].replace('""', '"') if part[0] == '"' else part for part in re.findall(_NAME, match[1])
-    ]
-    if len(parts) == 1 and match[1][0] != '"':
-        return match[0]
-    name = ".".join(parts) if len(parts) == 1 else "\x1f".join(parts)
-    columns[name] = tuple(parts)
-    escaped = name.replace('"', '""')
-    return f'"{escaped}"'
+        raise refused(where, _said(error), "write it in the SQL of polars") from None
+    if {*names} != {*columns}:
+        raise refused(where, "its columns are not clear", "put their names in double quotes")
+    return Condition(where, expression, columns)
 
 
 class Condition:
@@ -180,7 +117,7 @@ class Condition:
             arrays = {name: _nested(table, path) for name, path in self._columns.items()}
             frame = pl.DataFrame({name: pl.from_arrow(array) for name, array in arrays.items()})
             return self._holds(frame)
-        except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        except (pl.exceptions.PolarsError, pa.ArrowException, DeprecationWarning) as error:
             raise SourceError(f"{source}: where: {self.where}: {_said(error)}; {_FIX}") from None
 
     def _of_group(
@@ -194,7 +131,7 @@ class Condition:
         for types in [known] if known else product(*(_NULL_TYPES if k == "null" else (k,) for k in kinds)):
             try:
                 found = self._holds(self._frame(types, cells))
-            except pl.exceptions.PolarsError as error:
+            except (pl.exceptions.PolarsError, DeprecationWarning) as error:
                 first = first or error
             else:
                 self._types[kinds] = types
@@ -227,14 +164,16 @@ class Condition:
     def _holds(self, frame: Any) -> np.ndarray:
         import polars as pl  # noqa: PLC0415
 
-        found = frame.select(self._expression.alias("found")).to_series()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            found = frame.select(self._expression.alias("found")).to_series()
         if found.dtype not in {pl.Boolean, pl.Null}:
             raise RecipeError(f"where: {self.where}: it gives {found.dtype}, not true or false")
         holds: np.ndarray = found.cast(pl.Boolean).fill_null(value=False).to_numpy()
         return holds
 
 
-_FIX = "mend the condition; CAST(x AS DOUBLE) reads text as a number"
+_FIX = "fix the condition; CAST(x AS DOUBLE) reads text as a number"
 
 
 def _said(error: Exception | None) -> str:

@@ -1,0 +1,40 @@
+"""The formats that are read, and which of them a file name promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .blocks import Format
+from .csv_files import CSV
+from .files import COMPRESSIONS, suffixes
+from .json_array import JSON
+from .jsonl import JSONL
+from .parquet import PARQUET
+
+FORMATS: Mapping[str, Format] = {each.name: each for each in (JSONL, JSON, CSV, PARQUET)}
+"""Name, as in `SourceInfo.format` -> format."""
+
+_BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
+
+
+def split_name(name: str) -> tuple[Format | None, str | None]:
+    """Format and compression that a file name promises; a format of None when it promises none.
+
+    >>> form, compression = split_name("chats/A.JSONL.gz")
+    >>> form.name, compression, split_name("chats/notes.txt")
+    ('jsonl', 'gzip', (None, None))
+    """
+    suffix, packed = suffixes(name)
+    form = _BY_SUFFIX.get(suffix)
+    return (None, None) if packed and form and form.has_footer else (form, COMPRESSIONS.get(packed))
+
+
+def is_data(name: str) -> bool:
+    """Whether a file name promises a format that is read."""
+    return split_name(name)[0] is not None
+
+
+def known_suffixes() -> str:
+    """The suffixes that files may have, for error texts."""
+    alone = " and ".join(suffix for suffix, form in _BY_SUFFIX.items() if form.has_footer)
+    return f"{', '.join(_BY_SUFFIX)}, each but {alone} also with {' or '.join(COMPRESSIONS)}"

@@ -1,0 +1,155 @@
+"""JSONL: a JSON value a line, cut at lines.
+
+Blank lines are no rows but count as lines, so a row's number is that of its line. A broken line does not end
+the run: it becomes a row with an error.
+
+Cost: a file of more than one unit is read once more, to find where its lines begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress, islice
+from typing import IO
+
+import numpy as np
+
+from ..core.errors import SourceError
+from ..core.records import At, Row, Slice, SourceInfo
+from ..core.strict_json import parse_json, reason
+from .blocks import Block, Format
+from .files import BOM, CHUNK, changed, chunks, decoded, opened
+from .text_files import Text, inspect_text
+
+
+@dataclass(frozen=True, slots=True)
+class LineBlock(Block):
+    """Consecutive lines of JSONL, blank ones left out; the numbers are those of the lines."""
+
+    lines: Sequence[bytes]
+
+    def row(self, i: int) -> Row:
+        """Parse line `i` of the block."""
+        return _row_of_line(self.source, int(self.numbers[i]), self.lines[i])
+
+    def taken(self, mask: np.ndarray) -> LineBlock:
+        """The rows of a mask, bool[n]."""
+        return replace(self, numbers=self.numbers[mask], lines=list(compress(self.lines, mask)))
+
+
+def _row_of_line(source: str, number: int, line: bytes) -> Row:
+    """The row on a line that is not blank."""
+    text = decoded(source, number, _without_bom(number, line))
+    text = text.removesuffix("\n").removesuffix("\r")
+    try:
+        return Row(source, number, parse_json(text), original=text)
+    except ValueError as error:
+        return Row(source, number, None, original=text, error=reason(error))
+
+
+def _without_bom(number: int, line: bytes) -> bytes:
+    """A line of a text; the first without the byte order mark."""
+    return line.removeprefix(BOM) if number == 0 else line
+
+
+# ==== Inspecting ====
+
+
+def lines_info(text: Text) -> SourceInfo:
+    """What a text of a value a line holds, whatever its name."""
+    return replace(text.info, format=JSONL.name, rows=text.lines)
+
+
+def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
+    text = inspect_text(JSONL.name, source, compression, at)
+    if text.layout in ("array", "document"):
+        raise SourceError(
+            f"{source} holds one JSON {'array' if text.first == '[' else 'object'}, not one JSON "
+            "value a line; rename it to .json"
+        )
+    return lines_info(text)
+
+
+# ==== Cutting ====
+
+
+def _cut(info: SourceInfo, rows: Sequence[int]) -> list[int]:
+    places = _line_starts(info, rows[1]) if len(rows) > 2 else [0]
+    return [*places[: len(rows) - 1], info.bytes]
+
+
+def _line_starts(info: SourceInfo, every: int) -> list[int]:
+    """Byte offsets of lines 0, every, 2 * every ... and of the end of the file."""
+    found, seen, offset = [0], 0, 0
+    with opened(info.source, at=info.at) as file:
+        for chunk in chunks(file):
+            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            found += (newlines[(every - 1 - seen) % every :: every] + (offset + 1)).tolist()
+            seen += len(newlines)
+            offset += len(chunk)
+    if found[-1] != offset:
+        found.append(offset)
+    if offset != info.bytes or len(found) != 1 + math.ceil((info.rows or 0) / every):
+        raise changed(info.source)
+    return found
+
+
+def _middle(_: SourceInfo, piece: Slice) -> Slice:
+    return _part(piece, 0.5, 0) or piece
+
+
+def _part(piece: Slice, share: float, _: int) -> Slice | None:
+    """From the first full line behind some byte on; nobody knows the numbers of these lines."""
+    if piece.start_byte is None or piece.end_byte is None:
+        return None
+    with opened(piece.source, at=piece.at) as file:
+        file.seek(piece.start_byte + int(share * (piece.end_byte - piece.start_byte)))
+        file.readline()
+        begin = min(file.tell(), piece.end_byte)
+    return piece._replace(start_row=piece.start_row + 1, stop_row=None, start_byte=begin)
+
+
+# ==== Reading ====
+
+
+def _read(piece: Slice, rows: int) -> Iterator[LineBlock]:
+    number = piece.start_row
+    with opened(piece.source, piece.compression, piece.at) as file:
+        if piece.start_byte:
+            file.seek(piece.start_byte)
+        elif piece.start_byte is None:
+            number = sum(1 for _ in islice(file, piece.start_row))
+        while lines := _next_lines(file, piece, number):
+            starts = range(0, len(lines), rows)
+            blocks = (_line_block(piece.source, number + at, lines[at : at + rows]) for at in starts)
+            yield from (block for block in blocks if block.lines)
+            number += len(lines)
+    if piece.stop_row is not None and number < piece.stop_row:
+        raise changed(piece.source)
+
+
+def _next_lines(file: IO[bytes], piece: Slice, number: int) -> list[bytes]:
+    """The next lines of a slice, the first of them line `number`, of some MB together."""
+    at_end = piece.stop_row is None and piece.end_byte is not None and file.tell() >= piece.end_byte
+    if number == piece.stop_row or at_end:
+        return []
+    size = CHUNK if piece.end_byte is None else min(CHUNK, piece.end_byte - file.tell())
+    lines = file.readlines(max(size, 1))
+    return lines if piece.stop_row is None else lines[: piece.stop_row - number]
+
+
+def _line_block(source: str, number: int, lines: list[bytes]) -> LineBlock:
+    numbers = np.arange(number, number + len(lines))
+    if number == 0 or any(map(bytes.isspace, lines)):
+        filled = [i for i, line in enumerate(lines) if not _is_blank(number + i, line)]
+        return LineBlock(source, numbers[filled], [lines[i] for i in filled])
+    return LineBlock(source, numbers, lines)
+
+
+def _is_blank(number: int, line: bytes) -> bool:
+    return not _without_bom(number, line).strip(b" \t\r\n")
+
+
+JSONL = Format("jsonl", (".jsonl", ".ndjson"), _inspect, _read, cut=_cut, middle=_middle, part=_part)

@@ -1,0 +1,245 @@
+"""Parquet: a footer says which rows and columns there are; cut by rows, whatever the row groups.
+
+Cost: all columns are read, also those that nobody looks at, unless the source names `columns`: the reject log
+shows rejected rows whole, and decoding is cheaper than reading them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core.errors import SourceError
+from ..core.records import At, Row, Slice, SourceInfo
+from ..core.urls import is_url
+from .blocks import Block, Format
+from .files import changed, check_columns, check_version, hashed, unreadable
+from .remote import Stream, streamed
+from .where import Condition, condition
+
+_BATCH_BYTES = 16 << 20  # what the rows of a batch may come to, going by the averages of the file
+
+
+@dataclass(frozen=True, slots=True)
+class TableBlock(Block):
+    """Consecutive rows of Parquet. `maps` says how Arrow makes objects of its maps."""
+
+    table: pa.RecordBatch
+    maps: str | None
+    piece: Slice
+
+    def row(self, i: int) -> Row:
+        """Turn row `i` of the block into Python objects; what cannot be raises `SourceError`."""
+        number = int(self.numbers[i])
+        try:
+            (value,) = _values_of(self.table.slice(i, 1), self.maps)
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise _broken_row(self.source, number, error) from None
+        return Row(self.source, number, value)
+
+    def values(self, columns: Sequence[str]) -> list[Any]:
+        """The rows as `row` has them, but of some columns only."""
+        return _values_of(self.table.select(columns), self.maps)
+
+    def taken(self, mask: np.ndarray) -> TableBlock:
+        """The rows of a mask, bool[n]."""
+        return replace(self, numbers=self.numbers[mask], table=self.table.filter(pa.array(mask)))
+
+    def holds(self, asked: Condition) -> np.ndarray:
+        """Where a condition holds, bool[n], asked of whole columns."""
+        return asked.of_table(self.source, self.table)
+
+    def narrowed(self, columns: Sequence[str]) -> TableBlock:
+        """The rows with some columns only."""
+        names = [name for name in self.table.schema.names if name in columns]
+        return replace(self, table=self.table.select(names))
+
+
+def _broken_row(source: str, number: int, error: Exception) -> SourceError:
+    what = " ".join(str(error).split())
+    return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
+
+
+def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
+    return [_without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
+
+
+def _without_nulls(value: Any) -> Any:
+    """Drop the nulls that Arrow puts where a struct lacks a field.
+
+    >>> _without_nulls({"a": None, "b": [{"c": None, "d": 1}, None]})
+    {'b': [{'d': 1}, None]}
+    """
+    if isinstance(value, dict):
+        return {key: _without_nulls(field) for key, field in value.items() if field is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+@contextmanager
+def _opened(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
+    path = at.path if at else source
+    check_version(source, at)
+    try:
+        with ExitStack() as stack:
+            place = stack.enter_context(Stream(path)) if is_url(path) else path
+            yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
+    except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
+        check_version(source, at)
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(source, error) from None
+        reason = " ".join(str(error).split())
+        raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
+    check_version(source, at)
+
+
+# ==== Inspecting ====
+
+
+def _inspect(source: str, _: str | None, at: At) -> SourceInfo:
+    with _opened(source, at) as file:
+        rows = file.metadata.num_rows
+        check_columns(source, file.schema_arrow.names)
+    if not rows:
+        raise SourceError(f"{source} is empty (Parquet with no rows); remove it from the sources")
+    if is_url(at.path):
+        known = streamed(source, at.path)
+        version = known.version
+        return SourceInfo(source, PARQUET.name, None, known.size, known.sha256, rows, at=at, version=version)
+    size, digest = hashed(source, at)
+    return SourceInfo(source, PARQUET.name, None, size, digest, rows, at=at)
+
+
+def _size(info: SourceInfo) -> int:
+    with _opened(info.source, info.at) as file:
+        return _bytes_of(file.metadata)
+
+
+def _bytes_of(metadata: Any) -> int:
+    """Bytes of all columns before compression."""
+    return sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
+
+
+def _columns(info: SourceInfo) -> Mapping[str, Any]:
+    with _opened(info.source, info.at) as file:
+        return {field.name: _fields(field.type) for field in file.schema_arrow}
+
+
+def _fields(kind: pa.DataType) -> Mapping[str, Any] | None:
+    """The fields of a struct, nested ones too; None for any other type."""
+    return {field.name: _fields(field.type) for field in kind} if pa.types.is_struct(kind) else None
+
+
+# ==== Cutting ====
+
+
+def _middle(info: SourceInfo, piece: Slice) -> Slice:
+    """From the start of the row group that holds the middle: no other is decoded."""
+    with _opened(info.source, info.at) as file:
+        return piece._replace(start_row=_groups(file.metadata, (info.rows or 0) // 2, info.rows)[1])
+
+
+def _part(piece: Slice, share: float, rows: int) -> Slice:
+    stop = piece.stop_row or 0
+    start = piece.start_row + int(share * max(1, stop - piece.start_row - rows + 1))
+    return piece._replace(start_row=start, stop_row=min(stop, start + rows))
+
+
+# ==== Reading ====
+
+
+def _read(piece: Slice, rows: int) -> Iterator[TableBlock]:
+    with _opened(piece.source, piece.at) as file:
+        maps = _maps(file.schema_arrow)
+        for number, table in _tables(file, piece, rows):
+            numbers = np.arange(number, number + table.num_rows)
+            yield TableBlock(piece.source, numbers, table, maps, piece)
+
+
+def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a slice in batches, each with the number of its first row."""
+    stop = file.metadata.num_rows if piece.stop_row is None else piece.stop_row
+    if stop > file.metadata.num_rows:
+        raise changed(piece.source)
+    groups, number = _groups(file.metadata, piece.start_row, stop)
+    size, names = _rows_at_once(file.metadata, rows), _wanted(file, piece)
+    columns = {} if names is None else {"columns": names}
+    batches = file.iter_batches(batch_size=size, row_groups=groups, **columns)
+    try:
+        for batch in batches:
+            skip = max(piece.start_row - number, 0)
+            wanted = batch.slice(skip, max(min(stop - number, batch.num_rows) - skip, 0))
+            if wanted.num_rows:
+                yield number + skip, wanted
+            number += batch.num_rows
+            if number >= stop:
+                break
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise _broken_group(piece.source, file, groups, error) from None
+
+
+def _wanted(file: pq.ParquetFile, piece: Slice) -> list[str] | None:
+    """The columns that are read: those that are taken, and those of a condition."""
+    if piece.selection is None or piece.selection.columns is None:
+        return None
+    asked = condition(piece.selection.where).paths if piece.selection.where else []
+    wanted = {*piece.selection.columns, *(path[0] for path in asked)}
+    return [name for name in file.schema_arrow.names if name in wanted]
+
+
+def _broken_group(source: str, file: pq.ParquetFile, groups: Sequence[int], error: Exception) -> SourceError:
+    """The error of a damaged file, with the row group that cannot be read."""
+    what, first = " ".join(str(error).split()), 0
+    for group in range(file.metadata.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if group in groups:
+            try:
+                file.read_row_group(group)
+            except (OSError, pa.ArrowException):
+                return SourceError(
+                    f"{source} cannot be read as Parquet: row group {group} (rows {first} to "
+                    f"{first + count - 1}): {what}; fetch or write it again"
+                )
+        first += count
+    return SourceError(f"{source} cannot be read as Parquet: {what}; fetch or write it again")
+
+
+def _rows_at_once(metadata: Any, rows: int) -> int:
+    """How many rows of a file to hold at a time: fewer than `rows` where they are long."""
+    return max(1, min(rows, int(_BATCH_BYTES * metadata.num_rows // max(_bytes_of(metadata), 1))))
+
+
+def _maps(schema: pa.Schema) -> str | None:
+    """Asking for dicts makes Arrow four times slower, so it is asked only where there are maps."""
+    return "strict" if "map<" in str(schema) else None
+
+
+def _groups(metadata: Any, start: int, stop: int | None) -> tuple[list[int], int]:
+    """Row groups that overlap rows `start` to `stop`, and the number of the first row in them."""
+    ends = np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
+    first = int(np.searchsorted(ends, start, side="right"))
+    last = int(np.searchsorted(ends, metadata.num_rows if stop is None else stop, side="left"))
+    return list(range(first, last + 1)), int(ends[first - 1]) if first else 0
+
+
+PARQUET = Format(
+    "parquet",
+    (".parquet",),
+    _inspect,
+    _read,
+    middle=_middle,
+    part=_part,
+    size=_size,
+    columns=_columns,
+    magic=b"PAR1",
+)
