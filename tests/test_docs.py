@@ -28,7 +28,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import premask as package
 import pytest
 import yaml
@@ -108,8 +107,6 @@ def named(text: str) -> list[str]:
 
 def test_blocks_have_a_language() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "python", "yaml", "json", "text"}
-
-
 
 
 # ==== Commands ====

@@ -29,7 +29,8 @@ import numpy as np
 from .core.errors import RowError, TemplateError
 from .core.recipe import EngineChoice, Mask, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
-from .dialects import Form, check_assistants, conversations, row_id
+from .dialects import Form, conversations
+from .dialects.common import check_assistants, row_id
 from .dialects.repair import check_repair, repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, template_source

@@ -34,7 +34,7 @@ import yaml
 
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
-from ..core.errors import OutputError, PushError
+from ..core.errors import OutputError, PushError, one_line
 from ..core.manifest import Manifest, ManifestError, Picture, Shard, parse_manifest
 from ..core.recipe import Recipe
 
@@ -46,7 +46,7 @@ class UnreadableError(OutputError):
     """A file of an output that cannot be read; `why` is the cause, `denied` whether it is not allowed."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        self.why = " ".join(str(error).split())[:200]
+        self.why = one_line(error, 200)
         self.denied = isinstance(error, PermissionError)
         super().__init__(f"{path} cannot be read: {self.why}; see 'premask verify {path.parent.parent}'")
 
@@ -284,7 +284,7 @@ def open_dataset(out: Path) -> Dataset:
     except OutputError as error:
         raise OutputError(f"{path}: {error}") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
 
 

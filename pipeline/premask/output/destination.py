@@ -30,7 +30,6 @@ from typing import Any
 from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.locks import Lock
-from ..core.manifest import Manifest, is_manifest, parse_manifest
 from ..core.urls import is_url
 from .dataset import open_dataset
 from .directory import (

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from ..core.contract import IGNORE_INDEX
 from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
+from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller

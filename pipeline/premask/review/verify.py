@@ -39,7 +39,7 @@ from ..running.choosing import count_copies
 from ..running.inputs import find_dialect
 from ..sources.inspection import inspect_source
 from ..sources.listing import columns_of
-from .rerun import Expected, Rejected, Wanted, no_samples, redo, labeller_of
+from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
 from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
     NOT_REDONE,

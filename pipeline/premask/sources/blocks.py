@@ -25,15 +25,7 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from ..core.errors import SourceError, one_line
-from ..core.records import Row, Selection, Slice
-from ..core.strict_json import parse_json, reason
-from .files import BOM, decoded
-from .json_array import place_of
-=======
 from ..core.records import At, Row, Selection, Slice, SourceInfo
->>>>>>> r-sources
 from .where import Condition, condition, sampled
 
 
@@ -148,15 +140,9 @@ def _text_size(info: SourceInfo) -> int:
     return info.bytes * (_INFLATION if info.compression else 1)
 
 
-<<<<<<< HEAD
-def _broken_row(source: str, number: int, error: Exception) -> SourceError:
-    what = one_line(error)
-    return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
-=======
 @dataclass(frozen=True)
 class Format:
     """What is known of a format; each module of one ends on its constant.
->>>>>>> r-sources
 
     name      as in `SourceInfo.format`
     suffixes  of file names

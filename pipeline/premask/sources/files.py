@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from ..core.errors import SourceError, cause_of, one_line
+from ..core.errors import SourceError, cause_of
 from ..core.records import At
 from ..core.urls import is_url
 from .remote import Stream, stat

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from ..core.errors import SourceError, one_line
+from ..core.errors import SourceError
 from ..core.records import Row, Selection, Slice, SourceInfo
 from ..core.urls import is_url
 from .blocks import Block, selected
