@@ -63,7 +63,7 @@ def _line(each: dict[str, Any]) -> list[object]:
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
     from premask.output import directory as output  # noqa: F401, PLC0415  imports are not measured
-    from premask.running import duplicates
+    from premask.running import duplicates  # noqa: PLC0415
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
