@@ -38,6 +38,7 @@ TOP = {"": "cli", "__main__": "cli", "labeller": "labeller", "train": "train"}
 """Modules at the top of the package -> the room by whose rules they go; the first is `__init__`, the public API."""
 
 PACKAGE = Path(__file__).resolve().parents[1] / "pipeline" / "premask"
+TWIN = "masking.educational"
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -236,7 +237,8 @@ def test_the_ignore_index_has_one_place() -> None:
 
 def test_only_labels_decide_which_token_is_trained() -> None:
     """Others may compare with the ignore index. Who writes it is `masking/labels.py`, and `core/contract.py` for
-    padding, shifting and masks that rows bring along; the schemas tell which number it is."""
+    padding, shifting and masks that rows bring along; the schemas tell which number it is. The readable twin
+    of the labels judges them in the tests: no module uses it."""
     writers = set()
     for name, tree in TREES.items():
         compared = {
@@ -251,4 +253,5 @@ def test_only_labels_decide_which_token_is_trained() -> None:
         writers |= {name} if uses or attributes else set()
 
     assert "masking.labels" in writers
-    assert writers - {"train", "core.schemas"} <= {"masking.labels", "core.contract"}
+    assert writers - {"train", "core.schemas", TWIN} <= {"masking.labels", "core.contract"}
+    assert [name for name in MODULES for each in imports_of(name) if each.module == TWIN] == []

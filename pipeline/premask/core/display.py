@@ -1,14 +1,14 @@
 """How numbers and roles are shown to people: the same on the terminal, on the card and on the report's page.
 
->>> percent(1, 3), percent(0.99253, 1, 2), file_size(1_234_567), role_name("arguments")
-('33.3%', '99.25%', '1.2 MB', 'tools')
+>>> percent(1, 3), percent(0.99253, 1, 2), file_size(1_234_567)
+('33.3%', '99.25%', '1.2 MB')
 """
 
 from __future__ import annotations
 
-from .records import ROLES
+from .records import WRITERS
 
-WRITERS = ("template", *ROLES, "tools", "other")
+SHOWN_WRITERS = (*WRITERS[:-1], "other")
 """Who writes tokens, in the order in which they are listed; `tools` are tool definitions."""
 
 
@@ -30,16 +30,11 @@ def file_size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def role_name(role: str) -> str:
-    """Return the name of a role in counts: older manifests count tool definitions as `arguments`."""
-    return "tools" if role == "arguments" else role
-
-
 def writer_of(origin: str) -> str:
-    """Return who wrote a token, one of `WRITERS`, given its origin.
+    """Return who wrote a token, one of `SHOWN_WRITERS`, given its origin.
 
-    >>> writer_of("user:0"), writer_of("arguments"), writer_of("narrator:1")
-    ('user', 'tools', 'other')
+    >>> writer_of("user:0"), writer_of("narrator:1")
+    ('user', 'other')
     """
-    name = role_name(origin.partition(":")[0])
-    return name if name in WRITERS else "other"
+    name = origin.partition(":")[0]
+    return name if name in SHOWN_WRITERS else "other"

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..core.display import WRITERS, percent
+from ..core.display import SHOWN_WRITERS, percent
 from ..core.manifest import Manifest
 from ..core.text import visible
 from .drawing import (
@@ -197,7 +197,7 @@ def _turns(turns: Sequence[Mapping[str, int]]) -> Picture | None:
     shown = [*turns[: TURNS - 1], *([last] if last else [])]
     names = [f"{i + 1}" for i in range(len(shown))]
     names[-1] += "+" if len(turns) > TURNS else ""
-    writers = [role for role in WRITERS if any(each.get(role) for each in shown)]
+    writers = [role for role in SHOWN_WRITERS if any(each.get(role) for each in shown)]
     counts = [[(role, each.get(role, 0)) for role in writers] for each in shown]
     bars = [
         Bar(

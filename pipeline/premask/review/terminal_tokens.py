@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.contract import IGNORE_INDEX
-from ..core.display import role_name
 from ..core.records import Sample
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
@@ -73,7 +72,7 @@ def token_table(
             trained = labels[index] != IGNORE_INDEX
             of = f" ({part + 1} of {count})" if count > 1 else ""
             cells = [str(index), str(ids[index]), "", str(labels[index])]
-            cells += [] if origins is None else [role_name(origins[index])]
+            cells += [] if origins is None else [origins[index]]
             row = [Text(cell, style="bold green" if trained else "default") for cell in cells]
             row[2] = Text.assemble((_shortened(text), TRAINED if trained else "default"), of)
             table.add_row(*row)

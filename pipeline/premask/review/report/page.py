@@ -25,7 +25,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...core.display import WRITERS
+from ...core.display import SHOWN_WRITERS
 from ...core.errors import OutputError
 from ...output.dataset import open_dataset
 from ...publish.charts import page_pictures
@@ -99,7 +99,7 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     data = {
         "packed": dataset.layout == "packed",
         "room": figures["max_length"],
-        "roles": WRITERS[:-1],
+        "roles": SHOWN_WRITERS[:-1],
         "items": items,
         "bytes": shared_bytes(items, texts),
         "packs": within(map(asdict, choice.packs()), PACK_BYTES),

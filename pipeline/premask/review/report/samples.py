@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...core.contract import IGNORE_INDEX
-from ...core.display import role_name, writer_of
+from ...core.display import writer_of
 from ...tokens.token_text import TokenTexts, groups_of
 from ..rerun import Traced
 from .choice import Chosen, shortened
@@ -46,7 +46,7 @@ def item_of(
     """
     ids = chosen.ids.tolist()
     groups = texts.groups(ids) if traced is None else groups_of(traced.text, traced.starts, traced.ends)
-    origins = None if traced is None else [role_name(origin) for origin in traced.origins]
+    origins = None if traced is None else traced.origins
     blocks = blocks_of(ids, groups, origins, turn_ends)
     shown, skip = _shown(groups)
     kept = ids if skip is None else ids[: skip[0]] + ids[skip[0] + skip[1] :]
