@@ -148,8 +148,8 @@ def test_what_the_recipe_says_is_passed_on(tmp_path: Path) -> None:
     assert card.data.task_categories == ["text-generation"]
     assert [each["config_name"] for each in card.data.to_dict()["configs"]] == ["packed", "unpacked"]
     assert "# Chats\\: of 'all' sorts\n\nFirst.\n\nSecond \\*one\\*.\n" in text
-    assert "Taken from `org/one`, `org/two`." in text
-    assert "Licence: `cc-by-4.0`." in text
+    assert "Made from `org/one`, `org/two`." in text
+    assert "License: `cc-by-4.0`." in text
 
 
 def test_without_it_the_card_says_so(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_without_it_the_card_says_so(tmp_path: Path) -> None:
     card = DatasetCard.load(tmp_path / "out/README.md")
 
     assert card.data.license is None
-    assert "No licence is given here; that of the sources holds." in card.text
+    assert "No license is given here; that of the sources applies." in card.text
     assert "\ncard:" not in card.content
 
 
@@ -331,7 +331,7 @@ def cells(line: str) -> list[str]:
         ),
         (
             {"too_long": "truncate"},
-            ["longer than 8 tokens were cut off (0 samples; 7 tokens are left out for that)"],
+            ["longer than 8 tokens were cut off (0 samples; 7 tokens are missing for that reason)"],
         ),
         ({"too_long": "split"}, ["were cut into pieces, which lack what came before"]),
         ({"too_long": "reject"}, ["longer than 8 tokens were rejected (1 rows)"]),

@@ -18,7 +18,8 @@ from hub_server import HubServer, Repo
 from outputs import bytes_of
 from premask.core.errors import PushError
 from premask.output.sending import read_finished
-from premask.publish.push_hub import merge_readme, parse_repo_id
+from premask.publish.merge_readme import merge_readme
+from premask.publish.push_hub import parse_repo_id
 
 DEMO = "alice/demo"
 FRESH = "pushed to alice/demo on the Hub: "
@@ -191,12 +192,10 @@ def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Pa
     assert len(repo.history) == 3
 
     hub.forget()
-    failed(
-        client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 is there already", "nothing was sent"
-    )
-    failed(client.push(outputs["many"], DEMO, "--tag", "v1"), "the tag v1 is there already")
+    failed(client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 exists already", "nothing was sent")
+    failed(client.push(outputs["many"], DEMO, "--tag", "v1"), "the tag v1 exists already")
     failed(client.push(outputs["many"], DEMO, "--revision", "v1"), "is a tag or a commit; name a branch")
-    failed(client.push(outputs["many"], DEMO, "--revision", "refs/pr/1"), "is no branch")
+    failed(client.push(outputs["many"], DEMO, "--revision", "refs/pr/1"), "is not a branch")
     assert hub.calls("put") == hub.calls("commit") == []
 
 
@@ -399,7 +398,7 @@ def test_files_that_are_no_part_of_the_output_stay_here(hub: HubServer, client: 
     done = client.push(copied, DEMO)
 
     pushed(done)
-    assert "note: notes.txt is no part of the output and was not pushed" in done.err
+    assert "note: notes.txt is not part of the output and was not pushed" in done.err
     assert not {"notes.txt", ".secret"} & set(remote_files(hub.repos[DEMO]))
 
 

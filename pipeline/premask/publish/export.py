@@ -4,12 +4,12 @@
     datasets.load_from_disk("out/arrow")["train"]
 
 Some trainers take neither Parquet nor a Hub name: LLaMA-Factory's `tokenized_path` is what `load_from_disk`
-reads. Rows of single samples are made from packs where only these were written, without tokenizing again;
-they then come in the order of the packs. The reverse needs a run: that decides which samples share a pack.
+reads. Rows of single samples are made from packs if only packs were written, without tokenizing again; they
+come in the order of the packs. The reverse needs a run, which decides which samples share a pack.
 
-What stands at the target is all of it or nothing, and the same output gives the same bytes. Features are
-those of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which
-those before 4 do not know). Cost: 15 ns a token and column as Arrow, 65 as JSONL (a shard of
+The target is written as a whole or not at all, and the same output gives the same bytes. Features are those
+of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which those
+before 4 do not know). Cost: 15 ns a token and column as Arrow, 65 as JSONL (a shard of
 30 M tokens: 1.5 s, and 4 s with two columns); memory is 200 MB above the libraries', whatever the size.
 """
 
@@ -61,8 +61,10 @@ def export(  # noqa: PLR0913  all by keyword but the first two
     columns: Sequence[str] | None = None,
     split: str | None = None,
 ) -> Exported:
-    """Write one layout of an output (by default the packed one, if it is there) to `target`: a directory for
-    `arrow`, a file for `jsonl`; `columns` in their order, by default all; one `split`, or all as `arrow`.
+    """Write one layout of an output to `target`, by default the packed one if it was written.
+
+    `target` is a directory for `arrow`, a file for `jsonl`. `columns` are written in their order, by default
+    all; `split` names one split, by default all are written, which `arrow` alone can hold.
 
     Raises `OutputError` if the output cannot be read, lacks the layout, the split or a column, if `target`
     exists, or if there are several splits for one file.
@@ -97,11 +99,11 @@ def export(  # noqa: PLR0913  all by keyword but the first two
 
 
 _Files = dict[str, list[Iterator[pa.RecordBatch]]]
-"""For each split its shards, each as the batches that are read of it when they are wanted."""
+"""For each split its shards, each as the batches that are read from it when they are needed."""
 
 
 def _splits(dataset: Dataset, form: str, split: str | None) -> list[str]:
-    """The splits to write."""
+    """Return the splits to write."""
     out, there = dataset.root, dataset.splits
     if split is not None and split not in there:
         raise OutputError(f"{out} has no split '{split}'; there are {', '.join(there)}")
@@ -111,7 +113,7 @@ def _splits(dataset: Dataset, form: str, split: str | None) -> list[str]:
 
 
 def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Schema:
-    """The columns to write, with the names that Arrow gives the items of a list by itself."""
+    """Return the columns to write, with the names that Arrow gives the items of a list by default."""
     there = layout_schema(layout, recipe)
     names = list(there.names if columns is None else columns)
     for name in names:
@@ -128,7 +130,7 @@ def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | Non
 
 
 def _check_shards(dataset: Dataset, shards: Sequence[Shard]) -> None:
-    """Raise for shards that are not as they were written: Parquet would decode many of them all the same."""
+    """Raise for shards that are not as they were written: Parquet would decode many of them anyway."""
     for shard in shards:
         path = dataset.path(shard.path)
         if not path.is_file() or sha256_file(path) != shard.sha256:
@@ -142,7 +144,7 @@ def _check_shards(dataset: Dataset, shards: Sequence[Shard]) -> None:
 def _batches(
     dataset: Dataset, shard: Shard, layout: str, schema: pa.Schema, tokens: int | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a shard in the layout and with the columns that are wanted."""
+    """Yield the rows of a shard in the layout and with the columns that are wanted."""
     needed, same = list(schema.names), shard.kind == layout
     if not same:
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
@@ -186,7 +188,7 @@ def _write(  # noqa: PLR0913  one call
     schema: pa.Schema,
     manifest: Manifest,
 ) -> Exported:
-    """Write beside the target, then put it in place by a rename."""
+    """Write beside the target, then put it in place by a rename. Returns what was written."""
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -219,7 +221,7 @@ def _write_jsonl(path: Path, files: Iterable[Iterator[pa.RecordBatch]]) -> tuple
 def _write_tree(
     tree: Path, files: _Files, layout: str, schema: pa.Schema, manifest: Manifest
 ) -> tuple[int, int]:
-    """The tree that `DatasetDict.save_to_disk` of `datasets` writes (format: its `arrow_dataset.py`)."""
+    """Write what `DatasetDict.save_to_disk` of `datasets` writes (format: its `arrow_dataset.py`)."""
     counts = [
         _write_split(tree / split, split, each, layout, schema, manifest) for split, each in files.items()
     ]
@@ -268,7 +270,7 @@ def _write_split(  # noqa: PLR0913  one call
 
 
 def _feature(type_: pa.DataType) -> dict[str, Any]:
-    """A type as `datasets` has it in JSON, in the words that all its releases know."""
+    """Return a type as `datasets` has it in JSON, in words that all its releases know."""
     if pa.types.is_list(type_):
         return {"feature": _feature(type_.value_type), "_type": "Sequence"}
     return {"dtype": "float32" if type_ == pa.float32() else str(type_), "_type": "Value"}
@@ -279,7 +281,7 @@ def _write_text(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _tokens(batch: pa.RecordBatch) -> int:
-    """Tokens of a batch, by its first column that has one value for each; 0 if there is none."""
+    """Count the tokens of a batch by its first column with one value for each; 0 if there is none."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "length":
             return int(column.to_numpy().sum())

@@ -24,7 +24,7 @@ from ..core.contract import IGNORE_INDEX, REASONS
 from ..core.records import Sample
 from ..core.text import visible
 from ..output.sending import PushResult
-from ..output.store import load_line
+from ..output.upload import load_line
 from ..running.forecast import Forecast, gb
 from ..running.ranks import SliceResult
 from ..running.run import RunResult

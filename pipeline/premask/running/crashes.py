@@ -26,7 +26,7 @@ from ..core.records import Reject, Slice
 from ..core.text import storable
 from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
 from ..labeller import Stages, reject
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows
 from ..sources.blocks import Block
 from .tasks import BucketTask, Progress, Task

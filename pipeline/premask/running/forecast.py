@@ -48,7 +48,7 @@ from ..core.recipe import Layout, Recipe
 from ..core.records import Selection, Slice, Unit
 from ..core.urls import is_url
 from ..dialects import Form
-from ..output.destination import place_of
+from ..output.destination import destination_of
 from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
@@ -165,7 +165,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     if is_url(recipe.output) and not recipe.shuffle:  # units leave as they are done, but for their lineage
         biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
         disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
-    free = _free(place_of(recipe.output).out)
+    free = _free(destination_of(recipe.output).out)
     biggest = max((unit.tokens for unit in units), default=0)
     memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
     speed = sample.seconds / max(sample.timed_tokens, 1)

@@ -40,7 +40,7 @@ from ..core.errors import OutputError, RecipeError, RunError
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
-from ..output.destination import Place, StorePlace, place_of
+from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
 from ..output.identity import code_hash
 from ..output.shards import UnitRecord
@@ -106,7 +106,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             f"--rank {share.rank} --world {share.world}: ranks count from 0 to {share.world - 1}"
         )
     begin, progress = time.monotonic(), progress or Progress()
-    place = place_of(recipe.output, work_dir)
+    place = destination_of(recipe.output, work_dir)
     _check_shared(recipe, place)
     place.look()
     out = place.out.resolve()
@@ -144,10 +144,10 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
     return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
 
 
-def _check_shared(recipe: Recipe, place: Place) -> None:
+def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other, but may have no folder that they share."""
     needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
-    if isinstance(place, StorePlace) and place.work_dir is None and any(needs.values()):
+    if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(
             f"'{what}' needs files of all ranks; give each the same --work DIR, on storage that they share"
@@ -185,13 +185,13 @@ def finish_slices(
     Raises `OutputError` if there is nothing to finish, if a rank is still at work, or if versions, tokenizer
     or template are not those of the ranks; `RunError` if units are missing, with the ranks to run again.
     """
-    begin, place = time.monotonic(), place_of(str(out), work_dir)
-    if not isinstance(place, StorePlace):
-        place = Place(place.out.resolve())
+    begin, place = time.monotonic(), destination_of(str(out), work_dir)
+    if not isinstance(place, StoreDestination):
+        place = Destination(place.out.resolve())
     work = _read_work(place.out) if read_plan(place.out) is not None else None
     if work is not None and recipe is not None:
         work = work._replace(recipe=recipe)
-    elif recipe is not None and isinstance(place, StorePlace) and place.manifest() is None:
+    elif recipe is not None and isinstance(place, StoreDestination) and place.manifest() is None:
         work = look_at(recipe)
     if work is None:
         return _finished(place, recipe, begin)
@@ -213,13 +213,13 @@ def finish_slices(
     return result_of(manifest, place, stages, begin, fresh=True)
 
 
-def _finished(place: Place, recipe: Recipe | None, begin: float) -> RunResult:
+def _finished(place: Destination, recipe: Recipe | None, begin: float) -> RunResult:
     """The result of an output that was finished before."""
     manifest = place.manifest()
     if manifest is None:
         how = (
             "give the recipe"
-            if isinstance(place, StorePlace) and recipe is None
+            if isinstance(place, StoreDestination) and recipe is None
             else "give the output, or the recipe,"
         )
         raise OutputError(f"there is nothing to finish at {place.shown}; {how} of 'premask run --rank'")

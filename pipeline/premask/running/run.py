@@ -26,7 +26,7 @@ from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import SourceInfo
 from ..labeller import Loaded, Stages
-from ..output.destination import Place, place_of
+from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
@@ -110,7 +110,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
     by default of the user's cache. Raises a `PremaskError` of the matching kind if anything but a row is
     wrong."""
     begin, progress = time.monotonic(), progress or Progress()
-    place = place_of(recipe.output, work_dir)
+    place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
     with (make_runner or local(workers, attempts))(len(work.units)) as runner:
@@ -143,7 +143,7 @@ def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
 
 
 def result_of(
-    manifest: dict[str, Any], place: Place, stages: Stages, begin: float, *, fresh: bool
+    manifest: dict[str, Any], place: Destination, stages: Stages, begin: float, *, fresh: bool
 ) -> RunResult:
     """The result of a run that began at a time of `time.monotonic`."""
     found = (*_empty_splits(manifest), *_set_aside(manifest), *place.warnings)

@@ -27,7 +27,7 @@ from ..core.records import Samples
 from ..labeller import Stages
 from ..output.dataset import flat
 from ..output.shards import UnitRecord, UnitWriter, scattered
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows, concat_samples, cut_samples, take_samples
 from .choosing import order_keys
 from .tasks import BucketTask, Progress

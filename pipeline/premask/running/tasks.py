@@ -24,7 +24,7 @@ from ..labeller import Stages
 from ..output.directory import Output
 from ..output.identity import RunIdentity
 from ..output.shards import HASHES, UnitRecord
-from ..output.store import UnitStore
+from ..output.unit_store import UnitStore
 from ..output.windows import Windows
 from .cache import slice_key
 from .duplicates import count_by_source, find_duplicates, write_dropped

@@ -23,7 +23,7 @@ from ..core.records import Reject, Samples, Slice
 from ..fast.plain_batches import BATCH_ROWS, read_batches
 from ..labeller import Stages, reject
 from ..output.shards import HASHES, UnitRecord, UnitWriter
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows
 from ..sources.reading import read_blocks
 from .batches import Outcome

@@ -6,7 +6,7 @@
 Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
 their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
 first task of every process checks that. Where the output goes to a store, units do, from a scratch folder of
-their node (`unitstore.py`), and nothing is shared, unless units need files of each other.
+their node (`output/unit_store.py`), and nothing is shared, unless units need files of each other.
 
 A unit whose worker or node is lost is done again elsewhere, which gives the same bytes; nodes that join later
 are used.
