@@ -28,14 +28,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import premask as package
 import pytest
-import typer
 import yaml
-from commands import ROOT, SAMPLE, premask
+from commands import ROOT, SAMPLE, command, premask
 from premask import __version__
-from premask.cli import app as cli
+from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
@@ -55,7 +53,6 @@ PAGES = {
 
 README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-COMMANDS: dict[str, click.Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 EXTRAS = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -118,7 +115,7 @@ def test_blocks_have_a_language() -> None:
 def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
-        return {option for param in COMMANDS[name].params for option in param.opts}
+        return {option for param in command(name).params for option in param.opts}
     tree = ast.parse((PACKAGE / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]
@@ -158,7 +155,7 @@ def test_commands_are_taken_as_they_are_written(where: str, words: list[str]) ->
     if name == "train":
         assert {word for word in arguments if word.startswith("--")} <= options_of("train")
     else:
-        COMMANDS[name].make_context(name, list(arguments))  # raises a click.UsageError
+        command(name).make_context(name, list(arguments))  # raises a click.UsageError
 
 
 def test_every_command_is_documented() -> None:

@@ -313,7 +313,7 @@ def test_a_signal_at_any_moment_ends_with_one_line(
         assert bytes_of(Path("out")) == plain
         pytest.skip("the run had ended before")
 
-    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "told to end"}[number]
+    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     text = f"premask: {what}; what is done is kept, run the same command again to go on\n"
     assert (process.returncode, out, said) == (128 + number, "", text)
     wait_until(lambda: not any(map(is_alive, below)), 10)

@@ -211,7 +211,7 @@ def test_a_card_that_changes_does_not_redo_the_work(tmp_path: Path) -> None:
     [
         ("licence=mit", ["unknown key 'card.licence'", "did you mean 'license'?"]),
         ("license=MIT and more", ["card.license", "MIT and more"]),
-        ("language=english,e", ["card.language", "'e' is no language code"]),
+        ("language=english,e", ["card.language", "'e' is not a language code"]),
         ("pretty_name=a\nb", ["card.pretty_name", "one line of text"]),
         ("tags=a,,b", ["card.tags", "one line of text"]),
         ("license", ["--card license: write it as key=value"]),

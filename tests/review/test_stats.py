@@ -118,7 +118,7 @@ def test_the_command_in_both_forms(tmp_path: Path) -> None:
     assert (table.code, data.code, table.err, data.err) == (0, 0, "", "")
     assert figures == measure(out)
     assert f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected" in text
-    assert f"{figures['dropped']:,} dropped as duplicates" in text
+    assert f"{figures['dropped']:,} skipped as duplicates" in text
     for name in ("train", "validation", "test", "assistant", "template", "duplicate"):
         assert f" {name} " in text
     assert re.search(r"median [\d,]+, p90", text)

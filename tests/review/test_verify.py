@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-from premask.core.arrays import hash_samples
 from premask.core.atomic_files import sha256_file
 from premask.core.contract import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
 from premask.core.errors import OutputError
+from premask.core.hashing import hash_samples
 from premask.core.recipe import Recipe
 from premask.output.identity import identify
 from premask.output.shards import parquet_writer

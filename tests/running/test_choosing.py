@@ -252,7 +252,7 @@ def test_duplicates_are_shown_with_the_rejects_and_not_exported(tmp_path: Path) 
     shown = premask("rejects", tmp_path / "out")
     assert "4 duplicate: the conversation is that of an earlier row" in shown.out
     assert f"the same conversation is row 0 of {tmp_path / 'one.jsonl'}" in shown.out
-    assert shown.out.rstrip().endswith("1 rows rejected, 4 dropped as duplicates")
+    assert shown.out.rstrip().endswith("1 rows rejected, 4 skipped as duplicates")
     found = json.loads(premask("rejects", tmp_path / "out", "--format", "json").out)
     assert (found["rejected"], found["by_reason"]["duplicate"]["rows"]) == (1, 4)
     assert premask("rejects", tmp_path / "out", "--reason", "duplicate").code == 0
@@ -366,7 +366,7 @@ def test_a_split_that_gets_no_rows_is_left_out(tmp_path: Path) -> None:
     [
         ({"train": 0.1}, "'train' cannot be the name of a split"),
         ({"a-b": 0.1}, "'a-b' cannot be the name of a split"),
-        ({"validation": 0}, "the share of validation is 0; it must lie between 0 and 1"),
+        ({"validation": 0}, "the share of validation is 0; it must be between 0 and 1"),
         ({"validation": 0.6, "test": 0.4}, "the shares add up to 1 or more"),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import click
 from premask.cli import app as cli
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -21,6 +22,13 @@ SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 TOKENIZER = str(SAMPLE / "tokenizer")
 
 Row = dict[str, Any]
+
+
+def command(name: str) -> click.Command:
+    """A command by its name, with its parameters."""
+    found = cli.app.get_command(click.Context(cli.app), name)
+    assert found is not None, name
+    return found
 
 
 class Done(NamedTuple):

@@ -5,11 +5,10 @@
     sync, sync_tree a file or directory, all below one -> on the disk
     remove_tree     a directory -> gone, in an order that can be taken up again
     link            a second name for a file
-    Lock            a hold on a directory that need not exist yet, exclusive or shared
     named           errors of the file system -> one `OutputError` that names the output and the cause
 
-A file system keeps the promise of a rename only for what was written to the disk before, and forgets a lock
-only if the system itself holds it; both are easily done wrong, so they are done once, here.
+A file system keeps the promise of a rename only for what was written to the disk before. That is easily
+forgotten, so it is done once, here.
 
     with named(out):
         write_json(out / "manifest.json", {"rows": 3})
@@ -20,17 +19,15 @@ Cost: every `sync` waits for the disk, some milliseconds; hashing takes 0.8 ns a
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any
 
 from .errors import OutputError, PremaskError, cause_of
 
@@ -140,55 +137,3 @@ def named(path: Path) -> Iterator[None]:
             f"cannot write {path}: {cause_of(error)}; check space and permissions, then run again "
             "(finished units are kept)"
         ) from error
-
-
-_PATIENCE_S, _POLL_S = 2.0, 0.02
-
-
-@final
-class Lock:
-    """Exclusive hold on an output directory: a locked file beside it, which the system lets go of when
-    the process ends in whatever way. Raises `OutputError` if another process has it, and still has it two
-    seconds later: one that was just killed needs a moment. A `shared` hold suffers others that are shared.
-
-    The file is removed with the last lock, hence the check that the one that was locked is still the one that
-    others will open.
-    """
-
-    def __init__(self, out: Path, *, shared: bool = False) -> None:
-        self._path = out.with_name(f".{out.name}.lock")
-        self._how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        self._file = self._lock(out)
-        while not self._is_current():
-            os.close(self._file)
-            self._file = self._lock(out)
-
-    def _lock(self, out: Path) -> int:
-        file, end = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, self._how | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < end:
-                    time.sleep(_POLL_S)
-                    continue
-                os.close(file)
-                raise OutputError(
-                    f"another run is writing {out}; wait until it ends, or choose another --output"
-                ) from None
-            return file
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file), self._path.stat())
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        """Let go; safe to call twice."""
-        if self._file >= 0:
-            with suppress(BlockingIOError):  # others hold it, too
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1

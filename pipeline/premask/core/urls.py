@@ -1,9 +1,10 @@
-"""URLs of stores and of the web, as fsspec opens them, and what goes wrong there, said in one line.
+"""URLs of stores and of the web, as fsspec opens them, and errors there, reported in one line.
 
     is_url    whether a name is a URL and no path
     open_url  URL -> file system and path in it
     named     errors of a store -> one error of ours that names the URL and the cause
-    make_folder, remove_folder     where a store has folders
+    make_folder, remove_folder     in stores that have folders
+    cache_folder                   where fetched files are kept
 
     filesystem, path = open_url("s3://bucket/chats", PushError)
 
@@ -24,7 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import fsspec
 
-from .errors import PremaskError
+from .errors import PremaskError, first_line
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
@@ -110,25 +111,21 @@ def named(
     except PremaskError:
         raise
     except PermissionError as error:
-        raise kind(f"{url}: no permission ({line(error)}); check the credentials and their rights") from error
+        raise kind(
+            f"{url}: no permission ({first_line(error)}); check the credentials and their rights"
+        ) from error
     except FileNotFoundError as error:
         cause = error.__cause__  # fsspec says so of the web whatever went wrong there
         if type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", 0) != 404:
-            raise kind(f"{url}: {line(cause or error)}; {_LOOK} {again}") from error
-        raise kind(f"{url}: {missing.format(line(error))}") from error
+            raise kind(f"{url}: {first_line(cause or error)}; {_LOOK} {again}") from error
+        raise kind(f"{url}: {missing.format(first_line(error))}") from error
     except Exception as error:
         if type(error).__name__ in _NO_CREDENTIALS:
             raise kind(
                 f"{url}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3) or "
                 "log in with gcloud (Google)"
             ) from error
-        raise kind(f"{url}: {line(error)}; {_LOOK} {again}") from error
-
-
-def line(error: BaseException) -> str:
-    """The first line of what an error says, at most 300 characters; its kind if it says nothing."""
-    lines = (line.strip() for line in str(error).splitlines() if line.strip())
-    return next(lines, type(error).__name__)[:300]
+        raise kind(f"{url}: {first_line(error)}; {_LOOK} {again}") from error
 
 
 def cache_folder() -> Path:

@@ -27,8 +27,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic_files import Lock, json_text
+from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
+from ..core.locks import Lock
 from ..core.urls import is_url
 from .dataset import open_dataset
 from .directory import (

@@ -31,7 +31,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import (
-    Lock,
     link,
     named,
     remove_tree,
@@ -43,6 +42,7 @@ from ..core.atomic_files import (
 )
 from ..core.contract import LINEAGE_SCHEMA, schema_of
 from ..core.errors import OutputError, RunError
+from ..core.locks import Lock
 from ..core.manifest import Manifest, describe_lengths, is_manifest
 from ..core.recipe import Card
 from .dataset import open_dataset

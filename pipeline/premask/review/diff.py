@@ -3,9 +3,9 @@
     found = compare(Path("out/before"), Path("out/after"))
     found.equal, found.samples["mask"]      # False, 12: samples of the same tokens with other labels
 
-Samples are the same if they come from the same row of the same source and have the same number within it;
-sources are the same if they have the same name, or else the same sha256. Where samples stand in packs, how
-files are cut, and loss weights are not compared; the settings that differ are told beside.
+Samples are matched by source, row, and number within the row; sources by name, or else by sha256. Not
+compared are the places of samples in packs, the sizes of files, and loss weights; settings that differ are
+listed.
 
 Cost: 90 ns a token of both together; memory grows by 0.4 kB a sample, a GB for two outputs of a million.
 """
@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.arrays import hash_samples
 from ..core.contract import IGNORE_INDEX
+from ..core.hashing import hash_samples
 from ..core.manifest import Manifest
 from ..output.dataset import Dataset, open_dataset
 from ..output.identity import differences
@@ -36,11 +36,11 @@ EXAMPLES = 5
 """Examples of each kind of difference."""
 
 AROUND = 12
-"""Tokens that are shown before and after the first place where two masks differ."""
+"""Tokens that are shown before and after the first token at which two masks differ."""
 
 KINDS = ("mask", "tokens", "split", "only_before", "only_after")
-"""How a sample of a row that both keep can differ: other labels beside the same tokens, other tokens, another
-split, or it stands in one output alone."""
+"""How a sample of a row that both outputs keep can differ: the same tokens with other labels, other tokens,
+another split, or it is in one output only."""
 
 
 Tokens = tuple[np.ndarray, np.ndarray]
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True)
 class MaskExample:
-    """A sample of the same tokens with other labels: how many of them changed, the first place, and the text
+    """A sample of the same tokens with other labels: how many changed, the first token that did, and the text
     around it in pieces, each with whether it is trained."""
 
     sample: str
@@ -147,8 +147,8 @@ class _Names:
 
 
 class _Side(NamedTuple):
-    """One output: its samples (source, row, sample, place in reading order, hash of the ids, of ids and
-    labels, and split), the rows it keeps (source, row), those it rejects (source, row, reason), counts."""
+    """One output: its samples (source, row, sample, place in reading order, hash of the ids, hash of ids and
+    labels, split), the rows it keeps (source, row), those it rejects (source, row, reason), and counts."""
 
     samples: pl.DataFrame
     rows: pl.DataFrame
@@ -213,7 +213,7 @@ def _frame(batch: SampleBatch, names: _Names) -> tuple[pl.DataFrame, dict[str, i
 
 
 def _changes(left: _Side, right: _Side, names: _Names) -> list[Change]:
-    """Rows whose state is another one, by the two states; most rows first."""
+    """Rows whose state changed, by the two states; most rows first."""
     joined = _states(left).join(_states(right), on=["source", "row"], how="full", coalesce=True)
     joined = joined.with_columns(pl.col("state", "state_right").fill_null("absent"))
     differ = joined.filter(pl.col("state") != pl.col("state_right"))
@@ -235,7 +235,7 @@ def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[
     key = ["source", "row", "sample", "copy"]
     left, right = (
         side.join(both, on=key[:2], how="semi")
-        .with_columns(copy=pl.int_range(pl.len()).over(key[:3]))  # of a source that is repeated
+        .with_columns(copy=pl.int_range(pl.len()).over(key[:3]))  # of a source that is upsampled
         .sort(key)
         for side in (left, right)
     )
@@ -257,11 +257,9 @@ def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[
 
 
 def _mask_examples(
-    datasets: tuple[Dataset, Dataset],
-    chosen: pl.DataFrame,
-    names: _Names,
+    datasets: tuple[Dataset, Dataset], chosen: pl.DataFrame, names: _Names
 ) -> Iterator[MaskExample]:
-    """The samples of a frame of pairs, with what stands where their labels begin to differ."""
+    """The samples of a frame of pairs, with the text where their labels begin to differ."""
     if not chosen.height:
         return
     texts = TokenTexts(datasets[0].tokenizer / "tokenizer.json")

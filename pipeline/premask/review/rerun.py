@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.arrays import hash_samples
 from ..core.errors import PremaskError, RowError
+from ..core.hashing import hash_samples
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..dialects.plain import PlainRows

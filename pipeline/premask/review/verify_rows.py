@@ -23,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import hash_samples, offsets_of
+from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, TRAINED_MASKS
+from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
 from .verify_files import Findings

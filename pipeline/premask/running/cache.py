@@ -12,7 +12,6 @@ Cost: writing 20 ns a token, reading 6; 3 bytes a token.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ import pyarrow as pa
 from ..core.arrays import arrow_array
 from ..core.atomic_files import named, sync
 from ..core.contract import REJECT_SCHEMA
+from ..core.locks import lock_file
 from ..core.recipe import OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples
 from ..core.source_entry import Source
@@ -88,7 +88,7 @@ class RowCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_left_over(path)
             file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-            fcntl.flock(file, fcntl.LOCK_EX)  # which says that somebody writes it
+            lock_file(file)  # which says that somebody writes it
             scratch, sink = Path(name), pa.OSFile(name, "wb")
         try:
             writer: pa.ipc.RecordBatchFileWriter | None = None
@@ -113,9 +113,9 @@ class RowCache:
 def _remove_left_over(path: Path) -> None:
     """Remove what processes have left that were killed while they wrote this file."""
     for each in path.parent.glob(f".{path.stem}.*"):
-        with suppress(OSError), each.open("rb") as file:  # else it is being written, or gone
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            each.unlink()
+        with suppress(OSError), each.open("rb") as file:  # else it is gone
+            if lock_file(file.fileno(), wait_s=0):  # else it is being written
+                each.unlink()
 
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import _chance, mixed_bits, name_hash
+from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.records import Reject, Samples, Slice
 from ..labeller import Stages
 from ..output.windows import take_samples
@@ -37,9 +37,9 @@ def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) ->
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
     [0, 1, 0, 0, 1, 1, 1, 1]
     """
-    chance = _chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
+    fraction = chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
-    place = np.searchsorted(ends, chance, side="right")
+    place = np.searchsorted(ends, fraction, side="right")
     splits: np.ndarray = np.where(place == len(ends), 0, place + 1).astype(np.int8)
     return splits
 
@@ -55,7 +55,7 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
     if fraction:
         name = name_hash(f"{seed}\0{source}")
-        copies += _chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
+        copies += chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
     return copies
 
 

@@ -44,6 +44,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import named
+from ..core.display import file_size
 from ..core.recipe import Layout, Recipe
 from ..core.records import Selection, Slice, Unit
 from ..core.urls import is_url
@@ -422,7 +423,7 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Sample) -> Iter
 
 def _space(disk: int, free: int) -> Iterator[str]:
     if disk > free:
-        yield f"the disk has {gb(free)} left, and {gb(disk)} are needed"
+        yield f"the disk has {file_size(free)} left, and {file_size(disk)} are needed"
 
 
 def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
@@ -441,22 +442,13 @@ def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
         )
     mean = size / max(1, shards)
     if shards > 100 and mean < SHARD_BYTES / 10:
-        yield f"shards of {gb(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
+        yield f"shards of {file_size(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
     if mean > FILE_BYTES:
-        yield f"shards of {gb(round(mean))}: the Hub recommends less than {gb(FILE_BYTES)}"
+        yield f"shards of {file_size(round(mean))}: the Hub recommends less than {file_size(FILE_BYTES)}"
     if size > PUBLIC_BYTES:
-        yield f"{gb(size)}: more than 1 TB needs a plan or a grant of the Hub"
+        yield f"{file_size(size)}: more than 1 TB needs a plan or a grant of the Hub"
     elif size > PRIVATE_BYTES:
-        yield f"{gb(size)}: a private repo of a free account holds {gb(PRIVATE_BYTES)}"
-
-
-def gb(size: int) -> str:
-    """Bytes for people.
-
-    >>> gb(999_949), gb(2_500_000_000)
-    ('1.0 MB', '2.5 GB')
-    """
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+        yield f"{file_size(size)}: a private repo of a free account holds {file_size(PRIVATE_BYTES)}"
 
 
 def _free(out: Path) -> int:

@@ -22,8 +22,8 @@ read what it found, as long as no file has changed its size or time.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -35,8 +35,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.atomic_files import Lock, named, write_json
+from ..core.atomic_files import named, write_json
 from ..core.errors import OutputError, RecipeError, RunError
+from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
@@ -274,10 +275,8 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         with named(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
-            except BlockingIOError:
-                raise OutputError(refuse) from None
+            if not lock_file(file, wait_s=0 if refuse else math.inf):
+                raise OutputError(refuse)
         yield
     finally:
         os.close(file)

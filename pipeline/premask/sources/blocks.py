@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, one_line
 from ..core.records import Row, Selection, Slice
 from ..core.strict_json import parse_json, reason
 from .files import BOM, decoded
@@ -212,7 +212,7 @@ def row_of_line(source: str, number: int, line: bytes) -> Row:
 
 
 def _broken_row(source: str, number: int, error: Exception) -> SourceError:
-    what = " ".join(str(error).split())
+    what = one_line(error)
     return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
 
 

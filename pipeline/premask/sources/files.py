@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SourceError, cause_of
+from ..core.errors import SourceError, cause_of, one_line
 from ..core.records import At
 from ..core.urls import is_url
 from .remote import Stream, stat
@@ -166,7 +166,7 @@ def open_parquet(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
         check_version(source, at)
         if isinstance(error, OSError) and error.errno:
             raise unreadable(source, error) from None
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
     check_version(source, at)
 

@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, one_line
 from ..core.records import Row, Selection, Slice, SourceInfo
 from ..core.strict_json import parse_json, reason
 from ..core.urls import is_url
@@ -349,7 +349,7 @@ def _columns(file: pq.ParquetFile, piece: Slice) -> list[str] | None:
 
 def _broken_group(source: str, file: pq.ParquetFile, groups: Sequence[int], error: Exception) -> SourceError:
     """The error of a damaged file, with the row group that cannot be read."""
-    what, first = " ".join(str(error).split()), 0
+    what, first = one_line(error), 0
     for group in range(file.metadata.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         if group in groups:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -74,16 +73,5 @@ def byte_names() -> list[str]:
     return [chr(byte) if byte in printed else chr(next(others)) for byte in range(0x100)]
 
 
-def _byte_of_character() -> Mapping[str, int]:
-    """Character -> byte, as byte-level vocabularies write bytes (GPT-2's table): printable ones of Latin-1
-    stand for themselves, the others follow from U+0100 on.
-
-    >>> _byte_of_character()["Ġ"], _byte_of_character()["a"]
-    (32, 97)
-    """
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-BYTES_OF_CHARACTERS = _byte_of_character()
+BYTES_OF_CHARACTERS = {name: byte for byte, name in enumerate(byte_names())}
+"""Character -> byte, the other way round."""

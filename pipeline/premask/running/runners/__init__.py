@@ -11,13 +11,14 @@ another takes up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ...core.recipe import Recipe
-from ...labeller import Stages
-from ...output.shards import UnitRecord
-from ...tokens.tokenizer import LoadedTokenizer
-from ..tasks import BucketTask, Progress, Task
+if TYPE_CHECKING:  # `__main__` imports `process` from here before everything else, and in a moment
+    from ...core.recipe import Recipe
+    from ...labeller import Stages
+    from ...output.shards import UnitRecord
+    from ...tokens.tokenizer import LoadedTokenizer
+    from ..tasks import BucketTask, Progress, Task
 
 
 class Runner(Protocol):

@@ -26,7 +26,6 @@ import logging
 import os
 import secrets
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -36,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...core.atomic_files import named
-from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError, first_line
 from ...core.recipe import Recipe
 from ...core.urls import is_url
 from ...labeller import Loaded, Setup, Stages
@@ -48,7 +47,7 @@ from ..crashes import TaskError, note_failure, settle
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
 from ..units import run_unit, scan_unit
-from .process import prepare_process
+from .process import in_directory, own_handler, prepare_process
 from .worker import Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
@@ -83,11 +82,11 @@ class RayRunner:
             options |= {"num_cpus": self._workers, "include_dashboard": False}
             options |= {"object_store_memory": _STORE_BYTES}
         try:
-            with _in_directory(_PACKAGE.parent), _own_handler(signal.SIGTERM):
+            with in_directory(_PACKAGE.parent), own_handler(signal.SIGTERM):
                 self._ray.init(self._address, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
-                f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
+                f"there is no Ray at {self._address}: {first_line(error)}; check the address"
             ) from None
         self._undo.callback(self._ray.shutdown)
         return self
@@ -170,7 +169,7 @@ class RayRunner:
                 raise of_the_system(cause) from None
             raise TaskError(describe(cause)) from None
         except self._ray.exceptions.RayError as error:  # the worker or its node is gone
-            raise TaskError(_first_line(error)) from None
+            raise TaskError(first_line(error)) from None
         return record
 
     def _share(self, stages: Stages) -> _Shared:
@@ -203,25 +202,6 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _in_directory(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-@contextmanager
-def _own_handler(number: int) -> Iterator[None]:
-    """Have the handler of a signal that was there before again: Ray's shows stacks, and ends the process."""
-    before = signal.getsignal(number)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(number, before)
-
-
-@contextmanager
 def _marker(directory: Path) -> Iterator[Path]:
     """A file that all workers must see."""
     path = directory / f".seen-by-all-{secrets.token_hex(8)}"
@@ -241,14 +221,10 @@ def _cause(error: Any) -> Exception:
     text = str(cause)
     if "No module named" in text or "failed to import on the worker" in text:
         return RunError(
-            f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
+            f"workers of Ray cannot import premask as it is here ({first_line(cause)}); install the same "
             "version on every node"
         )
-    return cause if isinstance(cause, Exception) else RunError(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return cause if isinstance(cause, Exception) else RunError(first_line(error))
 
 
 # ==== In a worker ====

@@ -14,29 +14,28 @@ Cost: about two CPU-seconds to start and load; a call takes 0.1 ms beside the wo
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import PremaskError, RunError
+from ...core.errors import PremaskError, RunError, one_line
 from ...core.recipe import Recipe
 from ...labeller import Loaded, Setup, Stages, load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..crashes import Place, TaskError
 from ..tasks import Job, Progress
-from .process import prepare_process
+from .process import end_with_parent, interrupts_blocked, keep_what_is_loaded, prepare_process
 
 _STARTS = 3  # processes that may die one after the other before they have loaded
 
@@ -137,7 +136,7 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            with _deaf_to_interrupts():  # which the process inherits
+            with interrupts_blocked():  # which the process inherits
                 self._process.start()
             theirs.close()
             self._link = ours
@@ -154,17 +153,6 @@ class Worker:
             name = signal.Signals(-code).name
             return f"its process ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
         return f"its process ended with exit code {code}"
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """What this thread starts inherits that SIGINT is blocked. To say so in the process itself would be too
-    late: before that it imports for a second."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ==== In the other process ====
@@ -188,7 +176,7 @@ def _serve(link: Connection) -> None:
     """Do what is asked until the other end is closed."""
     global _link  # noqa: PLW0603  what a task tells goes the same way as what it returns
     _link = link
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with suppress(EOFError, OSError):
         while True:
             function, args = link.recv()
@@ -204,13 +192,6 @@ def _serve(link: Connection) -> None:
     os._exit(0)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    os._exit(1)
-
-
 def of_the_system(error: OSError) -> RunError:
     """What no row is to blame for: the run ends with it, and can go on when it is mended."""
     return RunError(
@@ -224,7 +205,7 @@ def describe(error: Exception) -> str:
     >>> describe(KeyError("role"))
     "KeyError: 'role'"
     """
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     places = [
         f"{Path(frame.filename).name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -255,7 +236,7 @@ def _load(setup: Setup) -> None:
         raise RunError("the worker has not loaded its tokenizer")
     stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
     _mine = _Mine(stages, Windows(setup.recipe.pack_window))
-    gc.freeze()
+    keep_what_is_loaded()
 
 
 def _do(job: Job, task: Any) -> Any:

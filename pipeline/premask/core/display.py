@@ -1,0 +1,45 @@
+"""How numbers and roles are shown to people: the same on the terminal, on the card and on the report's page.
+
+>>> percent(1, 3), percent(0.99253, 1, 2), file_size(1_234_567), role_name("arguments")
+('33.3%', '99.25%', '1.2 MB', 'tools')
+"""
+
+from __future__ import annotations
+
+from .records import ROLES
+
+WRITERS = ("template", *ROLES, "tools", "other")
+"""Who writes tokens, in the order in which they are listed; `tools` are tool definitions."""
+
+
+def percent(part: float, whole: float, digits: int = 1) -> str:
+    """Return a share in per cent; "-" of nothing.
+
+    >>> percent(1, 3), percent(0, 0)
+    ('33.3%', '-')
+    """
+    return f"{100 * part / whole:.{digits}f}%" if whole else "-"
+
+
+def file_size(count: int) -> str:
+    """Return a number of bytes.
+
+    >>> file_size(1_000_000), file_size(2_500_000_000)
+    ('1.0 MB', '2.5 GB')
+    """
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def role_name(role: str) -> str:
+    """Return the name of a role in counts: older manifests count tool definitions as `arguments`."""
+    return "tools" if role == "arguments" else role
+
+
+def writer_of(origin: str) -> str:
+    """Return who wrote a token, one of `WRITERS`, given its origin.
+
+    >>> writer_of("user:0"), writer_of("arguments"), writer_of("narrator:1")
+    ('user', 'tools', 'other')
+    """
+    name = role_name(origin.partition(":")[0])
+    return name if name in WRITERS else "other"
