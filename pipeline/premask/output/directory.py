@@ -388,14 +388,20 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
     try:
         dataset = open_dataset(out)
     except OutputError as error:
-        if overwrite:
-            return False
-        raise OutputError(
-            f"{out} holds an output that cannot be read ({error}); choose another --output, or pass "
-            "--overwrite to replace it"
-        ) from None
+        return replaced(out, str(error), overwrite=overwrite)
     damaged = [shard.path for shard in dataset.manifest.shards if not dataset.has(shard)]
     return check_there(out, dataset.manifest, damaged, identity, overwrite=overwrite)
+
+
+def replaced(out: Path | str, problem: str, *, overwrite: bool) -> bool:
+    """Return False where `overwrite` allows to replace an output that cannot be read; else raise
+    `OutputError` with the problem."""
+    if overwrite:
+        return False
+    raise OutputError(
+        f"{out} holds an output that cannot be read ({problem}); choose another --output, or pass "
+        "--overwrite to replace it"
+    )
 
 
 def check_there(
