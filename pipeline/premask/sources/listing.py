@@ -47,8 +47,8 @@ _COUNTED_AT_ONCE = 4096
 
 
 class File(NamedTuple):
-    """A file that an entry names: its name in reject log and lineage, and the place it is read from, if that is
-    another one."""
+    """A file that an entry names: its name in reject log and lineage, and the place it is read from, if that
+    is another one."""
 
     name: str
     url: str | None = None
