@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo test lint type schemas bench case-study gpu-check fuzz faults old-datasets
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -15,7 +15,7 @@ help:  ## list the targets
 	@touch $@
 
 .venv/ready: .venv/base
-	$(BIN)/python -m pip install --quiet --editable '.[dev,trainers,study]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,trainers,study]' --constraint constraints.txt
 	@touch $@
 
 # A browser for the tests of the report: Debian's, where we may install it; without one they are skipped.
@@ -30,8 +30,15 @@ demo: .venv/base  ## turn the bundled sample into shards and show what is traine
 	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144
 	$(BIN)/premask report out/demo
 
-test: lint type .venv/browser  ## lint, types, all tests
+docs: .venv/ready  ## build the documentation into site/; a warning or a broken link is an error
+	@if [ -x $(BIN)/zensical ]; then NO_COLOR=1 $(BIN)/zensical build --clean --strict; \
+	  else echo "no Zensical here (it needs Python 3.11): the documentation is not built"; fi
+
+test: lint type docs .venv/browser  ## lint, types, documentation, all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: .venv/ready  ## most tests, in under two minutes: no torch, browser, corpus, Ray or faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile --quick
 
 lint: .venv/ready  ## ruff: rules and format
 	$(BIN)/ruff check .

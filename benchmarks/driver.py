@@ -63,7 +63,7 @@ def _line(each: dict[str, Any]) -> list[object]:
 def in_this_process(what: str, number: int) -> dict[str, Any]:
     """Do what a driver does with so many units or rows; returns what that took, and the bytes it wrote."""
     from premask.output import directory as output  # noqa: F401, PLC0415  imports are not measured
-    from premask.running import duplicates
+    from premask.running import duplicates  # noqa: PLC0415
 
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as place:
@@ -82,6 +82,7 @@ def in_this_process(what: str, number: int) -> dict[str, Any]:
 def _records(place: Path, number: int) -> int:
     """Hold the records of so many units, and write the manifest and the card of them; returns their bytes."""
     from premask.core.atomic_files import write_json  # noqa: PLC0415
+    from premask.core.manifest import Manifest  # noqa: PLC0415
     from premask.output.shards import load_record  # noqa: PLC0415
     from premask.publish.card import make_card  # noqa: PLC0415
 
@@ -112,7 +113,7 @@ def _records(place: Path, number: int) -> int:
     examples = json.loads((ROOT / "schemas" / "examples" / "manifest.valid.json").read_text(encoding="utf-8"))
     manifest = {**examples[0], "shards": shards}
     write_json(place / "manifest.json", manifest)
-    (place / "README.md").write_text(make_card(manifest), encoding="utf-8")
+    (place / "README.md").write_text(make_card(Manifest.model_validate(manifest)), encoding="utf-8")
     return sum((place / name).stat().st_size for name in ("manifest.json", "README.md"))
 
 

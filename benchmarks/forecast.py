@@ -4,7 +4,7 @@
 
 Nothing is measured here: costs come from the figures that `cost_model.py`, `driver.py` and `memory_run.py`
 left in `figures/`, the run from `simulation.py`; the same figures give the same tables, which stand in
-`docs/scale.md`.
+`docs/cost-model.md`.
 """
 
 from __future__ import annotations

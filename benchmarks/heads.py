@@ -4,9 +4,10 @@
     python benchmarks/heads.py --device cuda --length 8192 --hidden 2048
 
 A row of random tokens goes forwards and backwards through a Qwen3 of two layers with random weights, by the
-losses of `pipeline/premask/train.py`: `sparse` cuts hidden states to the positions that predict a trained token
-before the head, `full` computes the scores of all positions and leaves the others out of the loss. Each run
-is a process of its own; runs alternate. Time is that of one step, forwards and backwards, after a short one.
+losses of `pipeline/premask/train.py`: `sparse` cuts hidden states to the positions that predict a trained
+token before the head, `full` computes the scores of all positions and leaves the others out of the loss. Each
+run is a process of its own; runs alternate. Time is that of one step, forwards and backwards, after a short
+one.
 Memory is the peak of the process (its resident memory; on a GPU what tensors take), and what of it the step
 added to the weights. The losses of both must be the same.
 """

@@ -1,4 +1,4 @@
-"""What the tests share: the sample, the tokenizers of the shared folder, and stages that are loaded once."""
+"""What the tests share: the sample, the tokenizers of the shared folder, and labellers that are loaded once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,42 @@ os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 from hypothesis import HealthCheck, settings
-from places import ROOT, SAMPLE, SHARED, MakeStages  # noqa: F401
+from places import ROOT, SAMPLE, SHARED, MakeBatches, MakeLabeller
 from premask.core.recipe import EngineChoice, Recipe
-from premask.labeller import Stages
+from premask.labeller import Labeller
+from premask.running.batches import BatchLabeller
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import EngineProof
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+
+LONG = (
+    "corpus",  # hundreds of tokenizers and templates
+    "end_to_end",  # whole runs, peers, the case study
+    "faults",  # processes that are killed
+    "train",  # torch
+    "output/test_old_datasets.py",  # other releases of a library
+    "output/test_store.py",  # an S3 server
+    "publish/test_other_trainers.py",  # torch
+    "publish/test_push_store.py",  # an S3 server
+    "publish/test_trainer_lines.py",  # torch
+    "review/report/test_browser.py",  # a browser
+    "running/runners/test_on_ray.py",  # Ray
+    "sources/test_remote.py",  # an S3 server
+    "test_packaging.py",  # archives and an environment
+)
+"""What `make test-quick` leaves out, and why; `make test` runs all."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: leave out what takes long."""
+    parser.addoption("--quick", action="store_true", help="leave out what conftest.py lists as LONG")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out long tests; None is no opinion."""
+    own = collection_path.relative_to(ROOT).as_posix().removeprefix("tests/")
+    return True if config.getoption("--quick") and own in LONG else None
+
 
 settings.register_profile(
     "premask",
@@ -93,12 +123,18 @@ def load() -> Callable[[str], LoadedTokenizer]:
 
 
 @pytest.fixture(scope="session")
-def make_stages() -> MakeStages:
-    """`make_stages(name, **recipe_keys)`: stages that share their tokenizer with all other tests."""
+def make_labeller() -> MakeLabeller:
+    """`make_labeller(name, **recipe_keys)`: a labeller that shares its tokenizer with all other tests."""
 
-    def make(name: str, **keys: Any) -> Stages:
-        recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=_path_of(name), output="-")
-        with mock.patch("premask.labeller.load_tokenizer", _loaded):
-            return Stages(recipe)
+    def make(name: str, **keys: Any) -> Labeller:
+        path = _path_of(name)
+        recipe = Recipe(**{"sources": ["-"], **keys}, tokenizer=path, output="-")
+        return Labeller(recipe, _loaded(path))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_batches(make_labeller: MakeLabeller) -> MakeBatches:
+    """The same for batches."""
+    return lambda name, **keys: BatchLabeller(make_labeller(name, **keys))

@@ -163,12 +163,14 @@ MADE: dict[str, str | list[Any]] = {
 
 
 class Case(NamedTuple):
-    """A recipe without its output; `ranks` above 0 are run one after another, then `premask finish`."""
+    """A recipe without its output; `ranks` above 0 are run one after another, then `premask finish`. All rows of
+    one that is `cached` must be in the cache, if a recipe before it has filled that."""
 
     recipe: Mapping[str, Any]
     workers: int = 1
     ranks: int = 0
     report: bool = False
+    cached: bool = False
 
 
 SAMPLE = "sample/conversations.jsonl"
@@ -367,10 +369,24 @@ CASES: dict[str, Case] = {
     "cache_read": Case(
         {
             **CACHED,
+            "sources": [
+                {"path": SAMPLE, "sample": 0.8, "repeat": 2},
+                {"path": "made/rated.parquet", "repeat": 0.5},
+            ],
             "splits": {"validation": 0.2},
+            "duplicates": "drop",
+        },
+        cached=True,
+    ),
+    "by_conversation": Case(
+        {
+            "sources": ["made/rated.parquet", "made/again.jsonl.gz"],
+            "splits": {"dev": 0.3},
             "split_by": "conversation",
             "shuffle": True,
             "duplicates": "drop",
+            "max_length": 200,
+            "unit_rows": 50,
         }
     ),
     # What is mended, trained, refused
@@ -534,7 +550,7 @@ def command(module: str, scratch: Path, *words: str) -> None:
 
 def run_case(name: str, module: str, scratch: Path) -> Path:
     """Run a recipe and return its output."""
-    case, recipe = CASES[name], f"{name}.yaml"
+    case, recipe, cached = CASES[name], f"{name}.yaml", [*scratch.glob("cache/*/*")]
     keys = {**BASE, **case.recipe, "output": f"out/{name}"}
     (scratch / recipe).write_text(yaml.safe_dump(keys, sort_keys=False, allow_unicode=True), encoding="utf-8")
     for rank in range(case.ranks):
@@ -543,6 +559,8 @@ def run_case(name: str, module: str, scratch: Path) -> Path:
         command(module, scratch, "finish", recipe)
     else:
         command(module, scratch, "run", recipe, "--workers", str(case.workers))
+    if case.cached and cached and len([*scratch.glob("cache/*/*")]) != len(cached):
+        sys.exit(f"gate: {name} has tokenized rows again that were in the cache")
     if case.report:
         command(module, scratch, "report", f"out/{name}")
     return scratch / "out" / name

@@ -1,30 +1,112 @@
-"""What the documents say is what the code does: commands, keys, defaults, files; and nothing of one machine."""
+"""What the documents say is what the code does: commands, keys, defaults, files, links; and nothing of one machine.
+
+The documents are the README, the other Markdown files beside it, and the pages in `docs/`. Blocks of code in
+them are read by their language:
+
+    sh       every command exists and takes these arguments; those of the quick start are run
+    python   is run, or is one of the lines for a trainer, which `test_trainers.py` runs
+    yaml     is a recipe, or the part of one
+    json     is read
+    text     what a program prints or writes; compared where it can be
+"""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
+import importlib.util
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import premask as package
 import pytest
-import typer
 import yaml
-from commands import ROOT, SAMPLE, premask
-from premask.cli import app as cli
-from premask.core.recipe import Card, Recipe
-from premask.core.source_entry import Source
+from commands import ROOT, SAMPLE, command, premask
+from premask import __version__
+from premask.cli.app import COMMANDS
+from premask.core.contract import REASONS
+from premask.core.recipe import Card, Recipe, Repair
+from premask.core.recipe_file import make_recipe
+from premask.core.source_entry import Dialect, FieldMap, Source
 from premask.masking.chat_template import built_in_templates
 from premask.publish.export import FORMS
+from premask.publish.trainer_lines import SNIPPETS, snippets
 from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = Path(package.__file__).parent
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))
+}
+"""Path from the root -> text."""
+
+README = PAGES["README.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+EXTRAS = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def page(name: str) -> str:
+    """The text of a page of `docs/`."""
+    return PAGES[f"docs/{name}.md"]
+
+
+def section(text: str, heading: str) -> str:
+    """The text under a heading, up to the next one of its level."""
+    level = heading.split(maxsplit=1)[0]
+    start = text.index(f"\n{heading}\n") + 1
+    found = re.search(rf"^#{{1,{len(level)}}} ", text[start + len(heading) :], re.MULTILINE)
+    return text[start : start + len(heading) + found.start()] if found else text[start:]
+
+
+class Block(NamedTuple):
+    """A fenced block of code."""
+
+    page: str
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(name, *found)
+    for name, text in PAGES.items()
+    for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+]
+
+
+def blocks(language: str, name: str = "") -> list[Block]:
+    """The blocks of a language, of all pages or one."""
+    return [block for block in BLOCKS if block.language == language and name in ("", block.page)]
+
+
+def table(text: str, head: str) -> list[list[str]]:
+    """The cells of the table whose first line begins so."""
+    lines = [*text[text.index(head) :].splitlines()[2:], ""]
+    end = next(i for i, line in enumerate(lines) if not line.startswith("|"))
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[:end]]
+
+
+def named(text: str) -> list[str]:
+    """What is between backticks.
+
+    >>> named("`a`, and `b c`")
+    ['a', 'b c']
+    """
+    return re.findall(r"`([^`]+)`", text)
+
+
+def test_blocks_have_a_language() -> None:
+    assert {block.language for block in BLOCKS} == {"sh", "python", "yaml", "json", "text"}
 
 
 # ==== Commands ====
@@ -33,77 +115,127 @@ COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined
 def options_of(name: str) -> set[str]:
     """The options of a command; those of `train` are the fields of its `Options`, read without torch."""
     if name != "train":
-        return {option for param in COMMANDS[name].params for option in param.opts}
-    tree = ast.parse((ROOT / "pipeline" / "premask" / "train.py").read_text(encoding="utf-8"))
+        return {option for param in command(name).params for option in param.opts}
+    tree = ast.parse((PACKAGE / "train.py").read_text(encoding="utf-8"))
     (options,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
     fields = [node.target.id for node in options.body if isinstance(node, ast.AnnAssign)]
     return {f"--{field.replace('_', '-')}" for field in fields if field != "dataset"}
 
 
-def commands_in(text: str) -> Iterator[list[str]]:
-    """The words of each `premask` command that stands in a block or a recipe of make."""
-    for line in text.splitlines():
-        found = re.match(r"(?:    |\t)(?:.*\s{3,})?(?:\S*/)?premask (.*)", line)
-        if found:
-            yield shlex.split(found[1].replace("$(SAMPLE)", "pipeline/premask/sample"))
+def lines_of(text: str) -> Iterator[list[str]]:
+    """The words of each line of a shell block or a recipe of make, without settings of the environment."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(
+            line.lstrip("\t@").replace("$(SAMPLE)", str(SAMPLE.relative_to(ROOT))), comments=True
+        )
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        if words:
+            yield [words[0].rpartition("/")[2], *words[1:]]
 
 
-@pytest.mark.parametrize("text", [README, MAKEFILE], ids=["README.md", "Makefile"])
-def test_the_flags_of_documented_commands_exist(text: str) -> None:
-    found = list(commands_in(text))
+RECIPES = "\n".join(re.findall(r"^\t.*bin\)?/premask .*|^\t\$\(BIN\)/premask .*", MAKEFILE, re.MULTILINE))
+SHELL = [(block.page, words) for block in blocks("sh") for words in lines_of(block.text)]
+SHELL += [("Makefile", words) for words in lines_of(RECIPES)]
 
-    assert len(found) >= 2
-    for name, *words in found:
-        assert name in COMMANDS
-        options = options_of(name)
-        flags = {word for word in words if word.startswith("--")}
-        assert flags <= options, f"premask {name}"
+
+def ids_of(lines: list[tuple[str, list[str]]]) -> list[str]:
+    return [f"{where}: {' '.join(words)[:60]}" for where, words in lines]
+
+
+OWN = [(where, words) for where, words in SHELL if words[0] == "premask"]
+
+
+@pytest.mark.parametrize(("where", "words"), OWN, ids=ids_of(OWN))
+def test_commands_are_taken_as_they_are_written(where: str, words: list[str]) -> None:
+    del where
+    _, name, *arguments = words
+
+    assert name in COMMANDS
+    if name == "train":
+        assert {word for word in arguments if word.startswith("--")} <= options_of("train")
+    else:
+        command(name).make_context(name, list(arguments))  # raises a click.UsageError
+
+
+def test_every_command_is_documented() -> None:
+    assert {words[1] for _, words in OWN} == set(COMMANDS)
+
+
+OTHERS = [(where, words) for where, words in SHELL if words[0] != "premask"]
+
+
+@pytest.mark.parametrize(("where", "words"), OTHERS, ids=ids_of(OTHERS))
+def test_other_commands_name_what_is_there(where: str, words: list[str]) -> None:
+    del where
+    program, *arguments = words
+
+    assert program in {"pip", "make", "python", "python3", "torchrun"}
+    if program == "make":
+        assert set(arguments) <= targets()
+    for word in arguments:
+        if found := re.search(r"(?:\.|premask)\[(\w+)\]", word):
+            assert found[1] in EXTRAS
+        if word.endswith((".py", ".txt")):
+            assert (ROOT / word).is_file(), word
 
 
 def test_files_of_documented_commands_exist() -> None:
-    words = [word for text in (README, MAKEFILE) for command in commands_in(text) for word in command]
-    bundled = [word for word in words if word.startswith("pipeline/")]
+    words = [word for _, line in SHELL for word in line]
+    bundled = [word for word in words if word.startswith(("pipeline/", "examples/", "tests/"))]
 
     assert bundled
     assert [word for word in bundled if not (ROOT / word).exists()] == []
 
 
-def test_options_that_the_text_speaks_of_exist() -> None:
-    spoken = set(re.findall(r"`(--[a-z-]+)", README))
+FOREIGN = {"--dataset_config_hash"}
+"""Options of other programs that the pages name."""
+
+
+def test_options_that_the_text_names_exist() -> None:
+    spoken = {word for text in PAGES.values() for word in re.findall(r"`(--[a-z][a-z_-]*)", text)}
     options = set().union(*map(options_of, COMMANDS))
 
+    assert len(spoken) > 40
+    assert spoken - FOREIGN - options == set()
+
+
+def test_extras_that_the_text_names_exist() -> None:
+    spoken = {name for text in PAGES.values() for name in re.findall(r"premask\[(\w+)\]", text)}
+
     assert spoken
-    assert spoken <= options
+    assert spoken <= EXTRAS
 
 
-def test_built_in_templates_are_named() -> None:
-    listed = re.search(r"built-in names\s+\(([^)]*)\)", README)
+def test_every_option_of_train_is_in_the_table_with_its_default() -> None:
+    train = pytest.importorskip("torch") and importlib.import_module("premask.train")
+    rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", page("train"), re.MULTILINE))
+    options = {each.name.replace("_", "-"): each.default for each in dataclasses.fields(train.Options)}
+    del options["dataset"]
 
-    assert listed is not None
-    assert re.findall(r"`(\w+)`", listed[1]) == built_in_templates()
+    assert rows.keys() == options.keys()
+    for name, default in options.items():
+        shown = rows[name].strip("`")
+        if default is not None and default is not False:
+            assert shown == str(default) or float(shown) == default, name
 
 
-# ==== Keys ====
-
-
-def table_rows(heading: str) -> list[list[str]]:
-    """The cells of the table under a heading line."""
-    lines = README[README.index(heading) :].splitlines()[2:]
-    end = next(i for i, line in enumerate(lines) if not line.startswith("|"))
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[:end]]
+# ==== The recipe ====
 
 
 SPOKEN_DEFAULTS = {"chat_template": "the tokenizer's", "end_of_turn": "found by probing"}
+KEYS = {
+    key.strip("`"): (default.strip("`"), text) for key, default, text in table(page("recipe"), "| key | d")
+}
 
 
 def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
-    table = {key.strip("`"): default.strip("`") for key, default, _ in table_rows("| key | default |")}
     least = Recipe(sources=["x"], tokenizer="x", output="x").model_dump(mode="json")
     required = {name for name, field in Recipe.model_fields.items() if field.is_required()}
 
-    assert set(Recipe.model_fields) - set(table) == set(), "keys that are not in the table"
-    assert set(table) - set(Recipe.model_fields) == set(), "keys that do not exist"
-    for key, default in table.items():
+    assert set(Recipe.model_fields) - set(KEYS) == set(), "keys that are not in the table"
+    assert set(KEYS) - set(Recipe.model_fields) == set(), "keys that do not exist"
+    for key, (default, _) in KEYS.items():
         if key in required:
             assert default == "", key
         elif key in SPOKEN_DEFAULTS:
@@ -112,104 +244,406 @@ def test_every_recipe_key_is_in_the_table_with_its_default() -> None:
             assert _same(yaml.safe_load(default), least[key]), key
 
 
-def test_every_option_of_a_source_is_in_the_table_with_its_default() -> None:
-    table = {
-        key.strip("`"): default.strip("`") for key, default, _ in table_rows("| of a source | default |")
-    }
-    least = dict(Source(path="x"))
-
-    assert set(table) == set(least)
-    assert {key: yaml.safe_load(default or "x") for key, default in table.items()} == least
-
-
-def test_every_field_of_the_card_is_named() -> None:
-    (text,) = [text for key, _, text in table_rows("| key | default |") if key == "`card`"]
-
-    assert re.findall(r"`(\w+)`", text.partition(";")[0]) == list(Card.model_fields)
-
-
-def test_what_verify_and_export_say_of_themselves() -> None:
-    section = README[README.index("## Checking") : README.index("## How it works")]
-
-    assert f"{PACKS_REDONE} packs" in section
-    assert f"{REJECTS_REDONE} lines of the ledger" in section
-    for form in FORMS:
-        assert f"`{form}`" in section
-
-
 def _same(shown: Any, value: Any) -> bool:
     return str(shown) == str(value) or shown == value
 
 
 def test_every_value_that_can_be_chosen_is_named() -> None:
-    table = {key.strip("`"): f"{default} {text}" for key, default, text in table_rows("| key | default |")}
-    for key in ("too_long", "history", "control_tokens"):
-        annotation: Any = Recipe.model_fields[key].annotation
+    for key, field in Recipe.model_fields.items():
+        annotation: Any = field.annotation
+        if key in {"dialect", "repair"} or not hasattr(annotation, "__members__"):
+            continue
         for choice in annotation:
-            assert f"`{choice.value}`" in table[key], f"{key}: {choice.value}"
+            text = " ".join(KEYS[key])
+            assert re.search(rf"\b{re.escape(choice.value)}\b", text), f"{key}: {choice.value}"
 
 
-# ==== Python ====
+def test_every_field_of_the_card_and_part_of_train_is_named() -> None:
+    train: Any = Recipe.model_fields["train"].annotation
+
+    assert named(KEYS["card"][1]) == list(Card.model_fields)
+    assert set(train.model_fields) <= set(named(KEYS["train"][1]))
 
 
-def test_the_lines_that_load_the_output_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's own run of the sample, then its two lines of Python."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
-    (words,) = [words for words in commands_in(README) if "out/sample" in words]
-    done = premask(*words)
-    assert done.code == 0, done.err
-    block = re.search(r"    (from datasets import load_dataset)\n    (load_dataset\(.*\))\n", README)
-    assert block is not None
+def test_every_option_of_a_source_is_in_the_table_with_its_default() -> None:
+    rows = table(page("sources"), "| of a source | default |")
+    shown = {key.strip("`"): yaml.safe_load(default.strip("`") or "x") for key, default, _ in rows}
+
+    assert shown == dict(Source(path="x"))
+
+
+def test_every_format_and_fix_is_in_its_table() -> None:
+    formats = [named(row[0])[0] for row in table(page("formats"), "| `dialect` |")]
+    fixes = [named(row[0])[0] for row in table(page("formats"), "| `repair` |")]
+    fields = [name for row in table(page("formats"), "| `fields` |") for name in named(row[0])]
+
+    assert formats == [each.value for each in Dialect if each is not Dialect.auto]
+    assert fixes == [each.value for each in Repair]
+    assert set(fields) == set(FieldMap.model_fields)
+
+
+def test_keys_that_change_no_byte_are_named() -> None:
+    (sentence,) = re.findall(
+        r"^These keys change no byte of the shards: (.*?)\. ", page("recipe"), re.MULTILINE
+    )
+    recipe = importlib.import_module(Recipe.__module__)
+
+    assert set(named(sentence)) == set(recipe.OTHER_KEYS)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in blocks("yaml") if block.page != "docs/trainers.md"],
+    ids=lambda block: block.page,
+)
+def test_blocks_of_yaml_are_recipes(block: Block) -> None:
+    least = {"sources": ["x"], "tokenizer": "x", "output": "x"}
+
+    assert make_recipe({**least, **yaml.safe_load(block.text)})
+
+
+def test_the_recipe_of_the_first_block() -> None:
+    values = yaml.safe_load(blocks("yaml", "docs/recipe.md")[0].text)
+
+    assert make_recipe(values).model_dump(mode="json", exclude_defaults=True) == {
+        "sources": ["chats/*.jsonl"],
+        "tokenizer": "Qwen/Qwen3-0.6B",
+        "max_length": 8192,
+        "layout": ["packed", "unpacked"],
+        "output": "out/chats",
+    }
+
+
+# ==== What is done ====
+
+
+def test_built_in_templates_are_named() -> None:
+    listed = re.search(r"built-in names\s+\(([^)]*)\)", page("templates"))
+
+    assert listed is not None
+    assert named(listed[1]) == built_in_templates()
+
+
+def test_every_reason_is_in_the_table() -> None:
+    assert [named(row[0])[0] for row in table(page("inspecting"), "| reason |")] == list(REASONS)
+
+
+def test_what_verify_and_export_say_of_themselves() -> None:
+    checking, exports = section(page("inspecting"), "## Checking"), section(page("outputs"), "## Export")
+
+    assert f"{PACKS_REDONE} packs" in checking
+    assert f"{REJECTS_REDONE} lines of the reject log" in checking
+    for form in FORMS:
+        assert f"`{form}`" in exports
+
+
+def test_the_lines_for_trainers_are_those_that_are_run() -> None:
+    """The table has a row for each trainer, and each block is one of `SNIPPETS`, in their order."""
+    shown = [block.text for block in BLOCKS if block.page == "docs/trainers.md"]
+    rows = table(page("trainers"), "| trainer | rows | what matters |")
+
+    assert rows == [[each.trainer, each.layout, each.essential] for each in SNIPPETS]
+    assert shown == [each.text for each in snippets(["packed", "unpacked"])]
+
+
+def test_the_options_of_the_collator_are_in_the_table() -> None:
+    pytest.importorskip("torch")
+    collator = importlib.import_module("premask.train").Collator
+    rows = table(page("trainers"), "| option | default |")
+
+    assert {key.strip("`"): default.strip("`") for key, default, _ in rows} == {
+        field.name: str(field.default) for field in dataclasses.fields(collator)
+    }
+
+
+# ==== Python and the quick start ====
+
+BUNDLED = (str(SAMPLE / "conversations.jsonl"), "--tokenizer", str(SAMPLE / "tokenizer"))
+"""The bundled sample, as arguments of a command."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like a checkout, in which the README's run of the sample is done, and one with both layouts."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "pipeline").symlink_to(ROOT / "pipeline")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        (words,) = [
+            words for where, words in OWN if where == "README.md" and "out/sample" in words and "run" in words
+        ]
+        done = premask(*words[1:])
+        assert done.code == 0, done.err
+        both = ["--output", "out/chats", "--layout", "packed,unpacked"]
+        done = premask("run", *BUNDLED, *both)
+        assert done.code == 0, done.err
+    finally:
+        os.chdir(before)
+    return folder
+
+
+PYTHON = [block for block in blocks("python") if block.page != "docs/trainers.md"]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
+def test_blocks_of_python_run(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
     names: dict[str, Any] = {}
-    exec(f"{block[1]}\nloaded = {block[2]}", names)  # noqa: S102
-    shown = done.out.splitlines()[-1].partition("load it with:  ")[2]
-    exec(shown.replace("; load_dataset(", "; again = load_dataset("), names)  # noqa: S102
+    exec(block.text, names)  # noqa: S102
 
-    loaded = names["loaded"]
-    assert block[2] in shown
-    assert loaded.column_names == ["input_ids", "labels", "position_ids", "seq_lengths", "length"]
-    assert loaded.num_rows == names["again"].num_rows > 0
-    assert sum(loaded["length"]) == sum(map(len, loaded["input_ids"]))
-    assert max(loaded["length"]) <= 4096
+    rows = next(each for each in names.values() if hasattr(each, "column_names"))
+    assert rows.column_names == ["input_ids", "labels", "position_ids", "seq_lengths", "length"]
+    assert rows.num_rows > 0
+    assert sum(rows["length"]) == sum(map(len, rows["input_ids"]))
+    assert max(rows["length"]) <= 4096
 
 
-def test_what_comes_out_is_what_the_readme_shows(tmp_path: Path) -> None:
-    done = premask(
-        "run", SAMPLE / "conversations.jsonl", "--tokenizer", SAMPLE / "tokenizer",
-        "--output", tmp_path / "chats", "--layout", "packed,unpacked",
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    block = README[README.index("    out/chats/packed/") :].split("\n\n")[0]
+def test_the_quick_start_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands in order, up to those for the reader's own data; and what it says they print."""
+    monkeypatch.chdir(place)
+    text = page("quick-start").partition("## Your own data")[0]
+    found = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    commands = [words for each in found for words in lines_of(each) if words[0] == "premask"]
+    printed = ""
+    for _, *words in commands:
+        done = premask(*words)
+        assert done.code == 0, done.err
+        printed += done.out
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = {" ".join(line.split()) for line in printed.splitlines()}
+
+    assert [words[0] for _, *words in commands] == ["run", "explain", "show", "rejects", "verify", "report"]
+    assert {" ".join(line.split()) for line in shown.splitlines()} <= lines | _first_run(place)
+
+
+def _first_run(place: Path) -> set[str]:
+    """What a run of the sample prints, which says less where the output is there already."""
+    done = premask("run", *BUNDLED, "--output", place / "out" / "again")
+    return {" ".join(line.split()) for line in done.out.splitlines()}
+
+
+def test_the_line_that_a_run_prints_loads_the_output(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    done = premask("run", *BUNDLED, "--output", "out/printed")
+    line = done.out.splitlines()[-1].partition("load it with:  ")[2]
+    names: dict[str, Any] = {}
+    exec(line.replace("; load_dataset(", "; rows = load_dataset("), names)  # noqa: S102
+
+    assert names["rows"].num_rows > 0
+
+
+def test_what_comes_out_is_what_the_page_shows(place: Path) -> None:
+    block = blocks("text", "docs/outputs.md")[0].text
     shown = {re.split(r"[/\s]", line.strip().removeprefix("out/chats/"))[0] for line in block.splitlines()}
 
-    assert {path.name for path in (tmp_path / "chats").iterdir()} == shown
+    assert {path.name for path in (place / "out" / "chats").iterdir()} == shown
+
+
+def test_the_tables_of_columns_are_those_of_the_files(place: Path) -> None:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    text = page("outputs")
+    kinds = {
+        "packed": "**`packed`**",
+        "unpacked": "**`unpacked`**",
+        "rejects": "## Reject log",
+        "lineage": "## Lineage",
+    }
+    for kind, start in kinds.items():
+        (shard, *_) = sorted((place / "out" / "chats" / kind).glob("*.parquet"))
+        rows = table(text[text.index(start) :], "| column |")
+        assert [name for row in rows for name in named(row[0])] == pq.read_schema(shard).names, kind
+
+
+def test_every_key_of_the_manifest_is_named(place: Path) -> None:
+    manifest = json.loads((place / "out" / "chats" / "manifest.json").read_text(encoding="utf-8"))
+    shown = {name for row in table(page("outputs"), "| key | content |") for name in named(row[0])}
+
+    assert shown <= set(manifest)
+    assert set(manifest) - shown <= {"card", "pictures"}
+
+
+def test_blocks_of_json_are_what_explain_prints(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (block,) = blocks("json")
+    done = premask("explain", *BUNDLED, "--format", "json")
+    printed = {line["status"]: line for line in map(json.loads, done.out.strip().split("\n"))}
+    for shown in map(json.loads, block.text.splitlines()):
+        assert shown.keys() == printed[shown["status"]].keys()
+
+
+@pytest.mark.parametrize(("row", "name"), [(50, "conversation"), (288, "markers")])
+def test_pictures_are_drawn_from_what_explain_prints(row: int, name: str) -> None:
+    done = premask(
+        "explain",
+        SAMPLE / "conversations.jsonl",
+        "--tokenizer",
+        SAMPLE / "tokenizer",
+        "--row",
+        row,
+        "--format",
+        "json",
+    )
+    script = [sys.executable, ROOT / "examples" / "draw_tokens.py"]
+    drawn = subprocess.run(script, input=done.out.encode(), capture_output=True, check=True).stdout
+
+    assert drawn == (DOCS / "pictures" / f"{name}.svg").read_bytes()
+
+
+# ==== Pages ====
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_comparison() -> None:
+    """Its last three rows are columns of the table of speeds."""
+    speeds = {row[0]: row for row in table(page("comparison"), "| tool | short chats, Qwen3 |")}
+    head = ["premask 127a050", "TRL 1.16", "axolotl 0.21.0", "LLaMA-Factory 0.9.5", "open-instruct e6c3044"]
+    shown = [row[1:] for row in table(README, "| | premask | TRL")][-3:]
+
+    assert shown == [[speeds[name][column] for name in head] for column in (1, 5, 7)]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    def paths(entries: list[dict[str, Any]]) -> Iterator[str]:
+        for entry in entries:
+            (below,) = entry.values()
+            yield from [below] if isinstance(below, str) else paths(below)
+
+    listed = list(paths(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+
+    assert sorted(f"docs/{path}" for path in listed) == sorted(
+        name for name in PAGES if name.startswith("docs/")
+    )
+
+
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """The ids of the headings of a page, as Markdown makes them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", PAGES[name], flags=re.MULTILINE | re.DOTALL)
+    for target in LINK.findall(text):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / name).parent / path if path else ROOT / name
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+def test_pages_that_are_included_have_no_relative_links() -> None:
+    """They are at the root for readers of the repository, and in `docs/` for the site."""
+    included = [
+        found[1]
+        for text in PAGES.values()
+        for found in re.finditer(r'^--8<-- "(\w+\.md)"$', text, re.MULTILINE)
+    ]
+
+    assert sorted(included) == ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+    for name in included:
+        assert [target for target in LINK.findall(PAGES[name]) if not target.startswith("http")] == []
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert re.search(rf"^## (Unreleased|{re.escape(__version__)})$", PAGES["CHANGELOG.md"], re.MULTILINE)
+    assert f"\n## {__version__}\n" in PAGES["CHANGELOG.md"]
+
+
+FORMER = re.compile(r"\b(mend(s|ed|ing)?|ledger|forged|distrust|stands?|told)\b|—", re.IGNORECASE)
+"""Words that the glossary replaces."""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_use_the_words_of_the_glossary(name: str) -> None:
+    text = PAGES[name].partition("## Words we do not use")[0]
+
+    assert [line for line in text.splitlines() if FORMER.search(line)] == []
+
+
+def test_the_site_is_built_and_loads_nothing_from_the_network(tmp_path: Path) -> None:
+    if importlib.util.find_spec("zensical") is None:
+        pytest.skip("zensical is not installed; pip install 'premask[docs]'")
+    for path in (*ROOT.glob("*.md"), ROOT / "mkdocs.yml"):
+        shutil.copy(path, tmp_path)
+    shutil.copytree(DOCS, tmp_path / "docs")
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    build = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = [
+        found
+        for path in (tmp_path / "site").rglob("*.html")
+        for found in re.findall(
+            r'<(?:script|img|iframe)[^>]+src="?(https?:[^">]+)|<link[^>]+stylesheet[^>]+(https?:[^">]+)',
+            path.read_text(encoding="utf-8"),
+        )
+    ]
+    assert loaded == []
 
 
 # ==== Files ====
 
 
-def test_what_the_readme_points_to_is_there() -> None:
-    rows = table_rows("| Where is ...? |")
-    paths = [path for _, cell in rows for path in re.findall(r"`([^`]+)`", cell)]
-
-    assert len(paths) > 10
-    assert [
-        path for path in paths if not (ROOT / path).exists() and not (ROOT / "pipeline" / path).exists()
-    ] == []
-    for name in re.findall(r"`([a-z]+/)`", README):
-        assert (ROOT / name).is_dir() or (ROOT / "pipeline" / name).is_dir(), name
+def targets() -> set[str]:
+    """The targets of make that its help lists."""
+    return set(re.findall(r"^([\w-]+):.*##", MAKEFILE, re.MULTILINE))
 
 
-def test_targets_of_make_that_are_spoken_of_exist() -> None:
-    spoken = set(re.findall(r"(?:`|^    )make ([\w-]+)", README, re.MULTILINE))
-    targets = set(re.findall(r"^([\w-]+):.*##", MAKEFILE, re.MULTILINE))
+def test_targets_of_make_that_the_text_names_exist() -> None:
+    spoken = {
+        name for text in PAGES.values() for name in re.findall(r"(?:`|^)make ([\w-]+)", text, re.MULTILINE)
+    }
 
-    assert {"demo", "test", "help"} <= spoken
-    assert spoken <= targets
+    assert {"demo", "test", "help", "docs"} <= spoken
+    assert spoken <= targets()
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert phony is not None
-    assert set(phony[1].split()) == targets
+    assert set(phony[1].split()) == targets()
+
+
+@pytest.mark.parametrize("name", ["architecture", "glossary"])
+def test_modules_that_the_text_names_exist(name: str) -> None:
+    text = page(name).partition("## Words we do not use")[0]
+    modules = {name for name in re.findall(r"`([\w/]+(?:\.py|/))`", text) if name != "rejects/"}
+
+    assert len(modules) > 40
+    assert [each for each in modules if not (PACKAGE / each).exists() and not (ROOT / each).exists()] == []
+
+
+def test_the_tree_of_the_readme_is_that_of_the_package() -> None:
+    (tree,) = [
+        block.text for block in blocks("text", "README.md") if block.text.startswith("pipeline/premask/")
+    ]
+    shown = {line.split()[0].rstrip("/") for line in tree.splitlines()[1:]}
+    there = {path.name for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+
+    assert shown == there - {"__main__.py", "__pycache__"}
+
+
+def test_folders_that_the_text_names_exist() -> None:
+    names = {
+        name
+        for text in PAGES.values()
+        for name in re.findall(r"`((?:examples|schemas|docs|tests|benchmarks)/[^`*]*)`", text)
+    }
+
+    assert len(names) > 5
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -217,10 +651,10 @@ def test_make_help_lists_the_targets() -> None:
     shown = subprocess.run(["make", "-C", ROOT, "-s", "help"], capture_output=True, text=True, check=True)
     listed = {line.split()[0] for line in shown.stdout.splitlines() if line.strip()}
 
-    assert listed == set(re.findall(r"^([\w-]+):.*##", MAKEFILE, re.MULTILINE))
+    assert listed == targets()
 
 
-def test_ci_does_what_the_readme_says() -> None:
+def test_ci_does_what_the_documents_say() -> None:
     script = ROOT / ".ci" / "run"
     if not script.is_file():
         pytest.skip(".ci is not part of a source distribution")

@@ -106,11 +106,11 @@ def test_all_keys_and_their_defaults() -> None:
         ),
         (
             {"fields": {"assistant": "a..b"}},
-            "recipe: fields.assistant: 'a..b' is no path; write names joined by dots, such as data.turns[0].text",
+            "recipe: fields.assistant: 'a..b' is not a path; write names joined by dots, such as data.turns[0].text",
         ),
         (
             {"fields": {"messages": "a", "roles": {"A": "usr"}}},
-            "recipe: fields.roles: 'usr' (of A) is no role; known are system, developer, user, assistant, tool",
+            "recipe: fields.roles: 'usr' (of A) is not a role; known are system, developer, user, assistant, tool",
         ),
         (
             {"dialect": "openai", "fields": {"assistant": "a"}},
@@ -124,7 +124,7 @@ def test_all_keys_and_their_defaults() -> None:
             {"sources": [{"path": "a", "fields": {"asistant": "a"}}]},
             "recipe: unknown key 'sources.0.fields.asistant'; did you mean 'assistant'?",
         ),
-        ({"repair": ["strip_html", "strip_html"]}, "recipe: repair: a name stands in the list twice"),
+        ({"repair": ["strip_html", "strip_html"]}, "recipe: repair: a name is in the list twice"),
     ],
 )
 def test_wrong_fields_and_repairs(change: dict[str, Any], message: str) -> None:
@@ -148,7 +148,7 @@ def test_paths(path: str, steps: list[str | int]) -> None:
 
 @pytest.mark.parametrize("path", ["", ".", "a.", "a[", "a[x]", "a[0]b", "a.[0]"])
 def test_what_is_no_path(path: str) -> None:
-    with pytest.raises(ValueError, match="is no path"):
+    with pytest.raises(ValueError, match="is not a path"):
         split_path(path)
 
 
@@ -370,28 +370,13 @@ def test_a_recipe_in_yaml(tmp_path: Path) -> None:
         "output: out/chats\n",
         encoding="utf-8",
     )
-    recipe = make_recipe(load_recipe(path))
+    recipe = load_recipe(path)
 
     assert [source.path for source in recipe.sources] == ["chats/*.jsonl", "Gespräche.jsonl"]
     assert recipe.date == datetime.date(2024, 2, 29)
     assert recipe.layout == [Layout.packed, Layout.unpacked]
     assert recipe.train == Train(turns=Turns.last, reasoning=False)
     assert recipe.template_kwargs == {"enable_thinking": False}
-
-
-def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    block = readme[readme.index("    # recipe.yaml") :].split("\n\n")[0]
-    path = tmp_path / "recipe.yaml"
-    path.write_text(block.replace("\n    ", "\n").strip(), encoding="utf-8")
-
-    assert make_recipe(load_recipe(path)).model_dump(mode="json", exclude_defaults=True) == {
-        "sources": ["chats/*.jsonl"],
-        "tokenizer": "Qwen/Qwen3-0.6B",
-        "max_length": 8192,
-        "layout": ["packed", "unpacked"],
-        "output": "out/chats",
-    }
 
 
 @pytest.mark.parametrize(
@@ -424,6 +409,16 @@ def test_a_recipe_that_is_not_there_or_a_directory(tmp_path: Path) -> None:
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(RecipeError, match=r"cannot be read: .*directory"):
         load_recipe(tmp_path)
+
+
+def test_wrong_keys_of_a_file_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("sources: [a.jsonl]\ntokeniser: tok\noutput: out\n", encoding="utf-8")
+
+    with pytest.raises(
+        RecipeError, match=r"recipe\.yaml: unknown key 'tokeniser'; did you mean 'tokenizer'\?"
+    ):
+        load_recipe(path)
 
 
 # ==== The published schema ====

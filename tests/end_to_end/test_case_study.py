@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from places import ROOT
-from premask.core.recipe_file import load_recipe, make_recipe
+from premask.core.recipe_file import load_recipe
 
 STUDY = ROOT / "examples" / "case_study"
 BENCHMARKS = ROOT / "benchmarks"
@@ -123,7 +123,7 @@ def test_answers_about_entities_are_short_true_and_mostly_empty() -> None:
 
 @pytest.mark.parametrize("name", ["pile_ner.yaml", "deita.yaml"])
 def test_recipes_of_the_real_thing_are_valid(name: str) -> None:
-    recipe = make_recipe(load_recipe(STUDY / name))
+    recipe = load_recipe(STUDY / name)
 
     assert [str(source.path).count("/") for source in recipe.sources] == [1]  # OWNER/NAME
     assert list(recipe.splits) == ["validation"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import GEMMA, ROW, SAMPLE  # noqa: F401
+from golden import GEMMA, ROW, SAMPLE
 from premask.core.records import Row
 from premask.labeller import LabelledRow, LabelledSample, Stages
 

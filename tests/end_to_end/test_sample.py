@@ -14,7 +14,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "pipeline" / "premask" / "sample"
 TOKENIZER = SAMPLE / "tokenizer"
 TEMPLATES = ROOT / "pipeline" / "premask" / "masking" / "templates"

@@ -18,11 +18,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from commands import ROOT, TOKENIZER, Done, command_line, premask, process
+from commands import ROOT, TOKENIZER, Done, command_line, premask, process, without_progress
 from faults import ENVIRON, hashes, sample_lines, write_lines
 from inputs import write_parquet
-from premask.cli import app as cli
 from premask.output.directory import Output
+from premask.review.terminal import LineProgress
 from web_server import Web
 
 ROWS = 120
@@ -133,7 +133,7 @@ def test_reads_that_fail(faulty: Path, folder: Path) -> None:
         }
         done = process("run", recipe, "--workers", workers, **environ)
         check_stopped(
-            Done(done.returncode, done.stdout.decode(), done.stderr.decode()),
+            Done(done.returncode, done.stdout.decode(), without_progress(done.stderr.decode())),
             folder,
             f"{name} cannot be read: {said}",
         )
@@ -156,7 +156,7 @@ def test_a_file_that_may_not_be_read(folder: Path) -> None:
     done = subprocess.run(words, env=ENVIRON, capture_output=True, text=True, check=False)
 
     said = "a.jsonl cannot be read: Permission denied; check its permissions"
-    check_stopped(Done(done.returncode, done.stdout, done.stderr), folder, said)
+    check_stopped(Done(done.returncode, done.stdout, without_progress(done.stderr)), folder, said)
 
 
 # ==== Files that change while the run goes on ====
@@ -181,15 +181,15 @@ def replace(path: Path) -> None:
 
 def stopped_by(act: Callable[[], object], folder: Path, recipe: Path, units: int = 1) -> Done:
     """The command; while it is in the middle of a unit and so many are done, something happens."""
-    acted, advance = list[bool](), cli.LineProgress.advance
+    acted, advance = list[bool](), LineProgress.advance
 
-    def advance_and_act(self: cli.LineProgress, rows: int, tokens: int, packs: int) -> None:
+    def advance_and_act(self: LineProgress, rows: int, tokens: int, packs: int) -> None:
         advance(self, rows, tokens, packs)
         if rows and not acted and len(units_of(folder)) == units:
             acted.append(True)
             act()
 
-    with mock.patch.object(cli.LineProgress, "advance", advance_and_act):
+    with mock.patch.object(LineProgress, "advance", advance_and_act):
         done = premask("run", recipe, "--workers", 1)
     assert acted
     return done

@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line
+from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, Done, command_line, wait_until, without_progress
 from outputs import bytes_of
 from poison import poisoned, switch_off, switch_on
 from premask.core.recipe import Recipe
-from premask.output.dataset import load_manifest
+from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running.run import run
 from premask.running.runners.local import LocalRunner
@@ -103,7 +103,7 @@ def test_the_row_that_kills_is_set_aside_and_nothing_else(
     lines = crashed(Path("out"))
     assert [line["row"] for line in lines] == [POISON]
     assert all(line["detail"].startswith(why) and "XYZZY" in line["original"] for line in lines)
-    manifest = load_manifest(Path("out"))
+    manifest = open_dataset(Path("out")).manifest.as_dict()
     whole = manifest["counts"]
     assert whole["rows"] == ROWS == whole["kept"] + whole["rejected"]
     assert whole["rejected_by_reason"]["crashed"] == 1
@@ -139,7 +139,7 @@ def test_rows_that_kill_only_together_are_set_aside_with_their_batch(
 
     assert done.code == 1, done.err
     assert [line["row"] for line in crashed(Path("out"))] == list(range(60, 120))
-    assert load_manifest(Path("out"))["counts"]["rows"] == ROWS
+    assert open_dataset(Path("out")).manifest.counts.rows == ROWS
 
 
 def test_duplicates_and_a_shuffle_around_a_row_that_kills(box: Path) -> None:
@@ -206,13 +206,6 @@ def children(pid: int) -> list[int]:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
 
 
-def wait_until(true: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -263,7 +256,7 @@ def test_a_run_whose_own_process_is_killed_starts_again_by_itself(
     process = started("--workers", 1)
     wait_until(lambda: finished_units() >= 2)
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=HANG_S)
 
     assert process.returncode == 0, said
     assert "premask: the process of the run ended by SIGKILL; it goes on in a new one\n" in said
@@ -279,7 +272,7 @@ def test_nothing_outlives_a_run_that_is_killed(started: Any, plain: dict[str, by
     process.kill()
     process.wait()
     assert len(below) >= 2
-    wait_until(lambda: not any(map(is_alive, below)), 10)
+    wait_until(lambda: not any(map(is_alive, below)))
     process.communicate()
 
     assert command("--workers", 2).code == 0
@@ -308,15 +301,15 @@ def test_a_signal_at_any_moment_ends_with_one_line(
         time.sleep(after)
     below = children(process.pid)
     process.send_signal(number)
-    out, said = process.communicate(timeout=30)
+    out, said = process.communicate(timeout=HANG_S)
     if process.returncode == 0:
         assert bytes_of(Path("out")) == plain
         pytest.skip("the run had ended before")
 
-    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "told to end"}[number]
+    what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
     text = f"premask: {what}; what is done is kept, run the same command again to go on\n"
-    assert (process.returncode, out, said) == (128 + number, "", text)
-    wait_until(lambda: not any(map(is_alive, below)), 10)
+    assert (process.returncode, out, without_progress(said)) == (128 + number, "", text)
+    wait_until(lambda: not any(map(is_alive, below)))
     assert [name for name in names() if name.endswith(".lock")] == []
     if after is None:
         assert command("--workers", 2).code == 0

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from oracle import CHATS, Chat, frozen_date, render
+from premask.core import records
 from premask.core.errors import RowError, TemplateError
-from premask.core.records import ARGUMENTS, MIXED, TEMPLATE, Message, Origin
+from premask.core.records import MIXED, TEMPLATE, Message, Origin
 from premask.masking import chat_template
 from premask.masking.chat_template import ChatTemplate
 from premask.masking.renders import template_message
@@ -53,7 +54,7 @@ _PARITY = [kind for kind in CHATS if kind not in ("ends on a user", "one turn un
 def rendered(template: ChatTemplate, chat: Chat, *, prompt: bool, traced: bool = False) -> str | None:
     messages, tools = messages_of(chat), chat.tools and list(chat.tools)
     if traced:
-        messages, tools = traced_of(messages), trace(tools, ARGUMENTS)
+        messages, tools = traced_of(messages), trace(tools, records.TOOLS)
     try:
         return template.render(
             messages, tools=tools, add_generation_prompt=prompt, mode="traced" if traced else "plain"
@@ -162,7 +163,7 @@ def test_constructs_print_what_transformers_prints(name: Any) -> None:
     assert expected is not None
 
     plain = template.render(MESSAGES, tools=TOOLS)
-    traced = template.render(traced_of(MESSAGES), tools=trace(TOOLS, ARGUMENTS), mode="traced")
+    traced = template.render(traced_of(MESSAGES), tools=trace(TOOLS, records.TOOLS), mode="traced")
 
     assert plain == expected
     assert traced == expected
@@ -175,7 +176,7 @@ def test_constructs_never_pass_off_a_message_s_text_as_the_template_s(name: Any)
     source = SNIPPETS[name]
     words = {0: ["brief", "kind"], 1: ["eins", "zwei", "drei", "Ann"], 2: ["yes"]}
     text = ChatTemplate(source, variables=VARIABLES).render(
-        traced_of(MESSAGES), tools=trace(TOOLS, ARGUMENTS), mode="traced"
+        traced_of(MESSAGES), tools=trace(TOOLS, records.TOOLS), mode="traced"
     )
     written = [origin for length, origin in runs_of(text) for _ in range(length)]
     lower = text.lower()

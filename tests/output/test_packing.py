@@ -132,15 +132,17 @@ def test_a_length_that_fits_no_pack_is_refused(length: int) -> None:
         plan_packs(np.array([8, length, 1]), 8)
 
 
-def test_a_million_chat_lengths_take_well_under_a_second_and_fill_the_packs() -> None:
+def test_a_million_chat_lengths_take_the_time_of_sorting_them_and_fill_the_packs() -> None:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(6.4, 1.0, 1_000_000).astype(np.int64), 1, 8192)
-    start = time.process_time()
+    begin = time.process_time()
+    lengths.tolist().sort()
+    middle = time.process_time()
     plan = plan_packs(lengths, 8192)
-    seconds = time.process_time() - start
+    end = time.process_time()
 
     assert lengths.sum() / (8192 * (len(plan.offsets) - 1)) > 0.999
-    assert seconds < 1  # 0.07 on an idle machine; the slow twin would take hours
+    assert end - middle < 20 * (middle - begin)  # a third of it; the slow twin would take hours
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,21 +1,15 @@
 """Runs whose output goes to a store: S3 over HTTP from a server on loopback (moto's; the client is s3fs), memory
 and folders through fsspec. What comes out is compared, object by object, with a run into a directory."""
 
-# ruff: noqa: F811  fixtures of another file
-
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +19,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 import pytest
-from commands import ROOT, SAMPLE, TOKENIZER, Done, command_line, premask
+from commands import SAMPLE, TOKENIZER, Done, command_line, paused, premask
 from outputs import bytes_of, samples_of
 from premask.core.atomic_files import sha256_file
 from premask.core.errors import VerifyError
@@ -33,7 +27,7 @@ from premask.core.recipe import Layout
 from premask.core.records import Unit
 from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
-from premask.output.store import PARTIAL, UnitStore
+from premask.output.unit_store import PARTIAL, UnitStore
 from premask.running.tasks import Task
 from premask.tokens.tokenizer import load_tokenizer
 from s3_server import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
@@ -144,7 +138,7 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     """At any put: of a unit, of the output, of the small files at the end."""
     calls.fail_at = arrived
-    stopped(run(memory), "the network is gone", "run the same command again, it goes on where it stopped")
+    stopped(run(memory), "the network is gone", "run the same command again, it continues where it stopped")
     units = {path for path in there(memory) if path.endswith("/done.json")}
     assert not {"README.md"} & set(there(memory))
     calls.log.clear()
@@ -413,13 +407,13 @@ def test_a_machine_that_does_not_see_the_scratch_takes_its_own(memory: str, tmp_
             writer.add(samples_of([5, 3]))
         return writer.commit(key="key", extra={"sources": {}})
 
-    assert store.load(task) is None
+    assert store.record(task.directory, task.key) is None
     record = store.keep(task, do)
     assert seen[0].is_relative_to(tmp_path / "node")
     assert not seen[0].exists()
     assert not (tmp_path / "driver").exists()
-    assert store.load(task) == record
-    assert store.load(replace(task, key="other")) is None
+    assert store.record(task.directory, task.key) == record
+    assert store.record(task.directory, "other") is None
     store.fetch(task.directory, lambda name: name == "packed-train.parquet")
     assert [path.name for path in task.directory.iterdir()] == ["packed-train.parquet"]
     assert sha256_file(task.directory / "packed-train.parquet") == record.files["packed/train"].sha256
@@ -474,16 +468,10 @@ def test_s3_to_s3_and_a_driver_that_is_killed(
     filesystem = fsspec.filesystem("s3")
     filesystem.pipe_file("bucket/in/chats.jsonl", CHATS.read_bytes())
     words = ["run", f"{bucket}/in/chats.jsonl", *FLAGS, "--output"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
-    started = subprocess.Popen([*command_line(*words), f"{bucket}/out"], env=environ, stderr=subprocess.PIPE)
-    units: list[str] = []
-    deadline = time.monotonic() + 90
-    while not units and started.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-        filesystem.invalidate_cache()
+    with paused([*command_line(*words), f"{bucket}/out"], tmp_path, 2) as started:
         units = [path for path in filesystem.find("bucket/out") if path.endswith("/done.json")]
-    started.send_signal(signal.SIGKILL)
-    said = started.communicate()[1].decode()
+        started.send_signal(signal.SIGKILL)
+        said = started.communicate()[1]
     assert started.returncode == -signal.SIGKILL, said
     assert 1 <= len(units) < 5
     assert not {"manifest.json", "README.md"} & set(there(f"{bucket}/out"))
@@ -505,9 +493,9 @@ def test_s3_shows_what_another_process_has_written(bucket: str) -> None:
     """Listings are kept by the client; a unit that was half there when it was listed is whole later."""
     here, other = UnitStore(f"{bucket}/out", "key"), UnitStore(f"{bucket}/out", "key")
     other.write("units/00003/hashes.npy", "half")
-    here._opened[0].find(here.path(""))
+    here._store.filesystem.find(here.path(""))
     assert here.read("units/00003/done.json") is None
-    here._opened[0].find(here.path(""))
+    here._store.filesystem.find(here.path(""))
     other.write("units/00003/done.json", "{}")
 
     assert here.read("units/00003/done.json") == "{}"
@@ -522,7 +510,7 @@ def test_s3_cut_off_in_the_middle_of_a_put(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         proxy.let_through = 20_000
         stopped(
-            run(f"{bucket}/out"), f"{bucket}/out", "run the same command again, it goes on where it stopped"
+            run(f"{bucket}/out"), f"{bucket}/out", "run the same command again, it continues where it stopped"
         )
         assert not {"manifest.json", "README.md"} & set(there(f"{bucket}/out"))
         proxy.let_through = None

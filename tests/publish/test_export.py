@@ -19,7 +19,7 @@ from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, row
 from premask.core.atomic_files import sha256_file
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
-from premask.output.dataset import read_batches
+from premask.output.dataset import Dataset, open_dataset
 from premask.publish.export import FORMS, export
 from premask.running.run import run
 
@@ -164,9 +164,8 @@ def test_the_default_is_the_packed_layout_if_there_is_one(out: Path, tmp_path: P
 
 def test_memory_does_not_grow_with_the_shard(out: Path, tmp_path: Path) -> None:
     """Batches of one row, if that is all that fits."""
-    sizes = [
-        batch.num_rows for batch in read_batches(out / "packed/train-00000-of-00003.parquet", tokens=2200)
-    ]
+    dataset = open_dataset(out)
+    sizes = [batch.num_rows for batch in dataset.batches(dataset.shards("packed")[0], tokens=2200)]
 
     assert set(sizes[:-1]) == {2}
     with mock.patch("premask.publish.export._JSONL_TOKENS", 1):
@@ -230,7 +229,9 @@ def test_a_damaged_shard_leaves_nothing_behind(packs_only: Path, tmp_path: Path,
     (line,) = [each for each in manifest["shards"] if each["path"] == shard.relative_to(out).as_posix()]
     line["sha256"] = sha256_file(shard)  # it was damaged before the manifest was written
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(OutputError, match=r"is damaged: .*; 'premask verify .*out' tells what is wrong"):
+    with pytest.raises(
+        OutputError, match=r"00002-of-00003.parquet cannot be read: .*; see 'premask verify .*out'"
+    ):
         export(out, tmp_path / "x", form=form)
 
     assert names_in(tmp_path) == ["out"]
@@ -253,12 +254,15 @@ def test_a_shard_that_is_gone_or_has_a_changed_byte(packs_only: Path, tmp_path: 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_full_disk_leaves_nothing_behind(out: Path, tmp_path: Path, form: str) -> None:
+    dataset = open_dataset(out)
+    batches = list(dataset.batches(dataset.shards("packed")[0]))
+
     def fills_up(*_: object, **__: object) -> Iterator[pa.RecordBatch]:
-        yield from read_batches(out / "packed/train-00000-of-00003.parquet")
+        yield from batches
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with (
-        mock.patch("premask.publish.export.read_batches", fills_up),
+        mock.patch.object(Dataset, "batches", fills_up),
         pytest.raises(OutputError, match=r"cannot write .*x: No space left on device; check space"),
     ):
         export(out, tmp_path / "x", form=form)

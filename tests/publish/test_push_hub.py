@@ -17,8 +17,9 @@ from hub_client import SCRIPT, Client, hub, server  # noqa: F401
 from hub_server import HubServer, Repo
 from outputs import bytes_of
 from premask.core.errors import PushError
-from premask.output.dataset import read_finished
-from premask.publish.push_hub import merge_readme, parse_repo_id
+from premask.output.sending import read_finished
+from premask.publish.merge_readme import merge_readme
+from premask.publish.push_hub import parse_repo_id
 
 DEMO = "alice/demo"
 FRESH = "pushed to alice/demo on the Hub: "
@@ -191,12 +192,10 @@ def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Pa
     assert len(repo.history) == 3
 
     hub.forget()
-    failed(
-        client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 is there already", "nothing was sent"
-    )
-    failed(client.push(outputs["many"], DEMO, "--tag", "v1"), "the tag v1 is there already")
+    failed(client.push(outputs["few"], DEMO, "--tag", "v1"), "the tag v1 exists already", "nothing was sent")
+    failed(client.push(outputs["many"], DEMO, "--tag", "v1"), "the tag v1 exists already")
     failed(client.push(outputs["many"], DEMO, "--revision", "v1"), "is a tag or a commit; name a branch")
-    failed(client.push(outputs["many"], DEMO, "--revision", "refs/pr/1"), "is no branch")
+    failed(client.push(outputs["many"], DEMO, "--revision", "refs/pr/1"), "is not a branch")
     assert hub.calls("put") == hub.calls("commit") == []
 
 
@@ -361,19 +360,22 @@ def _escape(out: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "changed": (_flip, "is not what the manifest says (size or sha256)"),
-    "cut": (lambda out: os.truncate(shard_of(out), 100), "is not what the manifest says"),
-    "missing": (lambda out: shard_of(out, "lineage").unlink(), "is missing"),
+    "changed": (_flip, "its sha256 is not the one in manifest.json; nothing was sent"),
+    "cut": (lambda out: os.truncate(shard_of(out), 100), "it has 100 bytes, manifest.json says"),
+    "missing": (lambda out: shard_of(out, "lineage").unlink(), "the file is not there; nothing was sent"),
     "stray": (
         lambda out: shutil.copy(shard_of(out), out / "packed" / "train-9.parquet"),
         "is not in the manifest",
     ),
     "counts": (_other_counts, "the count of rows is not that of the shards"),
-    "no card": (lambda out: (out / "README.md").unlink(), "holds no finished output"),
-    "no manifest": (lambda out: (out / "manifest.json").unlink(), "holds no finished output"),
-    "other json": (lambda out: (out / "manifest.json").write_text("[]"), "holds no finished output"),
-    "escape": (_escape, "names a shard '../few/manifest.json', which cannot be"),
-    "gone": (shutil.rmtree, "is no directory"),
+    "no card": (lambda out: (out / "README.md").unlink(), "holds no README.md, so it is not whole"),
+    "no manifest": (
+        lambda out: (out / "manifest.json").unlink(),
+        "holds no manifest.json, so it is no output",
+    ),
+    "other json": (lambda out: (out / "manifest.json").write_text("[]"), "it is no manifest of premask"),
+    "escape": (_escape, "but it is '../few/manifest.json'"),
+    "gone": (shutil.rmtree, "does not exist"),
     "unfinished": (lambda out: out.rename(out.with_name(".few.partial")), "is not finished"),
 }
 
@@ -396,7 +398,7 @@ def test_files_that_are_no_part_of_the_output_stay_here(hub: HubServer, client: 
     done = client.push(copied, DEMO)
 
     pushed(done)
-    assert "note: notes.txt is no part of the output and was not pushed" in done.err
+    assert "note: notes.txt is not part of the output and was not pushed" in done.err
     assert not {"notes.txt", ".secret"} & set(remote_files(hub.repos[DEMO]))
 
 

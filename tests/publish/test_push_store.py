@@ -13,7 +13,7 @@ import pytest
 from commands import Done, premask
 from outputs import UNITS, bytes_of, identity_of, make_output, recipe_of, rows_of
 from premask.core.errors import PushError
-from premask.output.dataset import read_finished
+from premask.output.sending import read_finished
 from premask.publish.push_store import push_to_store
 from s3_server import CREDENTIALS, Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
 
@@ -153,7 +153,11 @@ def test_a_changed_shard_is_refused(outputs: dict[str, Path], memory: str) -> No
     shard = next((outputs["few"] / "packed").glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
 
-    failed(premask("push", outputs["few"], memory), "is not what the manifest says", "nothing was sent")
+    failed(
+        premask("push", outputs["few"], memory),
+        "its sha256 is not the one in manifest.json",
+        "nothing was sent",
+    )
     assert there(memory) == {}
 
 

@@ -6,7 +6,6 @@ are those of `trainer_losses.py`, run in one process of its own. `python tests/t
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
 import json
@@ -15,13 +14,12 @@ import re
 import subprocess
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import ROOT
-from premask.publish.trainer_lines import SNIPPETS, snippets
+from premask.publish.trainer_lines import SNIPPETS
 from trainer_losses import APART, CASES, RIGHT, TOLERANCE, WRONG, Case, key
 from trainer_outputs import ROWS, written  # noqa: F401
 
@@ -80,30 +78,6 @@ def test_trl_cuts_rows_where_nothing_is_said(measured: dict[str, Any]) -> None:
 def test_every_snippet_is_run() -> None:
     """In these cases; none is left out."""
     assert {case.snippet for case in CASES} - {""} == {snippet.name for snippet in SNIPPETS}
-
-
-def test_the_readme_shows_them() -> None:
-    """The table has a line for each, and the lines of code are those that are run."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## In your trainer") : readme.index("## How it works")]
-    table = [f"| {each.trainer} | {each.layout} | {each.essential} |" for each in SNIPPETS]
-    blocks = re.findall(r"(?:^(?:    .*)?\n)+", section, re.MULTILINE)
-    shown = {textwrap.dedent(block).strip() for block in blocks} - {""}
-
-    assert "\n".join(table) in section
-    assert shown == {each.text.strip() for each in snippets(["packed"])[:2]}
-
-
-def test_the_readme_names_the_options_of_the_collator() -> None:
-    pytest.importorskip("torch")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    collator = importlib.import_module("premask.train").Collator
-    options = {field.name: field.default for field in dataclasses.fields(collator)}
-    table = readme[readme.index("| option | default |") :].split("\n\n")[0]
-
-    assert dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", table, re.MULTILINE)) == {
-        name: str(default) for name, default in options.items()
-    }
 
 
 def test_keys_of_cases_differ() -> None:

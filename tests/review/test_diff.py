@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, Done, chat, premask, write_rows
 from premask.review.diff import EXAMPLES, KINDS, compare
+from premask.review.terminal_outputs import KIND_WORDS
 
 ROWS = [chat(f"Question {i}", f"Answer {i}.", "And then?", "The end.", id=f"r{i}") for i in range(40)]
 
@@ -59,7 +60,7 @@ def test_masks_that_changed(tmp_path: Path) -> None:
     assert [text for text, on in example["after"] if on] != trained
     assert "".join(text for text, _ in example["before"]) == "".join(text for text, _ in example["after"])
     table = premask("diff", before, after).out
-    assert "40 samples have the same tokens and another mask" in table
+    assert "40 samples have the same tokens but another mask" in table
     assert "[[Answer 0.<|im_end|>]]" in table
 
 
@@ -133,9 +134,7 @@ def test_hostile_names_and_texts(tmp_path: Path) -> None:
 
 
 def test_every_kind_has_words() -> None:
-    from premask.review.terminal_outputs import _KINDS  # noqa: PLC0415
-
-    assert list(_KINDS) == ["equal", *KINDS]
+    assert list(KIND_WORDS) == ["equal", *KINDS]
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -1,4 +1,4 @@
-"""The ledger shown and exported: counts, examples, safe terminals, and rows that come back mended."""
+"""The reject log shown and exported: counts, examples, safe terminals, and fixed rows that come back."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_one_reason_one_source_and_few_examples(out: Path) -> None:
     [
         (
             ["--reason", "empty"],
-            "no row of {out} was rejected for 'empty'; reasons that are there: empty_assistant, ",
+            "no row of {out} was rejected for 'empty'; reasons of this output: empty_assistant, ",
         ),
-        (["--source", "c"], "no row of 'c' was rejected; sources that are there: "),
+        (["--source", "c"], "no row of 'c' was rejected; sources with rejected rows: "),
         (["--export", "{out}"], "{out} exists already; name a file that does not"),
         (
             ["--export", "{out}/no/a.jsonl"],
@@ -109,22 +109,22 @@ def test_an_output_without_rejects(tmp_path: Path) -> None:
 
 def test_exported_rows_are_the_lines_of_their_files(out: Path, tmp_path: Path) -> None:
     """To the byte where they were lines; as JSON where they were elements of an array."""
-    done = shown(out, "--export", tmp_path / "mend.jsonl")
-    assert done.out == f"7 rows in {tmp_path / 'mend.jsonl'}\n"
-    lines = (tmp_path / "mend.jsonl").read_text(encoding="utf-8").split("\n")
+    done = shown(out, "--export", tmp_path / "fix.jsonl")
+    assert done.out == f"7 rows in {tmp_path / 'fix.jsonl'}\n"
+    lines = (tmp_path / "fix.jsonl").read_text(encoding="utf-8").split("\n")
 
     assert lines[:5] == (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")[1:6]
     assert [json.loads(line) for line in lines[5:7]] == [chat("no\nanswer"), "a\nstring"]
     assert lines[7:] == [""]
 
 
-def test_rows_that_are_mended_are_kept_by_the_next_run(out: Path, tmp_path: Path) -> None:
-    shown(out, "--reason", "empty_assistant", "--export", tmp_path / "mend.jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "mend.jsonl").read_text().splitlines()]
+def test_fixed_rows_are_kept_by_the_next_run(out: Path, tmp_path: Path) -> None:
+    shown(out, "--reason", "empty_assistant", "--export", tmp_path / "fix.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "fix.jsonl").read_text().splitlines()]
     for row in rows:
-        row["messages"][1]["content"] = "Mended."
-    write_rows(tmp_path / "mended.jsonl", rows)
-    run(tmp_path, "mended.jsonl", out="again")
+        row["messages"][1]["content"] = "Fixed."
+    write_rows(tmp_path / "fixed.jsonl", rows)
+    run(tmp_path, "fixed.jsonl", out="again")
 
     assert rows_of(tmp_path / "again", "rejects") == []
     assert [line["id"] for line in rows_of(tmp_path / "again", "lineage")] in (["e", None], [None, "e"])

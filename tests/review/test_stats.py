@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
 from outputs import make_output, rows_of
+from premask.core.errors import OutputError
 from premask.review.stats import measure
 
 MIX = """
@@ -117,32 +118,21 @@ def test_the_command_in_both_forms(tmp_path: Path) -> None:
     assert (table.code, data.code, table.err, data.err) == (0, 0, "", "")
     assert figures == measure(out)
     assert f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected" in text
-    assert f"{figures['dropped']:,} dropped as duplicates" in text
+    assert f"{figures['dropped']:,} skipped as duplicates" in text
     for name in ("train", "validation", "test", "assistant", "template", "duplicate"):
         assert f" {name} " in text
     assert re.search(r"median [\d,]+, p90", text)
 
 
-def test_an_output_of_before_splits(tmp_path: Path) -> None:
-    """Its lineage has no column of that name, and other file names; its manifest counts less."""
+def test_an_output_whose_manifest_counts_less_is_refused(tmp_path: Path) -> None:
+    """As those had that were written before there were splits."""
     make_output(tmp_path / "out")
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    before = measure(tmp_path / "out")
-    for shard in manifest["shards"]:
-        if shard["path"].startswith("lineage/"):
-            path = tmp_path / "out" / shard["path"]
-            table = pq.read_table(path).drop_columns(["split"])
-            shard["path"] = shard["path"].replace("/train-", "/lineage-")
-            path.unlink()
-            pq.write_table(table, tmp_path / "out" / shard["path"])
-    for key in ("splits", "split_by", "seed", "duplicates"):
-        manifest["recipe"].pop(key, None)
-    for each in manifest["inputs"]:
-        for key in ("kept", "dropped", "rejected", "left_out", "duplicates"):
-            each.pop(key, None)
+    del manifest["inputs"][0]["kept"]
     (tmp_path / "out/manifest.json").write_text(json.dumps(manifest))
 
-    assert measure(tmp_path / "out") == before
+    with pytest.raises(OutputError, match=r"at inputs\.0\.kept: Field required.*premask run --overwrite"):
+        measure(tmp_path / "out")
 
 
 @pytest.mark.parametrize("command", ["stats", "report", "show", "diff"])

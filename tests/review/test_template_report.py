@@ -346,7 +346,7 @@ def test_the_command_prints_what_was_found(tmp_path: Path) -> None:
     ]
     assert "system taken" in lines
     assert "trims content no" in lines
-    assert "plain; trained is what stands in [[ ]]:" in lines
+    assert "plain; trained text is in [[ ]]:" in lines
     assert "[[zephyrean<|im_end|>]]" in lines
     assert any(line.startswith("refused, conversation of kind tools: template_error: ") for line in lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -122,77 +121,3 @@ def test_rows_of_an_output_without_packs(tmp_path: Path) -> None:
 
     assert shown.startswith("row 1 of train: ")
     assert "[[Two<|im_end|>]]" in shown
-
-
-# ==== The card's pictures ====
-
-
-def test_the_pictures_of_the_card(out: Path) -> None:
-    """Drawn from the manifest alone, listed in it, checked by verify, pushed; the same bytes each time."""
-    from premask.output.dataset import PICTURES, read_finished  # noqa: PLC0415
-    from premask.publish.charts import card_pictures  # noqa: PLC0415
-
-    manifest = json.loads((out / "manifest.json").read_text())
-    drawn = card_pictures(manifest)
-    card = (out / "README.md").read_text(encoding="utf-8")
-
-    assert set(drawn) <= set(PICTURES)
-    assert [each["path"] for each in manifest["pictures"]] == sorted(drawn)
-    for name, svg in drawn.items():
-        assert (out / name).read_text(encoding="utf-8") == svg
-        assert f"]({name})" in card
-        assert "<script" not in svg
-        assert "var(" not in svg
-    assert set(drawn) <= {file.path for file in read_finished(out).files}
-    assert premask("verify", out).code == 0
-
-
-def test_a_picture_that_was_changed(out: Path) -> None:
-    path = out / "pictures/lengths.svg"
-    path.write_text("<svg/>", encoding="utf-8")
-    done = premask("verify", out)
-    assert (done.code, "pictures/lengths.svg: its sha256" in done.out) == (1, True)
-    assert premask("push", out, (out.parent / "there").as_uri()).code == 2
-    path.unlink()
-    assert "pictures/lengths.svg: the file is not there" in premask("verify", out).out
-
-
-def test_an_output_of_before_pictures(out: Path) -> None:
-    """Its manifest names none; it is as good as it was."""
-    from premask.publish.card import make_card  # noqa: PLC0415
-
-    manifest = json.loads((out / "manifest.json").read_text())
-    del manifest["pictures"]
-    for path in (out / "pictures").iterdir():
-        path.unlink()
-    (out / "pictures").rmdir()
-    (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    (out / "README.md").write_text(make_card(manifest), encoding="utf-8")
-
-    assert premask("verify", out).code == 0
-    assert "pictures/" not in (out / "README.md").read_text(encoding="utf-8")
-    assert premask("push", out, (out.parent / "there").as_uri()).code == 0
-
-
-def test_pictures_of_hostile_names() -> None:
-    """Names are text in them, and what is no ordinary character is written out."""
-    from premask.publish.charts import page_pictures  # noqa: PLC0415
-
-    evil = "<script>\x00\u202e&'\""
-    figures: dict[str, Any] = {
-        "lengths": {"median": 1, "p99": 1, "max": 1, "histogram": [{"from": 1, "to": 1, "samples": 1}]},
-        "max_length": 4,
-        "by_role": [{"role": evil, "tokens": 3, "trained_tokens": 1}],
-        "by_source": [{"source": evil, "tokens": 3, "trained_tokens": 1}],
-        "rejects": [{"reason": evil, "rows": 1, "means": evil}],
-        "too_long": {"policy": "split", "rows_rejected": 1, "samples_cut": 1, "tokens_cut_off": 1},
-        "kept": 1,
-        "packs": {"packs": 0, "fill": None, "fills": []},
-    }
-    pictures = page_pictures(figures, [{"user": 3}] * 20)
-
-    assert [each.name for each in pictures] == ["lengths", "roles", "sources", "turns", "rejects", "too-long"]
-    for each in pictures:
-        assert "<script" not in each.svg
-        assert each.svg.isprintable()
-    assert page_pictures(figures, [{"user": 3}] * 20) == pictures

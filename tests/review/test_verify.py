@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
-from premask.core.arrays import hash_samples
 from premask.core.atomic_files import sha256_file
 from premask.core.contract import LOSS_WEIGHTS, UNPACKED_SCHEMA, layout_schema
 from premask.core.errors import OutputError
+from premask.core.hashing import hash_samples
 from premask.core.recipe import Recipe
 from premask.output.identity import identify
 from premask.output.shards import parquet_writer
 from premask.review.verify import Report, verify
-from premask.review.verify_files import KINDS, Findings
+from premask.review.verify_files import FIXES, Findings
 from premask.review.verify_rows import Limits, Place, check_batch
 from premask.tokens.tokenizer import load_tokenizer
 
@@ -292,7 +292,7 @@ def test_a_value_that_is_wrong(
     assert (found.file, found.row, found.rows) == (name, 2, 1)
     assert found.what.startswith(what)
     assert str(found).startswith(f"{name} row 2: {what}")
-    assert str(found).endswith(KINDS[kind])
+    assert str(found).endswith(FIXES[kind])
 
 
 def test_a_first_token_that_is_trained(out: Path) -> None:
@@ -470,7 +470,7 @@ def test_layouts_that_hold_different_samples(out: Path) -> None:
     assert "layouts" in kinds(verify(str(out)))
 
 
-# ==== The ledger, rows and counts ====
+# ==== The reject log, rows and counts ====
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_layouts_that_hold_different_samples(out: Path) -> None:
         ({"original": "{", "reason": "no_messages"}, "original is not the row as JSON"),
     ],
 )
-def test_lines_of_the_ledger_that_are_wrong(out: Path, fields: dict[str, Any], what: str) -> None:
+def test_lines_of_the_reject_log_that_are_wrong(out: Path, fields: dict[str, Any], what: str) -> None:
     change(out, REJECTS, row_of(1, **fields))
     found = finding(out, "reject")
 
@@ -551,7 +551,9 @@ def test_a_manifest_that_is_not_valid(out: Path) -> None:
     report = with_manifest(out, run_key="none")
 
     assert kinds(report) == {"manifest"}
-    assert report.findings[0].what.startswith("at run_key: 'none' does not match")
+    assert report.findings[0].what.startswith(
+        "at run_key: String should match pattern '^[0-9a-f]{64}$', but it is 'none'"
+    )
     assert report.notes == ("nothing else was checked, for want of a manifest",)
 
 
@@ -703,7 +705,7 @@ def test_a_mask_that_was_changed_everywhere_is_found_by_doing_rows_again(out: Pa
     )
 
 
-def test_a_good_row_in_the_ledger_is_found_by_doing_it_again(out: Path) -> None:
+def test_a_good_row_in_the_reject_log_is_found_by_doing_it_again(out: Path) -> None:
     change(out, REJECTS, row_of(0, reason="no_messages"))
     found = finding(out, "redone", full=True)
 
@@ -730,7 +732,7 @@ def test_exit_codes_and_what_is_printed(out: Path) -> None:
     assert told.code == 1
     assert (report["ok"], report["output"]) == (False, str(out))
     assert [(each["kind"], each["file"], each["row"], each["mend"]) for each in report["findings"]] == [
-        ("missing", PACKED, None, KINDS["missing"])
+        ("missing", PACKED, None, FIXES["missing"])
     ]
 
 
@@ -742,7 +744,7 @@ def test_exit_codes_and_what_is_printed(out: Path) -> None:
         ("{", ["manifest.json cannot be read", "again"]),
         ("[" * 100_000, ["manifest.json cannot be read"]),
         ("[]", ["is no manifest of premask"]),
-        ('{"contract": 2, "recipe": {}, "shards": []}', ["output contract 2, this premask checks 1"]),
+        ('{"contract": 2, "recipe": {}, "shards": []}', ["output contract 2, this premask reads 1"]),
     ],
 )
 def test_what_cannot_be_checked(tmp_path: Path, content: str | None, parts: list[str]) -> None:

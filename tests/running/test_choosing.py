@@ -24,7 +24,7 @@ from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
 from premask.dialects.plain import PlainRows, plain_row
 from premask.labeller import Stages
-from premask.output.dataset import shards_of, splits_of
+from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running import cache as cache_module
 from premask.running import shuffle as scatter
@@ -252,7 +252,7 @@ def test_duplicates_are_shown_with_the_rejects_and_not_exported(tmp_path: Path) 
     shown = premask("rejects", tmp_path / "out")
     assert "4 duplicate: the conversation is that of an earlier row" in shown.out
     assert f"the same conversation is row 0 of {tmp_path / 'one.jsonl'}" in shown.out
-    assert shown.out.rstrip().endswith("1 rows rejected, 4 dropped as duplicates")
+    assert shown.out.rstrip().endswith("1 rows rejected, 4 skipped as duplicates")
     found = json.loads(premask("rejects", tmp_path / "out", "--format", "json").out)
     assert (found["rejected"], found["by_reason"]["duplicate"]["rows"]) == (1, 4)
     assert premask("rejects", tmp_path / "out", "--reason", "duplicate").code == 0
@@ -298,17 +298,17 @@ def test_an_output_with_splits(tmp_path: Path, layout: list[str]) -> None:
     result = run_on(
         tmp_path / "out", CHATS, splits={"validation": 0.2, "test": 0.1}, layout=layout, unit_rows=120
     )
-    manifest, out = result.manifest, tmp_path / "out"
-    assert splits_of(manifest) == ["train", "test", "validation"]
+    dataset, out = open_dataset(tmp_path / "out"), tmp_path / "out"
+    assert dataset.manifest.as_dict() == result.manifest
+    assert dataset.splits == ["train", "test", "validation"]
     assert verify(str(out), full=True).findings == ()
-    counts = manifest["counts"]
+    counts = result.manifest["counts"]
     for key in ("samples", "tokens", "trained_tokens", "packs"):
         assert counts[key] == sum(each[key] for each in counts["splits"].values())
     for name in layout:
         loaded = load_dataset(str(out), name, cache_dir=str(tmp_path / "cache"))
         assert {split: len(rows) for split, rows in loaded.items()} == {
-            split: sum(shard["rows"] for shard in shards_of(manifest, name, split))
-            for split in counts["splits"]
+            split: sum(shard.rows for shard in dataset.shards(name, split)) for split in counts["splits"]
         }
         for split, rows in loaded.items():
             streamed = load_dataset(str(out), name, split=split, streaming=True)
@@ -320,7 +320,7 @@ def test_an_output_with_splits(tmp_path: Path, layout: list[str]) -> None:
     for split in counts["splits"]:
         own = [line for line in lineage_of(out) if line["split"] == split]
         assert {line["pack"] for line in own} == set(
-            range(sum(shard["rows"] for shard in shards_of(manifest, layout[0], split)))
+            range(sum(shard.rows for shard in dataset.shards(layout[0], split)))
         )
         assert len(own) == counts["splits"][split]["samples"]
 
@@ -366,7 +366,7 @@ def test_a_split_that_gets_no_rows_is_left_out(tmp_path: Path) -> None:
     [
         ({"train": 0.1}, "'train' cannot be the name of a split"),
         ({"a-b": 0.1}, "'a-b' cannot be the name of a split"),
-        ({"validation": 0}, "the share of validation is 0; it must lie between 0 and 1"),
+        ({"validation": 0}, "the share of validation is 0; it must be between 0 and 1"),
         ({"validation": 0.6, "test": 0.4}, "the shares add up to 1 or more"),
     ],
 )

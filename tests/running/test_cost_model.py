@@ -245,7 +245,7 @@ def test_the_document_shows_what_the_forecast_prints(module, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["forecast.py"])
     module("forecast").main()
     printed = capsys.readouterr().out
-    document = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "cost-model.md").read_text(encoding="utf-8")
 
     tables = [part.strip() for part in printed.split("###") if part.strip()]
     assert len(tables) == 5

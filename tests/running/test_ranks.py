@@ -16,13 +16,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import typer
 import yaml
-from commands import ROOT, SAMPLE, TOKENIZER, premask, write_rows
+from commands import ROOT, SAMPLE, TOKENIZER, command, premask, write_rows
 from outputs import bytes_of
-from premask.cli import app as cli
-from premask.core.atomic_files import Lock
 from premask.core.errors import OutputError, RecipeError, RunError, VerifyError
+from premask.core.locks import Lock
 from premask.core.recipe import Recipe
 from premask.labeller import Stages
 from premask.running.ranks import Share, finish_slices, run_slice
@@ -284,8 +282,6 @@ def test_nothing_to_finish(tmp_path: Path) -> None:
 
 # ==== Job files ====
 
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-
 
 def shell_words(text: str) -> Iterator[list[str]]:
     """The words of each `premask` command in a line of shell."""
@@ -307,17 +303,18 @@ def commands_of(path: Path) -> list[list[str]]:
     return [words for text in found for words in shell_words(text)]
 
 
-@pytest.mark.parametrize("name", ["kuberay.yaml", "kubernetes.yaml", "slurm.sh"])
-def test_commands_of_the_job_files_are_real_ones(name: str) -> None:
-    found = commands_of(EXAMPLES / name)
+@pytest.mark.parametrize("file", ["kuberay.yaml", "kubernetes.yaml", "slurm.sh"])
+def test_commands_of_the_job_files_are_real_ones(file: str) -> None:
+    found = commands_of(EXAMPLES / file)
 
-    assert [words[0] for words in found] == (["run"] if name == "kuberay.yaml" else ["run", "finish"])
-    for command, *words in found:
-        options = {option for param in COMMANDS[command].params for option in param.opts}
+    assert [words[0] for words in found] == (["run"] if file == "kuberay.yaml" else ["run", "finish"])
+    for name, *words in found:
+        params = {option: param for param in command(name).params for option in param.opts}
         given = {word: value for word, value in pairwise([*words, ""]) if word.startswith("--")}
-        assert set(given) <= options, command
-        for option, read in {"--runner": cli.RunnerName, "--world": int, "--workers": int}.items():
-            assert given.get(option, "$").startswith("$") or read(given[option])
+        assert set(given) <= set(params), name
+        for option in {"--runner", "--world", "--workers"} & set(given):
+            if not given[option].startswith("$"):
+                params[option].type.convert(given[option], params[option], None)  # raises where it is wrong
 
 
 def test_the_kubernetes_jobs_fit_together() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
+from premask.core.arrays import offsets_of
 from premask.core.records import SampleOrigin, Samples
-from premask.labeller import Piece, gather
-from premask.output.windows import Window, concat_samples, cut_samples
+from premask.output.windows import Window, concat_samples, cut_samples, origin_table
 
 
 def copied(samples: Samples) -> Samples:
@@ -17,17 +17,21 @@ def copied(samples: Samples) -> Samples:
     return samples._replace(ids=samples.ids.copy(), labels=samples.labels.copy(), weights=weights)
 
 
+def _samples(first: int, lengths: list[int], *, weighed: bool) -> Samples:
+    """Samples of these lengths, whose ids count on from the first."""
+    offsets = offsets_of(lengths)
+    ids = np.arange(first, first + sum(lengths), dtype=np.int32)
+    origin = origin_table([SampleOrigin("a", first + int(at), None, 0, ()) for at in offsets[:-1]])
+    return Samples(ids, -ids, offsets, origin, ids.astype(np.float32) if weighed else None)
+
+
 @given(st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=8), st.integers(1, 30), st.booleans())
 def test_windows_are_the_samples_in_order(parts: list[list[int]], size: int, weighed: bool) -> None:  # noqa: FBT001
     """Cut where `size` tokens are reached, no sample cut; whatever was in the memory before."""
     made, number = [], 0
     for lengths in parts:
-        pieces = []
-        for length in lengths:
-            ids = np.arange(number, number + length, dtype=np.int32)
-            pieces.append(Piece(ids, -ids, ids.astype(np.float32), SampleOrigin("a", number, None, 0, ())))
-            number += length
-        made.append(gather(pieces, weights=weighed))
+        made.append(_samples(number, lengths, weighed=weighed))
+        number += sum(lengths)
     window = Window(size)
     for again in range(2):
         windows = [copied(full) for part in made for full in window.add(part)]

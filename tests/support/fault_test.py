@@ -40,8 +40,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "cached": {"cache": "cache"},
 }
 STEPPING = Path(__file__).parent / "stepping"
-_ATTEMPT_S = 120  # a run that takes longer hangs
-_OUTLIVE_S = 5  # that processes may take to notice that their parent is gone
+_ATTEMPT_S = 900  # a run that takes longer hangs, on whatever machine
+_OUTLIVE_S = 60  # that processes may take to notice that their parent is gone, on a busy machine
 _DRAWS = 25  # of a moment, until one hits
 
 

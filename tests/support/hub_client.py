@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, Done
+from commands import HANG_S, ROOT, Done
 from hub_server import HubServer
 
 SCRIPT = """
@@ -74,7 +74,7 @@ class Client:
         return self._ask(code=code)
 
     def close(self) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=HANG_S)
         self.errors.close()
 
 

@@ -5,7 +5,6 @@ The runs are real ones (`train_runs.py`), of tiny random models on packs of the 
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
 import json
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
+from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, chat, premask, write_rows
 from hub_server import Commit, HubServer, Repo
 from premask.core.contract import CONTRACT_VERSION, PACKED_SCHEMA
 
@@ -102,7 +101,7 @@ class Trainer:
         return Ran(answer["codes"], answer["out"], answer["err"], log, output)
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")
@@ -1027,18 +1026,3 @@ def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert done.code == 2
     assert "torch is not installed; pip install 'premask[train]'" in done.err
-
-
-def test_the_readme_has_all_options() -> None:
-    train = importlib.import_module("premask.train")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Train") :].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) ?\|", section, re.MULTILINE))
-    options = {each.name.replace("_", "-"): each.default for each in dataclasses.fields(train.Options)}
-    del options["dataset"]
-
-    assert rows.keys() == options.keys()
-    for name, default in options.items():
-        shown = rows[name].strip("`")
-        if default is not None and default is not False:
-            assert shown == str(default) or float(shown) == default, name

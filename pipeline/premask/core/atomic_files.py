@@ -3,13 +3,13 @@
     write_json      data -> a file, by a rename; write_text: a text
     new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
-    remove_tree     a directory -> gone, in an order that can be taken up again
+    sha256_file     a file -> its hash
+    remove_tree     a directory -> gone, in an order that can be resumed
     link            a second name for a file
-    Lock            a hold on a directory that need not exist yet, exclusive or shared
     named           errors of the file system -> one `OutputError` that names the output and the cause
 
-A file system keeps the promise of a rename only for what was written to the disk before, and forgets a lock
-only if the system itself holds it; both are easily done wrong, so they are done once, here.
+A file system keeps the promise of a rename only for what was written to the disk before. That is easily
+forgotten, so it is done once, here.
 
     with named(out):
         write_json(out / "manifest.json", {"rows": 3})
@@ -20,17 +20,15 @@ Cost: every `sync` waits for the disk, some milliseconds; hashing takes 0.8 ns a
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any
 
 from .errors import OutputError, PremaskError, cause_of
 
@@ -43,7 +41,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that it is all there or not at all, also if others write it as well."""
+    """Write a text so that it is all there or not at all, even if others write the same file."""
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         scratch.write_text(text, encoding="utf-8")
@@ -61,9 +59,9 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[str]]:
-    """A new text file, in place once the `with` block is left without an error.
+    """Give a new text file, which is in place once the `with` block ends without an error.
 
-    Raises `OutputError` where the path is taken or cannot be written.
+    Raises `OutputError` if the path exists or cannot be written.
     """
     if os.path.lexists(path):
         raise OutputError(f"{path} exists already; name a file that does not")
@@ -98,8 +96,8 @@ def sync(path: Path) -> None:
 
 
 def remove_tree(tree: Path, *, last: str) -> None:
-    """Remove a directory as far as it can be; its file `last`, by which it is known, goes last, so that a
-    removal that was interrupted can be taken up again."""
+    """Remove a directory as far as possible. Its file `last`, which identifies it, is removed last, so that
+    an interrupted removal can be resumed."""
     for path in tree.iterdir() if tree.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -110,10 +108,11 @@ def remove_tree(tree: Path, *, last: str) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, so that the unit stays whole until the output stands; else move it."""
+    """Give a file a second name, so that the unit stays whole until the output is complete; where the file
+    system has no links, move it."""
     try:
         target.hardlink_to(source)
-    except OSError as error:  # some file systems have no links
+    except OSError as error:
         if error.errno in _FULL:
             raise
         source.rename(target)
@@ -140,55 +139,3 @@ def named(path: Path) -> Iterator[None]:
             f"cannot write {path}: {cause_of(error)}; check space and permissions, then run again "
             "(finished units are kept)"
         ) from error
-
-
-_PATIENCE_S, _POLL_S = 2.0, 0.02
-
-
-@final
-class Lock:
-    """Exclusive hold on an output directory: a locked file beside it, which the system lets go of when
-    the process ends in whatever way. Raises `OutputError` if another process has it, and still has it two
-    seconds later: one that was just killed needs a moment. A `shared` hold suffers others that are shared.
-
-    The file is removed with the last lock, hence the check that the one that was locked is still the one that
-    others will open.
-    """
-
-    def __init__(self, out: Path, *, shared: bool = False) -> None:
-        self._path = out.with_name(f".{out.name}.lock")
-        self._how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        self._file = self._lock(out)
-        while not self._is_current():
-            os.close(self._file)
-            self._file = self._lock(out)
-
-    def _lock(self, out: Path) -> int:
-        file, end = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(file, self._how | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < end:
-                    time.sleep(_POLL_S)
-                    continue
-                os.close(file)
-                raise OutputError(
-                    f"another run is writing {out}; wait until it ends, or choose another --output"
-                ) from None
-            return file
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file), self._path.stat())
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        """Let go; safe to call twice."""
-        if self._file >= 0:
-            with suppress(BlockingIOError):  # others hold it, too
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1

@@ -1,9 +1,9 @@
-"""The records that pass between stages, the Arrow schemas of what is written, and their version.
+"""The output contract: the columns of every file that is written, the reasons of rejects, and the version.
 
-    Row -> Conversation -> Sample -> TokenBatch -> Samples -> packs in shards
-    any of them -> Reject
+    schema_of("packed", recipe)         # the columns of packs, with those that a recipe adds
 
-Everything here is plain data: frozen dataclasses for single things, numpy arrays for batches.
+Whoever reads an output relies on this. The manifest belongs to it, too (`manifest.py`), and `schemas.py`
+publishes all of it as JSON Schemas.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import pyarrow as pa
 CONTRACT_VERSION = 1
 """Version of the output contract; written to the `premask.contract` key of every shard."""
 
-
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
-
 
 REASONS: Mapping[str, str] = {
     # reading
@@ -54,10 +52,10 @@ REASONS: Mapping[str, str] = {
     # encoding and packing
     "too_long": "the sample is longer than max_length",
 }
-"""Reject reason -> what it means. Every line of the reject ledger has one of these reasons."""
+"""Reject reason -> what it means. Every line of the reject log has one of these reasons."""
 
 
-# ==== Output side ====
+# ==== Columns ====
 
 
 def _list(name: str, of: pa.DataType) -> pa.Field:
@@ -132,7 +130,7 @@ REJECT_SCHEMA = pa.schema(
         pa.field("original", pa.string()),
     ]
 )
-"""One rejected row a line: where it stands, why it was rejected, and the row itself as JSON. Duplicates that
+"""One rejected row a line: where it is, why it was rejected, and the row itself as JSON. Duplicates that
 were dropped are here, too, without the row: `detail` says which one they equal."""
 
 
@@ -158,3 +156,10 @@ ORIGIN_SCHEMA = pa.schema(
     [LINEAGE_SCHEMA.field(name) for name in ("source", "row", "id", "sample", "trained_turns")]
 )
 """Where samples came from, one a line: their lineage before they have places in packs."""
+
+
+def schema_of(kind: str, recipe: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of a kind of file (`packed`, `unpacked`, `lineage`, `rejects`) by a recipe, as a
+    manifest shows it."""
+    others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
+    return others[kind] if kind in others else layout_schema(kind, recipe)

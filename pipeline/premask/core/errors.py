@@ -1,17 +1,19 @@
 """Every error a user can meet, in one hierarchy.
 
-    PremaskError                 something the user can mend; printed as one line, exit code 2
+    PremaskError                 something the user can fix; printed as one line, exit code 2
     ├── RecipeError              a recipe key or flag is unknown, missing or wrong
     ├── SourceError              an input file is missing, empty, broken or not what its name says
     ├── TokenizerError           the tokenizer cannot be loaded or is not usable
     ├── TemplateError            the chat template is missing or does not compile
     ├── OutputError              the output directory cannot be used
     ├── PushError                the output could not be sent to the Hub or a store
-    └── RunError                 the run as a whole failed (every row rejected, no worker process lives)
-    RowError                     one row cannot be used: becomes a line of the reject ledger
+    ├── RunError                 the run as a whole failed (every row rejected, no worker process lives)
+    └── VerifyError              a row was done twice, the fast way and the slow way, with two results
+    RowError                     one row cannot be used: becomes a line of the reject log
 
 A message says what is wrong, with which file or row, and how to fix it. All of them can be
-pickled, because workers raise them in other processes.
+pickled, because workers raise them in other processes. Two helpers make one line of a foreign error:
+`one_line` and `first_line`.
 """
 
 from __future__ import annotations
@@ -52,11 +54,11 @@ class RunError(PremaskError, RuntimeError):
 
 
 class VerifyError(PremaskError, RuntimeError):
-    """A row that was done twice, the fast way and the slow way, came out in two ways."""
+    """A row was done twice, the fast way and the slow way, with two results."""
 
 
 class RowError(Exception):
-    """One row cannot be used; `reason` is a key of `contracts.REASONS`, `detail` a sentence.
+    """One row cannot be used; `reason` is a key of `contract.REASONS`, `detail` a sentence.
 
     >>> str(RowError("unknown_role", "turn 2 has role 'narrator'"))
     "unknown_role: turn 2 has role 'narrator'"
@@ -72,9 +74,29 @@ class RowError(Exception):
 
 
 def cause_of(error: OSError) -> str:
-    """What the system says is wrong, in one line, whichever library has passed it on.
+    """What the system says is wrong, in one line, whichever library passed it on.
 
     >>> cause_of(OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device"))
     'No space left on device'
     """
-    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return os.strerror(error.errno) if error.errno else one_line(error)
+
+
+def one_line(error: BaseException, limit: int | None = None) -> str:
+    """All that an error says, in one line of at most `limit` characters; its type if it says nothing.
+
+    >>> one_line(ValueError("line 3:\\n  no such column")), one_line(KeyError())
+    ('line 3: no such column', 'KeyError')
+    """
+    return (" ".join(str(error).split()) or type(error).__name__)[:limit]
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of what an error says that is not blank, at most `limit` characters; its type if it says
+    nothing.
+
+    >>> first_line(ValueError("\\nno such column\\n  at line 3")), first_line(KeyError())
+    ('no such column', 'KeyError')
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:limit]

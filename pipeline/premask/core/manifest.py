@@ -1,28 +1,372 @@
-"""How long samples are: quantiles and a histogram, exact, for the manifest and the card.
+"""The manifest of an output, as a pydantic model: what it holds, and all that decided its bytes.
 
-    describe_lengths({3: 1, 5: 2})["median"]        # 5: of lengths 3, 5, 5
+    manifest = parse_manifest(Path("out/chats/manifest.json").read_bytes())
+    manifest.counts.kept, manifest.splits, manifest.shards_of("packed", "train")[0].rows
+    manifest.as_dict()                          # what manifest.json has, key for key
 
-Cost: a sort of the distinct lengths.
+One model writes `manifest.json`, checks it when it is read back, and gives its published JSON schema. Types
+are strict, numbers have bounds, and paths have the form that premask gives them, so that nothing outside the
+output can be named. Cost: 10 us a shard.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from .contract import CONTRACT_VERSION, REASONS
+from .errors import OutputError
+from .recipe import OTHER_KEYS, Card, Recipe
+
+KINDS = ("packed", "unpacked", "lineage", "rejects")
+"""The folders that hold shards; the layouts are the first two."""
+
+PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
+"""The pictures that a card can have."""
 
 QUANTILES: Mapping[str, float] = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 """Name in the manifest -> share of the samples that are no longer than that."""
+
+
+# ==== Types of single values ====
+
+
+def _this_contract(value: int) -> int:
+    if value != CONTRACT_VERSION:
+        raise ValueError(f"this premask reads output contract {CONTRACT_VERSION}")
+    return value
+
+
+def _known_reason(value: str) -> str:
+    if value not in _REJECTING:
+        raise ValueError("this is not a reason for which rows are rejected")
+    return value
+
+
+def _renamed_roles(value: Any) -> Any:
+    """Counts by role under the names of today: `tools` was `arguments`.
+
+    >>> _renamed_roles({"user": 3, "arguments": 2})
+    {'user': 3, 'tools': 2}
+    """
+    return {_RENAMED.get(key, key): each for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def _as_written(value: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as a run wrote it: valid, and with nothing that would be read as something else."""
+    unwritten = value.keys() & OTHER_KEYS
+    if unwritten:
+        raise ValueError(f"'{min(unwritten)}' does not belong here")
+    written = _recipe_of(value).model_dump(mode="json", exclude=set(OTHER_KEYS))
+    wrong = [key for key in value if _json(value[key]) != _json(written[key])]
+    if wrong:
+        raise ValueError(f"the value of '{wrong[0]}' is not as premask writes it")
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with these settings; what changes no shard is as by default."""
+    return Recipe.model_validate({**settings, "output": "-"})
+
+
+_RENAMED = {"arguments": "tools"}
+_REJECTING = [reason for reason in REASONS if reason != "duplicate"]
+_SHARD_PATH = r"^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""Numbers of things; as large as an int64 holds."""
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.]*$")]
+Reason = Annotated[str, AfterValidator(_known_reason), WithJsonSchema({"type": "string", "enum": _REJECTING})]
+Reasons = dict[Reason, Annotated[Count, Field(ge=1)]]
+LeftOut = Annotated[
+    dict[str, Annotated[Count, Field(ge=1)]],
+    Field(description="Rows that settings of their source leave out, by the setting."),
+]
+ByRole = Annotated[dict[str, Count], BeforeValidator(_renamed_roles)]
+Fill = Annotated[
+    Annotated[float, Field(ge=0, le=1)] | None,
+    Field(description="Tokens as a share of the packs' room; null without packs."),
+]
+Settings = Annotated[dict[str, Any], AfterValidator(_as_written)]
+"""The recipe without `OTHER_KEYS`, as JSON values. Keys that older versions did not have may be missing."""
+
+
+# ==== The parts ====
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Open(BaseModel):
+    """A part to which more keys may be added."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+class Input(_Part):
+    """A source, and what became of its rows: rows = kept + dropped + all rejected + all left out."""
+
+    source: str
+    bytes: Count
+    sha256: Sha256 | None = Field(description="Null if the source was streamed.")
+    version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
+    rows: Count
+    kept: Count
+    dropped: Count
+    duplicates: Count = Field(description="Rows that equal an earlier one, dropped or kept.")
+    rejected: Reasons
+    left_out: LeftOut
+
+    def identity(self) -> dict[str, Any]:
+        """What was known of it before the run."""
+        keys = {"source", "bytes", "sha256", "version"}
+        return self.model_dump(mode="json", include=keys, exclude_unset=True)
+
+
+class Tokenizer(_Open):
+    """The tokenizer that made the ids; it is in the output as `tokenizer/`."""
+
+    name: str
+    sha256: Sha256
+    vocab_size: Count
+
+
+class Template(_Open):
+    """The chat template; `turn_ends` are the strings that end a turn."""
+
+    sha256: Sha256
+    name: str = ""
+    turn_ends: list[str] = []
+
+
+class SplitCounts(_Part):
+    """What was written of one split."""
+
+    samples: Count
+    tokens: Count
+    trained_tokens: Count
+    packs: Count
+    fill: Fill
+
+
+class Bar(_Part):
+    """Samples of `from` to `to` tokens; bars go by powers of two."""
+
+    from_: Count = Field(alias="from")
+    to: Count
+    samples: Count
+
+
+class Lengths(_Part):
+    """Tokens of the samples: the length that such a share of the samples does not exceed, mean, histogram."""
+
+    min: Count
+    p10: Count
+    median: Count
+    p90: Count
+    p99: Count
+    max: Count
+    mean: float = Field(ge=0)
+    histogram: list[Bar]
+
+
+class Counts(_Open):
+    """What was read and written: rows = kept + rejected + dropped + all left out."""
+
+    rows: Count
+    kept: Count
+    rejected: Count
+    duplicates: Count
+    dropped: Count
+    samples: Count
+    tokens: Count
+    trained_tokens: Count
+    packs: Count
+    rejected_by_reason: Reasons
+    left_out: LeftOut
+    fill: Fill
+    splits: dict[SplitName, SplitCounts]
+    lengths: Lengths | None
+    tokens_by_role: ByRole = {}
+    trained_by_role: ByRole = {}
+
+
+class Engine(_Part):
+    """What encoded the texts; it changes no byte of the shards."""
+
+    name: Literal["tokenizers", "gigatoken"]
+    reason: str = Field(description="Why it is not gigatoken, or not the fast way.")
+    rows_verified: Count = Field(description="Rows that the reference did again.")
+    samples_by_reference: Count = Field(description="Samples that the reference encoded, row by row.")
+
+
+class Shard(_Part):
+    """A Parquet file. `tokens` is 0 for rejects and lineage."""
+
+    path: str = Field(pattern=_SHARD_PATH, description="Relative to the output.")
+    rows: Count
+    tokens: Count
+    bytes: Count
+    raw_bytes: Count = Field(description="Size once decompressed.")
+    sha256: Sha256
+
+    @property
+    def kind(self) -> str:
+        """Its folder, one of `KINDS`."""
+        return self.path.partition("/")[0]
+
+
+class Picture(_Part):
+    """A picture of the dataset card."""
+
+    path: str = Field(
+        pattern=rf"^({'|'.join(map(re.escape, PICTURES))})$", description="Relative to the output."
+    )
+    bytes: Count
+    sha256: Sha256
+
+
+class SetAside(_Part):
+    """A unit of work that failed each time, until these rows were left out."""
+
+    unit: Count
+    rows: Count = Field(description="Rows of the unit that are in the reject log as crashed.")
+    error: str
+
+
+# ==== The whole ====
+
+
+class Manifest(_Part):
+    """What an output holds, and all that decided its bytes."""
+
+    contract: Annotated[
+        int, AfterValidator(_this_contract), WithJsonSchema({"const": CONTRACT_VERSION, "type": "integer"})
+    ]
+    premask: str = Field(description="Version of the program.")
+    run_key: Sha256 = Field(description="Hash of all that decides the bytes of the shards.")
+    recipe: Settings
+    inputs: list[Input]
+    tokenizer: Tokenizer
+    template: Template
+    versions: dict[str, str]
+    counts: Counts
+    engine: Engine
+    card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
+    shards: list[Shard]
+    pictures: list[Picture] = []
+    set_aside: list[SetAside] = []
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as JSON values, with the keys that it was made of."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The part that was known before the run, of which `run_key` is the hash, as JSON values."""
+        keys = {"contract", "premask", "recipe", "tokenizer", "template", "versions"}
+        known = self.model_dump(mode="json", include=keys, exclude_unset=True)
+        return {**known, "inputs": [each.identity() for each in self.inputs]}
+
+    @cached_property
+    def settings(self) -> Recipe:
+        """The recipe as a model; keys that change no shard are as by default."""
+        return _recipe_of(self.recipe)
+
+    @property
+    def layouts(self) -> list[str]:
+        """The layouts that were written, `packed` first."""
+        return [layout for layout in KINDS[:2] if layout in self.recipe["layout"]]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the output has; one of the recipe that got no rows is not there."""
+        others = self.settings.splits
+        return ["train", *(split for split in others if self.shards_of(self.layouts[0], split))]
+
+    def shards_of(self, kind: str, split: str | None = None) -> list[Shard]:
+        """The shards of one kind (`KINDS`), in order; those of one split if it is named. The reject log
+        belongs to no split."""
+        stem = f"{kind}/" if split is None else f"{kind}/{split}-"
+        return [shard for shard in self.shards if shard.path.startswith(stem)]
+
+
+class ManifestError(OutputError):
+    """A manifest that premask does not write: the first thing that is wrong (`what`), and how many are."""
+
+    def __init__(self, what: str, count: int = 1, path: str = "manifest.json") -> None:
+        again = "fetch the output again, or write it again with premask run --overwrite"
+        super().__init__(f"{path} is not what premask writes: {what}; {again}")
+        self.what, self.count = what, count
+
+
+def is_manifest(content: str | bytes) -> bool:
+    """Whether a file is a manifest of premask, valid or not.
+
+    >>> is_manifest('{"files": []}')
+    False
+    """
+    try:
+        return _looks_right(json.loads(content))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _looks_right(data: object) -> bool:
+    return isinstance(data, dict) and {"contract", "recipe", "shards"} <= data.keys()
+
+
+def parse_manifest(content: str | bytes) -> Manifest:
+    """Return the manifest that a file holds.
+
+    Raises `ValueError` or `RecursionError` if it is not JSON, `OutputError` if it is no manifest of premask
+    or of another output contract, and `ManifestError` if a value is not one that premask writes.
+    """
+    data = json.loads(content)
+    if not _looks_right(data):
+        raise OutputError("it is no manifest of premask; check the path")
+    if data["contract"] != CONTRACT_VERSION:
+        raise OutputError(
+            f"it is of output contract {data['contract']!s:.20}, this premask reads {CONTRACT_VERSION}; "
+            "use the version of premask that wrote it"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        what = f"at {place}: {' '.join(first['msg'].split())[:200]}, but it is {first['input']!r:.60}"
+        raise ManifestError(what, error.error_count()) from None
+
+
+# ==== Lengths ====
 
 
 def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:
     """Describe lengths in tokens, given how many samples have each; None if there are none.
 
     A quantile is the smallest length that so large a share of the samples does not exceed. The histogram
-    counts by powers of two.
+    counts by powers of two. Costs a sort of the distinct lengths.
 
     >>> found = describe_lengths({1: 3, 2: 1, 6: 1})
     >>> found["min"], found["median"], found["max"], found["mean"]
@@ -43,16 +387,4 @@ def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:
         {"from": 2 ** (bit - 1), "to": 2**bit - 1, "samples": int(counts[bits == bit].sum())}
         for bit in range(int(bits[0]), int(bits[-1]) + 1)
     ]
-    return found
-
-
-def lengths_in(lineage: Path) -> dict[int, int]:
-    """Return how many samples of each length the lineage files of a folder list."""
-    found: dict[int, int] = {}
-    for path in sorted(lineage.glob("*.parquet")):
-        column = pq.read_table(path, columns=["length"]).column(0).to_numpy()
-        for length, count in zip(
-            *(each.tolist() for each in np.unique(column, return_counts=True)), strict=True
-        ):
-            found[length] = found.get(length, 0) + count
     return found

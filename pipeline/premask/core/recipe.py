@@ -5,10 +5,10 @@
     max_length: 8192
     output: out/chats
 
-What stands in a recipe decides the bytes that come out, but for the keys `output`, `engine`, `verify` and
-`cache`;
-`card` decides those of README.md and manifest.json alone.
-How many workers do the work depends on the machine, so `workers` is a flag of the command and no key.
+The keys of a recipe decide every byte of the output, except `output`, `engine`, `verify` and `cache`; `card`
+decides those of README.md and manifest.json alone. How many workers there are depends on the machine, so
+`workers` is an option of the command and not a key. The options of the command line are made from these
+models (`cli/recipe_options.py`): name, type, choices, default and description.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .source_entry import Dialect, Entry, FieldMap, check_form
 
 
 class Layout(Enum):
-    """The configs written: `packed` rows of whole samples, `unpacked` rows of one sample."""
+    """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample."""
 
     packed = "packed"
     unpacked = "unpacked"
 
 
 class TooLong(Enum):
-    """What becomes of a sample longer than `max_length`."""
+    """What happens to a sample longer than `max_length`."""
 
     reject = "reject"
     truncate = "truncate"
@@ -42,22 +42,22 @@ class TooLong(Enum):
 
 
 class PadRows(Enum):
-    """Whether packs have any number of tokens up to `max_length`, or all that many, so that collators which
-    only stack rows can batch them. Rows of the unpacked layout are never padded."""
+    """Whether packs have any number of tokens up to `max_length`, or exactly that many, for collators that
+    only stack rows. Rows of the unpacked layout are never padded."""
 
     none = "none"
     to_length = "to_length"
 
 
 class ExtraColumn(Enum):
-    """Columns that say of each token whether it is trained, as older trainers want to be told."""
+    """Columns that say of each token whether it is trained, for older trainers."""
 
     assistant_masks = "assistant_masks"
     completion_mask = "completion_mask"
 
 
 class History(Enum):
-    """How templates that show a turn differently once it is history are handled."""
+    """How to train turns that the template shows differently once they are history."""
 
     split = "split"
     last = "last"
@@ -65,7 +65,7 @@ class History(Enum):
 
 
 class ControlTokens(Enum):
-    """What becomes of control-token strings that stand in the content of a message."""
+    """What happens to control-token strings in the content of a message."""
 
     text = "text"
     reject = "reject"
@@ -74,7 +74,7 @@ class ControlTokens(Enum):
 
 class Mask(Enum):
     """How the trained text is found: proved by provenance and inference, or by the template's own
-    `{% generation %}` tags, which are taken at their word."""
+    `{% generation %}` tags, which are trusted."""
 
     provenance = "provenance"
     generation_tags = "generation-tags"
@@ -82,7 +82,7 @@ class Mask(Enum):
 
 class EngineChoice(Enum):
     """What turns text into ids: the reference `tokenizers`, or `gigatoken`, which is faster and gives the
-    same ids; `auto` takes it where that is proved."""
+    same ids; `auto` uses it where that is proved."""
 
     auto = "auto"
     tokenizers = "tokenizers"
@@ -90,9 +90,9 @@ class EngineChoice(Enum):
 
 
 class SplitBy(Enum):
-    """What keeps rows together when they are shared out to splits: rows that agree in it are in one split.
-    `first_user` is the text of the first user turn, without regard to case and white space; `id` the row's
-    own id (rows without one go by their first user turn); `conversation` all of it."""
+    """What keeps rows together when they are assigned to splits: rows that agree in it are in one split.
+    `first_user` is the text of the first user turn, ignoring case and white space; `id` the row's own id
+    (rows without one use their first user turn); `conversation` all of it."""
 
     first_user = "first_user"
     id = "id"
@@ -100,7 +100,7 @@ class SplitBy(Enum):
 
 
 class Duplicates(Enum):
-    """What becomes of a row whose conversation is that of an earlier row."""
+    """What happens to a duplicate: a row with the conversation of an earlier row."""
 
     keep = "keep"
     drop = "drop"
@@ -114,7 +114,7 @@ class Turns(Enum):
 
 
 class Train(BaseModel):
-    """What is trained. A row's own flags (`train`, `weight`, `loss`) can only take turns away.
+    """What is trained. A row's own flags (`train`, `weight`, `loss`) can only exclude turns.
 
     >>> Train(roles=["assistant", "tool"]).reasoning
     True
@@ -125,7 +125,7 @@ class Train(BaseModel):
     roles: list[str] = Field(
         default_factory=lambda: ["assistant"],
         min_length=1,
-        description="Roles; of others than the assistant just their own text is trained.",
+        description="Roles; of roles other than assistant only their own text is trained.",
     )
     turns: Turns = Field(default=Turns.all, description="All turns of these roles, or the last one.")
     reasoning: bool = Field(default=True, description="The text of a turn's reasoning field.")
@@ -142,14 +142,14 @@ class Train(BaseModel):
 
 
 class Paths(Enum):
-    """Which conversations are read of a row that holds several: a message tree, or a list of answers."""
+    """Which conversations are read from a row that holds several: a message tree, or a list of answers."""
 
     best = "best"
     all = "all"
 
 
 class Repair(Enum):
-    """What may be mended in a conversation before the template sees it (`pipeline/repair.py`)."""
+    """What may be fixed in a conversation before the template sees it (`dialects/repair.py`)."""
 
     fix_mojibake = "fix_mojibake"
     strip_html = "strip_html"
@@ -160,8 +160,8 @@ class Repair(Enum):
 
 
 class Card(BaseModel):
-    """What the dataset card says besides what the run knows. It changes no shard: when nothing else of a
-    recipe has changed, a run writes README.md and manifest.json anew and nothing else.
+    """What the dataset card says beyond what the run knows. It changes no shard: if nothing else in the
+    recipe has changed, a run rewrites README.md and manifest.json only.
 
     >>> Card(license="Apache-2.0", language=["en"]).shown()
     {'license': 'apache-2.0', 'language': ['en']}
@@ -179,9 +179,9 @@ class Card(BaseModel):
     )
     pretty_name: str | None = Field(default=None, description="Title of the dataset.")
     source_datasets: list[str] = Field(
-        default_factory=list, description="Datasets that the sources were taken from, by their Hub names."
+        default_factory=list, description="Datasets that the sources come from, by their Hub names."
     )
-    tags: list[str] = Field(default_factory=list, description="Tags besides those that premask sets.")
+    tags: list[str] = Field(default_factory=list, description="Tags in addition to those that premask sets.")
     description: str | None = Field(default=None, description="Plain text at the top of the card.")
 
     @field_validator("license")
@@ -194,7 +194,7 @@ class Card(BaseModel):
     def _codes(cls, value: list[str]) -> list[str]:
         for code in value:
             if not re.fullmatch("[A-Za-z]{2,12}(-[A-Za-z0-9]{2,8})*", code):
-                raise ValueError(f"'{code}' is no language code; write it like en, de or zh-Hant")
+                raise ValueError(f"'{code}' is not a language code; write it like en, de or zh-Hant")
         return value
 
     @field_validator("pretty_name", "source_datasets", "tags")
@@ -206,16 +206,16 @@ class Card(BaseModel):
         return value
 
     def shown(self) -> dict[str, Any]:
-        """The fields that are set, as JSON values; all that a card and a manifest show of them."""
+        """The fields that are set, as JSON values: all that a card and a manifest show."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
-"""Keys that change no byte of the shards: they are no part of what tells two runs apart."""
+"""Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
 
 class Recipe(BaseModel):
-    """Every setting of a run.
+    """Every setting of a run; the command line has an option for each.
 
     >>> Recipe(sources=["a.jsonl"], tokenizer="tok", output="out").max_length
     4096
@@ -230,33 +230,33 @@ class Recipe(BaseModel):
     dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
     fields: FieldMap | None = Field(
         default=None,
-        description="Where rows of no known format have what: messages, role, content, roles, or user, "
+        description="Where rows of no known format have what: messages, role, content, roles; or user, "
         "assistant; and system, tools, id.",
     )
     paths: Paths = Field(
         default=Paths.best,
-        description="Conversations read of a row that holds several (trees, lists of answers): best, or all.",
+        description="Which conversations of a row that holds several (trees, lists of answers) are read.",
     )
     repair: list[Repair] = Field(
         default_factory=list,
-        description="What is mended in conversations: merge_consecutive, drop_leading_assistant, "
-        "drop_trailing_user, strip_empty_turns, fix_mojibake, strip_html.",
+        description="What is fixed in conversations before the template sees them.",
     )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
-        default=None, description="Jinja file, or name of a built-in template; default: the tokenizer's own."
+        default=None,
+        description="Jinja file, or name of a built-in template, instead of the tokenizer's own.",
     )
     template_kwargs: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the chat template, such as enable_thinking: false."
     )
     date: datetime.date = Field(
-        default=datetime.date(2025, 1, 1), description="The day that templates which print a date are shown."
+        default=datetime.date(2025, 1, 1), description="The current date, for templates that print one."
     )
-    max_length: int = Field(default=4096, ge=2, description="Tokens a pack, and so a sample, has at most.")
-    too_long: TooLong = Field(default=TooLong.reject, description="What becomes of longer samples.")
+    max_length: int = Field(default=4096, ge=2, description="Maximum tokens of a pack, and so of a sample.")
+    too_long: TooLong = Field(default=TooLong.reject, description="What happens to longer samples.")
     history: History = Field(
         default=History.split,
-        description="How turns are trained that the template shows differently as history.",
+        description="How to train turns that the template shows differently as history.",
     )
     mask: Mask = Field(
         default=Mask.provenance,
@@ -271,43 +271,43 @@ class Recipe(BaseModel):
         default=False, description="Write a column with the loss weights that messages carry."
     )
     end_of_turn: list[str] = Field(
-        default_factory=list, description="Strings that end an assistant turn; default: found by probing."
+        default_factory=list,
+        description="Strings that end an assistant turn, instead of those found by probing.",
     )
     control_tokens: ControlTokens = Field(
         default=ControlTokens.text, description="How control-token strings in message content are encoded."
     )
     duplicates: Duplicates = Field(
         default=Duplicates.keep,
-        description="What becomes of rows whose conversation is that of an earlier row; counted in any case.",
+        description="What happens to rows with the conversation of an earlier row; always counted.",
     )
     splits: dict[str, float] = Field(
         default_factory=dict,
-        description="Splits besides train and the share of rows that each gets, such as validation: 0.02.",
+        description="Splits in addition to train, and the share of rows that each gets.",
     )
     split_by: SplitBy = Field(
-        default=SplitBy.first_user, description="What rows must not share to be in two splits."
+        default=SplitBy.first_user, description="Rows that agree in this are in the same split."
     )
     seed: int = Field(
         default=0,
         ge=0,
         lt=2**63,
-        description="Decides what is in which split, repeated, left out, and the order if shuffled.",
+        description="Seed of splits, upsampling, sampling and the order if shuffled.",
     )
     layout: list[Layout] = Field(
-        default_factory=lambda: [Layout.packed], min_length=1, description="The configs written."
+        default_factory=lambda: [Layout.packed], min_length=1, description="Layouts to write."
     )
     shuffle: bool = Field(
         default=False,
-        description="Pack samples in a random order over the whole input, which follows from the seed.",
+        description="Pack samples in a random order over the whole input, which the seed decides.",
     )
     pad_rows: PadRows = Field(
         default=PadRows.none,
-        description="Whether packs are filled up to max_length, with a document of pad tokens.",
+        description="Whether packs are filled up to max_length with a document of pad tokens.",
     )
     extra_columns: list[ExtraColumn] = Field(
         default_factory=list,
-        description="Columns that repeat the labels as a mask, for older trainers: assistant_masks, "
-        "completion_mask.",
+        description="Columns that repeat the labels as a mask, for older trainers.",
     )
     pack_window: int = Field(
         default=16_000_000,
@@ -317,31 +317,31 @@ class Recipe(BaseModel):
     unit_rows: int | None = Field(
         default=None,
         ge=1,
-        description="Input rows a unit of work has about; by default as many as have 48 MB of text. One unit "
-        "makes one shard.",
+        description="About how many input rows a unit of work has; unless given, as many as have 48 MB of "
+        "text. One unit makes one shard.",
     )
     engine: EngineChoice = Field(
         default=EngineChoice.auto,
-        description="What turns text into ids: tokenizers, gigatoken, or auto: gigatoken where proved.",
+        description="What turns text into ids; auto is gigatoken where proved.",
     )
     verify: float = Field(
         default=0.002,
         ge=0,
         le=1,
-        description="Share of rows that are rendered and encoded again by the reference, and compared; one "
-        "in eight of them has its mask decided again as well.",
+        description="Share of rows that are rendered and encoded again by the reference and compared; for "
+        "one in eight of them the mask is decided again as well.",
     )
     cache: str | None = Field(
         default=None,
-        description="Directory that keeps tokenized rows, so that runs with other splits, other repeats or "
-        "another layout need not tokenize them again.",
+        description="Directory that keeps tokenized rows, so that runs with other splits, repeats or layouts "
+        "need not tokenize them again.",
     )
     card: Card = Field(
         default_factory=Card,
-        description="What the dataset card says besides: license, language, pretty_name, source_datasets, "
-        "tags, description.",
+        description="Fields of the dataset card: license, language, pretty_name, source_datasets, tags, "
+        "description.",
     )
-    output: str = Field(description="Directory that is written, or the URL of a store's folder.")
+    output: str = Field(description="Directory to write, or the URL of a folder in a store.")
 
     @field_validator("end_of_turn")
     @classmethod
@@ -357,7 +357,7 @@ class Recipe(BaseModel):
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", name) or name in {"train", "all", "rejects"}:
                 raise ValueError(f"'{name}' cannot be the name of a split; write it like validation or test")
             if not 0 < share < 1:
-                raise ValueError(f"the share of {name} is {share:g}; it must lie between 0 and 1")
+                raise ValueError(f"the share of {name} is {share:g}; it must be between 0 and 1")
         if sum(value.values()) >= 1:
             raise ValueError("the shares add up to 1 or more; the rest is train, which needs some")
         return dict(sorted(value.items()))  # which rows are in which depends on the order
@@ -369,12 +369,12 @@ class Recipe(BaseModel):
 
     @field_validator("layout", "extra_columns", "repair")
     @classmethod
-    def _no_twins(cls, value: list[Enum]) -> list[Enum]:
+    def _no_duplicates(cls, value: list[Enum]) -> list[Enum]:
         if len(set(value)) != len(value):
-            raise ValueError("a name stands in the list twice")
+            raise ValueError("a name is in the list twice")
         return value
 
     def identity(self) -> str:
-        """sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""
+        """Return the sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""
         data = self.model_dump(mode="json", exclude=set(OTHER_KEYS))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+
+from .arrays import offsets_of, runs_of_numbers
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """The roles a normalized message can have."""
@@ -17,7 +19,7 @@ class Row(NamedTuple):
     """One input row as read: `value` is the parsed object, or None with `error` when it cannot be read.
 
     `row` counts from 0 within `source`. `original` is the row's text where the source has one (JSONL),
-    otherwise None (then the ledger serializes `value`).
+    otherwise None (then the reject log serializes `value`).
     """
 
     source: str
@@ -60,8 +62,8 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One line of the reject ledger; `original` is None for a duplicate, which stands elsewhere, and for a
-    row that could not even be read."""
+    """One line of the reject log; `original` is None for a duplicate, which is elsewhere, and for a row that
+    could not even be read."""
 
     source: str
     row: int
@@ -96,7 +98,22 @@ class Origin(NamedTuple):
 TEMPLATE = Origin(-1, "template", "")
 
 
-ARGUMENTS = Origin(-2, "arguments", "")
+TOOLS = Origin(-2, "tools", "")
+"""The row's tool definitions and template arguments."""
+
+
+WRITERS = ("template", *ROLES, "tools", "mixed")
+"""Who can have written a segment: the template, a message by its role, the tool definitions and template
+arguments of the row, or nobody knows which message."""
+
+
+PROOFS = ("inference", "split", "as-rendered", "generation-tags")
+"""How a mask was proved: against the prompt at inference; so, with turns in samples of their own; not at all,
+but as the whole render shows it; by the template's own tags."""
+
+
+NOT_TRAINED = -1
+"""In place of a message, where a segment belongs to no completion."""
 
 
 class Turn(NamedTuple):
@@ -112,24 +129,87 @@ class Sample:
     """One rendered training text, what is trained in it, and where each character came from.
 
     `runs` are (length in characters, origin) pairs that cover `text` from its start to its end.
-    `turns` are sorted and do not overlap. `proof` names how the mask was proved.
+    `turns` are sorted and do not overlap. `proof` is one of `PROOFS`. `weights` are loss weights of messages;
+    a message that is not there has 1.
     """
 
     text: str
     turns: tuple[Turn, ...]
     runs: tuple[tuple[int, Origin], ...]
     proof: str
+    weights: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class TokenBatch:
-    """Token ids of a batch of n samples, flat.
+class MaskedTexts:
+    """Texts in segments, right after the mask is decided: where the fast and the readable way meet.
 
-    ids      int32[t]    token ids of all samples, one after another
-    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
-    starts   int64[t]    first character of each token, within its sample's text
-    ends     int64[t]    one past the last character of each token; a token that ends inside a character
-                         (bytes of one character spread over several tokens) counts the whole character
+    A segment is a stretch of bytes (UTF-8) with one writer, wholly inside or wholly outside a completion.
+    n samples of some rows of a batch, s segments.
+
+    texts     n strings
+    rows      int64[n]    the row of each sample in its batch, ascending
+    proofs    int8[n]     how its mask was proved, an index into `PROOFS`
+    offsets   int64[n+1]  sample i consists of the segments `offsets[i]` to `offsets[i+1]`
+    sizes     int64[s]    bytes
+    writers   int64[s]    who wrote it, an index into `WRITERS`
+    messages  int64[s]    the message whose completion it belongs to, `NOT_TRAINED` if none
+    weights   float32[s]  the loss weight of that message; None if all are 1
+    """
+
+    texts: list[str]
+    rows: np.ndarray
+    proofs: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    writers: np.ndarray
+    messages: np.ndarray
+    weights: np.ndarray | None = None
+
+    def joined(self, other: MaskedTexts) -> MaskedTexts:
+        """The samples of both, one after another."""
+        weights = None
+        if self.weights is not None or other.weights is not None:
+            ones = [np.ones(len(each.sizes), dtype=np.float32) for each in (self, other)]
+            both = zip((self.weights, other.weights), ones, strict=True)
+            weights = np.concatenate([one if own is None else own for own, one in both])
+        return MaskedTexts(
+            self.texts + other.texts,
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.proofs, other.proofs]),
+            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+            np.concatenate([self.sizes, other.sizes]),
+            np.concatenate([self.writers, other.writers]),
+            np.concatenate([self.messages, other.messages]),
+            weights,
+        )
+
+    def taken(self, order: np.ndarray) -> MaskedTexts:
+        """Samples by their numbers, int64[n]."""
+        counts = np.diff(self.offsets)[order]
+        segments = runs_of_numbers(self.offsets[order], counts)
+        return MaskedTexts(
+            [self.texts[i] for i in order.tolist()],
+            self.rows[order],
+            self.proofs[order],
+            offsets_of(counts),
+            self.sizes[segments],
+            self.writers[segments],
+            self.messages[segments],
+            None if self.weights is None else self.weights[segments],
+        )
+
+
+class Tokens(NamedTuple):
+    """Token ids of n texts, flat, with the bytes that they cover.
+
+    Bytes are counted over all texts, one after another. `starts` and `ends` never decrease. A token that the
+    tokenizer makes of no text is empty.
+
+    ids      int32[t]    token ids of all texts, one after another
+    offsets  int64[n+1]  text i is `ids[offsets[i]:offsets[i+1]]`
+    starts   int64[t]    first byte of each token
+    ends     int64[t]    one past its last byte
     """
 
     ids: np.ndarray
@@ -138,48 +218,27 @@ class TokenBatch:
     ends: np.ndarray
 
 
-class Segments(NamedTuple):
-    """The texts of n samples, cut where another message begins to write and at the edges of trained
-    stretches; flat, with sizes in bytes of UTF-8.
+class Labels(NamedTuple):
+    """Labels of n texts, flat, and the m trained stretches that they come from, in order.
 
-    sizes    int64[s]    bytes
-    offsets  int64[n+1]  sample i consists of the segments offsets[i] to offsets[i+1]
-    roles    int64[s]    who wrote it: 0 the template, else 1 + the index into `ROLES`
-    turns    int64[s]    the message whose completion it is part of, -1 if it is not trained
+    labels          int32[t]    the token id where it is trained, else `IGNORE_INDEX`
+    trained_before  int32[t+1]  how many trained tokens are before each token, and in all
+    straddling      int64[n]    tokens across the edge of a trained stretch; they are not trained
+    sample          int64[m]    the text of a stretch
+    message         int64[m]    the message whose completion it is
+    first           int64[m]    its first token, counted over all texts
+    last            int64[m]    one past its last token; not above `first` if no token lies in it
+    weight          float32[m]  its loss weight; None if all are 1
     """
 
-    sizes: np.ndarray
-    offsets: np.ndarray
-    roles: np.ndarray
-    turns: np.ndarray
-
-
-class ByteTokens(NamedTuple):
-    """Token ids of a batch of n samples, flat, each token of a known number of bytes above 0.
-
-    ids      int32[t]    token ids of all samples, one after another
-    offsets  int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
-    edges    int64[t+1]  token k covers the bytes edges[k] to edges[k+1] of all texts, one after another
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    edges: np.ndarray
-
-
-class Stretches(NamedTuple):
-    """The trained stretches of a batch in order, m of them.
-
-    sample   int64[m]  the sample
-    message  int64[m]  the message whose completion it is
-    first    int64[m]  the first trained token, counted over the batch
-    last     int64[m]  one past the last one; not above `first` if no token lies in it
-    """
-
+    labels: np.ndarray
+    trained_before: np.ndarray
+    straddling: np.ndarray
     sample: np.ndarray
     message: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    weight: np.ndarray | None = None
 
 
 class Samples(NamedTuple):

@@ -1,11 +1,11 @@
 """The published contracts as JSON Schemas, generated from the code that keeps them.
 
-    python -m pipeline.schemas schemas            writes schemas/packed.schema.json and the others
-    python -m pipeline.schemas schemas --check    says which of them are out of date; exit code 1
+    python -m premask.core.schemas schemas            writes schemas/packed.schema.json and the others
+    python -m premask.core.schemas schemas --check    says which of them are out of date; exit code 1
 
-The Arrow schemas of `contracts.py` give the tables (one JSON object a row), pydantic gives the recipe
-and the conversation. What a schema cannot say across fields, such as that `labels` is as long as
-`input_ids`, stands in its description. Takes a second, nearly all of it imports.
+The Arrow schemas of `contract.py` give the tables (one JSON object a row), pydantic gives the recipe, the
+conversation and the manifest. What a schema cannot say across fields, such as that `labels` is as long as
+`input_ids`, is in its description. Takes a second, nearly all of it imports.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ from .contract import (
     TRAINED_MASKS,
     UNPACKED_SCHEMA,
 )
-from .manifest import QUANTILES
-from .recipe import OTHER_KEYS, Card, Recipe
+from .manifest import Manifest
+from .recipe import OTHER_KEYS, Recipe
 from .records import ROLES, Conversation
 
 Schema = dict[str, Any]
 
 _INT32_MAX = 2**31 - 1
 _TOKEN_ID = {"type": "integer", "minimum": 0, "maximum": _INT32_MAX}
-_COUNT = {"type": "integer", "minimum": 0}
-_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 
 def all_schemas() -> dict[str, Schema]:
@@ -78,7 +76,7 @@ _PACKED = (
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
 _REJECT = "One input row that was rejected, or dropped as a duplicate."
-_LINEAGE = "Where one sample came from, and where it stands in the packed layout."
+_LINEAGE = "Where one sample came from, and where it is in the packed layout."
 
 _COLUMNS: Mapping[str, Schema] = {
     "input_ids": {"minItems": 1, "items": _TOKEN_ID},
@@ -205,163 +203,17 @@ def _conversation() -> Schema:
 
 
 def _manifest() -> Schema:
-    recipe = _resolved_recipe()
-    versions = {"type": "object", "additionalProperties": {"type": "string"}}
-    tokenizer = {"name": {"type": "string"}, "sha256": _SHA256, "vocab_size": _COUNT}
-    properties = {
-        "contract": {"const": CONTRACT_VERSION},
-        "premask": {"description": "Version of the program.", "type": "string"},
-        "run_key": {"description": "Hash of all that decides the bytes of the shards.", **_SHA256},
-        "recipe": recipe,
-        "inputs": _array(_input()),
-        "tokenizer": _object(tokenizer, more=True),
-        "template": _object({"sha256": _SHA256}, more=True),
-        "versions": versions,
-        "counts": _counts(),
-        "engine": _engine(),
-        "card": _card(),
-        "shards": _array(_shard()),
-    }
-    body = _object(properties, description="What an output holds, and all that decided its bytes.")
-    body["properties"]["pictures"] = _array(_picture())  # outputs of before had none
-    body["properties"]["set_aside"] = _array(_set_aside())  # where there are any
-    return {**body, "$defs": recipe.pop("$defs")}
-
-
-def _set_aside() -> Schema:
-    rows = {"description": "Rows of the unit that are in the ledger as crashed.", **_COUNT}
-    described = {"unit": _COUNT, "rows": rows, "error": {"type": "string"}}
-    return _object(described, description="A unit that failed every time, until these rows were left out.")
-
-
-def _engine() -> Schema:
-    described = {
-        "name": {"description": "What encoded the texts.", "enum": ["tokenizers", "gigatoken"]},
-        "reason": {"description": "Why it is not gigatoken, or not the fast way.", "type": "string"},
-        "rows_verified": {"description": "Rows that were done again the slow way.", **_COUNT},
-        "samples_by_reference": {"description": "Samples with characters of no proof.", **_COUNT},
-    }
-    return _object(described, description="How the texts were encoded; changes no byte of the shards.")
-
-
-def _card() -> Schema:
-    """Return pydantic's schema of the card's fields; a manifest shows those that are set."""
-    schema = Card.model_json_schema()
-    schema["description"] = "What the recipe sets of the dataset card; changes no byte of the shards."
-    return {key: value for key, value in schema.items() if key != "title"}
-
-
-def _resolved_recipe() -> Schema:
-    """Return the schema of a recipe with every key there that decides bytes."""
-    schema = _recipe()
+    """Return pydantic's schema of the manifest, with the recipe as a run writes it: every key that decides
+    bytes is there, and no other."""
+    schema, recipe = Manifest.model_json_schema(), _recipe()
     for key in OTHER_KEYS:
-        del schema["properties"][key]
-    del schema["$defs"]["EngineChoice"], schema["$defs"]["Card"]
-    return {**schema, "required": list(schema["properties"])}
-
-
-def _file_sizes() -> Schema:
-    return {"bytes": _COUNT, "rows": _COUNT, "sha256": _SHA256}
-
-
-def _input() -> Schema:
-    """Return the schema of a source: the file, and what became of its rows."""
-    accounted = {
-        **dict.fromkeys(("kept", "dropped"), _COUNT),
-        "duplicates": {"description": "Rows that are an earlier one again, dropped or kept.", **_COUNT},
-        "rejected": _reasons(),
-        "left_out": _left_out(),
-    }
-    sha256 = {"description": "Null of what was streamed.", "anyOf": [_SHA256, {"type": "null"}]}
-    version = {"description": "What the store or the Hub says of a file's version.", "type": "string"}
-    described = "rows = kept + dropped + all rejected + all left out."
-    needed = _object(
-        {"source": {"type": "string"}, **_file_sizes(), "sha256": sha256, **accounted}, description=described
-    )
-    return {**needed, "properties": {**needed["properties"], "version": version}}
-
-
-def _reasons() -> Schema:
-    return {
-        "type": "object",
-        "propertyNames": {"enum": [reason for reason in REASONS if reason != "duplicate"]},
-        "additionalProperties": {"type": "integer", "minimum": 1},
-    }
-
-
-def _left_out() -> Schema:
-    return {
-        "description": "Rows that settings of their source leave out, by the setting.",
-        "type": "object",
-        "additionalProperties": {"type": "integer", "minimum": 1},
-    }
-
-
-def _shard() -> Schema:
-    path = {
-        "description": "Relative to the output.",
-        "type": "string",
-        "pattern": "^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\\.parquet$",
-    }
-    tokens = {"description": "0 for rejects and lineage.", **_COUNT}
-    raw_bytes = {"description": "Size once decompressed.", **_COUNT}
-    return _object({"path": path, "tokens": tokens, "raw_bytes": raw_bytes, **_file_sizes()})
-
-
-def _picture() -> Schema:
-    path = {
-        "description": "Of the dataset card; relative to the output.",
-        "type": "string",
-        "pattern": "^pictures/[a-z]+\\.svg$",
-    }
-    return _object({"path": path, "bytes": _COUNT, "sha256": _SHA256})
-
-
-def _counts() -> Schema:
-    written = ("samples", "tokens", "trained_tokens", "packs")
-    names = ("rows", "kept", "rejected", "duplicates", "dropped", *written)
-    fill = {
-        "description": "Tokens as a share of the packs' room; null without packs.",
-        "type": ["number", "null"],
-        "minimum": 0,
-        "maximum": 1,
-    }
-    properties = {
-        **dict.fromkeys(names, _COUNT),
-        "rejected_by_reason": _reasons(),
-        "left_out": _left_out(),
-        "fill": fill,
-        "splits": {
-            "description": "The same of each split.",
-            "type": "object",
-            "additionalProperties": _object({**dict.fromkeys(written, _COUNT), "fill": fill}),
-        },
-        "lengths": _lengths(),
-    }
-    return _object(properties, description="rows = kept + rejected + dropped + all left out.", more=True)
-
-
-def _lengths() -> Schema:
-    """Return the schema of `lengths.describe_lengths`."""
-    bar = _object(dict.fromkeys(("from", "to", "samples"), _COUNT), description="Lengths by powers of two.")
-    quantiles = {
-        name: {"description": f"{share:.0%} of the samples are no longer.", **_COUNT}
-        for name, share in QUANTILES.items()
-        if name not in {"min", "max"}
-    }
-    properties = {
-        "min": _COUNT,
-        **quantiles,
-        "max": _COUNT,
-        "mean": {"type": "number", "minimum": 0},
-        "histogram": _array(bar),
-    }
-    described = _object(properties, description="Tokens of the samples; null without samples.")
-    return {**described, "type": ["object", "null"]}
-
-
-def _array(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
+        del recipe["properties"][key]
+    recipe["required"] = list(recipe["properties"])
+    unused = {"EngineChoice", "Card"}
+    parts = {name: part for name, part in recipe.pop("$defs").items() if name not in unused}
+    schema["properties"]["recipe"] = recipe
+    parts |= schema.pop("$defs")
+    return {**schema, "$defs": parts}
 
 
 # ==== Command ====
@@ -387,7 +239,9 @@ def write(directory: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the schema files; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.schemas", description="Published contracts.")
+    parser = argparse.ArgumentParser(
+        prog="python -m premask.core.schemas", description="Published contracts."
+    )
     parser.add_argument("directory", type=Path, help="where the schema files are")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     options = parser.parse_args(arguments)
@@ -396,7 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     outdated = stale(options.directory)
     for path in outdated:
-        print(f"{path} is out of date; run: python -m pipeline.schemas {options.directory}")
+        print(f"{path} is out of date; run: python -m premask.core.schemas {options.directory}")
     return 1 if outdated else 0
 
 

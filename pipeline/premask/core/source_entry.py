@@ -1,4 +1,11 @@
-"""One entry of a recipe's `sources`: where the rows lie, and which of them are taken."""
+"""One entry of a recipe's `sources`: where the rows are, which of them are taken, and how they are read.
+
+    Source     files, a pattern, a URL or a Hub dataset, with all that may be said of it
+    FieldMap   for rows of no known format: which column or path holds what
+    Dialect    the formats that are known
+
+A recipe may write a source as a string; that is its path.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +50,8 @@ class Dialect(Enum):
 
 
 def split_path(path: str) -> list[str | int]:
-    """The steps of a path of `fields`. Raises `ValueError` where it is none.
+    """Return the steps of a path of `fields`: names of keys and places in lists. Raises `ValueError` if it is
+    not a path.
 
     >>> split_path("answers[0].text")
     ['answers', 0, 'text']
@@ -52,14 +60,17 @@ def split_path(path: str) -> list[str | int]:
     for part in path.split("."):
         found = re.fullmatch(r"([^\[\]]*)((?:\[-?\d+\])*)", part)
         if found is None or not (found[1] or (found[2] and not steps)):
-            raise ValueError(f"'{path}' is no path; write names joined by dots, such as data.turns[0].text")
+            raise ValueError(
+                f"'{path}' is not a path; write names joined by dots, such as data.turns[0].text"
+            )
         steps += [found[1]] if found[1] else []
         steps += [int(place) for place in re.findall(r"-?\d+", found[2])]
     return steps
 
 
 class FieldMap(BaseModel):
-    """Where the rows of a source have what: either a list of turns, or question and answer in columns.
+    """Where the rows of a source have what: either a list of turns, or question and answer in columns. Its
+    values are paths, such as `data.turns[0].text`.
 
     >>> FieldMap(user="question", assistant="answers[0].text").user
     'question'
@@ -93,7 +104,7 @@ class FieldMap(BaseModel):
     def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for name, role in (value or {}).items():
             if role not in ROLES:
-                raise ValueError(f"'{role}' (of {name}) is no role; known are {', '.join(ROLES)}")
+                raise ValueError(f"'{role}' (of {name}) is not a role; known are {', '.join(ROLES)}")
         return value
 
     @model_validator(mode="after")
@@ -107,7 +118,7 @@ class FieldMap(BaseModel):
         return self
 
     def paths(self) -> list[tuple[str, str]]:
-        """The keys that are paths, with them; those of a turn come last."""
+        """Return the keys that are paths, each with its path; those of a turn come last."""
         keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
         return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
 
@@ -115,10 +126,8 @@ class FieldMap(BaseModel):
 class Source(BaseModel):
     """One entry of `sources`: files, a pattern, a URL or a dataset of the Hub, and what is taken of it.
 
-    In a recipe a string stands for an entry of that `path` alone.
-
-    >>> Recipe(sources=["a.jsonl", {"path": "b.jsonl"}], tokenizer="t", output="o").model_dump()["sources"]
-    ['a.jsonl', 'b.jsonl']
+    >>> Source(path="a.jsonl").model_dump(), Source(path="a.jsonl", limit=5).model_dump()
+    ('a.jsonl', {'path': 'a.jsonl', 'limit': 5})
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -148,7 +157,8 @@ class Source(BaseModel):
         default=1.0,
         ge=0,
         le=1000,
-        description="How often its samples come in: 2 is twice, 0.5 one row in two, chosen by the seed.",
+        description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by "
+        "the seed.",
     )
     dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
     fields: FieldMap | None = Field(
@@ -157,7 +167,7 @@ class Source(BaseModel):
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """What is set, as recipes write it: the path alone where that is all."""
+        """What is set, as recipes write it: just the path if that is all."""
         data: dict[str, Any] = handler(self)
         plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
         changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
@@ -170,6 +180,7 @@ class Source(BaseModel):
 
 
 def check_form(dialect: Dialect | None, fields: FieldMap | None) -> None:
+    """Raise `ValueError` where both a dialect and a field map say how rows are read."""
     if fields is not None and dialect not in (None, Dialect.auto):
         raise ValueError("'fields' says how rows are read, and so does 'dialect'; leave one of them out")
 

@@ -1,7 +1,9 @@
-"""What values are called in JSON, for error texts.
+"""Texts as they must be to be printed, encoded or stored, and what values are called in messages.
 
->>> kind([]), kind(True), kind(None)
-('array', 'boolean', 'null')
+kind           a value -> what it is called in JSON
+visible        text -> the same with every unusual character written out, safe for a terminal
+is_encodable   whether UTF-8 can hold a text
+storable       text -> the same as Arrow can hold it
 """
 
 from __future__ import annotations
@@ -12,17 +14,16 @@ _KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "n
 
 
 def kind(value: Any) -> str:
-    """What a value is called in JSON; the name of its type if JSON has no such value."""
+    """Return what a value is called in JSON, or the name of its type if JSON has no such value.
+
+    >>> kind([]), kind(True), kind(None)
+    ('array', 'boolean', 'null')
+    """
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
-# ==== plaintext ====
-
-# Foreign text made safe to print: what is no ordinary character is written out.
-
-
 def visible(text: str) -> str:
-    """Text in which everything that is no ordinary character is written out.
+    """Return text in which every character that does not print is written out.
 
     >>> visible("a b\\x1b[31m\\n")
     'a b\\\\x1b[31m\\\\n'
@@ -31,7 +32,11 @@ def visible(text: str) -> str:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can hold a text: not one with half of a surrogate pair."""
+    """Whether UTF-8 can hold a text. It cannot hold half of a surrogate pair.
+
+    >>> is_encodable("caf\\u00e9"), is_encodable("\\ud800")
+    (True, False)
+    """
     if text.isascii():
         return True
     try:
@@ -42,7 +47,7 @@ def is_encodable(text: str) -> bool:
 
 
 def storable(text: str) -> str:
-    r"""Return text as Arrow can hold it: lone surrogates, which are no Unicode text, become escapes.
+    r"""Return text as Arrow can hold it: lone surrogates become escapes.
 
     >>> print(storable("caf\u00e9 \ud800"))
     café \ud800

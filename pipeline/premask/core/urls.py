@@ -1,14 +1,15 @@
-"""URLs of stores and of the web, as fsspec opens them, and what goes wrong there, said in one line.
+"""URLs of stores and of the web, as fsspec opens them, and errors there, reported in one line.
 
     is_url    whether a name is a URL and no path
     open_url  URL -> file system and path in it
     named     errors of a store -> one error of ours that names the URL and the cause
-    make_folder, remove_folder     where a store has folders
+    make_folder, remove_folder     in stores that have folders
+    cache_folder                   where fetched files are kept
 
     filesystem, path = open_url("s3://bucket/chats", PushError)
 
 Credentials are those that each library finds in the environment (`AWS_*`, Google's default ones, `HF_TOKEN`);
-a URL that holds some is refused, because URLs stand in manifests and messages. Cost: fsspec keeps file
+a URL that holds some is refused, because URLs are written to manifests and messages. Cost: fsspec keeps file
 systems open, so a URL is opened once a process.
 """
 
@@ -24,20 +25,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import fsspec
 
-from .errors import PremaskError
+from .errors import PremaskError, first_line
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-
-
 _SECRET = re.compile(r"sig|token|credential|secret|passw|key", re.IGNORECASE)
-
-
 _LOOK = "check the address and the network, then"
-
-
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss"}
-
-
 _NO_CREDENTIALS = {"NoCredentialsError", "DefaultCredentialsError", "PartialCredentialsError"}
 
 
@@ -51,7 +44,7 @@ def is_url(name: str) -> bool:
 
 
 def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/folder") -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it; whatever is wrong is an error of `kind`."""
+    """Return the file system of a URL and the path in it. Raises an error of `kind` for all that is wrong."""
     protocol = url.partition("://")[0]
     refuse_secrets(url, kind)
     try:
@@ -70,13 +63,13 @@ def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/
 
 
 def make_folder(filesystem: Any, path: str) -> None:
-    """Make a folder where stores need that; in object stores it could only make a bucket, unasked."""
+    """Make a folder in a store that has folders. (In an object store this could only create a bucket.)"""
     if not _is_object_store(filesystem):
         filesystem.makedirs(path, exist_ok=True)
 
 
 def remove_folder(filesystem: Any, path: str) -> None:
-    """Remove a folder and all in it, and the one above if that is empty, in a store that has folders."""
+    """Remove a folder with its content, and its parent if empty, in a store that has folders."""
     if not _is_object_store(filesystem):
         with suppress(OSError):
             filesystem.rm(path, recursive=True)
@@ -89,7 +82,7 @@ def _is_object_store(filesystem: Any) -> bool:
 
 
 def refuse_secrets(url: str, kind: type[PremaskError]) -> None:
-    """Raise an error of `kind`, without the URL, where it holds a password, a key or a signature."""
+    """Raise an error of `kind`, without the URL, if the URL holds a password, a key or a signature."""
     protocol, _, rest = url.partition("://")
     query = parse_qsl(urlsplit(url).query, keep_blank_values=True) if protocol in {"http", "https"} else []
     if "@" in rest.partition("/")[0] or any(_SECRET.search(name) for name, _ in query):
@@ -110,25 +103,21 @@ def named(
     except PremaskError:
         raise
     except PermissionError as error:
-        raise kind(f"{url}: no permission ({line(error)}); check the credentials and their rights") from error
+        raise kind(
+            f"{url}: no permission ({first_line(error)}); check the credentials and their rights"
+        ) from error
     except FileNotFoundError as error:
         cause = error.__cause__  # fsspec says so of the web whatever went wrong there
         if type(cause).__module__.startswith("aiohttp") and getattr(cause, "status", 0) != 404:
-            raise kind(f"{url}: {line(cause or error)}; {_LOOK} {again}") from error
-        raise kind(f"{url}: {missing.format(line(error))}") from error
+            raise kind(f"{url}: {first_line(cause or error)}; {_LOOK} {again}") from error
+        raise kind(f"{url}: {missing.format(first_line(error))}") from error
     except Exception as error:
         if type(error).__name__ in _NO_CREDENTIALS:
             raise kind(
                 f"{url}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (S3) or "
                 "log in with gcloud (Google)"
             ) from error
-        raise kind(f"{url}: {line(error)}; {_LOOK} {again}") from error
-
-
-def line(error: BaseException) -> str:
-    """The first line of what an error says, at most 300 characters; its kind if it says nothing."""
-    lines = (line.strip() for line in str(error).splitlines() if line.strip())
-    return next(lines, type(error).__name__)[:300]
+        raise kind(f"{url}: {first_line(error)}; {_LOOK} {again}") from error
 
 
 def cache_folder() -> Path:

@@ -30,7 +30,7 @@ import numpy as np
 
 from ..core.errors import RowError
 from ..core.recipe import History, Train, Turns
-from ..core.records import ROLES, Conversation, Message, Sample
+from ..core.records import NOT_TRAINED, ROLES, Conversation, Message, Sample
 from ..masking.chat_template import ChatTemplate
 from ..masking.prompt_ends import whole_marker
 from ..masking.renders import Renders
@@ -48,8 +48,6 @@ MANY_SHAPES = 256
 
 MAX_PLANS = 4096
 """Plans in all; rows of other shapes are rendered one by one."""
-
-NOT_TRAINED = -1
 
 
 @dataclass(frozen=True)

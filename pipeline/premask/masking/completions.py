@@ -1,19 +1,43 @@
-"""Which characters of which texts are completions: found by provenance, proved against inference."""
+"""Which characters of which texts are completions: found by provenance, proved against inference.
+
+For an assistant message i the *completion* is all that follows
+`render(messages[:i], add_generation_prompt=True)`, up to and including the string that ends its turn. Two
+independent ways must agree on it, or the row is refused:
+
+    inference    the prompt of message i is a prefix of the text; the completion starts where it ends
+    provenance   every character knows which message wrote it (`traced.py`): what message i wrote is
+                 inside the completion, nothing that another message wrote is
+
+Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has the one completion
+`Hello<|im_end|>`; header and newline are never trained.
+
+Templates that rewrite history (Qwen3 drops earlier reasoning) show a turn in the whole conversation in
+another way than inference did when it was written. With `History.split` such a turn becomes a sample of
+its own, which ends with it. Costs two plain renders a turn and comparisons of text.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from os.path import commonprefix
+from typing import NamedTuple
 
+import numpy as np
+
+from ..core.arrays import offsets_of
 from ..core.errors import RowError
 from ..core.recipe import History, Train, Turns
 from ..core.records import (
     GENERATED,
     MIXED,
+    NOT_TRAINED,
+    PROOFS,
     TEMPLATE,
+    WRITERS,
+    MaskedTexts,
     Message,
     Runs,
     Sample,
@@ -85,6 +109,53 @@ def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tup
             draft.turns.append(Turn(message, start, end))
     parts = [part for turn in draft.turns for part in _trained_parts(draft, turn, ends, train)]
     return _with_turns([Sample(draft.text, tuple(parts), draft.runs, "generation-tags")])
+
+
+def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
+    """Decided samples in segments; `rows` says which row of its batch each is of, ascending."""
+    segments = [_segments(sample) for sample in samples]
+    flat = [segment for of_sample in segments for segment in of_sample]
+    sizes, writers, messages = np.array([each[:3] for each in flat], dtype=np.int64).reshape(-1, 3).T
+    weights = None
+    if any(sample.weights for sample in samples):
+        weights = np.array([each.weight for each in flat], dtype=np.float32)
+    return MaskedTexts(
+        [sample.text for sample in samples],
+        np.array(rows, dtype=np.int64),
+        np.array([PROOFS.index(sample.proof) for sample in samples], dtype=np.int8),
+        offsets_of([len(of_sample) for of_sample in segments]),
+        sizes,
+        writers,
+        messages,
+        weights,
+    )
+
+
+class _Segment(NamedTuple):
+    size: int
+    writer: int
+    message: int
+    weight: float
+
+
+def _segments(sample: Sample) -> list[_Segment]:
+    """A text cut where another begins to write, and at the edges of completions; sizes in bytes."""
+    text = sample.text
+    runs, turns = deque(placed(sample.runs)), deque(sample.turns)
+    edges = {0, len(text), *(end for _, end, _ in runs)}
+    edges.update(edge for turn in turns for edge in (turn.start, turn.end))
+    segments = []
+    for start, end in pairwise(sorted(edges)):
+        while runs and runs[0][1] <= start:
+            runs.popleft()
+        while turns and turns[0].end <= start:
+            turns.popleft()
+        writer = WRITERS.index(runs[0][2].role) if runs else 0
+        trained = bool(turns) and turns[0].start <= start
+        message = turns[0].message if trained else NOT_TRAINED
+        size = end - start if text.isascii() else len(text[start:end].encode())
+        segments.append(_Segment(size, writer, message, sample.weights.get(message, 1.0)))
+    return segments
 
 
 def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -1,114 +1,64 @@
-"""The mask: which tokens carry the loss. Decided here and nowhere else; nothing else writes -100.
+"""Which tokens carry the loss. Decided here and nowhere else.
 
-The rule: a token is trained exactly if the model will have to generate it. For an assistant message i
-that is the *completion*: all that follows `render(messages[:i], add_generation_prompt=True)`, up to and
-including the string that ends its turn. Two independent ways must agree on it, or the row is refused:
+A token is trained exactly if the model will have to generate it: if all its bytes are in one completion
+(`completions.py` finds these), and something precedes it that predicts it. Every other token has the label
+`IGNORE_INDEX`.
 
-    inference    the prompt of message i is a prefix of the text; the completion starts where it ends
-    provenance   every character knows which message wrote it (`traced.py`): what message i wrote lies
-                 inside the completion, nothing that another message wrote does
+    text      <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n  Hello<|im_end|>  \\n
+    trained                                                          ~~~~~~~~~~~~~~~
 
-Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has the one completion
-`Hello<|im_end|>`; header and newline are never trained.
-
-Templates that rewrite history (Qwen3 drops earlier reasoning) show a turn in the whole conversation in
-another way than inference did when it was written. With `History.split` such a turn becomes a sample of
-its own, which ends with it. Costs two plain renders a turn and comparisons of text.
+A token across the edge of a completion is not trained. It is counted. `educational.py` has the same rule
+token by token, and judges this module in the tests. Cost: some nanoseconds a token and some hundred a
+completion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
+from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX
-from ..core.records import ByteTokens, Segments, Stretches, TokenBatch, Turn
-
-# ==== Which tokens ====
-
+from ..core.records import NOT_TRAINED, Labels, MaskedTexts, Tokens
 
 PADDING_LABEL = IGNORE_INDEX
 """The label of tokens that fill a pack up: they carry no loss."""
 
 
-def label_tokens(batch: TokenBatch, turns: Sequence[Sequence[Turn]]) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of a batch of n samples, int32[t], and how many tokens of each straddle the edge of a trained
-    stretch, int64[n].
+def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
+    """The labels of some texts, given the bytes of their segments and tokens."""
+    opening, closing = _stretches(masked)
+    ends_at = np.cumsum(masked.sizes)
+    start, end = (ends_at - masked.sizes)[opening], ends_at[closing]
+    first = np.searchsorted(tokens.starts, start, side="left")
+    last = np.searchsorted(tokens.ends, end, side="right")
+    crossing = _crossing(tokens, (start, end), (first, last))
 
-    A token is trained if all its characters lie in one trained stretch of its sample; the first token of
-    a sample never is, because nothing predicts it. `turns[i]` are the sorted stretches of sample i.
-    """
-    labels = np.full(len(batch.ids), IGNORE_INDEX, dtype=np.int32)
-    straddling = np.zeros(len(turns), dtype=np.int64)
-    for sample, stretches in enumerate(turns):
-        tokens = slice(batch.offsets[sample], batch.offsets[sample + 1])
-        starts, ends = batch.starts[tokens], batch.ends[tokens]
-        trained = np.zeros(len(starts), dtype=bool)
-        for _, start, end in stretches:
-            touching = (starts < end) & (ends > start) & (ends > starts)
-            inside = touching & (starts >= start) & (ends <= end)
-            trained |= inside
-            straddling[sample] += np.count_nonzero(touching & ~inside)
-        labels[tokens] = without_first(np.where(trained, batch.ids[tokens], np.int32(IGNORE_INDEX)))
-    return labels, straddling
-
-
-def label_segments(tokens: ByteTokens, segments: Segments) -> tuple[np.ndarray, Stretches, np.ndarray]:
-    """`label_tokens` for texts that are known by their segments: labels int32[t], the trained stretches, and
-    how many tokens of each sample straddle the edge of one, int64[n].
-
-    The tokens must cover exactly the segments' bytes. Costs a few nanoseconds a token and some hundred a
-    stretch; `label_tokens` is its readable twin.
-    """
-    begin = np.cumsum(segments.sizes) - segments.sizes
-    of_sample = np.repeat(np.arange(len(segments.offsets) - 1), np.diff(segments.offsets))
-    edge = np.ones(len(begin) + 1, dtype=bool)  # whether another stretch begins, or none
-    edge[1:-1] = (np.diff(segments.turns) != 0) | (np.diff(of_sample) != 0)
-    trained = segments.turns >= 0
-    opening, closing = np.flatnonzero(trained & edge[:-1]), np.flatnonzero(trained & edge[1:])
-    start, end = begin[opening], begin[closing] + segments.sizes[closing]
-    first = np.searchsorted(tokens.edges, start, side="left")
-    last = np.searchsorted(tokens.edges, end, side="right") - 1
-    cut = (tokens.edges[first] != start).astype(np.int64) + (tokens.edges[last] != end)
-    cut[first > last] = 1  # one token covers the whole stretch and more
-    sample = of_sample[opening]
-    straddling = np.bincount(sample, weights=cut, minlength=len(segments.offsets) - 1).astype(np.int64)
-    first = np.maximum(first, tokens.offsets[sample] + 1)  # nothing predicts the first token of a sample
+    sample = np.searchsorted(masked.offsets, opening, side="right") - 1
+    after_first = np.maximum(first, tokens.offsets[sample] + 1)  # nothing predicts the first token of a text
     labels = np.full(len(tokens.ids), IGNORE_INDEX, dtype=np.int32)
-    for low, high in zip(first.tolist(), last.tolist(), strict=True):
+    for low, high in zip(after_first.tolist(), last.tolist(), strict=True):
         labels[low:high] = tokens.ids[low:high]
-    return labels, Stretches(sample, segments.turns[opening], first, last), straddling
+
+    labels[tokens.starts == tokens.ends] = IGNORE_INDEX
+    straddling = np.bincount(sample, weights=crossing, minlength=len(masked.rows)).astype(np.int64)
+    weight = None if masked.weights is None else masked.weights[opening]
+    message = masked.messages[opening]
+    return Labels(labels, trained_before(labels), straddling, sample, message, after_first, last, weight)
 
 
-def weigh_tokens(
-    batch: TokenBatch,
-    labels: np.ndarray,
-    turns: Sequence[Sequence[Turn]],
-    weights: Sequence[Mapping[int, float]],
-) -> np.ndarray:
-    """Loss weights of a batch of samples, float32[t]: 0 where there is no loss, else the weight of the
-    message that the token's stretch belongs to (`weights[i]` of sample i), 1 where it has none."""
-    weighed = np.where(labels == IGNORE_INDEX, np.float32(0), np.float32(1))
-    for sample, stretches in enumerate(turns):
-        tokens = slice(batch.offsets[sample], batch.offsets[sample + 1])
-        for message, start, end in stretches:
-            inside = (batch.starts[tokens] >= start) & (batch.ends[tokens] <= end)
-            weighed[tokens][inside] *= weights[sample].get(message, 1.0)
-    return weighed
-
-
-def trained_turns(
-    labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, turns: Sequence[Turn]
-) -> tuple[int, ...]:
-    """The messages of which at least one token carries a loss, ascending."""
-    trained = labels != IGNORE_INDEX
-    kept = {turn.message for turn in turns if (trained & (starts >= turn.start) & (ends <= turn.end)).any()}
-    return tuple(sorted(kept))
+def weigh_tokens(labels: Labels) -> np.ndarray:
+    """Loss weights, float32[t]: that of the completion where a token is trained, else 0."""
+    weights = np.where(labels.labels == IGNORE_INDEX, np.float32(0), np.float32(1))
+    if labels.weight is not None:
+        for first, last, weight in zip(
+            labels.first.tolist(), labels.last.tolist(), labels.weight.tolist(), strict=True
+        ):
+            weights[first:last] *= np.float32(weight)
+    return weights
 
 
 def without_first(labels: np.ndarray) -> np.ndarray:
-    """The labels of tokens that stand at the start of a sample: nothing predicts the first.
+    """The labels of tokens that are at the start of a sample: nothing predicts the first.
 
     >>> without_first(np.array([7, 8, -100])).tolist()
     [-100, 8, -100]
@@ -116,3 +66,46 @@ def without_first(labels: np.ndarray) -> np.ndarray:
     labels = labels.copy()
     labels[:1] = IGNORE_INDEX
     return labels
+
+
+def trained_before(labels: np.ndarray) -> np.ndarray:
+    """How many trained tokens are before each place, int32[t+1].
+
+    >>> trained_before(np.array([-100, 8, 9])).tolist()
+    [0, 0, 1, 2]
+    """
+    before = np.zeros(len(labels) + 1, dtype=np.int32)
+    np.cumsum(labels != IGNORE_INDEX, dtype=np.int32, out=before[1:])
+    return before
+
+
+def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last segment of each trained stretch: neighbours of one text and one message."""
+    edge = np.ones(len(masked.sizes) + 1, dtype=bool)
+    edge[1:-1] = np.diff(masked.messages) != 0
+    edge[masked.offsets] = True
+    trained = masked.messages != NOT_TRAINED
+    return np.flatnonzero(trained & edge[:-1]), np.flatnonzero(trained & edge[1:])
+
+
+def _crossing(
+    tokens: Tokens, span: tuple[np.ndarray, np.ndarray], inside: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """How many tokens lie across an edge of each stretch, int64[m], given its bytes and the tokens inside.
+
+    Few stretches have any, and the neighbours of the tokens inside tell which.
+    """
+    (start, end), (first, last) = span, inside
+    found, t = np.zeros(len(start), dtype=np.int64), len(tokens.ids)
+    if not t:
+        return found
+    before = (first > 0) & (tokens.ends[np.maximum(first, 1) - 1] > start)
+    behind = (last < t) & (tokens.starts[np.minimum(last, t - 1)] < end)
+    some = np.flatnonzero(before | behind | (first > last)).tolist()
+    real = offsets_of(tokens.starts < tokens.ends) if some else found
+    for i in some:
+        begin = int(np.searchsorted(tokens.ends, start[i], side="right"))
+        stop = int(np.searchsorted(tokens.starts, end[i], side="left"))
+        touching = real[max(begin, stop)] - real[begin]
+        found[i] = touching - (real[max(first[i], last[i])] - real[first[i]])
+    return found

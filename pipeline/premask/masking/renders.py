@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from ..core.errors import RowError
-from ..core.records import ARGUMENTS, Conversation, Message, Origin
+from ..core.records import TOOLS, Conversation, Message, Origin
 from .chat_template import ChatTemplate
 from .traced import TracedStr, as_traced, trace
 
@@ -103,11 +103,11 @@ class Renders:
 
     @cached_property
     def _traced_tools(self) -> Any:
-        return trace(self._tools, ARGUMENTS)
+        return trace(self._tools, TOOLS)
 
     @cached_property
     def _traced_kwargs(self) -> Any:
-        return {key: trace(value, ARGUMENTS) for key, value in self._kwargs.items()}
+        return {key: trace(value, TOOLS) for key, value in self._kwargs.items()}
 
 
 def template_message(message: Message) -> dict[str, Any]:

@@ -1,42 +1,54 @@
-"""A finished output as something that can be handed on: its files, checked against its manifest.
+"""A finished output, read and checked in one place.
 
-    finished = read_finished(Path("out/chats"))
-    [file.path for file in finished.files]        # packed/train-00000-of-00001.parquet, ..., README.md
+    dataset = open_dataset(Path("out/chats"))           # OutputError if there is none that can be read
+    dataset.manifest.counts.kept                        # the manifest, typed (core/manifest.py)
+    dataset.splits, dataset.layouts                     # ["train", "test"], ["packed"]
+    for shard in dataset.shards("packed", "train"):
+        for batch in dataset.batches(shard, ["input_ids"]):
+            values, offsets = flat(batch.column("input_ids"))
+    for batch in dataset.rejects(["source", "row", "reason"]): ...
+    for found in dataset.check(): ...                   # every shard against the manifest: files, problems
 
-What is pushed is exactly this: the shards of the manifest, the folder `tokenizer/`, the card's pictures,
-`manifest.json` and `README.md`. Other files that lie in the directory are named in `others` and stay where
-they are.
+Nothing is used before it is checked: `parse_manifest` checks types, bounds and the form of names, `path`
+where a name leads, `check` what a file holds. What is to be checked besides belongs into one of these.
 
-Cost: every shard is read once to hash it (0.8 ns a byte), and its Parquet footer.
+Cost: opening takes 10 us a shard. Decoding takes 2 to 5 ns a token and column; a batch has about
+`BATCH_TOKENS` tokens, whatever the size of the row groups, so memory is some tens of MB. `check` hashes every
+byte once, 0.8 ns each, and reads footers.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from ..core.atomic_files import sha256_file
-from ..core.errors import OutputError, PushError
+from ..core.contract import CONTRACT_VERSION, schema_of
+from ..core.errors import OutputError, PushError, one_line
+from ..core.manifest import Manifest, ManifestError, Picture, Shard, parse_manifest
+from ..core.recipe import Recipe
 
-KINDS = ("packed", "unpacked", "rejects", "lineage")
-"""The folders that hold shards."""
+BATCH_TOKENS = 1 << 20
+"""Tokens of a batch, about."""
 
 
-PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
-"""The pictures that a card can have."""
+class UnreadableError(OutputError):
+    """A file of an output that cannot be read; `why` is the cause, `denied` whether it is not allowed."""
 
-
-Report = Callable[[int, int, int, int], None]
-"""Called as files are sent: files and bytes done, files and bytes in all."""
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.why = one_line(error, 200)
+        self.denied = isinstance(error, PermissionError)
+        super().__init__(f"{path} cannot be read: {self.why}; see 'premask verify {path.parent.parent}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,177 +76,264 @@ class LocalFile:
             raise PushError(f"{self.local} was changed while it was being pushed; run the command again")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A finished output whose shards are those of its manifest; `others` are files that are no part of it."""
+class Problem(NamedTuple):
+    """What is wrong with a file of an output; `kind` is one of `missing`, `size`, `sha256`, `unreadable`,
+    `footer`, `contract`, `schema` and `picture`."""
+
+    kind: str
+    file: str
+    what: str
+
+
+class Checked(NamedTuple):
+    """A file of the manifest held against its line: the file (None if it is not there), its rows (those of
+    the manifest if they cannot be counted), and what is wrong."""
+
+    name: str
+    file: LocalFile | None
+    rows: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def readable(self) -> bool:
+        """Whether its rows can be read, and have the columns of the contract."""
+        return not any(each.kind in {"missing", "unreadable", "schema"} for each in self.problems)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished output: its folder and its manifest, which is valid."""
 
     root: Path
-    manifest: Mapping[str, Any]
-    files: tuple[LocalFile, ...]
-    others: tuple[str, ...]
+    manifest: Manifest
+
+    # ==== What there is ====
+
+    @cached_property
+    def layouts(self) -> list[str]:
+        """The layouts that were written, `packed` first."""
+        return self.manifest.layouts
 
     @property
-    def run_key(self) -> str:
-        """Hash of all that decides the bytes of the shards."""
-        return str(self.manifest["run_key"])
+    def layout(self) -> str:
+        """The layout that is read where one is enough: `packed`, if it was written."""
+        return self.layouts[0]
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits that the output has, `train` first."""
+        return self.manifest.splits
 
     @property
-    def content_name(self) -> str:
-        """Name of the revision that holds this content and no other: `run-` and 16 digits of the run key."""
-        return f"run-{self.run_key[:16]}"
+    def tokenizer(self) -> Path:
+        """The folder of the tokenizer and its chat template."""
+        return self.root / "tokenizer"
 
+    def shards(self, kind: str, split: str | None = None) -> list[Shard]:
+        """The shards of a kind (`manifest.KINDS`), in order; those of one split if it is named."""
+        return self.manifest.shards_of(kind, split)
 
-@dataclass(frozen=True, slots=True)
-class PushResult:
-    """What a push did: files and bytes that were sent, that were there already, and that were removed.
+    def schema(self, kind: str) -> pa.Schema:
+        """The columns that shards of a kind have."""
+        return schema_of(kind, self.manifest.recipe)
 
-    `where` is the target in words, `commit` the URL of the commit (None where there are none, or none was
-    needed), `changed` whether anything was written, `load` the Python lines that load the data, `notes`
-    what the user should know.
-    """
+    def recipe(self) -> Recipe:
+        """The recipe of the run, with the tokenizer and the chat template of the output."""
+        own = {"tokenizer": str(self.tokenizer), "chat_template": None, "output": "-"}
+        return Recipe.model_validate({**self.manifest.recipe, **own})
 
-    where: str
-    changed: bool
-    sent: int
-    sent_bytes: int
-    kept: int
-    kept_bytes: int
-    removed: tuple[str, ...]
-    commit: str | None
-    load: str
-    notes: tuple[str, ...] = ()
+    def path(self, name: str) -> Path:
+        """Where a file of the manifest lies. Raises `OutputError` if it would lie outside the output.
 
-
-def is_ours(path: str) -> bool:
-    """Whether a path of a repo or store belongs to premask, so that a push may remove it.
-
-    >>> is_ours("packed/train-00000-of-00001.parquet"), is_ours("packed/notes.txt"), is_ours("LICENSE")
-    (True, False, False)
-    """
-    folder, _, name = path.partition("/")
-    if folder == "tokenizer" or path in PICTURES:
-        return True
-    return folder in KINDS and "/" not in name and name.endswith(".parquet")
-
-
-def parse_manifest(content: str | bytes) -> dict[str, Any] | None:
-    """Return the manifest of a premask output, None if the text is anything else.
-
-    >>> parse_manifest('{"files": []}') is None
-    True
-    """
-    try:
-        manifest = json.loads(content)
-    except ValueError:
-        return None
-    ours = isinstance(manifest, dict) and {"premask", "run_key", "recipe", "shards"} <= manifest.keys()
-    return manifest if ours else None
-
-
-def read_finished(out: Path, elsewhere: Collection[str] = ()) -> Finished:
-    """Check an output against its manifest and return its files, README.md last; shards that lie `elsewhere`
-    are not looked for.
-
-    Raises `OutputError` if `out` is no finished output of premask, or if a shard is missing, is not in the
-    manifest, or differs from it in size, sha256 or number of rows.
-    """
-    manifest = _manifest(out)
-    try:
-        files = [*_shards(out, manifest, elsewhere), *_pictures(out, manifest), *_others_of_ours(out)]
-        stray = sorted(_on_disk(out, KINDS) - {file.path for file in files})
-        if stray:
-            raise OutputError(f"{out / stray[0]} is not in the manifest; move it away, then push again")
-        _check_counts(out, manifest)
-        known = {file.path for file in files}
-        others = sorted(path for path in _on_disk(out) if path not in known)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot read {error.filename or out}: {error.strerror or error}") from error
-    except (KeyError, TypeError) as error:
-        raise OutputError(
-            f"{out / 'manifest.json'} is not complete ({error}); run the recipe again"
-        ) from None
-    return Finished(out, manifest, tuple(files), tuple(others))
-
-
-def refuse_url(name: Path | str) -> None:
-    """Raise `OutputError` where the name of an output is a URL.
-
-    >>> refuse_url(Path("s3://bucket/chats"))
-    Traceback (most recent call last):
-    pipeline.errors.OutputError: s3:/bucket/chats is in a store; fetch the folder, and name the copy
-    """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) and not Path(name).exists():
-        raise OutputError(f"{name} is in a store; fetch the folder, and name the copy")
-
-
-def _manifest(out: Path) -> dict[str, Any]:
-    refuse_url(out)
-    if not out.is_dir():
-        work = out.with_name(f".{out.name}.partial")
-        what = "is not finished: run its recipe again" if work.is_dir() else "is no directory"
-        raise OutputError(f"{out} {what}; premask push takes the output of premask run")
-    try:
-        manifest = parse_manifest((out / "manifest.json").read_bytes())
-    except OSError:
-        manifest = None
-    if manifest is None or not (out / "README.md").is_file():
-        raise OutputError(
-            f"{out} holds no finished output of premask (manifest.json and README.md); nothing was sent: "
-            "name the directory that premask run has written"
-        )
-    return manifest
-
-
-def _shards(out: Path, manifest: Mapping[str, Any], elsewhere: Collection[str]) -> Iterator[LocalFile]:
-    for shard in manifest["shards"]:
-        if shard["path"] in elsewhere:
-            continue
-        folder, _, name = shard["path"].partition("/")
-        if folder not in KINDS or not name or Path(name).name != name:
-            raise OutputError(f"{out / 'manifest.json'} names a shard {shard['path']!r}, which cannot be")
-        path = out / shard["path"]
-        if not path.is_file():
-            raise OutputError(f"{path} is missing; nothing was sent: run the recipe again with --overwrite")
-        file = _local(out, path)
-        if (file.bytes, file.sha256) != (shard["bytes"], shard["sha256"]):
+        A file may be a link: in the Hub's cache all are.
+        """
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
             raise OutputError(
-                f"{path} is not what the manifest says (size or sha256); nothing was sent: "
-                "run the recipe again with --overwrite"
+                f"{self.root / 'manifest.json'} names {name!r:.80}, which is outside the output"
             )
+        return self.root / name
+
+    def card(self) -> Mapping[str, Any] | None:
+        """The YAML at the head of README.md; None if there is none that can be read."""
         try:
-            rows = pq.read_metadata(path).num_rows
-        except pa.ArrowException as error:
-            raise OutputError(f"{path} cannot be read as Parquet: {error}") from error
-        if rows != shard["rows"]:
-            raise OutputError(f"{path} has {rows} rows, but the manifest says {shard['rows']}")
-        yield file
+            text = (self.root / "README.md").read_text(encoding="utf-8")
+            head, end, _ = text.removeprefix("---\n").partition("\n---\n")
+            data = yaml.safe_load(head) if text.startswith("---\n") and end else None
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return None
+        return data if isinstance(data, dict) else None
+
+    # ==== Rows ====
+
+    def batches(
+        self, shard: Shard, columns: Sequence[str] | None = None, *, tokens: int = BATCH_TOKENS
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a shard in batches of about so many tokens, by the file's average. Lines of
+        lineage and rejects count as one token each.
+
+        Raises `UnreadableError` if the shard cannot be read, or has no such columns.
+        """
+        path, wanted = self.path(shard.path), self.schema(shard.kind)
+        names = wanted.names if columns is None else list(columns)
+        try:
+            with pq.ParquetFile(path) as file:
+                _check_columns(file.schema_arrow, [wanted.field(name) for name in names])
+                each = _values(file.metadata) // max(file.metadata.num_rows, 1)
+                for batch in file.iter_batches(max(1, tokens // max(each, 1)), columns=names):
+                    if shard.kind in {"rejects", "lineage"}:
+                        batch.validate(full=True)  # text is UTF-8
+                    yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableError(path, error) from None
+
+    def lineage(
+        self, split: str, columns: Sequence[str] | None = None, *, lines: int = 1 << 16
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the lineage of a split, so many lines at a time."""
+        for shard in self.shards("lineage", split):
+            yield from self.batches(shard, columns, tokens=lines)
+
+    def rejects(self, columns: Sequence[str] | None = None, *, lines: int = 4096) -> Iterator[pa.RecordBatch]:
+        """Yield the reject log, so many lines at a time."""
+        for shard in self.shards("rejects"):
+            yield from self.batches(shard, columns, tokens=lines)
+
+    # ==== Files ====
+
+    def has(self, shard: Shard) -> bool:
+        """Whether a shard is there with its size; it is not read."""
+        path = self.path(shard.path)
+        return path.is_file() and path.stat().st_size == shard.bytes
+
+    def check(self, elsewhere: Collection[str] = ()) -> Iterator[Checked]:
+        """Hold every shard and picture against the manifest, but for those that lie `elsewhere`."""
+        yield from (self._check_shard(shard) for shard in self.manifest.shards if shard.path not in elsewhere)
+        yield from (self._check_picture(picture) for picture in self.manifest.pictures)
+
+    def unlisted(self) -> list[str]:
+        """Files that are no part of the output; hidden ones do not count."""
+        known = {"manifest.json", "README.md", *(shard.path for shard in self.manifest.shards)}
+        known |= {picture.path for picture in self.manifest.pictures}
+        return sorted(path for path in _files_below(self.root) - known if not _is_of_tokenizer(path))
+
+    def small_files(self) -> Iterator[LocalFile]:
+        """The tokenizer's files, the manifest, and README.md last."""
+        own = sorted(path for path in _files_below(self.root) if _is_of_tokenizer(path))
+        yield from (_hashed(self.root, name, small=True) for name in (*own, "manifest.json", "README.md"))
+
+    def _check_shard(self, shard: Shard) -> Checked:
+        name, path, problems = shard.path, self.path(shard.path), list[Problem]()
+        if not path.is_file():
+            return Checked(name, None, shard.rows, (Problem("missing", name, "the file is not there"),))
+
+        def note(kind: str, what: str) -> None:
+            problems.append(Problem(kind, name, what))
+
+        file, rows = _hashed(self.root, name), shard.rows
+        if file.bytes != shard.bytes:
+            note("size", f"it has {file.bytes:,} bytes, manifest.json says {shard.bytes:,}")
+        elif file.sha256 != shard.sha256:
+            note("sha256", "its sha256 is not the one in manifest.json")
+        try:
+            footer, schema = pq.read_metadata(path), pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            note("unreadable", f"it cannot be read: {UnreadableError(path, error).why}")
+            return Checked(name, file, rows, tuple(problems))
+        rows = int(footer.num_rows)
+        for key, found in (("rows", rows), ("raw_bytes", raw_bytes(footer))):
+            if found != getattr(shard, key):
+                note("footer", f"it has {found:,} {key}, manifest.json says {getattr(shard, key):,}")
+        version = (schema.metadata or {}).get(b"premask.contract", b"none").decode(errors="replace")
+        if version != str(CONTRACT_VERSION):
+            note("contract", f"premask.contract is {version[:20]}, not {CONTRACT_VERSION}")
+        if what := _other_columns(schema, self.schema(shard.kind)):
+            note("schema", what)
+        return Checked(name, file, rows, tuple(problems))
+
+    def _check_picture(self, picture: Picture) -> Checked:
+        name = picture.path
+        if not self.path(name).is_file():
+            return Checked(name, None, 0, (Problem("missing", name, "the file is not there"),))
+        file = _hashed(self.root, name, small=True)
+        wrong = Problem("picture", name, "its sha256 is not the one in manifest.json")
+        return Checked(name, file, 0, () if file.sha256 == picture.sha256 else (wrong,))
 
 
-def _pictures(out: Path, manifest: Mapping[str, Any]) -> Iterator[LocalFile]:
-    for picture in manifest.get("pictures", []):
-        path = out / picture["path"]
-        if picture["path"] not in PICTURES or not path.is_file() or sha256_file(path) != picture["sha256"]:
-            raise OutputError(
-                f"{path} is missing or not what the manifest says; nothing was sent: "
-                "run the recipe again with --overwrite"
-            )
-        yield _local(out, path, small=True)
+def open_dataset(out: Path) -> Dataset:
+    """Return the output in a folder.
+
+    Raises `OutputError` if there is none that can be read, and `ManifestError` if its manifest has values
+    that premask does not write.
+    """
+    path = out / "manifest.json"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)) and not out.exists():
+        raise OutputError(f"{out} is in a store; fetch the folder, and name the copy")
+    if not out.is_dir():
+        what = "is a file" if out.exists() else "does not exist"
+        if out.with_name(f".{out.name}.partial").is_dir():
+            what = "is not finished: run its recipe again"
+        raise OutputError(f"{out} {what}; name a directory that premask run has written")
+    try:
+        return Dataset(out, parse_manifest(path.read_bytes()))
+    except FileNotFoundError:
+        raise OutputError(
+            f"{out} holds no manifest.json, so it is no output of premask; check the path"
+        ) from None
+    except ManifestError as error:
+        raise ManifestError(error.what, error.count, str(path)) from None
+    except OutputError as error:
+        raise OutputError(f"{path}: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = one_line(error)
+        raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
 
 
-def _others_of_ours(out: Path) -> Iterator[LocalFile]:
-    paths = [out / path for path in sorted(_on_disk(out, ("tokenizer",)))]
-    for path in (*paths, out / "manifest.json", out / "README.md"):
-        yield _local(out, path, small=True)
+def raw_bytes(footer: pq.FileMetaData) -> int:
+    """Size of a Parquet file once decompressed, by its footer."""
+    return sum(int(footer.row_group(i).total_byte_size) for i in range(footer.num_row_groups))
 
 
-def _local(out: Path, path: Path, *, small: bool = False) -> LocalFile:
+def _values(footer: pq.FileMetaData) -> int:
+    """Values of the first column, by the footer."""
+    groups = (footer.row_group(i) for i in range(footer.num_row_groups))
+    return sum(int(group.column(0).num_values) for group in groups)
+
+
+def _check_columns(schema: pa.Schema, wanted: Sequence[pa.Field]) -> None:
+    """Raise `ArrowTypeError` if a file lacks a column, or has another type for it."""
+    for field in wanted:
+        found = schema.field(field.name) if field.name in schema.names else None
+        if found is None or not found.equals(field):
+            what = "not there" if found is None else found.type
+            raise pa.ArrowTypeError(f"column {field.name} is {what}, not {field.type}")
+
+
+def _other_columns(schema: pa.Schema, wanted: pa.Schema) -> str:
+    """How the columns of a file differ from those that are wanted, in words; empty if they do not."""
+    try:
+        _check_columns(schema, list(wanted))
+    except pa.ArrowTypeError as error:
+        return str(error)
+    if schema.equals(wanted):
+        return ""
+    return f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
+
+
+def _files_below(root: Path) -> set[str]:
+    """Files of a folder, relative to it, except hidden ones."""
+    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return {path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)}
+
+
+def _is_of_tokenizer(path: str) -> bool:
+    return path.startswith("tokenizer/") and not path.endswith(".parquet")
+
+
+def _hashed(root: Path, name: str, *, small: bool = False) -> LocalFile:
+    path = root / name
     stat = path.stat()
     git = _git_hash(path.read_bytes()) if small else None
-    return LocalFile(
-        path.relative_to(out).as_posix(), path, stat.st_size, sha256_file(path), git, stat.st_mtime_ns
-    )
+    return LocalFile(name, path, stat.st_size, sha256_file(path), git, stat.st_mtime_ns)
 
 
 def _git_hash(content: bytes) -> str:
@@ -246,108 +345,7 @@ def _git_hash(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _on_disk(out: Path, folders: tuple[str, ...] = ("",)) -> set[str]:
-    """Return the files below some folders, except hidden ones."""
-    found = (path for folder in folders for path in (out / folder).rglob("*") if path.is_file())
-    paths = (path.relative_to(out) for path in found)
-    return {path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)}
-
-
-def _check_counts(out: Path, manifest: Mapping[str, Any]) -> None:
-    """The manifest agrees with itself: rows in = kept + rejected + dropped + left out; packs and rejects are
-    those of shards."""
-    counts, rows = manifest["counts"], dict.fromkeys(KINDS, 0)
-    for shard in manifest["shards"]:
-        rows[shard["path"].split("/")[0]] += shard["rows"]
-    dropped, left_out = counts.get("dropped", 0), sum(counts.get("left_out", {}).values())
-    wrong = {
-        "rows": counts["rows"] != counts["kept"] + counts["rejected"] + dropped + left_out,
-        "rejected": rows["rejects"] != counts["rejected"] + dropped,
-        "packs": "packed" in manifest["recipe"]["layout"] and rows["packed"] != counts["packs"],
-        "samples": "unpacked" in manifest["recipe"]["layout"] and rows["unpacked"] != counts["samples"],
-    }
-    if any(wrong.values()):
-        name = next(name for name, is_wrong in wrong.items() if is_wrong)
-        raise OutputError(
-            f"{out / 'manifest.json'}: the count of {name} is not that of the shards; nothing was sent: "
-            "run the recipe again with --overwrite"
-        )
-
-
-# ==== shardreader ====
-
-# A finished output as others read it: its manifest, and its shards a batch at a time.
-#
-#     manifest = load_manifest(Path("out/chats"))
-#     for shard in shards_of(manifest, "packed"):
-#         for batch in read_batches(Path("out/chats") / shard["path"]):
-#             values, offsets = flat(batch.column("input_ids"))
-#
-# Cost: reading and decoding takes 2 to 5 ns a token and column. A batch has about `BATCH_TOKENS` tokens,
-# whatever the size of the row groups, so memory is some tens of MB.
-
-
-BATCH_TOKENS = 1 << 20
-"""Tokens of a batch, about."""
-
-
-def load_manifest(out: Path) -> dict[str, Any]:
-    """Return the manifest of an output; `OutputError` if there is none that can be read."""
-    path = out / "manifest.json"
-    refuse_url(out)
-    if not out.is_dir():
-        what = "is a file" if out.exists() else "does not exist"
-        raise OutputError(f"{out} {what}; name a directory that premask run has written")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OutputError(
-            f"{out} holds no manifest.json, so it is no output of premask; check the path"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
-    if not isinstance(manifest, dict) or not {"contract", "recipe", "shards"} <= manifest.keys():
-        raise OutputError(f"{path} is no manifest of premask; check the path")
-    return manifest
-
-
-def splits_of(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the splits that an output has; one of the recipe that got no rows is not there.
-
-    >>> splits_of({"recipe": {"splits": {"test": 0.1}}, "shards": [{"path": "packed/test-0.parquet"}]})
-    ['train', 'test']
-    """
-    layout = manifest["recipe"].get("layout", ["packed"])[0]
-    others = manifest["recipe"].get("splits", {})
-    return ["train", *(split for split in others if shards_of(manifest, layout, split))]
-
-
-def shards_of(manifest: Mapping[str, Any], kind: str, split: str | None = None) -> list[Mapping[str, Any]]:
-    """Return the manifest's lines of one kind (`packed`, `unpacked`, `rejects`, `lineage`), in order; those
-    of one split only if it is named (rejects belong to none)."""
-    stem = f"{kind}/" if split is None else f"{kind}/{split}-"
-    return [shard for shard in manifest["shards"] if shard["path"].startswith(stem)]
-
-
-def read_batches(
-    path: Path, columns: Sequence[str] | None = None, *, tokens: int = BATCH_TOKENS
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a shard of tokens in batches of about so many tokens, going by the file's average.
-
-    Raises what pyarrow raises if the file cannot be read.
-    """
-    with pq.ParquetFile(path) as file:
-        footer = file.metadata
-        each = _values(footer) // max(footer.num_rows, 1)
-        size = max(1, tokens // max(each, 1))
-        yield from file.iter_batches(batch_size=size, columns=None if columns is None else list(columns))
-
-
-def _values(footer: Any) -> int:
-    """Values of the first column, by the footer."""
-    groups = (footer.row_group(i) for i in range(footer.num_row_groups))
-    return sum(int(group.column(0).num_values) for group in groups)
+# ==== List columns ====
 
 
 class Lists(NamedTuple):

@@ -1,25 +1,25 @@
 """Where an output goes: a directory, or a folder of a store, with a directory here for the work on it.
 
-    place = place_of("s3://bucket/chats", work_dir="scratch")
-    output = place.open(identity)               # None: the output is up to date
-    place.out                                   # its work in progress lies beside this path
+    destination = destination_of("s3://bucket/chats", work_dir="scratch")
+    output = destination.open(identity)         # None: the output is up to date
+    destination.out                             # its work in progress is beside this path
 
-In a store an output is made of units that lie there already (`unitstore.py`): shards are copied within the
-store, so their bytes go over the network once; lineage is fetched, numbered over all units, and sent again.
-The manifest and README.md come last (`stores.py`), then what was left of the run is removed.
+In a store an output is made of units that are there already (`unit_store.py`). Shards are copied within the
+store, so their bytes cross the network once; lineage is fetched, numbered over all units, and sent again. The
+manifest and README.md come last (`upload.py`), then what was left of the run is removed.
 
-What stands at a place is looked at before any work is done, and again before the output is put there. Stores
+What a destination holds is checked before any work is done, and again before the output is put there. Stores
 have no locks, so two machines can do the same run: both write the same bytes, and the one that ends last
-finds the output there. On one machine the second is refused.
+finds the output there. On one machine the second run is refused.
 
-Cost: a listing of the folder, and for each unit some requests at the end, `_AT_ONCE` at a time.
+Cost: a listing of the folder, and for each unit some requests at the end, `AT_ONCE` at a time.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,17 +27,28 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic_files import Lock, json_text
+from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
+from ..core.locks import Lock
 from ..core.urls import is_url
-from ..core.urls import named as named_in_store
-from .dataset import parse_manifest
-from .directory import Output, check_there, join_output, open_output, update_card, work_directory
+from .dataset import open_dataset
+from .directory import (
+    MakeCard,
+    Output,
+    check_there,
+    join_output,
+    open_output,
+    update_card,
+    with_card,
+    work_directory,
+)
 from .identity import RunIdentity
-from .shards import HASHES, is_scattered, unit_file
-from .store import PARTIAL, RECORD, Store, UnitStore, name_of, open_folder, place_in_store, scratch_folder
+from .sending import read_finished
+from .shards import HASHES, UnitRecord, is_scattered, unit_file
+from .store import AT_ONCE, Store, open_store
+from .unit_store import PARTIAL, UnitStore, name_of, scratch_folder
+from .upload import read_held, upload
 
-_AT_ONCE = 16
 _NO_STORES = {
     "hf": "write to a directory, then 'premask push OUT org/name'",
     "http": "the web takes no files; write to a directory or a store",
@@ -46,7 +57,7 @@ _NO_STORES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """A directory that an output goes to."""
 
     out: Path
@@ -58,42 +69,37 @@ class Place:
 
     @property
     def about(self) -> str:
-        """What a user should know of where the work is done; empty if there is nothing to tell."""
+        """Where the work is done, for the user; empty if it is beside the output."""
         return ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was found at the place and should be looked at."""
+        """What was found there that the user should look at."""
         return ()
 
     def look(self) -> None:
-        """Raise `OutputError` or `PushError` if the place cannot be reached."""
+        """Raise `OutputError` if the destination cannot be reached."""
 
     def open(self, identity: RunIdentity, *, overwrite: bool = False) -> Output | None:
-        """`output.open_output` there."""
+        """Do what `open_output` does, there."""
         return open_output(self.out, identity, overwrite=overwrite)
 
     def join(self, identity: RunIdentity, lock: Lock, *, overwrite: bool = False) -> Output | None:
-        """`output.join_output` there."""
+        """Do what `join_output` does, there."""
         return join_output(self.out, identity, lock, overwrite=overwrite)
 
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the output that stands there, None if there is none."""
-        try:
-            return parse_manifest((self.out / "manifest.json").read_bytes())
-        except OSError:
-            return None
+        """Return the manifest of the output that is there, as JSON values; None if there is none."""
+        return open_dataset(self.out).manifest.as_dict() if (self.out / "manifest.json").exists() else None
 
-    def update_card(
-        self, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
-        """`output.update_card` there."""
+    def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
+        """Do what `update_card` does, there."""
         return update_card(self.out, card, make_card)
 
 
 @dataclass(frozen=True)
-class StorePlace(Place):
-    """A folder of a store that an output goes to; `out` would be its place here, in a folder of its own."""
+class StoreDestination(Destination):
+    """A folder of a store that an output goes to. `out` is where it would be here, in a folder of its own."""
 
     url: str = ""
     work_dir: str | None = None
@@ -114,84 +120,81 @@ class StorePlace(Place):
     @cached_property
     def store(self) -> Store:
         """The folder."""
-        return Store(*open_folder(self.url), self.url)
+        return open_store(self.url)
 
     def look(self) -> None:
-        with self._named():
-            self.store.files()
+        self.store.files()
 
     def open(self, identity: RunIdentity, *, overwrite: bool = False) -> Output | None:
         if self.holds(identity, overwrite=overwrite):
             self._clear(identity)
             return None
         self._begin(identity)
-        return open_output(self.out, identity, make=partial(StoreOutput, place=self))
+        return open_output(self.out, identity, make=partial(StoreOutput, destination=self))
 
     def join(self, identity: RunIdentity, lock: Lock, *, overwrite: bool = False) -> Output | None:
         if self.holds(identity, overwrite=overwrite):
             return None
         self._begin(identity)
-        return join_output(self.out, identity, lock, make=partial(StoreOutput, place=self))
+        return join_output(self.out, identity, lock, make=partial(StoreOutput, destination=self))
 
     def manifest(self) -> dict[str, Any] | None:
-        with self._named():
-            there = self.store.files()
-            if RECORD in there or "manifest.json" not in there:
-                return None
-            return parse_manifest(self.store.read("manifest.json"))
+        held = read_held(self.store)
+        return held.manifest().as_dict() if held.is_output and held.arrived is None else None
 
-    def update_card(
-        self, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
-    ) -> dict[str, Any]:
-        manifest = self.manifest()
-        if manifest is None:
+    def update_card(self, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
+        held = read_held(self.store)
+        if not held.is_output or held.arrived is not None:
             raise OutputError(f"{self.url} was changed meanwhile; run the same command again")
-        if manifest.get("card", {}) != card:
-            manifest["card"] = dict(card)
-            with self._named():
-                self.store.write("README.md", make_card(manifest))
-                self.store.write("manifest.json", json_text(manifest))
-        return manifest
+        manifest = held.manifest()
+        if manifest.card.shown() != card:
+            manifest = with_card(manifest, card)
+            self.store.write("README.md", make_card(manifest))
+            self.store.write("manifest.json", json_text(manifest.as_dict()))
+        return manifest.as_dict()
 
     def holds(self, identity: RunIdentity, *, overwrite: bool) -> bool:
-        """Return whether this run's output stands there; raise unless it is that, nothing, replaceable, or
-        what this run had begun to put there."""
-        with self._named():
-            there = self.store.files()
-            text = self.store.read("manifest.json") if "manifest.json" in there else b""
-        begun = {path.split("/")[1] for path in there if path.startswith(f"{PARTIAL}/")}
+        """Return whether this run's output is there. Raises `OutputError` unless there is that, nothing,
+        something replaceable, or what this run had begun to put there."""
+        held = read_held(self.store)
+        begun = {path.split("/")[1] for path in held.files if path.startswith(f"{PARTIAL}/")}
         self._found[:] = [
-            f"{self.url}/{PARTIAL}/{key} holds the work of another run; remove it if nobody goes on with that"
+            f"{self.url}/{PARTIAL}/{key} holds the work of another run; remove it if that run is abandoned"
             for key in sorted(begun - {identity.key})
         ]
-        manifest, files = parse_manifest(text), {path for path in there if not path.startswith(".")}
-        if RECORD in there:
-            if overwrite or identity.key in begun:
-                return False
+        if held.arrived is not None and not overwrite and identity.key not in begun:
             raise OutputError(
-                f"{self.url} holds an output that has not arrived whole; run again what was to put it there, "
+                f"{self.url} holds an output that has not arrived whole; run the same push or run again, "
                 "or pass --overwrite to replace it"
             )
-        if manifest is None:
-            if files:
-                raise OutputError(
-                    f"{self.url} holds {min(files)}, which premask has not written; nothing was changed "
-                    "there: choose another --output"
-                )
+        if held.arrived is None and not held.is_output and held.foreign:
+            raise OutputError(
+                f"{self.url} holds {held.foreign}, which premask has not written; nothing was changed there: "
+                "choose another --output"
+            )
+        if held.arrived is not None or not held.is_output:
             return False
-        shards = {shard["path"]: shard["bytes"] for shard in manifest["shards"]}
-        damaged = [path for path, size in shards.items() if there.get(path) != size]
-        damaged += [] if "README.md" in there else ["README.md"]
+        try:
+            manifest = held.manifest()
+        except OutputError as error:
+            if overwrite:
+                return False
+            raise OutputError(
+                f"{self.url} holds an output that cannot be read ({error}); choose another --output, or pass "
+                "--overwrite to replace it"
+            ) from None
+        damaged = [shard.path for shard in manifest.shards if held.files.get(shard.path) != shard.bytes]
+        damaged += [] if "README.md" in held.files else ["README.md"]
         return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
 
     def _begin(self, identity: RunIdentity) -> None:
-        """Write down there what is being done; so it is found out early if nothing can be written."""
+        """Write down there what is being done, so that a store that cannot be written to is found early."""
         units = UnitStore(self.url, identity.key)
         if units.read("plan.json") is None:
             units.write("plan.json", json_text({"run_key": identity.key, **identity.as_dict()}))
 
     def _clear(self, identity: RunIdentity) -> None:
-        """Remove what is left of this run, should it have been stopped at the very end."""
+        """Remove what is left of this run, in case it was stopped at the very end."""
         UnitStore(self.url, identity.key).clear()
         with suppress(OSError):  # another run has it, or it is not there
             lock = Lock(self.out)
@@ -199,21 +202,18 @@ class StorePlace(Place):
             lock.release()
             self.out.parent.rmdir()
 
-    def _named(self) -> Any:
-        return named_in_store(self.url, OutputError, missing="there is no such bucket or folder ({})")
-
 
 class StoreOutput(Output):
-    """An output in a store while it is being made. `out` and `work` lie in the scratch folder."""
+    """An output in a store while it is being made. `out` and `work` are in the scratch folder."""
 
     def __init__(
-        self, out: Path, work: Path, identity: RunIdentity, lock: Lock, *, place: StorePlace
+        self, out: Path, work: Path, identity: RunIdentity, lock: Lock, *, destination: StoreDestination
     ) -> None:
         super().__init__(out, work, identity, lock)
-        self._place_there = place
+        self._destination = destination
         self._elsewhere: dict[str, str] = {}
         keep_files = bool(identity.recipe["shuffle"])
-        self._units = UnitStore(place.url, identity.key, place.work_dir, keep_files=keep_files)
+        self._units = UnitStore(destination.url, identity.key, destination.work_dir, keep_files=keep_files)
         self.store = self._units
         self._learn_distrust()
 
@@ -228,7 +228,7 @@ class StoreOutput(Output):
         return self._doubted()
 
     def _learn_distrust(self) -> None:
-        """Take over from the store that a row came out in two ways; `unit` asks no store."""
+        """Learn from the store that a row came out in two ways; `unit` asks no store."""
         text = None if self._doubted() else self._units.read("distrust.json")
         if text is not None:
             super().doubt(str(json.loads(text)["row"]))
@@ -237,15 +237,14 @@ class StoreOutput(Output):
         self._units.write("distrust.json", json_text({"row": row}))
         super().doubt(row)
 
-    def record(self, directory: Path, key: str) -> Any:
-        found = self._units.find(directory)
-        return found.record if found is not None and found.record.key == key else None
+    def record(self, directory: Path, key: str) -> UnitRecord | None:
+        return self._units.record(directory, key)
 
     def bring(self, directories: Sequence[Path], *, scattered: bool = False) -> None:
         def wanted(name: str) -> bool:
             return is_scattered(name) if scattered else name == HASHES or name.startswith("lineage-")
 
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(lambda directory: self._units.fetch(directory, wanted), directories))
 
     def discard(self) -> None:
@@ -257,26 +256,27 @@ class StoreOutput(Output):
         self._elsewhere[target.relative_to(self._tree).as_posix()] = self._units.path(path)
 
     def _place(self) -> None:
-        place = self._place_there
-        if not place.holds(self._identity, overwrite=True):  # else another machine was faster
-            place_in_store(self._tree, place.store, self._elsewhere)
+        if not self._destination.holds(self._identity, overwrite=True):  # else another machine was faster
+            finished = read_finished(self._tree, self._elsewhere)
+            store = self._destination.store
+            upload(finished, store, elsewhere=self._elsewhere, overwrite=True, at_once=AT_ONCE)
         self._units.clear()
 
 
-def place_of(output: str, work_dir: str | Path | None = None) -> Place:
-    """Where an output goes that a recipe names so; `work_dir` is where the work on one in a store is done.
+def destination_of(output: str, work_dir: str | Path | None = None) -> Destination:
+    """Return the destination that a recipe names; `work_dir` is where the work on one in a store is done.
 
-    Raises `RecipeError` where no output can go, `PushError` for a URL that names no folder of a store.
+    Raises `RecipeError` for a URL where no output can go, and for a `work_dir` beside a directory;
+    `OutputError` for a URL that names no folder of a store.
     """
     if not is_url(output):
         if work_dir is not None:
             raise RecipeError(
                 f"--work is for an output in a store; {output} is a directory, beside which the work is done"
             )
-        return Place(Path(output))
-    protocol, url = output.partition("://")[0], output.rstrip("/")
+        return Destination(Path(output))
+    protocol = output.partition("://")[0]
     if protocol in _NO_STORES:
         raise RecipeError(f"output {output}: {_NO_STORES[protocol]}")
-    open_folder(output)
-    work = None if work_dir is None else str(work_dir)
-    return StorePlace(scratch_folder(url, work) / "out", url, work)
+    url, work = open_store(output, OutputError).url, None if work_dir is None else str(work_dir)
+    return StoreDestination(scratch_folder(url, work) / "out", url, work)

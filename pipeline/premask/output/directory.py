@@ -8,9 +8,11 @@ looks like data, and the next run of the same recipe on the same input starts fr
         records = [...]                                             # of units in output.unit(0), ...
         output.finish(records, counts={"kept": 1}, input_rows={"chats.jsonl": 1}, ...)
 
-The bytes of every file depend on the identity of the run, not on the machine, the time or the number of
-workers. Cost: shards are linked, not copied; only the lineage is written anew, 0.3 us a
-sample. Before the rename every file is synced, some milliseconds each.
+The manifest is the model of `core/manifest.py`: what is written is what can be read back. The bytes of every
+file depend on the identity of the run, not on the machine, the time or the number of workers.
+
+Cost: shards are linked, not copied; only the lineage is written again, 0.3 us a sample. Before the rename
+every file is synced, some milliseconds each.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import (
-    Lock,
     link,
     named,
     remove_tree,
@@ -39,13 +40,15 @@ from ..core.atomic_files import (
     write_json,
     write_text,
 )
-from ..core.contract import LINEAGE_SCHEMA, layout_schema
+from ..core.contract import LINEAGE_SCHEMA, schema_of
 from ..core.errors import OutputError, RunError
-from ..core.manifest import describe_lengths, lengths_in
-from .dataset import parse_manifest
+from ..core.locks import Lock
+from ..core.manifest import Manifest, describe_lengths, is_manifest
+from ..core.recipe import Card
+from .dataset import open_dataset
 from .identity import RunIdentity, code_hash, differences
-from .shards import SCHEMAS, UnitRecord, file_record, load_record, parquet_writer, unit_file
-from .store import UnitStore
+from .shards import UnitRecord, file_record, load_record, parquet_writer, unit_file
+from .unit_store import UnitStore
 
 
 def open_output(
@@ -69,7 +72,7 @@ def open_output(
         if _holds(out, identity, overwrite=overwrite):
             _clear_up(out, identity)
             return None
-        if _read_manifest(out) is not None:
+        if _is_output(out):
             _take_up_again(out)
         work = _own_work_directory(out, identity)
         output = (make or Output)(out, work, identity, lock)
@@ -109,7 +112,7 @@ class Output:
     """The output directory while it is being made; leaving the `with` block lets go of it.
 
     Without `finish`, the work done so far stays in `.NAME.partial` for the next run. An output in a store
-    (`places.StoreOutput`) does some of it otherwise: finished units lie in its `store`.
+    (`destination.StoreOutput`) does some of it otherwise: finished units are in its `store`.
     """
 
     store: UnitStore | None = None
@@ -121,6 +124,7 @@ class Output:
         self._splits = ("train", *identity.recipe["splits"])
         self._identity = identity
         self._lock = lock
+        self._lengths: Counter[int] = Counter()  # of the samples in the tree
 
     def __enter__(self) -> Output:
         return self
@@ -180,44 +184,48 @@ class Output:
         engine: Mapping[str, Any],
         card: Mapping[str, Any],
         save_tokenizer: Callable[[Path], object],
-        make_card: Callable[[dict[str, Any]], str],
-        draw: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
+        make_card: MakeCard,
+        draw: Callable[[Manifest], Mapping[str, str]] | None = None,
         set_aside: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """Gather all units into the output, put it in place, and return its manifest.
+        """Gather all units into the output, put it in place, and return its manifest as JSON values.
 
-        `records` are those of units 0, 1, ... in order. `counts` is anything to be told; `inputs` says what
-        became of the rows of each source (`units.Account`, and `duplicates`); `engine` tells what encoded
-        them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
+        `records` are those of units 0, 1, ... in order. `counts` are any that the manifest shows besides;
+        `inputs` says what became of the rows of each source (`units.Account`, and `duplicates`); `engine`
+        says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
-        card's pictures by their paths. `set_aside` tells of units some of whose rows were: then the work in
-        progress stays, and the next run does these units again.
+        card's pictures by their paths. `set_aside` lists units some of whose rows were set aside: then the
+        work in progress stays, and the next run does these units again.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
         totals = _totals(records, counts, inputs, self._identity.recipe)
         with named(self._out):
             shutil.rmtree(self._tree, ignore_errors=True)
+            self._lengths.clear()
             shards = [shard for kind, split in self._kinds() for shard in self._gather(kind, split, records)]
             (self._tree / "tokenizer").mkdir()
             save_tokenizer(self._tree / "tokenizer")
-            totals["lengths"] = describe_lengths(lengths_in(self._tree / "lineage"))
-            manifest = {
-                **self._manifest(totals, inputs, shards),
+            data = {
+                **self._identity.as_dict(),
+                "run_key": self._identity.key,
+                "inputs": [{**file, **inputs[file["source"]]} for file in self._identity.as_dict()["inputs"]],
+                "counts": {**totals, "lengths": describe_lengths(self._lengths)},
                 "engine": dict(engine),
                 "card": dict(card),
+                "shards": shards,
+                **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
-            if set_aside:
-                manifest["set_aside"] = [dict(each) for each in set_aside]
             if draw is not None:
-                manifest["pictures"] = self._add_pictures(draw(manifest))
-            write_json(self._tree / "manifest.json", manifest)
+                data["pictures"] = self._add_pictures(draw(Manifest.model_validate(data)))
+            manifest = Manifest.model_validate(data)
+            write_json(self._tree / "manifest.json", manifest.as_dict())
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
             self._place()
             if not set_aside or self.store is not None:  # in a store all is done again
                 remove_tree(self._work, last="plan.json")
-        return manifest
+        return manifest.as_dict()
 
     def _place(self) -> None:
         """Put the tree where the output is to be."""
@@ -256,28 +264,15 @@ class Output:
         for number, i in enumerate(units or ([] if split in self._splits[1:] else [None])):
             target = folder / f"{split or kind}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
-                parquet_writer(target, kind, self._schema(kind)).close()
+                parquet_writer(target, kind, schema_of(kind, self._identity.recipe)).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
-                _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
+                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
                 file = file_record(target, 0)
             else:
                 self._take(i, name, target)
                 file = records[i].files[name]
             yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
-
-    def _schema(self, kind: str) -> pa.Schema:
-        return SCHEMAS[kind] if kind in SCHEMAS else layout_schema(kind, self._identity.recipe)
-
-    def _manifest(
-        self,
-        totals: Mapping[str, Any],
-        inputs: Mapping[str, Mapping[str, Any]],
-        shards: Sequence[Mapping[str, Any]],
-    ) -> dict[str, Any]:
-        data = self._identity.as_dict()
-        data["inputs"] = [{**file, **inputs[file["source"]]} for file in data["inputs"]]
-        return {**data, "run_key": self._identity.key, "counts": dict(totals), "shards": list(shards)}
 
 
 def _totals(
@@ -335,40 +330,51 @@ def _pack_rows(record: UnitRecord, split: str) -> int:
     return part.packs or part.samples if part else 0
 
 
-def _shift_packs(source: Path, target: Path, first_pack: int) -> None:
-    """Copy a unit's lineage, row group by row group, with pack numbers that count over all units."""
+def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
+    """Copy a unit's lineage, row group by row group, with pack numbers that count over all units; returns how
+    many of its samples have each length."""
+    found = Counter[int]()
     with pq.ParquetFile(source) as file, parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             packs = pa.array(table.column("pack").to_numpy() + first_pack)
             table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
+            lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
+            found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
+    return found
 
 
 MakeOutput = Callable[[Path, Path, RunIdentity, Lock], Output]
 """Makes an output: its path, that of the work in progress, the run, and the lock that is held."""
 
+MakeCard = Callable[[Manifest], str]
+"""Makes the README.md of an output."""
 
-# ==== What stands at the output already ====
+
+# ==== What is at the output already ====
 
 
-def update_card(
-    out: Path, card: Mapping[str, Any], make_card: Callable[[dict[str, Any]], str]
-) -> dict[str, Any]:
-    """Return the manifest of a finished output, after writing README.md and the manifest anew if the card's
-    fields were others before. The shards stay. The manifest is written last, so that an update that is
-    interrupted is made again. Raises `OutputError` if another run is writing there."""
+def update_card(out: Path, card: Mapping[str, Any], make_card: MakeCard) -> dict[str, Any]:
+    """Return the manifest of a finished output as JSON values, after writing README.md and the manifest anew
+    if the card's fields were others before. The shards stay. The manifest is written last, so that an update
+    that is interrupted is made again. Raises `OutputError` if another run is writing there."""
     with named(out), ExitStack() as undo:
         undo.callback(Lock(out.resolve()).release)
-        manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-        if manifest.get("card", {}) != card:
-            manifest["card"] = dict(card)
+        manifest = open_dataset(out).manifest
+        if manifest.card.shown() != card:
+            manifest = with_card(manifest, card)
             write_text(out / "README.md", make_card(manifest))
-            write_json(out / "manifest.json", manifest)
+            write_json(out / "manifest.json", manifest.as_dict())
         for name in ("README.md", "manifest.json"):
             for scratch in out.glob(f"{name}.*.tmp"):  # of an update that was interrupted
                 scratch.unlink(missing_ok=True)
-    return manifest
+    return manifest.as_dict()
+
+
+def with_card(manifest: Manifest, card: Mapping[str, Any]) -> Manifest:
+    """A manifest with other fields of the card."""
+    return manifest.model_copy(update={"card": Card.model_validate(card)})
 
 
 def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
@@ -376,51 +382,60 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
     with rows set aside is not: they are tried again."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    manifest = _read_manifest(out)
-    if manifest is None:
+    if not _is_output(out):
         what = "holds files that premask has not written" if out.is_dir() else "is a file"
         raise OutputError(f"{out} {what}; nothing was changed there: choose another --output")
-    damaged = [shard["path"] for shard in manifest["shards"] if not _same_size(out, shard)]
-    return check_there(out, manifest, damaged, identity, overwrite=overwrite)
+    try:
+        dataset = open_dataset(out)
+    except OutputError as error:
+        return replaced(out, str(error), overwrite=overwrite)
+    damaged = [shard.path for shard in dataset.manifest.shards if not dataset.has(shard)]
+    return check_there(out, dataset.manifest, damaged, identity, overwrite=overwrite)
+
+
+def replaced(out: Path | str, problem: str, *, overwrite: bool) -> bool:
+    """Return False where `overwrite` allows to replace an output that cannot be read; else raise
+    `OutputError` with the problem."""
+    if overwrite:
+        return False
+    raise OutputError(
+        f"{out} holds an output that cannot be read ({problem}); choose another --output, or pass "
+        "--overwrite to replace it"
+    )
 
 
 def check_there(
     out: Path | str,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     damaged: Sequence[str],
     identity: RunIdentity,
     *,
     overwrite: bool,
 ) -> bool:
-    """Return whether the output that stands at `out` is this run's and whole; `damaged` are files that are
+    """Return whether the output that is at `out` is this run's and whole; `damaged` are files that are
     missing or changed. Raises `OutputError` if it is another one, or not whole, unless `overwrite` allows to
     replace it."""
-    same = manifest["run_key"] == identity.key
+    same = manifest.run_key == identity.key
     if not overwrite and same and damaged:
         raise OutputError(
             f"{out} holds this run's output, but {damaged[0]} is missing or changed; "
             "pass --overwrite to write it again"
         )
     if not overwrite and not same:
-        changes = "; ".join(differences(manifest, identity.as_dict()))
+        changes = "; ".join(differences(manifest.identity(), identity.as_dict()))
         raise OutputError(
             f"{out} holds the output of another run ({changes}); "
             "choose another --output, or pass --overwrite to replace it"
         )
-    return same and not damaged and not manifest.get("set_aside")
+    return same and not damaged and not manifest.set_aside
 
 
-def _read_manifest(out: Path) -> dict[str, Any] | None:
-    """Return the manifest of a premask output, None if `out` is anything else."""
+def _is_output(out: Path) -> bool:
+    """Whether a folder holds an output of premask, valid or not."""
     try:
-        return parse_manifest((out / "manifest.json").read_bytes())
+        return is_manifest((out / "manifest.json").read_bytes())
     except OSError:
-        return None
-
-
-def _same_size(out: Path, shard: Mapping[str, Any]) -> bool:
-    path: Path = out / shard["path"]
-    return path.is_file() and path.stat().st_size == shard["bytes"]
+        return False
 
 
 # ==== Beside the output: work in progress, and the output that is replaced ====
@@ -483,8 +498,8 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
 
 
 def _take_up_again(out: Path) -> None:
-    """Have units done again that an output stands without some rows of, since they were set aside. Where
-    units depend on each other's rows, all of them are."""
+    """Have units done again of which an output lacks some rows, since they were set aside. Where units
+    depend on each other's rows, all of them are."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
     if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
         remove_tree(work, last="plan.json")
@@ -513,7 +528,7 @@ def _check_is_ours(work: Path) -> None:
 def _publish(tree: Path, out: Path) -> None:
     """Put the tree at `out` by a rename; an earlier output (allowed to go) is first moved aside."""
     old = _old(out)
-    if _read_manifest(out) is not None:
+    if _is_output(out):
         out.rename(old)
     tree.rename(out)
     sync(out.parent)
@@ -523,7 +538,7 @@ def _publish(tree: Path, out: Path) -> None:
 def _restore(out: Path) -> None:
     """Undo a `_publish` that was interrupted between its renames, or clear up after its last one."""
     old = _old(out)
-    if _read_manifest(old) is None:
+    if not _is_output(old):
         with suppress(OSError):  # not there, or not empty
             old.rmdir()
         return

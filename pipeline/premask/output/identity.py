@@ -35,8 +35,8 @@ from ..core.recipe import OTHER_KEYS, Recipe
 class RunIdentity:
     """All that decides what a run writes, as JSON values. Runs with the same `key` write the same bytes.
 
-    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that stands in
-    for the hash, `versions` package name -> version.
+    `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that replaces
+    the hash, `versions` package name -> version.
     """
 
     recipe: Mapping[str, Any]
@@ -53,7 +53,7 @@ class RunIdentity:
     @property
     def key(self) -> str:
         """sha256 of everything in it."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
+        return key_of(self.as_dict())
 
     @property
     def unit_key(self) -> str:
@@ -77,6 +77,11 @@ def identify(
     return RunIdentity(settings, inputs, tokenizer, template, versions())
 
 
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the key of a run, given what `RunIdentity.as_dict` or `Manifest.identity` has of it."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Return the versions of all that can change the bytes of a shard."""
     packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers")
@@ -88,7 +93,7 @@ def versions() -> dict[str, str]:
 def code_hash() -> str:
     """Hash of this package's own code: what was begun with other code is not gone on with."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -105,7 +110,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Name everything that decides the bytes of a run; keys of the recipe stand under their own name."""
+    """Name everything that decides the bytes of a run; keys of the recipe keep their own name."""
     parts = ("tokenizer", "template", "versions")
     flat = {f"{part} {key}": value for part in parts for key, value in manifest.get(part, {}).items()}
     flat |= {

@@ -1,4 +1,4 @@
-"""Packing: which samples share a row of `max_length` tokens, and the Arrow tables of the result.
+"""Sample packing: which samples share a row of `max_length` tokens.
 
 Whole samples are put into bins by best-fit decreasing: the longest sample first, each into the fullest
 bin that still has room for it. On chat data that fills more than 99.9 % of every row, where taking
@@ -9,9 +9,8 @@ samples as they come leaves 15 % unused. Samples are never cut, joined or droppe
 All samples of one length are placed at a time, and bins with equal room left are handled as one, so the
 plan costs Python work per distinct length, not per sample: 12,600 chat lengths at 8192 (a window of 16 M
 tokens) take 11 ms, 1 M take 0.07 s, 10 M take 0.55 s and 46 bytes each. No better method is needed: such a
-window comes out with as many packs as its tokens fill, or with one more. A slow twin that places one
-sample at a time stands in `tests/test_packing.py`, and must agree on every pack. The tables copy whole
-samples, 1 ns a token for each column.
+window comes out with as many packs as its tokens fill, or with one more. A slow reference that places one
+sample at a time is in `tests/output/test_packing.py`, and must agree on every pack.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ class _Placement(NamedTuple):
 
 
 class _OpenBins:
-    """Bins by the room they have left; bins with equal room stand in the order in which they got it.
+    """Bins by the room they have left; bins with equal room are in the order in which they got it.
 
     Bins are numbered as they are opened and kept as ranges (first, end, samples held by each): what happens
     to one of a range happens to all of it, so that the number of ranges grows with the distinct lengths and

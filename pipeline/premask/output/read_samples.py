@@ -1,6 +1,6 @@
 """The samples of a finished output one after another, each with where it came from.
 
-    for batch in read_samples(Path("out/chats"), manifest):
+    for batch in read_samples(open_dataset(Path("out/chats"))):
         batch.origin.column("source"), batch.lengths, batch.ids[batch.begin[0] : batch.begin[0] + ...]
 
 Shards and lineage list the samples of a split in the same order, so that reading both side by side joins
@@ -11,22 +11,20 @@ Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX
+from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA
 from ..core.errors import OutputError
-from .dataset import flat, read_batches, shards_of, splits_of
+from ..core.recipe import PadRows
+from .dataset import Dataset, flat
 
-_ORIGIN = ("source", "row", "id", "sample")
-_AT_ONCE = 1 << 16  # lines of lineage that are read at a time
+_ORIGIN = ["source", "row", "id", "sample"]
 
 
 class SampleBatch(NamedTuple):
@@ -71,72 +69,53 @@ class SampleBatch(NamedTuple):
         return self.ids[places], self.labels[places]
 
 
-def main_layout(manifest: Mapping[str, Any]) -> str:
-    """Return the layout that is read: `packed`, if it was written."""
-    return "packed" if "packed" in manifest["recipe"]["layout"] else "unpacked"
-
-
-def read_samples(out: Path, manifest: Mapping[str, Any]) -> Iterator[SampleBatch]:
+def read_samples(dataset: Dataset) -> Iterator[SampleBatch]:
     """Yield all samples, split by split; raises `OutputError` where a file cannot be read, or where shards
     and lineage do not fit together."""
-    cut = _Cut(out, manifest)
-    for split in splits_of(manifest):
-        origins, first = _Origins(out, manifest, split), 0
-        for shard in shards_of(manifest, cut.layout, split):
-            for batch in _batches(out, shard["path"], cut.layout):
+    cut = _Cut(dataset)
+    for split in dataset.splits:
+        origins, first = _Origins(dataset, split), 0
+        for shard in dataset.shards(dataset.layout, split):
+            for batch in dataset.batches(shard, cut.columns):
                 yield cut.samples(batch, split, first, origins.take)
                 first += batch.num_rows
         origins.finish()
 
 
-def read_row(out: Path, manifest: Mapping[str, Any], split: str, row: int) -> SampleBatch:
+def read_row(dataset: Dataset, split: str, row: int) -> SampleBatch:
     """Return the samples of one row (one pack) of a split; rows count over its shards from 0.
 
-    Raises `OutputError` if there is no such split or row. Reads its shard up to it, and its lines of lineage.
+    Raises `OutputError` if there is no such split or row. Reads its shard up to it, and the lineage of the
+    split.
     """
-    cut, splits = _Cut(out, manifest), splits_of(manifest)
-    if split not in splits:
-        raise OutputError(f"{out} has no split {split}; there are {', '.join(splits)}")
+    cut = _Cut(dataset)
+    if split not in dataset.splits:
+        raise OutputError(f"{dataset.root} has no split {split}; there are {', '.join(dataset.splits)}")
     first = 0
-    for shard in shards_of(manifest, cut.layout, split):
-        for batch in _batches(out, shard["path"], cut.layout) if row < first + shard["rows"] else ():
+    for shard in dataset.shards(dataset.layout, split):
+        for batch in dataset.batches(shard, cut.columns) if row < first + shard.rows else ():
             if row < first + batch.num_rows:
-                return cut.samples(
-                    batch.slice(row - first, 1), split, row, _OriginsOf(out, manifest, split, row)
-                )
+                own = batch.slice(row - first, 1)
+                return cut.samples(own, split, row, lambda lengths: _origins_of(dataset, split, row, lengths))
             first += batch.num_rows
-        first += shard["rows"]
-    what = f"{out} has no row {row} of {cut.layout} in {split}; there are {first:,}, counted from 0"
-    raise OutputError(what)
+        first += shard.rows
+    what = f"{dataset.root} has no row {row} of {dataset.layout} in {split}; there are {first:,}"
+    raise OutputError(f"{what}, counted from 0")
 
 
-# ==== Shards ====
-
-
-def _batches(out: Path, name: str, layout: str) -> Iterator[pa.RecordBatch]:
-    columns = ["input_ids", "labels", *(["seq_lengths"] if layout == "packed" else [])]
-    try:
-        yield from read_batches(out / name, columns)
-    except (pa.ArrowException, OSError) as error:
-        raise OutputError(_unreadable(out, name, error)) from None
-
-
-def _unreadable(out: Path, name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return f"{out / name} cannot be read: {reason}; 'premask verify {out}' tells what else is wrong"
-
-
-def _misfit(out: Path, split: str) -> str:
-    return f"{out}: shards and lineage of {split} do not fit together; 'premask verify {out}' tells more"
+def _misfit(dataset: Dataset, split: str) -> str:
+    out = dataset.root
+    return f"{out}: shards and lineage of {split} do not fit together; see 'premask verify {out}'"
 
 
 class _Cut:
-    """Cuts the rows of an output into samples."""
+    """Cuts the rows of an output into samples; reads these `columns` of its main layout."""
 
-    def __init__(self, out: Path, manifest: Mapping[str, Any]) -> None:
-        self.layout = main_layout(manifest)
-        self._out = out
-        self._padded = self.layout == "packed" and manifest["recipe"].get("pad_rows") == "to_length"
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._packed = dataset.layout == "packed"
+        self._padded = self._packed and dataset.manifest.settings.pad_rows is PadRows.to_length
+        self.columns = ["input_ids", "labels", *(["seq_lengths"] if self._packed else [])]
 
     def samples(
         self, batch: pa.RecordBatch, split: str, first: int, take: Callable[[np.ndarray], pa.RecordBatch]
@@ -145,15 +124,15 @@ class _Cut:
         ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
         row_sizes = np.diff(ids.offsets)
         lengths, row = row_sizes, np.arange(batch.num_rows)
-        if self.layout == "packed":
+        if self._packed:
             of_rows = flat(batch.column("seq_lengths"))
             lengths, row = of_rows.values.astype(np.int64), np.repeat(row, np.diff(of_rows.offsets))
         begin = offsets_of(lengths)
         if begin[-1] != len(ids.values) or len(labels) != len(ids.values):
-            raise OutputError(_misfit(self._out, split))
+            raise OutputError(_misfit(self._dataset, split))
         trained = np.diff(offsets_of(labels != IGNORE_INDEX)[begin])
         begin = begin[:-1]
-        if self._padded:  # what fills a row up stands last in it and has no trained token, as a sample has
+        if self._padded:  # padding is the last sample of a row, and has no trained token, as others have
             keep = np.flatnonzero((trained > 0) | (np.diff(row, append=-1) == 0))
             begin, lengths, row, trained = begin[keep], lengths[keep], row[keep], trained[keep]
         offset = begin - ids.offsets[row]
@@ -164,33 +143,16 @@ class _Cut:
 # ==== Lineage ====
 
 
-class _OriginsOf:
-    """The lineage of one row of a split."""
-
-    def __init__(self, out: Path, manifest: Mapping[str, Any], split: str, row: int) -> None:
-        self._out, self._split, self._row = out, split, row
-        self._shards = _lineage_of(manifest, split)
-
-    def __call__(self, lengths: np.ndarray) -> pa.RecordBatch:
-        """Its lines, which must have these lengths."""
-        tables = []
-        for shard in self._shards:
-            try:
-                table = pq.read_table(self._out / shard["path"], filters=[("pack", "=", self._row)])
-            except (pa.ArrowException, OSError) as error:
-                raise OutputError(_unreadable(self._out, shard["path"], error)) from None
-            if "split" in table.schema.names:
-                table = table.filter(pc.equal(table["split"], self._split))
-            tables.append(table.select([*_ORIGIN, "length"]))
-        lines = pa.concat_tables(tables).combine_chunks()
-        if not np.array_equal(lines.column("length").to_numpy(), lengths):
-            raise OutputError(_misfit(self._out, self._split))
-        return _one_batch(lines.select(list(_ORIGIN)))
-
-
-def _lineage_of(manifest: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
-    """The files of lineage; outputs of before had one split, and no column of that name."""
-    return shards_of(manifest, "lineage", split) or shards_of(manifest, "lineage")
+def _origins_of(dataset: Dataset, split: str, row: int, lengths: np.ndarray) -> pa.RecordBatch:
+    """The lineage of one row of a split, whose samples must have these lengths."""
+    columns = ["pack", "length", *_ORIGIN]
+    lines = pa.Table.from_batches(
+        [batch.filter(pc.equal(batch["pack"], row)) for batch in dataset.lineage(split, columns)],
+        pa.schema([LINEAGE_SCHEMA.field(name) for name in columns]),
+    )
+    if not np.array_equal(lines.column("length").to_numpy(), lengths):
+        raise OutputError(_misfit(dataset, split))
+    return _one_batch(lines.select(_ORIGIN))
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
@@ -203,30 +165,18 @@ def _one_batch(table: pa.Table) -> pa.RecordBatch:
 class _Origins:
     """The lineage of one split, in order, taken some lines at a time."""
 
-    def __init__(self, out: Path, manifest: Mapping[str, Any], split: str) -> None:
-        self.out, self._split = out, split
-        self._batches = self._read(manifest)
+    def __init__(self, dataset: Dataset, split: str) -> None:
+        self._dataset, self._split = dataset, split
+        self._batches = dataset.lineage(split, [*_ORIGIN, "length"])
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
-
-    def _read(self, manifest: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-        for shard in _lineage_of(manifest, self._split):
-            try:
-                with pq.ParquetFile(self.out / shard["path"]) as file:
-                    splits = "split" in file.schema_arrow.names
-                    columns = [*_ORIGIN, "length", *(["split"] if splits else [])]
-                    for batch in file.iter_batches(_AT_ONCE, columns=columns):
-                        lines = batch.filter(pc.equal(batch["split"], self._split)) if splits else batch
-                        yield lines.select([*_ORIGIN, "length"])
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise OutputError(_unreadable(self.out, shard["path"], error)) from None
 
     def take(self, lengths: np.ndarray) -> pa.RecordBatch:
         """The next lines, as many as there are lengths of samples, which they must have."""
         while self._rows < len(lengths):
             batch = next(self._batches, None)
             if batch is None:
-                raise OutputError(_misfit(self.out, self._split))
+                raise OutputError(_misfit(self._dataset, self._split))
             self._waiting.append(batch)
             self._rows += batch.num_rows
         if not self._waiting:
@@ -234,11 +184,11 @@ class _Origins:
         whole = _one_batch(pa.Table.from_batches(self._waiting))
         own, rest = whole.slice(0, len(lengths)), whole.slice(len(lengths))
         if not np.array_equal(own.column("length").to_numpy(), lengths):
-            raise OutputError(_misfit(self.out, self._split))
+            raise OutputError(_misfit(self._dataset, self._split))
         self._waiting, self._rows = [rest], rest.num_rows
-        return own.select(list(_ORIGIN))
+        return own.select(_ORIGIN)
 
     def finish(self) -> None:
         """Raise if lines are left."""
         if self._rows or any(batch.num_rows for batch in self._batches):
-            raise OutputError(_misfit(self.out, self._split))
+            raise OutputError(_misfit(self._dataset, self._split))

@@ -32,17 +32,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import named, sha256_file, sync, write_json
-from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, LINEAGE_SCHEMA, REJECT_SCHEMA
+from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA
 from ..core.recipe import Layout
 from ..core.records import Reject, Samples
 from ..core.text import storable
+from .dataset import raw_bytes
 from .packing import one_each, plan_packs
 from .tables import RowFormat, lineage_table, pack_tables, unpacked_table
-
-SCHEMAS: Mapping[str, pa.Schema] = {"rejects": REJECT_SCHEMA, "lineage": LINEAGE_SCHEMA}
-"""Kind of file -> its columns, where they are the same in all outputs; those of layouts are
-`contracts.layout_schema`. A kind is a folder of the output."""
-
 
 GROUP_TOKENS = 1 << 20
 """Tokens in a row group of packs, at most. Readers decode a group at a time: one pack takes them 16 ms and
@@ -52,7 +48,10 @@ nothing but the labels has changed."""
 
 
 REJECTS_A_GROUP = 4096
-"""Rejects written at a time: a row group of the ledger, and what is held in memory of it."""
+"""Rejects written at a time: a row group of the reject log, and what is held in memory of it."""
+
+HASHES = "hashes.npy"
+"""The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
 
 
 # ==== What is known of a finished unit ====
@@ -115,6 +114,20 @@ def unit_file(directory: Path, name: str) -> Path:
     return directory / f"{name.replace('/', '-')}.parquet"
 
 
+def scattered(split: str) -> str:
+    """Name of the file of a unit that holds its samples of a split, by their bucket of a shuffle."""
+    return f"scattered-{split}.arrow"
+
+
+def is_scattered(name: str) -> bool:
+    """Whether a file of a unit holds samples for a shuffle.
+
+    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
+    (True, False)
+    """
+    return name.startswith("scattered-")
+
+
 def load_record(directory: Path, key: str) -> UnitRecord | None:
     """Return the record of a finished unit, or None if the unit has to be done (again).
 
@@ -144,7 +157,7 @@ def record_of(data: Mapping[str, Any]) -> UnitRecord:
 
 @final
 class UnitWriter:
-    """Writes the files of one unit of work; nothing stands at `directory` before `commit`.
+    """Writes the files of one unit of work; nothing is at `directory` before `commit`.
 
     The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe, and so
     is what `format_` adds to the rows.
@@ -181,7 +194,7 @@ class UnitWriter:
             self._close()
             return
         for writer in self._writers.values():
-            with suppress(Exception):  # the error that ended the block is the one to tell of
+            with suppress(Exception):  # the error that ended the block is the one to report
                 writer.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -214,7 +227,7 @@ class UnitWriter:
         counts["trained_tokens"] += int(np.count_nonzero(samples.labels != IGNORE_INDEX))
 
     def reject(self, rejects: Sequence[Reject]) -> None:
-        """Add lines to the ledger. How they are spread over calls does not change what is written."""
+        """Add lines to the reject log. How they are spread over calls does not change what is written."""
         self._reasons.update(reject.reason for reject in rejects)
         self._rejects += rejects
         while len(self._rejects) >= REJECTS_A_GROUP:
@@ -225,7 +238,7 @@ class UnitWriter:
         """Make the unit a finished one, and return its record.
 
         `key` is what `load_record` will ask for; `extra` (JSON values) is kept for the caller. What
-        stands at `directory` is replaced, unless a worker thought dead has finished the same unit.
+        is at `directory` is replaced, unless a worker thought dead has finished the same unit.
         """
         self._close()
         with named(self._directory):
@@ -272,7 +285,7 @@ class UnitWriter:
 
 
 def reject_table(rejects: Sequence[Reject]) -> pa.RecordBatch:
-    """Return lines of the ledger as Arrow, with the columns of `contracts.REJECT_SCHEMA`."""
+    """Return lines of the reject log as Arrow, with the columns of `contract.REJECT_SCHEMA`."""
     columns = [[_cell(getattr(r, field.name)) for r in rejects] for field in REJECT_SCHEMA]
     arrays = [pa.array(c, type=f.type) for c, f in zip(columns, REJECT_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=REJECT_SCHEMA)
@@ -286,14 +299,14 @@ def _cell(value: str | int | None) -> str | int | None:
 
 
 def parquet_writer(path: Path, kind: str, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file with the options that files of a kind (`SCHEMAS`) have in every output.
+    """Open a Parquet file with the options that files of a kind (`manifest.KINDS`) have in every output.
 
     Real ids of qwen3, 60 % of them trained, take 2.5 bytes and 35 ns a token of a pack to write; of that
     18 ns are what Parquet's lists cost without compression. zstd of level 3 takes 8 % fewer bytes and 10 ns
     more, a dictionary 5 ns more a column; BYTE_STREAM_SPLIT saves 3 ns, but DuckDB 1 cannot read it for
     integers.
 
-    Where rows are in input order, pages are cut by content and values stand without a dictionary, so that
+    Where rows are in input order, pages are cut by content and values have no dictionary, so that
     stores which keep equal pieces once (Xet on the Hub) find them again in the next version of the data: with
     3 of 3,000 samples new, they store an eighth of the file and not half. Packs change all over with every
     such change, so that nearly all is stored either way, and 14 ns a token for such pages would be lost.
@@ -325,23 +338,4 @@ _LINEAGE_ENCODING = {
 def file_record(path: Path, tokens: int) -> FileRecord:
     """Read off a finished file what is to be known of it; `tokens` is what it holds of them."""
     footer = pq.read_metadata(path)
-    raw = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
-    return FileRecord(footer.num_rows, tokens, path.stat().st_size, raw, sha256_file(path))
-
-
-def scattered(split: str) -> str:
-    """Name of the file of a unit that holds its samples of a split, by bucket."""
-    return f"scattered-{split}.arrow"
-
-
-def is_scattered(name: str) -> bool:
-    """Whether a file of a unit is one of those.
-
-    >>> is_scattered(scattered("train")), is_scattered("lineage-train.parquet")
-    (True, False)
-    """
-    return name.startswith("scattered-")
-
-
-HASHES = "hashes.npy"
-"""The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
+    return FileRecord(footer.num_rows, tokens, path.stat().st_size, raw_bytes(footer), sha256_file(path))

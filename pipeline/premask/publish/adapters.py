@@ -1,14 +1,14 @@
-"""Rows for trainers that name or shift their columns otherwise: functions for `Dataset.map`.
+"""Rows for trainers that name or shift their columns differently: functions for `Dataset.map`.
 
     from datasets import load_dataset
-    from pipeline.adapters import nemo_automodel
+    from premask.publish.adapters import nemo_automodel
 
     rows = load_dataset("out/chats", "packed", split="train")
     rows = rows.map(nemo_automodel, remove_columns=rows.column_names)
 
 Labels of premask are unshifted: `labels[i]` is `input_ids[i]` or -100, and a Hugging Face model compares it
 with what it predicts at i - 1. Some trainers compare it with what is predicted at i, so they need labels that
-are shifted already. Rows of both layouts may be given. Cost: that of `Dataset.map`; needs numpy alone.
+are already shifted. Rows of both layouts may be given. Cost: that of `Dataset.map`; needs numpy alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Row = Mapping[str, Any]
 
 
 def preshifted(row: Row) -> dict[str, Any]:
-    """Return the row with each label moved one place to the left, and the first one, -100, at the end.
+    """Return the row with each label moved one position to the left, and the first one, -100, at the end.
 
     `labels[i]` is then what the model has to predict at i. No sample of a pack predicts the first token of
-    the next, because that label is -100 as well. `loss_weights` move along. All columns keep their lengths.
+    the next, because that label is -100 too. `loss_weights` move along. All columns keep their lengths.
 
     Raises `ValueError` if the first label is not -100, as it is in every row that premask writes.
 
@@ -96,7 +96,7 @@ def torchtune_shifted(row: Row) -> dict[str, Any]:
 
 
 def _lengths(row: Row) -> np.ndarray:
-    """Lengths of the samples in the row; an unpacked row is one."""
+    """Return the lengths of the samples in the row; an unpacked row is one."""
     return np.asarray(row.get("seq_lengths", [len(row["input_ids"])]))
 
 

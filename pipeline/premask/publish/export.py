@@ -4,12 +4,12 @@
     datasets.load_from_disk("out/arrow")["train"]
 
 Some trainers take neither Parquet nor a Hub name: LLaMA-Factory's `tokenized_path` is what `load_from_disk`
-reads. Rows of single samples are made from packs where only these were written, without tokenizing again;
-they then come in the order of the packs. The reverse needs a run: that decides which samples share a pack.
+reads. Rows of single samples are made from packs if only packs were written, without tokenizing again; they
+come in the order of the packs. The reverse needs a run, which decides which samples share a pack.
 
-What stands at the target is all of it or nothing, and the same output gives the same bytes. Features are
-those of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which
-those before 4 do not know). Cost: 15 ns a token and column as Arrow, 65 as JSONL (a shard of
+The target is written as a whole or not at all, and the same output gives the same bytes. Features are those
+of the contract, named in a way that all releases of `datasets` read (newer ones write `List`, which those
+before 4 do not know). Cost: 15 ns a token and column as Arrow, 65 as JSONL (a shard of
 30 M tokens: 1.5 s, and 4 s with two columns); memory is 200 MB above the libraries', whatever the size.
 """
 
@@ -32,7 +32,8 @@ from ..core.arrays import arrow_array, offsets_of
 from ..core.atomic_files import sha256_file, sync, sync_tree
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
 from ..core.errors import OutputError
-from ..output.dataset import flat, load_manifest, read_batches, shards_of, splits_of
+from ..core.manifest import Manifest, Shard
+from ..output.dataset import Dataset, flat, open_dataset
 
 FORMS = ("arrow", "jsonl")
 """What an output can be exported as."""
@@ -60,52 +61,50 @@ def export(  # noqa: PLR0913  all by keyword but the first two
     columns: Sequence[str] | None = None,
     split: str | None = None,
 ) -> Exported:
-    """Write one layout of an output (by default the packed one, if it is there) to `target`: a directory for
-    `arrow`, a file for `jsonl`; `columns` in their order, by default all; one `split`, or all as `arrow`.
+    """Write one layout of an output to `target`, by default the packed one if it was written.
+
+    `target` is a directory for `arrow`, a file for `jsonl`. `columns` are written in their order, by default
+    all; `split` names one split, by default all are written, which `arrow` alone can hold.
 
     Raises `OutputError` if the output cannot be read, lacks the layout, the split or a column, if `target`
     exists, or if there are several splits for one file.
     """
-    manifest = load_manifest(out)
-    recipe, written = manifest["recipe"], manifest["recipe"]["layout"]
-    layout = layout or ("packed" if "packed" in written else "unpacked")
+    dataset = open_dataset(out)
+    manifest, written = dataset.manifest, dataset.layouts
+    layout = layout or dataset.layout
     if layout == "packed" and "packed" not in written:
         raise OutputError(
             f"{out} has no packs, and which samples share one is decided in a run: run the recipe with "
             "--layout packed, or export the layout unpacked"
         )
-    schema = _schema(layout, recipe, columns)
+    schema = _schema(layout, manifest.recipe, columns)
     if target.exists() and not (target.is_dir() and form == "arrow" and not any(target.iterdir())):
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
-    splits = _splits(out, manifest, form, split)
+    splits = _splits(dataset, form, split)
     tokens = _JSONL_TOKENS if form == "jsonl" else None
     files: _Files = {}
     for name in splits:
-        shards = shards_of(manifest, source, name)
-        _check_shards(out, shards)
-        paths = [out / shard["path"] for shard in shards]
-        files[name] = [_batches(path, source, layout, schema, tokens) for path in paths]
+        shards = dataset.shards(source, name)
+        _check_shards(dataset, shards)
+        files[name] = [_batches(dataset, shard, layout, schema, tokens) for shard in shards]
     try:
         return _write(target, files, form, layout, schema, manifest)
-    except (pa.ArrowException, OSError) as error:
-        if not isinstance(error, OSError) or error.errno is None:  # Arrow says so of data it cannot decode
-            reason = " ".join(str(error).split())[:200]
-            raise OutputError(
-                f"{out} is damaged: {reason}; 'premask verify {out}' tells what is wrong"
-            ) from None
+    except OutputError:
+        raise
+    except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; check space and permissions"
         ) from None
 
 
 _Files = dict[str, list[Iterator[pa.RecordBatch]]]
-"""For each split its shards, each as the batches that are read of it when they are wanted."""
+"""For each split its shards, each as the batches that are read from it when they are needed."""
 
 
-def _splits(out: Path, manifest: Mapping[str, Any], form: str, split: str | None) -> list[str]:
-    """The splits to write."""
-    there = splits_of(manifest)
+def _splits(dataset: Dataset, form: str, split: str | None) -> list[str]:
+    """Return the splits to write."""
+    out, there = dataset.root, dataset.splits
     if split is not None and split not in there:
         raise OutputError(f"{out} has no split '{split}'; there are {', '.join(there)}")
     if split is None and form == "jsonl" and len(there) > 1:
@@ -114,7 +113,7 @@ def _splits(out: Path, manifest: Mapping[str, Any], form: str, split: str | None
 
 
 def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | None) -> pa.Schema:
-    """The columns to write, with the names that Arrow gives the items of a list by itself."""
+    """Return the columns to write, with the names that Arrow gives the items of a list by default."""
     there = layout_schema(layout, recipe)
     names = list(there.names if columns is None else columns)
     for name in names:
@@ -130,30 +129,28 @@ def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | Non
     )
 
 
-def _check_shards(out: Path, shards: Sequence[Mapping[str, Any]]) -> None:
-    """Raise for shards that are not as they were written: Parquet would decode many of them all the same."""
+def _check_shards(dataset: Dataset, shards: Sequence[Shard]) -> None:
+    """Raise for shards that are not as they were written: Parquet would decode many of them anyway."""
     for shard in shards:
-        path = out / shard["path"]
-        if not path.is_file() or sha256_file(path) != shard["sha256"]:
+        path = dataset.path(shard.path)
+        if not path.is_file() or sha256_file(path) != shard.sha256:
             what = "has changed since the run" if path.is_file() else "is not there"
-            raise OutputError(
-                f"{path} {what}; fetch it again, 'premask verify {out}' tells what else is wrong"
-            )
+            raise OutputError(f"{path} {what}; fetch it again; see 'premask verify {dataset.root}'")
 
 
 # ==== Rows ====
 
 
 def _batches(
-    path: Path, source: str, layout: str, schema: pa.Schema, tokens: int | None
+    dataset: Dataset, shard: Shard, layout: str, schema: pa.Schema, tokens: int | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a shard in the layout and with the columns that are wanted."""
-    needed = list(schema.names)
-    if source != layout:
+    """Yield the rows of a shard in the layout and with the columns that are wanted."""
+    needed, same = list(schema.names), shard.kind == layout
+    if not same:
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
         needed = list(dict.fromkeys(["input_ids", "labels", *needed, "seq_lengths"]))
-    for batch in read_batches(path, needed, **({} if tokens is None else {"tokens": tokens})):
-        own = batch if source == layout else unpack(batch)
+    for batch in dataset.batches(shard, needed, **({} if tokens is None else {"tokens": tokens})):
+        own = batch if same else unpack(batch)
         yield pa.RecordBatch.from_arrays([own.column(f.name).cast(f.type) for f in schema], schema=schema)
 
 
@@ -189,9 +186,9 @@ def _write(  # noqa: PLR0913  one call
     form: str,
     layout: str,
     schema: pa.Schema,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
 ) -> Exported:
-    """Write beside the target, then put it in place by a rename."""
+    """Write beside the target, then put it in place by a rename. Returns what was written."""
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -222,9 +219,9 @@ def _write_jsonl(path: Path, files: Iterable[Iterator[pa.RecordBatch]]) -> tuple
 
 
 def _write_tree(
-    tree: Path, files: _Files, layout: str, schema: pa.Schema, manifest: Mapping[str, Any]
+    tree: Path, files: _Files, layout: str, schema: pa.Schema, manifest: Manifest
 ) -> tuple[int, int]:
-    """The tree that `DatasetDict.save_to_disk` of `datasets` writes (format: its `arrow_dataset.py`)."""
+    """Write what `DatasetDict.save_to_disk` of `datasets` writes (format: its `arrow_dataset.py`)."""
     counts = [
         _write_split(tree / split, split, each, layout, schema, manifest) for split, each in files.items()
     ]
@@ -238,7 +235,7 @@ def _write_split(  # noqa: PLR0913  one call
     files: Sequence[Iterator[pa.RecordBatch]],
     layout: str,
     schema: pa.Schema,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
 ) -> tuple[int, int]:
     rows, tokens, count = 0, 0, len(files)
     folder.mkdir(parents=True)
@@ -249,7 +246,7 @@ def _write_split(  # noqa: PLR0913  one call
                 writer.write_batch(batch)
                 rows, tokens = rows + batch.num_rows, tokens + _tokens(batch)
     of_split = [split] if split != "train" else []
-    identity = json.dumps([manifest["run_key"], layout, schema.names, *of_split])
+    identity = json.dumps([manifest.run_key, layout, schema.names, *of_split])
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": hashlib.sha256(identity.encode()).hexdigest()[:16],
@@ -263,7 +260,7 @@ def _write_split(  # noqa: PLR0913  one call
         "citation": "",
         "description": "",
         "homepage": "",
-        "license": manifest.get("card", {}).get("license", ""),
+        "license": manifest.card.license or "",
     }
     _write_text(folder / "state.json", state)
     _write_text(
@@ -273,7 +270,7 @@ def _write_split(  # noqa: PLR0913  one call
 
 
 def _feature(type_: pa.DataType) -> dict[str, Any]:
-    """A type as `datasets` has it in JSON, in the words that all its releases know."""
+    """Return a type as `datasets` has it in JSON, in words that all its releases know."""
     if pa.types.is_list(type_):
         return {"feature": _feature(type_.value_type), "_type": "Sequence"}
     return {"dtype": "float32" if type_ == pa.float32() else str(type_), "_type": "Value"}
@@ -284,7 +281,7 @@ def _write_text(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _tokens(batch: pa.RecordBatch) -> int:
-    """Tokens of a batch, by its first column that has one value for each; 0 if there is none."""
+    """Count the tokens of a batch by its first column with one value for each; 0 if there is none."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "length":
             return int(column.to_numpy().sum())

@@ -1,9 +1,9 @@
 """How each trainer loads what premask writes: the few lines that give the right loss.
 
-The README and the dataset card show these snippets, and `tests/test_trainers.py` runs them as they stand,
-with a model and a dataset put in, and compares the loss with that of every sample run alone; axolotl and
-LLaMA-Factory, which need other versions of the rest, in `tests/test_other_trainers.py`. Where a trainer needs
-a GPU, the note says what was run instead.
+The docs and the dataset card show these snippets. `tests/publish/test_trainer_lines.py` runs them as they
+are, with a model and a dataset filled in, and compares the loss with that of every sample run alone;
+`test_other_trainers.py` does so for axolotl and LLaMA-Factory, which need other versions of the rest. Where a
+trainer needs a GPU, the note says what was run instead.
 
     for snippet in snippets(["packed"], dataset="org/chats", model="org/model"):
         print(snippet.trainer, snippet.text)
@@ -23,8 +23,8 @@ class Snippet:
 
     `name` is unique; `layout` is `packed` or `unpacked`; `language` is that of `text` as Markdown names it,
     `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes; `snippets`
-    puts them in. `note` is one or two sentences of what to mind. `essential` are the words that make the
-    difference, for a table.
+    fills them in. `note` says in one or two sentences what to look out for. `essential` are the words that
+    make the difference, for a table.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Snippet:
 
 
 def snippets(layouts: Iterable[str], *, dataset: str = "out/chats", model: str = "MODEL") -> list[Snippet]:
-    """Return the snippets for these layouts, in the order of `SNIPPETS`, with the names put in.
+    """Return the snippets for these layouts, in the order of `SNIPPETS`, with the names filled in.
 
     `dataset` is the output directory or the Hub id, `model` the model's directory or Hub id.
 
@@ -95,7 +95,7 @@ trainer.train()
         essential="our `Collator`",
         text="""\
 from datasets import load_dataset
-from pipeline.train import Collator
+from premask.train import Collator
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 trainer = Trainer(
@@ -107,7 +107,7 @@ trainer = Trainer(
 trainer.train()
 """,
         note="DataCollatorForSeq2Seq, DataCollatorWithFlattening and DataCollatorForLanguageModeling give a "
-        "wrong loss on packs, without a word. `pipeline/train.py` needs torch alone and can be copied.",
+        "wrong loss on packs, without an error. `premask/train.py` needs torch alone and can be copied.",
     ),
     Snippet(
         name="trainer-packed-stock",
@@ -138,7 +138,7 @@ trainer.train()
         text="""\
 import torch
 from datasets import load_dataset
-from pipeline.train import Collator
+from premask.train import Collator
 from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained(MODEL).train()
@@ -162,7 +162,7 @@ for batch in torch.utils.data.DataLoader(rows, batch_size=4, shuffle=True, colla
 import lightning
 import torch
 from datasets import load_dataset
-from pipeline.train import Collator
+from premask.train import Collator
 from transformers import AutoModelForCausalLM
 
 
@@ -192,7 +192,7 @@ lightning.Trainer(max_epochs=1).fit(Chat(), loader)
         essential="`adapters.nemo_automodel`",
         text="""\
 from datasets import load_dataset
-from pipeline.adapters import nemo_automodel
+from premask.publish.adapters import nemo_automodel
 
 rows = load_dataset(DATASET, "packed", split="train")
 rows = rows.map(nemo_automodel, remove_columns=rows.column_names)
@@ -208,13 +208,13 @@ rows = rows.map(nemo_automodel, remove_columns=rows.column_names)
         essential="`adapters.torchtune`",
         text="""\
 from datasets import load_dataset
-from pipeline.adapters import torchtune
+from premask.publish.adapters import torchtune
 
 rows = load_dataset(DATASET, "packed", split="train")
 rows = rows.map(torchtune, remove_columns=rows.column_names)
 """,
         note="Its recipes up to the last release, 0.6.1, shift the labels themselves; for its repository, "
-        "which wants them shifted, take `torchtune_shifted`. Its source was read, it was not run.",
+        "which wants them shifted, take `torchtune_shifted`. Its source was read; it was not run.",
     ),
     Snippet(
         name="trl-unpacked",
@@ -278,8 +278,8 @@ sequence_len: 8192
 sample_packing: true
 """,
         note="`sequence_len` is at least the `max_length` of the recipe. An empty `type` means rows that are "
-        "tokenized already, which `input_ids`, `attention_mask` and `labels` together tell. Its loss is the "
-        "mean of the micro-batches' means.",
+        "tokenized already, which axolotl sees from `input_ids`, `attention_mask` and `labels`. Its loss is "
+        "the mean of the micro-batches' means.",
     ),
     Snippet(
         name="llama-factory-unpacked",

@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import RowError
 from ..core.recipe import Recipe
-from ..core.records import Reject, Row, placed
+from ..core.records import Row, Sample, placed
 from ..dialects import Form
-from ..labeller import LabelledRow, LabelledSample, Stages
+from ..labeller import LabelledSample, Labeller, reject
 from ..running.inputs import find_dialect
 from ..sources.cutting import plan_units
 from ..sources.listing import inspect_sources
 from ..sources.reading import read_slice
+from ..tokens.token_bytes import character_spans
 
 
 def explain(
@@ -29,43 +31,50 @@ def explain(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Explain the rows of the recipe's sources, each as its source and one dict: row number `row` of each
     source, or the first `limit` rows of all. Raises what `run` would raise for the recipe."""
-    stages = Stages(recipe)
+    labeller = Labeller(recipe)
     rows = ((dialect, each) for dialect, each in rows_of(recipe) if row is None or each.row == row)
     for dialect, each in islice(rows, limit):
-        (result,) = stages.label([each], dialect)
-        yield each.source, explain_row(result)
+        yield each.source, explain_row(labeller, each, dialect)
 
 
-def explain_row(result: LabelledRow | Reject) -> dict[str, Any]:
-    """One result of the stages as plain JSON values."""
-    if isinstance(result, Reject):
-        about = {"row": result.row, "id": result.id, "status": "rejected"}
-        return {**about, "reason": result.reason, "detail": result.detail}
-    samples = [_explain_sample(sample) for sample in result.samples]
-    about = {"row": result.row.row, "id": result.id, "status": "kept"}
-    return {**about, **({"repaired": [*result.repaired]} if result.repaired else {}), "samples": samples}
+def explain_row(labeller: Labeller, row: Row, dialect: Form) -> dict[str, Any]:
+    """What becomes of one row, as plain JSON values."""
+    try:
+        found, repaired = labeller.read(row, dialect)
+        samples = [sample for each in found for sample in labeller(each)]
+    except RowError as error:
+        line = reject(row, error)
+        about = {"row": row.row, "id": line.id, "status": "rejected"}
+        return {**about, "reason": error.reason, "detail": error.detail}
+    about = {"row": row.row, "id": found[0].id, "status": "kept"}
+    return {
+        **about,
+        **({"repaired": [*repaired]} if repaired else {}),
+        "samples": [_explain_sample(sample) for sample in samples],
+    }
 
 
 def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
     sample = labelled.sample
+    starts, ends = character_spans(sample.text, labelled.starts, labelled.ends)
     return {
         "text": sample.text,
         "turns": [turn._asdict() for turn in sample.turns],
         "tokens": {
             "id": labelled.ids.tolist(),
-            "start": labelled.starts.tolist(),
-            "end": labelled.ends.tolist(),
+            "start": starts.tolist(),
+            "end": ends.tolist(),
             "label": labelled.labels.tolist(),
-            "origin": origins_of(labelled),
+            "origin": origins_of(sample, starts),
         },
     }
 
 
-def origins_of(labelled: LabelledSample) -> list[str]:
-    """Where the first character of each token comes from."""
-    runs = list(placed(labelled.sample.runs))
+def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
+    """Where the first character of each token comes from, given these characters."""
+    runs = list(placed(sample.runs))
     names = [origin.label for _, _, origin in runs] + ["template"]
-    at = np.searchsorted([end for _, end, _ in runs], labelled.starts, side="right")
+    at = np.searchsorted([end for _, end, _ in runs], starts, side="right")
     return [names[i] for i in at]
 
 

@@ -1,13 +1,13 @@
-"""The rejected rows of an output: by reason, with examples, and as JSONL to mend and feed back.
+"""The rejected rows of an output: by reason, with examples, and as JSONL to fix and feed back.
 
-    ledger = read_ledger(Path("out/chats"), reason="empty_assistant")
-    ledger.as_dict()["by_reason"]["empty_assistant"]["rows"]
-    export_rejects(Path("out/chats"), Path("mend.jsonl"))
+    log = read_reject_log(Path("out/chats"), reason="empty_assistant")
+    log.as_dict()["by_reason"]["empty_assistant"]["rows"]
+    export_rejects(Path("out/chats"), Path("fix.jsonl"))
 
-An exported line is a row as it stood in its file: the line itself from JSONL, otherwise the row as JSON. Its
+An exported line is a row as it is in its file: the line itself from JSONL, otherwise the row as JSON. Its
 source, number and reason are not in it, so that it can be fed back as it is.
 
-Cost: the ledger is read once; memory is a batch of it, and the examples.
+Cost: the reject log is read once; memory is a batch of it, and the examples.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ..core.atomic_files import new_file
 from ..core.contract import REASONS
 from ..core.errors import OutputError
-from ..output.dataset import load_manifest, shards_of
+from ..output.dataset import Dataset, open_dataset
 
 EXAMPLES = 3
 """Rows shown of each reason, by default."""
 
+DUPLICATE = "duplicate"
+"""The reason in the log of rows that were skipped, not rejected."""
+
 
 @dataclass
-class Ledger:
-    """What a ledger holds: for each reason how many rows of which source, and the first of them whole."""
+class RejectLog:
+    """What a reject log holds: how many rows of each reason and source, and the first rows of each reason."""
 
     output: str
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -46,8 +46,18 @@ class Ledger:
             found.setdefault(reason, Counter())[source] += count
         return sorted(found.items(), key=lambda item: (-item[1].total(), item[0]))
 
+    @property
+    def skipped(self) -> int:
+        """Rows that were skipped as duplicates; they are in the log, but do not count as rejected."""
+        return sum(count for (reason, _), count in self.rows.items() if reason == DUPLICATE)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that were rejected."""
+        return self.rows.total() - self.skipped
+
     def as_dict(self) -> dict[str, Any]:
-        """The ledger as JSON values."""
+        """The log as JSON values."""
         by_reason = {
             reason: {
                 "meaning": REASONS.get(reason, ""),
@@ -57,31 +67,31 @@ class Ledger:
             }
             for reason, sources in self.reasons()
         }
-        rejected = sum(count for (reason, _), count in self.rows.items() if reason != "duplicate")
-        return {"output": self.output, "rejected": rejected, "by_reason": by_reason}
+        return {"output": self.output, "rejected": self.rejected, "by_reason": by_reason}
 
 
-def read_ledger(
+def read_reject_log(
     out: Path, *, reason: str | None = None, source: str | None = None, limit: int = EXAMPLES
-) -> Ledger:
-    """Read the ledger of an output, or the lines of one reason or source; `limit` examples of each reason.
+) -> RejectLog:
+    """Read the reject log of an output, or the rows of one reason or source; `limit` examples of each reason.
 
-    Raises `OutputError` where there is no output, no such reason or source, or the ledger cannot be read.
+    Raises `OutputError` if there is no output, no such reason or source, or if the log cannot be read.
     """
-    ledger = Ledger(str(out))
+    log = RejectLog(str(out))
     for line in _lines(out, reason, source):
-        ledger.rows[line["reason"], line["source"]] += 1
-        examples = ledger.examples.setdefault(line["reason"], [])
+        log.rows[line["reason"], line["source"]] += 1
+        examples = log.examples.setdefault(line["reason"], [])
         if len(examples) < limit:
             examples.append({key: line[key] for key in ("source", "row", "id", "detail", "original")})
-    return ledger
+    return log
 
 
 def export_rejects(out: Path, target: Path, *, reason: str | None = None, source: str | None = None) -> int:
-    """Write the rejected rows to a new file of JSONL, in the order of the ledger; return how many. Duplicates
-    that were dropped are not among them: there is nothing to mend, and the ledger does not repeat them.
+    """Write the rejected rows to a new file of JSONL, in the order of the log; return how many.
 
-    Raises `OutputError` like `read_ledger`, and where the file is there already or cannot be written.
+    Duplicates are not among them: there is nothing to fix, and the log does not repeat them.
+
+    Raises `OutputError` like `read_reject_log`, and if the file exists or cannot be written.
     """
     count = 0
     with new_file(target) as file:
@@ -98,34 +108,23 @@ def _one_line(original: str) -> str:
 
 
 def _lines(out: Path, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
-    """Lines of the ledger, with the columns of `contracts.REJECT_SCHEMA`."""
-    manifest = load_manifest(out)
-    counts = manifest.get("counts", {})
-    known = [*counts.get("rejected_by_reason", {}), *(["duplicate"] if counts.get("dropped") else [])]
+    """Rows of the reject log, with the columns of `contract.REJECT_SCHEMA`."""
+    dataset = open_dataset(out)
+    counts = dataset.manifest.counts
+    known = [*counts.rejected_by_reason, *([DUPLICATE] if counts.dropped else [])]
     if reason is not None and reason not in known:
         shown = ", ".join(sorted(known)) or "none"
-        raise OutputError(f"no row of {out} was rejected for '{reason}'; reasons that are there: {shown}")
-    return _read(out, manifest, reason, source)
+        raise OutputError(f"no row of {out} was rejected for '{reason}'; reasons of this output: {shown}")
+    return _matching(dataset, reason, source)
 
 
-def _read(
-    out: Path, manifest: dict[str, Any], reason: str | None, source: str | None
-) -> Iterator[dict[str, Any]]:
-    sources: Counter[str] = Counter()
-    found = 0
-    for shard in shards_of(manifest, "rejects"):
-        path = out / shard["path"]
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=256):
-                    for line in batch.to_pylist():
-                        sources[line["source"]] += 1
-                        if reason in (None, line["reason"]) and source in (None, line["source"]):
-                            found += 1
-                            yield line
-        except (OSError, pa.ArrowException, KeyError) as error:
-            why = " ".join(str(error).split())
-            raise OutputError(f"{path} cannot be read: {why}; see 'premask verify {out}'") from None
+def _matching(dataset: Dataset, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
+    sources: set[str] = set()
+    for batch in dataset.rejects(lines=256):
+        for line in batch.to_pylist():
+            sources.add(line["source"])
+            if reason in (None, line["reason"]) and source in (None, line["source"]):
+                yield line
     if source is not None and source not in sources:
         shown = ", ".join(sorted(sources)) or "none"
-        raise OutputError(f"no row of '{source}' was rejected; sources that are there: {shown}")
+        raise OutputError(f"no row of '{source}' was rejected; sources with rejected rows: {shown}")

@@ -1,41 +1,52 @@
-"""Rows done again from their sources, the slow way, and compared with what stands in an output.
+"""Rows done again from their sources by the readable way, and compared with what an output holds.
 
-    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the ledger
-    redo(stages, info, "sharegpt", wanted, findings)
+    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the reject log
+    redo(labeller, info, "sharegpt", wanted, findings)
+
+    traced, notes = retrace(dataset, {("chats.jsonl", 12, 0): (ids, labels)})
+    traced["chats.jsonl", 12, 0].origins            # ["template", "template", "user:0", ...]
 
 What `premask verify` can prove without the sources is that an output agrees with itself; with them it proves
-that it says what the conversations say. Cost: a millisecond a row, and reading the source once; memory 20
-bytes a sample that is expected, of its hash and its place.
+that it says what the conversations say (`redo`). Shards hold ids and labels, not where each token came from;
+the report shows that of single samples (`retrace`): of those whose row, done again, gives exactly the ids
+and labels of the output. Of others nothing is said, and the notes say why.
+
+Cost: loading the tokenizer, reading and hashing the sources once, a millisecond a row; memory 20 bytes a
+sample that is expected, of its hash and its place.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.arrays import hash_samples
-from ..core.errors import PremaskError, RowError
+from ..core.contract import IGNORE_INDEX
+from ..core.errors import PremaskError, RowError, one_line
+from ..core.hashing import hash_samples
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
-from ..dialects.plain import PlainRows
-from ..fast.plain_batches import RowBatch
-from ..labeller import BATCH_ROWS, LabelledRow, LabelledSample, Stages
+from ..labeller import LabelledSample, Labeller
+from ..masking.labels import without_first
+from ..output.dataset import Dataset
+from ..running.fitting import cut
 from ..running.inputs import find_dialect
 from ..running.runners.process import import_transformers
-from ..sources.blocks import RowBlock
 from ..sources.cutting import whole
 from ..sources.inspection import inspect_source
 from ..sources.reading import read_blocks
+from ..tokens.engines import EngineProof, TokenizersEngine
+from ..tokens.token_bytes import character_spans
 from .explain import origins_of
 from .verify_files import Findings
+
+_BLOCK_ROWS = 256  # rows that are read at a time
 
 
 class Expected(NamedTuple):
@@ -73,26 +84,26 @@ class Wanted(NamedTuple):
     files: Sequence[str]
 
 
-def redo(stages: Stages, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> int:
+def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> int:
     """Do rows of one source again and compare; returns how many rows that were.
 
-    `stages` are those of the recipe, with the tokenizer of the output, and do not take the fast way.
+    `labeller` is that of the recipe, with the tokenizer of the output.
     """
     order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
-    for rows in rows_numbered(info, numbers):
-        for row, now in _done(stages, info.source, rows, dialect).items():
-            own = slice(*np.searchsorted(expected.row, [row, row + 1]))
-            if own.start == own.stop:
-                _compare_rejected(info.source, reasons[row], now, findings)
-                continue
-            at, what = _difference(expected.hash[own].tolist(), now)
-            if what:
-                file = wanted.files[int(expected.file[own][at])]
-                text = f"{info.source} row {row}, done again, {what}"
-                findings.add("redone", file, text, row=int(expected.place[own][at]))
+    for row in rows_numbered(info, numbers):
+        number, now = row.row, _hashes(labeller, row, dialect)
+        own = slice(*np.searchsorted(expected.row, [number, number + 1]))
+        if own.start == own.stop:
+            _compare_rejected(info.source, reasons[number], now, findings)
+            continue
+        at, what = _difference(expected.hash[own].tolist(), now)
+        if what:
+            file = wanted.files[int(expected.file[own][at])]
+            text = f"{info.source} row {number}, done again, {what}"
+            findings.add("redone", file, text, row=int(expected.place[own][at]))
     return len(numbers)
 
 
@@ -104,37 +115,49 @@ def _each_once(expected: Expected) -> Expected:
     return Expected(*(column[kept] for column in expected))
 
 
-def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[list[Row]]:
-    """The wanted rows of a source (int64[n], ascending), some at a time; others are not parsed."""
-    rows = chain.from_iterable(
-        (block.row(i) for i in np.flatnonzero(np.isin(block.numbers, wanted)).tolist())
-        for block in read_blocks(whole(info), BATCH_ROWS)
+def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[Row]:
+    """The wanted rows of a source (int64[n], ascending); others are not parsed."""
+    for block in read_blocks(whole(info), _BLOCK_ROWS):
+        for i in np.flatnonzero(np.isin(block.numbers, wanted)).tolist():
+            yield block.row(i)
+
+
+def label_again(labeller: Labeller, row: Row, dialect: Form) -> list[LabelledSample]:
+    """The samples of a row, none longer than `max_length`, as a run gives them. Raises `RowError`."""
+    found, _ = labeller.read(row, dialect)
+    samples = [sample for each in found for sample in labeller(each)]
+    return [piece for sample in samples for piece in _pieces(sample, labeller.recipe)]
+
+
+def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
+    """A sample as pieces that fit `max_length`; itself if it fits."""
+    for first, last in cut(sample.labels, recipe.max_length, recipe.too_long):
+        own = slice(first, last)
+        labels = without_first(sample.labels[own])
+        yield replace(
+            sample,
+            ids=sample.ids[own],
+            labels=labels,
+            weights=np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own]),
+            starts=sample.starts[own],
+            ends=sample.ends[own],
+        )
+
+
+def _hashes(labeller: Labeller, row: Row, dialect: Form) -> list[int] | str:
+    """What a row gives: the hashes of its samples, or the reason why it is rejected."""
+    try:
+        samples = label_again(labeller, row, dialect)
+    except RowError as error:
+        return error.reason
+    weights = [each.weights for each in samples] if labeller.recipe.loss_weights else None
+    hashes = hash_samples(
+        np.concatenate([each.ids for each in samples]),
+        np.concatenate([each.labels for each in samples]),
+        None if weights is None else np.concatenate(weights),
+        np.array([len(each.ids) for each in samples]),
     )
-    some: list[Row] = []
-    for row in rows:
-        some.append(row)
-        if len(some) == BATCH_ROWS:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _done(stages: Stages, source: str, rows: list[Row], dialect: Form) -> dict[int, list[int] | str]:
-    """What each row gives: the hashes of its samples, or the reason why it is rejected."""
-    numbers = [row.row for row in rows]
-    block = RowBlock(source, np.array(numbers, dtype=np.int64), rows)
-    outcome = stages.run(RowBatch(block, PlainRows()), dialect)
-    found: dict[int, list[int] | str] = {row: list[int]() for row in numbers}
-    found.update({each.row: each.reason for each in outcome.rejects})
-    samples = outcome.samples
-    if len(samples.offsets) > 1:
-        hashes = hash_samples(samples.ids, samples.labels, samples.weights, np.diff(samples.offsets))
-        for row, each in zip(samples.origin.column("row").to_pylist(), hashes.tolist(), strict=True):
-            own = found[row]
-            if isinstance(own, list):
-                own.append(each)
-    return found
+    return [int(each) for each in hashes.tolist()]
 
 
 def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
@@ -158,17 +181,7 @@ def _compare_rejected(source: str, rejected: Rejected, now: list[int] | str, fin
         findings.add("redone", rejected.file, text, row=rejected.place)
 
 
-# ==== retrace ====
-
-# Single samples of an output done again from their sources, to know who wrote each of their tokens.
-#
-#     traced, notes = retrace(out, manifest, {("chats.jsonl", 12, 0): (ids, labels)})
-#     traced["chats.jsonl", 12, 0].origins        # ["template", "template", "user:0", ...]
-#
-# Shards hold ids and labels, not where each token came from. A sample is told of only if its row, done again
-# the slow way, gives exactly the ids and labels that stand in the output; else nothing is said of it, and the
-# notes say why. Cost: loading the stages, hashing and reading the sources once, and a millisecond a row.
-
+# ==== Single samples ====
 
 Key = tuple[str, int, int]
 """A sample by its source, row and number among the samples of the row."""
@@ -190,15 +203,14 @@ class Traced:
     proof: str
 
 
-def retrace(
-    out: Path, manifest: Mapping[str, Any], wanted: Mapping[Key, Tokens]
-) -> tuple[dict[Key, Traced], list[str]]:
+def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, Traced], list[str]]:
     """Do the rows of some samples again; returns those that came out the same, and notes on the others."""
     try:
-        stages = _stages(out, manifest)
+        labeller = labeller_of(dataset)
     except (PremaskError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return {}, [f"no row was done again: the stages of the run cannot be loaded ({reason})"]
+        return {}, [
+            f"no row was done again: its tokenizer or template cannot be loaded ({one_line(error, 200)})"
+        ]
     by_source: dict[str, dict[Key, Tokens]] = defaultdict(dict)
     for key, tokens in wanted.items():
         by_source[key[0]][key] = tokens
@@ -206,7 +218,7 @@ def retrace(
     notes = []
     for source, own in by_source.items():
         try:
-            traced = dict(_retrace_source(stages, manifest, source, own))
+            traced = dict(_retrace_source(labeller, dataset, source, own))
         except PremaskError as error:
             notes.append(f"no row of {source} was done again: {error}")
             continue
@@ -219,35 +231,29 @@ def retrace(
     return found, notes
 
 
-def _stages(out: Path, manifest: Mapping[str, Any]) -> Stages:
+def labeller_of(dataset: Dataset) -> Labeller:
+    """The labeller of an output's recipe with its own tokenizer and the reference engine.
+
+    Raises `PremaskError` if it cannot be loaded.
+    """
     import_transformers()
-    changed = {"tokenizer": str(out / "tokenizer"), "chat_template": None, "output": "-"}
-    recipe = Recipe.model_validate({**manifest["recipe"], **changed})
-    return Stages(recipe, distrust="rows are done again the slow way")
+    return Labeller(dataset.recipe(), proof=EngineProof(TokenizersEngine.name))
 
 
 def _retrace_source(
-    stages: Stages, manifest: Mapping[str, Any], source: str, wanted: Mapping[Key, Tokens]
+    labeller: Labeller, dataset: Dataset, source: str, wanted: Mapping[Key, Tokens]
 ) -> Iterator[tuple[Key, Traced]]:
     info = inspect_source(source)
-    if info.sha256 not in {each["sha256"] for each in manifest["inputs"] if each["source"] == source}:
+    if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
         raise PremaskError("the file has changed since the run")
-    dialect = find_dialect(info, stages.recipe)
+    dialect = find_dialect(info, labeller.recipe)
     numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)
-    for rows in rows_numbered(info, numbers):
-        for result in stages.label(rows, dialect):
-            if isinstance(result, LabelledRow):
-                for number, piece in enumerate(_pieces(stages, result)):
-                    key = source, result.row.row, number
-                    if key in wanted and _same(piece, wanted[key]):
-                        yield key, _traced(piece)
-
-
-def _pieces(stages: Stages, row: LabelledRow) -> list[LabelledSample]:
-    try:
-        return [piece for labelled in row.samples for piece in stages.cut(labelled)]
-    except RowError:
-        return []
+    for row in rows_numbered(info, numbers):
+        with suppress(RowError):
+            for number, piece in enumerate(label_again(labeller, row, dialect)):
+                key = source, row.row, number
+                if key in wanted and _same(piece, wanted[key]):
+                    yield key, _traced(piece)
 
 
 def _same(piece: LabelledSample, tokens: Tokens) -> bool:
@@ -255,6 +261,6 @@ def _same(piece: LabelledSample, tokens: Tokens) -> bool:
 
 
 def _traced(piece: LabelledSample) -> Traced:
-    return Traced(
-        piece.sample.text, piece.starts.tolist(), piece.ends.tolist(), origins_of(piece), piece.sample.proof
-    )
+    sample = piece.sample
+    starts, ends = character_spans(sample.text, piece.starts, piece.ends)
+    return Traced(sample.text, starts.tolist(), ends.tolist(), origins_of(sample, starts), sample.proof)

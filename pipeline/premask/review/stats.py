@@ -3,8 +3,8 @@
     figures = measure(Path("out/chats"))
     figures["by_source"][0]      # {"source": "chats.jsonl", "rows": 300, "kept": 292, ...}
 
-All that a trainer will see is counted from shards, lineage and ledger; who wrote how many of the tokens, how
-masks were proved and what was cut off is known to the run alone and taken from its manifest.
+What a trainer will see is counted from shards, lineage and reject log. Who wrote how many of the tokens, how
+masks were proved and what was cut off is known to the run alone, and taken from its manifest.
 
 Cost: 20 ns a token and 1 us a sample; memory is some tens of MB, whatever the size.
 """
@@ -12,7 +12,7 @@ Cost: 20 ns a token and 1 us a sample; memory is some tens of MB, whatever the s
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.contract import REASONS
-from ..core.errors import OutputError
-from ..core.manifest import QUANTILES, describe_lengths
-from ..output.dataset import load_manifest, read_batches, shards_of
-from ..output.read_samples import SampleBatch, main_layout, read_samples
+from ..core.manifest import QUANTILES, Input, describe_lengths
+from ..output.dataset import Dataset, open_dataset
+from ..output.read_samples import SampleBatch, read_samples
+from ..publish.charts import roles_of
+from .rejects import DUPLICATE
 
 SHARE_BINS = 20
 """Bars of a histogram of shares, of 5 percentage points each."""
@@ -31,12 +32,7 @@ SHARE_BINS = 20
 BINS_AN_OCTAVE = 3
 """Bars of the histogram of lengths for each doubling."""
 
-_LINES_AT_ONCE = 4096  # of the ledger, whose rows can be long
-
-DUPLICATE = "duplicate"
-"""The reason in the ledger of rows that are dropped, not rejected."""
-
-_WRITTEN = ("rows", "samples", "tokens", "trained_tokens")
+_OF_SAMPLES = ("samples", "tokens", "trained_tokens")
 
 Seen = Callable[[SampleBatch], object]
 Rejected = Callable[[pa.RecordBatch], object]
@@ -45,46 +41,31 @@ Rejected = Callable[[pa.RecordBatch], object]
 def measure(out: Path, *, seen: Sequence[Seen] = (), rejected: Sequence[Rejected] = ()) -> dict[str, Any]:
     """Return the figures of an output as JSON values.
 
-    `seen` is called with every batch of samples and `rejected` with every batch of the ledger, so that who
-    looks for single ones needs no second reading. Raises `OutputError` if the output cannot be read.
+    `seen` is called with every batch of samples and `rejected` with every batch of the reject log, so that
+    who looks for single ones needs no second reading. Raises `OutputError` if the output cannot be read.
     """
-    manifest = load_manifest(out)
-    samples = _Samples(manifest)
-    for batch in read_samples(out, manifest):
+    dataset = open_dataset(out)
+    samples = _Samples(dataset.manifest.settings.max_length)
+    for batch in read_samples(dataset):
         samples.add(batch)
         for see in seen:
             see(batch)
-    ledger = _Ledger()
-    for lines in read_ledger(out, manifest):
-        ledger.add(lines)
+    rejects = _Rejects()
+    for lines in dataset.rejects():
+        rejects.add(lines)
         for see_rejected in rejected:
             see_rejected(lines)
-    return _figures(out, manifest, samples, ledger)
-
-
-def read_ledger(
-    out: Path, manifest: Mapping[str, Any], columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the lines of the ledger; `OutputError` where it cannot be read."""
-    for shard in shards_of(manifest, "rejects"):
-        try:
-            yield from read_batches(out / shard["path"], columns, tokens=_LINES_AT_ONCE)
-        except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise OutputError(
-                f"{out / shard['path']} cannot be read: {reason}; 'premask verify {out}' tells what else is "
-                "wrong"
-            ) from None
+    return _figures(dataset, samples, rejects)
 
 
 # ==== Counting ====
 
 
 class _Samples:
-    """Sums over samples and rows."""
+    """Sums over samples and rows; a pack has room for `room` tokens."""
 
-    def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.room = int(manifest["recipe"]["max_length"])
+    def __init__(self, room: int) -> None:
+        self.room = room
         self.lengths: Counter[int] = Counter()
         self.shares = np.zeros(SHARE_BINS, dtype=np.int64)
         self.fills = np.zeros(SHARE_BINS, dtype=np.int64)
@@ -97,19 +78,16 @@ class _Samples:
         self.shares += _in_bins(batch.trained / np.maximum(batch.length, 1))
         used = np.bincount(batch.row - batch.first_row, batch.length, minlength=len(batch.row_sizes))
         self.fills += _in_bins(used / self.room)
+        values = _values(batch)
         split = self.by_split[batch.split]
-        split.update({name: int(values.sum()) for name, values in _values(batch).items()})
+        split.update({name: int(each.sum()) for name, each in values.items()})
         split["rows"] += len(batch.row_sizes)
         source = batch.origin.column("source").dictionary_encode()
-        names = source.dictionary.to_pylist()
-        of_name = {
-            key: np.bincount(source.indices.to_numpy(), values, minlength=len(names))
-            .astype(np.int64)
-            .tolist()
-            for key, values in _values(batch).items()
-        }
-        for number, name in enumerate(names):
-            self.by_source[name].update({key: counts[number] for key, counts in of_name.items()})
+        names, indices = source.dictionary.to_pylist(), source.indices.to_numpy()
+        for key, each in values.items():
+            sums = np.bincount(indices, each, minlength=len(names)).astype(np.int64)
+            for name, count in zip(names, sums.tolist(), strict=True):
+                self.by_source[name][key] += count
 
 
 def _values(batch: SampleBatch) -> dict[str, np.ndarray]:
@@ -123,7 +101,7 @@ def _values(batch: SampleBatch) -> dict[str, np.ndarray]:
 
 
 def _in_bins(shares: np.ndarray) -> np.ndarray:
-    """How many shares, of 0 to 1, lie in each bin, int64[SHARE_BINS].
+    """How many shares, of 0 to 1, are in each bin, int64[SHARE_BINS].
 
     >>> _in_bins(np.array([0.0, 0.051, 1.0])).nonzero()[0].tolist()
     [0, 1, 19]
@@ -132,68 +110,71 @@ def _in_bins(shares: np.ndarray) -> np.ndarray:
     return np.bincount(at, minlength=SHARE_BINS)
 
 
-class _Ledger:
-    """Rejected rows by source and reason."""
+class _Rejects:
+    """Lines of the reject log by source and reason."""
 
     def __init__(self) -> None:
-        self.lines: Counter[tuple[str, str]] = Counter()
+        self.rows: Counter[tuple[str, str]] = Counter()
 
     def add(self, batch: pa.RecordBatch) -> None:
         table = pa.Table.from_batches([batch.select(["source", "reason"])])
         for line in table.group_by(["source", "reason"]).aggregate([([], "count_all")]).to_pylist():
-            self.lines[line["source"] or "", line["reason"] or ""] += line["count_all"]
+            self.rows[line["source"] or "", line["reason"] or ""] += line["count_all"]
+
+    def by_source(self, *, skipped: bool) -> Counter[str]:
+        """Rows that were rejected, or those that were skipped as duplicates."""
+        found: Counter[str] = Counter()
+        for (source, reason), count in self.rows.items():
+            found[source] += count if (reason == DUPLICATE) is skipped else 0
+        return found
+
+    def by_reason(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_, reason), count in self.rows.items():
+            found[reason] += count
+        return found
 
 
-# ==== What is told ====
+# ==== Figures ====
 
 
-def _figures(out: Path, manifest: Mapping[str, Any], samples: _Samples, ledger: _Ledger) -> dict[str, Any]:
-    counts, recipe = manifest.get("counts", {}), manifest["recipe"]
-    whole = sum(samples.by_split.values(), Counter[str]())
-    dropped = sum(count for (_, reason), count in ledger.lines.items() if reason == DUPLICATE)
-    by_source = _by_source(manifest, samples, ledger)
-    figures: dict[str, Any] = {
-        "output": out.resolve().name,
-        "premask": manifest.get("premask"),
-        "run_key": manifest.get("run_key"),
-        "layout": main_layout(manifest),
-        "max_length": recipe["max_length"],
-        "rows": sum(each.get("rows", 0) for each in manifest.get("inputs", [])),
-        "kept": sum(each["kept"] for each in by_source),
-        "rejected": ledger.lines.total() - dropped,
-        "dropped": dropped,
-        "left_out": sum(each["left_out"] for each in by_source),
-        "samples": whole["samples"],
-        "tokens": whole["tokens"],
-        "trained_tokens": whole["trained_tokens"],
-        "trained_share": share(whole["trained_tokens"], whole["tokens"]),
+def _figures(dataset: Dataset, samples: _Samples, rejects: _Rejects) -> dict[str, Any]:
+    manifest, by_source = dataset.manifest, _by_source(dataset.manifest.inputs, samples, rejects)
+    counts, whole = manifest.as_dict()["counts"], sum(samples.by_split.values(), Counter[str]())
+    figures = {
+        "output": dataset.root.resolve().name,
+        "premask": manifest.premask,
+        "run_key": manifest.run_key,
+        "layout": dataset.layout,
+        "max_length": samples.room,
+        "rows": sum(each.rows for each in manifest.inputs),
+        **{key: sum(each[key] for each in by_source) for key in ("kept", "rejected", "dropped", "left_out")},
+        **_with_share({key: whole[key] for key in _OF_SAMPLES}),
         "lengths": _lengths(samples.lengths),
         "trained_shares": _bars(samples.shares, "samples"),
         "by_split": [
-            {"split": name, **_with_share({key: each[key] for key in _WRITTEN})}
+            {"split": name, **_with_share({key: each[key] for key in ("rows", *_OF_SAMPLES)})}
             for name, each in samples.by_split.items()
         ],
         "by_source": by_source,
-        "by_role": _by_role(counts),
-        "rejects": _rejects(ledger),
-        "too_long": _too_long(recipe, counts),
+        "by_role": [_with_share(each) for each in roles_of(counts)],
+        "rejects": [
+            {"reason": name, "means": REASONS.get(name, ""), "rows": count}
+            for name, count in sorted(rejects.by_reason().items(), key=lambda item: (-item[1], item[0]))
+        ],
+        "too_long": _too_long(manifest.recipe, counts),
         "other_counts": {
-            name: value for name, value in sorted(counts.items()) if type(value) is int and name not in _TOLD
+            name: value
+            for name, value in sorted(counts.items())
+            if type(value) is int and name not in _SHOWN_ELSEWHERE
         },
         "proofs": dict(counts.get("samples_by_proof", {})),
-        "engine": dict(manifest.get("engine", {})),
+        "engine": manifest.as_dict()["engine"],
     }
-    if main_layout(manifest) == "packed":
-        room = whole["rows"] * samples.room
-        figures["packs"] = {
-            "packs": whole["rows"],
-            "fill": share(whole["tokens"], room),
-            "fills": _bars(samples.fills, "packs"),
-        }
-    return figures
+    return figures | (_packs(samples, whole) if dataset.layout == "packed" else {})
 
 
-_TOLD = frozenset(
+_SHOWN_ELSEWHERE = frozenset(
     ["rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs", "tokens_cut_off"]
     + [f"too_long_{policy}" for policy in ("truncate", "split")]
 )
@@ -204,8 +185,13 @@ def share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
 
 
-def _with_share(counts: Mapping[str, int]) -> dict[str, Any]:
+def _with_share(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {**counts, "trained_share": share(counts["trained_tokens"], counts["tokens"])}
+
+
+def _packs(samples: _Samples, whole: Mapping[str, int]) -> dict[str, Any]:
+    fill = share(whole["tokens"], whole["rows"] * samples.room)
+    return {"packs": {"packs": whole["rows"], "fill": fill, "fills": _bars(samples.fills, "packs")}}
 
 
 def _bars(bins: np.ndarray, name: str) -> list[dict[str, Any]]:
@@ -216,15 +202,14 @@ def _bars(bins: np.ndarray, name: str) -> list[dict[str, Any]]:
 
 
 def _lengths(lengths: Mapping[int, int]) -> dict[str, Any] | None:
-    """As `lengths.describe_lengths` has them, with a finer histogram."""
+    """As `describe_lengths` has them, with a finer histogram."""
     found = describe_lengths(lengths)
     if found is None:
         return None
     counts = np.array(sorted(lengths.items()), dtype=np.int64)
     edges = _edges(found["max"])
-    totals = np.bincount(
-        np.searchsorted(edges, counts[:, 0], side="right") - 1, counts[:, 1], minlength=len(edges) - 1
-    ).astype(np.int64)
+    at = np.searchsorted(edges, counts[:, 0], side="right") - 1
+    totals = np.bincount(at, counts[:, 1], minlength=len(edges) - 1).astype(np.int64)
     bars = [
         {"from": int(edges[i]), "to": int(edges[i + 1] - 1), "samples": int(totals[i])}
         for i in range(len(edges) - 1)
@@ -244,44 +229,23 @@ def _edges(longest: int) -> np.ndarray:
     return edges[: int(np.searchsorted(edges, longest, side="right")) + 1]
 
 
-def _by_source(manifest: Mapping[str, Any], samples: _Samples, ledger: _Ledger) -> list[dict[str, Any]]:
+def _by_source(inputs: Sequence[Input], samples: _Samples, rejects: _Rejects) -> list[dict[str, Any]]:
     """Each source in the order of the manifest, then those that it does not name; rows = kept + rejected +
     dropped as duplicates + left out."""
-    inputs = {each["source"]: each for each in manifest.get("inputs", [])}
-    rejected, dropped = Counter[str](), Counter[str]()
-    for (source, reason), count in ledger.lines.items():
-        (dropped if reason == DUPLICATE else rejected)[source] += count
+    known = {each.source: each for each in inputs}
+    rejected, dropped = (rejects.by_source(skipped=skipped) for skipped in (False, True))
     found = []
-    for name in dict.fromkeys([*inputs, *samples.by_source, *rejected, *dropped]):
-        about, own = inputs.get(name, {}), samples.by_source.get(name, Counter())
+    for name in dict.fromkeys([*known, *samples.by_source, *rejected]):
+        about, own = known.get(name), samples.by_source.get(name, Counter())
         counts = {
-            "rows": about.get("rows"),
-            "kept": about.get("kept", own["kept"]),  # told since sources can be repeated
+            "rows": about.rows if about else None,
+            "kept": about.kept if about else own["kept"],  # rows of a source that is upsampled count once
             "rejected": rejected[name],
             "dropped": dropped[name],
-            "left_out": sum(about.get("left_out", {}).values()),
+            "left_out": sum(about.left_out.values()) if about else 0,
         }
-        written = {key: own[key] for key in _WRITTEN[1:]}
-        found.append({"source": name, **counts, **_with_share(written)})
+        found.append({"source": name, **counts, **_with_share({key: own[key] for key in _OF_SAMPLES})})
     return found
-
-
-def _by_role(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    roles, trained = counts.get("tokens_by_role", {}), counts.get("trained_by_role", {})
-    ordered = sorted(roles.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        {"role": role, "tokens": tokens, "trained_tokens": trained.get(role, 0)}
-        | {"trained_share": share(trained.get(role, 0), tokens)}
-        for role, tokens in ordered
-    ]
-
-
-def _rejects(ledger: _Ledger) -> list[dict[str, Any]]:
-    reasons: Counter[str] = Counter()
-    for (_, reason), count in ledger.lines.items():
-        reasons[reason] += count
-    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return [{"reason": name, "means": REASONS.get(name, ""), "rows": count} for name, count in ordered]
 
 
 def _too_long(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a chat template does, found by rendering probe conversations: `premask template TOKENIZER`.
 
-    diagnosis = diagnose(stages)
+    diagnosis = diagnose(labeller)
     diagnosis.verdict        "exact", "exact with split" or "refused"
 
 Every probe goes through the same stages as data does. The texts of the probes are words that no template
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message, Sample
-from ..labeller import Stages
+from ..labeller import Labeller, settle
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
 _USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")
@@ -85,23 +85,23 @@ class Diagnosis:
         return {**{name: _plain(getattr(self, name)) for name in plain}, "samples": samples}
 
 
-def diagnose(stages: Stages) -> Diagnosis:
+def diagnose(labeller: Labeller) -> Diagnosis:
     """Try a template out. Raises nothing: what the template refuses is part of the result."""
     probes = {"plain": PLAIN, "tools": WITH_TOOLS, "reasoning": WITH_REASONING}
     samples: dict[str, tuple[Sample, ...]] = {}
     refusals: dict[str, str] = {}
     for name, conversation in probes.items():
         try:
-            samples[name] = stages.decide(conversation)
+            samples[name] = labeller.decide(conversation)
         except RowError as error:
             refusals[name] = str(error)
     return Diagnosis(
         verdict=_verdict(samples),
-        generation_prompt=_generation_prompt(stages),
-        turn_ends=stages.ends.stops,
-        takes=_takes(stages),
-        habits=_habits(stages, samples),
-        warnings=tuple(stages.warnings()),
+        generation_prompt=_generation_prompt(labeller),
+        turn_ends=labeller.ends.stops,
+        takes=_takes(labeller),
+        habits=_habits(labeller, samples),
+        warnings=tuple(labeller.warnings()),
         refusals=refusals,
         samples=samples,
     )
@@ -113,16 +113,16 @@ def _verdict(samples: Mapping[str, tuple[Sample, ...]]) -> str:
     return "exact with split" if any(len(each) > 1 for each in samples.values()) else "exact"
 
 
-def _generation_prompt(stages: Stages) -> str:
+def _generation_prompt(labeller: Labeller) -> str:
     try:
-        renders = stages.renders(Conversation((_USER, _ANSWER)))
+        renders = labeller.renders(Conversation((_USER, _ANSWER)))
         prompt, before = renders.prompt(1), renders.through(0)
     except RowError:
         return ""
     return prompt.removeprefix(before) if prompt.startswith(before) else prompt.rpartition("quixotry")[2]
 
 
-def _takes(stages: Stages) -> dict[str, str]:
+def _takes(labeller: Labeller) -> dict[str, str]:
     """What becomes of each kind of input: taken, dropped, or refused with the template's own words."""
     system, developer = Message("system", "oversight"), Message("developer", "oversight")
     inline = Message("assistant", "<think>\nmulling\n</think>\n\nzephyrean")
@@ -140,36 +140,36 @@ def _takes(stages: Stages) -> dict[str, str]:
         "assistant first": (Conversation((_ANSWER, _USER2, _ANSWER2)), "zephyrean"),
     }
     return {
-        name: _fate(stages, conversation, words.split()) for name, (conversation, words) in probes.items()
+        name: _fate(labeller, conversation, words.split()) for name, (conversation, words) in probes.items()
     }
 
 
-def _fate(stages: Stages, conversation: Conversation, words: list[str]) -> str:
+def _fate(labeller: Labeller, conversation: Conversation, words: list[str]) -> str:
     try:
-        text = _whole(stages, conversation)
+        text = _whole(labeller, conversation)
     except RowError as error:
         return f"refused: {error.detail}"
     shown = [word for word in words if word in text]
     return "taken" if len(shown) == len(words) else "partly dropped" if shown else "dropped"
 
 
-def _habits(stages: Stages, samples: Mapping[str, tuple[Sample, ...]]) -> dict[str, str]:
+def _habits(labeller: Labeller, samples: Mapping[str, tuple[Sample, ...]]) -> dict[str, str]:
     return {
-        "trims content": _trims(stages),
+        "trims content": _trims(labeller),
         "rewrites history": _rewrites(samples),
-        "keeps the order of messages": _keeps_order(stages),
-        "prints a date": _prints_date(stages),
-        "marks generated text itself": "yes" if stages.template.has_generation_tags else "no",
+        "keeps the order of messages": _keeps_order(labeller),
+        "prints a date": _prints_date(labeller),
+        "marks generated text itself": "yes" if labeller.template.has_generation_tags else "no",
     }
 
 
-def _trims(stages: Stages) -> str:
+def _trims(labeller: Labeller) -> str:
     text = " \n quixotry \n "
     try:
         trimmed = [
             message.role
             for i, message in enumerate(PLAIN.messages[:2])
-            if text not in _whole(stages, _with_content(PLAIN.messages[:2], i, text))
+            if text not in _whole(labeller, _with_content(PLAIN.messages[:2], i, text))
         ]
     except RowError:
         return "unknown"
@@ -186,21 +186,23 @@ def _rewrites(samples: Mapping[str, tuple[Sample, ...]]) -> str:
     return f"in conversations of kind {', '.join(names)}" if names else "no" if samples else "unknown"
 
 
-def _keeps_order(stages: Stages) -> str:
+def _keeps_order(labeller: Labeller) -> str:
     try:
-        text = _whole(stages, PLAIN)
+        text = _whole(labeller, PLAIN)
     except RowError:
         return "unknown"
     places = [text.find(message.content or "") for message in PLAIN.messages]
     return "yes" if places == sorted(places) else "no"
 
 
-def _prints_date(stages: Stages) -> str:
+def _prints_date(labeller: Labeller) -> str:
     try:
-        here = _whole(stages, PLAIN)
-        there = stages.template.on(_another_day(stages.recipe.date))
+        here = _whole(labeller, PLAIN)
+        there = labeller.template.on(_another_day(labeller.recipe.date))
         return (
-            "no" if stages.renders(PLAIN, there).through(3) == here else f"yes, that of {stages.recipe.date}"
+            "no"
+            if labeller.renders(PLAIN, there).through(3) == here
+            else f"yes, that of {labeller.recipe.date}"
         )
     except RowError:
         return "unknown"
@@ -216,8 +218,8 @@ def _another_day(date: datetime.date) -> datetime.date:
     return date + days if date.year < datetime.MAXYEAR - 1 else date - days
 
 
-def _whole(stages: Stages, conversation: Conversation) -> str:
-    return stages.renders(stages.settle(conversation)).through(len(conversation.messages) - 1)
+def _whole(labeller: Labeller, conversation: Conversation) -> str:
+    return labeller.renders(settle(labeller, conversation)).through(len(conversation.messages) - 1)
 
 
 def _plain(value: Any) -> Any:

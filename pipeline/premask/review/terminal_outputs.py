@@ -1,77 +1,28 @@
-"""Finished outputs on the terminal: the samples of a pack, the figures of an output, two outputs compared.
-
-    print_pack(console, read_row(out, manifest, "train", 3), kind="pack", room=4096)
-
-Foreign text goes through `terminal.visible`; what is trained is marked as in all terminal views.
-"""
+"""Finished outputs on the terminal: a pack, figures, a difference, rejected rows, the findings of verify."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import IGNORE_INDEX
+from ..core.contract import REASONS
+from ..core.display import percent
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
-from ..publish.charts import percent
-from ..tokens.token_text import TokenTexts
-from .terminal import TRAINED, lines, token_table
+from .terminal_tokens import marked, say
 
-if TYPE_CHECKING:
-    from .diff import Difference  # polars with it, 0.15 s that other commands do not need
-
-# ==== A pack ====
-
-
-def print_pack(console: Console, pack: SampleBatch, *, kind: str, room: int) -> None:
-    """Where the samples of one row of an output stand; `kind` is what the row is called."""
-    title = (
-        f"{kind} {pack.first_row:,} of {pack.split}: {int(pack.row_sizes[0]):,} of {room:,} tokens, "
-        f"{len(pack.length):,} samples, {percent(pack.trained.sum(), pack.length.sum())} trained"
-    )
-    console.print(Text(title, style="bold"), soft_wrap=True)
-    table = _table("sample", "from", "tokens", "trained", text=("source", "row", "id"))
-    for i, origin in enumerate(pack.origin.to_pylist()):
-        numbers = (i, pack.offset[i], pack.length[i], pack.trained[i])
-        row = f"{origin['row']:,}" + (f" ({origin['sample']})" if origin["sample"] else "")
-        names = (visible(origin["source"]), row, visible(origin["id"] or ""))
-        table.add_row(*(f"{number:,}" for number in numbers), *map(Text, names))
-    console.print(table)
-
-
-def print_sample(console: Console, pack: SampleBatch, i: int, texts: TokenTexts, *, tokens: bool) -> None:
-    """Sample i of a row: its text with what is trained in [[ ]], or a table of its `tokens`."""
-    (origin,) = pack.origin.slice(i, 1).to_pylist()
-    marked = "" if tokens else "; trained is what stands in [[ ]]"
-    name = f"\nsample {i}: {visible(origin['source'])} row {origin['row']}{marked}"
-    console.print(Text(name, style="bold"), soft_wrap=True)
-    ids, labels = (column.tolist() for column in pack.tokens(i))
-    groups = texts.groups(ids)
-    console.print(token_table(ids, labels, groups) if tokens else _running(groups, labels))
-
-
-def _running(groups: Sequence[tuple[str, int]], labels: Sequence[int]) -> Text:
-    """Tokens as running text."""
-    shown, at, marked = Text(), 0, list[tuple[str, bool]]()
-    for text, count in groups:
-        marked.append((text, any(label != IGNORE_INDEX for label in labels[at : at + count])))
-        at += count
-    for trained, run in groupby(marked, key=lambda group: group[1]):
-        shown.append(_in_brackets("".join(text for text, _ in run), trained=trained))
-    return shown
-
-
-def _in_brackets(text: str, *, trained: bool) -> Text:
-    return Text(f"[[{lines(text)}]]", style=TRAINED) if trained else Text(lines(text))
+if TYPE_CHECKING:  # each is loaded by its own command
+    from .diff import Difference
+    from .rejects import RejectLog
+    from .verify import Report
 
 
 def _table(*numbers: str, text: Sequence[str] = (), first: str | None = None) -> Table:
-    """A table whose columns of numbers stand right; `first` is a column of text before them."""
+    """A table whose columns of numbers are aligned right; `first` is a column of text before them."""
     table = Table(box=None, padding=(0, 2))
     if first is not None:
         table.add_column(first, overflow="fold")
@@ -82,36 +33,33 @@ def _table(*numbers: str, text: Sequence[str] = (), first: str | None = None) ->
     return table
 
 
+# ==== A pack ====
+
+
+def print_pack(console: Console, pack: SampleBatch, *, kind: str, room: int) -> None:
+    """Print the samples of one row of an output, with their places; `kind` is what the row is called."""
+    title = (
+        f"{kind} {pack.first_row:,} of {pack.split}: {int(pack.row_sizes[0]):,} of {room:,} tokens, "
+        f"{len(pack.length):,} samples, {percent(pack.trained.sum(), pack.length.sum())} trained"
+    )
+    say(console, title, "bold")
+    table = _table("sample", "from", "tokens", "trained", text=("source", "row", "id"))
+    for i, origin in enumerate(pack.origin.to_pylist()):
+        numbers = (i, pack.offset[i], pack.length[i], pack.trained[i])
+        row = f"{origin['row']:,}" + (f" ({origin['sample']})" if origin["sample"] else "")
+        names = (visible(origin["source"]), row, visible(origin["id"] or ""))
+        table.add_row(*(f"{number:,}" for number in numbers), *map(Text, names))
+    console.print(table)
+
+
 # ==== Figures ====
 
 
 def print_stats(console: Console, figures: Mapping[str, Any]) -> None:
-    """The figures of an output (`stats.measure`)."""
-    packs, lengths, cut = figures.get("packs"), figures["lengths"], figures["too_long"]
+    """Print the figures of an output (`stats.measure`)."""
     table = Table.grid(padding=(0, 2))
-    rows = f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected"
-    more = {"dropped as duplicates": figures["dropped"], "left out": figures["left_out"]}
-    table.add_row("rows", rows + "".join(f" + {count:,} {what}" for what, count in more.items() if count))
-    table.add_row("samples", f"{figures['samples']:,}")
-    trained = percent(figures["trained_tokens"], figures["tokens"])
-    table.add_row(
-        "tokens", f"{figures['tokens']:,}, of them {figures['trained_tokens']:,} ({trained}) trained"
-    )
-    if packs:
-        fill = "" if packs["fill"] is None else f", {100 * packs['fill']:.2f} % filled"
-        table.add_row("packs", f"{packs['packs']:,} of at most {figures['max_length']:,} tokens{fill}")
-    if lengths:
-        names = ("min", "p10", "median", "p90", "p99", "max", "mean")
-        table.add_row("lengths", ", ".join(f"{name} {lengths[name]:,}" for name in names))
-    table.add_row(
-        "too long",
-        f"{cut['policy']}: {cut['samples_cut']:,} samples cut, {cut['tokens_cut_off']:,} tokens left out, "
-        f"{cut['rows_rejected']:,} rows rejected",
-    )
-    for name, count in figures["proofs"].items():
-        table.add_row("proved", f"{count:,} samples by {visible(name)}")
-    for name, count in figures["other_counts"].items():
-        table.add_row("", f"{count:,} {visible(name.replace('_', ' '))}")
+    for name, text in _lines(figures):
+        table.add_row(name, Text(visible(text)))
     console.print(table)
     for name in ("source", "split", "role"):
         console.print()
@@ -124,70 +72,127 @@ def print_stats(console: Console, figures: Mapping[str, Any]) -> None:
         console.print(rejects)
 
 
+def _lines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of a whole output: a name and a text each."""
+    packs, lengths, cut = figures.get("packs"), figures["lengths"], figures["too_long"]
+    rows = f"{figures['rows']:,} in = {figures['kept']:,} kept + {figures['rejected']:,} rejected"
+    more = {"skipped as duplicates": figures["dropped"], "left out": figures["left_out"]}
+    rows += "".join(f" + {count:,} {what}" for what, count in more.items() if count)
+    trained = percent(figures["trained_tokens"], figures["tokens"])
+    found = [
+        ("rows", rows),
+        ("samples", f"{figures['samples']:,}"),
+        ("tokens", f"{figures['tokens']:,}, of which {figures['trained_tokens']:,} ({trained}) are trained"),
+    ]
+    if packs:
+        fill = "" if packs["fill"] is None else f", {percent(packs['fill'], 1, 2)} full"
+        found.append(("packs", f"{packs['packs']:,} of at most {figures['max_length']:,} tokens{fill}"))
+    if lengths:
+        names = ("min", "p10", "median", "p90", "p99", "max", "mean")
+        found.append(("lengths", ", ".join(f"{name} {lengths[name]:,}" for name in names)))
+    policy = f"{cut['policy']}: {cut['samples_cut']:,} samples cut, {cut['tokens_cut_off']:,} tokens left out"
+    found.append(("too long", f"{policy}, {cut['rows_rejected']:,} rows rejected"))
+    found += [("mask proof", f"{name}: {count:,} samples") for name, count in figures["proofs"].items()]
+    others = figures["other_counts"].items()
+    return found + [("", f"{count:,} {name.replace('_', ' ')}") for name, count in others]
+
+
 def _shares(name: str, parts: Sequence[Mapping[str, Any]]) -> Table:
     """Parts of an output with their counts and trained shares."""
     counts = [key for key in ("rows", "kept", "samples") if parts and key in parts[0]]
     table = _table(*counts, "tokens", "trained", "share", first=name)
     for each in parts:
-        cells = (
-            "" if each[key] is None else f"{each[key]:,}" for key in (*counts, "tokens", "trained_tokens")
-        )
+        values = (each[key] for key in (*counts, "tokens", "trained_tokens"))
+        cells = ("" if value is None else f"{value:,}" for value in values)
         table.add_row(Text(visible(each[name])), *cells, percent(each["trained_tokens"], each["tokens"]))
     return table
 
 
 # ==== Two outputs ====
 
-_KINDS = {
+KIND_WORDS = {
     "equal": "are equal",
-    "mask": "have the same tokens and another mask",
+    "mask": "have the same tokens but another mask",
     "tokens": "have other tokens",
     "split": "are in another split",
-    "only_before": "stand in the first output alone",
-    "only_after": "stand in the second output alone",
+    "only_before": "are only in the first output",
+    "only_after": "are only in the second output",
 }
+"""How samples differ (`diff.KINDS`), in words."""
 
 
 def print_difference(console: Console, found: Difference) -> None:
-    """How two outputs differ (`diff.compare`)."""
+    """Print how two outputs differ (`diff.compare`)."""
     table = _table("first", "second", first="")
     for name, (before, after) in found.figures.items():
         cells = map(_figure, (before, after))
         table.add_row(name.replace("_", " "), *cells, style="bold" if before != after else "")
     console.print(table)
     for setting in found.settings:
-        console.print(Text(f"setting: {visible(setting)}"), soft_wrap=True)
+        say(console, f"setting: {setting}")
     for change in found.rows:
-        text = f"{change.rows:,} rows: {visible(change.before)} -> {visible(change.after)}"
-        console.print(Text(f"{text} ({_examples(change.examples, change.rows)})"), soft_wrap=True)
+        examples = _examples(change.examples, change.rows)
+        say(console, f"{change.rows:,} rows: {change.before} -> {change.after} ({examples})")
     for kind, count in found.samples.items():
         if count:
             own = found.examples.get(kind, ())
             more = f" ({_examples(own, count)})" if own else ""
-            console.print(Text(f"{count:,} samples {_KINDS[kind]}{more}"), soft_wrap=True)
+            say(console, f"{count:,} samples {KIND_WORDS[kind]}{more}")
     for example in found.masks:
+        console.print()
         where = f"{example.changed:,} labels differ, the first at token {example.first:,}"
-        console.print(Text(f"\n{visible(example.sample)}: {where}", style="bold"), soft_wrap=True)
+        say(console, f"{example.sample}: {where}", "bold")
         for side, pieces in (("first:   ", example.before), ("second:  ", example.after)):
             shown = Text(side)
             for text, trained in pieces:
-                shown.append(Text(f"[[{visible(text)}]]", style=TRAINED) if trained else Text(visible(text)))
+                shown.append(marked(visible(text), trained=trained))
             console.print(shown, soft_wrap=True)
-    verdict = "the same rows, tokens and masks" if found.equal else "the outputs differ"
-    console.print(Text(verdict, style="bold"))
+    say(console, "the same rows, tokens and masks" if found.equal else "the outputs differ", "bold")
 
 
 def _figure(value: float | None) -> str:
     """A count, or a share.
 
     >>> _figure(1200), _figure(0.5), _figure(None)
-    ('1,200', '50.00 %', '-')
+    ('1,200', '50.00%', '-')
     """
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else percent(value, 1, 2)
 
 
 def _examples(names: Sequence[str], count: int) -> str:
-    shown = ", ".join(map(visible, names))
-    return f"{shown}, ..." if count > len(names) else shown
+    return ", ".join(names) + (", ..." if count > len(names) else "")
+
+
+# ==== Rejected rows and findings ====
+
+_SHOWN = 200  # characters of a rejected row
+
+
+def print_rejects(console: Console, log: RejectLog) -> None:
+    """Print rejected rows by reason, the commonest first: counts, sources, and examples of a line each."""
+    for reason, sources in log.reasons():
+        say(console, f"{sources.total():,} {reason}: {REASONS.get(reason, '')}", "bold")
+        if len(sources) > 1:
+            say(
+                console, "  " + ", ".join(f"{count:,} in {source}" for source, count in sources.most_common())
+            )
+        for example in log.examples[reason]:
+            name = f" ({example['id']})" if example["id"] is not None else ""
+            say(console, f"  {example['source']} row {example['row']}{name}: {example['detail']}")
+            if example["original"] is not None:  # of a duplicate
+                say(console, f"    {example['original'][:_SHOWN]}", "dim")
+    more = f", {log.skipped:,} skipped as duplicates" if log.skipped else ""
+    say(console, f"{log.output}: {log.rejected:,} rows rejected{more}")
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print what `premask verify` found, one line each."""
+    for finding in report.findings:
+        say(console, str(finding), "red")
+    for note in report.notes:
+        say(console, f"note: {note}", "yellow")
+    looked = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
+    verdict = f"{len(report.findings):,} findings" if report.findings else "all is well"
+    say(console, f"{report.output}: {verdict} ({looked or 'nothing else was checked'})")

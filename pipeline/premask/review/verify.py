@@ -3,11 +3,11 @@
     report = verify("out/chats")            # or "org/name", which is fetched from the Hub
     report.ok, report.findings, report.notes
 
-What is checked, in this order: the manifest (schema and contract version); every shard (there, size, sha256,
+What is checked, in this order: the manifest (contract, values, run key); every shard (there, size, sha256,
 columns, footer), and that there are no others; the tokenizer; every token of every row; that lineage and
-shards tile each other, and both layouts hold the same samples; the ledger; that each input row was kept or
-rejected, once; the counts of the manifest and of the card. Where a source lies on this machine it is hashed,
-and rows of some packs (chosen by the run's key), or of all with `full`, are done again the slow way.
+shards tile each other, and both layouts hold the same samples; the reject log; that each input row was kept
+or rejected, once; the counts of the manifest and of the card. Where a source is on this machine it is hashed,
+and rows of some packs (chosen by the run's key), or of all with `full`, are done again by the reference.
 
 Cost, in CPU: 60 ns a token of each layout, decoding and hashing included (30 M tokens in both layouts:
 3.5 s). A row that is done again takes a millisecond. Memory: 300 MB above the libraries' for shards of 30 M
@@ -23,31 +23,28 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from jsonschema import Draft202012Validator
 
-from ..core.contract import CONTRACT_VERSION, REASONS
-from ..core.errors import OutputError, PremaskError
-from ..core.manifest import describe_lengths
-from ..core.recipe import Recipe
+from ..core.errors import OutputError, PremaskError, one_line
+from ..core.manifest import ManifestError, Shard, describe_lengths
+from ..core.recipe import PadRows
 from ..core.records import Selection
-from ..core.schemas import all_schemas
-from ..labeller import Stages
-from ..output.dataset import load_manifest, read_batches, shards_of, splits_of
-from ..output.identity import versions
+from ..labeller import Labeller
+from ..output.dataset import Dataset, UnreadableError, open_dataset
+from ..output.identity import key_of, versions
 from ..running.choosing import count_copies
 from ..running.inputs import find_dialect
 from ..sources.inspection import inspect_source
 from ..sources.listing import columns_of
-from .rerun import Expected, Rejected, Wanted, no_samples, redo
-from .verify_files import Finding, Findings, check_card, check_pictures, check_shards, kinds_of, unreadable
+from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
+from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
+    NOT_REDONE,
     Limits,
+    Lineage,
     Place,
     Sums,
     check_batch,
@@ -56,6 +53,7 @@ from .verify_rows import (
     check_twin,
     join_sums,
     read_lineage,
+    wrong_reject,
 )
 
 PACKS_REDONE = 16
@@ -65,10 +63,10 @@ ROWS_REDONE = 64
 """Rows, about, that are done again without `full` where samples were shuffled."""
 
 REJECTS_REDONE = 16
-"""Lines of the ledger that are done again without `full`."""
+"""Lines of the reject log that are done again without `full`."""
 
 REJECTS_AT_ONCE = 4096
-"""Lines of the ledger that are held in memory."""
+"""Lines of the reject log that are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +98,16 @@ def verify(target: str, *, revision: str | None = None, full: bool = False) -> R
     `full` has every row whose source is here done again, not only those of some packs. Raises `OutputError`
     if there is no output that can be checked.
     """
-    out = _locate(target, revision)
-    manifest = load_manifest(out)
-    if manifest["contract"] != CONTRACT_VERSION:
-        raise OutputError(
-            f"{target} is of output contract {manifest['contract']!s:.20}, this premask checks "
-            f"{CONTRACT_VERSION}; use the version of premask that wrote it"
-        )
-    findings = Findings()
-    if not _check_manifest(manifest, findings):
+    out, findings = _locate(target, revision), Findings()
+    try:
+        dataset = open_dataset(out)
+    except ManifestError as error:
+        findings.add("manifest", "manifest.json", error.what, rows=error.count)
         return Report(target, findings.all(), ("nothing else was checked, for want of a manifest",))
-    check = _Check(out, manifest, findings, full=full)
+    if key_of(dataset.manifest.identity()) != dataset.manifest.run_key:
+        what = "run_key is not that of its recipe, inputs, tokenizer, template and versions"
+        findings.add("manifest", "manifest.json", what)
+    check = _Check(dataset, findings, full=full)
     try:
         check.run()
     except PermissionError as error:
@@ -134,42 +131,11 @@ def _locate(target: str, revision: str | None) -> Path:
         commit = HfApi().dataset_info(target, revision=revision).sha
         return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise OutputError(
             f"{target} is no directory here, and cannot be fetched from the Hub: {type(error).__name__}: "
             f"{reason}; check the name, and HF_TOKEN or 'hf auth login' if it is private"
         ) from None
-
-
-@cache
-def _judge() -> Draft202012Validator:
-    return Draft202012Validator(all_schemas()["manifest"])
-
-
-def _check_manifest(manifest: Mapping[str, Any], findings: Findings) -> bool:
-    """Whether the manifest is valid by its schema; if not, what is wrong is told."""
-    errors = sorted(_judge().iter_errors(manifest), key=lambda error: list(map(str, error.absolute_path)))
-    for error in errors[:1]:
-        place = ".".join(map(str, error.absolute_path)) or "the top"
-        what = f"at {place}: {' '.join(error.message.split())[:200]}"
-        findings.add("manifest", "manifest.json", what, rows=len(errors))
-    if not errors and _run_key(manifest) != manifest["run_key"]:
-        what = "run_key is not that of its recipe, inputs, tokenizer, template and versions"
-        findings.add("manifest", "manifest.json", what)
-    return not errors
-
-
-_ACCOUNTED = {"rows", "kept", "dropped", "duplicates", "rejected", "left_out"}
-
-
-def _run_key(manifest: Mapping[str, Any]) -> str:
-    """The key of the run that the manifest describes, as `identity.RunIdentity` makes it."""
-    keys = ("contract", "premask", "recipe", "tokenizer", "template", "versions")
-    inputs = [
-        {key: value for key, value in each.items() if key not in _ACCOUNTED} for each in manifest["inputs"]
-    ]
-    data = {**{key: manifest[key] for key in keys}, "inputs": inputs}
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 # ==== The check ====
@@ -178,173 +144,170 @@ def _run_key(manifest: Mapping[str, Any]) -> str:
 class _Check:
     """One check of one output; its methods note what is wrong and go on."""
 
-    def __init__(self, out: Path, manifest: Mapping[str, Any], findings: Findings, *, full: bool) -> None:
-        self.out, self.manifest, self.findings, self.full = out, manifest, findings, full
+    def __init__(self, dataset: Dataset, findings: Findings, *, full: bool) -> None:
+        self.dataset, self.findings, self.full = dataset, findings, full
+        self.manifest, self._settings = dataset.manifest, dataset.manifest.settings
         self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._recipe: Mapping[str, Any] = manifest["recipe"]
-        self._layouts = kinds_of(manifest)[:-2]
-        self._shards = {kind: shards_of(manifest, kind) for kind in kinds_of(manifest)}
-        self._sources = [each["source"] for each in manifest["inputs"]]
-        self._chance = random.Random(manifest["run_key"])  # noqa: S311  no secret: the same rows each time
+        self._sources = [each.source for each in self.manifest.inputs]
+        self._chance = random.Random(self.manifest.run_key)  # noqa: S311  no secret: the same rows each time
         self._kept: list[dict[str, list[np.ndarray]]] = [{} for _ in self._sources]
         self._rejected: list[list[Rejected]] = [[] for _ in self._sources]
         self._expected: list[list[Expected]] = [[] for _ in self._sources]
         self._files: list[str] = []
         self._lengths: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
-        self._shuffled = bool(self._recipe.get("shuffle"))
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
         """Check everything."""
-        readable = check_shards(self.out, self.manifest, self.findings)
-        self._whole = len(readable) == len(self.manifest["shards"])
-        self.counts["files"] = len(self.manifest["shards"])
-        stages = self._stages()
-        self._limits = Limits(
-            int(self._recipe["max_length"]), self._known(stages), self._recipe.get("pad_rows") == "to_length"
-        )
-        self._check_rows(readable)
-        for shard in self._shards["rejects"]:
-            if shard["path"] in readable:
-                self._check_ledger(shard["path"])
+        checked = check_files(self.dataset, self.findings)
+        self._readable = {each.name for each in checked.values() if each.readable}
+        self._whole = all(shard.path in self._readable for shard in self.manifest.shards)
+        self.counts["files"] = len(self.manifest.shards)
+        labeller = self._labeller()
+        padded = self._settings.pad_rows is PadRows.to_length
+        self._limits = Limits(self._settings.max_length, self._known(labeller), padded)
+        self._check_rows()
+        for shard in self.dataset.shards("rejects"):
+            if shard.path in self._readable:
+                self._check_rejects(shard)
         if self._whole:
             self._check_that_no_row_is_lost()
             self._check_counts()
-        check_card(self.out, self.manifest, self.findings)
-        check_pictures(self.out, self.manifest, self.findings)
-        self._check_sources(stages)
-
-    def _of_split(self, split: str) -> dict[str, list[Mapping[str, Any]]]:
-        """The shards of a split: those of each layout, and lineage."""
-        return {kind: shards_of(self.manifest, kind, split) for kind in (*self._layouts, "lineage")}
+        check_card(self.dataset, checked, self.findings)
+        self._check_sources(labeller)
 
     # ---- the tokenizer ----
 
-    def _stages(self) -> Stages | None:
-        """The stages of the recipe with the output's own tokenizer, None if they cannot be had."""
-        changed = {"tokenizer": str(self.out / "tokenizer"), "chat_template": None, "output": "-"}
-        if not (self.out / "tokenizer").is_dir():
+    def _labeller(self) -> Labeller | None:
+        """The labeller of the recipe with the output's own tokenizer, None if it cannot be loaded."""
+        if not self.dataset.tokenizer.is_dir():
             self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
             return None
         try:
-            stages = Stages(
-                Recipe.model_validate({**self._recipe, **changed}),
-                distrust="rows are done again the slow way",
-            )
+            labeller = labeller_of(self.dataset)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
             return None
-        sources = json.dumps(stages.template.sources, sort_keys=True)
-        template = {"sha256": hashlib.sha256(sources.encode()).hexdigest()}
-        same = stages.tokenizer.sha256() == self.manifest["tokenizer"]["sha256"]
-        same &= template["sha256"] == self.manifest["template"]["sha256"]
+        sources = json.dumps(labeller.template.sources, sort_keys=True)
+        same = labeller.tokenizer.sha256() == self.manifest.tokenizer.sha256
+        same &= hashlib.sha256(sources.encode()).hexdigest() == self.manifest.template.sha256
         if not same and not self._other_versions():
             what = "the tokenizer or its chat template has another sha256 than manifest.json says"
             self.findings.add("tokenizer", "tokenizer/", what)
         elif not same:
             self.notes.append(f"tokenizer/ has another sha256 here, where {self._other_versions()}")
-        ends = self.manifest["template"].get("turn_ends")
-        self._can_redo = same and list(stages.ends.stops) == ends
-        return stages
+        self._can_redo = same and list(labeller.ends.stops) == self.manifest.template.turn_ends
+        return labeller
 
     def _other_versions(self) -> str:
         """Which packages have another version than those of the run, in words."""
-        then, now = self.manifest["versions"], versions()
+        then, now = self.manifest.versions, versions()
         return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if now.get(k) != v)
 
-    def _known(self, stages: Stages | None) -> np.ndarray:
+    def _known(self, labeller: Labeller | None) -> np.ndarray:
         """Which ids are tokens, bool[ids]: by the tokenizer, or if it cannot be read, by the manifest."""
-        if stages is None:
-            return np.ones(min(self.manifest["tokenizer"]["vocab_size"], 1 << 27), dtype=bool)
-        ids = np.array(list(stages.tokenizer.backend.get_vocab(with_added_tokens=True).values()))
+        if labeller is None:
+            return np.ones(min(self.manifest.tokenizer.vocab_size, 1 << 27), dtype=bool)
+        ids = np.array(list(labeller.tokenizer.backend.get_vocab(with_added_tokens=True).values()))
         known = np.zeros(int(ids.max(initial=-1)) + 1, dtype=bool)
         known[ids] = True
         return known
 
     # ---- rows of tokens ----
 
-    def _check_rows(self, readable: set[str]) -> None:
+    def _check_rows(self) -> None:
         """Check the rows of all layouts and their lineage, split by split."""
-        rows = sum(shard["rows"] for shard in self._shards[self._layouts[0]])
+        rows = sum(shard.rows for shard in self.dataset.shards(self.dataset.layout))
         chosen = np.array(sorted(self._chance.sample(range(rows), min(PACKS_REDONE, rows))), dtype=np.int64)
         before = 0
-        for split in splits_of(self.manifest):
-            before += self._check_split(split, readable, chosen - before)
+        for split in self.dataset.splits:
+            before += self._check_split(split, chosen - before)
 
-    def _check_split(self, split: str, readable: set[str], chosen: np.ndarray) -> int:
-        """Check the rows of a split, unit of work by unit: its files stand at the same place of each kind.
+    def _check_split(self, split: str, chosen: np.ndarray) -> int:
+        """Check the rows of a split, unit of work by unit: its files are at the same place of each kind.
         `chosen` are those that are to be done again. Returns how many rows it has."""
-        shards_of_kind = self._of_split(split)
-        if len({len(shards) for shards in shards_of_kind.values()}) > 1:
-            kinds = " and ".join(f"{len(shards)} of {kind}" for kind, shards in shards_of_kind.items())
-            what = f"it lists {kinds} in {split}, not equally many"
-            self.findings.add("manifest", "manifest.json", what)
+        kinds = [*self.dataset.layouts, "lineage"]
+        shards = [self.dataset.shards(kind, split) for kind in kinds]
+        if len({len(each) for each in shards}) > 1:
+            many = " and ".join(f"{len(each)} of {kind}" for kind, each in zip(kinds, shards, strict=True))
+            self.findings.add("manifest", "manifest.json", f"it lists {many} in {split}, not equally many")
             self._whole = False
         first = 0
-        for at, shard in enumerate(shards_of_kind[self._layouts[0]]):
-            unit = [shards[at : at + 1] for shards in shards_of_kind.values()]
-            names = [shards[0]["path"] if shards else None for shards in unit]
-            sums = [
-                None if name not in readable else self._sums(shards[0], layout)
-                for name, shards, layout in zip(names, unit, self._layouts, strict=False)
-            ]
-            self._count(shard, sums[0])
-            if sums[0] is not None and names[-1] in readable:
-                self._join(Place(shard["path"], first), str(names[-1]), sums[0], split, chosen - first)
-                if len(sums) > 1 and sums[1] is not None and self._lineage is not None:
-                    order = None if self._shuffled else self._lineage.in_input_order()
-                    check_twin(order, sums[0], sums[1], str(names[1]), self.findings)
-            first += shard["rows"]
+        for at, shard in enumerate(shards[0]):
+            unit = [each[at] if at < len(each) else None for each in shards]
+            self._check_unit(unit[:-1], unit[-1], Place(shard.path, first), split, chosen - first)
+            first += shard.rows
         return first
 
-    def _sums(self, shard: Mapping[str, Any], layout: str) -> Sums | None:
+    def _check_unit(
+        self,
+        layouts: list[Shard | None],
+        lineage: Shard | None,
+        place: Place,
+        split: str,
+        chosen: np.ndarray,
+    ) -> None:
+        """Check the shards of one unit of work, one a layout, and their lineage. `place` is the path of the
+        first and the number of its first row in its split."""
+        sums = [self._sums(shard) for shard in layouts]
+        if sums[0] is None:
+            self._whole = False
+            return
+        self._count(sums[0], layouts[0])
+        if lineage is None or lineage.path not in self._readable:
+            return
+        found = read_lineage(self.dataset, lineage, self._sources, self.findings)
+        if found is None or not check_places(found, sums[0], place.row, lineage.path, self.findings):
+            self._whole = False
+            return
+        check_origins(found, sums[0], lineage.path, self.findings, whole=not self._settings.shuffle)
+        self._remember(found, sums[0], place.file, split, chosen)
+        if len(sums) > 1 and sums[1] is not None and layouts[1] is not None:
+            order = None if self._settings.shuffle else found.in_input_order()
+            check_twin(order, sums[0], sums[1], layouts[1].path, self.findings)
+
+    def _sums(self, shard: Shard | None) -> Sums | None:
         """Check every row of a shard; None if some could not be looked at."""
-        name, parts, row = shard["path"], list[Sums](), 0
+        if shard is None or shard.path not in self._readable:
+            return None
+        name, parts, row = shard.path, list[Sums](), 0
         try:
-            for batch in read_batches(self.out / name):
-                parts.append(check_batch(batch, layout, self._limits, Place(name, row), self.findings))
+            for batch in self.dataset.batches(shard):
+                parts.append(check_batch(batch, shard.kind, self._limits, Place(name, row), self.findings))
                 row += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            unreadable(error, name, self.findings)
+        except UnreadableError as error:
+            self.findings.add("unreadable", name, f"it cannot be read: {error.why}")
             return None
         if ("shape", name) in self.findings:
             return None
         sums = join_sums(parts)
         tokens = int(sums.length.sum())
-        if tokens != shard["tokens"]:
-            what = f"it has {tokens:,} tokens, manifest.json says {shard['tokens']:,}"
+        if tokens != shard.tokens:
+            what = f"it has {tokens:,} tokens, manifest.json says {shard.tokens:,}"
             self.findings.add("footer", name, what)
         return sums
 
-    def _count(self, shard: Mapping[str, Any], sums: Sums | None) -> None:
-        """Count what stands in a shard of the first layout."""
-        if sums is None:
-            self._whole = False
-            return
+    def _count(self, sums: Sums, shard: Shard | None) -> None:
+        """Count what is in a shard of the main layout."""
         self.counts["samples"] += len(sums.length)
         self.counts["tokens"] += int(sums.length.sum())
         self.counts["trained_tokens"] += int(sums.trained.sum())
-        self.counts["packs"] += shard["rows"] if self._layouts[0] == "packed" else 0
+        self.counts["packs"] += shard.rows if shard is not None and shard.kind == "packed" else 0
         lengths, times = np.unique(sums.length, return_counts=True)
         self._lengths.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
-    def _join(self, shard: Place, name: str, sums: Sums, split: str, chosen: np.ndarray) -> None:
-        """Compare a shard with its lineage, the file `name`; the shard's place is its path and the number of
-        its first row in its split, `chosen` are those of its rows that are to be done again."""
-        self._lineage = lineage = read_lineage(self.out, name, self._sources, self.findings)
-        if lineage is None or not check_places(lineage, sums, shard.row, name, self.findings):
-            self._whole, self._lineage = False, None
-            return
-        check_origins(lineage, sums, name, self.findings, whole=not self._shuffled)
-        self._files.append(shard.file)
+    def _remember(self, lineage: Lineage, sums: Sums, name: str, split: str, chosen: np.ndarray) -> None:
+        """Note which input rows a shard keeps, and the samples of those that are to be done again: with
+        `full` all, else those that have a sample in one of the `chosen` rows of the shard."""
+        self._files.append(name)
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
         for number, source in enumerate(self._sources):
             ours = lineage.source == number
             self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
-            if self._shuffled and not self.full:  # the samples of a row are anywhere
-                share = ROWS_REDONE / max(1, self.manifest["counts"]["kept"])
+            if self._settings.shuffle and not self.full:  # the samples of a row are anywhere
+                share = ROWS_REDONE / max(1, self.manifest.counts.kept)
                 some = ours & (count_copies(source, lineage.row, min(share, 1), seed=1) > 0)
             else:
                 some = ours & np.isin(lineage.row, lineage.row[ours & picked])
@@ -354,24 +317,24 @@ class _Check:
                 Expected(lineage.row[some], sample, sums.hash[some], file, sums.row[some])
             )
 
-    # ---- the ledger, and all rows ----
+    # ---- the reject log, and all rows ----
 
-    def _check_ledger(self, name: str) -> None:
+    def _check_rejects(self, shard: Shard) -> None:
         numbers, at = {source: number for number, source in enumerate(self._sources)}, 0
         try:
-            for batch in read_batches(self.out / name, tokens=REJECTS_AT_ONCE):
+            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE):
                 for line in batch.to_pylist():
-                    wrong = _wrong_reject(line, numbers)
+                    wrong = wrong_reject(line, numbers)
                     if wrong:
-                        self.findings.add("reject", name, wrong, row=at)
+                        self.findings.add("reject", shard.path, wrong, row=at)
                         self._whole = False
                     else:
                         self._reasons[line["reason"]] += 1
-                        rejected = Rejected(line["row"], line["reason"], name, at)
+                        rejected = Rejected(line["row"], line["reason"], shard.path, at)
                         self._rejected[numbers[line["source"]]].append(rejected)
                     at += 1
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            unreadable(error, name, self.findings)
+        except UnreadableError as error:
+            self.findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
             self._whole = False
 
     def _check_that_no_row_is_lost(self) -> None:
@@ -379,23 +342,24 @@ class _Check:
         for number, source in enumerate(self._sources):
             kept = self._kept_rows(number)
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
-            said = self.manifest["inputs"][number]
+            said = self.manifest.inputs[number]
             reasons = Counter(each.reason for each in self._rejected[number])
             dropped = reasons.pop("duplicate", 0)
             found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
-            self.counts.update(found, rows=said["rows"], rejected=reasons.total())
+            self.counts.update(found, rows=said.rows, rejected=reasons.total())
             rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
             again = rows[times > 1]
             if len(again):
                 what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            expected = said["rows"] - sum(said["left_out"].values())
+            expected = said.rows - sum(said.left_out.values())
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
             for name, value in {**found, "rejected": dict(reasons)}.items():
-                if value != said[name]:
-                    what = f"{name} of {source} is {_short(said[name])}, the files have {_short(value)}"
+                told = getattr(said, name)
+                if value != told:
+                    what = f"{name} of {source} is {_short(told)}, the files have {_short(value)}"
                     self.findings.add("rows", "manifest.json", what)
 
     def _kept_rows(self, number: int) -> np.ndarray:
@@ -403,11 +367,13 @@ class _Check:
         those of a split are anywhere in it if it was shuffled."""
         none = np.zeros(0, dtype=np.int64)
         splits = [np.concatenate([none, *parts]) for parts in self._kept[number].values()]
-        return np.concatenate([none, *(np.unique(rows) if self._shuffled else rows for rows in splits)])
+        return np.concatenate(
+            [none, *(np.unique(rows) if self._settings.shuffle else rows for rows in splits)]
+        )
 
     def _check_counts(self) -> None:
-        counts, found = self.manifest["counts"], dict[str, Any](self.counts)
-        room = found["packs"] * int(self._recipe["max_length"])
+        counts, found = self.manifest.as_dict()["counts"], dict[str, Any](self.counts)
+        room = found["packs"] * self._settings.max_length
         found["rejected_by_reason"] = {k: n for k, n in self._reasons.items() if k != "duplicate"}
         found["fill"] = round(found["tokens"] / room, 6) if room else None
         found["lengths"] = describe_lengths(self._lengths)
@@ -423,71 +389,40 @@ class _Check:
 
     # ---- sources ----
 
-    def _check_sources(self, stages: Stages | None) -> None:
+    def _check_sources(self, labeller: Labeller | None) -> None:
         """Hash the sources that are here, and do rows of theirs again."""
         here = [number for number, source in enumerate(self._sources) if Path(source).is_file()]
         for number in here:
             try:
-                self._check_source(number, stages)
+                self._check_source(number, labeller)
             except PremaskError as error:
                 self.findings.add("source", self._sources[number], str(error))
         if len(here) < len(self._sources):
             many = f"{len(self._sources) - len(here)} of {len(self._sources)} sources are not here"
             self.notes.append(f"{many}: their rows were not done again")
 
-    def _check_source(self, number: int, stages: Stages | None) -> None:
+    def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
         info = inspect_source(source)
-        if info.sha256 != self.manifest["inputs"][number]["sha256"]:
+        if info.sha256 != self.manifest.inputs[number].sha256:
             self.findings.add("source", source, "the file is not the one that the output was made from")
             return
         self.counts["sources"] += 1
-        if stages is None or not self._can_redo:
+        if labeller is None or not self._can_redo:
             self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
             return
-        rejected = [each for each in self._rejected[number] if each.reason not in _NOT_REDONE]
-        parts = [no_samples(), *self._expected[number]]
+        rejected = [each for each in self._rejected[number] if each.reason not in NOT_REDONE]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
+        parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
-        if columns := columns_of(source, stages.recipe.sources):
+        if columns := columns_of(source, labeller.recipe.sources):
             info = replace(info, selection=Selection(columns=columns))
-        wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, stages.recipe)
-        self.counts["rows_redone"] += redo(stages, info, dialect, wanted, self.findings)
+        wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)
+        self.counts["rows_redone"] += redo(labeller, info, dialect, wanted, self.findings)
 
 
 _COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
-
-
-_NOT_REDONE = {"duplicate", "crashed"}
-"""Reasons that say nothing of a row by itself, or that this process might not survive."""
-
-
-def _wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
-    """What is wrong with a line of the ledger, empty if nothing is."""
-    allowed = {"id", "original"} if line["reason"] in _NOT_REDONE else {"id"}
-    wrong = {
-        "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
-        "the source is none of the inputs in manifest.json": line["source"] not in sources,
-        f"the reason {line['reason']!r:.40} is unknown": line["reason"] not in REASONS,
-        "row is below 0": (line["row"] or 0) < 0,
-        "detail is empty": not line["detail"],
-        "original is not the row as JSON": not _is_row(line["original"], line["reason"]),
-    }
-    return next((what for what, found in wrong.items() if found), "")
-
-
-def _is_row(original: str | None, reason: str) -> bool:
-    """Whether a ledger shows a row as JSON; two kinds of rows are shown as they were read, duplicates not."""
-    if reason in {"invalid_json", "not_an_object", *_NOT_REDONE}:
-        return True
-    try:
-        json.loads(original or "", parse_int=str, parse_float=str)
-    except RecursionError:
-        return True
-    except ValueError:
-        return False
-    return True
 
 
 def _short(value: Any) -> str:

@@ -1,25 +1,246 @@
-"""The checks of lineage: it lists each sample of a shard once, at its place, and from a row of the input.
+"""The checks of rows: of tokens, of lineage, and of the reject log.
 
-    lineage = read_lineage(out, "lineage/train-00000-of-00001.parquet", sources, findings)
-    check_places(lineage, sums, first_row, name, findings)      # sums of the shard, by `rowchecks`
+    sums = check_batch(batch, "packed", Limits(max_length=4096, known=known), place, findings)
+    sums.length, sums.trained, sums.hash            # of every sample in the batch
+    lineage = read_lineage(dataset, shard, sources, findings)
+    check_places(lineage, sums, first_row, name, findings)
 
-Cost: 0.2 us and 60 bytes a sample; a shard at a time.
+A row of tokens is checked by itself: lists that fit together, known ids, labels that are their ids,
+positions, masks, weights. Lineage must list each sample of its shard once, at its place, and from a row of
+the input.
+
+Cost: all of it is numpy over the flat columns, some 30 ns a token, half of that for the hashes, and 60 bytes
+for each token of a batch; for lineage 0.2 us and 60 bytes a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import hash_samples, offsets_of
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS
-from ..output.dataset import Lists, flat, read_batches
-from .verify_files import Findings, unreadable
+from ..core.arrays import offsets_of
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, TRAINED_MASKS
+from ..core.hashing import hash_samples
+from ..core.manifest import Shard
+from ..output.dataset import Dataset, Lists, UnreadableError, flat
+from .verify_files import Findings
+
+
+class Limits(NamedTuple):
+    """What a row must keep to: `max_length` tokens, no less in a pack if they are `padded`, and ids that are
+    tokens: `known` bool[ids]."""
+
+    max_length: int
+    known: np.ndarray
+    padded: bool = False
+
+
+class Place(NamedTuple):
+    """Where a batch is: its file, and the number of its first row in it."""
+
+    file: str
+    row: int
+
+
+class Sums(NamedTuple):
+    """What is known of n samples, in their order.
+
+    row      int64[n]   row of the file they are in
+    offset   int64[n]   their first token within the row
+    length   int64[n]   tokens
+    trained  int64[n]   trained tokens
+    hash     uint64[n]  of ids, labels and loss weights
+    """
+
+    row: np.ndarray
+    offset: np.ndarray
+    length: np.ndarray
+    trained: np.ndarray
+    hash: np.ndarray
+
+
+# ==== Rows of tokens ====
+
+
+def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place, findings: Findings) -> Sums:
+    """Check the rows of a batch that has the columns of its layout. Rows whose lists do not fit together are
+    reported and left out of what is returned; so are pad documents."""
+    rows = np.arange(batch.num_rows) + place.row
+    whole = _whole_rows(batch, layout, place, findings)
+    if not whole.all():
+        batch, rows = batch.filter(pa.array(whole)), rows[whole]
+    lengths, first_of = _samples(batch, layout)
+    if not len(lengths):
+        return no_sums()
+    ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
+    padded = limits.padded and layout == "packed"
+    _check_lengths(np.diff(ids.offsets), rows, limits._replace(padded=padded), place, findings)
+    for wrong in _wrong_tokens(batch, lengths, limits.known):
+        at = np.flatnonzero(wrong.tokens)
+        if len(at):
+            row_of = np.searchsorted(ids.offsets, at, side="right") - 1
+            values = {name: value[at[0]].item() for name, value in wrong.values.items()}
+            what = wrong.what.format(token=int(at[0] - ids.offsets[row_of[0]]), **values)
+            findings.add(wrong.kind, place.file, what, row=int(rows[row_of[0]]), rows=len(np.unique(row_of)))
+    starts, samples_in = offsets_of(lengths)[:-1], np.diff(first_of)
+    trained = np.add.reduceat((labels != IGNORE_INDEX).astype(np.int64), starts)
+    sums = Sums(
+        np.repeat(rows, samples_in),
+        starts - np.repeat(ids.offsets[:-1], samples_in),
+        lengths,
+        trained,
+        hash_samples(ids.values, labels, _weights(batch), lengths),
+    )
+    if not padded:
+        return sums
+    is_last = np.zeros(len(lengths), dtype=bool)
+    is_last[first_of[1:] - 1] = True
+    return Sums(*(column[(trained > 0) | ~is_last] for column in sums))
+
+
+class _Wrong(NamedTuple):
+    """Tokens that are wrong, bool[t], and what is, in words with the token and its values."""
+
+    kind: str
+    tokens: np.ndarray
+    what: str
+    values: Mapping[str, np.ndarray]
+
+
+def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray) -> Iterator[_Wrong]:
+    """Hold every token of a batch against the contract; `lengths` are those of its samples."""
+    flats = {
+        name: flat(column).values
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        if pa.types.is_list(column.type)
+    }
+    ids, labels, starts = flats["input_ids"], flats["labels"], offsets_of(lengths)[:-1]
+    trained = labels != IGNORE_INDEX
+    pair = {"label": labels, "id": ids}
+    yield _Wrong("id", ~_are_known(ids, known), "token {token} has the unknown id {id}", pair)
+    yield _Wrong("label", trained & (labels != ids), "token {token} has label {label} beside id {id}", pair)
+    first = np.zeros(len(labels), dtype=bool)
+    first[starts] = trained[starts]
+    what = "token {token} is the first of its sample, but has label {label}"
+    yield _Wrong("first_label", first, what, pair)
+    if "position_ids" in flats:
+        found, wanted = flats["position_ids"], np.arange(len(labels)) - np.repeat(starts, lengths)
+        what = "token {token} has position {found}, not {wanted}"
+        yield _Wrong("position", found != wanted, what, {"found": found, "wanted": wanted})
+    if "attention_mask" in flats:
+        mask = flats["attention_mask"]
+        yield _Wrong("attention_mask", mask != 1, "token {token} has attention_mask {mask}", {"mask": mask})
+    weights = _weights(batch)
+    if weights is not None:
+        wrong = np.where(trained, ~((weights > 0) & np.isfinite(weights)), weights != 0)
+        what = "token {token} has weight {weight} beside label {label}"
+        yield _Wrong("loss_weight", wrong, what, {"weight": weights, **pair})
+    for name in (name for name in TRAINED_MASKS if name in flats):
+        what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
+        yield _Wrong("mask", flats[name] != trained, what, {"mask": flats[name], **pair})
+
+
+def _weights(batch: pa.RecordBatch) -> np.ndarray | None:
+    there = LOSS_WEIGHTS.name in batch.schema.names
+    return flat(batch.column(LOSS_WEIGHTS.name)).values if there else None
+
+
+def no_sums() -> Sums:
+    """The sums of no samples."""
+    none = np.zeros(0, dtype=np.int64)
+    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64))
+
+
+def join_sums(parts: list[Sums]) -> Sums:
+    """The sums of one batch after another."""
+    return Sums(*(np.concatenate(columns) for columns in zip(no_sums(), *parts, strict=True)))
+
+
+def _check_lengths(
+    lengths: np.ndarray, rows: np.ndarray, limits: Limits, place: Place, findings: Findings
+) -> None:
+    most = limits.max_length
+    for kind, wrong, what in (
+        ("padding", limits.padded & (lengths < most), f"tokens, but packs are filled up to {most}"),
+        ("too_long", lengths > most, f"tokens are more than max_length {most}"),
+    ):
+        at = np.flatnonzero(wrong)
+        if len(at):
+            findings.add(kind, place.file, f"{lengths[at[0]]} {what}", row=int(rows[at[0]]), rows=len(at))
+
+
+def _are_known(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which ids are tokens, bool[t]."""
+    if known.all() and len(ids) and ids.min() >= 0 and ids.max() < len(known):
+        return np.ones(len(ids), dtype=bool)
+    inside = (ids >= 0) & (ids < len(known))
+    return np.asarray(inside & known[np.where(inside, ids, 0)])
+
+
+# ==== The shape of rows ====
+
+
+def _whole_rows(batch: pa.RecordBatch, layout: str, place: Place, findings: Findings) -> np.ndarray:
+    """Which rows have lists that fit together, bool[rows]; the others are reported."""
+    fine = np.ones(batch.num_rows, dtype=bool)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        nulls = _nulls(column)
+        _note_shape(f"{name} holds null", np.flatnonzero(nulls), place, findings)
+        fine &= ~nulls
+    numbers = np.flatnonzero(fine)
+    fitting = _fitting(batch if fine.all() else batch.filter(pa.array(fine)), layout)
+    what = "the lists of the row are not as long as its length and seq_lengths say"
+    _note_shape(what, numbers[~fitting], place, findings)
+    fine[numbers] = fitting
+    return fine
+
+
+def _note_shape(what: str, wrong: np.ndarray, place: Place, findings: Findings) -> None:
+    """Note rows (int[k], of the batch) that are wrong as such."""
+    if len(wrong):
+        findings.add("shape", place.file, what, row=place.row + int(wrong[0]), rows=len(wrong))
+
+
+def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
+    """Which rows have lists of the length that they say, above 0."""
+    length = batch.column("length").to_numpy()
+    fine = length > 0
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_list(column.type) and name != "seq_lengths":
+            fine &= np.diff(flat(column).offsets) == length
+    if layout == "packed":
+        sums = flat(batch.column("seq_lengths"))
+        total = offsets_of(sums.values)[sums.offsets]
+        low = offsets_of(sums.values < 1)[sums.offsets]
+        fine &= (np.diff(total) == length) & (np.diff(low) == 0)
+    return np.asarray(fine)
+
+
+def _nulls(column: pa.Array) -> np.ndarray:
+    """Which rows are null or hold one, bool[rows]."""
+    nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
+    if pa.types.is_list(column.type) and column.values.null_count:
+        inner = column.values.is_null().to_numpy(zero_copy_only=False)
+        counts = offsets_of(inner)
+        bounds = column.offsets.to_numpy()
+        nulls |= counts[bounds[1:]] > counts[bounds[:-1]]
+    return nulls
+
+
+def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
+    """The lengths of all samples of the batch, int64, and which of them are in which row."""
+    if layout == "packed":
+        lengths = flat(batch.column("seq_lengths"))
+        return Lists(lengths.values.astype(np.int64), lengths.offsets)
+    return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+
+
+# ==== Lineage ====
 
 
 class Lineage(NamedTuple):
@@ -35,24 +256,26 @@ class Lineage(NamedTuple):
     turns: np.ndarray
 
     def in_input_order(self) -> np.ndarray:
-        """The order in which the samples stand in the unpacked layout, int64[n]."""
+        """The order in which the samples are in the unpacked layout, int64[n]."""
         return np.lexsort((self.sample, self.row, self.source))
 
 
-def read_lineage(out: Path, name: str, sources: Sequence[str], findings: Findings) -> Lineage | None:
-    """Read the lineage of one shard; None, and told, if that cannot be done."""
+def read_lineage(
+    dataset: Dataset, shard: Shard, sources: Sequence[str], findings: Findings
+) -> Lineage | None:
+    """Read a shard of lineage; None, and reported, if that cannot be done."""
     known, parts = pa.array(sources, pa.string()), [[np.zeros(0, dtype=np.int64)] * len(Lineage._fields)]
     try:
-        for batch in read_batches(out / name):
+        for batch in dataset.batches(shard):
             columns = {each: batch.column(each) for each in batch.schema.names}
             if any(column.null_count for each, column in columns.items() if each != "id"):
-                findings.add("lineage", name, "a column other than id holds null")
+                findings.add("lineage", shard.path, "a column other than id holds null")
                 return None
             columns["source"] = pc.index_in(columns["source"], value_set=known).fill_null(-1)
             numbers = [columns[each].to_numpy().astype(np.int64) for each in Lineage._fields[:-1]]
             parts.append([*numbers, np.diff(columns["trained_turns"].offsets.to_numpy()).astype(np.int64)])
-    except (pa.ArrowException, OSError) as error:
-        unreadable(error, name, findings)
+    except UnreadableError as error:
+        findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
         return None
     return Lineage(*map(np.concatenate, zip(*parts, strict=True)))
 
@@ -126,201 +349,34 @@ def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str
         findings.add("layouts", name, what, row=int(wrong[0]), rows=len(wrong))
 
 
-# ==== rowchecks ====
+# ==== The reject log ====
 
-# The checks of rows of tokens: a batch of a layout in, findings and sums of its samples out.
-#
-#     sums = check_batch(batch, "packed", Limits(max_length=4096, known=known), place, findings)
-#     sums.length, sums.trained, sums.hash            # of every sample in the batch
-#
-# All of it is numpy over the flat columns: some 30 ns a token, half of that for the hashes, and 60 bytes for
-# each token of a batch.
+NOT_REDONE = {"duplicate", "crashed"}
+"""Reasons that say nothing of a row by itself, or that this process might not survive."""
 
 
-class Limits(NamedTuple):
-    """What a row must keep to: `max_length` tokens, no less in a pack if they are `padded`, and ids that are
-    tokens: `known` bool[ids]."""
-
-    max_length: int
-    known: np.ndarray
-    padded: bool = False
-
-
-class Place(NamedTuple):
-    """Where a batch stands: its file, and the number of its first row in it."""
-
-    file: str
-    row: int
+def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
+    """What is wrong with a line of the reject log, empty if nothing is."""
+    allowed = {"id", "original"} if line["reason"] in NOT_REDONE else {"id"}
+    wrong = {
+        "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
+        "the source is none of the inputs in manifest.json": line["source"] not in sources,
+        f"the reason {line['reason']!r:.40} is unknown": line["reason"] not in REASONS,
+        "row is below 0": (line["row"] or 0) < 0,
+        "detail is empty": not line["detail"],
+        "original is not the row as JSON": not _is_row(line["original"], line["reason"]),
+    }
+    return next((what for what, found in wrong.items() if found), "")
 
 
-class Sums(NamedTuple):
-    """What is known of n samples, in their order.
-
-    row      int64[n]   row of the file they stand in
-    offset   int64[n]   their first token within the row
-    length   int64[n]   tokens
-    trained  int64[n]   trained tokens
-    hash     uint64[n]  of ids, labels and loss weights
-    """
-
-    row: np.ndarray
-    offset: np.ndarray
-    length: np.ndarray
-    trained: np.ndarray
-    hash: np.ndarray
-
-
-def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place, findings: Findings) -> Sums:
-    """Check the rows of a batch that has the columns of its layout; rows whose lists do not fit together are
-    told and left out of what is returned; so are pad documents."""
-    rows = np.arange(batch.num_rows) + place.row
-    whole = _whole_rows(batch, layout, place, findings)
-    if not whole.all():
-        batch, rows = batch.filter(pa.array(whole)), rows[whole]
-    ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
-    lengths, first_of = _samples(batch, layout)
-    starts = np.cumsum(lengths) - lengths
-    row_of = np.repeat(rows, first_of[1:] - first_of[:-1])
-    offset = starts - np.repeat(ids.offsets[:-1], first_of[1:] - first_of[:-1])
-    if not len(lengths):
-        return no_sums()
-
-    def note(kind: str, wrong: np.ndarray, what: str, **values: np.ndarray) -> None:
-        at = np.flatnonzero(wrong)
-        if len(at):
-            row_of = np.searchsorted(ids.offsets, at, side="right") - 1
-            firsts = {name: value[at[0]].item() for name, value in values.items()}
-            text = what.format(token=int(at[0] - ids.offsets[row_of[0]]), **firsts)
-            findings.add(kind, place.file, text, row=int(rows[row_of[0]]), rows=len(np.unique(row_of)))
-
-    limits = limits._replace(padded=limits.padded and layout == "packed")
-    _check_lengths(np.diff(ids.offsets), rows, limits, place, findings)
-    trained = labels != IGNORE_INDEX
-    note("id", ~_are_known(ids.values, limits.known), "token {token} has the unknown id {id}", id=ids.values)
-    wrong = trained & (labels != ids.values)
-    note("label", wrong, "token {token} has label {label} beside id {id}", label=labels, id=ids.values)
-    first = np.zeros(len(labels), dtype=bool)
-    first[starts] = trained[starts]
-    note(
-        "first_label", first, "token {token} is the first of its sample, but has label {label}", label=labels
-    )
-    if layout == "packed":
-        found, wanted = flat(batch.column("position_ids")).values, np.arange(len(labels))
-        wanted -= np.repeat(starts, lengths)
-        what = "token {token} has position {found}, not {wanted}"
-        note("position", found != wanted, what, found=found, wanted=wanted)
-    else:
-        mask = flat(batch.column("attention_mask")).values
-        note("attention_mask", mask != 1, "token {token} has attention_mask {mask}", mask=mask)
-    weights = None
-    if LOSS_WEIGHTS.name in batch.schema.names:
-        weights = flat(batch.column(LOSS_WEIGHTS.name)).values
-        wrong = np.where(trained, ~((weights > 0) & np.isfinite(weights)), weights != 0)
-        what = "token {token} has weight {weight} beside label {label}"
-        note("loss_weight", wrong, what, weight=weights, label=labels)
-    for name in TRAINED_MASKS.keys() & {*batch.schema.names}:
-        mask = flat(batch.column(name)).values
-        what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
-        note("mask", mask != trained, what, mask=mask, label=labels)
-    counted = np.add.reduceat(trained.astype(np.int64), starts)
-    sums = Sums(row_of, offset, lengths, counted, hash_samples(ids.values, labels, weights, lengths))
-    if not limits.padded:
-        return sums
-    is_last = np.zeros(len(lengths), dtype=bool)
-    is_last[first_of[1:] - 1] = True
-    return Sums(*(column[(counted > 0) | ~is_last] for column in sums))
-
-
-def no_sums() -> Sums:
-    """The sums of no samples."""
-    none = np.zeros(0, dtype=np.int64)
-    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64))
-
-
-def join_sums(parts: list[Sums]) -> Sums:
-    """The sums of one batch after another."""
-    return Sums(*(np.concatenate(columns) for columns in zip(no_sums(), *parts, strict=True)))
-
-
-# ==== The shape of rows ====
-
-
-def _whole_rows(batch: pa.RecordBatch, layout: str, place: Place, findings: Findings) -> np.ndarray:
-    """Which rows have lists that fit together, bool[rows]; the others are told."""
-    fine = np.ones(batch.num_rows, dtype=bool)
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        nulls = _nulls(column)
-        _tell_rows(f"{name} holds null", np.flatnonzero(nulls), place, findings)
-        fine &= ~nulls
-    numbers = np.flatnonzero(fine)
-    fitting = _fitting(batch if fine.all() else batch.filter(pa.array(fine)), layout)
-    _tell_rows(_MISFIT, numbers[~fitting], place, findings)
-    fine[numbers] = fitting
-    return fine
-
-
-_MISFIT = "the lists of the row are not as long as its length and seq_lengths say"
-
-
-def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
-    """Which rows have lists of the length that they say, above 0."""
-    length = batch.column("length").to_numpy()
-    fine = length > 0
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_list(column.type) and name != "seq_lengths":
-            fine &= np.diff(flat(column).offsets) == length
-    if layout == "packed":
-        sums = flat(batch.column("seq_lengths"))
-        total = offsets_of(sums.values)[sums.offsets]
-        low = offsets_of(sums.values < 1)[sums.offsets]
-        fine &= (np.diff(total) == length) & (np.diff(low) == 0)
-    return np.asarray(fine)
-
-
-def _nulls(column: pa.Array) -> np.ndarray:
-    """Which rows are null or hold one, bool[rows]."""
-    nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
-    if pa.types.is_list(column.type) and column.values.null_count:
-        inner = column.values.is_null().to_numpy(zero_copy_only=False)
-        counts = offsets_of(inner)
-        bounds = column.offsets.to_numpy()
-        nulls |= counts[bounds[1:]] > counts[bounds[:-1]]
-    return nulls
-
-
-def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
-    """The lengths of all samples of the batch, int64, and which of them stand in which row."""
-    if layout == "packed":
-        lengths = flat(batch.column("seq_lengths"))
-        return Lists(lengths.values.astype(np.int64), lengths.offsets)
-    return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
-
-
-# ==== Telling ====
-
-
-def _check_lengths(
-    lengths: np.ndarray, rows: np.ndarray, limits: Limits, place: Place, findings: Findings
-) -> None:
-    short = np.flatnonzero(limits.padded & (lengths < limits.max_length))
-    if len(short):
-        what = f"{lengths[short[0]]} tokens, but packs are filled up to {limits.max_length}"
-        findings.add("padding", place.file, what, row=int(rows[short[0]]), rows=len(short))
-    wrong = np.flatnonzero(lengths > limits.max_length)
-    if len(wrong):
-        what = f"{lengths[wrong[0]]} tokens are more than max_length {limits.max_length}"
-        findings.add("too_long", place.file, what, row=int(rows[wrong[0]]), rows=len(wrong))
-
-
-def _are_known(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which ids are tokens, bool[t]."""
-    if known.all() and len(ids) and ids.min() >= 0 and ids.max() < len(known):
-        return np.ones(len(ids), dtype=bool)
-    inside = (ids >= 0) & (ids < len(known))
-    return np.asarray(inside & known[np.where(inside, ids, 0)])
-
-
-def _tell_rows(what: str, wrong: np.ndarray, place: Place, findings: Findings) -> None:
-    """Note rows (int[k], of the batch) that are wrong as such."""
-    if len(wrong):
-        findings.add("shape", place.file, what, row=place.row + int(wrong[0]), rows=len(wrong))
+def _is_row(original: str | None, reason: str) -> bool:
+    """Whether a line shows its row as JSON; two kinds of rows are shown as they were read, duplicates not."""
+    if reason in {"invalid_json", "not_an_object", *NOT_REDONE}:
+        return True
+    try:
+        json.loads(original or "", parse_int=str, parse_float=str)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True

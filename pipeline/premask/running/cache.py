@@ -12,16 +12,15 @@ Cost: writing 20 ns a token, reading 6; 3 bytes a token.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,26 +28,18 @@ import pyarrow as pa
 from ..core.arrays import arrow_array
 from ..core.atomic_files import named, sync
 from ..core.contract import REJECT_SCHEMA
+from ..core.locks import lock_file
 from ..core.recipe import OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples
 from ..core.source_entry import Source
 from ..output.identity import RunIdentity, code_hash
 from ..output.shards import reject_table
-from .batches import Outcome
+from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
 """Recipe keys that choose among labelled rows and lay them out, but change nothing in them."""
-
-
-class LabelledBatch(NamedTuple):
-    """Rows of one file with what became of them: numbers int64[n] in their file, and how many rows before
-    them were not looked at, by the setting of the source that left them out."""
-
-    numbers: np.ndarray
-    outcome: Outcome
-    left_out: Mapping[str, int]
 
 
 def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
@@ -88,7 +79,7 @@ class RowCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_left_over(path)
             file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-            fcntl.flock(file, fcntl.LOCK_EX)  # which says that somebody writes it
+            lock_file(file)  # which says that somebody writes it
             scratch, sink = Path(name), pa.OSFile(name, "wb")
         try:
             writer: pa.ipc.RecordBatchFileWriter | None = None
@@ -113,9 +104,9 @@ class RowCache:
 def _remove_left_over(path: Path) -> None:
     """Remove what processes have left that were killed while they wrote this file."""
     for each in path.parent.glob(f".{path.stem}.*"):
-        with suppress(OSError), each.open("rb") as file:  # else it is being written, or gone
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            each.unlink()
+        with suppress(OSError), each.open("rb") as file:  # else it is gone
+            if lock_file(file.fileno(), wait_s=0):  # else it is being written
+                each.unlink()
 
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -135,22 +126,21 @@ def _read(path: Path) -> Iterator[LabelledBatch]:
 
 def _to_arrow(batch: LabelledBatch) -> pa.RecordBatch:
     """A batch as one row: each of its arrays is one list."""
-    outcome, samples = batch.outcome, batch.outcome.samples
-    keys = outcome.keys
+    samples, keys = batch.samples, batch.keys
     if keys is None:
         raise ValueError("only rows with keys can be kept")
-    about = {"left_out": dict(batch.left_out), "verified": outcome.verified, "tally": [*outcome.tally]}
+    about = {"left_out": dict(batch.left_out), "verified": batch.verified, "tally": [*batch.tally]}
     columns = {
         "about": pa.array([json.dumps(about)]),
         "numbers": _list(arrow_array(batch.numbers)),
-        "of_row": _list(arrow_array(outcome.of_row)),
+        "of_row": _list(arrow_array(batch.of_row)),
         "tokens": _list(arrow_array(samples.ids)),
         "labels": _list(arrow_array(samples.labels)),
         "offsets": _list(arrow_array(samples.offsets)),
         "weights": _list(arrow_array(_or_none(samples.weights))),
         "origin": _list(samples.origin.to_struct_array()),
-        "rejects": _list(reject_table(outcome.rejects).to_struct_array()),
-        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *outcome.tally.values()]))),
+        "rejects": _list(reject_table(batch.rejects).to_struct_array()),
+        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *batch.tally.values()]))),
         "hashes": _list(arrow_array(keys.hashes.reshape(-1))),
         "known": _list(arrow_array(keys.known.view(np.uint8))),
         "groups": _list(arrow_array(keys.groups)),
@@ -184,15 +174,16 @@ def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
         column["ids"].to_pylist(),
     )
     tally = dict(zip(about["tally"], array["tally"].reshape(-1, samples), strict=True)) if samples else {}
-    outcome = Outcome(
-        [labelled],
+    return LabelledBatch(
+        array["numbers"],
+        labelled,
         array["of_row"],
         [Reject(**{field.name: each[field.name] for field in REJECT_SCHEMA}) for each in rejects],
         tally,
         about["verified"],
         keys,
+        about["left_out"],
     )
-    return LabelledBatch(array["numbers"], outcome, about["left_out"])
 
 
 def _is_nested(values: pa.Array) -> bool:

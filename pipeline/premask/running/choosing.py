@@ -1,5 +1,7 @@
-"""Which split each row goes to, how often, and in which order: decided for each row by itself, from hashes
-and a seed.
+"""Which labelled samples are taken, how often, in which order and into which split: decided for each row by
+itself, from hashes and a seed.
+
+    choice = choose(recipe, piece, batch, twins_of(dropped, number))
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
@@ -18,12 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import _chance, mixed_bits, name_hash
+from ..core.hashing import chance, mixed_bits, name_hash
+from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
-from ..labeller import Stages
 from ..output.windows import take_samples
-from .batches import Outcome
-from .cache import LabelledBatch
+from .batches import LabelledBatch
 from .duplicates import Dropped
 from .tasks import Account
 
@@ -37,9 +38,9 @@ def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) ->
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
     [0, 1, 0, 0, 1, 1, 1, 1]
     """
-    chance = _chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
+    fraction = chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
-    place = np.searchsorted(ends, chance, side="right")
+    place = np.searchsorted(ends, fraction, side="right")
     splits: np.ndarray = np.where(place == len(ends), 0, place + 1).astype(np.int8)
     return splits
 
@@ -55,7 +56,7 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
     if fraction:
         name = name_hash(f"{seed}\0{source}")
-        copies += _chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
+        copies += chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
     return copies
 
 
@@ -80,7 +81,7 @@ def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
 
 
 @dataclass
-class _Choice:
+class Choice:
     """What is taken of a batch: samples, each part with the number of its split; lines of the ledger; counts;
     and what became of its rows."""
 
@@ -91,7 +92,7 @@ class _Choice:
 
 
 @dataclass(frozen=True)
-class _Twins:
+class Twins:
     """Duplicates in a slice: their numbers, ascending, and file and number of the first one of each."""
 
     rows: np.ndarray
@@ -99,25 +100,26 @@ class _Twins:
     first: np.ndarray
 
 
-def twins_of(dropped: Dropped | None, number: int) -> _Twins | None:
+def twins_of(dropped: Dropped | None, number: int) -> Twins | None:
+    """The duplicates in a slice, by its number in the unit; None if duplicates are kept."""
     if dropped is None:
         return None
     own = np.flatnonzero(dropped.piece == number)
-    return _Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
+    return Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
 
 
-def choose(stages: Stages, piece: Slice, batch: LabelledBatch, twins: _Twins | None) -> _Choice:
+def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | None) -> Choice:
     """Leave out duplicates, take rows as often as their source says, and share them out to splits."""
-    recipe, outcome, numbers = stages.recipe, batch.outcome, batch.numbers
+    numbers = batch.numbers
     entry = recipe.sources[piece.entry]
-    again, rejects = np.zeros(len(numbers), dtype=bool), outcome.rejects
+    again, rejects = np.zeros(len(numbers), dtype=bool), batch.rejects
     if twins is not None and len(twins.rows):
         again = np.isin(numbers, twins.rows)
-        rejects = _with_twins(piece.source, outcome, numbers, again, twins)
+        rejects = _with_twins(piece.source, batch, numbers, again, twins)
     copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
     copies[again] = 0
     has_sample = np.zeros(len(numbers), dtype=bool)
-    has_sample[outcome.of_row] = True
+    has_sample[batch.of_row] = True
     reasons = Counter(reject.reason for reject in rejects)
     dropped = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
@@ -129,23 +131,24 @@ def choose(stages: Stages, piece: Slice, batch: LabelledBatch, twins: _Twins | N
         reasons,
         +left_out,
     )
-    if recipe.splits and outcome.keys is not None:
-        splits = assign_splits(outcome.keys.groups, recipe.splits, recipe.seed)[outcome.of_row]
+    if recipe.splits and batch.keys is not None:
+        splits = assign_splits(batch.keys.groups, recipe.splits, recipe.seed)[batch.of_row]
     else:
-        splits = np.zeros(len(outcome.of_row), dtype=np.int8)
-    of_sample = copies[outcome.of_row]
+        splits = np.zeros(len(batch.of_row), dtype=np.int8)
+    of_sample = copies[batch.of_row]
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # what a model is measured on comes once
-    counts = outcome.counted(of_sample)
-    counts["verified"] = outcome.verified
-    return _Choice(list(_parts(outcome, of_sample, splits)), rejects, +counts, account)
+    counts = batch.counted(of_sample)
+    counts["verified"] = batch.verified
+    return Choice(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
 
 
-def _parts(outcome: Outcome, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
+def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
     """The samples of each split, each as often as wanted; copies of one stand beside each other."""
     if (copies == 1).all() and not splits.any():
-        yield from ((0, part) for part in outcome.parts)
+        if len(batch.of_row):
+            yield 0, batch.samples
         return
-    samples = outcome.samples
+    samples = batch.samples
     for split in np.unique(splits).tolist():
         own = np.flatnonzero(splits == split)
         order = np.repeat(own, copies[own])
@@ -154,11 +157,11 @@ def _parts(outcome: Outcome, copies: np.ndarray, splits: np.ndarray) -> Iterator
 
 
 def _with_twins(
-    source: str, outcome: Outcome, numbers: np.ndarray, again: np.ndarray, twins: _Twins
+    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, twins: Twins
 ) -> list[Reject]:
     """The rejects of a batch, with its duplicates among them; a duplicate is nothing but that."""
-    lines = {reject.row: reject for reject in outcome.rejects}
-    ids = outcome.keys.ids if outcome.keys is not None else [None] * len(numbers)
+    lines = {reject.row: reject for reject in batch.rejects}
+    ids = batch.keys.ids if batch.keys is not None else [None] * len(numbers)
     for at in np.flatnonzero(again).tolist():
         row = int(numbers[at])
         place = int(np.searchsorted(twins.rows, row))

@@ -1,11 +1,18 @@
-"""What is known of a unit that failed: how often, and the rows that are set aside for it.
+"""Units that fail: how often each is tried, which rows are the cause, and the unit without these rows.
 
-    failures = read_failures(task.failures)
-    write_failures(task.failures, replace(failures, tries=failures.tries + 1))
+    if not note_failure(task, why, attempts, say):          # that was once too often
+        record = settle(do, run_unit, task, say)            # do(job, task) works in a process that may die
 
-A unit fails when the process that does it dies, or when it raises what no unit should raise. The file lies
-beside the work in progress, so that what was learnt outlives the run: a unit is tried a few times in all, and
-rows that were found to be the cause are not taken up again. They go to the ledger, with reason `crashed`.
+A unit fails when the process that does it dies, or when it raises what no unit should raise. Then it is
+labelled batch by batch, and each batch is reported before it is looked at: so it is known where the process
+died. Its rows are labelled one by one in the next process, which gives away the very row. That row is set
+aside, and so on until the unit goes through. If it is no single row, a batch or the whole unit is set aside.
+Rows that are set aside go to the reject log as `crashed`; nothing else is lost.
+
+What is known of a unit is in a file beside the work in progress (`read_failures`), so that it outlives the
+run: a unit is tried a few times in all, and rows that were found to be the cause are not taken up again.
+
+Cost: two processes a row that is found, and the work of the unit up to there.
 """
 
 from __future__ import annotations
@@ -25,10 +32,11 @@ from ..core.errors import RowError, RunError
 from ..core.records import Reject, Slice
 from ..core.text import storable
 from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
-from ..labeller import Stages, reject
-from ..output.store import finished
+from ..labeller import reject
+from ..output.unit_store import finished
 from ..output.windows import Windows
 from ..sources.blocks import Block
+from .batches import BatchLabeller
 from .tasks import BucketTask, Progress, Task
 
 
@@ -125,20 +133,7 @@ def _mark(path: Path) -> Path:
     return path.with_suffix(".begun")
 
 
-# ==== suspects ====
-
-# A unit that fails: how often it is tried, which rows are the cause, and the unit without them.
-#
-#     if not note_failure(task, why, attempts, say):          # that was once too often
-#         record = settle(do, run_unit, task, say)            # do(job, task) works in a process that may die
-#
-# The unit is labelled batch by batch, and each batch is told before it is looked at: so it is known where the
-# process died. Its rows are labelled one by one in the next process, which gives away the very row. That row
-# is set aside (`failures.py`), and so on until the unit goes through. If it is no single row, a batch or the
-# whole unit is set aside. What is set aside goes to the ledger as `crashed`, and nothing else is lost.
-#
-# Cost: two processes a row that is found, and the work of the unit up to there.
-
+# ==== Which rows are the cause ====
 
 MOST = 32
 """Rows or batches of a unit that are looked for; if there are more, all of it is set aside."""
@@ -252,7 +247,9 @@ class Probe:
         return self.task.unit.slices[self.place.piece]
 
 
-def label_batches(stages: Stages, task: Task, progress: Progress, windows: Windows | None = None) -> None:
+def label_batches(
+    batches: BatchLabeller, task: Task, progress: Progress, windows: Windows | None = None
+) -> None:
     """Label the rows of a unit that are not set aside, and tell each batch before it is looked at."""
     del windows
     failures = read_failures(task.failures)
@@ -265,21 +262,23 @@ def label_batches(stages: Stages, task: Task, progress: Progress, windows: Windo
             return taken
 
         for batch in read_batches(piece, task.dialects[piece.source], BATCH_ROWS, take):
-            stages.run(batch, task.dialects[piece.source])
+            batches.run(batch, task.dialects[piece.source])
 
 
-def label_rows(stages: Stages, probe: Probe, progress: Progress, windows: Windows | None = None) -> None:
+def label_rows(
+    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
+) -> None:
     """Label some rows one by one, and tell each before it is looked at."""
     del windows
     for batch in _one_by_one(probe, progress):
-        stages.run(batch, probe.task.dialects[probe.piece.source])
+        batches.run(batch, probe.task.dialects[probe.piece.source])
 
 
 def lines_of(
-    stages: Stages, probe: Probe, progress: Progress, windows: Windows | None = None
+    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
 ) -> list[Reject]:
     """The lines of the ledger for rows that are set aside."""
-    del stages, windows
+    del batches, windows
     lines = [reject(batch.row(0), RowError("crashed", probe.why)) for batch in _one_by_one(probe, progress)]
     return [replace(line, original=storable(line.original or "")) for line in lines]
 

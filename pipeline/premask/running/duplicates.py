@@ -1,13 +1,22 @@
-"""Rows whose conversation is that of an earlier row, over all units of a run.
+"""Rows whose conversation is that of an earlier row, over all units of a run; and what rows are compared by.
+
+    keys = plain_keys(batch.plain, n=len(batch), split_by=recipe.split_by)
+    keys.add(at, [conversation])              # for each row that is not plain
+    keys.hashes[at], keys.groups[at]
 
     write_hashes(path, hashes)                # a unit's rows, in the order in which they are read
     for place, first in find_duplicates(paths): ...
 
-A unit knows only its own rows, so each writes down the hashes of its rows (`rowkeys.py`), and here they are
-compared. Which of equal rows is the first one follows from the order of the input alone.
+The hash of a conversation (128 bits of SHA-256) covers its messages, tools and template arguments, but not
+the row's id: rows of any dialect that mean the same have the same one. A plain row (`dialects/plain.py`) is
+hashed without making a Conversation. A second hash is of what keeps rows in one split.
 
-Cost: 0.2 us and 36 bytes a row, of at most `ROWS_AT_ONCE` rows at a time: more are compared part by part, by
-the first bits of their hashes, with the files read once for each part.
+A unit knows only its own rows, so each writes down the hashes of its rows, and here they are compared. Which
+of equal rows is the first one follows from the order of the input alone.
+
+Cost: a row 1.5 us and 0.6 ns a byte of its text, its first user turn another microsecond; comparing 0.2 us
+and 36 bytes a row, of at most `ROWS_AT_ONCE` rows at a time: more are compared part by part, by the first
+bits of their hashes, with the files read once for each part.
 """
 
 from __future__ import annotations
@@ -28,23 +37,7 @@ from ..core.recipe import SplitBy
 from ..core.records import ROLES, Conversation, Message
 from ..dialects.plain import PlainRows
 
-# ==== rowkeys ====
-
-# What a row is told apart by: a hash of its conversation, and a hash of what keeps rows in one split.
-#
-#     keys = plain_keys(batch.plain, n=len(batch), split_by=recipe.split_by)
-#     keys.add(at, [conversation])                    # for each row that is not plain
-#     keys.hashes[at], keys.groups[at]
-#
-# The hash of a conversation (128 bits of SHA-256) covers its messages, tools and template arguments, but not
-# the row's id: rows of any dialect that mean the same have the same one. A plain row (`dialects/plain.py`) is
-# hashed without making a Conversation.
-#
-#     >>> plain_hash(b"\x02", ["Hi"]) == conversation_hash(Conversation((Message("user", "Hi"),)))
-#     True
-#
-# Cost: 0.6 ns a byte of text and 1.5 us a row; the first user turn another microsecond.
-
+# ==== What rows are compared by ====
 
 HASH_BYTES = 16
 """Bytes of a conversation's hash: among 10^9 rows two that differ agree by chance once in 10^20 runs."""
@@ -155,6 +148,8 @@ def _number(hashed: bytes) -> int:
 ROWS_AT_ONCE = 1 << 25
 """Rows whose hashes are held in memory, about."""
 
+
+# ==== Duplicates over all units ====
 
 HASHED = np.dtype([("piece", "<i4"), ("row", "<i8"), ("hash", "u1", (HASH_BYTES,))])
 """One row that is a conversation: which slice of its unit it is in, its number in its file, its hash."""

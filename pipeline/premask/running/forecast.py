@@ -44,11 +44,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import named
+from ..core.display import file_size
 from ..core.recipe import Layout, Recipe
 from ..core.records import Selection, Slice, Unit
 from ..core.urls import is_url
 from ..dialects import Form
-from ..output.destination import place_of
+from ..output.destination import destination_of
 from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
@@ -165,7 +166,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     if is_url(recipe.output) and not recipe.shuffle:  # units leave as they are done, but for their lineage
         biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
         disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
-    free = _free(place_of(recipe.output).out)
+    free = _free(destination_of(recipe.output).out)
     biggest = max((unit.tokens for unit in units), default=0)
     memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
     speed = sample.seconds / max(sample.timed_tokens, 1)
@@ -284,7 +285,7 @@ def _measure(prepared: Prepared, rows: _Rows) -> Sample:
         for task in tasks:
             windows, begin = Windows(recipe.pack_window), time.process_time()
             with without_old_garbage():
-                records.append(run_unit(prepared.stages, task, windows=windows))
+                records.append(run_unit(prepared.batches, task, windows=windows))
             seconds = time.process_time() - begin
         return _what_it_showed(recipe, records, seconds, tasks)
 
@@ -407,7 +408,7 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Sample) -> Iter
 
 def _space(disk: int, free: int) -> Iterator[str]:
     if disk > free:
-        yield f"the disk has {gb(free)} left, and {gb(disk)} are needed"
+        yield f"the disk has {file_size(free)} left, and {file_size(disk)} are needed"
 
 
 def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
@@ -426,22 +427,13 @@ def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
         )
     mean = size / max(1, shards)
     if shards > 100 and mean < SHARD_BYTES / 10:
-        yield f"shards of {gb(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
+        yield f"shards of {file_size(round(mean))}: 500 MB are usual; larger units (unit_rows) make fewer"
     if mean > FILE_BYTES:
-        yield f"shards of {gb(round(mean))}: the Hub recommends less than {gb(FILE_BYTES)}"
+        yield f"shards of {file_size(round(mean))}: the Hub recommends less than {file_size(FILE_BYTES)}"
     if size > PUBLIC_BYTES:
-        yield f"{gb(size)}: more than 1 TB needs a plan or a grant of the Hub"
+        yield f"{file_size(size)}: more than 1 TB needs a plan or a grant of the Hub"
     elif size > PRIVATE_BYTES:
-        yield f"{gb(size)}: a private repo of a free account holds {gb(PRIVATE_BYTES)}"
-
-
-def gb(size: int) -> str:
-    """Bytes for people.
-
-    >>> gb(999_949), gb(2_500_000_000)
-    ('1.0 MB', '2.5 GB')
-    """
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+        yield f"{file_size(size)}: a private repo of a free account holds {file_size(PRIVATE_BYTES)}"
 
 
 def _free(out: Path) -> int:

@@ -22,8 +22,8 @@ read what it found, as long as no file has changed its size or time.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -35,12 +35,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.atomic_files import Lock, named, write_json
+from ..core.atomic_files import named, write_json
 from ..core.errors import OutputError, RecipeError, RunError
+from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
-from ..output.destination import Place, StorePlace, place_of
+from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
 from ..output.identity import code_hash
 from ..output.shards import UnitRecord
@@ -106,7 +107,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             f"--rank {share.rank} --world {share.world}: ranks count from 0 to {share.world - 1}"
         )
     begin, progress = time.monotonic(), progress or Progress()
-    place = place_of(recipe.output, work_dir)
+    place = destination_of(recipe.output, work_dir)
     _check_shared(recipe, place)
     place.look()
     out = place.out.resolve()
@@ -132,22 +133,22 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             progress.start(None)
             if recipe.duplicates is Duplicates.drop:
                 tasks = prepared.tasks(output)
-                runner.scan(tasks[part], prepared.stages)
+                runner.scan(tasks[part], prepared.batches)
                 _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_duplicates(tasks, part)
             records = do_units(prepared, output, runner, progress, part)
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
-    seconds, warnings = time.monotonic() - begin, tuple(prepared.stages.warnings())
+    seconds, warnings = time.monotonic() - begin, tuple(prepared.batches.labeller.warnings())
     shown = out if isinstance(place.shown, Path) else place.shown
     return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
 
 
-def _check_shared(recipe: Recipe, place: Place) -> None:
+def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other, but may have no folder that they share."""
     needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
-    if isinstance(place, StorePlace) and place.work_dir is None and any(needs.values()):
+    if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(
             f"'{what}' needs files of all ranks; give each the same --work DIR, on storage that they share"
@@ -185,13 +186,13 @@ def finish_slices(
     Raises `OutputError` if there is nothing to finish, if a rank is still at work, or if versions, tokenizer
     or template are not those of the ranks; `RunError` if units are missing, with the ranks to run again.
     """
-    begin, place = time.monotonic(), place_of(str(out), work_dir)
-    if not isinstance(place, StorePlace):
-        place = Place(place.out.resolve())
+    begin, place = time.monotonic(), destination_of(str(out), work_dir)
+    if not isinstance(place, StoreDestination):
+        place = Destination(place.out.resolve())
     work = _read_work(place.out) if read_plan(place.out) is not None else None
     if work is not None and recipe is not None:
         work = work._replace(recipe=recipe)
-    elif recipe is not None and isinstance(place, StorePlace) and place.manifest() is None:
+    elif recipe is not None and isinstance(place, StoreDestination) and place.manifest() is None:
         work = look_at(recipe)
     if work is None:
         return _finished(place, recipe, begin)
@@ -208,18 +209,17 @@ def finish_slices(
         missing = [number for number, record in enumerate(records) if record is None]
         if missing:
             raise RunError(_missing(missing, len(tasks), _world(place.out, output), output.distrust))
-        stages = prepared.stages_for(output)
-        manifest = finish(prepared, stages, output, done)
-    return result_of(manifest, place, stages, begin, fresh=True)
+        manifest = finish(prepared, output, done)
+    return result_of(manifest, place, prepared, begin, fresh=True)
 
 
-def _finished(place: Place, recipe: Recipe | None, begin: float) -> RunResult:
+def _finished(place: Destination, recipe: Recipe | None, begin: float) -> RunResult:
     """The result of an output that was finished before."""
     manifest = place.manifest()
     if manifest is None:
         how = (
             "give the recipe"
-            if isinstance(place, StorePlace) and recipe is None
+            if isinstance(place, StoreDestination) and recipe is None
             else "give the output, or the recipe,"
         )
         raise OutputError(f"there is nothing to finish at {place.shown}; {how} of 'premask run --rank'")
@@ -274,10 +274,8 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         with named(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
-            except BlockingIOError:
-                raise OutputError(refuse) from None
+            if not lock_file(file, wait_s=0 if refuse else math.inf):
+                raise OutputError(refuse)
         yield
     finally:
         os.close(file)

@@ -6,7 +6,7 @@ result.manifest["counts"]["kept"]
 The steps, which `slices.py` takes one by one in several processes:
 
     work = look_at(recipe)                        # files, dialects, units
-    prepared = prepare(work, runner)              # stages, and what the bytes depend on
+    prepared = prepare(work, runner)              # the labeller, and what the bytes depend on
     do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, where they are dropped
     finish(prepared, output, records)             # the manifest
 """
@@ -25,14 +25,15 @@ from typing import Any, NamedTuple
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import SourceInfo
-from ..labeller import Loaded, Stages
-from ..output.destination import Place, place_of
+from ..labeller import Labeller
+from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..tokens.tokenizer import load_tokenizer
+from .batches import BatchLabeller
 from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner
@@ -72,10 +73,10 @@ class RunResult:
 
 
 class Prepared(NamedTuple):
-    """Work, the stages that do it, and all that decides its bytes."""
+    """Work, what labels its rows, and all that decides its bytes."""
 
     work: Work
-    stages: Stages
+    batches: BatchLabeller
     identity: RunIdentity
 
     def tasks(self, output: Output) -> list[Task]:
@@ -87,12 +88,16 @@ class Prepared(NamedTuple):
         """The tasks that follow where samples are shuffled; none where they are not."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
 
-    def stages_for(self, output: Output) -> Stages:
-        """The stages; those that go the slow way if the fast way was found wrong."""
-        if not output.distrust:
-            return self.stages
-        distrust = f"{output.distrust} came out in two ways; all was done again the slow way"
-        return Stages(self.work.recipe, self.stages.loaded(), distrust=distrust)
+    def batches_for(self, output: Output) -> BatchLabeller:
+        """What labels the rows: without the fast way if that was found wrong."""
+        return self.batches.careful() if output.distrust else self.batches
+
+
+def _doubt(output: Output) -> str:
+    """Why a run does not take the fast way; empty if it does."""
+    if not output.distrust:
+        return ""
+    return f"{output.distrust} came out in two ways; all rows were done again without the fast way"
 
 
 def run(  # noqa: PLR0913  all by keyword but the first
@@ -110,7 +115,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
     by default of the user's cache. Raises a `PremaskError` of the matching kind if anything but a row is
     wrong."""
     begin, progress = time.monotonic(), progress or Progress()
-    place = place_of(recipe.output, work_dir)
+    place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
     with (make_runner or local(workers, attempts))(len(work.units)) as runner:
@@ -118,7 +123,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
         begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest, stages = place.update_card(recipe.card.shown(), make_card), prepared.stages
+            manifest = place.update_card(recipe.card.shown(), make_card)
         else:
             with output:
                 if place.about:
@@ -126,14 +131,13 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 progress.start(work.rows)
                 if recipe.duplicates is Duplicates.drop:
                     tasks = prepared.tasks(output)
-                    runner.scan(tasks, prepared.stages)
+                    runner.scan(tasks, prepared.batches)
                     drop_duplicates(tasks)
                 records = do_units(prepared, output, runner, progress)
-                stages = prepared.stages_for(output)
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
-                manifest = finish(prepared, stages, output, records)
-    return result_of(manifest, place, stages, begin, fresh=output is not None)
+                manifest = finish(prepared, output, records)
+    return result_of(manifest, place, prepared, begin, fresh=output is not None)
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
@@ -143,11 +147,14 @@ def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
 
 
 def result_of(
-    manifest: dict[str, Any], place: Place, stages: Stages, begin: float, *, fresh: bool
+    manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """The result of a run that began at a time of `time.monotonic`."""
     found = (*_empty_splits(manifest), *_set_aside(manifest), *place.warnings)
-    warnings = (*stages.warnings(), *found)
+    labeller = prepared.batches.labeller
+    reason = manifest["engine"]["reason"]
+    doubts = (reason,) if reason != labeller.proof.reason else ()
+    warnings = (*labeller.warnings(), *doubts, *found)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
@@ -157,14 +164,14 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     tokenizer = load_tokenizer(recipe.tokenizer)
     if runner is not None:
         runner.load_ahead(recipe, tokenizer)
-    stages = Stages(recipe, Loaded(tokenizer))
+    labeller = Labeller(recipe, tokenizer)
     identity = identify(
         recipe,
         inputs=[info.about() for info in work.infos],
-        tokenizer=_about_tokenizer(stages),
-        template=_about_template(stages),
+        tokenizer=_about_tokenizer(labeller),
+        template=_about_template(labeller),
     )
-    return Prepared(work, stages, identity)
+    return Prepared(work, BatchLabeller(labeller), identity)
 
 
 def do_units(
@@ -174,13 +181,13 @@ def do_units(
     does other units, they are done again the slow way."""
     if not output.distrust:
         try:
-            records = runner.run(prepared.tasks(output)[part], prepared.stages, progress)
+            records = runner.run(prepared.tasks(output)[part], prepared.batches, progress)
         except VerifyError as error:
             output.doubt(str(error))
         else:
             if not output.distrust:
                 return records
-    return runner.run(prepared.tasks(output)[part], prepared.stages_for(output), progress)
+    return runner.run(prepared.tasks(output)[part], prepared.batches_for(output), progress)
 
 
 def pack(
@@ -189,16 +196,14 @@ def pack(
     """Have buckets of a shuffle packed, once all units are done."""
     if any(output.record(bucket.directory, bucket.key) is None for bucket in buckets):
         output.bring([task.directory for task in prepared.tasks(output)], scattered=True)
-    return runner.pack(buckets, prepared.stages_for(output), progress)
+    return runner.pack(buckets, prepared.batches_for(output), progress)
 
 
-def finish(
-    prepared: Prepared, stages: Stages, output: Output, records: Sequence[UnitRecord]
-) -> dict[str, Any]:
+def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) -> dict[str, Any]:
     """Put the output in place, all units of which are done; returns its manifest."""
     output.bring([output.unit(number) for number in range(len(records))])
     duplicates = count_duplicates(prepared.tasks(output))
-    return _finish(output, records, prepared.work.infos, stages, duplicates)
+    return _finish(prepared, output, records, duplicates)
 
 
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
@@ -223,13 +228,11 @@ def _set_aside(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _finish(
-    output: Output,
-    records: Sequence[UnitRecord],
-    infos: Sequence[SourceInfo],
-    stages: Stages,
-    duplicates: Mapping[str, int],
+    prepared: Prepared, output: Output, records: Sequence[UnitRecord], duplicates: Mapping[str, int]
 ) -> dict[str, Any]:
-    counts, accounts = Counter[str](), {info.source: _behind_limit(info) for info in infos}
+    labeller, doubt = prepared.batches_for(output).labeller, _doubt(output)
+    counts = Counter[str]()
+    accounts = {info.source: _behind_limit(info) for info in prepared.work.infos}
     for record in records:
         counts.update(record.extra["counts"])
         for source, account in accounts_of(record).items():
@@ -239,11 +242,11 @@ def _finish(
         raise RunError(_nothing_kept(accounts))
     if not any("train" in record.splits for record in records):
         raise RunError(
-            f"no row is in train, all are in {', '.join(stages.recipe.splits)}; lower their shares"
+            f"no row is in train, all are in {', '.join(labeller.recipe.splits)}; lower their shares"
         )
     engine = {
-        "name": stages.proof.engine,
-        "reason": stages.distrust or stages.proof.reason,
+        "name": labeller.proof.engine,
+        "reason": doubt or labeller.proof.reason,
         "rows_verified": counts.pop("verified", 0),
         "samples_by_reference": counts.pop("encoded_by_reference", 0),
     }
@@ -255,8 +258,8 @@ def _finish(
             for source, account in accounts.items()
         },
         engine=engine,
-        card=stages.recipe.card.shown(),
-        save_tokenizer=lambda directory: stages.tokenizer.save(directory, stages.template.source),
+        card=labeller.recipe.card.shown(),
+        save_tokenizer=lambda directory: labeller.tokenizer.save(directory, labeller.template.source),
         make_card=make_card,
         draw=card_pictures,
         set_aside=[
@@ -308,16 +311,16 @@ def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     return found
 
 
-def _about_tokenizer(stages: Stages) -> dict[str, Any]:
-    tokenizer = stages.tokenizer
+def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:
+    tokenizer = labeller.tokenizer
     return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
 
 
-def _about_template(stages: Stages) -> dict[str, Any]:
-    text = json.dumps(stages.template.sources, sort_keys=True)
+def _about_template(labeller: Labeller) -> dict[str, Any]:
+    text = json.dumps(labeller.template.sources, sort_keys=True)
     return {
-        "name": stages.recipe.chat_template or "tokenizer's own",
+        "name": labeller.recipe.chat_template or "tokenizer's own",
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "turn_ends": list(stages.ends.stops),
-        "turn_openers_end_turns": bool(stages.ends.openers),
+        "turn_ends": list(labeller.ends.stops),
+        "turn_openers_end_turns": bool(labeller.ends.openers),
     }

@@ -24,11 +24,11 @@ from ..core.arrays import arrow_array
 from ..core.atomic_files import named, sync
 from ..core.contract import ORIGIN_SCHEMA
 from ..core.records import Samples
-from ..labeller import Stages
 from ..output.dataset import flat
 from ..output.shards import UnitRecord, UnitWriter, scattered
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows, concat_samples, cut_samples, take_samples
+from .batches import BatchLabeller
 from .choosing import order_keys
 from .tasks import BucketTask, Progress
 
@@ -109,7 +109,7 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
 
 
 def pack_bucket(
-    stages: Stages, task: BucketTask, progress: Progress | None = None, windows: Windows | None = None
+    batches: BatchLabeller, task: BucketTask, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord:
     """Pack the samples of a bucket and return the record, whose `extra` has no counts: the units have them.
 
@@ -119,10 +119,10 @@ def pack_bucket(
     if done is not None:
         return done
     if task.store is not None:
-        return task.store.keep(task, lambda own: pack_bucket(stages, own, progress, windows))
-    recipe = stages.recipe
+        return task.store.keep(task, lambda own: pack_bucket(batches, own, progress, windows))
+    recipe = batches.recipe
     windows = windows or Windows(recipe.pack_window)
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
         for split in ("train", *recipe.splits):
             parts = list(_parts(task, split))
             if not parts:

@@ -20,12 +20,12 @@ import numpy as np
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import Slice, Unit
 from ..dialects import Form
-from ..labeller import Stages
 from ..output.directory import Output
 from ..output.identity import RunIdentity
 from ..output.shards import HASHES, UnitRecord
-from ..output.store import UnitStore
+from ..output.unit_store import UnitStore
 from ..output.windows import Windows
+from .batches import BatchLabeller
 from .cache import slice_key
 from .duplicates import count_by_source, find_duplicates, write_dropped
 
@@ -97,9 +97,7 @@ def _sources(task: Task) -> list[str]:
     return [piece.source for piece in task.unit.slices]
 
 
-# ==== progress ====
-
-# How a run tells that it goes on.
+# ==== The records ====
 
 
 class Progress:
@@ -123,7 +121,7 @@ ATTEMPTS = 3
 """How often a unit may fail before it is looked into, unless the runner is told otherwise."""
 
 
-Job = Callable[[Stages, Any, "Progress | None", "Windows | None"], Any]
+Job = Callable[[BatchLabeller, Any, "Progress | None", "Windows | None"], Any]
 """What is done on a task: `run_unit`, `pack_bucket` and the like. Can be pickled."""
 
 

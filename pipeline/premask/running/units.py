@@ -1,6 +1,6 @@
 """A unit of work: some input rows in, the files of one shard and a record out.
 
-    Task(unit, dialects, directory, key)  ->  run_unit(stages, task)  ->  UnitRecord
+    Task(unit, dialects, directory, key)  ->  run_unit(batches, task)  ->  UnitRecord
 
 `run_unit` is what a runner calls, and before it `scan_unit` where duplicates are dropped. What they write
 depends on the task alone, never on who runs it, when, or beside what; doing it twice gives the same files.
@@ -21,13 +21,13 @@ from ..core.atomic_files import named, sync
 from ..core.errors import RowError
 from ..core.records import Reject, Samples, Slice
 from ..fast.plain_batches import BATCH_ROWS, read_batches
-from ..labeller import Stages, reject
+from ..labeller import reject
 from ..output.shards import HASHES, UnitRecord, UnitWriter
-from ..output.store import finished
+from ..output.unit_store import finished
 from ..output.windows import Windows
 from ..sources.reading import read_blocks
-from .batches import Outcome
-from .cache import LabelledBatch, RowCache
+from .batches import BatchLabeller, LabelledBatch, no_samples
+from .cache import RowCache
 from .choosing import choose, twins_of
 from .crashes import Failures, read_failures, without_rows
 from .duplicates import hashed_rows, plain_keys, read_dropped, write_hashes
@@ -38,11 +38,11 @@ from .tasks import Account, Progress, Task, rows_of
 
 
 def run_unit(
-    stages: Stages, task: Task, progress: Progress | None = None, windows: Windows | None = None
+    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord:
     """Do a unit and return its record; a unit that was done before is not done again.
 
-    The record's `extra` holds the counts of the stages and what became of the rows of each source. Empty
+    The record's `extra` holds the counts and what became of the rows of each source. Empty
     `windows` of the recipe's size can be handed from one unit of a process to the next.
     """
     progress = progress or Progress()
@@ -51,22 +51,22 @@ def run_unit(
         progress.advance(rows_of(done), done.tokens, done.packs)
         return done
     if task.store is not None:
-        return task.store.keep(task, lambda own: run_unit(stages, own, progress, windows))
-    recipe, counts, accounts = stages.recipe, Counter[str](), dict[str, Account]()
+        return task.store.keep(task, lambda own: run_unit(batches, own, progress, windows))
+    recipe, counts, accounts = batches.recipe, Counter[str](), dict[str, Account]()
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, stages.row_format) as writer:
-        sink = _sink(stages, task, writer, windows or Windows(recipe.pack_window))
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
+        sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
-            for batch in _labelled(stages, task, number, failures):
-                choice = choose(stages, piece, batch, twins_of(dropped, number))
+            for batch in _labelled(batches, task, number, failures):
+                choice = choose(recipe, piece, batch, twins_of(dropped, number))
                 account.add(choice.account)
                 counts.update(choice.counts)
                 writer.reject(choice.rejects)
-                if batch.outcome.keys is not None and dropped is None:
-                    keys = batch.outcome.keys
+                if batch.keys is not None and dropped is None:
+                    keys = batch.keys
                     hashes.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
                 for at, part in choice.parts:
                     sink.add(part, splits[at])
@@ -101,8 +101,8 @@ class _Packing:
             self._writer.add(self._windows.of(split).rest(), split)
 
 
-def _sink(stages: Stages, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
-    recipe = stages.recipe
+def _sink(batches: BatchLabeller, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
+    recipe = batches.recipe
     splits = ("train", *recipe.splits)
     if not task.buckets:
         return _Packing(writer, windows, splits)
@@ -110,7 +110,7 @@ def _sink(stages: Stages, task: Task, writer: UnitWriter, windows: Windows) -> _
 
 
 def scan_unit(
-    stages: Stages, task: Task, progress: Progress | None = None, windows: Windows | None = None
+    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord | None:
     """Write down the hashes of a unit's rows, to find duplicates before any work is done on them."""
     del progress, windows
@@ -123,7 +123,7 @@ def scan_unit(
             keys = plain_keys(batch.plain, len(batch))
             for at in np.flatnonzero(~keys.known).tolist():
                 try:
-                    keys.add(at, stages.read(batch.row(at), dialect)[0])
+                    keys.add(at, batches.labeller.read(batch.row(at), dialect)[0])
                 except RowError:  # it goes to the ledger when the unit is done
                     continue
             parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
@@ -135,7 +135,7 @@ def scan_unit(
     return None
 
 
-def _labelled(stages: Stages, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
+def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
     """The batches of a slice through all stages, from the cache where it has them; rows that are set aside
     come last, or are all there is."""
     piece = task.unit.slices[number]
@@ -143,17 +143,15 @@ def _labelled(stages: Stages, task: Task, number: int, failures: Failures) -> It
     if failures.all_rows:
         return _all_aside(piece, failures.all_rows)
     if aside := failures.of_piece(number):
-        batches = read_batches(piece, dialect, take=without_rows(aside))
-        ran = (LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out) for batch in batches)
-        return chain(ran, [_aside(aside)])
+        others = read_batches(piece, dialect, take=without_rows(aside))
+        return chain((batches.run(batch, dialect) for batch in others), [_aside(aside)])
 
     def label() -> Iterator[LabelledBatch]:
-        for batch in read_batches(piece, dialect):
-            yield LabelledBatch(batch.numbers, stages.run(batch, dialect), batch.left_out)
+        return (batches.run(batch, dialect) for batch in read_batches(piece, dialect))
 
-    if stages.recipe.cache is None:
+    if batches.recipe.cache is None:
         return label()
-    return RowCache(Path(stages.recipe.cache)).batches(task.cache_keys[number], label)
+    return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], label)
 
 
 def _all_aside(piece: Slice, why: str) -> Iterator[LabelledBatch]:
@@ -164,5 +162,4 @@ def _all_aside(piece: Slice, why: str) -> Iterator[LabelledBatch]:
 
 
 def _aside(lines: list[Reject], left_out: Mapping[str, int] = MappingProxyType({})) -> LabelledBatch:
-    numbers = np.array([line.row for line in lines], dtype=np.int64)
-    return LabelledBatch(numbers, Outcome([], np.zeros(0, dtype=np.int64), lines), left_out)
+    return no_samples(lines, np.array([line.row for line in lines], dtype=np.int64), left_out)

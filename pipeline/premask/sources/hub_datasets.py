@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, first_line
 from . import remote
 from .formats import is_data, known_suffixes
 
@@ -172,7 +172,7 @@ def _why(error: Exception) -> str:
         "it holds no data files that are read": bool(names & {"EmptyDatasetError", "DataFilesNotFoundError"}),
         "HF_HUB_OFFLINE is set, so it cannot be asked for; unset it": constants.HF_HUB_OFFLINE,
     }
-    said = next(iter(str(chain[-1]).strip().splitlines()), type(error).__name__)[:300]
+    said = first_line(chain[-1])
     otherwise = f"{said}; check the name, the network and HF_TOKEN, then run the same command again"
     return next((reason for reason, holds in reasons.items() if holds), otherwise)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, one_line
 from ..core.records import At, Row, Slice, SourceInfo
 from ..core.urls import is_url
 from .blocks import Block, Format
@@ -62,7 +62,7 @@ class TableBlock(Block):
 
 
 def _broken_row(source: str, number: int, error: Exception) -> SourceError:
-    what = " ".join(str(error).split())
+    what = one_line(error)
     return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
 
 
@@ -96,7 +96,7 @@ def _opened(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
         check_version(source, at)
         if isinstance(error, OSError) and error.errno:
             raise unreadable(source, error) from None
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise SourceError(f"{source} cannot be read as Parquet: {reason}; fetch or write it again") from None
     check_version(source, at)
 
@@ -199,7 +199,7 @@ def _wanted(file: pq.ParquetFile, piece: Slice) -> list[str] | None:
 
 def _broken_group(source: str, file: pq.ParquetFile, groups: Sequence[int], error: Exception) -> SourceError:
     """The error of a damaged file, with the row group that cannot be read."""
-    what, first = " ".join(str(error).split()), 0
+    what, first = one_line(error), 0
     for group in range(file.metadata.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         if group in groups:

@@ -30,8 +30,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import mixed_bits
-from ..core.errors import RecipeError, SourceError
+from ..core.errors import RecipeError, SourceError, first_line
+from ..core.hashing import GOLDEN, mix
 
 _SCALARS: Mapping[type, str] = {type(None): "null", bool: "truth", int: "whole", float: "number"}
 
@@ -50,8 +50,7 @@ def sampled(source: str, numbers: np.ndarray, share: float, seed: int) -> np.nda
     """
     key = int.from_bytes(hashlib.blake2b(f"{seed}\n{source}".encode(), digest_size=8).digest(), "big")
     with np.errstate(over="ignore"):
-        spread = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-        mixed = mixed_bits(spread)
+        mixed = mix((numbers.astype(np.uint64) + np.uint64(1)) * GOLDEN + np.uint64(key))
     below: np.ndarray = (mixed >> np.uint64(11)) < np.uint64(min(max(share, 0), 1) * 2**53)
     return below
 
@@ -179,7 +178,7 @@ _FIX = "fix the condition; CAST(x AS DOUBLE) reads text as a number"
 
 def _said(error: Exception | None) -> str:
     """The first line of what polars or Arrow says of an error."""
-    return next(iter(str(error).splitlines()), "")[:200].replace("\x1f", ".")
+    return "" if error is None else first_line(error, 200).replace("\x1f", ".")
 
 
 def _follow(row: Any, path: Sequence[str]) -> Any:

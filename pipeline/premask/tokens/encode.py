@@ -1,10 +1,11 @@
-"""Text -> token ids, and which characters each token covers.
+"""Text -> token ids, and which bytes of the text each token covers.
 
     encoder = Encoder(backend, control=["<|im_end|>"], generated=["<|im_end|>"])
-    tokens, errors, forged = encoder.encode([sample])
+    encoded = encoder.encode(masked)
+    encoded.tokens.ids
 
 Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: a control-token string
-that stands in the *content* of a message is encoded as the plain characters it is (policy `text`), so
+that is in the *content* of a message is encoded as the plain characters it is (policy `text`), so
 that a user who types `<|im_end|>` ends nothing.
 
 Where a token ends is computed, not asked for: in byte-level and byte-fallback vocabularies every token
@@ -19,11 +20,10 @@ import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from itertools import compress, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -31,14 +31,28 @@ import tokenizers
 from ..core.arrays import offsets_of
 from ..core.errors import RowError
 from ..core.recipe import ControlTokens
-from ..core.records import ROLES, TEMPLATE, ByteTokens, Sample, Segments, TokenBatch, placed
-from .engines import EngineProof, Ids, TokenizersEngine, TwoEngines
-from .token_bytes import byte_tables
+from ..core.records import WRITERS, MaskedTexts, Tokens
+from .engines import EngineProof, TokenizersEngine, TwoEngines
+from .token_bytes import byte_offsets, byte_tables
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """The tokens of one text: ids and the characters they cover, as in `TokenBatch`."""
+class Encoded(NamedTuple):
+    """What encoding n texts gives.
+
+    tokens        their tokens
+    in_content    int64[n]  control-token strings in the content of messages
+    by_reference  int64[n]  1 where the reference engine took the text though there is another, else 0
+    errors        text -> why it cannot be used
+    """
+
+    tokens: Tokens
+    in_content: np.ndarray
+    by_reference: np.ndarray
+    errors: dict[int, RowError]
+
+
+class _Placed(NamedTuple):
+    """The tokens of one text and the characters they cover, first and one past the last."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -72,96 +86,118 @@ class Encoder:
         self._secret = secrets.token_hex(16)  # of strings that no text can be made to hold; changes no id
         self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
 
-    def encode(
-        self, samples: Sequence[Sample], *, reference: bool = False
-    ) -> tuple[TokenBatch, list[RowError | None], list[int]]:
-        """The tokens of all samples; for each the reason why it cannot be used, if there is one; and how
-        many control-token strings stand in its content. A sample that cannot be used has no tokens.
+    def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
+        """Encode texts; `reference`: by the reference engine, whatever engine is used."""
+        texts = masked.texts
+        tokens, slow = self._tokens(masked, reference=reference)
+        in_content = np.zeros(len(texts), dtype=np.int64)
+        errors: dict[int, RowError] = {}
+        others: dict[int, _Placed] = {}
+        for i in np.flatnonzero(self._holds_control(tokens, masked)).tolist():
+            spans = list(self._control_in_content(masked, i))
+            in_content[i] = len(spans)
+            if not spans:
+                continue
+            try:
+                self._check_policy(texts[i], spans[0])
+                others[i] = self._encode_as_content(texts[i], spans)
+            except RowError as error:
+                errors[i] = error
+        by_reference = np.zeros(len(texts), dtype=np.int64)
+        if slow and self._engines.proof.fast:
+            by_reference[:] = [not self._engines.accepts(text) for text in texts]
+        return Encoded(_replaced(tokens, masked, others), in_content, by_reference, errors)
 
-        `reference`: by the reference engine, whatever engine is used.
-        """
-        forged = [self._forged(sample) for sample in samples]
-        errors: list[RowError | None] = [
-            self._refused(sample, spans) for sample, spans in zip(samples, forged, strict=True)
-        ]
-        plain = [i for i, spans in enumerate(forged) if not spans]
-        done: list[Encoded | None] = [None] * len(samples)
-        texts = [samples[i].text for i in plain]
-        for i, encoded in zip(plain, self._encode_plain(texts, reference=reference), strict=True):
-            done[i] = encoded
-        for i, spans in enumerate(forged):
-            if spans and errors[i] is None:
-                try:
-                    done[i] = self._encode_forged(samples[i].text, spans)
-                except RowError as error:
-                    errors[i] = error
-        return _batch([each or _NOTHING for each in done]), errors, [len(spans) for spans in forged]
+    # ==== tokens and their bytes ====
 
-    # ==== batches of plain texts ====
-
-    def encode_bytes(self, texts: Sequence[str]) -> tuple[ByteTokens, int]:
-        """The ids of texts that `leaves_bytes` holds for, and the bytes that each should cover; it is for
-        the caller to see that they add up to the text's. Also how many texts the reference engine took."""
-        ids, offsets, by_reference = self._engines.encode(texts)
+    def _tokens(self, masked: MaskedTexts, *, reference: bool) -> tuple[Tokens, bool]:
+        """The tokens of texts as they are, and whether the reference engine may have taken any of them."""
+        texts = masked.texts
         if self._lengths is None:
-            raise ValueError("this tokenizer's tokens have no fixed numbers of bytes")
-        return ByteTokens(ids, offsets, offsets_of(self._lengths.take(ids))), by_reference
+            return self._by_offsets(masked, None, np.zeros(len(texts), dtype=bool)), True
+        exact = np.fromiter(map(self.leaves_bytes, texts), dtype=bool, count=len(texts))
+        some = texts if exact.all() else list(compress(texts, exact))
+        if reference:
+            (ids, offsets), slow = self._engines.reference(some), len(some)
+        else:
+            ids, offsets, slow = self._engines.encode(some)
+        edges = offsets_of(self._lengths.take(ids))
+        sizes = _text_sizes(masked)
+        covers = np.diff(edges[offsets]) == sizes[exact]
+        if exact.all() and covers.all():
+            return Tokens(ids, offsets, edges[:-1], edges[1:]), slow > 0
+        exact[exact] = covers
+        kept = np.repeat(covers, np.diff(offsets))
+        return self._by_offsets(masked, (ids[kept], offsets_of(np.diff(offsets)[covers])), exact), True
 
-    def encode_by_reference(self, texts: Sequence[str]) -> Ids:
-        """The ids of all texts by the reference engine, flat, and their offsets."""
-        return self._engines.reference(texts)
+    def _by_offsets(
+        self, masked: MaskedTexts, done: tuple[np.ndarray, np.ndarray] | None, exact: np.ndarray
+    ) -> Tokens:
+        """The tokens of texts of which some are `done` exactly; the others take the tokenizer's offsets."""
+        base = offsets_of(_text_sizes(masked))[:-1].tolist()
+        places = iter(pairwise(done[1].tolist())) if done is not None else iter(())
+        parts = []
+        for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True):
+            if is_exact and done is not None and self._lengths is not None:
+                ids = done[0][slice(*next(places))]
+                edges = offsets_of(self._lengths[ids]) + begin
+                parts.append(_Placed(ids, edges[:-1], edges[1:]))
+            else:
+                parts.append(_in_bytes(self._with_offsets(text), text, begin))
+        return _tokens_of(parts)
 
-    def by_reference(self, texts: Iterable[str]) -> int:
-        """How many of these texts the reference engine takes for want of a proof, where there is another."""
-        engines = self._engines
-        return sum(not engines.accepts(text) for text in texts) if engines.proof.fast else 0
+    # ==== control tokens in content ====
 
-    def forged_in(self, tokens: ByteTokens, segments: Segments) -> np.ndarray:
-        """In which samples there are control tokens that the template did not print alone, bool[n]; as
-        `encode` does, those of an assistant's text are let be that are not `generated`."""
-        n = len(tokens.offsets) - 1
+    def _holds_control(self, tokens: Tokens, masked: MaskedTexts) -> np.ndarray:
+        """In which texts there are control tokens that the template did not print alone, bool[n]; those of an
+        assistant's text that are not `generated` do not count."""
+        n = len(masked.texts)
         if self._policy is ControlTokens.parse:
             return np.zeros(n, dtype=bool)
         low, high = min(self._control_ids, default=0), max(self._control_ids, default=-1)
         at = np.flatnonzero((tokens.ids >= low) & (tokens.ids <= high))  # there are few, and this is fast
-        at = at[self._kinds[tokens.ids[at]] != 0]
-        kind = self._kinds[tokens.ids[at]]
-        ends = np.cumsum(segments.sizes)
-        first = np.searchsorted(ends, tokens.edges[at], side="right")
-        last = np.searchsorted(ends, tokens.edges[at + 1], side="left") + 1
-        of_others = [offsets_of(segments.roles != role) for role in (0, _ASSISTANT)]
+        at = at[self._kinds[tokens.ids[at] - low] != 0]
+        kind = self._kinds[tokens.ids[at] - low]
+        ends = np.cumsum(masked.sizes)
+        first = np.searchsorted(ends, tokens.starts[at], side="right")
+        last = np.searchsorted(ends, tokens.ends[at], side="left") + 1
+        of_others = [offsets_of(masked.writers != writer) for writer in (_TEMPLATE, _ASSISTANT)]
         by_template, by_assistant = (counts[first] == counts[last] for counts in of_others)
-        forged = at[~by_template & ~(by_assistant & (kind == _WRITABLE))]
+        foreign = at[~by_template & ~(by_assistant & (kind == _WRITABLE))]
         found = np.zeros(n, dtype=bool)
-        found[np.searchsorted(tokens.offsets, forged, side="right") - 1] = True
+        found[np.searchsorted(tokens.offsets, foreign, side="right") - 1] = True
         return found
 
     @cached_property
     def _kinds(self) -> np.ndarray:
-        """Of each token id: 0, or `_CONTROL`, or `_WRITABLE` for a control token that an assistant's text
-        may hold."""
-        kinds = np.zeros(0 if self._lengths is None else len(self._lengths), dtype=np.int8)
+        """Of each token id from the lowest to the highest control token: 0, or `_CONTROL`, or `_WRITABLE` for
+        one that an assistant's text may hold."""
+        low, high = min(self._control_ids, default=0), max(self._control_ids, default=-1)
+        kinds = np.zeros(high - low + 1, dtype=np.int8)
         for index in self._control_ids:
             generated = self._added[index].content in self._generated
-            kinds[index] = _CONTROL if generated else _WRITABLE
+            kinds[index - low] = _CONTROL if generated else _WRITABLE
         return kinds
 
-    # ==== plain texts ====
+    def _control_in_content(self, masked: MaskedTexts, number: int) -> Iterator[tuple[int, int]]:
+        """Where control-token strings are in a text that the template did not print, in part or whole;
+        characters."""
+        text = masked.texts[number]
+        own = slice(masked.offsets[number], masked.offsets[number + 1])
+        ends, writers = np.cumsum(masked.sizes[own]), masked.writers[own]
+        bytes_at = byte_offsets(text)
+        for first, last, token in self._control_strings(text):
+            begin = int(np.searchsorted(ends, bytes_at[first], side="right"))
+            stop = int(np.searchsorted(ends, bytes_at[last], side="left")) + 1
+            wrote = set(writers[begin:stop].tolist())
+            if wrote == {_TEMPLATE} or (wrote == {_ASSISTANT} and token not in self._generated):
+                continue
+            yield first, last
 
-    def _encode_plain(self, texts: Sequence[str], *, reference: bool) -> list[Encoded]:
-        ids, offsets = self._engines.reference(texts) if reference else self._engines.encode(texts)[:2]
-        bounds = pairwise(offsets.tolist())
-        return [
-            self._placed(text, ids[first:last]) for text, (first, last) in zip(texts, bounds, strict=True)
-        ]
-
-    def _placed(self, text: str, ids: np.ndarray) -> Encoded:
-        if self.leaves_bytes(text) and self._lengths is not None:
-            ends = self._lengths[ids].cumsum(dtype=np.int64)
-            data = text.encode()
-            if (ends[-1] if len(ends) else 0) == len(data):
-                return _from_bytes(ids, ends, data, ascii_only=len(data) == len(text))
-        return self._with_offsets(text)
+    def _check_policy(self, text: str, span: tuple[int, int]) -> None:
+        if self._policy is ControlTokens.reject:
+            start, end = span
+            raise RowError("control_token", f"the content holds {text[start:end]!r} at character {start}")
 
     def leaves_bytes(self, text: str) -> bool:
         """Whether tokens have known numbers of bytes, and the tokenizer leaves those of this text alone."""
@@ -175,7 +211,7 @@ class Encoder:
             return False
         return "\u2581" not in text
 
-    def _with_offsets(self, text: str) -> Encoded:
+    def _with_offsets(self, text: str) -> _Placed:
         encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
@@ -188,25 +224,7 @@ class Encoder:
             found = text.find(content, starts[at], ends[at])
             if found >= 0:  # a token that strips the blanks beside it still is only itself
                 starts[at], ends[at] = found, found + len(content)
-        return Encoded(ids, starts, ends)
-
-    # ==== control tokens in content ====
-
-    def _forged(self, sample: Sample) -> list[tuple[int, int]]:
-        """Where control-token strings stand that the template did not print (in part or whole)."""
-        if self._policy is ControlTokens.parse:
-            return []
-        found = []
-        runs: list[tuple[int, int, Any]] = []
-        for first, last, token in self._control_strings(sample.text):
-            runs = runs or list(placed(sample.runs))
-            writers = [origin for start, end, origin in runs if start < last and end > first]
-            if all(origin == TEMPLATE for origin in writers):
-                continue
-            if all(origin.role == "assistant" for origin in writers) and token not in self._generated:
-                continue
-            found.append((first, last))
-        return found
+        return _Placed(ids, starts, ends)
 
     def _control_strings(self, text: str) -> list[tuple[int, int, str]]:
         """Start, end and token of all control-token strings of a text; also of those that become one only
@@ -220,19 +238,13 @@ class Encoder:
         found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens, strict=True)
         return sorted(set(found))
 
-    def _refused(self, sample: Sample, forged: Sequence[tuple[int, int]]) -> RowError | None:
-        if not forged or self._policy is not ControlTokens.reject:
-            return None
-        start, end = forged[0]
-        return RowError("control_token", f"the content holds {sample.text[start:end]!r} at character {start}")
-
-    def _encode_forged(self, text: str, forged: Sequence[tuple[int, int]]) -> Encoded:
-        """Encode a text whose `forged` spans must not become control tokens: the stretch around each, as
+    def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> _Placed:
+        """Encode a text of which these spans must not become control tokens: the stretch around each, as
         far as the next true added token, is encoded by a twin that knows no added tokens."""
         whole = self._with_offsets(text)
         added = np.isin(whole.ids, list(self._added))
         fake = np.zeros(len(added), dtype=bool)
-        for start, end in forged:
+        for start, end in spans:
             fake |= added & (whole.starts < end) & (whole.ends > start)
         true_at = np.flatnonzero(added & ~fake)
         pieces, begin = [], 0
@@ -251,7 +263,7 @@ class Encoder:
 
     def _encode_as_text(
         self, text: str, first: int, last: int, *, before: int | None, after: int | None
-    ) -> Encoded:
+    ) -> _Placed:
         """Encode a stretch of text without added tokens; of the true ones beside it (`before` and `after`)
         stand-ins take part, because they cut the text, tell its start and may take blanks."""
         stretch = text[first:last]
@@ -265,7 +277,7 @@ class Encoder:
         kept = ids[begin:end]
         if not all(map(len, places)) or np.isin(kept, list(self._added)).any():
             raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
-        return Encoded(kept, *(offsets[begin:end].clip(first, last).T))
+        return _Placed(kept, *(offsets[begin:end].clip(first, last).T))
 
     def _stand_in(self, index: int | None, side: str) -> str:
         """A string that no text holds, added to the twin as a token that acts on what stands beside it as
@@ -323,40 +335,62 @@ class Encoder:
 _CONTROL, _WRITABLE = 1, 2
 
 
-_ASSISTANT = 1 + ROLES.index("assistant")
+_TEMPLATE, _ASSISTANT = WRITERS.index("template"), WRITERS.index("assistant")
 
 
-_NOTHING = Encoded(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
+_NOTHING = _Placed(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def _batch(parts: Sequence[Encoded]) -> TokenBatch:
-    joined = _join(parts)
-    offsets = offsets_of([len(part.ids) for part in parts])
-    return TokenBatch(joined.ids, offsets, joined.starts, joined.ends)
-
-
-def _join(parts: Sequence[Encoded]) -> Encoded:
+def _join(parts: Sequence[_Placed]) -> _Placed:
     if not parts:
         return _NOTHING
-    return Encoded(
+    return _Placed(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.starts for part in parts]),
         np.concatenate([part.ends for part in parts]),
     )
 
 
-def _slice(encoded: Encoded, start: int, stop: int) -> Encoded:
-    return Encoded(encoded.ids[start:stop], encoded.starts[start:stop], encoded.ends[start:stop])
+def _slice(encoded: _Placed, start: int, stop: int) -> _Placed:
+    return _Placed(encoded.ids[start:stop], encoded.starts[start:stop], encoded.ends[start:stop])
 
 
-def _from_bytes(ids: np.ndarray, ends: np.ndarray, data: bytes, *, ascii_only: bool) -> Encoded:
-    """Byte ends to character starts and ends; a character cut by a token boundary counts for both tokens."""
-    starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    if ascii_only:
-        return Encoded(ids, starts, ends)
-    first_bytes = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80
-    character = first_bytes.cumsum() - 1  # of each byte
-    return Encoded(ids, character[np.minimum(starts, len(data) - 1)], character[ends - 1] + 1)
+def _text_sizes(masked: MaskedTexts) -> np.ndarray:
+    """Bytes of each text, int64[n]."""
+    return np.diff(offsets_of(masked.sizes)[masked.offsets])
+
+
+def _in_bytes(placed: _Placed, text: str, begin: int) -> _Placed:
+    """Tokens of a text with the bytes they cover, counted from `begin`.
+
+    Tokens are widened where a tokenizer reports them out of order, so that none is taken to lie inside a
+    completion that it may reach out of. Empty ones are put behind what precedes them.
+    """
+    bytes_at = byte_offsets(text)
+    starts, ends = bytes_at[placed.starts], bytes_at[placed.ends]
+    empty = starts == ends
+    ends = np.maximum.accumulate(np.where(empty, 0, ends))
+    starts = np.minimum.accumulate(np.where(empty, ends, starts)[::-1])[::-1]
+    return _Placed(placed.ids, starts + begin, ends + begin)
+
+
+def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
+    joined = _join(parts)
+    return Tokens(joined.ids, offsets_of([len(part.ids) for part in parts]), joined.starts, joined.ends)
+
+
+def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:
+    """Tokens of texts, those of some texts replaced by others."""
+    if not others:
+        return tokens
+    base = offsets_of(_text_sizes(masked)).tolist()
+    parts = []
+    for i, (first, last) in enumerate(pairwise(tokens.offsets.tolist())):
+        if i in others:
+            parts.append(_in_bytes(others[i], masked.texts[i], base[i]))
+        else:
+            parts.append(_Placed(tokens.ids[first:last], tokens.starts[first:last], tokens.ends[first:last]))
+    return _tokens_of(parts)
 
 
 def _any_of(strings: Sequence[str]) -> re.Pattern[str] | None:

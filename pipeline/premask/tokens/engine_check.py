@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from ..core.errors import TokenizerError
+from ..core.errors import TokenizerError, first_line
 from ..core.recipe import EngineChoice
 from . import probe_texts as probes
 from .engines import (
@@ -67,9 +67,9 @@ def prove_engine(
     except _Refused as refused:
         reason = str(refused)
     except ImportError as error:
-        reason = f"gigatoken cannot be imported: {_first_line(error)}"
+        reason = f"gigatoken cannot be imported: {_said(error)}"
     except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception
-        reason = f"trying gigatoken failed: {_first_line(error)}"
+        reason = f"trying gigatoken failed: {_said(error)}"
     if wish is EngineChoice.gigatoken:
         raise TokenizerError(
             f"engine gigatoken cannot be used: {reason}; say engine: auto or engine: tokenizers"
@@ -77,8 +77,8 @@ def prove_engine(
     return EngineProof(TokenizersEngine.name, reason)
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:200]}".partition("\n")[0]
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error, 200)}"
 
 
 def _prove(backend: tokenizers.Tokenizer, make: MakeEngine) -> Ranges:

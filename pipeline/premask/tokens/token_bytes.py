@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
+
+from ..core.arrays import offsets_of
 
 
 class _Model(msgspec.Struct):
@@ -74,16 +75,31 @@ def byte_names() -> list[str]:
     return [chr(byte) if byte in printed else chr(next(others)) for byte in range(0x100)]
 
 
-def _byte_of_character() -> Mapping[str, int]:
-    """Character -> byte, as byte-level vocabularies write bytes (GPT-2's table): printable ones of Latin-1
-    stand for themselves, the others follow from U+0100 on.
+BYTES_OF_CHARACTERS = {name: byte for byte, name in enumerate(byte_names())}
+"""Character -> byte, the other way round."""
 
-    >>> _byte_of_character()["Ġ"], _byte_of_character()["a"]
-    (32, 97)
+
+def byte_offsets(text: str) -> np.ndarray:
+    """The first byte (UTF-8) of each character of a text, and the end: int64[characters + 1].
+
+    >>> byte_offsets("aé").tolist()
+    [0, 1, 3]
     """
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    if text.isascii():
+        return np.arange(len(text) + 1, dtype=np.int64)
+    points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    sizes = 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+    return offsets_of(sizes)
 
 
-BYTES_OF_CHARACTERS = _byte_of_character()
+def character_spans(text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The characters that tokens cover, first and one past the last, given their bytes. A token that holds a
+    part of a character covers the whole of it.
+
+    >>> [each.tolist() for each in character_spans("aé", np.array([0, 1, 2]), np.array([1, 2, 3]))]
+    [[0, 1, 1], [1, 2, 2]]
+    """
+    if text.isascii():
+        return starts, ends
+    bytes_at = byte_offsets(text)
+    return np.searchsorted(bytes_at, starts, side="right") - 1, np.searchsorted(bytes_at, ends, side="left")

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import tokenizers
 
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from .token_bytes import BYTES_OF_CHARACTERS
 
 
@@ -39,7 +39,7 @@ class TokenTexts:
         try:
             self._backend = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # noqa: BLE001  the library raises bare exceptions
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
         added = self._backend.get_added_tokens_decoder()
         self._added = {index: token.content for index, token in added.items()}

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import tokenizers
 
-from ..core.errors import TokenizerError
+from ..core.errors import TokenizerError, one_line
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(
@@ -128,7 +128,7 @@ def _load(name: str) -> tuple[Any, list[str]]:
     try:
         hf = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         where = "" if Path(name).is_dir() else "there is no directory of that name here, and "
         raise TokenizerError(
             f"tokenizer {name} cannot be loaded: {where}{type(error).__name__}: {reason}"

@@ -153,8 +153,8 @@ def test_search(visit: Visit) -> None:
     assert "Dear Livia" in hits
     visit.page.locator("#f-text").fill("no such text anywhere")
     assert visit.place() == "none"
-    assert "fits the filters" in visit.text("#text")
-    visit.page.get_by_role("button", name="Clear the filters").click()
+    assert "matches the filters" in visit.text("#text")
+    visit.page.get_by_role("button", name="Clear filters").click()
     visit.page.locator("#place", has_text="1 of 292").wait_for()
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from commands import ROOT, TOKENIZER, chat, premask, process, write_rows
-from premask.review.report import page
-from premask.review.report import samples as chosen
+from premask.review.report import choice, page
 from premask.review.report.page import embedded, make_page
 from premask.review.report.samples import HEAD, TAIL
 
@@ -111,7 +110,7 @@ def test_without_its_source_a_role_is_not_told(tmp_path: Path, what: str) -> Non
     assert [item["proof"] for item in data["items"]] == [None, None]
     assert {name for item in data["items"] for _, name in item["blocks"]} == {""}
     assert len(data["items"][0]["blocks"]) == 5  # where a turn-end token stands
-    assert "No row was done again from its source" in text
+    assert "No row was rerun from its source" in text
     assert ("does not exist" if what == "gone" else "has changed since the run") in notes[0]
     for item, before in zip(data["items"], known["items"], strict=True):
         for key in ("ids", "runs", "text", "trained"):
@@ -134,7 +133,7 @@ def test_a_sample_that_comes_out_otherwise_is_not_told_of(tmp_path: Path) -> Non
 
     assert sorted(known.values()) == [False, True]
     assert notes == [f"1 of 2 samples of {tmp_path / 'a.jsonl'} came out otherwise when they were done again"]
-    assert "Of 1 samples texts and roles are known" in text
+    assert "Texts and roles of 1 samples are known" in text
 
 
 def test_pieces_of_samples_that_were_split_are_known(tmp_path: Path) -> None:
@@ -161,9 +160,9 @@ def test_of_many_rows_a_sample_and_the_extremes(tmp_path: Path) -> None:
     why = Counter(name for item in data["items"] for name in item["why"])
 
     assert len(lines) == 1503
-    assert why["sample"] == chosen.SAMPLES
-    assert why["longest"] == why["least trained"] == why["most control tokens"] == chosen.EXTREMES
-    longest = sorted((line["length"] for line in lines), reverse=True)[: chosen.EXTREMES]
+    assert why[choice.RANDOM] == choice.SAMPLES
+    assert why["longest"] == why["least trained"] == why["most control tokens"] == choice.EXTREMES
+    longest = sorted((line["length"] for line in lines), reverse=True)[: choice.EXTREMES]
     assert sorted((i["length"] for i in data["items"] if "longest" in i["why"]), reverse=True) == longest
     (least,) = [
         item["row"] for item in data["items"] if "least trained" in item["why"] and item["row"] == 1501
@@ -172,7 +171,7 @@ def test_of_many_rows_a_sample_and_the_extremes(tmp_path: Path) -> None:
     control = {item["row"]: item["control"] for item in data["items"] if "most control tokens" in item["why"]}
     assert control[1502] == max(control.values()) == 2 * 82
     assert Counter(line["reason"] for line in data["rejects"]) == {
-        "no_assistant": chosen.REJECTS_OF_REASON,
+        "no_assistant": choice.REJECTS_OF_REASON,
         "invalid_json": 1,
     }
     members = [item for item in data["items"] if "whole pack" in item["why"]]
@@ -191,12 +190,12 @@ def test_the_page_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     data = data_of(text)
 
     assert 0 < shown < samples == 30
-    assert f"{30 - shown} more were drawn, but would make the page too large" in html.unescape(text)
+    assert f"{30 - shown} more were chosen, but would make the page too large" in html.unescape(text)
     assert len(text) < 400_000
     for item in data["items"]:
         assert item["length"] > 4000
         assert len(item["ids"]) == HEAD + TAIL == item["length"] - item["skip"][1]
-    assert [len(line["original"]) for line in data["rejects"]] == [chosen.ORIGINAL] * 4
+    assert [len(line["original"]) for line in data["rejects"]] == [choice.ORIGINAL] * 4
     assert all(line["left_out"] > 90_000 for line in data["rejects"])
 
 
@@ -264,8 +263,10 @@ def test_the_files_of_the_page_come_with_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
 
-    for name in ("report.html.jinja", "report.css", "report.js", "chart.css"):
-        assert f"pipeline/report/{name}" in names
+    for name in ("report.html.jinja", "report.css", "report.js"):
+        assert f"premask/review/report/{name}" in names
+    for name in ("chart.svg.jinja", "chart.css", "colours.css"):
+        assert f"premask/publish/{name}" in names
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from poison import poisoned, switch_off, switch_on
 from premask.core.errors import OutputError, RecipeError, RunError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Slice, Unit
-from premask.output.store import UnitStore
+from premask.output.unit_store import UnitStore
 from premask.running.run import run
 from premask.running.runners import on_ray
 from premask.running.runners.on_ray import RayRunner

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 from commands import ROOT, TOKENIZER
 
+ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
 SCRIPT = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
-from pipeline.process import import_transformers, prepare_process
+from premask.running.runners.process import import_transformers, prepare_process
 prepare_process()
 import_transformers()
 assert importlib.util.find_spec is find
 import pyarrow as pa
-from pipeline.tokenizer import load_tokenizer
+from premask.tokens.tokenizer import load_tokenizer
 load_tokenizer({str(TOKENIZER)!r})
 pa.array([1, 2]).to_numpy()
 print(sorted({{"torch", "pandas"}} & {{*sys.modules}}))
@@ -26,7 +28,7 @@ print(sorted({{"torch", "pandas"}} & {{*sys.modules}}))
 def test_neither_torch_nor_pandas_is_imported() -> None:
     """Both are installed where the tests run in full; nothing that is done for a row needs them."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT], env=ENVIRON, capture_output=True, text=True, check=False
     )
 
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
@@ -35,8 +37,8 @@ def test_neither_torch_nor_pandas_is_imported() -> None:
 def test_they_would_be_otherwise() -> None:
     """The test above can fail."""
     pytest.importorskip("torch")
-    script = "import sys; from pipeline.tokenizer import load_tokenizer; load_tokenizer({!r}); print('torch' in sys.modules)"
+    script = "import sys; from premask.tokens.tokenizer import load_tokenizer; load_tokenizer({!r}); print('torch' in sys.modules)"
     words = [sys.executable, "-c", script.format(str(TOKENIZER))]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=ENVIRON, capture_output=True, text=True, check=False)
 
     assert done.stdout == "True\n", done.stderr

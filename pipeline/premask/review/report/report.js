@@ -1,10 +1,9 @@
 "use strict";
-// Shows what stands in #data. Content of the data is only ever set as text: no markup is made from it.
+// Shows the data of #data. Content is only ever set as text: no markup is made from it.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const number = (value) => value.toLocaleString("en-US");
-  const ROLES = ["template", "system", "developer", "user", "assistant", "tool"];
 
   // ---- text ----
 
@@ -30,7 +29,7 @@
     return made;
   }
 
-  // Text with what is no ordinary character written out; line breaks and tabs also do what they stand for.
+  // Text with what is no ordinary character written out; line breaks and tabs also have their effect.
   function addText(parent, text, lines) {
     let at = 0;
     for (const match of text.matchAll(ODD)) {
@@ -46,11 +45,11 @@
 
   const roleOf = (origin) => {
     const role = (origin || "").split(":")[0];
-    return ROLES.includes(role) ? role : "other";
+    return data.roles.includes(role) ? role : "other";
   };
 
   function titleOf(origin) {
-    if (!origin) return "message (its role is not known here)";
+    if (!origin) return "message (role unknown)";
     const [role, index] = origin.split(":");
     return index === undefined ? role : `${role}, message ${index}`;
   }
@@ -107,7 +106,7 @@
     $("as-table").setAttribute("aria-pressed", String(state.table));
     if (!item) {
       $("text").hidden = false;
-      $("text").append(element("p", { class: "muted" }, "No conversation that is shown here fits the filters."));
+      $("text").append(element("p", { class: "muted" }, "No conversation on this page matches the filters."));
       return;
     }
     showFacts(item);
@@ -122,12 +121,12 @@
       ["row", number(item.row) + (item.sample ? `, sample ${item.sample}` : "")],
       ["id", item.id],
       ["tokens", number(item.length)],
-      ["trained", `${number(item.trained)} (${share} %)`],
+      ["trained", `${number(item.trained)} (${share}%)`],
       ["control tokens", number(item.control)],
       [data.packed ? "pack" : "row of the shard", `${number(item.pack)}${data.packed ? ` from token ${number(item.offset)}` : ""}`],
       ["split", item.split],
       ["chosen as", item.why.join(", ")],
-      ["roles", item.origins ? `known: done again from its source, equal (mask proved by ${item.proof})` : "not known: only what is trained is"],
+      ["roles", item.origins ? `known: rerun from its source, same result (mask proved by ${item.proof})` : "unknown: only ids and labels are known"],
     ];
     for (const [name, value] of facts) {
       if (value === null || value === undefined) continue;
@@ -177,7 +176,7 @@
     if (hit && hits.fresh) hit.scrollIntoView({ block: "nearest" });
   }
 
-  // The groups that a hit of the search stands in.
+  // The groups that a hit of the search covers.
   function hitsIn(item) {
     const found = new Set();
     const wanted = $("f-text").value.toLowerCase();
@@ -189,7 +188,7 @@
       whole += group.text;
     }
     const lower = whole.toLowerCase();
-    if (lower.length !== whole.length) return found; // a letter whose small form is longer: no place to mark
+    if (lower.length !== whole.length) return found; // a letter whose lower case is longer: positions do not match
     for (let from = lower.indexOf(wanted); from >= 0; from = lower.indexOf(wanted, from + wanted.length)) {
       bounds.forEach((start, i) => {
         const end = i + 1 < bounds.length ? bounds[i + 1] : whole.length;
@@ -225,7 +224,7 @@
             element("td", { class: "num" }, String(token.id)),
             cell,
             element("td", { class: "num" }, String(token.label)),
-            element("td", {}, token.origin ?? "not known"),
+            element("td", {}, token.origin ?? "unknown"),
             element("td", { class: "hash" }, group.tokens.length > 1 ? (data.bytes[token.id] ?? "") : ""),
           ),
         );
@@ -241,7 +240,7 @@
         ["token", number(token.at)],
         ["id", String(token.id)],
         ["label", `${token.label} (${token.label === -100 ? "not trained" : "trained"})`],
-        ["origin", token.origin ?? "not known"],
+        ["origin", token.origin ?? "unknown"],
         [data.packed ? "position in the pack" : "position", number((data.packed ? item.offset : 0) + token.at)],
       ];
       if (group.tokens.length > 1) parts.push(["bytes", data.bytes[token.id] ?? ""]);
@@ -305,7 +304,7 @@
         shape("line", { class: "edge", x1: each.offset + each.length, x2: each.offset + each.length, y1: 0, y2: 10 }),
       );
     });
-    const more = element("details", {}, element("summary", {}, "Its samples"));
+    const more = element("details", {}, element("summary", {}, "Samples"));
     more.addEventListener("toggle", () => more.children.length > 1 || more.append(packTable(pack)), { once: true });
     return element("div", { class: "pack" }, element("h3", {}, title), strip, more);
   }
@@ -349,7 +348,7 @@
         (!$("r-source").value || each.source === $("r-source").value) &&
         (!text || (each.original + "\n" + each.detail + "\n" + (each.id || "")).toLowerCase().includes(text)),
     );
-    $("reject-count").textContent = `${number(shown.length)} of the ${number(data.rejects.length)} rejected rows that are shown here`;
+    $("reject-count").textContent = `${number(shown.length)} of the ${number(data.rejects.length)} rejected rows on this page`;
     $("reject-list").replaceChildren(...shown.map(rejectView));
   }
 

@@ -1,7 +1,7 @@
 """The local runner: units in this process and in others of this machine.
 
     with LocalRunner(processes=4) as runner:            # three others start, beside what is done meanwhile
-        records = runner.run(tasks, stages, progress)
+        records = runner.run(tasks, batches, progress)
 
 The others (`worker.py`) load tokenizer and template once, and take one unit after another, as this process
 does. None is waited for: a unit goes to whoever is ready first. What comes out does not depend on how many
@@ -24,10 +24,10 @@ from typing import Any
 
 from ...core.errors import PremaskError
 from ...core.recipe import Recipe
-from ...labeller import Setup, Stages
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
+from ..batches import BatchLabeller, Setup
 from ..crashes import (
     TaskError,
     begun_here,
@@ -66,36 +66,38 @@ class LocalRunner:
             thread.shutdown(cancel_futures=True)
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Have the others load what they can before the stages are known; returns at once."""
+        """Have the others load what they can before the recipe's template is known; returns at once."""
         light = tokenizer.without_hf()
         self._spare.know(recipe, light)
         for other, thread in zip(self._others, self._threads, strict=True):
             other.know(recipe, light)
             thread.submit(other.load_ahead)
 
-    def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
+    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
         """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
-        self._do(scan_unit, tasks, stages, Progress())
+        self._do(scan_unit, tasks, batches, Progress())
 
-    def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
-        `stages` do the work of this process; those of the others are made from what they have loaded. Raises
+        `batches` does the work of this process; that of the others is made from what they have loaded. Raises
         the `PremaskError` that `run_unit` raises, and `RunError` if no process can be had that does a task.
         """
-        records = self._do(run_unit, tasks, stages, progress)
+        records = self._do(run_unit, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
-    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def pack(
+        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
+    ) -> list[UnitRecord]:
         """Pack buckets, in order, once all units are scattered; raises as `run` does."""
-        records = self._do(pack_bucket, tasks, stages, progress)
+        records = self._do(pack_bucket, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
     def _do(
-        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> Mapping[int, UnitRecord]:
         """Do one job on all tasks."""
-        todo = _Todo(job, tasks, stages.setup(), _Locked(progress), self._attempts)
+        todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts)
         helpers: list[Future[None]] = []
         try:
             helpers += [
@@ -106,7 +108,7 @@ class LocalRunner:
                 _in_thread(self._spare, todo)
             else:
                 with without_old_garbage():
-                    _in_this_process(stages, todo)
+                    _in_this_process(batches, todo)
             for helper in helpers:
                 helper.result()
             _in_another([*self._others, self._spare][0], todo)  # what has failed here at last
@@ -187,19 +189,19 @@ def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
                 break
 
 
-def _in_this_process(stages: Stages, todo: _Todo) -> None:
+def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
     """Do tasks in this process until none is left that may be done here."""
-    windows = Windows(stages.recipe.pack_window)
+    windows = Windows(batches.recipe.pack_window)
     for number, task in todo.for_here():
         try:
             with begun_here(task.failures):
-                record = todo.job(stages, task, todo.progress, windows)
+                record = todo.job(batches, task, todo.progress, windows)
         except PremaskError:
             raise
         except OSError as error:
             raise of_the_system(error) from None
         except Exception as error:  # noqa: BLE001  whatever it is: it is written down, and tried elsewhere
-            windows = Windows(stages.recipe.pack_window)  # some of the unit is in them
+            windows = Windows(batches.recipe.pack_window)  # some of the unit is in them
             todo.failed(number, task, describe(error))
         else:
             todo.done(number, record)

@@ -1,12 +1,12 @@
 """The Ray runner: units as tasks of Ray, on one machine or many.
 
     with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a Ray of its own here
-        records = runner.run(tasks, stages, progress)
+        records = runner.run(tasks, batches, progress)
 
 Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
 their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
 first task of every process checks that. Where the output goes to a store, units do, from a scratch folder of
-their node (`unitstore.py`), and nothing is shared, unless units need files of each other.
+their node (`output/unit_store.py`), and nothing is shared, unless units need files of each other.
 
 A unit whose worker or node is lost is done again elsewhere, which gives the same bytes; nodes that join later
 are used.
@@ -26,7 +26,6 @@ import logging
 import os
 import secrets
 import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -36,19 +35,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...core.atomic_files import named
-from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError
+from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError, first_line
 from ...core.recipe import Recipe
 from ...core.urls import is_url
-from ...labeller import Loaded, Setup, Stages
 from ...output.identity import code_hash, versions
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
+from ..batches import BatchLabeller
 from ..crashes import TaskError, note_failure, settle
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
 from ..units import run_unit, scan_unit
-from .process import prepare_process
+from .process import in_directory, own_handler, prepare_process
 from .worker import Worker, describe, of_the_system
 
 _AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
@@ -74,7 +73,7 @@ class RayRunner:
         self._suspects = Worker()
         self._undo = ExitStack()
         self._ray = _import_ray()
-        self._sent: tuple[Stages, _Shared] | None = None
+        self._sent: tuple[BatchLabeller, _Shared] | None = None
 
     def __enter__(self) -> RayRunner:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -83,11 +82,11 @@ class RayRunner:
             options |= {"num_cpus": self._workers, "include_dashboard": False}
             options |= {"object_store_memory": _STORE_BYTES}
         try:
-            with _in_directory(_PACKAGE.parent), _own_handler(signal.SIGTERM):
+            with in_directory(_PACKAGE.parent), own_handler(signal.SIGTERM):
                 self._ray.init(self._address, **options)
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RunError(
-                f"there is no Ray at {self._address}: {_first_line(error)}; check the address"
+                f"there is no Ray at {self._address}: {first_line(error)}; check the address"
             ) from None
         self._undo.callback(self._ray.shutdown)
         return self
@@ -100,26 +99,28 @@ class RayRunner:
         """Nothing is loaded: workers do that with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
 
-    def scan(self, tasks: Sequence[Task], stages: Stages) -> None:
+    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
         """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
-        self._do(scan_unit, tasks, stages, Progress())
+        self._do(scan_unit, tasks, batches, Progress())
 
-    def run(self, tasks: Sequence[Task], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
         Raises the `PremaskError` that `run_unit` raises; `RunError` if workers have other code or versions;
         `OutputError` if a node does not see the output.
         """
-        records = self._do(run_unit, tasks, stages, progress)
+        records = self._do(run_unit, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
-    def pack(self, tasks: Sequence[BucketTask], stages: Stages, progress: Progress) -> list[UnitRecord]:
+    def pack(
+        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
+    ) -> list[UnitRecord]:
         """Pack buckets, in order, once all units are scattered; raises as `run` does."""
-        records = self._do(pack_bucket, tasks, stages, progress)
+        records = self._do(pack_bucket, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
 
     def _do(
-        self, job: Job, tasks: Sequence[Task | BucketTask], stages: Stages, progress: Progress
+        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> dict[int, UnitRecord]:
         if not tasks:
             return {}
@@ -128,7 +129,7 @@ class RayRunner:
         alone = isinstance(first, Task) and not first.shares_files
         with nullcontext() if alone else _marker(first.directory.parent) as marker:
             about = _About(marker, str(Path.cwd()), versions(), code_hash())
-            shared, setup = self._share(stages)._replace(about=about), stages.setup()
+            shared, setup = self._share(batches)._replace(about=about), batches.setup()
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
             waiting = deque(enumerate(tasks))
             under_way: dict[Any, tuple[int, Task | BucketTask]] = {}
@@ -170,14 +171,14 @@ class RayRunner:
                 raise of_the_system(cause) from None
             raise TaskError(describe(cause)) from None
         except self._ray.exceptions.RayError as error:  # the worker or its node is gone
-            raise TaskError(_first_line(error)) from None
+            raise TaskError(first_line(error)) from None
         return record
 
-    def _share(self, stages: Stages) -> _Shared:
-        """What workers make these stages from, put into Ray's store once."""
-        if self._sent is None or self._sent[0] is not stages:
-            setup = stages.setup(), stages.tokenizer.without_hf()
-            self._sent = stages, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
+    def _share(self, batches: BatchLabeller) -> _Shared:
+        """What workers make this batch labeller from, put into Ray's store once."""
+        if self._sent is None or self._sent[0] is not batches:
+            setup = batches.setup(), batches.labeller.tokenizer.without_hf()
+            self._sent = batches, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
         return self._sent[1]
 
     def _at_a_time(self) -> int:
@@ -203,25 +204,6 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _in_directory(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-@contextmanager
-def _own_handler(number: int) -> Iterator[None]:
-    """Have the handler of a signal that was there before again: Ray's shows stacks, and ends the process."""
-    before = signal.getsignal(number)
-    yield
-    if before is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(number, before)
-
-
-@contextmanager
 def _marker(directory: Path) -> Iterator[Path]:
     """A file that all workers must see."""
     path = directory / f".seen-by-all-{secrets.token_hex(8)}"
@@ -241,14 +223,10 @@ def _cause(error: Any) -> Exception:
     text = str(cause)
     if "No module named" in text or "failed to import on the worker" in text:
         return RunError(
-            f"workers of Ray cannot import premask as it is here ({_first_line(cause)}); install the same "
+            f"workers of Ray cannot import premask as it is here ({first_line(cause)}); install the same "
             "version on every node"
         )
-    return cause if isinstance(cause, Exception) else RunError(_first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return cause if isinstance(cause, Exception) else RunError(first_line(error))
 
 
 # ==== In a worker ====
@@ -276,7 +254,7 @@ class _Shared(NamedTuple):
 @dataclass
 class _Loaded:
     name: str
-    stages: Stages
+    batches: BatchLabeller
     windows: Windows
 
 
@@ -291,19 +269,15 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         prepare_process()
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
-        _loaded = _Loaded(shared.name, _make_stages(setup, tokenizer), Windows(setup.recipe.pack_window))
+        _loaded = _Loaded(shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window))
     if isinstance(task, Task) and not task.shares_files:
         _check_sources(task)
     try:
-        record: UnitRecord | None = job(_loaded.stages, task, None, _loaded.windows)
+        record: UnitRecord | None = job(_loaded.batches, task, None, _loaded.windows)
     except BaseException:
         _loaded = None  # some of the unit is in its windows
         raise
     return record
-
-
-def _make_stages(setup: Setup, tokenizer: LoadedTokenizer) -> Stages:
-    return Stages(setup.recipe, Loaded(tokenizer, setup.proof), distrust=setup.distrust)
 
 
 def _check_sources(task: Task) -> None:

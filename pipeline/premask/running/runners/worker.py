@@ -1,4 +1,4 @@
-"""Another process of this machine, which has stages of its own and does one task at a time.
+"""Another process of this machine, which has a labeller of its own and does one task at a time.
 
     worker = Worker()
     worker.know(recipe, tokenizer)
@@ -14,35 +14,35 @@ Cost: about two CPU-seconds to start and load; a call takes 0.1 ms beside the wo
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import PremaskError, RunError
+from ...core.errors import PremaskError, RunError, one_line
 from ...core.recipe import Recipe
-from ...labeller import Loaded, Setup, Stages, load_ahead
+from ...labeller import load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
+from ..batches import BatchLabeller, Setup
 from ..crashes import Place, TaskError
 from ..tasks import Job, Progress
-from .process import prepare_process
+from .process import end_with_parent, interrupts_blocked, keep_what_is_loaded, prepare_process
 
 _STARTS = 3  # processes that may die one after the other before they have loaded
 
 
 class NoWorkerError(RunError):
-    """Processes die before they have loaded their stages."""
+    """Processes die before they have loaded their labeller."""
 
 
 class Worker:
@@ -63,11 +63,11 @@ class Worker:
             self._call(_prepare)
 
     def know(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Say what it will make its stages from, at once and whenever it has to start again."""
+        """Say what it will make its labeller from, at once and whenever it has to start again."""
         self._ahead = recipe, tokenizer
 
     def load_ahead(self) -> None:
-        """Have it load what it can before the stages are known."""
+        """Have it load what it can before the recipe's template is known."""
         with suppress(TaskError):
             self._load_first()
 
@@ -80,9 +80,9 @@ class Worker:
             self._loaded = True
 
     def do(self, setup: Setup, job: Job, task: Any) -> Any:
-        """What `job` returns, done by stages of this setup. Raises the `PremaskError` that it raises, and
+        """What `job` returns, done by a labeller of this setup. Raises the `PremaskError` that it raises, and
         `TaskError` if the process dies meanwhile or anything else is raised; `NoWorkerError` if
-        there is no process that lives until it has loaded its stages."""
+        there is no process that lives until it has loaded its labeller."""
         self._make_ready(setup)
         return self._call(_do, job, task)
 
@@ -104,7 +104,7 @@ class Worker:
             except TaskError as error:
                 if self._ended or attempt == _STARTS - 1:
                     raise NoWorkerError(
-                        f"a worker process cannot load its stages: {error}; what is done is kept: run the "
+                        f"a worker process cannot load its labeller: {error}; what is done is kept: run the "
                         "same command again, with fewer workers if memory is short"
                     ) from None
             else:
@@ -137,7 +137,7 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            with _deaf_to_interrupts():  # which the process inherits
+            with interrupts_blocked():  # which the process inherits
                 self._process.start()
             theirs.close()
             self._link = ours
@@ -156,22 +156,11 @@ class Worker:
         return f"its process ended with exit code {code}"
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """What this thread starts inherits that SIGINT is blocked. To say so in the process itself would be too
-    late: before that it imports for a second."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 # ==== In the other process ====
 
 
 class _Mine(NamedTuple):
-    stages: Stages
+    batches: BatchLabeller
     windows: Windows
 
 
@@ -188,7 +177,7 @@ def _serve(link: Connection) -> None:
     """Do what is asked until the other end is closed."""
     global _link  # noqa: PLW0603  what a task tells goes the same way as what it returns
     _link = link
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     with suppress(EOFError, OSError):
         while True:
             function, args = link.recv()
@@ -204,13 +193,6 @@ def _serve(link: Connection) -> None:
     os._exit(0)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    os._exit(1)
-
-
 def of_the_system(error: OSError) -> RunError:
     """What no row is to blame for: the run ends with it, and can go on when it is mended."""
     return RunError(
@@ -224,7 +206,7 @@ def describe(error: Exception) -> str:
     >>> describe(KeyError("role"))
     "KeyError: 'role'"
     """
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     places = [
         f"{Path(frame.filename).name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -244,7 +226,7 @@ def _prepare() -> None:
 
 
 def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-    global _tokenizer  # noqa: PLW0603  the same process will make its stages from it
+    global _tokenizer  # noqa: PLW0603  the same process will make its labeller from it
     _tokenizer = tokenizer
     load_ahead(recipe, tokenizer)
 
@@ -253,15 +235,14 @@ def _load(setup: Setup) -> None:
     global _mine  # noqa: PLW0603  one load for all the tasks that a process does
     if _tokenizer is None:
         raise RunError("the worker has not loaded its tokenizer")
-    stages = Stages(setup.recipe, Loaded(_tokenizer, setup.proof), distrust=setup.distrust)
-    _mine = _Mine(stages, Windows(setup.recipe.pack_window))
-    gc.freeze()
+    _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window))
+    keep_what_is_loaded()
 
 
 def _do(job: Job, task: Any) -> Any:
     if _mine is None:
-        raise RunError("the worker has not loaded its stages")
-    return job(_mine.stages, task, _Told(), _mine.windows)
+        raise RunError("the worker has not loaded its labeller")
+    return job(_mine.batches, task, _Told(), _mine.windows)
 
 
 class _Told(Progress):

@@ -1,4 +1,4 @@
-"""What stands on the terminal after a run, while one goes on, and how odd characters are shown."""
+"""What the terminal shows after a run, while one goes on, and how unusual characters are shown."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def test_the_whole_summary() -> None:
         "6 invalid_json: the line is not valid JSON",
         "6 no_assistant: the conversation has no assistant turn",
         "samples 1,240",
-        "(6 more than rows: turns that inference sees otherwise than the whole conversation)",
-        "(3 tokens straddle the edge of a turn and are not trained)",
-        "(1,200 control-token strings stand in content)",
-        "tokens 1,000,000, of them 250,000 (25.0 %) trained",
+        "(6 more than rows: turns that inference renders differently)",
+        "(3 tokens cross the edge of a turn and are not trained)",
+        "(1,200 control-token strings are in content)",
+        "tokens 1,000,000, of which 250,000 (25.0%) are trained",
         "written by tokens share trained of them",
-        "user 600,000 60.0 % 0 0.0 %",
-        "assistant 240,000 24.0 % 240,000 100.0 %",
-        "template 160,000 16.0 % 10,000 6.2 %",
-        "packs 250 of at most 4,096 tokens, 97.66 % filled",
+        "user 600,000 60.0% 0 0.0%",
+        "assistant 240,000 24.0% 240,000 100.0%",
+        "template 160,000 16.0% 10,000 6.2%",
+        "packs 250 of at most 4,096 tokens, 97.66% full",
         "time 12.3 s",
         "output out/chats",
         'load it with: from datasets import load_dataset; load_dataset("out/chats", "packed", split="train")',
@@ -80,7 +80,7 @@ def test_what_did_not_happen_is_not_told() -> None:
     assert lines(plain)[:3] == [
         "rows 1,300 in = 1,240 kept + 0 rejected",
         "samples 1,240",
-        "tokens 1,000,000, of them 250,000 (25.0 %) trained",
+        "tokens 1,000,000, of which 250,000 (25.0%) are trained",
     ]
 
 

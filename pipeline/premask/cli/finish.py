@@ -1,0 +1,25 @@
+"""`premask finish`: ranks that are done -> their output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..running.ranks import finish_slices
+from ..running.runners.process import import_transformers
+from .options import OVERWRITE, WORK, argument, command
+from .recipe_options import recipe_of
+from .results import fail_if_set_aside, print_result
+
+
+@command("premask finish out/chats")
+@argument("output", "OUT_OR_RECIPE", "Output directory of the ranks, or their recipe.")
+@WORK
+@OVERWRITE
+def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
+    """Assemble an output from its ranks (run --rank I --world N); names those that are not done."""
+    recipe = recipe_of([output], {}) if output.endswith((".yaml", ".yml")) else None
+    import_transformers()
+    out = output if recipe is None else recipe.output
+    result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
+    print_result(result)
+    fail_if_set_aside(result)

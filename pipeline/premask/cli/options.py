@@ -1,0 +1,106 @@
+"""What the commands have in common: help in groups with an example, and arguments and options of one kind.
+
+@command("premask stats out/chats")
+@argument("output", "OUT", "Output directory.", type=PATH)
+@format_option()
+def stats(output: Path, form: str) -> None: ...
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+OWN_GROUP = "Options"
+
+
+class Option(click.Option):
+    """An option that is listed in a group of the help."""
+
+    def __init__(self, *names: Any, group: str = OWN_GROUP, **attrs: Any) -> None:
+        super().__init__(*names, **attrs)
+        self.group = group
+
+
+class Argument(click.Argument):
+    """An argument that the help describes."""
+
+    def __init__(self, *names: Any, description: str, **attrs: Any) -> None:
+        super().__init__(*names, **attrs)
+        self.description = description
+
+
+class Command(click.Command):
+    """A command whose help lists arguments, options by group, and an example."""
+
+    example: str
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the arguments, then the options, group by group."""
+        sections: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for param in self.get_params(ctx):
+            if isinstance(param, Argument):
+                sections["Arguments"].append((param.human_readable_name, param.description))
+            elif record := param.get_help_record(ctx):
+                sections[getattr(param, "group", OWN_GROUP)].append(record)
+        if OWN_GROUP in sections:
+            sections[OWN_GROUP] = sections.pop(OWN_GROUP)  # the last one
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example as it is typed."""
+        with formatter.section("Example"):
+            formatter.write(f"  {self.example}\n")
+
+
+def command(example: str) -> Callable[[Callable[..., None]], Command]:
+    """Make a command of a function: its help is the docstring, its example a line to type."""
+
+    def make(function: Callable[..., None]) -> Command:
+        made = click.command(cls=Command, help=inspect.getdoc(function))(function)
+        made.example = example
+        return made
+
+    return make
+
+
+def argument(name: str, metavar: str, description: str, **attrs: Any) -> Callable[[F], F]:
+    """Add an argument to a command; without a type it is a text."""
+    return click.argument(name, cls=Argument, metavar=metavar, description=description, **attrs)
+
+
+def option(*names: str, group: str = OWN_GROUP, **attrs: Any) -> Callable[[F], F]:
+    """Add an option to a command, with its default in the help where it has one."""
+    shown = {"show_default": attrs.get("default") is not None}
+    return click.option(*names, cls=Option, group=group, **{**shown, **attrs})
+
+
+def format_option(of_json: str = "one object") -> Callable[[F], F]:
+    """Add `--format`: a table, or JSON; `of_json` says which."""
+    return option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        help=f"A table, or JSON: {of_json}.",
+    )
+
+
+OVERWRITE = option("--overwrite", is_flag=True, help="Replace the output of another recipe.")
+PRIVATE = option("--private", is_flag=True, help="Make the repo private if it is created.")
+WORK = option(
+    "--work",
+    metavar="DIR",
+    type=PATH,
+    help="Directory to work in if the output is in a store, instead of the user's cache.",
+)

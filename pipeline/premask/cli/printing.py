@@ -1,0 +1,26 @@
+"""How commands print: a table for people, JSON for programs, one line of a result."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..core.text import visible
+
+
+def table_console() -> Console:
+    """Return a console on stdout for tables; numbers in it are not coloured on their own."""
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one line of JSON, in UTF-8 whatever the locale is; lone surrogates become JSON escapes."""
+    click.echo(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+
+def print_line(text: str, *, error: bool = False) -> None:
+    """Print a line as it is, on stdout or stderr, however wide the terminal is."""
+    Console(stderr=error, highlight=False).print(visible(text), markup=False, soft_wrap=True)

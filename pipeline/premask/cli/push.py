@@ -1,0 +1,55 @@
+"""`premask push`: an output to the Hub or to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from ..core.errors import RecipeError
+from ..output.sending import PushResult
+from ..publish.push_hub import HubTarget, parse_repo_id, push_to_hub
+from ..publish.push_store import push_to_store
+from ..review.terminal import PushLines, print_push
+from .options import PATH, PRIVATE, argument, command, option
+from .printing import print_line, table_console
+
+
+@command("premask push out/chats org/name --private")
+@argument("output", "OUT", "Output directory of premask run.", type=PATH)
+@argument("target", "TARGET", "org/name on the Hub, or a URL such as s3://bucket/folder.")
+@PRIVATE
+@option("--revision", metavar="BRANCH", help="Branch of the repo; created if missing.")
+@option("--tag", metavar="TAG", help="Tag to set on the commit.")
+@option("--content-revision", is_flag=True, help="Push to a branch (or folder) named by the run key.")
+@option("--overwrite", is_flag=True, help="Push to a place with data that premask has not pushed.")
+def push(
+    output: Path, target: str, revision: str | None, tag: str | None,
+    *, private: bool, content_revision: bool, overwrite: bool,
+) -> None:  # fmt: skip
+    """Push a finished output to the Hugging Face Hub, or to a store such as S3."""
+    if "://" not in target or target.startswith("hf://"):
+        repo = parse_repo_id(target)
+        push_to_repo(output, HubTarget(repo, private, revision, tag, content_revision, overwrite))
+        return
+    wrong = {"--private": private, "--revision": revision, "--tag": tag}
+    if given := [name for name, value in wrong.items() if value]:
+        raise RecipeError(f"{given[0]} is for the Hub; {target} is a store, which has no such thing")
+    _print_pushed(
+        push_to_store(output, target, content_revision=content_revision, overwrite=overwrite, report=_lines())
+    )
+
+
+def push_to_repo(output: Path, target: HubTarget) -> None:
+    """Push an output to a repo of the Hub, and print what was done."""
+    _print_pushed(push_to_hub(output, target, report=_lines()))
+
+
+def _lines() -> PushLines:
+    return PushLines(Console(stderr=True, highlight=False))
+
+
+def _print_pushed(result: PushResult) -> None:
+    for note in result.notes:
+        print_line(f"note: {note}", error=True)
+    print_push(table_console(), result)

@@ -1,0 +1,198 @@
+"""The options of a recipe's keys, made from its fields: name, type, choices, default and description.
+
+    @command("premask plan recipe.yaml")
+    @inputs_argument
+    @recipe_options(*KEYS)
+    def plan(inputs: tuple[str, ...], flags: Flags) -> None:
+        recipe = recipe_of(inputs, flags)
+
+Values are text up to the recipe, which checks them all the same way, from a file or from options. A key with
+keys of its own is written `--train reasoning=false`, one pair an option; a list of choices with commas.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from ..core.errors import RecipeError
+from ..core.recipe import Recipe
+from ..core.recipe_file import make_recipe, read_recipe
+from .options import F, argument, option
+
+Flags = Mapping[str, Any]
+"""Keys of a recipe that were given as options, as they were written."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Input": ("dialect", "fields", "paths", "repair"),
+    "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
+    "Mask": ("mask", "train", "history", "append_eos", "end_of_turn", "loss_weights"),
+    "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
+    "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
+    "Work": ("engine", "verify", "unit_rows", "cache"),
+    "Output": ("output", "card"),
+}
+"""How the help groups the keys of a recipe; `sources` are the arguments."""
+
+KEYS = tuple(key for keys in GROUPS.values() for key in keys)
+ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"])
+"""The keys that decide what becomes of a single row."""
+
+_PAIRS = {
+    "train": ("KEY=VALUE", "reasoning=false"),
+    "splits": ("NAME=SHARE", "validation=0.02"),
+    "fields": ("KEY=PATH", "user=question"),
+    "card": ("KEY=VALUE", "license=cc-by-4.0"),
+}
+"""Keys with keys of their own -> what is written for one of these, and an example."""
+
+inputs_argument = argument(
+    "inputs", "INPUTS...", "Recipe (.yaml), or data files and glob patterns.", nargs=-1, required=True
+)
+
+
+# ==== Options ====
+
+
+def recipe_options(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of some keys to a command, which gets those that are given as `flags`."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def with_flags(**values: Any) -> None:
+            given = {key: values.pop(key) for key in keys}
+            function(flags={key: value for key, value in given.items() if value not in (None, ())}, **values)
+
+        wrapped: Callable[..., None] = with_flags
+        for key in reversed(keys):
+            wrapped = _option(key)(wrapped)
+        return wrapped
+
+    return add
+
+
+def _option(key: str) -> Callable[[F], F]:
+    field = Recipe.model_fields[key]
+    kind, many = _kind_of(field.annotation)
+    words = [field.description or "", *_how_written(key, kind, many=many)]
+    if (default := _shown(field.get_default(call_default_factory=True))) and not field.is_required():
+        words.append(f"[default: {default}]")
+    name = f"--{key.replace('_', '-')}"
+    group = next(title for title, members in GROUPS.items() if key in members)
+    if kind is bool:
+        return option(name, group=group, is_flag=True, default=None, help=" ".join(words))
+    repeated = key in _PAIRS or (many and kind is str)
+    return option(name, group=group, multiple=repeated, metavar=_metavar(key, kind), help=" ".join(words))
+
+
+def _kind_of(annotation: Any) -> tuple[Any, bool]:
+    """What a value is, without its "or None", and whether the key holds a list of such values.
+
+    >>> _kind_of(int | None), _kind_of(list[str])
+    ((<class 'int'>, False), (<class 'str'>, True))
+    """
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _kind_of(next(each for each in get_args(annotation) if each is not type(None)))
+    if get_origin(annotation) is list:
+        return get_args(annotation)[0], True
+    return get_origin(annotation) or annotation, False
+
+
+def _how_written(key: str, kind: Any, *, many: bool) -> list[str]:
+    """The sentence of the help that says how values are written, where that is not plain."""
+    if key in _PAIRS:
+        return [f"Such as {_PAIRS[key][1]}; repeatable."]
+    if issubclass(kind, Enum):
+        return [f"{'Any of, with commas' if many else 'One of'}: {', '.join(each.value for each in kind)}."]
+    if kind is dict:
+        return ["As JSON."]
+    return ["Repeatable."] if many else []
+
+
+def _metavar(key: str, kind: Any) -> str:
+    if key in _PAIRS:
+        return _PAIRS[key][0]
+    names = {int: "N", float: "NUMBER", dict: "JSON", datetime.date: "YYYY-MM-DD"}
+    return "CHOICE" if issubclass(kind, Enum) else names.get(kind, "TEXT")
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be written; "" where there is none worth showing."""
+    if isinstance(default, list):
+        return ",".join(map(_shown, default))
+    if isinstance(default, Enum):
+        return str(default.value)
+    if default is None or isinstance(default, (bool, dict, BaseModel)):
+        return ""
+    return str(default)
+
+
+# ==== A recipe of what was given ====
+
+
+def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
+    """Return the recipe of a command line: a recipe file with options over it, or options alone.
+
+    Raises `RecipeError` naming the option or the file, the key and how to fix it.
+    """
+    given = {key: _read(key, value) for key, value in flags.items()}
+    if not inputs[0].endswith((".yaml", ".yml")):
+        return make_recipe({"sources": [*inputs], **given}, where="command line")
+    if len(inputs) > 1:
+        raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
+    written = read_recipe(Path(inputs[0]))
+    for key in ("train", "card", "splits"):
+        if key in given and isinstance(written.get(key), dict):
+            given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
+    return make_recipe({**written, **given}, where=inputs[0])
+
+
+def _read(key: str, value: Any) -> Any:
+    """What is written for a key -> what a recipe file would hold."""
+    kind, many = _kind_of(Recipe.model_fields[key].annotation)
+    if key in _PAIRS:
+        return _read_pairs(key, kind, value)
+    if key == "template_kwargs":
+        return _read_json(value)
+    if many and issubclass(kind, Enum):
+        return _names(value)
+    return [*value] if many else value
+
+
+def _read_pairs(key: str, model: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """Pairs such as `roles=assistant,tool`, by what each key of the model holds: a list, or a mapping that is
+    written `roles.A=user`."""
+    found: dict[str, Any] = {}
+    fields = model.model_fields if issubclass(model, BaseModel) else {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            form, example = _PAIRS[key]
+            raise RecipeError(f"--{key} {text}: write it as {form.lower()}, such as {example}")
+        above, dot, below = name.partition(".")
+        if dot and above in fields and _kind_of(fields[above].annotation)[0] is dict:
+            found.setdefault(above, {})[below] = value
+        else:
+            many = name in fields and _kind_of(fields[name].annotation)[1]
+            found[name] = value.split(",") if many else value
+    return found
+
+
+def _names(text: str) -> list[str]:
+    """`packed, unpacked` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None

@@ -1,0 +1,27 @@
+"""What `run` and `finish` say of a finished output."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from ..core.text import visible
+from ..review.terminal import print_summary
+from ..running.run import RunResult
+from .printing import table_console
+
+
+def print_result(result: RunResult) -> None:
+    """Print the warnings of a run on stderr, and its summary on stdout."""
+    console = Console(stderr=True, highlight=False)
+    for warning in result.warnings:
+        console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
+    print_summary(table_console(), result)
+
+
+def fail_if_set_aside(result: RunResult) -> None:
+    """Exit with code 1 if units were set aside: exit codes alone must show that rows are missing, and nothing
+    is pushed."""
+    if result.set_aside:
+        sys.exit(1)

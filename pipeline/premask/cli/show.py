@@ -1,0 +1,44 @@
+"""`premask show`: the samples of one pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.errors import OutputError
+from ..output.dataset import open_dataset
+from ..output.read_samples import read_row
+from ..review.terminal_outputs import print_pack
+from ..review.terminal_tokens import print_sample
+from ..tokens.token_text import TokenTexts
+from .options import PATH, argument, command, option
+from .printing import table_console
+
+_COUNT = click.IntRange(min=0)
+
+
+@command("premask show out/chats --pack 2 --tokens")
+@argument("output", "OUT", "Output directory.", type=PATH)
+@option(
+    "--pack",
+    type=_COUNT,
+    default=0,
+    metavar="N",
+    help="Row of the packed layout (else of the unpacked one), counted from 0.",
+)
+@option("--split", metavar="NAME", help="The split that holds it, instead of the first, train.")
+@option("--sample", type=_COUNT, metavar="N", help="Only this sample of the pack, counted from 0.")
+@option("--tokens", is_flag=True, help="Tables of tokens instead of running text.")
+def show(output: Path, pack: int, split: str | None, sample: int | None, *, tokens: bool) -> None:
+    """Show the samples of one pack, with what is trained in them."""
+    dataset = open_dataset(output)
+    found = read_row(dataset, split or dataset.splits[0], pack)
+    count = len(found.length)
+    if sample is not None and sample >= count:
+        raise OutputError(f"pack {pack} has {count} samples, counted from 0; there is no {sample}")
+    texts, console = TokenTexts(dataset.tokenizer / "tokenizer.json"), table_console()
+    kind = "pack" if dataset.layout == "packed" else "row"
+    print_pack(console, found, kind=kind, room=dataset.manifest.settings.max_length)
+    for i in range(count) if sample is None else [sample]:
+        print_sample(console, found, i, texts, tokens=tokens)

@@ -1,0 +1,22 @@
+"""`premask stats`: an output in figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..review.stats import measure
+from ..review.terminal_outputs import print_stats
+from .options import PATH, argument, command, format_option
+from .printing import print_json, table_console
+
+
+@command("premask stats out/chats")
+@argument("output", "OUT", "Output directory.", type=PATH)
+@format_option()
+def stats(output: Path, form: str) -> None:
+    """Count an output: rows, tokens, trained share by source, split, role; lengths, packs, rejects."""
+    figures = measure(output)
+    if form == "json":
+        print_json(figures)
+    else:
+        print_stats(table_console(), figures)

@@ -1,0 +1,29 @@
+"""`premask template`: what a chat template does, and whether its mask can be proved."""
+
+from __future__ import annotations
+
+import sys
+
+from ..labeller import Labeller
+from ..review.template_report import diagnose
+from ..review.terminal_tokens import print_diagnosis
+from ..running.runners.process import import_transformers
+from .options import argument, command, format_option
+from .printing import print_json, table_console
+from .recipe_options import Flags, recipe_of, recipe_options
+
+
+@command("premask template Qwen/Qwen3-0.6B")
+@argument("tokenizer", "TOKENIZER", "Directory or Hub id of the tokenizer.")
+@recipe_options("chat_template", "template_kwargs", "date", "end_of_turn")
+@format_option()
+def template(tokenizer: str, flags: Flags, form: str) -> None:
+    """Say what a chat template does and whether its mask can be proved; exit code 1 if refused."""
+    recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
+    import_transformers()
+    diagnosis = diagnose(Labeller(recipe))
+    if form == "json":
+        print_json(diagnosis.as_dict())
+    else:
+        print_diagnosis(table_console(), diagnosis)
+    sys.exit(1 if diagnosis.verdict == "refused" else 0)

@@ -1,0 +1,27 @@
+"""`premask verify`: whether a finished output is what it says."""
+
+from __future__ import annotations
+
+import sys
+
+from ..review.terminal_outputs import print_report
+from ..review.verify import verify as verify_output
+from ..running.runners.process import import_transformers
+from .options import argument, command, format_option, option
+from .printing import print_json, table_console
+
+
+@command("premask verify out/chats")
+@argument("output", "OUT_OR_REPO", "Output directory, or name on the Hub (org/name).")
+@option("--revision", metavar="REVISION", help="Branch, tag or commit on the Hub.")
+@option("--full", is_flag=True, help="Redo all rows whose sources are here, not just those of 16 packs.")
+@format_option()
+def verify(output: str, revision: str | None, form: str, *, full: bool) -> None:
+    """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
+    import_transformers()
+    report = verify_output(output, revision=revision, full=full)
+    if form == "json":
+        print_json(report.as_dict())
+    else:
+        print_report(table_console(), report)
+    sys.exit(0 if report.ok else 1)

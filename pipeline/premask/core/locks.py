@@ -1,0 +1,79 @@
+"""Locks between processes, which the system lets go of when a process ends in whatever way.
+
+    lock_file   an open file -> locked, at once, in time or never
+    Lock        a hold on a directory that need not exist yet, exclusive or shared
+
+    if lock_file(file, wait_s=0): ...
+
+A lock belongs to the open file: it ends when the file is closed, last by the system. Cost: some microseconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+from .errors import OutputError
+
+_PATIENCE_S, _POLL_S = 2.0, 0.02
+
+
+def lock_file(file: int, *, shared: bool = False, wait_s: float = math.inf) -> bool:
+    """Lock an open file (its descriptor); `shared` allows for others that are shared. Returns whether it is
+    locked: False where another process holds it and still does after `wait_s` seconds."""
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if wait_s == math.inf:
+        fcntl.flock(file, how)
+        return True
+    end = time.monotonic() + wait_s
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_POLL_S)
+
+
+@final
+class Lock:
+    """Exclusive hold on an output directory: a locked file beside it. A `shared` one allows for others that
+    are shared. Raises `OutputError` if another process holds it, and still does two seconds later: a process
+    that was just killed needs a moment.
+
+    The last to hold it removes the file; so whoever locks it checks that others will open the same one.
+    """
+
+    def __init__(self, out: Path, *, shared: bool = False) -> None:
+        self._path = out.with_name(f".{out.name}.lock")
+        self._file = self._lock(out, shared=shared)
+        while not self._is_current():
+            os.close(self._file)
+            self._file = self._lock(out, shared=shared)
+
+    def _lock(self, out: Path, *, shared: bool) -> int:
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if lock_file(file, shared=shared, wait_s=_PATIENCE_S):
+            return file
+        os.close(file)
+        raise OutputError(f"another run is writing {out}; wait until it ends, or choose another --output")
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Let go; safe to call twice."""
+        if self._file < 0:
+            return
+        if lock_file(self._file, wait_s=0):  # else others hold it, too
+            self._path.unlink(missing_ok=True)
+        os.close(self._file)
+        self._file = -1

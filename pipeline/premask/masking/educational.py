@@ -1,0 +1,59 @@
+"""The mask, slow and readable: one text, one token at a time. The judge of the tests.
+
+Nothing of a run uses this module. It says in a few lines what `labels.py` does for whole batches:
+
+    labels_of(sample, ids, starts, ends)      one label a token
+    origins_of(sample, starts)                who wrote the first character of each token
+
+Positions are characters of the text here, and bytes of all texts there; both must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.contract import IGNORE_INDEX
+from ..core.records import TEMPLATE, Origin, Sample, placed
+
+
+def labels_of(sample: Sample, ids: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """The label of each token: its id if all its characters are in one completion, else `IGNORE_INDEX`.
+
+    The first token never has a loss, because nothing predicts it. A token without characters has none.
+
+    >>> from premask.core.records import Turn
+    >>> sample = Sample("A: yes.", (Turn(1, 3, 7),), (), "inference")
+    >>> labels_of(sample, [5, 6, 7], [0, 2, 6], [2, 6, 7])
+    [-100, -100, 7]
+    """
+    labels = []
+    for position, (id_, start, end) in enumerate(zip(ids, starts, ends, strict=True)):
+        in_one = any(turn.start <= start < end <= turn.end for turn in sample.turns)
+        labels.append(id_ if in_one and position > 0 else IGNORE_INDEX)
+    return labels
+
+
+def straddling_in(sample: Sample, starts: Sequence[int], ends: Sequence[int]) -> int:
+    """How often a token lies across the edge of a completion."""
+    return sum(
+        start < turn.end and end > turn.start and not turn.start <= start < end <= turn.end
+        for turn in sample.turns
+        for start, end in zip(starts, ends, strict=True)
+        if start < end
+    )
+
+
+def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> list[float]:
+    """The loss weight of each token: that of the message whose completion it is in; 0 without a loss."""
+    weights = []
+    for label, start in zip(labels, starts, strict=True):
+        message = next((turn.message for turn in sample.turns if turn.start <= start < turn.end), None)
+        own = 1.0 if message is None else sample.weights.get(message, 1.0)
+        weights.append(0.0 if label == IGNORE_INDEX else own)
+    return weights
+
+
+def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:
+    """Where the first character of each token comes from."""
+    runs = list(placed(sample.runs))
+    return [next((origin for begin, end, origin in runs if begin <= at < end), TEMPLATE) for at in starts]

@@ -1,0 +1,101 @@
+"""What a dataset card says of the mask, and of the limits of the data, by the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .card_counts import percent
+
+
+def mask_section(recipe: Mapping[str, Any]) -> str:
+    """Return in words what is trained, by the recipe."""
+    train = recipe["train"]
+    roles = ", ".join(train["roles"])
+    which = "every turn" if train["turns"] == "all" else "the last turn"
+    text = [
+        f"The loss falls on what the model has to write: {which} of these roles: {roles}. A turn of the "
+        "assistant is trained from its first token after the generation prompt to the token that ends it, "
+        "which is included"
+        + ("; of other roles only their own text is." if train["roles"] != ["assistant"] else ".")
+    ]
+    left_out = {
+        "reasoning": "the text of a turn's reasoning field",
+        "tool_calls": "tool calls and the markers around them",
+        "end_of_turn": "the string that ends a turn",
+    }
+    without = [words for key, words in left_out.items() if not train[key]]
+    if without:
+        text.append(f"Not trained: {'; '.join(without)}.")
+    text.append(
+        "Headers and all other messages have label -100. So have what the template prints between turns, "
+        "every token across the edge of a trained stretch, and the first token of every sample. Labels are "
+        "**unshifted** (Hugging Face convention)."
+    )
+    text.append(_PROOFS[recipe["mask"]])
+    text.append(_HISTORY[recipe["history"]])
+    if recipe["append_eos"]:
+        text.append("Where the template ends no turn, samples end with eos.")
+    if recipe["loss_weights"]:
+        text.append("`loss_weights` has the weights that messages carry.")
+    return " ".join(text)
+
+
+_PROOFS = {
+    "provenance": "Each row's mask was proved in two ways, by where the characters came from and by what "
+    "inference would show the model; rows in which they disagree were rejected.",
+    "generation-tags": "What the template's `{% generation %}` tags enclose was trained, unproved.",
+}
+
+_HISTORY = {
+    "split": "Turns that the template shows differently once they are history are samples of their own, as "
+    "inference would show them.",
+    "last": "Where the template shows turns differently once they are history, only the last turn is "
+    "trained.",
+    "as-rendered": "Turns are trained as the whole conversation shows them, even where inference would show "
+    "them differently.",
+}
+
+
+def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """Return what the data is not good for, and what is missing in it."""
+    points = []
+    if "packed" in recipe["layout"]:
+        points.append(
+            "Samples of a pack are kept apart by `position_ids` or `seq_lengths` alone. Models that ignore "
+            "them let samples see each other: gpt-oss, and hybrids with linear attention such as Qwen3-Next, "
+            "unless their kernels are given the boundaries. Use the `unpacked` layout there."
+        )
+    if "unpacked" in recipe["layout"]:
+        points.append("Trainers that pack `unpacked` rows themselves need to keep samples apart, too.")
+    points.append(f"Samples longer than {recipe['max_length']:,} tokens {_too_long(recipe, counts)}.")
+    if counts["rejected"]:
+        share = percent(counts["rejected"], counts["rows"])
+        points.append(
+            f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: they cannot be read, "
+            "the template refuses them, or their mask could not be proved."
+        )
+    if found := counts.get("control_tokens_in_content"):
+        points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
+    if straddling := counts.get("straddling_tokens"):
+        points.append(f"{straddling:,} tokens lie across the edge of a trained stretch and are not trained.")
+    points.append("Text only. The ids are of no use with another tokenizer or chat template.")
+    return "\n".join(f"- {point}" for point in points)
+
+
+_CONTROL = {
+    "text": "are encoded as plain text, so their ids differ from those of `apply_chat_template`",
+    "reject": "were found",
+    "parse": "are encoded as the control tokens themselves",
+}
+
+
+def _too_long(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    cut = f"; {counts.get('tokens_cut_off', 0):,} tokens are missing for that reason"
+    rejected = counts["rejected_by_reason"].get("too_long", 0)
+    return {
+        "reject": f"were rejected ({rejected:,} rows)",
+        "truncate": f"were cut off ({counts.get('too_long_truncate', 0):,} samples{cut})",
+        "split": "were cut into pieces, which lack what came before "
+        f"({counts.get('too_long_split', 0):,} samples{cut}: pieces in which nothing is trained)",
+    }[recipe["too_long"]]

@@ -1,0 +1,238 @@
+"""Labelled texts -> samples of at most `max_length` tokens, and what there is to count of each.
+
+    fitted = fit(labelled, source, numbers, ids, recipe)
+    fitted.samples, fitted.errors
+
+A sample that is too long is rejected, cut short or cut into pieces, as the recipe's `too_long` says. Nothing
+is copied of samples that fit. Cost: some nanoseconds a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.arrays import arrow_array, offsets_of, runs_of_numbers
+from ..core.contract import ORIGIN_SCHEMA
+from ..core.errors import RowError
+from ..core.recipe import TooLong
+from ..core.records import PROOFS, WRITERS, Labels, Samples, Tally
+from ..core.text import storable
+from ..labeller import LabelledTexts, untrained
+from ..masking.labels import trained_before, weigh_tokens, without_first
+
+
+class Pieces(NamedTuple):
+    """The parts of texts that become samples: p of them, in the order of the texts.
+
+    sample   int64[p]  the text
+    first    int64[p]  its first token, counted over all texts
+    last     int64[p]  one past its last token
+    """
+
+    sample: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int, int]]:
+    """The pieces of one text, each as its first token and one past its last; the whole text if it fits.
+
+    Pieces that train nothing are left out. Raises `RowError` where `policy` is to reject, or nothing is left.
+
+    >>> cut(np.array([-100, 5, 6, -100, -100, 7]), 2, TooLong.split)
+    [(0, 2), (4, 6)]
+    """
+    tokens = len(labels)
+    if tokens <= max_length:
+        return [(0, tokens)]
+    if policy is TooLong.reject:
+        detail = f"{tokens} tokens are more than max_length {max_length}; see too_long: truncate or split"
+        raise RowError("too_long", detail)
+    starts = [0] if policy is TooLong.truncate else range(0, tokens, max_length)
+    trained = trained_before(labels)
+    pieces = [(start, min(start + max_length, tokens)) for start in starts]
+    pieces = [(first, last) for first, last in pieces if trained[last] > trained[first + 1]]
+    if not pieces:
+        detail = f"no piece of {max_length} of the {tokens} tokens holds anything that is trained"
+        raise RowError("too_long", detail)
+    return pieces
+
+
+def fit(labelled: LabelledTexts, max_length: int, policy: TooLong) -> tuple[Pieces, dict[int, RowError]]:
+    """The pieces of all texts that can be used, and for each other row why it cannot.
+
+    A row is used wholly or not at all.
+    """
+    masked, encoded, labels = labelled
+    offsets = encoded.tokens.offsets
+    errors = _errors(labelled)
+    too_long = np.diff(offsets) > max_length
+    n = len(masked.texts)
+    if not errors and not too_long.any():
+        return Pieces(np.arange(n), offsets[:-1], offsets[1:]), errors
+    pieces: dict[int, list[tuple[int, int]]] = {}
+    for i in np.flatnonzero(too_long).tolist():
+        try:
+            own = labels.labels[offsets[i] : offsets[i + 1]]
+            pieces[i] = cut(own, max_length, policy)
+        except RowError as error:
+            errors.setdefault(int(masked.rows[i]), error)
+    kept = np.flatnonzero(~np.isin(masked.rows, list(errors)))
+    counts = np.ones(n, dtype=np.int64)
+    counts[list(pieces)] = [len(each) for each in pieces.values()]
+    sample = np.repeat(kept, counts[kept])
+    first, last = offsets[sample], offsets[sample + 1]
+    for i in np.intersect1d(kept, list(pieces)).tolist():
+        spans = np.array(pieces[i]) + offsets[i]
+        first[sample == i], last[sample == i] = spans.T
+    return Pieces(sample, first, last), errors
+
+
+def _errors(labelled: LabelledTexts) -> dict[int, RowError]:
+    """Why rows cannot be used, whatever their length: the first error of each."""
+    masked, encoded, labels = labelled
+    errors: dict[int, RowError] = {}
+    for i, error in sorted(encoded.errors.items()):
+        errors.setdefault(int(masked.rows[i]), error)
+    trained = np.diff(labels.trained_before[encoded.tokens.offsets])
+    for i in np.flatnonzero(trained == 0).tolist():
+        row = int(masked.rows[i])
+        errors.setdefault(row, untrained(i - int(np.searchsorted(masked.rows, row))))
+    return errors
+
+
+def samples_of(
+    labelled: LabelledTexts,
+    pieces: Pieces,
+    source: str,
+    rows: tuple[np.ndarray, Sequence[str | None]],
+    *,
+    weights: bool,
+) -> Samples:
+    """The samples of pieces, ready to be packed; `rows` are numbers and ids of the rows of the batch."""
+    masked, encoded, labels = labelled
+    of_row = masked.rows[pieces.sample]
+    numbers, ids = rows
+    number = np.arange(len(of_row)) - np.searchsorted(of_row, of_row)
+    origin = pa.RecordBatch.from_arrays(
+        [
+            pa.repeat(pa.scalar(storable(source), pa.string()), len(of_row)),
+            arrow_array(numbers[of_row].astype(np.int64)),
+            pa.array([_storable(ids[i]) for i in of_row.tolist()], pa.string()),
+            arrow_array(number.astype(np.int32)),
+            _trained_turns(labels, pieces),
+        ],
+        schema=ORIGIN_SCHEMA,
+    )
+    tokens = encoded.tokens
+    flat = [tokens.ids, labels.labels, *([weigh_tokens(labels)] if weights else [])]
+    whole = len(pieces.sample) == len(masked.texts) and (pieces.last == tokens.offsets[1:]).all()
+    if not whole:
+        flat = [_taken(values, pieces) for values in flat]
+        _clear_first(flat[1:], pieces, tokens.offsets)
+    return Samples(flat[0], flat[1], offsets_of(pieces.last - pieces.first), origin, *flat[2:])
+
+
+def _storable(id_: str | None) -> str | None:
+    return None if id_ is None else storable(id_)
+
+
+def _taken(values: np.ndarray, pieces: Pieces) -> np.ndarray:
+    """The tokens of all pieces, one after another."""
+    joins = np.flatnonzero(pieces.first[1:] != pieces.last[:-1]) + 1  # between pieces that are no neighbours
+    edges = [0, *joins.tolist(), len(pieces.first)]
+    runs = [values[pieces.first[a] : pieces.last[b - 1]] for a, b in pairwise(edges) if a < b]
+    return np.concatenate([values[:0], *runs])
+
+
+def _clear_first(flat: Sequence[np.ndarray], pieces: Pieces, offsets: np.ndarray) -> None:
+    """Take label and weight from the first token of each piece that does not begin its text."""
+    begin = offsets_of(pieces.last - pieces.first)
+    for i in np.flatnonzero(pieces.first != offsets[pieces.sample]).tolist():
+        labels = flat[0][begin[i] : begin[i + 1]]
+        labels[:] = without_first(labels)
+        for weights in flat[1:]:
+            weights[begin[i]] = 0
+
+
+def _trained_turns(labels: Labels, pieces: Pieces) -> pa.ListArray:
+    """For each piece the messages of which at least one token is trained, ascending."""
+    low = np.searchsorted(labels.sample, pieces.sample, side="left")
+    counts = np.searchsorted(labels.sample, pieces.sample, side="right") - low
+    piece, stretch = np.repeat(np.arange(len(counts)), counts), runs_of_numbers(low, counts)
+    first = np.maximum(labels.first[stretch], pieces.first[piece] + 1)
+    last = np.maximum(first, np.minimum(labels.last[stretch], pieces.last[piece]))
+    kept = labels.trained_before[last] > labels.trained_before[first]
+    piece, message = piece[kept], labels.message[stretch[kept]]
+    order = np.lexsort((message, piece))
+    piece, message = piece[order], message[order]
+    again = (np.diff(piece, prepend=-1) == 0) & (np.diff(message, prepend=-1) == 0)
+    sizes = np.bincount(piece[~again], minlength=len(counts))
+    return pa.ListArray.from_arrays(
+        arrow_array(offsets_of(sizes).astype(np.int32)),
+        arrow_array(message[~again].astype(np.int32)),
+        type=ORIGIN_SCHEMA.field("trained_turns").type,
+    )
+
+
+# ==== Counting ====
+
+
+def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
+    """What there is to count of each piece. What a text that was cut has as a whole counts for its first
+    piece."""
+    masked, encoded, labels = labelled
+    tally = _by_writer(labelled, pieces)
+    opens = np.diff(pieces.sample, prepend=-1) != 0
+    proofs = masked.proofs[pieces.sample]
+    for code in np.unique(proofs).tolist():
+        tally[f"proved_{PROOFS[code]}"] = (opens & (proofs == code)).astype(np.int32)
+    for name, of_text in (
+        ("straddling_tokens", labels.straddling),
+        ("control_tokens_in_content", encoded.in_content),
+        ("encoded_by_reference", encoded.by_reference),
+    ):
+        tally[name] = np.where(opens, of_text[pieces.sample], 0).astype(np.int32)
+    sizes = np.diff(encoded.tokens.offsets)
+    left = np.bincount(pieces.sample, pieces.last - pieces.first, len(sizes)).astype(np.int64)
+    lost = np.where(opens, (sizes - left)[pieces.sample], 0)
+    was_cut = opens & (pieces.last - pieces.first < sizes[pieces.sample])
+    if was_cut.any():
+        tally[f"too_long_{policy.value}"] = was_cut.astype(np.int32)
+        tally["tokens_cut_off"] = lost.astype(np.int32)
+    return tally
+
+
+def _by_writer(labelled: LabelledTexts, pieces: Pieces) -> Tally:
+    """How many tokens of each piece, and how many trained ones, each of `WRITERS` wrote. A token counts for
+    whoever wrote its first byte. Who wrote none at all is left out."""
+    masked, encoded, labels = labelled
+    tokens = encoded.tokens
+    begin = np.cumsum(masked.sizes) - masked.sizes
+    first = np.searchsorted(tokens.starts, begin, side="left")
+    first[masked.offsets[:-1]] = tokens.offsets[:-1]
+    last = np.append(first[1:], len(tokens.ids))
+    counts = np.diff(masked.offsets)[pieces.sample]
+    piece = np.repeat(np.arange(len(counts)), counts)
+    segment = runs_of_numbers(masked.offsets[pieces.sample], counts)
+    low = np.clip(first[segment], pieces.first[piece], pieces.last[piece])
+    high = np.clip(last[segment], pieces.first[piece], pieces.last[piece])
+    trained = labels.trained_before
+    own = np.maximum(low, pieces.first[piece] + 1)  # the first token of a piece is not trained
+    cell, size = piece * len(WRITERS) + masked.writers[segment], len(counts) * len(WRITERS)
+    tables = {
+        "tokens": np.bincount(cell, high - low, size),
+        "trained": np.bincount(cell, trained[np.maximum(own, high)] - trained[own], size),
+    }
+    columns = {name: each.reshape(-1, len(WRITERS)).astype(np.int32) for name, each in tables.items()}
+    return {
+        f"{name}_{who}": table[:, i]
+        for name, table in columns.items()
+        for i, who in enumerate(WRITERS)
+        if table[:, i].any()
+    }
