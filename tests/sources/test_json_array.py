@@ -1,118 +1,122 @@
-"""JSON arrays element by element: the same values as from parsing the whole, whatever the cut."""
+"""JSON files: an array of rows, one row, or one conversation."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from inputs import read_units, rows_of, write
-from premask.sources import files, inspection
+from inputs import read_units, rows_of, values_of, write
+from premask.core.errors import SourceError
+from premask.core.records import Row
+from premask.sources import files
 from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
 from premask.sources.json_array import ElementBlock
-from premask.sources.json_cutting import ArrayScan, BrokenArrayError, elements, starts
 from premask.sources.reading import peek, read_blocks, read_slice
 
-TEXT = st.text('a"\\[]{},:\n\té\U0001f600\ud800', max_size=6)
-VALUE = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXT
-    ),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
-    max_leaves=6,
-)
 
-
-def chunked(size: int, check: Any) -> None:
-    before, files.CHUNK = files.CHUNK, size
-    try:
-        check()
-    finally:
-        files.CHUNK = before
-
-
-def written(values: list[Any], indent: int | None, plain: object) -> str:
-    text = json.dumps(values, indent=indent, ensure_ascii=bool(plain))
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-@given(
-    values=st.lists(VALUE, max_size=6),
-    indent=st.sampled_from([None, 0, 3]),
-    plain=st.booleans(),
-    space=st.sampled_from(["", "\n", " \r\n\t"]),
-    size=st.sampled_from([1, 2, 3, 7, 1 << 20]),
-)
-def test_elements_are_those_of_the_whole(
-    values: list[Any], indent: int | None, plain: object, space: str, size: int
-) -> None:
-    """Also their places: a text that begins at any of them reads on from there."""
-    data = (space + written(values, indent, plain) + space).encode()
-
-    def check() -> None:
-        found = [each for group in elements(io.BytesIO(data)) for each in group]
-        scan = ArrayScan()
-        for chunk in files.chunks(io.BytesIO(data)):
-            scan.feed(chunk)
-
-        assert [json.loads(text) for _, text in found] == json.loads(data)
-        assert all(data[byte : byte + len(text)] == text for byte, text in found)
-        assert scan.count() == len(values)
-        for row in range(len(values)):
-            file = io.BytesIO(data)
-            (byte,) = starts(file, scan.marks, [row])
-            file.seek(byte)
-            assert [each for group in elements(file, byte) for each in group] == found[row:]
-
-    chunked(size, check)
-
-
-@given(
-    values=st.lists(VALUE, min_size=1, max_size=4),
-    cut=st.integers(1, 200),
-    size=st.sampled_from([1, 3, 1 << 20]),
-)
-def test_no_beginning_of_an_array_passes_for_one(values: list[Any], cut: int, size: int) -> None:
-    data = json.dumps(values).encode()[: -1 - cut % max(len(json.dumps(values)) - 1, 1)]
-
-    def check() -> None:
-        scan = ArrayScan()
-        for chunk in files.chunks(io.BytesIO(data)):
-            scan.feed(chunk)
-        with pytest.raises(BrokenArrayError) as counted:
-            scan.count()
-        with pytest.raises(BrokenArrayError) as read:
-            list(elements(io.BytesIO(data)))
-        assert counted.value.byte == read.value.byte == len(data)
-
-    chunked(size, check)
-
-
-@pytest.mark.parametrize("size", [1, 5, 1 << 20])
 @pytest.mark.parametrize(
-    "text", ["[1]2", "[1] ]", '[1]\n"', "[1}", "[{}]\n\n[", "[[1]},", '[{"a": 1}} , 3]', "[] []", '["a"],']
+    ("text", "form", "values"),
+    [
+        ('[{"a": 1},\n {"a": 2}]', "json", [{"a": 1}, {"a": 2}]),
+        ('[{"a": 1}, 2]', "json", [{"a": 1}, 2]),
+        ('\ufeff{\n "a": 1\n}', "json", [{"a": 1}]),
+        ('{"a": 1}\n', "json", [{"a": 1}]),
+        ('{"a":\n{"b": 1}\n}', "json", [{"a": {"b": 1}}]),
+        ('[\n{"a": 1}\n]', "json", [{"a": 1}]),
+        ('\n{"a": 1}\n\n{"a": 2}\n', "jsonl", [{"a": 1}, {"a": 2}]),
+        ('[{"a": 1}]\n[{"a": 2}]\n', "jsonl", [[{"a": 1}], [{"a": 2}]]),
+        ("[]", "json", []),
+    ],
 )
-def test_scan_and_reader_find_the_same_fault(text: str, size: int) -> None:
-    def check() -> None:
-        scan = ArrayScan()
-        for chunk in files.chunks(io.BytesIO(text.encode())):
-            scan.feed(chunk)
-        with pytest.raises(BrokenArrayError) as counted:
-            scan.count()
-        with pytest.raises(BrokenArrayError) as read:
-            list(elements(io.BytesIO(text.encode())))
-        assert counted.value.args == read.value.args
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_json_may_hold_an_array_an_object_or_lines(
+    tmp_path: Path, text: str, form: str, values: list[Any], suffix: str
+) -> None:
+    data = gzip.compress(text.encode()) if suffix else text
+    source = write(tmp_path / f"a.json{suffix}", data)
 
-    chunked(size, check)
+    assert inspect_source(source).format == form
+    assert values_of(source) == values
 
 
-# ==== As sources ====
+HUMAN, USER = {"from": "human", "value": "Hi"}, {"role": "user", "content": "Hi"}
+
+
+CALLER = {"role": "assistant", "tool_calls": [{"name": "f"}]}
+
+
+@pytest.mark.parametrize("turns", [[HUMAN, {"from": "gpt", "value": None}], [USER, CALLER], [USER]])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_json_file_that_is_one_conversation_is_one_row(
+    tmp_path: Path, name: str, turns: list[Any], indent: int | None
+) -> None:
+    text = json.dumps(turns, indent=indent)
+    source = write(tmp_path / name, gzip.compress(text.encode()) if name.endswith(".gz") else text)
+
+    assert rows_of(source) == [Row(source, 0, turns)]
+    assert peek(inspect_source(source)) == [turns]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"role": "baker", "messages": [USER], "content": "x"},
+        {"from": "a.txt", "conversations": [HUMAN], "value": 1},
+        {"role": "baker", "wage": 3},
+        {"content": "Hi"},
+        [USER],
+        "Hi",
+    ],
+)
+def test_a_json_array_of_anything_but_turns_is_rows(tmp_path: Path, other: Any) -> None:
+    """One element that is no turn is enough."""
+    for values in ([other, USER], [USER, other], [other]):
+        assert values_of(write(tmp_path / "a.json", json.dumps(values))) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[{"a": 1},\n{"a" 2}]',
+            "not valid JSON: Expecting ':' delimiter at byte 16, line 2, row 1; fix it",
+        ),
+        ('[{"a": 1} {"a": 2}]', "Extra data at byte 10, line 1, row 0; fix it"),
+        ('[{"a": 1},, {"a": 2}]', "Expecting value at byte 10, line 1, row 1; fix it"),
+        ('[{"a": 1},\n]', "Expecting value at byte 11, line 2, row 1; fix it"),
+        (
+            '[{"a": 1},\n{"a": "x',
+            "array does not end at byte 19, line 2, row 1; the file is cut short, fetch",
+        ),
+        ('[{"a": 1}] [', "something follows the array at byte 11, line 1, row 1; fix it"),
+        ('[\n{"a": 1}]\n}', "something follows the array at byte 12, line 3, row 1"),
+        ('[{"a": 1}}', "the array is closed by '}' at byte 9, line 1, row 0; fix it"),
+        ("[" * 100_000, "the array does not end at byte 100000"),
+        ('{"a": 1', "is not valid JSON: Expecting ',' delimiter at line 1 column 8; fix it"),
+        ('"text"', "holds a single JSON value, not rows; remove it"),
+    ],
+)
+def test_json_that_does_not_parse_names_the_place(tmp_path: Path, text: str, message: str) -> None:
+    for name, data in (("a.json", text.encode()), ("b.json.gz", gzip.compress(text.encode()))):
+        with pytest.raises(SourceError, match=message.replace(", line", r"(, decompressed)?, line")):
+            rows_of(write(tmp_path / name, data))
+
+
+def test_an_element_with_a_number_that_json_has_not_is_a_row_with_its_error(tmp_path: Path) -> None:
+    """Where it begins and ends is certain, so the rest of the file can be read."""
+    source = write(tmp_path / "a.json", '[{"a": NaN},\n {"a":\n  1},\n [1e999]]')
+
+    assert rows_of(source) == [
+        Row(source, 0, None, '{"a": NaN}', "NaN is not a JSON value"),
+        Row(source, 1, {"a": 1}, '{"a": 1}'),
+        Row(source, 2, None, "[1e999]", "number 1e999 is out of range"),
+    ]
+
 
 ROWS = [{"n": n, "text": 'say "[' + "é\\" * n, "none": None} for n in range(25)]
 
@@ -151,29 +155,6 @@ def test_peek_looks_at_the_middle_of_an_array(tmp_path: Path) -> None:
     source = write(tmp_path / "a.json", json.dumps([{"n": n} for n in range(100)]))
 
     assert [value["n"] for value in peek(inspect_source(source), 10)] == [0, 1, 2, 3, 4, 50, 51, 52, 53, 54]
-
-
-def test_only_the_start_of_a_long_first_line_is_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inspection, "_LONG_LINE", 8)
-    monkeypatch.setattr(files, "CHUNK", 5)
-    array, row = '[{"a": "0123456789]\\n"}, {"a": 1}]', '{"a": "0123456789}"}'
-    found = {
-        "array": (f"{array}\n\n", "json", 2),
-        "bare": (array, "json", 2),
-        "row": (f"\n{row}\n ", "json", 1),
-        "lines": (f"{row}\n{row}", "jsonl", 2),
-        "arrays": (f"{array}\n{array}\n", "jsonl", 2),
-        "spread": (f"{array[:24]}\n{array[24:]}", "json", 2),
-    }
-    for name, (text, form, count) in found.items():
-        source = write(tmp_path / f"{name}.json", text)
-        assert inspect_source(source).format == form, name
-        assert len(rows_of(source)) == count, name
-    for name in ("array", "spread"):
-        with pytest.raises(inspection.SourceError, match=r"holds one JSON array, .* rename it to .json"):
-            inspect_source(write(tmp_path / "a.jsonl", found[name][0]))
 
 
 def test_one_conversation_is_one_row_also_where_chunks_are_small(

@@ -344,7 +344,7 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
         ({"sample": 1.5}, "sample: Input should be less than or equal to 1"),
         ({"smaple": 1.5}, "unknown key 'sources.0.smaple'; did you mean 'sample'?"),
-        ({"where": "n >"}, "where: n >: unable to parse"),
+        ({"where": "n >"}, "where: n >: it cannot be read as SQL near '>'"),
     ):
         done = run(tmp_path / "out", str(tmp_path / "a.jsonl"), **options)
         assert (done.code, done.err.count("\n"), done.out) == (2, 1, ""), done

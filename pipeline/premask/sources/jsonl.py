@@ -136,7 +136,7 @@ def _next_lines(file: IO[bytes], piece: Slice, number: int) -> list[bytes]:
     if number == piece.stop_row or at_end:
         return []
     size = CHUNK if piece.end_byte is None else min(CHUNK, piece.end_byte - file.tell())
-    lines = file.readlines(max(size, 1))
+    lines = file.readlines(max(size - 1, 1))  # it stops behind the line that has more than so many
     return lines if piece.stop_row is None else lines[: piece.stop_row - number]
 
 
