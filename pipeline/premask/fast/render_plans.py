@@ -149,7 +149,7 @@ class Plans:
         try:
             plan = self._planner.plan([message.role for message in messages], texts)
             filled = plan.fill(texts)
-            if filled is None:
+            if filled is None or not plan.samples:  # a row that trains nothing is rejected by itself
                 return None
             steps = {*pairwise((None, *roles, None))}
             if steps <= self._judged and not self._planner.rules.eos:
