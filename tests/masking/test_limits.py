@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
 from places import MakeStages
-from premask.core import contract as contracts
 from premask.core.errors import TemplateError
 from premask.core.records import Reject
+from premask.core.records import Row as SourceRow
 from premask.labeller import LabelledRow
 from premask.masking import chat_template
 from premask.masking.chat_template import MAX_RENDERED, MAX_STEPS
@@ -40,7 +40,7 @@ def explode(make_stages: MakeStages, tmp_path: Path) -> Explode:
         path = tmp_path / "bomb.jinja"
         path.write_text("{% if messages[0].content == 'bomb' %}" + bomb + "{% endif %}" + CHATML)
         stages = make_stages("sample", chat_template=str(path))
-        rows = [contracts.Row("a.jsonl", i, row) for i, row in enumerate(ROWS)]
+        rows = [SourceRow("a.jsonl", i, row) for i, row in enumerate(ROWS)]
         before, middle, after = stages.label(rows, "openai")
         for result, text in ((before, "Hello"), (after, "Ciao")):
             assert isinstance(result, LabelledRow)
@@ -177,7 +177,7 @@ def test_a_template_that_goes_off_at_once(make_stages: MakeStages, tmp_path: Pat
     path = tmp_path / "bomb.jinja"
     path.write_text(BOMBS["nested loops"][0] + CHATML)
     stages = make_stages("sample", chat_template=str(path))
-    (found,) = stages.label([contracts.Row("a.jsonl", 0, ROWS[0])], "openai")
+    (found,) = stages.label([SourceRow("a.jsonl", 0, ROWS[0])], "openai")
 
     assert isinstance(found, Reject)
     assert found.reason == "template_unsafe"
