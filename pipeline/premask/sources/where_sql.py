@@ -64,8 +64,13 @@ def checked(where: str) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 def refused(where: str, what: str, fix: str) -> RecipeError:
     """The error of a condition, in one line."""
+    return RecipeError(f"where: {shown(where)}: {what}; {fix}")
+
+
+def shown(where: str) -> str:
+    """A condition as errors show it: in one line, of a long one the beginning."""
     text = " ".join(where.split())
-    return RecipeError(f"where: {text if len(text) <= 200 else f'{text[:200]} ...'}: {what}; {fix}")
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _too_deep(where: str) -> RecipeError:
