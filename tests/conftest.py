@@ -30,13 +30,19 @@ LONG = (
     "end_to_end",  # whole runs, peers, the case study
     "faults",  # processes that are killed
     "train",  # torch
+    "fast/test_fill.py",  # the corpus
     "output/test_old_datasets.py",  # other releases of a library
     "output/test_store.py",  # an S3 server
     "publish/test_other_trainers.py",  # torch
+    "publish/test_push_hub.py",  # a Hub server
     "publish/test_push_store.py",  # an S3 server
     "publish/test_trainer_lines.py",  # torch
     "review/report/test_browser.py",  # a browser
     "running/runners/test_on_ray.py",  # Ray
+    "running/runners/test_process.py",  # torch
+    "running/test_choosing.py",  # dozens of whole runs
+    "running/test_ranks.py",  # several processes a run
+    "sources/test_hub_datasets.py",  # a Hub server
     "sources/test_remote.py",  # an S3 server
     "test_packaging.py",  # archives and an environment
 )
@@ -51,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out long tests; None is no opinion."""
     own = collection_path.relative_to(ROOT).as_posix().removeprefix("tests/")
-    return True if config.getoption("--quick") and own in LONG else None
+    return True if own in LONG and config.getoption("--quick") else None
 
 
 settings.register_profile(

@@ -37,7 +37,7 @@ from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
-from premask.core.source_entry import Dialect, FieldMap, Source
+from premask.core.source_entry import DialectName, FieldMap, Source
 from premask.masking.chat_template import built_in_templates
 from premask.publish.export import FORMS
 from premask.publish.trainer_lines import SNIPPETS, snippets
@@ -277,7 +277,7 @@ def test_every_format_and_fix_is_in_its_table() -> None:
     fixes = [named(row[0])[0] for row in table(page("formats"), "| `repair` |")]
     fields = [name for row in table(page("formats"), "| `fields` |") for name in named(row[0])]
 
-    assert formats == [each.value for each in Dialect if each is not Dialect.auto]
+    assert formats == [each.value for each in DialectName if each is not DialectName.auto]
     assert fixes == [each.value for each in Repair]
     assert set(fields) == set(FieldMap.model_fields)
 

@@ -107,7 +107,12 @@ class Labeller:
 
     def __call__(self, conversation: Conversation) -> tuple[LabelledSample, ...]:
         """Take a conversation through all stages. Raises `RowError` if it cannot be used."""
-        samples = self.decide(conversation)
+        return self.together([conversation])
+
+    def together(self, conversations: Sequence[Conversation]) -> tuple[LabelledSample, ...]:
+        """The samples of all conversations of one row, in order. Raises the `RowError` that a run rejects the
+        row for: all of them are decided before the first is encoded."""
+        samples = tuple(sample for each in conversations for sample in self.decide(each))
         return _apart(samples, self.label(segment(self, samples)))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
@@ -228,7 +233,7 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
-    """The texts of one conversation in segments."""
+    """The texts of one row in segments."""
     del labeller
     return completions.masked_texts(samples, [0] * len(samples))
 
@@ -264,7 +269,7 @@ def untrained(number: int) -> RowError:
 
 
 def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
-    """The samples of one conversation with their tokens. Raises `RowError` if one cannot be used."""
+    """The samples of one row with their tokens. Raises `RowError` if one cannot be used."""
     _, encoded, labels = labelled
     for error in encoded.errors.values():
         raise error

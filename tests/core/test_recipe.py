@@ -22,7 +22,7 @@ from premask.core.recipe import (
     Turns,
 )
 from premask.core.recipe_file import load_recipe, make_recipe
-from premask.core.source_entry import Dialect, FieldMap, Source, split_path
+from premask.core.source_entry import DialectName, FieldMap, Source, split_path
 from premask.dialects import DIALECTS
 
 LEAST = {"sources": ["a.jsonl"], "tokenizer": "tok", "output": "out"}
@@ -153,7 +153,7 @@ def test_what_is_no_path(path: str) -> None:
 
 
 def test_dialects_of_the_recipe_are_those_there_are() -> None:
-    assert [each.value for each in Dialect] == ["auto", *DIALECTS]
+    assert [each.value for each in DialectName] == ["auto", *DIALECTS]
 
 
 def test_every_key_says_what_it_is_for() -> None:
@@ -190,7 +190,7 @@ def test_flags_give_text_and_yaml_gives_values() -> None:
         ("history", "as-rendered", History.as_rendered),
         ("mask", "generation-tags", Mask.generation_tags),
         ("control_tokens", "parse", ControlTokens.parse),
-        ("dialect", "sharegpt", Dialect.sharegpt),
+        ("dialect", "sharegpt", DialectName.sharegpt),
         ("layout", ["unpacked", "packed"], [Layout.unpacked, Layout.packed]),
         ("end_of_turn", ["</s>", "<|end|>"], ["</s>", "<|end|>"]),
         ("sources", ["b/*.jsonl", {"path": "a.json"}], [Source(path="b/*.jsonl"), Source(path="a.json")]),

@@ -18,13 +18,13 @@ import pytest
 import yaml
 from commands import TOKENIZER, chat, premask, write_rows
 from inputs import CORPUS, needs_corpus, values_of, write, write_parquet
+from labelling import kept, masked
 from outputs import rows_of
 from premask.core.errors import RowError, SourceError
 from premask.core.recipe import Repair
 from premask.core.records import Conversation, Message, Row
 from premask.dialects import conversations, normalize, recognize_file
 from premask.dialects.repair import repair
-from premask.labeller import LabelledRow
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import peek
 
@@ -442,16 +442,14 @@ def odd_texts() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", odd_texts())
-def test_odd_texts_reach_the_training_text_unchanged(make_stages: Any, name: str) -> None:
+def test_odd_texts_reach_the_training_text_unchanged(make_labeller: Any, name: str) -> None:
     text = f"x{odd_texts()[name]}x"  # the sample's template trims its messages
     row = Row("a.jsonl", 0, {"messages": chat_messages(text, text)})
-    (labelled,) = make_stages("sample").label([row], "openai")
+    (sample,) = kept(make_labeller("sample"), row, "openai")
 
-    assert isinstance(labelled, LabelledRow), labelled
-    (sample,) = labelled.samples
-    assert sample.sample.text.count(text) == 2
-    (turn,) = sample.sample.turns
-    assert sample.sample.text[turn.start : turn.end].startswith(text)
+    assert sample.text.count(text) == 2
+    (stretch,) = masked(sample)
+    assert stretch.startswith(text)
 
 
 def chat_messages(*texts: str) -> list[dict[str, str]]:

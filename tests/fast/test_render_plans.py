@@ -13,7 +13,7 @@ import pytest
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
 from premask.core.records import ROLES, Conversation, Message, Sample
-from premask.fast.render_plans import MAX_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
+from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
 from premask.masking.chat_template import ChatTemplate, built_in_templates, template_source
 from premask.masking.completions import decide
 from premask.masking.renders import Renders
@@ -213,7 +213,7 @@ def test_the_trained_segments_are_the_answer_and_its_end(chatml: Both) -> None:
 
 
 def test_long_conversations_have_no_plan(chatml: Both) -> None:
-    shape = "ua" * (MAX_MESSAGES // 2 + 1)
+    shape = "ua" * (MAX_PLANNED_MESSAGES // 2 + 1)
     assert chatml.fill(shape, ["x"] * len(shape)) is None
 
 

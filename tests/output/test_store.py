@@ -22,12 +22,13 @@ import pytest
 from commands import SAMPLE, TOKENIZER, Done, command_line, paused, premask
 from outputs import bytes_of, samples_of
 from premask.core.atomic_files import sha256_file
-from premask.core.errors import VerifyError
+from premask.core.errors import OutputError, PushError, VerifyError
 from premask.core.recipe import Layout
 from premask.core.records import Unit
-from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
+from premask.output.store import open_store
 from premask.output.unit_store import PARTIAL, UnitStore
+from premask.running.batches import BatchLabeller
 from premask.running.tasks import Task
 from premask.tokens.tokenizer import load_tokenizer
 from s3_server import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
@@ -157,13 +158,13 @@ def test_a_run_that_was_stopped_goes_on(
 
 def labels(do: Any) -> int:
     """How many units are labelled meanwhile."""
-    seen, real = set(), Stages.run
+    seen, real = set(), BatchLabeller.run
 
-    def counts(self: Stages, rows: Any, dialect: str) -> Any:
+    def counts(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         seen.add(rows.numbers[0] // 60)
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", counts):
+    with mock.patch.object(BatchLabeller, "run", counts):
         do()
     return len(seen)
 
@@ -200,8 +201,11 @@ def test_what_is_there_is_up_to_date(
 def test_leftovers_of_a_run_that_was_stopped_at_its_very_end(
     plain: dict[str, bytes], memory: str, scratch: Path
 ) -> None:
-    with mock.patch.object(UnitStore, "clear", side_effect=KeyboardInterrupt):
-        assert run(memory).code == 130
+    with (
+        mock.patch.object(UnitStore, "clear", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run(memory)
     assert any(path.startswith(PARTIAL) for path in there(memory))
     assert list(scratch.iterdir()) != []
 
@@ -223,15 +227,15 @@ def test_a_card_is_written_anew(memory: str, tmp_path: Path, calls: Calls) -> No
 
 def test_a_row_that_comes_out_in_two_ways(memory: str, calls: Calls, tmp_path: Path, scratch: Path) -> None:
     """All units are done again, elsewhere; a machine that goes on knows it, and takes none of before."""
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def doubts(self: Stages, rows: Any, dialect: str) -> Any:
-        if not self.distrust and rows.numbers[0] >= 120:
+    def doubts(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
+        if self.fast and rows.numbers[0] >= 120:
             raise VerifyError("chats row 120")
         return real(self, rows, dialect)
 
     calls.fail_at = 13
-    with mock.patch.object(Stages, "run", doubts):
+    with mock.patch.object(BatchLabeller, "run", doubts):
         stopped(run(memory), "the network is gone")
         ran(run(str(tmp_path / "plain")))
     folders = Counter(path.split("/")[2] for path in there(memory) if path.endswith("done.json"))
@@ -260,7 +264,7 @@ def test_a_unit_that_was_changed_in_the_store_is_not_taken(memory: str, calls: C
 
 
 def nothing_is_done() -> Any:
-    return mock.patch.object(Stages, "run", side_effect=AssertionError("work was done"))
+    return mock.patch.object(BatchLabeller, "run", side_effect=AssertionError("work was done"))
 
 
 def test_files_of_others_are_refused(memory: str, scratch: Path) -> None:
@@ -319,15 +323,15 @@ def test_an_unfinished_push_of_another_output_is_refused(memory: str, calls: Cal
 
 def test_two_runs_on_one_machine(memory: str) -> None:
     ended: list[Done] = []
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def another(self: Stages, rows: Any, dialect: str) -> Any:
+    def another(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if not ended:
             ended.append(Done(0, "", ""))
             ended.append(run(memory))
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", another):
+    with mock.patch.object(BatchLabeller, "run", another):
         ran(run(memory))
     failed(ended[1], "another run is writing")
 
@@ -337,9 +341,9 @@ def test_two_runs_on_two_machines(
 ) -> None:
     """A second machine begins and ends while the first one is at its third unit."""
     begun: list[str] = []
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def another(self: Stages, rows: Any, dialect: str) -> Any:
+    def another(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if rows.numbers[0] >= 120 and not begun:
             begun.append("second")
             with monkeypatch.context() as there_:
@@ -347,7 +351,7 @@ def test_two_runs_on_two_machines(
                 begun.append(ran(run(memory)))
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", another):
+    with mock.patch.object(BatchLabeller, "run", another):
         first = run(memory)
     assert len(begun) == 2
     stopped(first, "is gone; if no other run has finished this output meanwhile, run the same command again")
@@ -417,6 +421,53 @@ def test_a_machine_that_does_not_see_the_scratch_takes_its_own(memory: str, tmp_
     store.fetch(task.directory, lambda name: name == "packed-train.parquet")
     assert [path.name for path in task.directory.iterdir()] == ["packed-train.parquet"]
     assert sha256_file(task.directory / "packed-train.parquet") == record.files["packed/train"].sha256
+
+
+# ==== A folder of a store ====
+
+
+def test_a_folder_of_a_store(memory: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    store = open_store(memory + "/")
+
+    assert (store.url, store.files(), store.read("x/a")) == (memory, {}, None)
+    store.put(tmp_path / "a", "x/a", 3)
+    store.copy(store.path("x/a"), "y/a", 3)
+    store.write("y/b", "text")
+    assert store.below("y").files() == {"a": 3, "b": 4}
+    assert store.read("y/b") == b"text"
+    store.remove(["x/a", "x/gone"])
+    store.below("y").clear(first="b")
+    assert store.files() == {}
+
+
+def test_a_file_that_does_not_arrive_whole_is_reported(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    store = open_store(memory, PushError)
+    monkeypatch.setattr(store.filesystem, "put_file", lambda _, path: store.filesystem.pipe_file(path, b"ab"))
+
+    with pytest.raises(PushError, match=f"{memory}/x/a arrived with 2 bytes instead of 3; run the same"):
+        store.put(tmp_path / "a", "x/a", 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError("units/1/a"), r"a file is gone \(units/1/a\); remove the folder that it was in"),
+        (OSError(28, "No space left on device"), "cannot be written: No space left on device; make room, or"),
+        (PermissionError("who?"), r"no permission \(who\?\)"),
+    ],
+)
+def test_a_file_that_cannot_be_fetched(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    store = open_store(memory)
+    monkeypatch.setattr(store.filesystem, "get_file", mock.Mock(side_effect=error))
+
+    with pytest.raises(OutputError, match=message):
+        store.get("units/1/a", tmp_path / "a")
 
 
 # ==== What cannot be ====

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT, TOKENIZER, premask
-from places import MakeStages
+from places import MakeLabeller
 from premask.core.errors import TemplateError
 from premask.review.template_report import Diagnosis, diagnose
 
@@ -70,8 +70,8 @@ PLAIN_HABITS = {
 class Doctor:
     """Diagnoses template texts with the sample tokenizer."""
 
-    def __init__(self, make_stages: MakeStages, folder: Path) -> None:
-        self._make, self._path = make_stages, folder / "template.jinja"
+    def __init__(self, make_labeller: MakeLabeller, folder: Path) -> None:
+        self._make, self._path = make_labeller, folder / "template.jinja"
 
     def __call__(self, text: str, **keys: Any) -> Diagnosis:
         self._path.write_text(text, encoding="utf-8")
@@ -79,8 +79,8 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(make_stages: MakeStages, tmp_path: Path) -> Doctor:
-    return Doctor(make_stages, tmp_path)
+def doctor(make_labeller: MakeLabeller, tmp_path: Path) -> Doctor:
+    return Doctor(make_labeller, tmp_path)
 
 
 def trained(diagnosis: Diagnosis, name: str) -> list[list[str]]:
@@ -255,9 +255,9 @@ def test_texts_that_are_no_chat_templates(doctor: Doctor, text: str) -> None:
 # ==== Real templates ====
 
 
-def test_qwen3(make_stages: MakeStages) -> None:
+def test_qwen3(make_labeller: MakeLabeller) -> None:
     """Its thoughts are gone once they are history, and an empty thought stands before the last answer."""
-    found = diagnose(make_stages("qwen3"))
+    found = diagnose(make_labeller("qwen3"))
 
     assert found.verdict == "exact with split"
     assert found.generation_prompt == "<|im_start|>assistant\n"
@@ -278,8 +278,8 @@ def test_qwen3(make_stages: MakeStages) -> None:
     ]
 
 
-def test_llama_3_2(make_stages: MakeStages) -> None:
-    found = diagnose(make_stages("llama3_2", date="2024-07-26"))
+def test_llama_3_2(make_labeller: MakeLabeller) -> None:
+    found = diagnose(make_labeller("llama3_2", date="2024-07-26"))
 
     assert found.verdict == "exact"
     assert found.generation_prompt == "<|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -304,13 +304,13 @@ def shared_templates() -> list[Any]:
 
 
 @pytest.mark.parametrize("path", shared_templates())
-def test_every_shared_template_gets_a_verdict(make_stages: MakeStages, path: Path) -> None:
+def test_every_shared_template_gets_a_verdict(make_labeller: MakeLabeller, path: Path) -> None:
     try:
-        stages = make_stages("sample", chat_template=str(path))
+        labeller = make_labeller("sample", chat_template=str(path))
     except TemplateError as error:
         assert "syntax error in line" in str(error)  # noqa: PT017
         return
-    found = diagnose(stages)
+    found = diagnose(labeller)
 
     assert found.verdict in VERDICTS
     assert (found.verdict == "refused") == ("plain" in found.refusals)

@@ -1,5 +1,5 @@
 """Whole runs on the sample: nothing is lost, nothing depends on how the work was spread, and what stands in
-the shards is what the stages said."""
+the shards is what the labeller said."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from typing import Any
 from unittest import mock
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from labelling import decoded, label_rows
+from places import MakeLabeller
 from premask.core.contract import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
 from premask.core.errors import OutputError, RunError, SourceError
 from premask.core.recipe import Recipe
-from premask.core.records import Row
+from premask.core.records import Reject, Row
 from premask.fast.plain_batches import RowBatch
-from premask.labeller import LabelledRow, Stages
+from premask.labeller import Labeller
+from premask.running.batches import BatchLabeller
 from premask.running.run import RunResult, run
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipeline" / "premask" / "sample"
@@ -140,24 +144,23 @@ def test_schemas_of_the_files(done: RunResult) -> None:
             assert pq.read_schema(path).equals(schema), path
 
 
-def test_packs_hold_what_the_stages_say(done: RunResult) -> None:
+def test_packs_hold_what_the_labeller_says(done: RunResult) -> None:
     """Each slice of a pack, found by the lineage, is the labelled sample of its row."""
-    stages = Stages(recipe(done.output))
+    labeller = Labeller(recipe(done.output))
     lines = [Row("x", i, json.loads(line)) for i, line in enumerate(LINES) if i not in BROKEN]
     expected = {
-        result.row.row: result
-        for result in stages.label(lines, "sharegpt")
-        if isinstance(result, LabelledRow)
+        row.row: result
+        for row, result in zip(lines, label_rows(labeller, lines, "sharegpt"), strict=True)
+        if not isinstance(result, Reject)
     }
     packs = rows_in(done.output, "packed")
-    backend = stages.tokenizer.backend
     for line in rows_in(done.output, "lineage"):
         pack, place = packs[line["pack"]], slice(line["offset"], line["offset"] + line["length"])
-        (sample,) = expected[line["row"]].samples
+        (sample,) = expected[line["row"]]
         assert pack["input_ids"][place] == sample.ids.tolist()
         assert pack["labels"][place] == sample.labels.tolist()
         assert pack["position_ids"][place] == list(range(line["length"]))
-        assert backend.decode(pack["input_ids"][place], skip_special_tokens=False) == sample.sample.text
+        assert decoded(labeller, np.array(pack["input_ids"][place])) == sample.text
         assert line["trained_turns"] == sorted({turn.message for turn in sample.sample.turns})
 
 
@@ -221,7 +224,7 @@ def test_load_dataset(done: RunResult, name: str, streaming: bool) -> None:  # n
 
 
 def test_saved_tokenizer_reads_the_shards(done: RunResult) -> None:
-    tokenizer = Stages(recipe(done.output, tokenizer=str(done.output / "tokenizer"))).tokenizer
+    tokenizer = Labeller(recipe(done.output, tokenizer=str(done.output / "tokenizer"))).tokenizer
     pack = rows_in(done.output, "packed")[0]
 
     assert tokenizer.sha256() == done.manifest["tokenizer"]["sha256"]
@@ -309,22 +312,22 @@ def test_resume(done: RunResult, tmp_path: Path) -> None:
     began: list[int] = []
     again: list[int] = []
 
-    def dies(self: Stages, rows: RowBatch, dialect: str) -> Any:
+    def dies(self: BatchLabeller, rows: RowBatch, dialect: str) -> Any:
         began.append(int(rows.numbers[0]))
         if len(began) == 3:
             raise KeyboardInterrupt
         return real(self, rows, dialect)
 
-    def counts(self: Stages, rows: RowBatch, dialect: str) -> Any:
+    def counts(self: BatchLabeller, rows: RowBatch, dialect: str) -> Any:
         again.append(int(rows.numbers[0]))
         return real(self, rows, dialect)
 
-    real = Stages.run
-    with mock.patch.object(Stages, "run", dies), pytest.raises(KeyboardInterrupt):
+    real = BatchLabeller.run
+    with mock.patch.object(BatchLabeller, "run", dies), pytest.raises(KeyboardInterrupt):
         run(recipe(tmp_path / "out", unit_rows=60))
 
     assert not (tmp_path / "out").exists()
-    with mock.patch.object(Stages, "run", counts):
+    with mock.patch.object(BatchLabeller, "run", counts):
         result = run(recipe(tmp_path / "out", unit_rows=60))
 
     assert again[0] == began[2]
@@ -410,7 +413,7 @@ def test_too_long_cut(done: RunResult, tmp_path: Path, policy: str) -> None:
 # ==== Named-entity chats ====
 
 
-def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) -> None:
+def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_labeller: MakeLabeller) -> None:
     """Slices of the three CrossNER files: every question of a row is a sample of its own on Qwen's template,
     because it prints an empty thought before the last answer only; the passage is trained nowhere."""
     folder = shared / "corpus" / "conversations" / "universal-ner" / "eval" / "test_data"
@@ -423,22 +426,17 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_stages: Any) ->
     tokenizer = shared / "tokenizers" / "qwen3"
     if not tokenizer.is_dir():
         pytest.skip("shared/tokenizers/qwen3 is not there")
-    with mock.patch("premask.running.run.Stages", lambda recipe, _: make_stages("qwen3", **_of(recipe))):
-        result = run(recipe(tmp_path / "out", *sources, tokenizer=str(tokenizer)))
-    stages = make_stages("qwen3")
+    result = run(recipe(tmp_path / "out", *sources, tokenizer=str(tokenizer)))
+    labeller = make_labeller("qwen3")
     texts = Counter[str]()
     for pack in rows_in(result.output, "packed"):
         trained = [
             token for token, label in zip(pack["input_ids"], pack["labels"], strict=True) if label != -100
         ]
-        texts.update(stages.tokenizer.backend.decode(trained, skip_special_tokens=False).split("<|im_end|>"))
+        texts.update(decoded(labeller, np.array(trained)).split("<|im_end|>"))
 
     assert result.manifest["counts"]["kept"] == 120
     assert result.manifest["counts"]["samples"] == 240
     assert texts["<think>\n\n</think>\n\nI've read this text."] == 120
     assert all(text.startswith("<think>\n\n</think>\n\n") for text in texts if text)
     assert all(json.loads(text[19:]) is not None for text in texts if text[19:20] == "[")
-
-
-def _of(recipe: Recipe) -> dict[str, Any]:
-    return {key: getattr(recipe, key) for key in recipe.model_fields_set - {"tokenizer", "output"}}

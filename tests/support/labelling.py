@@ -35,7 +35,7 @@ def label_rows(labeller: Labeller, rows: Sequence[Row], dialect: Form) -> list[R
 def _label(labeller: Labeller, row: Row, dialect: Form) -> Result:
     try:
         found, _ = labeller.read(row, dialect)
-        return tuple(sample for each in found for sample in labeller(each))
+        return labeller.together(found)
     except RowError as error:
         return reject(row, error)
 

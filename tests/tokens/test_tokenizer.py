@@ -10,15 +10,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from places import MakeLabeller
 from premask.core.errors import TemplateError, TokenizerError
-from premask.labeller import Stages
 from premask.masking.chat_template import built_in_templates
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 Load = Callable[[str], LoadedTokenizer]
-MakeStages = Callable[..., Stages]
 SAMPLE = Path(__file__).resolve().parents[2] / "pipeline" / "premask" / "sample" / "tokenizer"
 
 
@@ -107,41 +106,41 @@ def test_slow_tokenizers_are_refused(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path))
 
 
-def test_no_chat_template_names_the_built_in_ones(tmp_path: Path, make_stages: MakeStages) -> None:
+def test_no_chat_template_names_the_built_in_ones(tmp_path: Path, make_labeller: MakeLabeller) -> None:
     path = copy(SAMPLE, tmp_path / "tok", without="chat_template.jinja")
     with pytest.raises(TemplateError, match="has no chat template; give one with --chat-template") as error:
-        make_stages(str(path))
+        make_labeller(str(path))
 
     assert ", ".join(built_in_templates()) in str(error.value)
 
 
-def test_built_in_template_and_its_misspelling(make_stages: MakeStages) -> None:
-    stages = make_stages("sample", chat_template="zephyr")
+def test_built_in_template_and_its_misspelling(make_labeller: MakeLabeller) -> None:
+    labeller = make_labeller("sample", chat_template="zephyr")
 
-    assert stages.template.sources["default"].count("<|") > 0
+    assert labeller.template.sources["default"].count("<|") > 0
     with pytest.raises(
         TemplateError, match="chat template zefyr is neither a file nor a built-in one; did you mean 'zephyr'"
     ):
-        make_stages("sample", chat_template="zefyr")
+        make_labeller("sample", chat_template="zefyr")
     with pytest.raises(TemplateError, match=r"chat template qqq is neither .* built-in: alpaca, chatml"):
-        make_stages("sample", chat_template="qqq")
+        make_labeller("sample", chat_template="qqq")
 
 
-def test_template_file(tmp_path: Path, make_stages: MakeStages) -> None:
+def test_template_file(tmp_path: Path, make_labeller: MakeLabeller) -> None:
     path = tmp_path / "own.jinja"
     path.write_text(
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
         encoding="utf-8",
     )
-    stages = make_stages("sample", chat_template=str(path))
+    labeller = make_labeller("sample", chat_template=str(path))
 
-    assert stages.template.source == path.read_text(encoding="utf-8")
+    assert labeller.template.source == path.read_text(encoding="utf-8")
     path.write_bytes(b"\xff\xfe{{")
     with pytest.raises(TemplateError, match="cannot be read"):
-        make_stages("sample", chat_template=str(path))
+        make_labeller("sample", chat_template=str(path))
     path.write_text("{% for %}", encoding="utf-8")
     with pytest.raises(TemplateError, match="syntax error in line 1"):
-        make_stages("sample", chat_template=str(path))
+        make_labeller("sample", chat_template=str(path))
 
 
 def test_added_tokens_that_auto_tokenizer_drops() -> None:

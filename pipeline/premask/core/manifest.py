@@ -170,7 +170,7 @@ class SplitCounts(_Part):
     fill: Fill
 
 
-class Bar(_Part):
+class ChartBar(_Part):
     """Samples of `from` to `to` tokens; bars go by powers of two."""
 
     from_: Count = Field(alias="from")
@@ -188,7 +188,7 @@ class Lengths(_Part):
     p99: Count
     max: Count
     mean: float = Field(ge=0)
-    histogram: list[Bar]
+    histogram: list[ChartBar]
 
 
 class Counts(_Open):
@@ -212,7 +212,7 @@ class Counts(_Open):
     trained_by_role: ByRole = {}
 
 
-class Engine(_Part):
+class EngineUsed(_Part):
     """What encoded the texts; it changes no byte of the shards."""
 
     name: Literal["tokenizers", "gigatoken"]
@@ -237,7 +237,7 @@ class Shard(_Part):
         return self.path.partition("/")[0]
 
 
-class Picture(_Part):
+class ChartFile(_Part):
     """A picture of the dataset card."""
 
     path: str = Field(
@@ -247,7 +247,7 @@ class Picture(_Part):
     sha256: Sha256
 
 
-class SetAside(_Part):
+class UnitSetAside(_Part):
     """A unit of work that failed each time, until these rows were left out."""
 
     unit: Count
@@ -272,11 +272,11 @@ class Manifest(_Part):
     template: Template
     versions: dict[str, str]
     counts: Counts
-    engine: Engine
+    engine: EngineUsed
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
     shards: list[Shard]
-    pictures: list[Picture] = []
-    set_aside: list[SetAside] = []
+    pictures: list[ChartFile] = []
+    set_aside: list[UnitSetAside] = []
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, with the keys that it was made of."""

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .records import ROLES
-from .source_entry import Dialect, Entry, FieldMap, check_form
+from .source_entry import DialectName, Entry, FieldMap, check_form
 
 
 class Layout(Enum):
@@ -227,7 +227,7 @@ class Recipe(BaseModel):
         min_length=1,
         description="Input files and glob patterns, in order; each a path, or a mapping with more settings.",
     )
-    dialect: Dialect = Field(default=Dialect.auto, description="Conversation format of the sources.")
+    dialect: DialectName = Field(default=DialectName.auto, description="Conversation format of the sources.")
     fields: FieldMap | None = Field(
         default=None,
         description="Where rows of no known format have what: messages, role, content, roles; or user, "

@@ -2,7 +2,7 @@
 
     Source     files, a pattern, a URL or a Hub dataset, with all that may be said of it
     FieldMap   for rows of no known format: which column or path holds what
-    Dialect    the formats that are known
+    DialectName  the formats that are known
 
 A recipe may write a source as a string; that is its path.
 """
@@ -27,7 +27,7 @@ from pydantic import (
 from .records import ROLES
 
 
-class Dialect(Enum):
+class DialectName(Enum):
     """The conversation format of the sources; `auto` looks at each file."""
 
     auto = "auto"
@@ -160,7 +160,9 @@ class Source(BaseModel):
         description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by "
         "the seed.",
     )
-    dialect: Dialect | None = Field(default=None, description="Conversation format; default: the recipe's.")
+    dialect: DialectName | None = Field(
+        default=None, description="Conversation format; default: the recipe's."
+    )
     fields: FieldMap | None = Field(
         default=None, description="Where its rows have what; default: the recipe's."
     )
@@ -179,9 +181,9 @@ class Source(BaseModel):
         return self
 
 
-def check_form(dialect: Dialect | None, fields: FieldMap | None) -> None:
+def check_form(dialect: DialectName | None, fields: FieldMap | None) -> None:
     """Raise `ValueError` where both a dialect and a field map say how rows are read."""
-    if fields is not None and dialect not in (None, Dialect.auto):
+    if fields is not None and dialect not in (None, DialectName.auto):
         raise ValueError("'fields' says how rows are read, and so does 'dialect'; leave one of them out")
 
 

@@ -37,7 +37,7 @@ from ..masking.renders import Renders
 from ..masking.turn_ends import TurnEnds
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
 
-MAX_MESSAGES = 128
+MAX_PLANNED_MESSAGES = 128
 """Messages of the longest conversations that get a plan."""
 
 MAX_VARIANTS = 16
@@ -124,7 +124,9 @@ class Plans:
         `contracts.ROLES`. None if it has none."""
         shape = self._shapes.get(roles)
         if shape is None:
-            shape = self._shapes[roles] = _Shape(tries=MAX_VARIANTS if len(roles) <= MAX_MESSAGES else 0)
+            shape = self._shapes[roles] = _Shape(
+                tries=MAX_VARIANTS if len(roles) <= MAX_PLANNED_MESSAGES else 0
+            )
             if len(self._shapes) > MANY_SHAPES:
                 return None  # most of so many are never seen again
         for plan in shape.plans:
@@ -149,7 +151,7 @@ class Plans:
         try:
             plan = self._planner.plan([message.role for message in messages], texts)
             filled = plan.fill(texts)
-            if filled is None:
+            if filled is None or not plan.samples:  # a row that trains nothing is rejected by itself
                 return None
             steps = {*pairwise((None, *roles, None))}
             if steps <= self._judged and not self._planner.rules.eos:

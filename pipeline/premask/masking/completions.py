@@ -49,7 +49,8 @@ from ..core.records import (
     span_of,
     wrote,
 )
-from .prompt_ends import Renders, find_opening, generation_prompt_start, prompt_end, whole_marker
+from .prompt_ends import find_opening, generation_prompt_start, prompt_end, whole_marker
+from .renders import Renders
 from .traced import TracedStr, runs_of
 from .turn_ends import TurnEnds
 

@@ -1,38 +1,20 @@
-"""Where completions start and end in a rendered text.
+"""Where completions start in a rendered text: after the prompt that inference shows.
 
-    start    after the prompt that inference shows, `render(messages[:i], add_generation_prompt=True)`; where
-             a text shows only a part of it (no `<think>`, say), after the longest prefix of that prompt
-    end      after the string that ends the turn, as `turn_ends.py` finds it
+That is `render(messages[:i], add_generation_prompt=True)`. Where a text shows only a part of it (no
+`<think>`, say), it is the longest prefix of that prompt. Where completions end is found by `turn_ends.py`.
 
-Only text is looked at here; whether a place may be trusted is for `labels.py` to decide.
+Only text is looked at here; whether a place may be trusted is for `completions.py` to decide.
 """
 
 from __future__ import annotations
 
 import re
 from os.path import commonprefix
-from typing import Protocol
 
 from ..core.errors import RowError
-from ..core.records import Message, content_end
-from .traced import TracedStr, runs_of
-
-
-class Renders(Protocol):
-    """The renders of one conversation (`render.Renders`)."""
-
-    messages: tuple[Message, ...]
-
-    def full(self) -> TracedStr: ...
-    def through(self, index: int) -> str: ...
-    def through_traced(self, index: int) -> TracedStr: ...
-    def prompt(self, index: int) -> str: ...
-    def prompt_traced(self, index: int) -> TracedStr: ...
-    def tagged(self) -> TracedStr: ...
-
-
-# ==== Starts ====
-
+from ..core.records import content_end
+from .renders import Renders
+from .traced import runs_of
 
 _CLOSERS = " \t\r\n>]:}"
 

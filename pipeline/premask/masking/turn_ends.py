@@ -20,7 +20,8 @@ from os.path import commonprefix
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message, span_of
-from .prompt_ends import Renders, whole_marker
+from .prompt_ends import whole_marker
+from .renders import Renders
 from .traced import runs_of
 
 PROBE = (

@@ -35,7 +35,7 @@ import yaml
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
 from ..core.errors import OutputError, PushError, one_line
-from ..core.manifest import Manifest, ManifestError, Picture, Shard, parse_manifest
+from ..core.manifest import ChartFile, Manifest, ManifestError, Shard, parse_manifest
 from ..core.recipe import Recipe
 
 BATCH_TOKENS = 1 << 20
@@ -250,7 +250,7 @@ class Dataset:
             note("schema", what)
         return Checked(name, file, rows, tuple(problems))
 
-    def _check_picture(self, picture: Picture) -> Checked:
+    def _check_picture(self, picture: ChartFile) -> Checked:
         name = picture.path
         if not self.path(name).is_file():
             return Checked(name, None, 0, (Problem("missing", name, "the file is not there"),))

@@ -41,7 +41,7 @@ def explain_row(labeller: Labeller, row: Row, dialect: Form) -> dict[str, Any]:
     """What becomes of one row, as plain JSON values."""
     try:
         found, repaired = labeller.read(row, dialect)
-        samples = [sample for each in found for sample in labeller(each)]
+        samples = labeller.together(found)
     except RowError as error:
         line = reject(row, error)
         about = {"row": row.row, "id": line.id, "status": "rejected"}

@@ -125,7 +125,7 @@ def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[Row]:
 def label_again(labeller: Labeller, row: Row, dialect: Form) -> list[LabelledSample]:
     """The samples of a row, none longer than `max_length`, as a run gives them. Raises `RowError`."""
     found, _ = labeller.read(row, dialect)
-    samples = [sample for each in found for sample in labeller(each)]
+    samples = labeller.together(found)
     return [piece for sample in samples for piece in _pieces(sample, labeller.recipe)]
 
 

@@ -274,9 +274,9 @@ class _Verifying(NamedTuple):
         labeller = self.batches.labeller.by_reference
         try:
             found, _ = labeller.read(self.batch.row(at), self.dialect)
-            again = [sample for each in found for sample in labeller(each)]
+            again = labeller.together(found)
         except RowError:
-            again = []
+            again = ()
         return _all_equal(self._samples(at), [(each.ids, each.labels) for each in again])
 
     def _prints_the_same(self, at: int) -> bool:

@@ -81,7 +81,7 @@ def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
 
 
 @dataclass
-class Choice:
+class Chosen:
     """What is taken of a batch: samples, each part with the number of its split; lines of the ledger; counts;
     and what became of its rows."""
 
@@ -108,7 +108,7 @@ def twins_of(dropped: Dropped | None, number: int) -> Twins | None:
     return Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
 
 
-def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | None) -> Choice:
+def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | None) -> Chosen:
     """Leave out duplicates, take rows as often as their source says, and share them out to splits."""
     numbers = batch.numbers
     entry = recipe.sources[piece.entry]
@@ -139,7 +139,7 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | No
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # what a model is measured on comes once
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    return Choice(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
+    return Chosen(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
 
 
 def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:

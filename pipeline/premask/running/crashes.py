@@ -40,7 +40,7 @@ from .batches import BatchLabeller
 from .tasks import BucketTask, Progress, Task
 
 
-class Place(NamedTuple):
+class SuspectRows(NamedTuple):
     """Rows of a slice of a unit, by their numbers in the file."""
 
     piece: int
@@ -51,7 +51,7 @@ class TaskError(Exception):
     """A task took its process down, or raised what no task should raise; `at` is where it was, if it said
     so."""
 
-    def __init__(self, why: str, at: Place | None = None) -> None:
+    def __init__(self, why: str, at: SuspectRows | None = None) -> None:
         super().__init__(why)
         self.at = at
 
@@ -238,7 +238,7 @@ class Probe:
     """Rows of a unit to look at; `why` they failed."""
 
     task: Task
-    place: Place
+    place: SuspectRows
     why: str = ""
 
     @property

@@ -149,13 +149,13 @@ ROWS_AT_ONCE = 1 << 25
 """Rows whose hashes are held in memory, about."""
 
 
-# ==== Duplicates over all units ====
+# ==== DuplicateRows over all units ====
 
 HASHED = np.dtype([("piece", "<i4"), ("row", "<i8"), ("hash", "u1", (HASH_BYTES,))])
 """One row that is a conversation: which slice of its unit it is in, its number in its file, its hash."""
 
 
-class Duplicates(NamedTuple):
+class DuplicateRows(NamedTuple):
     """Rows that are an earlier one again: their places and those of the first ones like them, int64[n] each,
     ascending by place. A place counts the hashed rows of all units, in order."""
 
@@ -185,7 +185,7 @@ def read_hashes(path: Path) -> np.ndarray:
     return rows
 
 
-def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> Duplicates:
+def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> DuplicateRows:
     """The rows of these units, in order, that equal an earlier one."""
     sizes = [len(read_hashes(path)) for path in paths]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -193,11 +193,11 @@ def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> 
     found = [_equal_rows(paths, starts, part, parts) for part in range(parts)]
     place, first = (np.concatenate(columns) for columns in zip(*found, strict=True))
     order = np.argsort(place, kind="stable")
-    return Duplicates(place[order], first[order])
+    return DuplicateRows(place[order], first[order])
 
 
-def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int) -> Duplicates:
-    """Duplicates among the rows whose hashes fall into one of so many parts (a power of 2)."""
+def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int) -> DuplicateRows:
+    """DuplicateRows among the rows whose hashes fall into one of so many parts (a power of 2)."""
     hashes, places = [np.empty((0, 2), dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
     for path, start in zip(paths, starts.tolist(), strict=False):
         each = np.ascontiguousarray(read_hashes(path)["hash"]).view(np.uint64).reshape(-1, 2)
@@ -209,11 +209,11 @@ def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int
     same = (np.diff(both[order], axis=0) == 0).all(axis=1)
     again = np.concatenate([np.zeros(min(1, len(order)), dtype=bool), same])
     head = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
-    return Duplicates(place[order[again]], place[order[head[again]]])
+    return DuplicateRows(place[order[again]], place[order[head[again]]])
 
 
 def count_by_source(
-    paths: Sequence[Path], sources: Sequence[Sequence[str]], found: Duplicates
+    paths: Sequence[Path], sources: Sequence[Sequence[str]], found: DuplicateRows
 ) -> Counter[str]:
     """How many of the duplicates each file has; `sources` are the files of each unit's slices."""
     counts, start = Counter[str](), 0
@@ -243,7 +243,7 @@ def write_dropped(
     paths: Sequence[Path],
     targets: Sequence[Path | None],
     sources: Sequence[Sequence[str]],
-    found: Duplicates,
+    found: DuplicateRows,
 ) -> None:
     """Write for each unit that has a target which of its rows are duplicates; `sources` are the files of its
     slices. Raises `OutputError` if the disk does not take it."""

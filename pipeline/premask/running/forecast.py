@@ -88,7 +88,7 @@ class UnitForecast(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sample:
+class Trial:
     """What the sample showed; `reads` are rows and `seconds` CPU seconds of the part that was timed."""
 
     rows: int
@@ -108,7 +108,7 @@ class Forecast:
     """What a run will take; `exact` are the units and their bytes, the rest is reckoned from the sample."""
 
     units: Sequence[UnitForecast]
-    sample: Sample
+    sample: Trial
     rows: int
     rows_counted: bool
     tokens: int
@@ -272,7 +272,7 @@ def _json(value: Any) -> str:
 # ==== The sample ====
 
 
-def _measure(prepared: Prepared, rows: _Rows) -> Sample:
+def _measure(prepared: Prepared, rows: _Rows) -> Trial:
     """Take the sample through all stages, and write it."""
     work = prepared.work
     recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
@@ -342,7 +342,7 @@ def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work)
 
 def _what_it_showed(
     recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tasks: Sequence[Task]
-) -> Sample:
+) -> Trial:
     accounts = [account for record in records for account in accounts_of(record).values()]
     rows, tokens = sum(each.rows for each in accounts), sum(record.tokens for record in records)
     sizes = Counter[str]()
@@ -355,7 +355,7 @@ def _what_it_showed(
         for name in record.files
         if name.startswith("lineage/")
     ]
-    return Sample(
+    return Trial(
         rows,
         sum(each.kept for each in accounts),
         tokens,
@@ -377,7 +377,7 @@ def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
     return (len(plan_packs(many, recipe.max_length).offsets) - 1) / len(many)
 
 
-def _unit(unit: Unit, rows: _Rows, sample: Sample) -> UnitForecast:
+def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
     counted = all(piece.stop_row is not None for piece in unit.slices)
     read = rows.of_unit(unit)
     tokens = round(read * sample.tokens / max(sample.rows, 1))
@@ -387,7 +387,7 @@ def _unit(unit: Unit, rows: _Rows, sample: Sample) -> UnitForecast:
 # ==== What follows from it ====
 
 
-def _warnings(work: Work, units: Sequence[UnitForecast], sample: Sample) -> Iterator[str]:
+def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Iterator[str]:
     if not sample.tokens:
         why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo, Unit
-from ..core.source_entry import Dialect
+from ..core.source_entry import DialectName
 from ..dialects import Form, recognize_file
 from ..dialects.fields import MappedFields
 from ..sources.cutting import plan_units, whole
@@ -48,6 +48,6 @@ def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
         mapped = MappedFields(fields)
         mapped.check(peek(info), source=info.source)
         return mapped
-    if dialect not in (None, Dialect.auto):
+    if dialect not in (None, DialectName.auto):
         return str(dialect.value)
     return recognize_file(peek(info), source=info.source)

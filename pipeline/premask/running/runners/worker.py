@@ -34,7 +34,7 @@ from ...labeller import load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller, Setup
-from ..crashes import Place, TaskError
+from ..crashes import SuspectRows, TaskError
 from ..tasks import Job, Progress
 from .process import end_with_parent, interrupts_blocked, keep_what_is_loaded, prepare_process
 
@@ -111,7 +111,7 @@ class Worker:
                 return
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        at: Place | None = None
+        at: SuspectRows | None = None
         try:
             link = self._link or self._started()
             link.send((function, args))
@@ -250,4 +250,4 @@ class _Told(Progress):
 
     def begin(self, piece: int, rows: np.ndarray) -> None:
         if _link is not None:
-            _link.send(("at", Place(piece, tuple(rows.tolist()))))
+            _link.send(("at", SuspectRows(piece, tuple(rows.tolist()))))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
-from places import MakeStages
-from premask.core import contract as contracts
+from labelling import kept, label_rows, masked, rejected
+from places import MakeLabeller
+from premask.core import records
 from premask.core.errors import TemplateError
 from premask.core.records import Reject
-from premask.labeller import LabelledRow
 from premask.masking import chat_template
 from premask.masking.chat_template import MAX_RENDERED, MAX_STEPS
 
@@ -33,20 +33,19 @@ Explode = Callable[[str], Reject | str]
 
 
 @pytest.fixture
-def explode(make_stages: MakeStages, tmp_path: Path) -> Explode:
+def explode(make_labeller: MakeLabeller, tmp_path: Path) -> Explode:
     """Run the rows through a template with a bomb in it: the reject of the middle row, or its text."""
 
     def run(bomb: str) -> Reject | str:
         path = tmp_path / "bomb.jinja"
         path.write_text("{% if messages[0].content == 'bomb' %}" + bomb + "{% endif %}" + CHATML)
-        stages = make_stages("sample", chat_template=str(path))
-        rows = [contracts.Row("a.jsonl", i, row) for i, row in enumerate(ROWS)]
-        before, middle, after = stages.label(rows, "openai")
-        for result, text in ((before, "Hello"), (after, "Ciao")):
-            assert isinstance(result, LabelledRow)
-            (sample,) = result.samples
-            assert [sample.sample.text[t.start : t.end] for t in sample.sample.turns] == [f"{text}<|im_end|>"]
-        return middle if isinstance(middle, Reject) else middle.samples[0].sample.text
+        labeller = make_labeller("sample", chat_template=str(path))
+        rows = [records.Row("a.jsonl", i, row) for i, row in enumerate(ROWS)]
+        for row, text in ((rows[0], "Hello"), (rows[2], "Ciao")):
+            (sample,) = kept(labeller, row, "openai")
+            assert masked(sample) == [f"{text}<|im_end|>"]
+        (middle,) = label_rows(labeller, [rows[1]], "openai")
+        return middle if isinstance(middle, Reject) else middle[0].text
 
     return run
 
@@ -172,23 +171,21 @@ def test_a_template_that_prints_another_text_each_time(explode: Explode, name: s
     assert found.reason == "template_unstable"
 
 
-def test_a_template_that_goes_off_at_once(make_stages: MakeStages, tmp_path: Path) -> None:
+def test_a_template_that_goes_off_at_once(make_labeller: MakeLabeller, tmp_path: Path) -> None:
     """The probes that find the turn ends meet the bomb too; loading survives it."""
     path = tmp_path / "bomb.jinja"
     path.write_text(BOMBS["nested loops"][0] + CHATML)
-    stages = make_stages("sample", chat_template=str(path))
-    (found,) = stages.label([contracts.Row("a.jsonl", 0, ROWS[0])], "openai")
+    labeller = make_labeller("sample", chat_template=str(path))
 
-    assert isinstance(found, Reject)
-    assert found.reason == "template_unsafe"
+    assert rejected(labeller, records.Row("a.jsonl", 0, ROWS[0]), "openai").reason == "template_unsafe"
 
 
-def test_a_template_nested_too_deeply_is_one_error(make_stages: MakeStages, tmp_path: Path) -> None:
+def test_a_template_nested_too_deeply_is_one_error(make_labeller: MakeLabeller, tmp_path: Path) -> None:
     path = tmp_path / "deep.jinja"
     path.write_text("{{ " + "(" * 500 + "1" + ")" * 500 + " }}")
 
     with pytest.raises(TemplateError, match="nested too deeply"):
-        make_stages("sample", chat_template=str(path))
+        make_labeller("sample", chat_template=str(path))
 
 
 def test_what_is_only_much_is_no_bomb(explode: Explode) -> None:
