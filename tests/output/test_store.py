@@ -1,8 +1,6 @@
 """Runs whose output goes to a store: S3 over HTTP from a server on loopback (moto's; the client is s3fs), memory
 and folders through fsspec. What comes out is compared, object by object, with a run into a directory."""
 
-# ruff: noqa: F811  fixtures of another file
-
 from __future__ import annotations
 
 import json
@@ -31,9 +29,9 @@ from premask.core.atomic_files import sha256_file
 from premask.core.errors import VerifyError
 from premask.core.recipe import Layout
 from premask.core.records import Unit
-from premask.labeller import Stages
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.store import PARTIAL, UnitStore
+from premask.running.batches import BatchLabeller
 from premask.running.tasks import Task
 from premask.tokens.tokenizer import load_tokenizer
 from s3_server import Calls, bucket, calls, failed, memory, s3, there  # noqa: F401
@@ -163,13 +161,13 @@ def test_a_run_that_was_stopped_goes_on(
 
 def labels(do: Any) -> int:
     """How many units are labelled meanwhile."""
-    seen, real = set(), Stages.run
+    seen, real = set(), BatchLabeller.run
 
-    def counts(self: Stages, rows: Any, dialect: str) -> Any:
+    def counts(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         seen.add(rows.numbers[0] // 60)
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", counts):
+    with mock.patch.object(BatchLabeller, "run", counts):
         do()
     return len(seen)
 
@@ -229,15 +227,15 @@ def test_a_card_is_written_anew(memory: str, tmp_path: Path, calls: Calls) -> No
 
 def test_a_row_that_comes_out_in_two_ways(memory: str, calls: Calls, tmp_path: Path, scratch: Path) -> None:
     """All units are done again, elsewhere; a machine that goes on knows it, and takes none of before."""
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def doubts(self: Stages, rows: Any, dialect: str) -> Any:
-        if not self.distrust and rows.numbers[0] >= 120:
+    def doubts(self: BatchLabeller, rows: Any, dialect: str) -> Any:
+        if self.fast and rows.numbers[0] >= 120:
             raise VerifyError("chats row 120")
         return real(self, rows, dialect)
 
     calls.fail_at = 13
-    with mock.patch.object(Stages, "run", doubts):
+    with mock.patch.object(BatchLabeller, "run", doubts):
         stopped(run(memory), "the network is gone")
         ran(run(str(tmp_path / "plain")))
     folders = Counter(path.split("/")[2] for path in there(memory) if path.endswith("done.json"))
@@ -266,7 +264,7 @@ def test_a_unit_that_was_changed_in_the_store_is_not_taken(memory: str, calls: C
 
 
 def nothing_is_done() -> Any:
-    return mock.patch.object(Stages, "run", side_effect=AssertionError("work was done"))
+    return mock.patch.object(BatchLabeller, "run", side_effect=AssertionError("work was done"))
 
 
 def test_files_of_others_are_refused(memory: str, scratch: Path) -> None:
@@ -325,15 +323,15 @@ def test_an_unfinished_push_of_another_output_is_refused(memory: str, calls: Cal
 
 def test_two_runs_on_one_machine(memory: str) -> None:
     ended: list[Done] = []
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def another(self: Stages, rows: Any, dialect: str) -> Any:
+    def another(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         if not ended:
             ended.append(Done(0, "", ""))
             ended.append(run(memory))
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", another):
+    with mock.patch.object(BatchLabeller, "run", another):
         ran(run(memory))
     failed(ended[1], "another run is writing")
 
@@ -343,9 +341,9 @@ def test_two_runs_on_two_machines(
 ) -> None:
     """A second machine begins and ends while the first one is at its third unit."""
     begun: list[str] = []
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def another(self: Stages, rows: Any, dialect: str) -> Any:
+    def another(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         if rows.numbers[0] >= 120 and not begun:
             begun.append("second")
             with monkeypatch.context() as there_:
@@ -353,7 +351,7 @@ def test_two_runs_on_two_machines(
                 begun.append(ran(run(memory)))
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", another):
+    with mock.patch.object(BatchLabeller, "run", another):
         first = run(memory)
     assert len(begun) == 2
     stopped(first, "is gone; if no other run has finished this output meanwhile, run the same command again")
