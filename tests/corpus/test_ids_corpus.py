@@ -16,9 +16,9 @@ from premask.masking.chat_template import ChatTemplate
 from premask.masking.completions import decide, masked_texts
 from premask.masking.renders import Renders, template_message
 from premask.masking.turn_ends import find_turn_ends
-from template_corpus import INDEX, SHARED, compiles, source_of
+from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")
+pytestmark = pytest.mark.skipif(not TEMPLATES.is_dir(), reason=f"the template corpus {TEMPLATES} is not here")
 
 KINDS = [kind for kind in CHATS if kind != "control tokens in content"]
 AT_LEAST = 3000
