@@ -1,10 +1,10 @@
-"""Rows that take down the process that works on them, or make it raise what nothing should.
+"""Rows that kill the process that works on them, or make it raise an unexpected error.
 
     environ = poisoned(tmp_path)
-    switch_on(tmp_path, "XYZZY", "kill")        # from here on rows with this word do, in all processes begun with environ
+    switch_on(tmp_path, "XYZZY", "kill")        # from here on, in all processes started with environ
 
-Python imports a module `sitecustomize` when it starts, if there is one; this one changes the stages as they are
-imported. So the process dies in the middle of its work, as it would of a library that crashes.
+Python imports a module `sitecustomize` when it starts, if there is one. This one changes `BatchLabeller` when it is
+imported. So the process dies in the middle of its work, as with a library that crashes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import importlib.abc, importlib.util, json, os, signal, sys
 SWITCH = os.environ["PREMASK_TESTS_POISON"]
 
 
-def changed(stages):
-    run = stages.Stages.run
+def changed(batches):
+    run = batches.BatchLabeller.run
 
     def poisoned(self, batch, dialect):
         if os.path.exists(SWITCH):
@@ -36,12 +36,12 @@ def changed(stages):
                 raise IndexError("nothing should raise this")
         return run(self, batch, dialect)
 
-    stages.Stages.run = poisoned
+    batches.BatchLabeller.run = poisoned
 
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "premask.labeller":
+        if name != "premask.running.batches":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
