@@ -1,14 +1,14 @@
-"""The command `premask`, also as `python -m premask`: what happens around it when it is interrupted or dies.
+"""The command `premask`, also as `python -m premask`: interrupts and crashes.
 
-Ctrl-C and SIGTERM end the command with one line, at any moment. While modules are imported, and until a run
-takes hold of its output (some seconds), there is nothing to clean up, and the process ends at once: libraries
-do not expect an exception out of nowhere while they load. Later an interrupt goes up through the run, which
-ends its workers and releases the output. A second one does not wait for that, and nothing waits longer than
-ten seconds. The exit code is 128 plus the signal's number, as in shells.
+Ctrl-C and SIGTERM end the command with one line, at any moment. Until a run locks its output (a few seconds),
+there is nothing to clean up, and the process ends at once: libraries do not expect exceptions while they
+load. Later, an interrupt goes up through the run, which ends its workers and releases the output. A second
+interrupt does not wait for that, and nothing waits longer than ten seconds. The exit code is 128 plus the
+number of the signal, as in shells.
 
-A run does units in its own process, too, and one row is enough to kill a process: a library crashes, or
-memory is short. So `premask run` is a small process that does nothing but start the run again; the units in
-progress are then done by workers (`runners/local.py`).
+The driver processes units, too, and one row can kill a process: a library crashes, or memory runs out. So
+`premask run` is a small process that only starts the driver, and starts it again after a crash. Workers then
+process the units that were in progress (`runners/local.py`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
     for start in range(1, _STARTS + 1):
         number = run_in_child(lambda: _command(interrupts), interrupts)
         again = number in _CRASHES and start < _STARTS
-        then = "it goes on in a new one" if again else "what is done is kept, run the same command again"
-        say(f"the process of the run ended by {signal.Signals(number).name}; {then}")
+        then = "a new one continues" if again else "finished work is kept, run the same command again"
+        say(f"the process of the run was ended by {signal.Signals(number).name}; {then}")
         if not again:
             sys.exit(128 + number)
 
@@ -44,7 +44,7 @@ def _command(interrupts: Interrupts) -> None:
     interrupts.can_clean_up = work_has_begun if sys.argv[1:2] == ["run"] else lambda: True
     try:
         run_command()
-    except BaseException:  # whatever became of the interrupt on its way up
+    except BaseException:  # an interrupt may be wrapped in another error
         if interrupts.heard is None:
             raise
         interrupts.leave()

@@ -360,7 +360,7 @@ def test_an_output_that_cannot_be_used_is_left_as_it_is(box: Path) -> None:
     assert names_in(box) == ["a.jsonl", "out"]
 
 
-def test_the_output_of_another_recipe_is_kept_unless_told(box: Path) -> None:
+def test_the_output_of_another_recipe_is_kept_by_default(box: Path) -> None:
     source = write_rows(box / "a.jsonl", [GOOD])
     assert run(source).code == 0
     before = bytes_of(box / "out")
@@ -446,21 +446,21 @@ REJECTED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_rows_of_all_kinds_go_to_the_ledger_and_the_run_goes_on(box: Path) -> None:
+def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -> None:
     (box / "awkward.jinja").write_text(AWKWARD, encoding="utf-8")
     rows = [GOOD, *(row for bad in REJECTED.values() for row in (bad, GOOD))]
     source = write_rows(box / "a.jsonl", rows)
     done = run(source, "--chat-template", "awkward.jinja", "--control-tokens", "reject", "--max-length", 200)
     assert done.code == 0, done.err
-    ledger = pq.read_table(box / "out" / "rejects").to_pylist()
+    rejects = pq.read_table(box / "out" / "rejects").to_pylist()
 
-    assert [(line["row"], line["reason"]) for line in ledger] == [
+    assert [(line["row"], line["reason"]) for line in rejects] == [
         (2 * i + 1, reason) for i, reason in enumerate(REJECTED)
     ]
-    assert {line["source"] for line in ledger} == {source}
+    assert {line["source"] for line in rejects} == {source}
     lines = (box / "a.jsonl").read_text(encoding="utf-8").split("\n")
-    assert [line["original"] for line in ledger] == [lines[line["row"]] for line in ledger]
-    assert all(line["detail"] for line in ledger)
+    assert [line["original"] for line in rejects] == [lines[line["row"]] for line in rejects]
+    assert all(line["detail"] for line in rejects)
     counts = manifest()["counts"]
     assert (counts["rows"], counts["kept"], counts["rejected"]) == (
         len(rows),
@@ -815,7 +815,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     out, err = started.communicate()
 
     assert (started.returncode, out) == (130, "")
-    said = "premask: interrupted; what is done is kept, run the same command again to go on\n"
+    said = "premask: interrupted; finished work is kept, run the same command again to continue\n"
     assert without_progress(err) == said
     assert names_in(box) == [".out.partial"]
     done = finished(units)

@@ -81,7 +81,7 @@ def names() -> list[str]:
     return sorted(path.name for path in Path().iterdir())
 
 
-# ==== Rows that take their process down ====
+# ==== Rows that kill their process ====
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def names() -> list[str]:
         ("raise", 2, 1, "IndexError: nothing should raise this"),
     ],
 )
-def test_the_row_that_kills_is_set_aside_and_nothing_else(
+def test_only_the_row_that_kills_is_skipped(
     box: Path, plain: dict[str, bytes], what: str, workers: int, attempts: int, why: str
 ) -> None:
     switch_on(box, "XYZZY", what)
     done = command("--workers", workers, "--attempts", attempts)
 
     assert done.code == 1, done.err
-    assert done.err.count(f"row {POISON} of a.jsonl set aside: ") == 1
+    assert done.err.count(f"row {POISON} of a.jsonl skipped: ") == 1
     lines = crashed(Path("out"))
     assert [line["row"] for line in lines] == [POISON]
     assert all(line["detail"].startswith(why) and "XYZZY" in line["original"] for line in lines)
@@ -117,7 +117,7 @@ def test_the_row_that_kills_is_set_aside_and_nothing_else(
 
     if what == "raise":
         again = command("--workers", 1, "--attempts", 1)
-        assert (again.code, again.err.count("is looked into")) == (1, 1)
+        assert (again.code, again.err.count("searching for the cause")) == (1, 1)
         assert bytes_of(Path("out")) == found
 
     switch_off(box)
@@ -128,7 +128,7 @@ def test_the_row_that_kills_is_set_aside_and_nothing_else(
     assert names() == ["a.jsonl", "out"]
 
 
-def test_rows_that_kill_only_together_are_set_aside_with_their_batch(
+def test_rows_that_kill_only_together_are_skipped_with_their_batch(
     box: Path, plain: dict[str, bytes]
 ) -> None:
     rows = Path("a.jsonl").read_text(encoding="utf-8").split("\n")
@@ -159,7 +159,7 @@ def test_duplicates_and_a_shuffle_around_a_row_that_kills(box: Path) -> None:
 
 
 class _KillsWorkers(Progress):
-    """Kills all other processes of a runner once they are at work; the one that is told waits for that."""
+    """Kills all other processes of a runner once they are at work; the caller of `say` waits for that."""
 
     def __init__(self, runner: LocalRunner) -> None:
         self._runner, self.killed = runner, 0
@@ -189,7 +189,7 @@ def test_workers_that_are_killed_are_replaced(box: Path) -> None:
 
     assert killer.killed == 2
     assert [text for text in killer.said if "(1 of 3): its process ended by SIGKILL" in text]
-    assert result.set_aside == 0
+    assert result.skipped_rows == 0
     assert bytes_of(Path("out")) == bytes_of(Path("plain"))
     assert names() == ["a.jsonl", "out", "plain"]
 
@@ -259,7 +259,7 @@ def test_a_run_whose_own_process_is_killed_starts_again_by_itself(
     _, said = process.communicate(timeout=HANG_S)
 
     assert process.returncode == 0, said
-    assert "premask: the process of the run ended by SIGKILL; it goes on in a new one\n" in said
+    assert "premask: the process of the run was ended by SIGKILL; a new one continues\n" in said
     assert bytes_of(Path("out")) == plain
     assert names() == ["a.jsonl", "out"]
 
@@ -280,7 +280,7 @@ def test_nothing_outlives_a_run_that_is_killed(started: Any, plain: dict[str, by
     assert names() == ["a.jsonl", "out"]
 
 
-# ==== Told to end ====
+# ==== Interrupted and terminated ====
 
 
 @needs_proc
@@ -307,7 +307,7 @@ def test_a_signal_at_any_moment_ends_with_one_line(
         pytest.skip("the run had ended before")
 
     what = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
-    text = f"premask: {what}; what is done is kept, run the same command again to go on\n"
+    text = f"premask: {what}; finished work is kept, run the same command again to continue\n"
     assert (process.returncode, out, without_progress(said)) == (128 + number, "", text)
     wait_until(lambda: not any(map(is_alive, below)))
     assert [name for name in names() if name.endswith(".lock")] == []

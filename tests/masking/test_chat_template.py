@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from oracle import CHATS, Chat, frozen_date, render
-from premask.core import records
 from places import SHARED
+from premask.core import records
 from premask.core.errors import RowError, TemplateError
 from premask.core.records import MIXED, TEMPLATE, Message, Origin
 from premask.masking import chat_template

@@ -225,17 +225,17 @@ def test_a_card_is_written_anew(memory: str, tmp_path: Path, calls: Calls) -> No
     assert calls.log == [("pipe_file", "README.md"), ("pipe_file", "manifest.json")]
 
 
-def test_a_row_that_comes_out_in_two_ways(memory: str, calls: Calls, tmp_path: Path, scratch: Path) -> None:
-    """All units are done again, elsewhere; a machine that goes on knows it, and takes none of before."""
+def test_a_row_that_gives_two_results(memory: str, calls: Calls, tmp_path: Path, scratch: Path) -> None:
+    """All units are processed again, in new folders. A machine that continues knows it and uses no earlier unit."""
     real = BatchLabeller.run
 
-    def doubts(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
+    def mismatches(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if self.fast and rows.numbers[0] >= 120:
             raise VerifyError("chats row 120")
         return real(self, rows, dialect)
 
     calls.fail_at = 13
-    with mock.patch.object(BatchLabeller, "run", doubts):
+    with mock.patch.object(BatchLabeller, "run", mismatches):
         stopped(run(memory), "the network is gone")
         ran(run(str(tmp_path / "plain")))
     folders = Counter(path.split("/")[2] for path in there(memory) if path.endswith("done.json"))
@@ -245,7 +245,7 @@ def test_a_row_that_comes_out_in_two_ways(memory: str, calls: Calls, tmp_path: P
 
     assert labels(lambda: ran(run(memory))) == 4
     assert there(memory) == bytes_of(tmp_path / "plain")
-    assert json.loads(there(memory)["manifest.json"])["engine"]["reason"].startswith("chats row 120 came out")
+    assert json.loads(there(memory)["manifest.json"])["engine"]["reason"].startswith("chats row 120 gave two")
 
 
 def test_a_unit_that_was_changed_in_the_store_is_not_taken(memory: str, calls: Calls) -> None:
@@ -298,7 +298,7 @@ def test_an_output_that_was_damaged_is_refused(plain: dict[str, bytes], memory: 
     assert there(memory) == plain
 
 
-def test_work_of_another_run_is_told_and_left(plain: dict[str, bytes], memory: str, calls: Calls) -> None:
+def test_work_of_another_run_is_reported_and_left(plain: dict[str, bytes], memory: str, calls: Calls) -> None:
     calls.fail_at = 6
     stopped(run(memory, "--max-length", 512), "the network is gone")
     calls.fail_at = None
@@ -390,7 +390,7 @@ def test_ranks_that_share_nothing_but_the_store(plain: dict[str, bytes], memory:
 
 def test_ranks_that_need_files_of_each_other_share_a_folder(memory: str, tmp_path: Path) -> None:
     slices = ("--shuffle", "--world", 1, "--rank", 0)
-    failed(run(memory, *slices), "'shuffle: true' needs files of all ranks", "--work DIR")
+    failed(run(memory, *slices), "'shuffle: true' needs the files of all ranks", "--work DIR")
     ran(run(memory, *slices, "--work", tmp_path / "shared"))
     ran(premask("finish", memory, "--work", tmp_path / "shared"))
     ran(run(str(tmp_path / "plain"), "--shuffle"))

@@ -92,7 +92,7 @@ class _Judge:
         if not pieces:
             raise RowError(
                 "too_long",
-                f"no piece of {length} of the {len(sample.ids)} tokens holds anything that is trained",
+                f"no piece of {length} of the {len(sample.ids)} tokens has a trained token",
             )
         return pieces
 
@@ -290,8 +290,8 @@ def test_rows_of_several_conversations(make_batches: MakeBatches, tmp_path: Path
     assert [(each["row"], each["sample"]) for each in found.samples] == [(0, 0), (0, 1)]
     assert [line.reason for line in found.rejects] == ["template_error", "control_token"]
     for line in found.rejects:
-        told = explain_row(batches.labeller, rows[line.row], "prompt_completion")
-        assert (told["reason"], told["detail"]) == (line.reason, line.detail)
+        explained = explain_row(batches.labeller, rows[line.row], "prompt_completion")
+        assert (explained["reason"], explained["detail"]) == (line.reason, line.detail)
         with pytest.raises(RowError) as error:
             label_again(batches.labeller, rows[line.row], "prompt_completion")
         assert (error.value.reason, error.value.detail) == (line.reason, line.detail)
@@ -359,7 +359,7 @@ def test_a_run_without_the_fast_way_writes_the_same_bytes(
 def test_plain_rows_take_the_fast_way(make_batches: MakeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = make_batches("sample", chat_template="chatml", verify=0)
     rows = [sharegpt_row(i, [("human", "Hi"), ("gpt", f"Hello {i}")]) for i in range(5)]
-    monkeypatch.setattr(batches.labeller, "read", lambda *_: pytest.fail("a row was taken the slow way"))
+    monkeypatch.setattr(batches.labeller, "read", lambda *_: pytest.fail("a row took the slow path"))
 
     batch = batches.run(batch_of(rows, "sharegpt"), "sharegpt")
 
@@ -391,13 +391,13 @@ def test_other_processes_make_the_same_from_a_setup(make_batches: MakeBatches) -
     assert_same(again.run(batch, "sharegpt"), batches.run(batch, "sharegpt"))
 
 
-def test_a_careful_one_takes_no_fast_way_and_the_reference_engine(make_batches: MakeBatches) -> None:
-    careful = make_batches("sample", verify=1).careful()
-    batch = careful.run(batch_of(ROWS[:5], "sharegpt"), "sharegpt")
+def test_the_slow_labeller_uses_no_fast_path_and_the_reference_engine(make_batches: MakeBatches) -> None:
+    slow = make_batches("sample", verify=1).slow()
+    batch = slow.run(batch_of(ROWS[:5], "sharegpt"), "sharegpt")
 
-    assert not careful.fast
-    assert not careful.setup().fast
-    assert (careful.labeller.proof.engine, careful.labeller.proof.fast) == ("tokenizers", False)
+    assert not slow.fast
+    assert not slow.setup().fast
+    assert (slow.labeller.proof.engine, slow.labeller.proof.fast) == ("tokenizers", False)
     assert (batch.kept, batch.verified) == (5, 0)
 
 
@@ -457,7 +457,7 @@ def test_a_prompt_that_fills_the_length_is_rejected(make_batches: MakeBatches) -
 
     (rejected,) = batch.rejects
     assert rejected.reason == "too_long"
-    assert "holds anything that is trained" in rejected.detail
+    assert "has a trained token" in rejected.detail
     assert not len(batch.of_row)
 
 
@@ -559,8 +559,8 @@ def test_a_run_that_finds_it_out_is_done_again_the_slow_way(
 
     assert honest.manifest["engine"]["rows_verified"] == 300
     assert honest.manifest["engine"]["reason"] == ""
-    assert "came out in two ways" in fooled.manifest["engine"]["reason"]
-    assert any("came out in two ways" in warning for warning in fooled.warnings)
+    assert "gave two different results" in fooled.manifest["engine"]["reason"]
+    assert any("gave two different results" in warning for warning in fooled.warnings)
     assert fooled.manifest["engine"]["rows_verified"] == 0
     assert [s["sha256"] for s in fooled.manifest["shards"]] == [
         s["sha256"] for s in honest.manifest["shards"]

@@ -476,7 +476,7 @@ def test_what_a_killed_process_left_in_the_cache_is_removed(tmp_path: Path) -> N
     assert sorted(path.name for path in kept.parent.iterdir()) == sorted([held.name, kept.name])
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     done = premask(
         "run",

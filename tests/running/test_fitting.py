@@ -54,9 +54,9 @@ def test_cut(labels: list[int], policy: TooLong, pieces: list[tuple[int, int]]) 
         (
             [N, N, N, 7],
             TooLong.truncate,
-            "no piece of 3 of the 4 tokens holds anything that is trained",
+            "no piece of 3 of the 4 tokens has a trained token",
         ),
-        ([N, N, N, 7], TooLong.split, "no piece of 3 of the 4 tokens holds anything that is trained"),
+        ([N, N, N, 7], TooLong.split, "no piece of 3 of the 4 tokens has a trained token"),
     ],
 )
 def test_cut_leaves_nothing(labels: list[int], policy: TooLong, detail: str) -> None:
@@ -130,7 +130,7 @@ def test_texts_that_are_too_long() -> None:
     truncated, errors = fit(texts, 3, TooLong.truncate)
     assert spelled(truncated, texts) == ["aAB", "abA", "bC"]
     assert said(errors) == {
-        2: "too_long: no piece of 3 of the 5 tokens holds anything that is trained",
+        2: "too_long: no piece of 3 of the 5 tokens has a trained token",
         3: UNTRAINED.format(0),
     }
 

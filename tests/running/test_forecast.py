@@ -119,8 +119,8 @@ def test_rows_that_cannot_be_used_and_a_full_disk(tmp_path: Path) -> None:
     assert found.tokens == found.packs == 0
     assert "no row of the sample can be used" in found.warnings[0]
     assert "no_messages" in found.warnings[0]
-    assert any("duplicates are not looked for" in text for text in found.warnings)
-    assert any(text.startswith("the disk has 0.0 MB left") for text in found.warnings)
+    assert any("duplicates are not searched for" in text for text in found.warnings)
+    assert any(text.startswith("the disk has 0.0 MB free") for text in found.warnings)
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_rows_that_cannot_be_used_and_a_full_disk(tmp_path: Path) -> None:
         (1, 12, 10**9, []),
         (50, 160, 20 * 10**9, ["recommended for a commit"]),
         (400, 1200, 8 * 10**9, ["recommended for a commit", "500 MB are usual"]),
-        (20_000, 61_000, 10**13, ["takes 10,000", "recommended for a commit", "more than 1 TB"]),
+        (20_000, 61_000, 10**13, ["accepts 10,000", "recommended for a commit", "more than 1 TB"]),
         (
             40_000,
             130_000,
             9 * 10**11,
-            ["takes 10,000", "fewer than 100,000", "for a commit", "500 MB", "private"],
+            ["accepts 10,000", "fewer than 100,000", "for a commit", "500 MB", "private"],
         ),
         (2, 12, 5 * 10**11, ["less than 200.0 GB", "a private repo of a free account holds 100.0 GB"]),
     ],

@@ -136,7 +136,7 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
             said.append(text)
 
     recipe = recipe_of(tmp_path / "out", duplicates="drop")
-    with pytest.raises(RunError, match=r"rank 2 of 3: the row hashes of ranks 0, 1 are not there after 0 s"):
+    with pytest.raises(RunError, match=r"rank 2 of 3: the row hashes of ranks 0, 1 are missing after 0 s"):
         run_slice(recipe, Share(2, 3, wait_s=0), progress=Heard())
     with (
         mock.patch("premask.running.ranks._POLL_S", 0.01),
@@ -147,30 +147,30 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
     assert said == ["rank 0 of 3: waiting for the row hashes of rank 1"]
 
 
-# ==== A row that comes out in two ways ====
+# ==== A row that gives two results ====
 
 
-def test_ranks_that_ended_before_a_doubt_are_run_again(plain: dict[str, bytes], tmp_path: Path) -> None:
+def test_ranks_that_ended_before_a_mismatch_are_run_again(plain: dict[str, bytes], tmp_path: Path) -> None:
     out, real = tmp_path / "out", BatchLabeller.run
 
-    def doubts(self: BatchLabeller, rows: Any, dialect: str) -> Any:
+    def mismatches(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         if self.fast and rows.numbers[0] >= 60:
             raise VerifyError("chats row 60")
         return real(self, rows, dialect)
 
     run_slice(recipe_of(out), Share(0, 5))
-    with mock.patch.object(BatchLabeller, "run", doubts):
+    with mock.patch.object(BatchLabeller, "run", mismatches):
         run_slice(recipe_of(out), Share(1, 5))
     for rank in (2, 3, 4):
         run_slice(recipe_of(out), Share(rank, 5))
     with pytest.raises(
-        RunError, match=r"1 of 5 units are missing \(chats row 60 came out in two ways.*rank 0 of 5: 0;"
+        RunError, match=r"1 of 5 units are missing \(chats row 60 gave two different results.*rank 0 of 5: 0;"
     ):
         finish_slices(out)
     run_slice(recipe_of(out), Share(0, 5))
     result = finish_slices(out)
 
-    assert result.manifest["engine"]["reason"].startswith("chats row 60 came out in two ways")
+    assert result.manifest["engine"]["reason"].startswith("chats row 60 gave two different results")
     packed = {name: data for name, data in bytes_of(out).items() if name.startswith("packed")}
     assert packed == {name: data for name, data in plain.items() if name.startswith("packed")}
 
@@ -230,7 +230,7 @@ def test_who_may_work_at_the_same_time(tmp_path: Path) -> None:
     lock.release()
 
     assert "rank 0 of 2" in seen["the same rank"]
-    assert "being done by another process" in seen["the same rank"]
+    assert "another process works on rank" in seen["the same rank"]
     assert "another run is writing" in seen["a plain run"]
     assert "another run is writing" in seen["finish"]
     assert seen["another rank"].units == 2

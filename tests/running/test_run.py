@@ -93,7 +93,7 @@ def test_every_row_is_accounted_for(done: RunResult) -> None:
     assert [row["id"] for row in sorted(lineage, key=lambda row: row["row"])] == [row["id"] for row in GOOD]
 
 
-def test_reject_ledger(done: RunResult) -> None:
+def test_reject_log(done: RunResult) -> None:
     rejects = rows_in(done.output, "rejects")
 
     assert [row["row"] for row in rejects] == list(BROKEN)

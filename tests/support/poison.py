@@ -1,7 +1,7 @@
-"""Rows that take down the process that works on them, or make it raise what nothing should.
+"""Rows that kill the process that works on them, or make it raise an unexpected error.
 
     environ = poisoned(tmp_path)
-    switch_on(tmp_path, "XYZZY", "kill")        # from here on rows with this word do, in all processes begun with environ
+    switch_on(tmp_path, "XYZZY", "kill")        # from here on, in all processes started with environ
 
 Python imports a module `sitecustomize` when it starts, if there is one; this one changes the batch labeller as
 it is imported. So the process dies in the middle of its work, as it would of a library that crashes.

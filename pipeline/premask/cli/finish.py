@@ -8,7 +8,7 @@ from ..running.ranks import finish_slices
 from ..running.runners.process import import_transformers
 from .options import OVERWRITE, WORK, argument, command
 from .recipe_options import recipe_of
-from .results import fail_if_set_aside, print_result
+from .results import fail_if_skipped, print_result
 
 
 @command("premask finish out/chats")
@@ -22,4 +22,4 @@ def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
     out = output if recipe is None else recipe.output
     result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
     print_result(result)
-    fail_if_set_aside(result)
+    fail_if_skipped(result)

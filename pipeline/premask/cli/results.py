@@ -20,8 +20,7 @@ def print_result(result: RunResult) -> None:
     print_summary(table_console(), result)
 
 
-def fail_if_set_aside(result: RunResult) -> None:
-    """Exit with code 1 if units were set aside: exit codes alone must show that rows are missing, and nothing
-    is pushed."""
-    if result.set_aside:
+def fail_if_skipped(result: RunResult) -> None:
+    """Exit with code 1 if rows were skipped, so that the exit code shows it and nothing is pushed."""
+    if result.skipped_rows:
         sys.exit(1)

@@ -25,7 +25,7 @@ from .options import OVERWRITE, PRIVATE, WORK, command, option
 from .printing import table_console
 from .push import push_to_repo
 from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options
-from .results import fail_if_set_aside, print_result
+from .results import fail_if_skipped, print_result
 
 _WORKERS, _RANKS = "Workers", "Ranks: one output from several machines"
 
@@ -111,7 +111,7 @@ def run(
             return
         result = run_recipe(recipe, **options)
     print_result(result)
-    fail_if_set_aside(result)
+    fail_if_skipped(result)
     if repo is not None:
         push_to_repo(Path(result.output), HubTarget(repo, private=private))
 

@@ -8,7 +8,7 @@
     ├── OutputError              the output directory cannot be used
     ├── PushError                the output could not be sent to the Hub or a store
     ├── RunError                 the run as a whole failed (every row rejected, no worker process lives)
-    └── VerifyError              a row was done twice, the fast way and the slow way, with two results
+    └── VerifyError              a verified row gave two different results
     RowError                     one row cannot be used: becomes a line of the reject log
 
 A message says what is wrong, with which file or row, and how to fix it. All of them can be
@@ -54,7 +54,7 @@ class RunError(PremaskError, RuntimeError):
 
 
 class VerifyError(PremaskError, RuntimeError):
-    """A row was done twice, the fast way and the slow way, with two results."""
+    """A verified row gave two different results."""
 
 
 class RowError(Exception):

@@ -216,7 +216,7 @@ class EngineUsed(_Part):
     """What encoded the texts; it changes no byte of the shards."""
 
     name: Literal["tokenizers", "gigatoken"]
-    reason: str = Field(description="Why it is not gigatoken, or not the fast way.")
+    reason: str = Field(description="Why it is not gigatoken, or not the fast path.")
     rows_verified: Count = Field(description="Rows that the reference did again.")
     samples_by_reference: Count = Field(description="Samples that the reference encoded, row by row.")
 
@@ -248,7 +248,7 @@ class ChartFile(_Part):
 
 
 class UnitSetAside(_Part):
-    """A unit of work that failed each time, until these rows were left out."""
+    """A unit with skipped rows."""
 
     unit: Count
     rows: Count = Field(description="Rows of the unit that are in the reject log as crashed.")

@@ -215,7 +215,7 @@ class StoreOutput(Output):
         keep_files = bool(identity.recipe["shuffle"])
         self._units = UnitStore(destination.url, identity.key, destination.work_dir, keep_files=keep_files)
         self.store = self._units
-        self._learn_distrust()
+        self._fetch_mismatch()
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
@@ -223,19 +223,19 @@ class StoreOutput(Output):
             self._out.parent.rmdir()
 
     @property
-    def distrust(self) -> str:
-        self._learn_distrust()
-        return self._doubted()
+    def mismatch(self) -> str:
+        self._fetch_mismatch()
+        return self._mismatch()
 
-    def _learn_distrust(self) -> None:
-        """Learn from the store that a row came out in two ways; `unit` asks no store."""
-        text = None if self._doubted() else self._units.read("distrust.json")
+    def _fetch_mismatch(self) -> None:
+        """Fetch from the store which row gave two different results; `unit` does not ask the store."""
+        text = None if self._mismatch() else self._units.read("distrust.json")
         if text is not None:
-            super().doubt(str(json.loads(text)["row"]))
+            super().note_mismatch(str(json.loads(text)["row"]))
 
-    def doubt(self, row: str) -> None:
+    def note_mismatch(self, row: str) -> None:
         self._units.write("distrust.json", json_text({"row": row}))
-        super().doubt(row)
+        super().note_mismatch(row)
 
     def record(self, directory: Path, key: str) -> UnitRecord | None:
         return self._units.record(directory, key)

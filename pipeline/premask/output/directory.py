@@ -134,7 +134,7 @@ class Output:
 
     def unit(self, number: int) -> Path:
         """Return the directory of a unit of work; units are numbered from 0 in input order."""
-        return self._work / ("units-again" if self._doubted() else "units") / f"{number:05d}"
+        return self._work / ("units-again" if self._mismatch() else "units") / f"{number:05d}"
 
     def hashes(self, number: int) -> Path:
         """Return where the hashes of a unit's rows are kept, if they are taken before the work."""
@@ -149,18 +149,18 @@ class Output:
         return self._work / "failures" / f"{number:05d}.json"
 
     @property
-    def distrust(self) -> str:
-        """The row that came out in two ways, in this process or another one; empty if there is none."""
-        return self._doubted()
+    def mismatch(self) -> str:
+        """The row that gave two different results, in this process or another one; empty if none did."""
+        return self._mismatch()
 
-    def _doubted(self) -> str:
+    def _mismatch(self) -> str:
         try:
             return str(json.loads((self._work / "distrust.json").read_text(encoding="utf-8"))["row"])
         except FileNotFoundError:
             return ""
 
-    def doubt(self, row: str) -> None:
-        """Have all units done again, whoever has done them: they get other directories from here on."""
+    def note_mismatch(self, row: str) -> None:
+        """Have all units processed again, also those of other ranks: they get new directories."""
         with named(self._out):
             write_json(self._work / "distrust.json", {"row": row})
 
@@ -194,8 +194,8 @@ class Output:
         `inputs` says what became of the rows of each source (`units.Account`, and `duplicates`); `engine`
         says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
-        card's pictures by their paths. `set_aside` lists units some of whose rows were set aside: then the
-        work in progress stays, and the next run does these units again.
+        card's pictures by their paths. `set_aside` lists units with skipped rows: if there are any, the work
+        in progress stays, and the next run processes these units again.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -378,8 +378,10 @@ def with_card(manifest: Manifest, card: Mapping[str, Any]) -> Manifest:
 
 
 def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
-    """Return whether `out` is this run's output; raise unless it is that, absent, empty or replaceable. One
-    with rows set aside is not: they are tried again."""
+    """Return whether `out` is this run's output; raise unless it is that, absent, empty or replaceable.
+
+    An output with skipped rows is not: they are tried again.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not _is_output(out):
@@ -498,8 +500,7 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
 
 
 def _take_up_again(out: Path) -> None:
-    """Have units done again of which an output lacks some rows, since they were set aside. Where units
-    depend on each other's rows, all of them are."""
+    """Have units with skipped rows processed again; all units, if they depend on each other's rows."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
     if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
         remove_tree(work, last="plan.json")

@@ -1,17 +1,19 @@
-"""Batches of rows through all stages: the same as the labeller does, for many rows at a time.
+"""Batches of rows through all stages: what the labeller does, for many rows at a time.
 
     batches = BatchLabeller(Labeller(recipe))
     batch = batches.run(row_batch, "sharegpt")
     batch.counted(copies)["trained_assistant"]
 
-Both ways meet right after the mask is decided:
+The fast path and the slow path meet right after the mask is decided:
 
     plain rows   fast/fill.py     \\
                                     MaskedTexts -> encode -> label -> fit -> LabelledBatch
     other rows   the labeller     /
 
-This is also the one place of a run that catches `RowError`: a row that cannot be used becomes a line of the
-reject log, and the run goes on. Cost: about 15 microseconds for a plain row, a millisecond for another one.
+This is the only place of a run that catches `RowError`. A row that cannot be used becomes a line of the
+reject log, and the run continues.
+
+Cost: about 15 us for a plain row, a millisecond for any other row.
 """
 
 from __future__ import annotations
@@ -44,22 +46,21 @@ from .duplicates import RowKeys, plain_keys
 from .fitting import count, fit, samples_of
 
 DECIDED_AGAIN = 8
-"""One in so many of the rows that are verified has its mask decided again, too."""
+"""One in this many verified rows has its mask decided again."""
 
 
 @dataclass
 class LabelledBatch:
-    """What became of n rows of one file.
+    """The result of labelling n rows of one file.
 
-    numbers   int64[n]  their numbers in the file
+    numbers   int64[n]  row numbers in the file
     samples   k samples, ready to be packed
     of_row    int64[k]  the row of each sample in the batch, ascending
     rejects   rows that cannot be used
-    tally     what there is to count of each sample; kept for each, since which are taken, and how often, is
-              decided later
-    verified  how many rows were done twice
-    keys      what tells the rows apart, where anybody needs to know
-    left_out  how many rows before these were left out, by the setting of the source that did it
+    tally     counts per sample; they are summed later, once it is decided how often each sample is used
+    verified  number of rows that were processed twice
+    keys      hashes and ids of the rows; None if the batch consists of skipped rows
+    left_out  number of rows before these that a setting of the source left out, by setting
     """
 
     numbers: np.ndarray
@@ -73,11 +74,11 @@ class LabelledBatch:
 
     @property
     def kept(self) -> int:
-        """How many rows gave a sample."""
+        """Number of rows that gave a sample."""
         return int(np.count_nonzero(np.diff(self.of_row, prepend=-1)))
 
     def counted(self, copies: np.ndarray | None = None) -> Counter[str]:
-        """The sums of the tally, each sample once, or `copies` (int64[k]) times."""
+        """Return the sums of the tally; each sample counts once, or `copies` (int64[k]) times."""
         if copies is None:
             return Counter({name: int(each.sum()) for name, each in self.tally.items()})
         return Counter({name: int(each @ copies) for name, each in self.tally.items()})
@@ -86,29 +87,29 @@ class LabelledBatch:
 def no_samples(
     lines: list[Reject], numbers: np.ndarray, left_out: Mapping[str, int] | None = None
 ) -> LabelledBatch:
-    """A batch of which every row is rejected."""
+    """Return a batch in which every row is rejected."""
     return LabelledBatch(
         numbers, concat_samples([]), np.zeros(0, dtype=np.int64), lines, left_out=left_out or {}
     )
 
 
 class Setup(NamedTuple):
-    """What other processes, which have the tokenizer, make the same batch labeller from; can be pickled."""
+    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled."""
 
     recipe: Recipe
     proof: EngineProof
     fast: bool
 
     def load(self, tokenizer: LoadedTokenizer) -> BatchLabeller:
-        """Make it."""
+        """Return the batch labeller."""
         return BatchLabeller(Labeller(self.recipe, tokenizer, self.proof), fast=self.fast)
 
 
 class BatchLabeller:
     """A labeller for batches.
 
-    `fast`: plain rows take the fast way, and a share of all rows is done twice (recipe: `verify`). Without it
-    every row takes the labeller's way, once.
+    With `fast`, plain rows take the fast path, and a share of all rows is verified (recipe key `verify`).
+    Without it, every row takes the slow path, once.
     """
 
     def __init__(self, labeller: Labeller, *, fast: bool = True) -> None:
@@ -119,17 +120,20 @@ class BatchLabeller:
         self._filler = Filler(_plans(labeller)) if plans else None
 
     def setup(self) -> Setup:
-        """What other processes make the same from."""
+        """Return what another process needs to make the same batch labeller."""
         return Setup(self.recipe, self.labeller.proof, self.fast)
 
-    def careful(self) -> BatchLabeller:
-        """The same without the fast way and with the reference engine, for a run that found these wrong."""
+    def slow(self) -> BatchLabeller:
+        """Return the same labeller without the fast path and with the reference engine.
+
+        A run needs it once a verified row gave two different results.
+        """
         proof = EngineProof(TokenizersEngine.name)
         return BatchLabeller(Labeller(self.recipe, self.labeller.tokenizer, proof), fast=False)
 
     @property
     def row_format(self) -> RowFormat:
-        """What the recipe adds to the rows of a layout."""
+        """Padding and optional columns, by the recipe."""
         recipe = self.recipe
         padding = Padding(recipe.max_length, self.labeller.tokenizer.pad_id, PADDING_LABEL)
         return RowFormat(
@@ -139,13 +143,13 @@ class BatchLabeller:
 
     @property
     def split_by(self) -> SplitBy | None:
-        """What keeps rows in one split; None if nobody needs to know."""
+        """What keeps rows in one split; None if the recipe has no splits and no cache."""
         return self.recipe.split_by if self.recipe.splits or self.recipe.cache else None
 
     def run(self, batch: RowBatch, dialect: Form) -> LabelledBatch:
         """Take the rows of a batch through all stages.
 
-        Raises `VerifyError` if a row that was chosen to be done twice comes out in two ways.
+        Raises `VerifyError` if a verified row gives two different results.
         """
         if self.recipe.repair:
             batch = replace(batch, plain=self._in_repair(batch.plain))
@@ -165,7 +169,7 @@ class BatchLabeller:
         return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
 
     def _in_repair(self, plain: PlainRows) -> PlainRows:
-        """The plain rows in which there is nothing to repair."""
+        """Return the plain rows that need no repair."""
         found = PlainRows()
         for at, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
             if needs_none(roles, texts, self.recipe.repair):
@@ -173,7 +177,7 @@ class BatchLabeller:
         return found
 
     def _fill(self, plain: PlainRows) -> FilledRows | None:
-        """The plain rows that have a plan; `rows` are their places in the batch."""
+        """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
         if self._filler is None or not len(plain.roles):
             return None
         filled = self._filler.fill(plain.roles, plain.texts)
@@ -182,7 +186,7 @@ class BatchLabeller:
         return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
 
     def _decide(self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys) -> _Decided:
-        """Decide the rows one by one that were not filled; `keys` are set for those that have none."""
+        """Decide the rows that were not filled, one by one; set the keys of rows that have none."""
         left = np.ones(len(batch), dtype=bool)
         if filled is not None:
             left[filled.rows] = False
@@ -211,7 +215,7 @@ def _plans(labeller: Labeller) -> Plans:
 
 @dataclass
 class _Decided:
-    """Rows that were decided one by one, by their place in the batch."""
+    """Rows that were decided one by one, by their index in the batch."""
 
     samples: list[Sample] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -220,7 +224,7 @@ class _Decided:
 
 
 def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:
-    """The texts of all rows, in their order."""
+    """Return the texts of all rows, in row order."""
     others = masked_texts(decided.samples, decided.rows)
     if filled is None:
         return others
@@ -232,18 +236,18 @@ def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:
 
 
 def _count_repairs(tally: Tally, of_row: np.ndarray, repaired: Mapping[int, Sequence[str]]) -> None:
-    """Count for the first sample of each row what repaired it."""
+    """Count the fixes of each row, at its first sample."""
     opens = np.diff(of_row, prepend=-1) != 0
     for name in sorted({name for names in repaired.values() for name in names}):
         rows = [at for at, names in repaired.items() if name in names]
         tally[f"repaired_{name}"] = (opens & np.isin(of_row, rows)).astype(np.int32)
 
 
-# ==== Rows that are done twice ====
+# ==== Verified rows ====
 
 
 class _Verifying(NamedTuple):
-    """A batch of which a share of the rows is done again and compared."""
+    """A batch in which a share of the rows is processed again and compared."""
 
     batches: BatchLabeller
     batch: RowBatch
@@ -252,10 +256,10 @@ class _Verifying(NamedTuple):
     labelled: LabelledTexts
 
     def verify(self) -> int:
-        """Do the recipe's share of the rows again; returns how many rows that were.
+        """Process the recipe's share of the rows again; return their number.
 
-        All are rendered and encoded by the reference; one in `DECIDED_AGAIN` of those that were filled also
-        gets its mask decided anew, and so do all others.
+        Every verified row is rendered and encoded by the reference engine. The mask is decided again for rows
+        that were not filled, and for one in `DECIDED_AGAIN` of the filled rows.
         """
         recipe = self.batches.recipe
         hashed = _hashed(self.batch.numbers)
@@ -264,13 +268,13 @@ class _Verifying(NamedTuple):
         if self.filled is not None and not recipe.append_eos:
             filled[self.filled.rows] = True
         for at in np.flatnonzero(chosen).tolist():
-            same = self._comes_out_the_same if in_full[at] or not filled[at] else self._prints_the_same
+            same = self._same_labels if in_full[at] or not filled[at] else self._same_ids
             if not same(at):
                 raise VerifyError(f"{self.batch.source} row {self.batch.numbers[at]}")
         return int(np.count_nonzero(chosen))
 
-    def _comes_out_the_same(self, at: int) -> bool:
-        """Whether a row gives the same ids and labels when it is decided again."""
+    def _same_labels(self, at: int) -> bool:
+        """Whether a row gives the same ids and labels when its mask is decided again."""
         labeller = self.batches.labeller.by_reference
         try:
             found, _ = labeller.read(self.batch.row(at), self.dialect)
@@ -279,15 +283,16 @@ class _Verifying(NamedTuple):
             again = ()
         return _all_equal(self._samples(at), [(each.ids, each.labels) for each in again])
 
-    def _prints_the_same(self, at: int) -> bool:
-        """Whether the template prints for a row what its plan did, and the reference gives the same ids."""
+    def _same_ids(self, at: int) -> bool:
+        """Whether the template prints what the render plan printed, and the reference engine gives the same
+        ids."""
         if self.filled is None:
             return False
         labeller = self.batches.labeller.by_reference
         (conversation,), _ = labeller.read(self.batch.row(at), self.dialect)
         renders = labeller.renders(conversation)
-        place = int(np.searchsorted(self.filled.rows, at))
-        texts = [renders.through(last) for last in self.filled.plans[place].last]
+        index = int(np.searchsorted(self.filled.rows, at))
+        texts = [renders.through(last) for last in self.filled.plans[index].last]
         own = self._own(at)
         if texts != self.labelled.masked.texts[own]:
             return False
@@ -296,11 +301,11 @@ class _Verifying(NamedTuple):
         return _all_equal([each[:1] for each in self._samples(at)], [(ids.ids[a:b],) for a, b in spans])
 
     def _own(self, at: int) -> slice:
-        """The texts of a row."""
+        """Return which texts are those of a row."""
         return slice(*np.searchsorted(self.labelled.masked.rows, [at, at + 1]).tolist())
 
     def _samples(self, at: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Ids and labels of the texts of a row; none if it cannot be used."""
+        """Return ids and labels of the texts of a row; none if the row cannot be used."""
         _, encoded, labels = self.labelled
         own, offsets = self._own(at), encoded.tokens.offsets
         spans = list(pairwise(offsets[own.start : own.stop + 1].tolist()))
@@ -321,5 +326,5 @@ def _all_equal(some: Sequence[Sequence[np.ndarray]], others: Sequence[Sequence[n
 
 
 def _hashed(numbers: np.ndarray) -> np.ndarray:
-    """A number from 0 to 1 for each row number, always the same (Knuth's multiplicative hash, TAOCP 6.4)."""
+    """Return a number from 0 to 1 per row number (Knuth's multiplicative hash, TAOCP 6.4)."""
     return (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(2654435769) % np.uint64(2**32) / 2**32

@@ -1,13 +1,14 @@
-"""Labelled rows on the disk, so that another run on the same rows need not tokenize them again.
+"""Labelled rows on disk, so that other runs on the same rows do not tokenize them again.
 
     cache = RowCache(Path(recipe.cache))
     for batch in cache.batches(key, lambda: label(piece)):      # labels and writes, or reads
 
-A file holds the rows of one slice of the input, from before anything is chosen or packed: runs with other
-splits, repeats, layouts or duplicates kept share it. Its name is a hash of all that decides its content
-(`slice_key`). What cannot be read is made anew. Nothing is ever removed: delete the directory to do that.
+A file holds the rows of one slice of the input, before any are chosen or packed. Runs that differ only in
+splits, repeats, layouts or duplicates share it. Its name is a hash of everything that decides its content
+(`slice_key`). A file that cannot be read is written again. No file is ever removed: delete the directory to
+free the space.
 
-Cost: writing 20 ns a token, reading 6; 3 bytes a token.
+Cost: writing takes 20 ns a token, reading 6 ns; 3 bytes a token.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
-"""Recipe keys that choose among labelled rows and lay them out, but change nothing in them."""
+"""Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 
 
 def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
-    """Hash of all that decides what becomes of the rows of a slice; `about_slice` are the file with its
-    sha256 or version, the rows and the dialect."""
+    """Return the hash of everything that decides how the rows of a slice are labelled.
+
+    `about_slice` is the file with its sha256 or version, the rows and the dialect.
+    """
     left_out = (OTHER_KEYS - {"engine", "verify"}) | _CHOOSING | _LAYING_OUT | {"sources"}
     data = {
         "code": code_hash(),
@@ -58,14 +61,16 @@ def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice:
 
 
 class RowCache:
-    """A directory of labelled rows. Raises `OutputError` where it cannot be written."""
+    """A directory of labelled rows. Raises `OutputError` if it cannot be written."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def batches(self, key: str, label: Callable[[], Iterable[LabelledBatch]]) -> Iterator[LabelledBatch]:
-        """The batches of a slice: those that are kept under `key`, or else those of `label`, which are kept
-        once all have been taken."""
+        """Yield the batches of a slice: those cached under `key`, else those of `label`.
+
+        The batches of `label` are cached once all of them have been taken.
+        """
         path, done = self._directory / key[:2] / f"{key}.arrow", 0
         try:
             for batch in _read(path):
@@ -79,7 +84,7 @@ class RowCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_left_over(path)
             file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
-            lock_file(file)  # which says that somebody writes it
+            lock_file(file)  # the lock shows that a process is writing it
             scratch, sink = Path(name), pa.OSFile(name, "wb")
         try:
             writer: pa.ipc.RecordBatchFileWriter | None = None
@@ -102,33 +107,33 @@ class RowCache:
 
 
 def _remove_left_over(path: Path) -> None:
-    """Remove what processes have left that were killed while they wrote this file."""
+    """Remove the scratch files of processes that were killed while they wrote this file."""
     for each in path.parent.glob(f".{path.stem}.*"):
-        with suppress(OSError), each.open("rb") as file:  # else it is gone
-            if lock_file(file.fileno(), wait_s=0):  # else it is being written
+        with suppress(OSError), each.open("rb") as file:  # another process may have removed it
+            if lock_file(file.fileno(), wait_s=0):  # it is locked while it is being written
                 each.unlink()
 
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
-"""What is raised where nothing is kept, or something that is no longer what was written."""
+"""What reading raises if there is no file, or a damaged one."""
 
 
 def _read(path: Path) -> Iterator[LabelledBatch]:
-    """What is kept there. The file is not mapped: where that cannot be read, the process is killed."""
-    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as kept:
-        for i in range(kept.num_record_batches):
-            yield _from_arrow(kept.get_batch(i))
+    """Yield the batches of a file. It is not mapped into memory: a read error would kill the process."""
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as cached:
+        for i in range(cached.num_record_batches):
+            yield _from_arrow(cached.get_batch(i))
 
 
 # ==== A batch as a row of lists ====
 
 
 def _to_arrow(batch: LabelledBatch) -> pa.RecordBatch:
-    """A batch as one row: each of its arrays is one list."""
+    """Return a batch as one row: each of its arrays is one list."""
     samples, keys = batch.samples, batch.keys
     if keys is None:
-        raise ValueError("only rows with keys can be kept")
+        raise ValueError("only rows with keys can be cached")
     about = {"left_out": dict(batch.left_out), "verified": batch.verified, "tally": [*batch.tally]}
     columns = {
         "about": pa.array([json.dumps(about)]),

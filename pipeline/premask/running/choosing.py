@@ -1,14 +1,15 @@
-"""Which labelled samples are taken, how often, in which order and into which split: decided for each row by
-itself, from hashes and a seed.
+"""The mixture: how often each labelled sample is used, in which order, and in which split.
 
-    choice = choose(recipe, piece, batch, twins_of(dropped, number))
+    choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
     order = np.argsort(order_keys(samples.origin, recipe.seed))
 
-So neither depends on other rows, on the cut into units or on who does them; and of two runs with nearly equal
-shares, nearly the same rows are chosen. Cost: some ns a row.
+Each row is decided by itself, from hashes and a seed. The result does not depend on other rows, units or
+workers. Two runs with similar shares choose mostly the same rows.
+
+Cost: a few ns a row.
 """
 
 from __future__ import annotations
@@ -30,24 +31,25 @@ from .tasks import Account
 
 
 def assign_splits(groups: np.ndarray, shares: Mapping[str, float], seed: int) -> np.ndarray:
-    """The split of each row, int8[n]: 0 is train, 1 the first of `shares`, and so on.
+    """Return the split of each row, int8[n]: 0 is train, 1 the first of `shares`, and so on.
 
-    `groups` uint64[n] are what keeps rows together (`rowkeys.RowKeys.groups`); a share is the chance that a
-    group comes into a split, so that it holds for many groups, and not exactly.
+    Rows with equal `groups` (uint64[n], see `duplicates.RowKeys.groups`) get the same split. A share is the
+    chance of a group to be in a split, so splits are only close to their shares.
 
     >>> assign_splits(np.arange(8, dtype=np.uint64), {"validation": 0.5}, seed=0).tolist()
     [0, 1, 0, 0, 1, 1, 1, 1]
     """
     fraction = chance(groups ^ mixed_bits(np.array([seed], dtype=np.uint64)))
     ends = np.cumsum([*shares.values()])
-    place = np.searchsorted(ends, fraction, side="right")
-    splits: np.ndarray = np.where(place == len(ends), 0, place + 1).astype(np.int8)
+    index = np.searchsorted(ends, fraction, side="right")
+    splits: np.ndarray = np.where(index == len(ends), 0, index + 1).astype(np.int8)
     return splits
 
 
 def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> np.ndarray:
-    """How often each row comes in, int64[n], given its number in its file: `repeat` rounded down or up, up
-    with the chance of its fraction.
+    """Return how often each row is used, int64[n], given its number in its file.
+
+    That is `repeat` rounded down or up. The fraction of `repeat` is the chance of rounding up.
 
     >>> count_copies("a.jsonl", np.arange(10), 1.5, seed=0).tolist()
     [1, 1, 1, 2, 2, 1, 1, 1, 2, 1]
@@ -61,8 +63,9 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
 
 
 def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
-    """Numbers that look random, uint64[n], one for each sample by where it comes from (`ORIGIN_SCHEMA`); of
-    samples that stand there several times in a row each has another one.
+    """Return a pseudorandom number per sample, uint64[n], from its origin (`ORIGIN_SCHEMA`).
+
+    Consecutive copies of one sample get different numbers.
 
     >>> origin = pa.RecordBatch.from_pydict({"source": ["a", "a"], "row": [1, 1], "sample": [0, 0]})
     >>> len(set(order_keys(origin, seed=0).tolist()))
@@ -72,18 +75,23 @@ def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
     hashes = [name_hash(f"{seed}\0{name}\0order") for name in source.dictionary.to_pylist()]
     of_source = np.array(hashes, dtype=np.uint64)[source.indices.to_numpy()]
     row, sample = (origin.column(name).to_numpy().astype(np.uint64) for name in ("row", "sample"))
-    place = mixed_bits(mixed_bits(of_source ^ row) ^ sample)
-    first = np.ones(len(place), dtype=bool)
-    first[1:] = place[1:] != place[:-1]
+    bits = mixed_bits(mixed_bits(of_source ^ row) ^ sample)
+    first = np.ones(len(bits), dtype=bool)
+    first[1:] = bits[1:] != bits[:-1]
     starts = np.flatnonzero(first)
-    copy = np.arange(len(place)) - np.repeat(starts, np.diff(starts, append=len(place)))
-    return mixed_bits(place ^ copy.astype(np.uint64))
+    copy = np.arange(len(bits)) - np.repeat(starts, np.diff(starts, append=len(bits)))
+    return mixed_bits(bits ^ copy.astype(np.uint64))
 
 
 @dataclass
 class Chosen:
-    """What is taken of a batch: samples, each part with the number of its split; lines of the ledger; counts;
-    and what became of its rows."""
+    """What a run uses of a batch.
+
+    parts    samples, each part with the number of its split
+    rejects  lines of the reject log
+    counts   sums of the tally
+    account  how many rows were kept, dropped, rejected and left out
+    """
 
     parts: list[tuple[int, Samples]]
     rejects: list[Reject]
@@ -92,30 +100,30 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Duplicates in a slice: their numbers, ascending, and file and number of the first one of each."""
+class SliceDuplicates:
+    """Duplicates in a slice: row numbers, ascending, and file and row number of each one's original."""
 
     rows: np.ndarray
     sources: list[str]
     first: np.ndarray
 
 
-def twins_of(dropped: Dropped | None, number: int) -> Twins | None:
-    """The duplicates in a slice, by its number in the unit; None if duplicates are kept."""
+def duplicates_of(dropped: Dropped | None, number: int) -> SliceDuplicates | None:
+    """Return the duplicates in a slice, by its number in the unit; None if duplicates are kept."""
     if dropped is None:
         return None
     own = np.flatnonzero(dropped.piece == number)
-    return Twins(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
+    return SliceDuplicates(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
 
 
-def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | None) -> Chosen:
-    """Leave out duplicates, take rows as often as their source says, and share them out to splits."""
+def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None) -> Chosen:
+    """Drop duplicates, repeat rows as their source says, and assign them to splits."""
     numbers = batch.numbers
     entry = recipe.sources[piece.entry]
     again, rejects = np.zeros(len(numbers), dtype=bool), batch.rejects
-    if twins is not None and len(twins.rows):
-        again = np.isin(numbers, twins.rows)
-        rejects = _with_twins(piece.source, batch, numbers, again, twins)
+    if duplicates is not None and len(duplicates.rows):
+        again = np.isin(numbers, duplicates.rows)
+        rejects = _with_duplicates(piece.source, batch, numbers, again, duplicates)
     copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
     copies[again] = 0
     has_sample = np.zeros(len(numbers), dtype=bool)
@@ -136,14 +144,14 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, twins: Twins | No
     else:
         splits = np.zeros(len(batch.of_row), dtype=np.int8)
     of_sample = copies[batch.of_row]
-    of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # what a model is measured on comes once
+    of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # no upsampling in evaluation splits
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
     return Chosen(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
 
 
 def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
-    """The samples of each split, each as often as wanted; copies of one stand beside each other."""
+    """Yield the samples of each split, each as often as it is used; copies are adjacent."""
     if (copies == 1).all() and not splits.any():
         if len(batch.of_row):
             yield 0, batch.samples
@@ -156,15 +164,15 @@ def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iter
             yield split, take_samples(samples, order)
 
 
-def _with_twins(
-    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, twins: Twins
+def _with_duplicates(
+    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, duplicates: SliceDuplicates
 ) -> list[Reject]:
-    """The rejects of a batch, with its duplicates among them; a duplicate is nothing but that."""
+    """Return the rejects of a batch and its duplicates; a duplicate has no other reason."""
     lines = {reject.row: reject for reject in batch.rejects}
     ids = batch.keys.ids if batch.keys is not None else [None] * len(numbers)
     for at in np.flatnonzero(again).tolist():
         row = int(numbers[at])
-        place = int(np.searchsorted(twins.rows, row))
-        detail = f"the same conversation is row {twins.first[place]} of {twins.sources[place]}"
+        index = int(np.searchsorted(duplicates.rows, row))
+        detail = f"the same conversation is row {duplicates.first[index]} of {duplicates.sources[index]}"
         lines[row] = Reject(source, row, ids[at], "duplicate", detail, None)
     return [lines[row] for row in sorted(lines)]

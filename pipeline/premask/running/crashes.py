@@ -1,18 +1,23 @@
-"""Units that fail: how often each is tried, which rows are the cause, and the unit without these rows.
+"""Units that fail: retries, the search for the rows that are the cause, and the unit without these rows.
 
-    if not note_failure(task, why, attempts, say):          # that was once too often
-        record = settle(do, run_unit, task, say)            # do(job, task) works in a process that may die
+    if not note_failure(task, why, attempts, say):          # no retry is left
+        record = settle(do, run_unit, task, say)            # do(job, task) uses a process that may die
 
-A unit fails when the process that does it dies, or when it raises what no unit should raise. Then it is
-labelled batch by batch, and each batch is reported before it is looked at: so it is known where the process
-died. Its rows are labelled one by one in the next process, which gives away the very row. That row is set
-aside, and so on until the unit goes through. If it is no single row, a batch or the whole unit is set aside.
-Rows that are set aside go to the reject log as `crashed`; nothing else is lost.
+A unit fails if its process dies, or if it raises an unexpected error. After the last retry, the cause is
+searched for:
 
-What is known of a unit is in a file beside the work in progress (`read_failures`), so that it outlives the
-run: a unit is tried a few times in all, and rows that were found to be the cause are not taken up again.
+1. The unit is labelled batch by batch. Each batch is reported before it is processed, so the batch in which
+   the process died is known.
+2. The rows of that batch are labelled one by one in another process, which finds the row.
+3. That row is skipped, and the search continues until the unit can be labelled.
 
-Cost: two processes a row that is found, and the work of the unit up to there.
+If no single row is the cause, the batch or the whole unit is skipped. Skipped rows go to the reject log as
+`crashed`. No other row is lost.
+
+Failures are in a file beside the work in progress (`read_failures`) and outlive the run. Attempts count over
+all runs, and skipped rows are not tried again.
+
+Cost: two processes per skipped row, and the work of the unit up to that row.
 """
 
 from __future__ import annotations
@@ -48,8 +53,7 @@ class SuspectRows(NamedTuple):
 
 
 class TaskError(Exception):
-    """A task took its process down, or raised what no task should raise; `at` is where it was, if it said
-    so."""
+    """A task ended its process, or raised an unexpected error; `at` is the last position that it reported."""
 
     def __init__(self, why: str, at: SuspectRows | None = None) -> None:
         super().__init__(why)
@@ -57,8 +61,8 @@ class TaskError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """A row that is not taken up: the index of its slice in the unit, and its line of the ledger."""
+class SkippedRow:
+    """A skipped row: the index of its slice in the unit, and its line of the reject log."""
 
     piece: int
     line: Reject
@@ -66,48 +70,53 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How often a unit has failed, and how the last time; the rows that are set aside, by slice and number;
-    and if all of them are, why."""
+    """The failures of a unit.
+
+    tries     how often it has failed
+    last      the last error
+    rows      skipped rows, by slice and number
+    all_rows  why all rows are skipped; empty if they are not
+    """
 
     tries: int = 0
     last: str = ""
-    rows: tuple[SetAside, ...] = ()
+    rows: tuple[SkippedRow, ...] = ()
     all_rows: str = ""
 
     def of_piece(self, piece: int) -> list[Reject]:
-        """The lines of the ledger for the rows of a slice that are set aside."""
+        """Return the lines of the reject log for the skipped rows of a slice."""
         return [each.line for each in self.rows if each.piece == piece]
 
     @property
     def why(self) -> str:
-        """Why rows are set aside; empty if none are."""
+        """Why rows are skipped; empty if none are."""
         return self.all_rows or next((each.line.detail for each in self.rows), "")
 
 
 def read_failures(path: Path) -> Failures:
-    """What is known of the unit whose file that is; nothing if there is none."""
+    """Return the failures of a unit, by its file; no failures if there is no file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Failures()
-    rows = tuple(SetAside(each["piece"], Reject(**each["line"])) for each in data.pop("rows"))
+    rows = tuple(SkippedRow(each["piece"], Reject(**each["line"])) for each in data.pop("rows"))
     return Failures(rows=rows, **data)
 
 
 def write_failures(path: Path, failures: Failures) -> None:
-    """Keep it; raises `OutputError`."""
+    """Write the failures of a unit to its file. Raises `OutputError` if the disk is full."""
     rows = sorted(failures.rows, key=lambda each: (each.piece, each.line.row))
     with named(path):
         path.parent.mkdir(exist_ok=True)
         write_json(path, dataclasses.asdict(dataclasses.replace(failures, rows=tuple(rows))))
 
 
-# ==== A process that does units beside its other duties ====
+# ==== Units in the driver ====
 
 
 @contextmanager
 def begun_here(path: Path) -> Iterator[None]:
-    """While a unit is done that would take this whole run down with it: leaves a mark if that happens."""
+    """Mark a unit while the driver works on it. The mark remains if the unit ends the driver."""
     mark = _mark(path)
     with named(path):
         mark.parent.mkdir(exist_ok=True)
@@ -118,14 +127,14 @@ def begun_here(path: Path) -> Iterator[None]:
         mark.unlink(missing_ok=True)
 
 
-def took_a_run_down(path: Path) -> bool:
-    """Whether the process that did this unit was gone before it could say anything. It may have been killed
-    for any other reason, so that this does not count as a failure."""
+def ended_a_run(path: Path) -> bool:
+    """Whether an earlier driver ended while it worked on this unit. It may have been killed for another
+    reason, so this does not count as a failure."""
     return _mark(path).is_file()
 
 
-def forget_mark(path: Path) -> None:
-    """The unit has been done since."""
+def remove_mark(path: Path) -> None:
+    """Remove the mark of a unit that is now done."""
     _mark(path).unlink(missing_ok=True)
 
 
@@ -136,56 +145,57 @@ def _mark(path: Path) -> Path:
 # ==== Which rows are the cause ====
 
 MOST = 32
-"""Rows or batches of a unit that are looked for; if there are more, all of it is set aside."""
+"""Rows or batches of a unit that are searched for; if there are more, the whole unit is skipped."""
 
 
 Result = TypeVar("Result")
 
 
 Do = Callable[[Any, Any], Any]
-"""Does a job on a task in a process that may die; raises `TaskError` then."""
+"""Does a job on a task in another process; raises `TaskError` if that process dies."""
 
 
 def note_failure(task: Task | BucketTask, why: str, attempts: int, say: Callable[[str], None]) -> bool:
-    """Write down that a task has failed; returns whether it is to be tried again as it is."""
+    """Record that a task has failed; return whether it gets a retry."""
     failures = read_failures(task.failures)
     failures = replace(failures, tries=failures.tries + 1, last=why)
     write_failures(task.failures, failures)
     again = failures.tries < attempts
-    then = "it is done again" if again else "it is looked into"
+    then = "retrying" if again else "searching for the cause"
     say(f"{name_of(task)} failed ({failures.tries} of {attempts}): {why}; {then}")
     return again
 
 
 def is_done(task: Task | BucketTask) -> bool:
-    """Whether the files of a task are there; then doing it again is quick."""
+    """Whether the files of a task are there."""
     return finished(task) is not None
 
 
 def settle(do: Do, job: Callable[..., Result], task: Task | BucketTask, say: Callable[[str], None]) -> Result:
-    """Do a job on a task that has failed too often, without the rows that are the cause.
+    """Do a job on a task that has no retry left, without the rows that are the cause.
 
-    Raises `RunError` if a unit fails before any row is looked at, or though all are set aside, and for a
-    bucket: it has nothing to set aside.
+    Raises `RunError` if a unit fails before its first row or with all rows skipped, and for a bucket, which
+    has no rows to skip.
     """
     if isinstance(task, BucketTask):
         raise RunError(
-            f"{name_of(task)} failed too often, at last: {read_failures(task.failures).last}; what is done "
-            "is kept: run the same command again, with fewer workers or smaller units if memory is short"
+            f"{name_of(task)} failed too often; the last error: {read_failures(task.failures).last}; "
+            "finished work is kept: run the same command again, with fewer workers or smaller units if "
+            "memory is short"
         )
     _find_rows(do, task, say)
     try:
         return do(job, task)  # type: ignore[no-any-return]
     except TaskError as error:
-        _set_all_aside(task, str(error), say)
+        _skip_all(task, str(error), say)
     try:
         return do(job, task)  # type: ignore[no-any-return]
     except TaskError as error:
-        raise RunError(f"{name_of(task)} fails even without its rows: {error}; look at that file") from None
+        raise RunError(f"{name_of(task)} fails even without its rows: {error}; check that file") from None
 
 
 def _find_rows(do: Do, task: Task, say: Callable[[str], None]) -> None:
-    """Set rows aside until the unit can be labelled."""
+    """Skip rows until the unit can be labelled."""
     for _ in range(MOST):
         try:
             do(label_batches, task)
@@ -194,17 +204,17 @@ def _find_rows(do: Do, task: Task, say: Callable[[str], None]) -> None:
         else:
             return
         if place is None:
-            raise RunError(f"{name_of(task)} cannot be read: {why}; look at that file")
+            raise RunError(f"{name_of(task)} cannot be read: {why}; check that file")
         try:
             do(label_rows, Probe(task, place))
         except TaskError as error:
             place, why = error.at or place, str(error)
-        _set_aside(do, Probe(task, place, why), say)
-    _set_all_aside(task, f"{why}, and so for more than {MOST} others", say)
+        _skip(do, Probe(task, place, why), say)
+    _skip_all(task, f"{why}, and more than {MOST} others failed too", say)
 
 
 def name_of(task: Task | BucketTask) -> str:
-    """A task, for a message."""
+    """Return the name of a task, for messages."""
     if isinstance(task, BucketTask):
         return f"bucket {task.number} of the shuffle"
     pieces = task.unit.slices
@@ -212,22 +222,22 @@ def name_of(task: Task | BucketTask) -> str:
     return f"unit {task.unit.number} ({pieces[0].source} from row {pieces[0].start_row}{more})"
 
 
-def _set_aside(do: Do, probe: Probe, say: Callable[[str], None]) -> None:
+def _skip(do: Do, probe: Probe, say: Callable[[str], None]) -> None:
     rows, source = probe.place.rows, probe.piece.source
     try:
         lines: list[Reject] = do(lines_of, probe)
-    except TaskError:  # not even their text can be had
+    except TaskError:  # not even their text can be read
         lines = [Reject(source, row, None, "crashed", probe.why, None) for row in rows]
     failures = read_failures(probe.task.failures)
-    aside = [SetAside(probe.place.piece, line) for line in lines]
-    write_failures(probe.task.failures, replace(failures, rows=(*failures.rows, *aside)))
+    skipped = [SkippedRow(probe.place.piece, line) for line in lines]
+    write_failures(probe.task.failures, replace(failures, rows=(*failures.rows, *skipped)))
     which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
-    say(f"{which} of {source} set aside: {probe.why}")
+    say(f"{which} of {source} skipped: {probe.why}")
 
 
-def _set_all_aside(task: Task, why: str, say: Callable[[str], None]) -> None:
+def _skip_all(task: Task, why: str, say: Callable[[str], None]) -> None:
     write_failures(task.failures, replace(read_failures(task.failures), all_rows=why))
-    say(f"all rows of {name_of(task)} set aside: {why}")
+    say(f"all rows of {name_of(task)} skipped: {why}")
 
 
 # ==== In a process that may die ====
@@ -235,7 +245,7 @@ def _set_all_aside(task: Task, why: str, say: Callable[[str], None]) -> None:
 
 @dataclass(frozen=True)
 class Probe:
-    """Rows of a unit to look at; `why` they failed."""
+    """Rows of a unit that are examined, and why they failed."""
 
     task: Task
     place: SuspectRows
@@ -250,7 +260,7 @@ class Probe:
 def label_batches(
     batches: BatchLabeller, task: Task, progress: Progress, windows: Windows | None = None
 ) -> None:
-    """Label the rows of a unit that are not set aside, and tell each batch before it is looked at."""
+    """Label the rows of a unit that are not skipped; report each batch before it is processed."""
     del windows
     failures = read_failures(task.failures)
     for number, piece in enumerate(task.unit.slices):
@@ -268,7 +278,7 @@ def label_batches(
 def label_rows(
     batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
 ) -> None:
-    """Label some rows one by one, and tell each before it is looked at."""
+    """Label rows one by one; report each row before it is processed."""
     del windows
     for batch in _one_by_one(probe, progress):
         batches.run(batch, probe.task.dialects[probe.piece.source])
@@ -277,14 +287,14 @@ def label_rows(
 def lines_of(
     batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
 ) -> list[Reject]:
-    """The lines of the ledger for rows that are set aside."""
+    """Return the lines of the reject log for skipped rows."""
     del batches, windows
     lines = [reject(batch.row(0), RowError("crashed", probe.why)) for batch in _one_by_one(probe, progress)]
     return [replace(line, original=storable(line.original or "")) for line in lines]
 
 
 def _one_by_one(probe: Probe, progress: Progress) -> Iterator[RowBatch]:
-    """Batches of one row each."""
+    """Yield batches of one row each."""
     wanted = np.array(probe.place.rows, dtype=np.int64)
 
     def take(block: Block) -> Block:
@@ -299,11 +309,11 @@ def _one_by_one(probe: Probe, progress: Progress) -> Iterator[RowBatch]:
 
 
 def without_rows(lines: Sequence[Reject]) -> Callable[[Block], Block]:
-    """Takes the rows of a block that are not among these."""
+    """Return a function that removes these rows from a block."""
     rows = np.array([line.row for line in lines], dtype=np.int64)
 
     def take(block: Block) -> Block:
-        aside = np.isin(block.numbers, rows)
-        return block.taken(~aside) if aside.any() else block
+        skipped = np.isin(block.numbers, rows)
+        return block.taken(~skipped) if skipped.any() else block
 
     return take

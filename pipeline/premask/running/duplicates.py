@@ -1,22 +1,22 @@
-"""Rows whose conversation is that of an earlier row, over all units of a run; and what rows are compared by.
+"""Deduplication over all units of a run, and the hashes by which rows are compared.
 
     keys = plain_keys(batch.plain, n=len(batch), split_by=recipe.split_by)
     keys.add(at, [conversation])              # for each row that is not plain
     keys.hashes[at], keys.groups[at]
 
-    write_hashes(path, hashes)                # a unit's rows, in the order in which they are read
+    write_hashes(path, hashes)                # the rows of a unit, in the order in which they are read
     for place, first in find_duplicates(paths): ...
 
-The hash of a conversation (128 bits of SHA-256) covers its messages, tools and template arguments, but not
-the row's id: rows of any dialect that mean the same have the same one. A plain row (`dialects/plain.py`) is
-hashed without making a Conversation. A second hash is of what keeps rows in one split.
+The hash of a conversation (128 bits of SHA-256) covers messages, tools and template arguments, but not the id
+of the row. Rows of different dialects have the same hash if their conversations are equal. A plain row
+(`dialects/plain.py`) is hashed without making a Conversation. A second hash keeps related rows in one split.
 
-A unit knows only its own rows, so each writes down the hashes of its rows, and here they are compared. Which
-of equal rows is the first one follows from the order of the input alone.
+A unit knows only its own rows. Each unit writes the hashes of its rows to a file, and the files are compared
+here. The order of the input alone decides which of equal rows is the first.
 
-Cost: a row 1.5 us and 0.6 ns a byte of its text, its first user turn another microsecond; comparing 0.2 us
-and 36 bytes a row, of at most `ROWS_AT_ONCE` rows at a time: more are compared part by part, by the first
-bits of their hashes, with the files read once for each part.
+Cost: hashing takes 1.5 us a row and 0.6 ns a byte of text, and another microsecond for the first user turn.
+Comparing takes 0.2 us and 36 bytes a row. At most `ROWS_AT_ONCE` rows are compared at a time. More are
+compared in parts, by the first bits of their hashes; the files are read once per part.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ..dialects.plain import PlainRows
 # ==== What rows are compared by ====
 
 HASH_BYTES = 16
-"""Bytes of a conversation's hash: among 10^9 rows two that differ agree by chance once in 10^20 runs."""
+"""Bytes of the hash of a conversation. Among 10^9 rows, a collision occurs once in 10^20 runs."""
 
 
 _USER = ROLES.index("user")
@@ -48,12 +48,12 @@ _USER = ROLES.index("user")
 
 @dataclass(frozen=True, slots=True)
 class RowKeys:
-    """The keys of n rows, those of a batch.
+    """The keys of the n rows of a batch.
 
-    hashes  uint8[n, 16]  of the conversation
-    known   bool[n]       whether the row is a conversation at all; what is not has no keys
-    groups  uint64[n]     rows that agree here stay in one split; zeros if nobody asked
-    ids     n ids, None where a row has none
+    hashes  uint8[n, 16]  hash of the conversation
+    known   bool[n]       whether the row is a conversation; other rows have no keys
+    groups  uint64[n]     rows with equal groups stay in one split; zeros if `split_by` is None
+    ids     n ids, None for rows without one
     """
 
     hashes: np.ndarray
@@ -63,7 +63,7 @@ class RowKeys:
     split_by: SplitBy | None = None
 
     def add(self, at: int, conversations: Sequence[Conversation]) -> None:
-        """Set the keys of row `at`, which was not plain, by the conversations that it holds."""
+        """Set the keys of row `at`, which is not plain, from its conversations."""
         hashes = [conversation_hash(each) for each in conversations]
         hashed = hashes[0] if len(hashes) == 1 else _hash(b"".join(hashes))
         self.hashes[at] = np.frombuffer(hashed, np.uint8)
@@ -75,7 +75,7 @@ class RowKeys:
 
 
 def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> RowKeys:
-    """The keys of the plain rows of a batch of `n` rows; groups only if told by what."""
+    """Return the keys of a batch of `n` rows, set for the plain ones; with groups if `split_by` is given."""
     hashes = [plain_hash(codes, texts) for codes, texts in zip(plain.roles, plain.texts, strict=True)]
     index = np.asarray(plain.index, dtype=np.int64)
     keys = RowKeys(
@@ -100,13 +100,13 @@ def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> Row
 
 
 def plain_hash(codes: bytes, texts: Sequence[str]) -> bytes:
-    """The hash of a conversation that is nothing but roles (indices into `ROLES`) and texts."""
+    """Return the hash of a conversation of roles (indices into `records.ROLES`) and texts only."""
     sizes = ",".join([str(len(text)) for text in texts])
     return _hash(b"%b\0%b\0%b" % (codes, sizes.encode(), "".join(texts).encode()))
 
 
 def conversation_hash(conversation: Conversation) -> bytes:
-    """The hash of any conversation; of a plain one that of `plain_hash`."""
+    """Return the hash of any conversation; for a plain one, it equals `plain_hash`."""
     messages = conversation.messages
     if not conversation.tools and not conversation.template_kwargs and all(map(_is_plain, messages)):
         codes = bytes([ROLES.index(message.role) for message in messages])
@@ -121,7 +121,7 @@ def _is_plain(message: Message) -> bool:
 
 
 def _first_user(codes: bytes, texts: Sequence[str]) -> str | None:
-    """The text of the first user turn that has any."""
+    """Return the first user text that is not empty."""
     for code, text in zip(codes, texts, strict=True):
         if code == _USER and text:
             return text
@@ -129,7 +129,7 @@ def _first_user(codes: bytes, texts: Sequence[str]) -> str | None:
 
 
 def _group(hashed: bytes, first_user: str | None, id_: str | None, split_by: SplitBy) -> int:
-    """What keeps a row with others, as a number of 64 bits."""
+    """Return the group of a row, 64 bits."""
     if split_by is SplitBy.id and id_ is not None:
         return _number(_hash(b"id\0" + id_.encode()))
     if split_by is SplitBy.conversation or first_user is None:
@@ -146,33 +146,38 @@ def _number(hashed: bytes) -> int:
 
 
 ROWS_AT_ONCE = 1 << 25
-"""Rows whose hashes are held in memory, about."""
+"""Rows whose hashes are in memory at the same time, about."""
 
 
-# ==== DuplicateRows over all units ====
+# ==== Duplicates over all units ====
 
 HASHED = np.dtype([("piece", "<i4"), ("row", "<i8"), ("hash", "u1", (HASH_BYTES,))])
-"""One row that is a conversation: which slice of its unit it is in, its number in its file, its hash."""
+"""One row that is a conversation: its slice in the unit, its number in the file, its hash."""
 
 
 class DuplicateRows(NamedTuple):
-    """Rows that are an earlier one again: their places and those of the first ones like them, int64[n] each,
-    ascending by place. A place counts the hashed rows of all units, in order."""
+    """Duplicates and their originals, int64[n] each, ascending by `place`.
+
+    place  position of the duplicate among the hashed rows of all units, in order
+    first  position of its original
+    """
 
     place: np.ndarray
     first: np.ndarray
 
 
 def hashed_rows(piece: int, numbers: np.ndarray, hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Rows of a batch as `HASHED`, those that are known."""
+    """Return the known rows of a batch, `HASHED[k]`."""
     rows = np.empty(int(np.count_nonzero(known)), dtype=HASHED)
     rows["piece"], rows["row"], rows["hash"] = piece, numbers[known], hashes[known]
     return rows
 
 
 def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
-    """Write the rows of a unit, `HASHED`, to a new file in the format of `np.save`, whose own error does not
-    say that a disk is full."""
+    """Write the rows of a unit, `HASHED`, to a new file in the format of `np.save`.
+
+    `np.save` itself does not report a full disk as such.
+    """
     rows = np.concatenate([np.empty(0, dtype=HASHED), *parts])
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(rows))
@@ -180,13 +185,13 @@ def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
 
 
 def read_hashes(path: Path) -> np.ndarray:
-    """The rows of a unit, `HASHED[n]`, mapped into memory."""
+    """Return the rows of a unit, `HASHED[n]`, mapped into memory."""
     rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return rows
 
 
 def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> DuplicateRows:
-    """The rows of these units, in order, that equal an earlier one."""
+    """Return the duplicates among the rows of these units, which are in input order."""
     sizes = [len(read_hashes(path)) for path in paths]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     parts = 1 << max(0, (int(starts[-1]) // max(1, rows_at_once)).bit_length())
@@ -197,7 +202,7 @@ def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> 
 
 
 def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int) -> DuplicateRows:
-    """DuplicateRows among the rows whose hashes fall into one of so many parts (a power of 2)."""
+    """Return the duplicates among the rows whose hashes are in one of `parts` parts (a power of 2)."""
     hashes, places = [np.empty((0, 2), dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
     for path, start in zip(paths, starts.tolist(), strict=False):
         each = np.ascontiguousarray(read_hashes(path)["hash"]).view(np.uint64).reshape(-1, 2)
@@ -205,7 +210,7 @@ def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int
         hashes.append(each[own])
         places.append(own + start)
     both, place = np.concatenate(hashes), np.concatenate(places)
-    order = np.lexsort((both[:, 1], both[:, 0]))  # stable: equal ones stay in the order of the input
+    order = np.lexsort((both[:, 1], both[:, 0]))  # stable: equal rows stay in input order
     same = (np.diff(both[order], axis=0) == 0).all(axis=1)
     again = np.concatenate([np.zeros(min(1, len(order)), dtype=bool), same])
     head = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
@@ -215,7 +220,7 @@ def _equal_rows(paths: Sequence[Path], starts: np.ndarray, part: int, parts: int
 def count_by_source(
     paths: Sequence[Path], sources: Sequence[Sequence[str]], found: DuplicateRows
 ) -> Counter[str]:
-    """How many of the duplicates each file has; `sources` are the files of each unit's slices."""
+    """Return the number of duplicates of each file; `sources` are the files of each unit's slices."""
     counts, start = Counter[str](), 0
     for path, names in zip(paths, sources, strict=True):
         rows = read_hashes(path)
@@ -227,10 +232,10 @@ def count_by_source(
 
 
 class Dropped(NamedTuple):
-    """Rows of a unit that are left out as duplicates, and the rows that they are equal to.
+    """Duplicates in a unit, and their originals.
 
-    piece, row    int32[n], int64[n]   slice of the unit, and number in its file
-    source, first n names, int64[n]    file and row of the first one
+    piece, row    int32[n], int64[n]   slice in the unit and row number of the duplicate
+    source, first n names, int64[n]    file and row number of the original
     """
 
     piece: np.ndarray
@@ -245,8 +250,10 @@ def write_dropped(
     sources: Sequence[Sequence[str]],
     found: DuplicateRows,
 ) -> None:
-    """Write for each unit that has a target which of its rows are duplicates; `sources` are the files of its
-    slices. Raises `OutputError` if the disk does not take it."""
+    """Write the duplicates of each unit that has a target; `sources` are the files of its slices.
+
+    Raises `OutputError` if a file cannot be written.
+    """
     names = sorted({name for unit in sources for name in unit})
     starts = np.concatenate([[0], np.cumsum([len(read_hashes(path)) for path in paths])]).astype(np.int64)
     unit_of_first = np.searchsorted(starts, found.first, side="right") - 1
@@ -267,7 +274,7 @@ def write_dropped(
 
 
 def read_dropped(path: Path) -> Dropped:
-    """What `write_dropped` wrote for a unit."""
+    """Return what `write_dropped` wrote for a unit."""
     with np.load(path, allow_pickle=False) as file:
         names = file["names"].tolist()
         return Dropped(file["piece"], file["row"], [names[i] for i in file["source"].tolist()], file["first"])

@@ -1,10 +1,13 @@
-"""Labelled texts -> samples of at most `max_length` tokens, and what there is to count of each.
+"""Labelled texts -> samples of at most `max_length` tokens, and the counts of each.
 
-    fitted = fit(labelled, source, numbers, ids, recipe)
-    fitted.samples, fitted.errors
+    pieces, errors = fit(labelled, recipe.max_length, recipe.too_long)
+    samples = samples_of(labelled, pieces, source, (numbers, ids), weights=recipe.loss_weights)
+    tally = count(labelled, pieces, recipe.too_long)
 
-A sample that is too long is rejected, cut short or cut into pieces, as the recipe's `too_long` says. Nothing
-is copied of samples that fit. Cost: some nanoseconds a token.
+A sample that is too long is rejected, truncated or split, as the recipe key `too_long` says. Samples that fit
+are not copied.
+
+Cost: a few ns a token.
 """
 
 from __future__ import annotations
@@ -27,11 +30,11 @@ from ..masking.labels import trained_before, weigh_tokens, without_first
 
 
 class Pieces(NamedTuple):
-    """The parts of texts that become samples: p of them, in the order of the texts.
+    """The p parts of texts that become samples, in the order of the texts.
 
-    sample   int64[p]  the text
-    first    int64[p]  its first token, counted over all texts
-    last     int64[p]  one past its last token
+    sample   int64[p]  index of the text
+    first    int64[p]  the first token, counted over all texts
+    last     int64[p]  one past the last token
     """
 
     sample: np.ndarray
@@ -40,9 +43,10 @@ class Pieces(NamedTuple):
 
 
 def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int, int]]:
-    """The pieces of one text, each as its first token and one past its last; the whole text if it fits.
+    """Return the pieces of one text, each as (first token, one past the last); the whole text if it fits.
 
-    Pieces that train nothing are left out. Raises `RowError` where `policy` is to reject, or nothing is left.
+    Pieces without a trained token are left out. Raises `RowError` if `policy` is `reject`, or if no piece is
+    left.
 
     >>> cut(np.array([-100, 5, 6, -100, -100, 7]), 2, TooLong.split)
     [(0, 2), (4, 6)]
@@ -58,15 +62,15 @@ def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int,
     pieces = [(start, min(start + max_length, tokens)) for start in starts]
     pieces = [(first, last) for first, last in pieces if trained[last] > trained[first + 1]]
     if not pieces:
-        detail = f"no piece of {max_length} of the {tokens} tokens holds anything that is trained"
+        detail = f"no piece of {max_length} of the {tokens} tokens has a trained token"
         raise RowError("too_long", detail)
     return pieces
 
 
 def fit(labelled: LabelledTexts, max_length: int, policy: TooLong) -> tuple[Pieces, dict[int, RowError]]:
-    """The pieces of all texts that can be used, and for each other row why it cannot.
+    """Return the pieces of all usable texts, and the error of each other row.
 
-    A row is used wholly or not at all.
+    A row is used as a whole or not at all.
     """
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
@@ -94,7 +98,7 @@ def fit(labelled: LabelledTexts, max_length: int, policy: TooLong) -> tuple[Piec
 
 
 def _errors(labelled: LabelledTexts) -> dict[int, RowError]:
-    """Why rows cannot be used, whatever their length: the first error of each."""
+    """Return the first error of each unusable row, regardless of its length."""
     masked, encoded, labels = labelled
     errors: dict[int, RowError] = {}
     for i, error in sorted(encoded.errors.items()):
@@ -114,7 +118,7 @@ def samples_of(
     *,
     weights: bool,
 ) -> Samples:
-    """The samples of pieces, ready to be packed; `rows` are numbers and ids of the rows of the batch."""
+    """Return the samples of pieces, ready to be packed; `rows` are row numbers and ids of the batch."""
     masked, encoded, labels = labelled
     of_row = masked.rows[pieces.sample]
     numbers, ids = rows
@@ -143,15 +147,15 @@ def _storable(id_: str | None) -> str | None:
 
 
 def _taken(values: np.ndarray, pieces: Pieces) -> np.ndarray:
-    """The tokens of all pieces, one after another."""
-    joins = np.flatnonzero(pieces.first[1:] != pieces.last[:-1]) + 1  # between pieces that are no neighbours
+    """Return the tokens of all pieces, concatenated."""
+    joins = np.flatnonzero(pieces.first[1:] != pieces.last[:-1]) + 1  # between pieces that are not adjacent
     edges = [0, *joins.tolist(), len(pieces.first)]
     runs = [values[pieces.first[a] : pieces.last[b - 1]] for a, b in pairwise(edges) if a < b]
     return np.concatenate([values[:0], *runs])
 
 
 def _clear_first(flat: Sequence[np.ndarray], pieces: Pieces, offsets: np.ndarray) -> None:
-    """Take label and weight from the first token of each piece that does not begin its text."""
+    """Clear label and weight of the first token of each piece that does not begin its text."""
     begin = offsets_of(pieces.last - pieces.first)
     for i in np.flatnonzero(pieces.first != offsets[pieces.sample]).tolist():
         labels = flat[0][begin[i] : begin[i + 1]]
@@ -161,7 +165,7 @@ def _clear_first(flat: Sequence[np.ndarray], pieces: Pieces, offsets: np.ndarray
 
 
 def _trained_turns(labels: Labels, pieces: Pieces) -> pa.ListArray:
-    """For each piece the messages of which at least one token is trained, ascending."""
+    """Return for each piece the messages with at least one trained token, ascending."""
     low = np.searchsorted(labels.sample, pieces.sample, side="left")
     counts = np.searchsorted(labels.sample, pieces.sample, side="right") - low
     piece, stretch = np.repeat(np.arange(len(counts)), counts), runs_of_numbers(low, counts)
@@ -184,8 +188,7 @@ def _trained_turns(labels: Labels, pieces: Pieces) -> pa.ListArray:
 
 
 def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
-    """What there is to count of each piece. What a text that was cut has as a whole counts for its first
-    piece."""
+    """Return the counts of each piece. The counts of a whole text belong to its first piece."""
     masked, encoded, labels = labelled
     tally = _by_writer(labelled, pieces)
     opens = np.diff(pieces.sample, prepend=-1) != 0
@@ -209,8 +212,10 @@ def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
 
 
 def _by_writer(labelled: LabelledTexts, pieces: Pieces) -> Tally:
-    """How many tokens of each piece, and how many trained ones, each of `WRITERS` wrote. A token counts for
-    whoever wrote its first byte. Who wrote none at all is left out."""
+    """Return the numbers of tokens and of trained tokens of each piece, by writer.
+
+    A token belongs to the writer of its first byte. Writers without a token are left out.
+    """
     masked, encoded, labels = labelled
     tokens = encoded.tokens
     begin = np.cumsum(masked.sizes) - masked.sizes

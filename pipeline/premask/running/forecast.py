@@ -1,24 +1,24 @@
-"""What a run will take, before it is done: units, tokens, packs, disk, time, memory, and the Hub's limits.
+"""The forecast of a run: units, tokens, packs, disk, time, memory, and the limits of the Hub.
 
     forecast(recipe).as_dict()["tokens"]
 
-The units are the real ones. The rest is reckoned from a sample: `STRETCHES` stretches of `STRETCH_ROWS` rows
-at places that the recipe's seed draws (of other files than JSONL and Parquet: the first rows of units), which
-go through all stages and are written; the first half warms up, the second is timed, in CPU seconds of this
-process. Time for more workers is what the units take if each has a core as fast as this one and the storage
-keeps up.
+The units are those of the run. All other figures are estimated from a sample: `STRETCHES` stretches of
+`STRETCH_ROWS` rows, at positions drawn with the seed of the recipe. Only JSONL and Parquet can be read from
+any position; for other formats, the first rows of units are used. The sample goes through all stages and is
+written. The first half warms up; the second half is timed, in CPU seconds of this process. Times for more
+workers assume that each has a core as fast as this one, and that storage is fast enough.
 
-What the Hub takes is as its page says (https://huggingface.co/docs/hub/storage-limits, "Repository
-limitations and recommendations"): at most 10,000 files a folder; under 100,000 files a repo, under 200 GB a
-file (500 GB at most), 50 to 100 files a commit recommended; 100 GB of private storage are free; above 1 TB
-a plan is needed. `datasets` writes shards of 500 MB (`datasets.config.MAX_SHARD_SIZE`), which is what the
-advice on sizes goes by.
+The limits of the Hub are those of https://huggingface.co/docs/hub/storage-limits, "Repository limitations and
+recommendations": at most 10,000 files per folder and 500 GB per file; recommended are fewer than 100,000
+files per repo, less than 200 GB per file, and 50 to 100 files per commit; 100 GB of private storage are free;
+more than 1 TB needs a plan. `datasets` writes shards of 500 MB (`datasets.config.MAX_SHARD_SIZE`); the
+advice on sizes follows it.
 
-Cost: the sources are inspected and cut like by a run, so read once, JSONL of several units twice: 2 ns a
-byte, seconds for some GB, half an hour for a TB. The sample takes three seconds. Of 54 M tokens made from
-the bundled sample over and over, tokens and packs came out 0.1 % off, CPU time a quarter too long, and
-bytes three quarters too many, since rows that repeat compress better in large files. Duplicates are not
-looked for.
+Cost: the sources are inspected and cut as in a run. They are read once, and JSONL of several units twice: 2
+ns a byte, seconds for a few GB, half an hour for a TB. The sample takes three seconds. Accuracy, on 54 M
+tokens repeated from the bundled sample: tokens and packs are 0.1 % off, CPU time is a quarter too long, and
+bytes are three quarters too many, because repeated rows compress better in large files. Duplicates are not
+searched for.
 """
 
 from __future__ import annotations
@@ -63,24 +63,28 @@ from .tasks import Task, accounts_of
 from .units import run_unit
 
 STRETCHES, STRETCH_ROWS = 64, 48
-"""How many places the sample is taken from, and how many rows from each."""
+"""Number of stretches of the sample, and rows in each."""
 
 FILES_A_FOLDER, FILES_A_REPO, FILES_A_COMMIT = 10_000, 100_000, 100
 FILE_BYTES, PRIVATE_BYTES, PUBLIC_BYTES = 200_000_000_000, 100_000_000_000, 1_000_000_000_000
 SHARD_BYTES = 500_000_000
-"""What the Hub's pages and `datasets` say, see above."""
+"""Limits of the Hub and of `datasets`, see above."""
 
-_START_S = 2.0  # CPU-seconds that a process takes to start, with its tokenizer
-_WINDOW_BYTES = 20  # of memory for a token that waits to be packed (benchmarks/RESULTS.md, Growth)
-_CACHE_BYTES = 3  # a token in the recipe's cache takes about so many
-_PACKED_AT_ONCE = 20_000  # samples whose packing is tried
-_OTHER_FILES = 10  # README.md, the manifest, the tokenizer's: about
-_COMPRESSED_TRY = 1 << 20  # bytes of text whose compression is tried
+_START_S = 2.0  # CPU seconds to start a process and load its tokenizer
+_WINDOW_BYTES = 20  # memory of a token that waits to be packed (benchmarks/RESULTS.md, Growth)
+_CACHE_BYTES = 3  # disk space of a token in the cache, about
+_PACKED_AT_ONCE = 20_000  # samples that are packed for the estimate
+_OTHER_FILES = 10  # README.md, the manifest, files of the tokenizer: about
+_COMPRESSED_TRY = 1 << 20  # bytes of text that are compressed for the estimate
 
 
 class UnitForecast(NamedTuple):
-    """A unit: rows (None if they cannot be counted without reading them all), bytes of its part of the
-    files on disk, and tokens, reckoned."""
+    """The forecast of a unit.
+
+    rows    None if they cannot be counted without reading them all
+    bytes   size on disk of its part of the files
+    tokens  estimated
+    """
 
     rows: int | None
     bytes: int
@@ -89,23 +93,23 @@ class UnitForecast(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """What the sample showed; `reads` are rows and `seconds` CPU seconds of the part that was timed."""
+    """Measurements of the sample; `seconds` (CPU) and `timed_tokens` are those of the timed half."""
 
     rows: int
     kept: int
     tokens: int
     seconds: float
     timed_tokens: int
-    packs: float  # of a sample, on average
+    packs: float  # per sample, on average
     samples: int
     splits: int
-    bytes: Mapping[str, float]  # kind of file -> bytes for a token (rejects: for a row)
+    bytes: Mapping[str, float]  # kind of file -> bytes per token (rejects: per row)
     rejected: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take; `exact` are the units and their bytes, the rest is reckoned from the sample."""
+    """What a run will take. Units and their bytes are exact, all other figures are estimates."""
 
     units: Sequence[UnitForecast]
     sample: Trial
@@ -123,7 +127,7 @@ class Forecast:
     hub: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """The forecast as JSON values; seconds by number of workers."""
+        """Return the forecast as JSON values; seconds by number of workers."""
         return {
             "units": [unit._asdict() for unit in self.units],
             "rows": self.rows,
@@ -149,8 +153,10 @@ class Forecast:
 
 
 def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
-    """Reckon what a recipe will take, on a machine of so many cores and on more. Raises as `run` does where
-    files, tokenizer or template are wrong."""
+    """Estimate what a recipe will take, with `cores` cores of this machine and with more workers.
+
+    Raises what `run` raises for wrong files, a wrong tokenizer or a wrong template.
+    """
     work = look_at(recipe)
     prepared = prepare(work)
     rows = _Rows(work)
@@ -163,7 +169,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     files = len(units) * sum(1 if kind == "rejects" else sample.splits for kind in sample.bytes)
     lineage = round(sample.bytes.get("lineage", 0.0) * tokens)
     disk = output + lineage + (_CACHE_BYTES * tokens if recipe.cache else 0)
-    if is_url(recipe.output) and not recipe.shuffle:  # units leave as they are done, but for their lineage
+    if is_url(recipe.output) and not recipe.shuffle:  # finished units are sent away; their lineage stays
         biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
         disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
     free = _free(destination_of(recipe.output).out)
@@ -189,8 +195,9 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
-    """Seconds until all units are done, if each goes in order to whoever is ready first; workers start at the
-    same time.
+    """Return the seconds until all units are done.
+
+    Workers start at the same time; each unit, in order, goes to the first worker that is ready.
 
     >>> makespan([3, 1, 1, 1], 2) - makespan([], 2), makespan([3, 1, 1, 1], 1) - makespan([], 1)
     (3.0, 6.0)
@@ -202,34 +209,35 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def _worker_counts(cores: int, units: int) -> list[int]:
-    """1, 2, 4 ... up to as many as there are units, and this machine's cores."""
+    """Return 1, 2, 4 ... below the number of units, and the number of cores of this machine."""
     powers = [2**i for i in range(12) if 2**i < units]
     return sorted({1, *powers, *([min(cores, units)] if units else [])})
 
 
-# ==== How many rows there are ====
+# ==== The number of rows ====
 
 
 class _Rows:
-    """Rows of units: counted, or reckoned from the first rows of some files where that takes reading all."""
+    """Rows of units: counted, or estimated from the first rows of some files if counting means reading
+    all."""
 
     def __init__(self, work: Work) -> None:
         self._bytes = {info.source: info.bytes for info in work.infos}
         self._counted = {info.source: info.rows or 1 for info in work.infos}
-        self._rows_a_byte = self._reckon(work)
+        self._rows_a_byte = self._estimate(work)
 
     def of(self, piece: Slice) -> float:
-        """Rows of a slice."""
+        """Return the rows of a slice."""
         if piece.stop_row is not None:
             return float(piece.stop_row - piece.start_row)
         return self._bytes[piece.source] * self._rows_a_byte
 
     def of_unit(self, unit: Unit) -> float:
-        """Rows of a unit."""
+        """Return the rows of a unit."""
         return sum(map(self.of, unit.slices))
 
     def bytes_of(self, piece: Slice) -> int:
-        """Bytes on disk of a slice; Parquet's by its share of the rows."""
+        """Return the bytes on disk of a slice; for Parquet, by its share of the rows."""
         if piece.start_byte is not None and piece.end_byte is not None:
             return piece.end_byte - piece.start_byte
         whole = self._bytes[piece.source]
@@ -238,8 +246,8 @@ class _Rows:
         return round(whole * (piece.stop_row - piece.start_row) / self._counted[piece.source])
 
     @staticmethod
-    def _reckon(work: Work) -> float:
-        """Rows for a byte on disk of files whose rows are not counted."""
+    def _estimate(work: Work) -> float:
+        """Return the rows per byte on disk, in files whose rows are not counted."""
         whole = [piece for unit in work.units for piece in unit.slices if piece.stop_row is None]
         rows = size = 0.0
         for piece in random.Random(work.recipe.seed).sample(whole, min(8, len(whole))):  # noqa: S311
@@ -251,7 +259,7 @@ class _Rows:
 
 
 def _compression(text: bytes, codec: str | None) -> float:
-    """How many times smaller a text gets."""
+    """Return the compression ratio of a text."""
     if codec is None or not text:
         return 1.0
     some = text[:_COMPRESSED_TRY]
@@ -259,7 +267,7 @@ def _compression(text: bytes, codec: str | None) -> float:
 
 
 def _lines(piece: Slice) -> Iterator[bytes]:
-    """The rows of a slice as lines of JSONL."""
+    """Yield the rows of a slice as lines of JSONL."""
     for row in read_slice(piece):
         text = row.original if row.error is not None and row.original is not None else _json(row.value)
         yield text.replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
@@ -273,7 +281,7 @@ def _json(value: Any) -> str:
 
 
 def _measure(prepared: Prepared, rows: _Rows) -> Trial:
-    """Take the sample through all stages, and write it."""
+    """Take the sample through all stages, write it, and measure both."""
     work = prepared.work
     recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
     pieces = _draw(work, rows)
@@ -287,12 +295,12 @@ def _measure(prepared: Prepared, rows: _Rows) -> Trial:
             with without_old_garbage():
                 records.append(run_unit(prepared.batches, task, windows=windows))
             seconds = time.process_time() - begin
-        return _what_it_showed(recipe, records, seconds, tasks)
+        return _trial_of(recipe, records, seconds, tasks)
 
 
 def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
-    """Stretches of rows as lines of JSONL, each with the slice that it is from."""
-    dice = random.Random(work.recipe.seed)  # noqa: S311  places of a sample
+    """Return stretches of rows as lines of JSONL, each with the slice that it is from."""
+    dice = random.Random(work.recipe.seed)  # noqa: S311  positions of a sample
     pieces = [piece for unit in work.units for piece in unit.slices]
     weights = [rows.of(piece) for piece in pieces]
     if not any(weights):
@@ -312,14 +320,16 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
 
 
 def _stretch(piece: Slice, part: Slice) -> list[bytes]:
-    """Rows of a part of a slice, whatever its source's selection takes of them; after the end it goes on at
-    the start."""
+    """Return rows of a part of a slice, regardless of the selection of its source.
+
+    After the last row of the part, it continues at the first row of the slice.
+    """
     lines = list(islice(_lines(part._replace(selection=None)), STRETCH_ROWS))
     return lines + list(islice(_lines(piece._replace(selection=None)), STRETCH_ROWS - len(lines)))
 
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
-    """Lines as the slices of one task, a file for each dialect and entry of the sources."""
+    """Write lines as the slices of one task, one file per dialect and entry of the sources."""
     groups: dict[tuple[str, int, Selection | None], list[bytes]] = {}
     forms = {repr(form): form for form in work.dialects.values()}
     for piece, lines in found:
@@ -340,9 +350,7 @@ def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work)
     )
 
 
-def _what_it_showed(
-    recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tasks: Sequence[Task]
-) -> Trial:
+def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tasks: Sequence[Task]) -> Trial:
     accounts = [account for record in records for account in accounts_of(record).values()]
     rows, tokens = sum(each.rows for each in accounts), sum(record.tokens for record in records)
     sizes = Counter[str]()
@@ -370,7 +378,7 @@ def _what_it_showed(
 
 
 def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
-    """Packs for each sample, where many like these are packed together."""
+    """Return the packs per sample if many samples with these lengths are packed together."""
     if not len(lengths) or Layout.packed not in recipe.layout:
         return 0.0
     many = np.random.default_rng(recipe.seed).choice(lengths, size=_PACKED_AT_ONCE)
@@ -384,7 +392,7 @@ def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
     return UnitForecast(round(read) if counted else None, sum(map(rows.bytes_of, unit.slices)), tokens)
 
 
-# ==== What follows from it ====
+# ==== Warnings ====
 
 
 def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Iterator[str]:
@@ -397,33 +405,33 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Itera
     if large:
         others = f" and {len(large) - 1} more" if len(large) > 1 else ""
         yield (
-            f"{large[0]}{others} cannot be cut (compressed, or neither JSONL nor Parquet): one worker does "
-            "the whole file; split it, or write it as Parquet"
+            f"{large[0]}{others} cannot be cut (compressed, or neither JSONL nor Parquet): one worker "
+            "processes the whole file; split it, or write it as Parquet"
         )
     if len(units) > 1 and max(unit.tokens for unit in units) > 4 * mean:
-        yield "some units are several times larger than others; the last worker will be waited for"
+        yield "some units are several times larger than others; workers will be idle at the end"
     if work.recipe.duplicates.value == "drop":
-        yield "duplicates are not looked for here; rows that are dropped as such are counted in"
+        yield "duplicates are not searched for here; the figures include rows that the run will drop"
 
 
 def _space(disk: int, free: int) -> Iterator[str]:
     if disk > free:
-        yield f"the disk has {file_size(free)} left, and {file_size(disk)} are needed"
+        yield f"the disk has {file_size(free)} free, but {file_size(disk)} are needed"
 
 
 def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
-    """What the Hub's limits mean for an output."""
+    """Yield which limits of the Hub an output exceeds."""
     if folder > FILES_A_FOLDER:
         yield (
-            f"{folder:,} shards in one folder: the Hub takes {FILES_A_FOLDER:,}; make units larger "
+            f"{folder:,} shards in one folder: the Hub accepts {FILES_A_FOLDER:,}; make units larger "
             "(unit_rows), or push to a store"
         )
     if files > FILES_A_REPO:
         yield f"{files:,} files: the Hub recommends fewer than {FILES_A_REPO:,} in a repo"
     if files > FILES_A_COMMIT:
         yield (
-            f"{files:,} files: more than the {FILES_A_COMMIT} recommended for a commit; a push sends them "
-            "before it makes its one commit, which may have to be repeated"
+            f"{files:,} files: more than the {FILES_A_COMMIT} recommended for a commit; a push uploads them "
+            "first and makes one commit at the end, which may need a retry"
         )
     mean = size / max(1, shards)
     if shards > 100 and mean < SHARD_BYTES / 10:
@@ -431,13 +439,13 @@ def _hub(folder: int, files: int, size: int, shards: int) -> Iterator[str]:
     if mean > FILE_BYTES:
         yield f"shards of {file_size(round(mean))}: the Hub recommends less than {file_size(FILE_BYTES)}"
     if size > PUBLIC_BYTES:
-        yield f"{file_size(size)}: more than 1 TB needs a plan or a grant of the Hub"
+        yield f"{file_size(size)}: more than 1 TB needs a plan or a grant from the Hub"
     elif size > PRIVATE_BYTES:
         yield f"{file_size(size)}: a private repo of a free account holds {file_size(PRIVATE_BYTES)}"
 
 
 def _free(out: Path) -> int:
-    """Bytes that are left where the output will be."""
+    """Return the free bytes where the output will be."""
     for path in [out.resolve(), *out.resolve().parents]:
         with suppress(OSError):
             return shutil.disk_usage(path).free
@@ -445,5 +453,5 @@ def _free(out: Path) -> int:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held; Linux tells it in KiB."""
+    """Return the peak memory of this process in bytes; Linux reports KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

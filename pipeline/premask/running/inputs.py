@@ -1,4 +1,4 @@
-"""What a run is made from: its files, their dialects, its units of work."""
+"""The inputs of a run: its files, their dialects, its units of work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..sources.reading import peek
 
 
 class Work(NamedTuple):
-    """What a recipe comes to: its files, the dialect of each, and the units of work."""
+    """The files of a recipe, the dialect of each, and the units of work."""
 
     recipe: Recipe
     infos: Sequence[SourceInfo]
@@ -25,7 +25,7 @@ class Work(NamedTuple):
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are within the limits of the sources, None if not all have been counted."""
+        """Number of rows within the limits of the sources; None if not all have been counted."""
         counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
         return sum(counts) if len(counts) == len(self.infos) else None
 
@@ -38,8 +38,11 @@ def look_at(recipe: Recipe) -> Work:
 
 
 def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
-    """How the rows of a file are read: as its entry of the recipe says, or else the recipe, or else as most
-    of them look. Raises `SourceError` where the file has nothing of it."""
+    """Return the dialect of a file.
+
+    The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
+    Raises `SourceError` if no row has the fields, or if no dialect fits.
+    """
     entry = recipe.sources[info.entry]
     fields, dialect = entry.fields, entry.dialect
     if fields is None and dialect is None:

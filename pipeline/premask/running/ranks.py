@@ -1,22 +1,21 @@
-"""A run shared out by a scheduler that knows no Ray: each job takes a fixed slice of the units.
+"""Ranks: one output from several jobs of a scheduler. Each job processes a fixed share of the units.
 
     run_slice(recipe, Share(0, 4))             # in four jobs, rank 0 to 3, at any time, on any machines
-    finish_slices(Path(recipe.output))         # when all have ended: the manifest
+    finish_slices(Path(recipe.output))         # after all ranks: writes the manifest
 
-Rank I of N does units I, I + N, I + 2 N ...; the units are those of a plain run, and so are their bytes. All
-ranks work in `.NAME.partial` beside the output, which must lie on storage that they share and that has locks.
-They hold the output together, so that a plain run there is refused meanwhile, and each rank is held by one
-process. If the output goes to a store they share nothing else, unless they need files of each other
-(`--work`), and only ranks of one machine know of each other. Another recipe is refused. A rank that was
-stopped is started again; with another N, too.
+Rank I of N works on units I, I + N, I + 2 N ... Units and bytes are those of a plain run. All ranks work in
+`.NAME.partial` beside the output, on shared storage with locks. Ranks lock the output together, so a plain
+run is refused meanwhile; one process at a time holds each rank. If the output is in a store, ranks share
+nothing else, unless they need files of each other (`--work`); then only ranks of one machine see each other.
+Another recipe is refused. A stopped rank can be started again, also with another N.
 
-Where duplicates are dropped a rank must know the rows of all: it hashes its own, then waits for the others.
-Where samples are shuffled, it waits for the units of all before it packs its buckets.
-If a row comes out in two ways (`verify`), the rank that saw it does its units again the slow way, and so do
-all that end later; `finish_slices` names the ranks that had ended before.
+With `duplicates: drop`, a rank hashes its own rows and waits for the hashes of all others. With `shuffle`, it
+waits for the units of all ranks before it packs its buckets. If a verified row gives two different results,
+the rank that found it repeats its units on the slow path. Ranks that end later do the same. `finish_slices`
+names the ranks that ended before.
 
-Cost: the first rank inspects the sources and cuts them into units, 2 ns a byte; the others wait for that and
-read what it found, as long as no file has changed its size or time.
+Cost: the first rank inspects the sources and cuts them into units, 2 ns a byte. The other ranks wait, then
+read its result, unless the size or time of a file has changed.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ from .runners.process import begin_work
 from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
 
 WAIT_S = 3600.0
-"""Seconds that a rank waits for the row hashes of others, unless it is told otherwise."""
+"""Seconds that a rank waits for files of other ranks, by default."""
 
 _POLL_S = 1.0
 _NAMED_UNITS = 10  # missing units of a rank that are listed by number
@@ -63,7 +62,7 @@ _NAMED_UNITS = 10  # missing units of a rank that are listed by number
 
 @dataclass(frozen=True)
 class SliceResult:
-    """What a rank did: units, rows and tokens; `fresh` is False if the output was there already."""
+    """The result of a rank: units, rows and tokens; `fresh` is False if the output was already finished."""
 
     share: Share
     output: Path | str
@@ -76,7 +75,7 @@ class SliceResult:
 
 
 class Share(NamedTuple):
-    """Which slice: `rank` of `world`, counted from 0; it waits for others for `wait_s` seconds at most."""
+    """Rank `rank` of `world`, counted from 0; it waits at most `wait_s` seconds for other ranks."""
 
     rank: int
     world: int
@@ -95,12 +94,14 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
     make_runner: MakeRunner | None = None,
     work_dir: str | Path | None = None,
 ) -> SliceResult:
-    """Do a slice of the units of a recipe: every `world`-th from unit `rank` on.
+    """Process the units of one rank: every `world`-th unit, from unit `rank` on.
 
-    Raises what `run` raises; `RecipeError` unless 0 <= rank < world, and where ranks need a `work_dir` that
-    they share but are given none; `OutputError` if the rank is being done,
-    if a plain run is going on, or if the work in progress is another recipe's; `RunError` if the others'
-    hashes are not there in time.
+    Raises what `run` raises, and:
+
+    RecipeError  unless 0 <= rank < world; or if ranks need a shared `work_dir` and have none
+    OutputError  if another process works on this rank or on the whole run, or if the work in progress is that
+                 of another recipe
+    RunError     if files of other ranks are missing after `wait_s` seconds
     """
     if not 0 <= share.rank < share.world:
         raise RecipeError(
@@ -124,7 +125,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             output = place.join(prepared.identity, lock, overwrite=overwrite)
             if output is not None:
                 write_json(_ranks(out) / "world.json", {"world": share.world})
-            elif read_plan(out) is None:  # finished before, and nobody else is at work
+            elif read_plan(out) is None:  # finished before, and no other rank is at work
                 shutil.rmtree(work_directory(out), ignore_errors=True)
             if output is not None and output.store is not None:
                 output.store.write("world.json", json.dumps({"world": share.world}))
@@ -146,23 +147,23 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
 
 
 def _check_shared(recipe: Recipe, place: Destination) -> None:
-    """Raise `RecipeError` if ranks need files of each other, but may have no folder that they share."""
+    """Raise `RecipeError` if ranks need files of each other but have no shared folder."""
     needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
     if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(
-            f"'{what}' needs files of all ranks; give each the same --work DIR, on storage that they share"
+            f"'{what}' needs the files of all ranks; give each rank the same --work DIR on shared storage"
         )
 
 
 def _pack(
     prepared: Prepared, output: Output, share: Share, runner: Runner, progress: Progress
 ) -> list[UnitRecord]:
-    """Pack the rank's buckets of a shuffle, for which the units of all ranks are needed."""
-    tasks, buckets, distrust = prepared.tasks(output), prepared.buckets(output), output.distrust
+    """Pack the buckets of this rank, once the units of all ranks are done."""
+    tasks, buckets, mismatch = prepared.tasks(output), prepared.buckets(output), output.mismatch
     _wait_for(tasks, partial(_is_done, output), "units", share, progress)
-    if output.distrust != distrust:
-        raise RunError(f"{share}: {output.distrust} came out in two ways meanwhile; run this rank again")
+    if output.mismatch != mismatch:
+        raise RunError(f"{share}: {output.mismatch} gave two different results; run this rank again")
     own = [bucket for bucket in buckets if int(bucket.directory.name) % share.world == share.rank]
     return pack(prepared, own, output, runner, progress)
 
@@ -179,12 +180,13 @@ def finish_slices(
     overwrite: bool = False,
     work_dir: str | Path | None = None,
 ) -> RunResult:
-    """Write the manifest of an output whose ranks are all done. The sources are not read again, unless the
-    output is in a store and no rank was done on this machine.
+    """Write the manifest of an output whose ranks are all done.
 
-    `recipe` is that of the ranks unless it is given; then it must give the same bytes, and its card is used.
+    The sources are not read again, unless the output is in a store and no rank ran on this machine. Without
+    `recipe`, that of the ranks is used. A given recipe must give the same bytes; its card is used.
+
     Raises `OutputError` if there is nothing to finish, if a rank is still at work, or if versions, tokenizer
-    or template are not those of the ranks; `RunError` if units are missing, with the ranks to run again.
+    or template differ from those of the ranks; `RunError` if units are missing, with the ranks to run again.
     """
     begin, place = time.monotonic(), destination_of(str(out), work_dir)
     if not isinstance(place, StoreDestination):
@@ -208,13 +210,13 @@ def finish_slices(
         done = [record for record in records if record is not None]
         missing = [number for number, record in enumerate(records) if record is None]
         if missing:
-            raise RunError(_missing(missing, len(tasks), _world(place.out, output), output.distrust))
+            raise RunError(_missing(missing, len(tasks), _world(place.out, output), output.mismatch))
         manifest = finish(prepared, output, done)
     return result_of(manifest, place, prepared, begin, fresh=True)
 
 
 def _finished(place: Destination, recipe: Recipe | None, begin: float) -> RunResult:
-    """The result of an output that was finished before."""
+    """Return the result of an output that was finished before."""
     manifest = place.manifest()
     if manifest is None:
         how = (
@@ -228,8 +230,8 @@ def _finished(place: Destination, recipe: Recipe | None, begin: float) -> RunRes
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=False)
 
 
-def _missing(missing: Sequence[int], units: int, world: int | None, distrust: str) -> str:
-    """What is said of units that are missing.
+def _missing(missing: Sequence[int], units: int, world: int | None, mismatch: str) -> str:
+    """Return the message about missing units.
 
     >>> print(_missing([1, 3, 4], 8, 2, ""))
     3 of 8 units are missing: rank 0 of 2: 4; rank 1 of 2: 1, 3; run these ranks again
@@ -237,17 +239,17 @@ def _missing(missing: Sequence[int], units: int, world: int | None, distrust: st
     of_rank = defaultdict(list)
     for number in missing:
         of_rank[number % (world or 1)].append(number)
-    told = []
+    parts = []
     for rank, numbers in sorted(of_rank.items()):
         shown = ", ".join(map(str, numbers[:_NAMED_UNITS]))
         more = f" and {len(numbers) - _NAMED_UNITS} more" if len(numbers) > _NAMED_UNITS else ""
-        told.append(f"rank {rank} of {world}: {shown}{more}" if world else f"{shown}{more}")
+        parts.append(f"rank {rank} of {world}: {shown}{more}" if world else f"{shown}{more}")
     again = "run these ranks again" if world else "run the recipe again, without --rank"
-    why = f" ({distrust} came out in two ways: all must be done again the slow way)" if distrust else ""
-    return f"{len(missing)} of {units} units are missing{why}: {'; '.join(told)}; {again}"
+    why = f" ({mismatch} gave two different results: all units must use the slow path)" if mismatch else ""
+    return f"{len(missing)} of {units} units are missing{why}: {'; '.join(parts)}; {again}"
 
 
-# ==== Who is at work ====
+# ==== Locks and waiting ====
 
 
 def _ranks(out: Path) -> Path:
@@ -255,21 +257,21 @@ def _ranks(out: Path) -> Path:
 
 
 def _take_part(stack: ExitStack, out: Path, share: Share) -> Lock:
-    """Hold the output beside other ranks, and this rank alone, until the stack is left."""
+    """Lock the output together with other ranks, and this rank alone, until the stack is closed."""
     with named(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         lock = Lock(out, shared=True)
         stack.callback(lock.release)
         _ranks(out).mkdir(parents=True, exist_ok=True)
         file = _ranks(out) / f"{share.rank}-of-{share.world}.lock"
-        said = f"{share} of {out} is being done by another process; wait until it ends"
-        stack.enter_context(_held(file, refuse=said))
+        refused = f"another process works on {share} of {out}; wait until it ends"
+        stack.enter_context(_held(file, refuse=refused))
     return lock
 
 
 @contextmanager
 def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
-    """Hold a lock file; if it is held by another process wait for it, or raise `OutputError`."""
+    """Hold a lock file. If another process holds it, wait, or raise `OutputError` with `refuse`."""
     with named(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -282,7 +284,7 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
 
 
 def _world(out: Path, output: Output) -> int | None:
-    """How many ranks there are, as the one that started last has it; None if none ever was."""
+    """Return the number of ranks, by the rank that started last; None if none has started."""
     if output.store is not None:
         data = json.loads(output.store.read("world.json") or "null")
     else:
@@ -293,7 +295,7 @@ def _world(out: Path, output: Output) -> int | None:
 def _wait_for(
     tasks: Sequence[Task], ready: Callable[[Task], bool], what: str, share: Share, progress: Progress
 ) -> None:
-    """Wait until something is there of all tasks."""
+    """Wait until all tasks are ready."""
     begin, said = time.monotonic(), ""
     while waiting := [task for task in tasks if not ready(task)]:
         ranks = sorted(Counter(task.unit.number % share.world for task in waiting))
@@ -301,8 +303,8 @@ def _wait_for(
         text = f"{share}: waiting for the {what} of {others}"
         if time.monotonic() - begin > share.wait_s:
             raise RunError(
-                f"{share}: the {what} of {others} are not there after {share.wait_s:g} s (--wait); what is "
-                "done is kept: start these ranks, at the same time if possible, and this one again"
+                f"{share}: the {what} of {others} are missing after {share.wait_s:g} s (--wait); finished "
+                "work is kept: start these ranks, at the same time if possible, and this rank again"
             )
         if text != said:
             progress.say(text)
@@ -314,30 +316,30 @@ def _is_scanned(task: Task) -> bool:
     return task.hashes is not None and task.hashes.is_file()
 
 
-# ==== What the first rank has found, for the others ====
+# ==== The work file: the first rank inspects the sources for all ====
 
 
 def _look_once(recipe: Recipe, out: Path) -> Work:
-    """`look_at`, or what another rank has found for the same recipe on the same files."""
+    """Return `look_at(recipe)`, or the result of another rank for the same recipe and files."""
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
     if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there)):
         return found._replace(recipe=recipe)
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
-        check_same_run(out, prepare(work).identity)  # before what other ranks rely on is replaced
+        check_same_run(out, prepare(work).identity)  # before the file that other ranks use is replaced
     with named(out):
         write_json(path, {"sign": sign, **_as_json(work)})
     return work
 
 
 def _sign(recipe: Recipe) -> dict[str, Any]:
-    """What the inspection of the sources depends on besides the content of the files."""
+    """Return what the inspection of the sources depends on, besides the content of the files."""
     return {"code": code_hash(), "recipe": recipe.identity(), "files": list_files(recipe.sources)}
 
 
 def _unchanged(work: Work) -> bool:
-    """Whether all files are where they were, with the size and time that they had."""
+    """Whether all files still have the same path, size and time."""
     return all(info.at is not None and version_of(info.at.path) == info.at.version for info in work.infos)
 
 
@@ -365,7 +367,7 @@ def _work_of(data: Mapping[str, Any]) -> Work:
 
 
 def _typed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A file or a slice as it was before it was JSON."""
+    """Return the fields of a file or slice, converted back from JSON."""
     at, selection = data["at"], data["selection"]
     if selection is not None:
         where, sample, seed, columns = selection

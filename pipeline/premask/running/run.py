@@ -1,13 +1,13 @@
-"""A whole run: look at the input, plan units, have a runner do them, put the output in place.
+"""A whole run: inspect the input, cut it into units, have a runner process them, put the output in place.
 
-result = run(recipe, workers=2)
-result.manifest["counts"]["kept"]
+    result = run(recipe, workers=2)
+    result.manifest["counts"]["kept"]
 
-The steps, which `slices.py` takes one by one in several processes:
+The steps, which `ranks.py` takes one by one in several processes:
 
     work = look_at(recipe)                        # files, dialects, units
-    prepared = prepare(work, runner)              # the labeller, and what the bytes depend on
-    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, where they are dropped
+    prepared = prepare(work, runner)              # the labeller, and what decides the bytes
+    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, if used
     finish(prepared, output, records)             # the manifest
 """
 
@@ -52,13 +52,13 @@ from .tasks import (
 )
 
 MakeRunner = Callable[[int], Runner]
-"""Makes the runner for so many units."""
+"""Makes a runner for a number of units."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run gave: the manifest of its output, which is a directory or a URL; `fresh` is False if it was
-    there already."""
+    """The result of a run: the manifest, and the output, a directory or a URL. `fresh` is False if the output
+    was already finished."""
 
     manifest: dict[str, Any]
     output: Path | str
@@ -67,37 +67,37 @@ class RunResult:
     warnings: tuple[str, ...] = ()
 
     @property
-    def set_aside(self) -> int:
-        """How many rows were set aside, since processes died of them."""
+    def skipped_rows(self) -> int:
+        """Number of skipped rows: processing them ended a worker again and again."""
         return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
 
 
 class Prepared(NamedTuple):
-    """Work, what labels its rows, and all that decides its bytes."""
+    """Work, the labeller of its rows, and everything that decides its bytes."""
 
     work: Work
     batches: BatchLabeller
     identity: RunIdentity
 
     def tasks(self, output: Output) -> list[Task]:
-        """A task for each unit."""
+        """Return a task for each unit."""
         work = self.work
         return make_tasks(work.recipe, self.identity, output, work.units, work.dialects)
 
     def buckets(self, output: Output) -> list[BucketTask]:
-        """The tasks that follow where samples are shuffled; none where they are not."""
+        """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
 
     def batches_for(self, output: Output) -> BatchLabeller:
-        """What labels the rows: without the fast way if that was found wrong."""
-        return self.batches.careful() if output.distrust else self.batches
+        """Return the labeller of the rows: without the fast path, once a row gave two different results."""
+        return self.batches.slow() if output.mismatch else self.batches
 
 
-def _doubt(output: Output) -> str:
-    """Why a run does not take the fast way; empty if it does."""
-    if not output.distrust:
+def _slow_reason(output: Output) -> str:
+    """Return why a run takes the slow path; empty if it does not."""
+    if not output.mismatch:
         return ""
-    return f"{output.distrust} came out in two ways; all rows were done again without the fast way"
+    return f"{output.mismatch} gave two different results; all rows were processed again on the slow path"
 
 
 def run(  # noqa: PLR0913  all by keyword but the first
@@ -110,10 +110,14 @@ def run(  # noqa: PLR0913  all by keyword but the first
     make_runner: MakeRunner | None = None,
     work_dir: str | Path | None = None,
 ) -> RunResult:
-    """Do a recipe, in `workers` processes, this one included, or by another runner. Rows that a unit fails of
-    `attempts` times are set aside. If the output goes to a store, the work is done in a folder of `work_dir`,
-    by default of the user's cache. Raises a `PremaskError` of the matching kind if anything but a row is
-    wrong."""
+    """Run a recipe.
+
+    It uses `workers` processes, this one included, or another runner. If a unit fails `attempts` times, the
+    rows that are the cause are skipped. If the output is in a store, the work is done in a folder of
+    `work_dir`, by default in the user's cache.
+
+    Raises a `PremaskError` of the matching kind for every error that is not one of a row.
+    """
     begin, progress = time.monotonic(), progress or Progress()
     place = destination_of(recipe.output, work_dir)
     place.look()
@@ -141,25 +145,25 @@ def run(  # noqa: PLR0913  all by keyword but the first
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
-    """Runners in so many processes of this machine, or as many as there are units; a unit may fail `attempts`
-    times."""
+    """Return what makes a local runner with `workers` processes, but not more than there are units; a unit
+    may fail `attempts` times."""
     return lambda units: LocalRunner(max(1, min(workers, units)), attempts)
 
 
 def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
-    """The result of a run that began at a time of `time.monotonic`."""
-    found = (*_empty_splits(manifest), *_set_aside(manifest), *place.warnings)
+    """Return the result of a run that began at `begin` (`time.monotonic`)."""
+    found = (*_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
-    doubts = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*labeller.warnings(), *doubts, *found)
+    slow = (reason,) if reason != labeller.proof.reason else ()
+    warnings = (*labeller.warnings(), *slow, *found)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
 def prepare(work: Work, runner: Runner | None = None) -> Prepared:
-    """Load what does the work; a runner's workers load meanwhile."""
+    """Load tokenizer and labeller; the workers of a runner load theirs meanwhile."""
     recipe = work.recipe
     tokenizer = load_tokenizer(recipe.tokenizer)
     if runner is not None:
@@ -177,15 +181,18 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
 def do_units(
     prepared: Prepared, output: Output, runner: Runner, progress: Progress, part: slice = slice(None)
 ) -> list[UnitRecord]:
-    """Have units done, all or a part of them. If a row comes out in two ways, here or in another process that
-    does other units, they are done again the slow way."""
-    if not output.distrust:
+    """Have all units processed, or a part of them.
+
+    If a verified row gives two different results, here or in another rank, all of them are processed again on
+    the slow path.
+    """
+    if not output.mismatch:
         try:
             records = runner.run(prepared.tasks(output)[part], prepared.batches, progress)
         except VerifyError as error:
-            output.doubt(str(error))
+            output.note_mismatch(str(error))
         else:
-            if not output.distrust:
+            if not output.mismatch:
                 return records
     return runner.run(prepared.tasks(output)[part], prepared.batches_for(output), progress)
 
@@ -193,14 +200,14 @@ def do_units(
 def pack(
     prepared: Prepared, buckets: Sequence[BucketTask], output: Output, runner: Runner, progress: Progress
 ) -> list[UnitRecord]:
-    """Have buckets of a shuffle packed, once all units are done."""
+    """Have the buckets of a shuffle packed, once all units are done."""
     if any(output.record(bucket.directory, bucket.key) is None for bucket in buckets):
         output.bring([task.directory for task in prepared.tasks(output)], scattered=True)
     return runner.pack(buckets, prepared.batches_for(output), progress)
 
 
 def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) -> dict[str, Any]:
-    """Put the output in place, all units of which are done; returns its manifest."""
+    """Put an output in place whose units are all done; return its manifest."""
     output.bring([output.unit(number) for number in range(len(records))])
     duplicates = count_duplicates(prepared.tasks(output))
     return _finish(prepared, output, records, duplicates)
@@ -208,29 +215,29 @@ def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) ->
 
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
     splits = manifest["counts"]["splits"]
-    why = "its share of the rows is small, or too many agree in split_by"
+    why = "its share is small, or too many rows are equal in split_by"
     return [
-        f"split {name} has no rows and is not there: {why}"
+        f"split {name} has no rows and was not written: {why}"
         for name, each in splits.items()
         if not each["samples"]
     ]
 
 
-def _set_aside(manifest: Mapping[str, Any]) -> list[str]:
-    told = []
+def _skipped(manifest: Mapping[str, Any]) -> list[str]:
+    warnings = []
     for each in manifest.get("set_aside", ()):
         what = "1 row was" if each["rows"] == 1 else f"{each['rows']:,} rows were"
-        told.append(
-            f"unit {each['unit']}: {what} set aside, which the ledger has as crashed: {each['error']}; "
-            "the same command does this unit again"
+        warnings.append(
+            f"unit {each['unit']}: {what} skipped (crashed in the reject log): {each['error']}; "
+            "the same command repeats this unit"
         )
-    return told
+    return warnings
 
 
 def _finish(
     prepared: Prepared, output: Output, records: Sequence[UnitRecord], duplicates: Mapping[str, int]
 ) -> dict[str, Any]:
-    labeller, doubt = prepared.batches_for(output).labeller, _doubt(output)
+    labeller = prepared.batches_for(output).labeller
     counts = Counter[str]()
     accounts = {info.source: _behind_limit(info) for info in prepared.work.infos}
     for record in records:
@@ -246,7 +253,7 @@ def _finish(
         )
     engine = {
         "name": labeller.proof.engine,
-        "reason": doubt or labeller.proof.reason,
+        "reason": _slow_reason(output) or labeller.proof.reason,
         "rows_verified": counts.pop("verified", 0),
         "samples_by_reference": counts.pop("encoded_by_reference", 0),
     }
@@ -271,7 +278,7 @@ def _finish(
 
 
 def _behind_limit(info: SourceInfo) -> Account:
-    """The account of the rows that no unit looks at, since the source's limit leaves them out."""
+    """Return the account of rows that no unit reads, because the `limit` of the source leaves them out."""
     rows = info.left_out or 0
     return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
 
@@ -283,7 +290,7 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
     lost = [(count, reason) for reason, count in total.rejected.most_common()]
     lost += [(count, f"left out by {setting}") for setting, count in total.left_out.most_common()]
     if not total.rows:
-        return "the input holds no rows; nothing was written"
+        return "the input has no rows; nothing was written"
     why = ", ".join(f"{count} {what}" for count, what in lost)
     if not total.rejected:
         return f"every row was left out ({why}); nothing was written"
@@ -292,7 +299,7 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
 
 
 def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Flat counts as the manifest shows them: `tokens_user` under `tokens_by_role`, and so on."""
+    """Return flat counts in the form of the manifest: `tokens_user` under `tokens_by_role`, and so on."""
     groups = {
         "tokens_": "tokens_by_role",
         "trained_": "trained_by_role",

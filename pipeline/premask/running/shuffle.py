@@ -1,15 +1,15 @@
-"""Samples in a random order over the whole input, without holding it: two passes over the disk.
+"""Shuffling: samples in a random order over the whole input, in two passes over the disk.
 
-    Scatter        the samples of a unit -> its files, dealt out to buckets
-    pack_bucket    a bucket of all units -> its samples in order, packed: a unit of its own
+    Scatter        the samples of a unit -> its files, one batch per bucket
+    pack_bucket    one bucket of all units -> its samples in order, packed as a unit of its own
 
-Each copy of a sample gets a number of 64 bits that looks random (`mixing.order_keys`) and follows from the
-seed, the file, the row and its place in the row. The order of all samples is that of these numbers: a bucket
-holds an equal stretch of them, and is small enough to be sorted in memory. So the order depends on no unit,
-worker or window.
+Each copy of a sample gets a pseudorandom number of 64 bits (`choosing.order_keys`). It depends only on the
+seed, the file, the row, and the index of the sample in the row. Samples are sorted by these numbers. Each
+bucket is an equal range of them, small enough to be sorted in memory. So the order does not depend on units,
+workers or windows.
 
-Cost: about 4 bytes a token on the disk until the output stands, and some 20 ns a token to write and read
-them; memory is a pack window and a bucket, which is about as large as a unit.
+Cost: about 4 bytes a token on disk until the output is finished, and about 20 ns a token to write and read
+them. Memory is a pack window and a bucket, which is about as large as a unit.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Scatter:
-    """Where the samples of a unit go that are shuffled: for each split a file of record batches, for each
-    window one for each bucket. `path` says where a file of the unit is written."""
+    """Writes the samples of a unit for a shuffle.
+
+    Each split has a file of record batches: for each window, one batch per bucket. `path` returns the path of
+    a file of the unit.
+    """
 
     def __init__(
         self, path: Callable[[str], Path], windows: Windows, splits: Sequence[str], buckets: int, seed: int
@@ -48,14 +51,14 @@ class Scatter:
         self._keys: dict[str, np.ndarray] = {}
 
     def add(self, samples: Samples, split: str) -> None:
-        """Take samples of a split; copies of one come together."""
+        """Add samples of a split; copies of a sample are adjacent."""
         held = self._keys.get(split, np.zeros(0, dtype=np.uint64))
         self._keys[split] = np.concatenate([held, order_keys(samples.origin, self._seed)])
         for full in self._windows.of(split).add(samples):
             self._deal(full, split)
 
     def finish(self) -> None:
-        """Write what is left, and complete the files."""
+        """Write the rest, and complete the files."""
         for split in self._splits:
             self._deal(self._windows.of(split).rest(), split)
         for split, file in self._files.items():
@@ -65,7 +68,7 @@ class Scatter:
                 sync(path)
 
     def _deal(self, samples: Samples, split: str) -> None:
-        """Write the samples of a window, a batch for each bucket, each in the order of the keys."""
+        """Write the samples of a window, one batch per bucket, in the order of their keys."""
         n = len(samples.origin)
         if not n:
             return
@@ -83,13 +86,13 @@ class Scatter:
 
 
 def _bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
-    """Which of equal stretches of 64 bits each key lies in."""
-    places: np.ndarray = ((keys >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32)
-    return places
+    """Return the bucket of each key: equal ranges of 64 bits."""
+    numbers: np.ndarray = ((keys >> np.uint64(32)) * np.uint64(buckets)) >> np.uint64(32)
+    return numbers
 
 
 def _to_arrow(samples: Samples, keys: np.ndarray) -> pa.RecordBatch:
-    """One row a sample."""
+    """Return samples as a table with one row per sample."""
     bounds = arrow_array((samples.offsets - samples.offsets[0]).astype(np.int32))
     columns = {"tokens": samples.ids, "labels": samples.labels}
     if samples.weights is not None:
@@ -111,9 +114,9 @@ def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
 def pack_bucket(
     batches: BatchLabeller, task: BucketTask, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord:
-    """Pack the samples of a bucket and return the record, whose `extra` has no counts: the units have them.
+    """Pack the samples of a bucket and return its record. The counts are in the records of the units.
 
-    A bucket that was done before is not done again.
+    A bucket that is already done is not packed again.
     """
     done = finished(task)
     if done is not None:
@@ -138,7 +141,7 @@ def pack_bucket(
 
 
 def _parts(task: BucketTask, split: str) -> Iterator[tuple[Samples, np.ndarray]]:
-    """The samples of a bucket, of each window of each unit, with their keys."""
+    """Yield the samples of a bucket, with their keys, per window of each unit."""
     for unit in task.units:
         path = unit / scattered(split)
         if not path.is_file():

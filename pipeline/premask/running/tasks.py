@@ -1,10 +1,10 @@
-"""The tasks of a run, one a unit, and what they need to know of each other: which rows are duplicates.
+"""The tasks of a run, one per unit, and the duplicates among their rows.
 
     tasks = make_tasks(recipe, identity, output, units, dialects)
     drop_duplicates(tasks)                      # after `scan_unit` on all of them, before `run_unit`
     counted = count_duplicates(tasks)           # after `run_unit`
 
-Cost: that of `duplicates.py`.
+Cost: see `duplicates.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def make_tasks(
     units: Sequence[Unit],
     dialects: Mapping[str, Form],
 ) -> list[Task]:
-    """A task for each unit; `dialects` has that of each file."""
+    """Return a task for each unit; `dialects` are those of the files."""
     drop = recipe.duplicates is Duplicates.drop
     files = {each["source"]: each for each in identity.inputs}
 
@@ -63,7 +63,7 @@ def make_tasks(
 
 
 def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
-    """The tasks that follow `tasks` where samples are shuffled: one a bucket, numbered on from the units."""
+    """Return the tasks of a shuffle, one per bucket; their numbers continue those of the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
         BucketTask(
@@ -80,7 +80,7 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
 
 
 def drop_duplicates(tasks: Sequence[Task], part: slice = slice(None)) -> None:
-    """Write down for each task, or for a part of them, which of its rows are duplicates."""
+    """Write for each task, or for a part of them, which of its rows are duplicates."""
     hashes = [task.hashes for task in tasks if task.hashes is not None]
     targets: list[Path | None] = [None] * len(tasks)
     targets[part] = [task.dropped for task in tasks[part]]
@@ -88,7 +88,7 @@ def drop_duplicates(tasks: Sequence[Task], part: slice = slice(None)) -> None:
 
 
 def count_duplicates(tasks: Sequence[Task]) -> Counter[str]:
-    """How many duplicates each source has, by what the units have written down."""
+    """Return the number of duplicates of each source, by the hashes that the units wrote."""
     hashes = [task.hashes or task.directory / HASHES for task in tasks]
     return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
 
@@ -101,35 +101,41 @@ def _sources(task: Task) -> list[str]:
 
 
 class Progress:
-    """Told how a run goes on; this one keeps silent."""
+    """Receives the progress of a run; this one ignores it."""
 
     def start(self, rows: int | None) -> None:
-        """Work begins on so many rows, None if they have not been counted."""
+        """Work begins; `rows` is None if they have not been counted."""
 
     def advance(self, rows: int, tokens: int, packs: int) -> None:
-        """So much was done since the last call."""
+        """Work was done since the last call: so many rows, tokens and packs."""
 
     def begin(self, piece: int, rows: np.ndarray) -> None:
-        """Work begins on rows of a slice of a unit, by their numbers in the file; told where a row is looked
-        for that the work dies of."""
+        """Work begins on rows of a slice, by their numbers in the file; only in a search for the row that
+        ends its worker."""
 
     def say(self, text: str) -> None:
-        """The run waits for something."""
+        """The run reports an event, such as a retry or what it waits for."""
 
 
 ATTEMPTS = 3
-"""How often a unit may fail before it is looked into, unless the runner is told otherwise."""
+"""How often a unit may fail before its rows are examined, by default."""
 
 
 Job = Callable[[BatchLabeller, Any, "Progress | None", "Windows | None"], Any]
-"""What is done on a task: `run_unit`, `pack_bucket` and the like. Can be pickled."""
+"""Work on a task: `run_unit`, `pack_bucket` and so on. Can be pickled."""
 
 
 @dataclass(frozen=True)
 class BucketTask:
-    """A bucket to pack: its number among `buckets`, the directories of all units, where its own files go, the
-    key of the run, where it is kept how the task failed, if it ever did, and where finished units are kept,
-    if not there."""
+    """A bucket to pack.
+
+    number, buckets  its number, and the number of all buckets
+    units            the directories of all units
+    directory        where its own files are written
+    key              the key of the run
+    failures         the file with its failures, if any
+    store            where finished units are kept, if the output is in a store
+    """
 
     number: int
     buckets: int
@@ -142,13 +148,18 @@ class BucketTask:
 
 @dataclass(frozen=True)
 class Task:
-    """A unit, the dialect of each of its sources, where its files go, and the key of the run.
+    """A unit to process.
 
-    `cache_keys` are the names that the slices of the unit have in the recipe's cache. `hashes` and `dropped`
-    are files, where duplicates are dropped: of the hashes of the unit's rows, and of those that are. If the
-    samples are shuffled, `buckets` says among how many files they are dealt out; else it is 0. `failures` is
-    where it is kept how the unit failed, if it ever did. `store` keeps the finished unit, where the output
-    goes to one; `directory` is then a scratch directory.
+    unit        its slices
+    dialects    the dialect of each source
+    directory   where its files are written; a scratch directory if the output is in a store
+    key         the key of the run
+    failures    the file with its failures, if any
+    cache_keys  the names of its slices in the cache
+    hashes      with `duplicates: drop`, the file with the hashes of its rows
+    dropped     with `duplicates: drop`, the file with its duplicates
+    buckets     with `shuffle`, the number of buckets; else 0
+    store       where finished units are kept, if the output is in a store
     """
 
     unit: Unit
@@ -164,14 +175,20 @@ class Task:
 
     @property
     def shares_files(self) -> bool:
-        """Whether other processes must see the files that this one writes, in the same place."""
+        """Whether other processes must see the files of this task, under the same path."""
         return self.store is None or self.hashes is not None or self.buckets > 0
 
 
 @dataclass
 class Account:
-    """What became of the rows of a source: of `rows` read, `kept` gave a sample, `dropped` are duplicates,
-    and the others were rejected or left out, by the reason or the setting that did it."""
+    """The account of the rows of a source.
+
+    rows      rows that were read
+    kept      rows that gave a sample
+    dropped   duplicates
+    rejected  rejected rows, by reason
+    left_out  rows that a setting left out, by setting
+    """
 
     rows: int = 0
     kept: int = 0
@@ -180,7 +197,7 @@ class Account:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Account) -> None:
-        """Add what became of other rows."""
+        """Add the account of other rows."""
         self.rows += other.rows
         self.kept += other.kept
         self.dropped += other.dropped
@@ -188,13 +205,13 @@ class Account:
         self.left_out.update(other.left_out)
 
     def as_dict(self) -> dict[str, Any]:
-        """The account as JSON values."""
+        """Return the account as JSON values."""
         counts = {"rows": self.rows, "kept": self.kept, "dropped": self.dropped}
         return {**counts, "rejected": dict(self.rejected), "left_out": dict(self.left_out)}
 
 
 def accounts_of(record: UnitRecord) -> dict[str, Account]:
-    """What became of the rows of each source, as the record of a unit has it."""
+    """Return the account of each source, from the record of a unit."""
     accounts = {}
     for source, each in record.extra["sources"].items():
         counters = {name: Counter(each[name]) for name in ("rejected", "left_out")}
@@ -203,5 +220,5 @@ def accounts_of(record: UnitRecord) -> dict[str, Account]:
 
 
 def rows_of(record: UnitRecord) -> int:
-    """How many rows a unit read."""
+    """Return the number of rows that a unit read."""
     return sum(each["rows"] for each in record.extra["sources"].values())

@@ -1,10 +1,11 @@
-"""A unit of work: some input rows in, the files of one shard and a record out.
+"""A unit of work: input rows in, the files of one shard and a record out.
 
     Task(unit, dialects, directory, key)  ->  run_unit(batches, task)  ->  UnitRecord
 
-`run_unit` is what a runner calls, and before it `scan_unit` where duplicates are dropped. What they write
-depends on the task alone, never on who runs it, when, or beside what; doing it twice gives the same files.
-Memory: one pack window of tokens a split.
+A runner calls `run_unit`, and before it `scan_unit` if duplicates are dropped. The files depend on the task
+alone, not on the worker, the time or other tasks. The same task always gives the same files.
+
+Cost: memory is one pack window of tokens per split.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from ..output.windows import Windows
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
-from .choosing import choose, twins_of
+from .choosing import choose, duplicates_of
 from .crashes import Failures, read_failures, without_rows
 from .duplicates import hashed_rows, plain_keys, read_dropped, write_hashes
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
 
-# ==== Doing a unit ====
+# ==== Processing a unit ====
 
 
 def run_unit(
     batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord:
-    """Do a unit and return its record; a unit that was done before is not done again.
+    """Process a unit and return its record. A unit that is already done is not processed again.
 
-    The record's `extra` holds the counts and what became of the rows of each source. Empty
-    `windows` of the recipe's size can be handed from one unit of a process to the next.
+    The `extra` of the record has the counts and the account of each source. Empty `windows` of the recipe's
+    size can be reused by the next unit of the same process.
     """
     progress = progress or Progress()
     done = finished(task)
@@ -61,7 +62,7 @@ def run_unit(
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
-                choice = choose(recipe, piece, batch, twins_of(dropped, number))
+                choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
                 account.add(choice.account)
                 counts.update(choice.counts)
                 writer.reject(choice.rejects)
@@ -76,8 +77,8 @@ def run_unit(
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
-        told = {source: account.as_dict() for source, account in accounts.items()}
-        extra = {"counts": dict(counts), "sources": told}
+        sources = {source: account.as_dict() for source, account in accounts.items()}
+        extra = {"counts": dict(counts), "sources": sources}
         if failures.why:
             rows = sum(account.rejected["crashed"] for account in accounts.values())
             extra["set_aside"] = {"rows": rows, "error": failures.why}
@@ -87,7 +88,7 @@ def run_unit(
 
 
 class _Packing:
-    """Where the samples of a unit go that are packed as they come."""
+    """Packs the samples of a unit in their order."""
 
     def __init__(self, writer: UnitWriter, windows: Windows, splits: Sequence[str]) -> None:
         self._writer, self._windows, self._splits = writer, windows, splits
@@ -112,7 +113,7 @@ def _sink(batches: BatchLabeller, task: Task, writer: UnitWriter, windows: Windo
 def scan_unit(
     batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord | None:
-    """Write down the hashes of a unit's rows, to find duplicates before any work is done on them."""
+    """Write the hashes of the rows of a unit, so that duplicates are known before rows are labelled."""
     del progress, windows
     if task.hashes is None or task.hashes.is_file():
         return None
@@ -124,7 +125,7 @@ def scan_unit(
             for at in np.flatnonzero(~keys.known).tolist():
                 try:
                     keys.add(at, batches.labeller.read(batch.row(at), dialect)[0])
-                except RowError:  # it goes to the ledger when the unit is done
+                except RowError:  # `run_unit` rejects the row
                     continue
             parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
     with named(task.hashes):
@@ -136,15 +137,14 @@ def scan_unit(
 
 
 def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
-    """The batches of a slice through all stages, from the cache where it has them; rows that are set aside
-    come last, or are all there is."""
+    """Return the labelled batches of a slice, from the cache if it has them; skipped rows come last."""
     piece = task.unit.slices[number]
     dialect = task.dialects[piece.source]
     if failures.all_rows:
-        return _all_aside(piece, failures.all_rows)
-    if aside := failures.of_piece(number):
-        others = read_batches(piece, dialect, take=without_rows(aside))
-        return chain((batches.run(batch, dialect) for batch in others), [_aside(aside)])
+        return _all_skipped(piece, failures.all_rows)
+    if skipped := failures.of_piece(number):
+        others = read_batches(piece, dialect, take=without_rows(skipped))
+        return chain((batches.run(batch, dialect) for batch in others), [_skipped(skipped)])
 
     def label() -> Iterator[LabelledBatch]:
         return (batches.run(batch, dialect) for batch in read_batches(piece, dialect))
@@ -154,12 +154,12 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
     return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], label)
 
 
-def _all_aside(piece: Slice, why: str) -> Iterator[LabelledBatch]:
-    """The rows of a slice without a look at them, but for their text."""
+def _all_skipped(piece: Slice, why: str) -> Iterator[LabelledBatch]:
+    """Yield the rows of a slice as skipped; only their text is read."""
     for block in read_blocks(piece, BATCH_ROWS):
         rows = map(block.row, range(len(block.numbers)))
-        yield _aside([reject(row, RowError("crashed", why)) for row in rows], block.left_out)
+        yield _skipped([reject(row, RowError("crashed", why)) for row in rows], block.left_out)
 
 
-def _aside(lines: list[Reject], left_out: Mapping[str, int] = MappingProxyType({})) -> LabelledBatch:
+def _skipped(lines: list[Reject], left_out: Mapping[str, int] = MappingProxyType({})) -> LabelledBatch:
     return no_samples(lines, np.array([line.row for line in lines], dtype=np.int64), left_out)

@@ -46,12 +46,12 @@ def poison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def started(poison: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayRunner]:
-    """A Ray with two CPUs, started in a folder that holds another `pipeline`, where the driver stays."""
+    """A Ray with two CPUs, started in a folder that holds another `premask`, where the driver stays."""
     del poison
     pytest.importorskip("ray", reason="ray is not installed")
     folder, before = tmp_path_factory.mktemp("foreign"), Path.cwd()
-    (folder / "pipeline").mkdir()
-    (folder / "pipeline" / "__init__.py").write_text("raise RuntimeError('this is not premask')")
+    (folder / "premask").mkdir()
+    (folder / "premask" / "__init__.py").write_text("raise RuntimeError('this is not premask')")
     (folder / "chats.jsonl").write_bytes(CHATS.read_bytes())
     os.chdir(folder)
     try:
@@ -79,7 +79,7 @@ def run_on(runner: RayRunner, recipe: Recipe, progress: Progress | None = None) 
 
 
 def test_the_bytes_are_those_of_a_plain_run(started: RayRunner, tmp_path: Path) -> None:
-    """From a folder with another `pipeline`, sources named relative to it, duplicates dropped, samples shuffled."""
+    """From a folder with another `premask`, sources named relative to it, duplicates dropped, samples shuffled."""
     keys = {"sources": ["chats.jsonl", str(CHATS)], "duplicates": "drop", "shuffle": True}
     run(recipe_of(tmp_path / "plain", **keys))
     result = run_on(started, recipe_of(tmp_path / "ray", **keys))
@@ -152,7 +152,7 @@ def test_workers_that_are_killed_change_nothing(started: RayRunner, tmp_path: Pa
 
 
 @pytest.mark.parametrize("what", ["kill", "raise"])
-def test_a_row_that_kills_every_worker_is_set_aside(
+def test_a_row_that_kills_every_worker_is_skipped(
     started: RayRunner, poison: Path, tmp_path: Path, what: str
 ) -> None:
     lines = CHATS.read_text(encoding="utf-8").split("\n")[:-1]
@@ -162,9 +162,9 @@ def test_a_row_that_kills_every_worker_is_set_aside(
     switch_on(poison, "XYZZY", what)
     result = run_on(started, recipe_of(tmp_path / "ray", **keys))
 
-    assert result.set_aside == 1
-    ledger = pq.read_table(tmp_path / "ray" / "rejects").to_pylist()
-    assert [line["row"] for line in ledger if line["reason"] == "crashed"] == [70]
+    assert result.skipped_rows == 1
+    rejects = pq.read_table(tmp_path / "ray" / "rejects").to_pylist()
+    assert [line["row"] for line in rejects if line["reason"] == "crashed"] == [70]
     assert (tmp_path / ".ray.partial").is_dir()
 
     switch_off(poison)
@@ -178,7 +178,7 @@ def test_a_node_that_does_not_see_the_output_is_named(started: RayRunner, tmp_pa
     with (
         mock.patch.object(on_ray, "_marker", lambda path: _Nowhere(path / "missing")),
         pytest.raises(
-            OutputError, match=r"node .* does not see .*ray\.partial.*on storage that all of them share"
+            OutputError, match=r"node .* does not see .*ray\.partial.*on storage that all nodes share"
         ),
     ):
         run_on(started, recipe_of(tmp_path / "ray"))

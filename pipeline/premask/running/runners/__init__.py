@@ -1,11 +1,11 @@
-"""Runners: who does the units of a run, and when. They only schedule.
+"""Runners: they give the units of a run to workers. They only schedule.
 
     with LocalRunner(processes=4) as runner:        # or RayRunner(address)
         runner.load_ahead(recipe, tokenizer)
         records = runner.run(tasks, batches, progress)
 
-What a task writes follows from the task alone, so all runners give the same bytes, and what one has done
-another takes up.
+The files of a task depend on the task alone. So all runners give the same bytes, and a run can be continued
+with another runner.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # `__main__` imports `process` from here before everything else, and in a moment
+if TYPE_CHECKING:  # `__main__` imports `process` from here before everything else, so this must be fast
     from ...core.recipe import Recipe
     from ...output.shards import UnitRecord
     from ...tokens.tokenizer import LoadedTokenizer
@@ -22,23 +22,25 @@ if TYPE_CHECKING:  # `__main__` imports `process` from here before everything el
 
 
 class Runner(Protocol):
-    """What a run asks of a runner, which is a context manager: its workers end with the `with` block."""
+    """What a run needs of a runner. It is a context manager: its workers end with the `with` block."""
 
     def __enter__(self) -> Runner: ...
 
     def __exit__(self, *error: object) -> None: ...
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Have workers load what they can before the recipe's template is known; returns at once."""
+        """Have workers load what they can before the template is known; return at once."""
 
     def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
         """Do `units.scan_unit` on all tasks; raises as `run` does."""
 
     def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
-        """Do `units.run_unit` on all tasks and return their records in order. Raises what that raises, and
-        `RunError` if no process lives long enough to do them."""
+        """Do `units.run_unit` on all tasks and return their records in order.
+
+        Raises what `run_unit` raises, and `RunError` if workers cannot be started.
+        """
 
     def pack(
         self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
     ) -> list[UnitRecord]:
-        """Do `shuffle.pack_bucket` on all tasks, once all units are done; otherwise as `run`."""
+        """Do `shuffle.pack_bucket` on all tasks, once all units are done; raises as `run` does."""

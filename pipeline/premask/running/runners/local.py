@@ -1,15 +1,16 @@
 """The local runner: units in this process and in others of this machine.
 
-    with LocalRunner(processes=4) as runner:            # three others start, beside what is done meanwhile
+    with LocalRunner(processes=4) as runner:            # starts three workers in the background
         records = runner.run(tasks, batches, progress)
 
-The others (`worker.py`) load tokenizer and template once, and take one unit after another, as this process
-does. None is waited for: a unit goes to whoever is ready first. What comes out does not depend on how many
-there are. A process costs about two CPU-seconds to start, so there should never be more than units.
+Workers (`worker.py`) load tokenizer and template once and take one unit after another, as this process does.
+A unit goes to the first process that is ready. The result does not depend on the number of processes.
 
-A process that dies is replaced, and its unit done again, as is one that raised what no unit should raise;
-never in this process, which might go the same way. A unit that has failed `attempts` times is looked into
-(`suspects.py`): the rows that are the cause are set aside, and the rest is done.
+A worker that dies is replaced. Its unit is retried in a worker, never in this process, which might die too.
+The same holds for a unit that raises an unexpected error. After `attempts` failures, the rows that are the
+cause are skipped (`crashes.py`).
+
+Cost: a worker takes about two CPU seconds to start, so there should not be more processes than units.
 """
 
 from __future__ import annotations
@@ -31,29 +32,29 @@ from ..batches import BatchLabeller, Setup
 from ..crashes import (
     TaskError,
     begun_here,
-    forget_mark,
+    ended_a_run,
     is_done,
     note_failure,
     read_failures,
+    remove_mark,
     settle,
-    took_a_run_down,
 )
 from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
 from ..units import run_unit, scan_unit
 from .process import without_old_garbage
-from .worker import NoWorkerError, Worker, describe, of_the_system
+from .worker import NoWorkerError, Worker, describe, system_error
 
 
 class LocalRunner:
-    """Runs tasks in this process and in `processes - 1` others, which start at once and end with the `with`
+    """Runs tasks in this process and in `processes - 1` workers, which start at once and end with the `with`
     block. A unit may fail `attempts` times."""
 
     def __init__(self, processes: int, attempts: int = ATTEMPTS) -> None:
         self._attempts = attempts
         self._others = [Worker() for _ in range(processes - 1)]
         self._threads = [ThreadPoolExecutor(1) for _ in self._others]
-        self._spare = Worker()  # for units that must not be done here, if there is no other
+        self._spare = Worker()  # for units that must not run in this process, if there is no other worker
 
     def __enter__(self) -> LocalRunner:
         for other, thread in zip(self._others, self._threads, strict=True):
@@ -66,7 +67,7 @@ class LocalRunner:
             thread.shutdown(cancel_futures=True)
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Have the others load what they can before the recipe's template is known; returns at once."""
+        """Have the workers load what they can before the template is known; return at once."""
         light = tokenizer.without_hf()
         self._spare.know(recipe, light)
         for other, thread in zip(self._others, self._threads, strict=True):
@@ -74,14 +75,14 @@ class LocalRunner:
             thread.submit(other.load_ahead)
 
     def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
-        """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
+        """Have the rows of all tasks hashed, to find duplicates; raises as `run` does."""
         self._do(scan_unit, tasks, batches, Progress())
 
     def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
         """Do all tasks and return their records in order.
 
-        `batches` does the work of this process; that of the others is made from what they have loaded. Raises
-        the `PremaskError` that `run_unit` raises, and `RunError` if no process can be had that does a task.
+        This process uses `batches`; workers make their own from what they have loaded. Raises the
+        `PremaskError` that `run_unit` raises, and `RunError` if no worker can be started for a task.
         """
         records = self._do(run_unit, tasks, batches, progress)
         return [records[number] for number in range(len(tasks))]
@@ -104,22 +105,22 @@ class LocalRunner:
                 thread.submit(_in_thread, other, todo)
                 for other, thread in zip(self._others, self._threads, strict=True)
             ]
-            if todo.careful:
+            if todo.workers_only:
                 _in_thread(self._spare, todo)
             else:
                 with without_old_garbage():
                     _in_this_process(batches, todo)
             for helper in helpers:
                 helper.result()
-            _in_another([*self._others, self._spare][0], todo)  # what has failed here at last
+            _in_another([*self._others, self._spare][0], todo)  # tasks that failed last, in this process
         except BaseException as error:
             todo.end()
-            if not isinstance(error, Exception):  # an interrupt does not wait for what is under way
+            if not isinstance(error, Exception):  # an interrupt does not wait for running tasks
                 self._end()
             raise
         finally:
             for helper in helpers:
-                helper.exception()  # which has been raised, or comes after one that was
+                helper.exception()  # it has been raised, or another one was raised first
         return todo.records
 
     def _end(self) -> None:
@@ -128,11 +129,10 @@ class LocalRunner:
 
 
 class _Todo:
-    """The tasks of a job that nobody has taken yet, each with its number, and the records of those that are
-    done.
+    """The open tasks of a job, each with its number, and the records of finished tasks.
 
-    Those that have failed are for other processes alone, and all are (`careful`) if this is the run after one
-    that went down in the middle of a unit. Safe from any thread.
+    Tasks that have failed go to workers only. All tasks do (`workers_only`) if an earlier driver ended in the
+    middle of a unit. Thread-safe.
     """
 
     def __init__(
@@ -143,39 +143,39 @@ class _Todo:
         self.ended = False
         self._attempts = attempts
         self._left, self._suspect = deque[tuple[int, Any]](), deque[tuple[int, Any]]()
-        self.careful = any(took_a_run_down(task.failures) for task in tasks)
+        self.workers_only = any(ended_a_run(task.failures) for task in tasks)
         for number, task in enumerate(tasks):
-            suspect = self.careful or read_failures(task.failures).tries
+            suspect = self.workers_only or read_failures(task.failures).tries
             (self._suspect if suspect else self._left).append((number, task))
 
-    def for_here(self) -> Iterator[tuple[int, Any]]:
-        """Take tasks that have never failed, until there are none left."""
+    def for_this_process(self) -> Iterator[tuple[int, Any]]:
+        """Take tasks that have never failed, until none is left."""
         return _taken(self._left)
 
-    def for_others(self) -> Iterator[tuple[int, Any]]:
-        """Take any tasks, until there are none left; those that have failed come first."""
+    def for_workers(self) -> Iterator[tuple[int, Any]]:
+        """Take any tasks, until none is left; failed tasks come first."""
         return _taken(self._suspect, self._left)
 
     def done(self, number: int, record: UnitRecord | None) -> None:
-        """Keep the record of a task that is done, if the job makes any."""
+        """Keep the record of a finished task, if the job makes one."""
         if record is not None:
             self.records[number] = record
 
     def again(self, number: int, task: Task | BucketTask) -> None:
-        """A task is there to be taken by others."""
+        """Make a task available to other workers."""
         self._suspect.append((number, task))
 
     def failed(self, number: int, task: Task | BucketTask, why: str) -> None:
-        """A task has failed; others may try it again."""
+        """Record that a task has failed, and make it available to other workers."""
         note_failure(task, why, self._attempts, self.progress.say)
         self.again(number, task)
 
     def is_tried_out(self, task: Task | BucketTask) -> bool:
-        """Whether a task has failed so often that it must be looked into."""
+        """Whether a task has no retry left."""
         return read_failures(task.failures).tries >= self._attempts and not is_done(task)
 
     def end(self) -> None:
-        """Let nobody take another one."""
+        """Drop all open tasks."""
         self.ended = True
         self._left.clear()
         self._suspect.clear()
@@ -184,40 +184,40 @@ class _Todo:
 def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     while any(queues):
         for queue in queues:
-            with suppress(IndexError):  # another thread was quicker
+            with suppress(IndexError):  # another thread took the last task
                 yield queue.popleft()
                 break
 
 
 def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
-    """Do tasks in this process until none is left that may be done here."""
+    """Do tasks in this process, until none is left that may run here."""
     windows = Windows(batches.recipe.pack_window)
-    for number, task in todo.for_here():
+    for number, task in todo.for_this_process():
         try:
             with begun_here(task.failures):
                 record = todo.job(batches, task, todo.progress, windows)
         except PremaskError:
             raise
         except OSError as error:
-            raise of_the_system(error) from None
-        except Exception as error:  # noqa: BLE001  whatever it is: it is written down, and tried elsewhere
-            windows = Windows(batches.recipe.pack_window)  # some of the unit is in them
+            raise system_error(error) from None
+        except Exception as error:  # noqa: BLE001  any error is recorded, and the task retried in a worker
+            windows = Windows(batches.recipe.pack_window)  # the old ones hold samples of the failed unit
             todo.failed(number, task, describe(error))
         else:
             todo.done(number, record)
 
 
 def _in_thread(other: Worker, todo: _Todo) -> None:
-    """Have another process do tasks until none is left, or until it cannot be had."""
-    with suppress(NoWorkerError):  # others do them; if there are none, the last call of `_in_another` says so
+    """Have a worker do tasks, until none is left or the worker cannot be started."""
+    with suppress(NoWorkerError):  # other workers do them; if there is none, the last `_in_another` raises
         _in_another(other, todo)
 
 
 def _in_another(other: Worker, todo: _Todo) -> None:
-    """Have another process do tasks until none is left."""
+    """Have a worker do tasks, until none is left."""
     do = partial(other.do, todo.setup)
     try:
-        for number, task in todo.for_others():
+        for number, task in todo.for_workers():
             try:
                 if todo.is_tried_out(task):
                     record = settle(do, todo.job, task, todo.progress.say)
@@ -227,7 +227,7 @@ def _in_another(other: Worker, todo: _Todo) -> None:
                 if not todo.ended:
                     todo.failed(number, task, str(error))
                 continue
-            forget_mark(task.failures)
+            remove_mark(task.failures)
             todo.done(number, record)
             if record is not None:
                 todo.progress.advance(rows_of(record), record.tokens, record.packs)
@@ -240,7 +240,7 @@ def _in_another(other: Worker, todo: _Todo) -> None:
 
 
 class _Locked(Progress):
-    """Passes on how the run goes, from one thread at a time."""
+    """Passes progress on, from one thread at a time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._lock = progress, threading.Lock()

@@ -1,22 +1,23 @@
 """The Ray runner: units as tasks of Ray, on one machine or many.
 
-    with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a Ray of its own here
+    with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a new Ray on this machine
         records = runner.run(tasks, batches, progress)
 
-Ray only says who does which unit. No row and no shard goes through it: workers read the sources and write
-their unit beside the output, so both must lie on storage that all nodes share, under the same path; the
-first task of every process checks that. Where the output goes to a store, units do, from a scratch folder of
-their node (`output/unit_store.py`), and nothing is shared, unless units need files of each other.
+Ray only schedules. Rows and shards do not pass through it: workers read the sources and write their unit
+beside the output. So sources and output must be on storage that all nodes share, under the same path. The
+first task of every process checks this. If the output is in a store, workers send their units there from a
+scratch folder of their node (`output/unit_store.py`). Then nothing is shared, unless units need files of each
+other.
 
-A unit whose worker or node is lost is done again elsewhere, which gives the same bytes; nodes that join later
-are used.
+If a worker or node is lost, its unit is retried elsewhere and gives the same bytes. Nodes that join later are
+used.
 
-The workers must be able to import this very package: the same code, Python packages of the same versions.
-They are asked before they do any work. Ray puts the driver's working directory first on their path, where
-a folder `pipeline` of someone else's would hide it; it is given the directory of this package instead.
+Workers must have the same code of this package and the same versions of its dependencies. This is checked
+before they do any work. Ray puts the working directory of the driver first on their import path, where
+another folder `premask` would hide this package. So Ray starts in the directory of this package.
 
-Cost: a Ray of its own starts in 3 s on an idle machine, a worker in 2 to 4 s with its tokenizer, once; a
-task then takes a millisecond. The tokenizer travels once to each node (5 to 14 MB).
+Cost: a new Ray starts in 3 s on an idle machine, a worker in 2 to 4 s, including its tokenizer. A task has an
+overhead of a millisecond. The tokenizer (5 to 14 MB) is sent once to each node.
 """
 
 from __future__ import annotations
@@ -48,21 +49,22 @@ from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
 from ..units import run_unit, scan_unit
 from .process import in_directory, own_handler, prepare_process
-from .worker import Worker, describe, of_the_system
+from .worker import Worker, describe, system_error
 
-_AHEAD = 2  # units under way or waiting, for each CPU: a worker that is ready need not wait for the driver
-_PATIENCE_S = 30.0  # after which CPUs are counted again, though nothing has come back
-_STORE_BYTES = 200 << 20  # of a Ray of our own; nothing but the tokenizer lies there
+_AHEAD = 2  # units running or queued per CPU, so that workers need not wait for the driver
+_PATIENCE_S = 30.0  # seconds without a result, after which CPUs are counted again
+_STORE_BYTES = 200 << 20  # object store of a new Ray; it holds the tokenizer only
 
 
 class RayRunner:
     """Runs tasks on a Ray cluster, or on a Ray that it starts on this machine and ends with the `with` block.
 
-    `address` is that of a cluster's head (`HOST:PORT` or `auto`); without one, and without RAY_ADDRESS, a Ray
-    of its own starts. `workers` are the CPUs that are used at a time; None: all that the cluster has, also
-    those that come later. A unit may fail `attempts` times, its node lost or not; then this machine looks
-    into it, in a process of its own, as the local runner does. Raises `RecipeError` without the package
-    `ray`, `RunError` if there is no cluster at the address.
+    `address` is that of the head node (`HOST:PORT` or `auto`). Without it, and without RAY_ADDRESS, a new Ray
+    starts. `workers` is the number of CPUs that are used at a time; None means all CPUs, also those of nodes
+    that join later. A unit may fail `attempts` times. Then a worker process on this machine searches for the
+    cause, as in the local runner.
+
+    Raises `RecipeError` without the package `ray`, `RunError` if there is no cluster at the address.
     """
 
     def __init__(
@@ -96,11 +98,11 @@ class RayRunner:
         self._undo.close()
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Nothing is loaded: workers do that with their first task."""
+        """Load nothing: workers load with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
 
     def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
-        """Have the rows of all tasks hashed, which is what finding duplicates takes; raises as `run` does."""
+        """Have the rows of all tasks hashed, to find duplicates; raises as `run` does."""
         self._do(scan_unit, tasks, batches, Progress())
 
     def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
@@ -160,7 +162,7 @@ class RayRunner:
         return records
 
     def _record(self, reference: Any) -> UnitRecord | None:
-        """What a task gave; raises the `PremaskError` that it raised, and `TaskError` for all else."""
+        """Return the record of a task; raise its `PremaskError`, or `TaskError` for any other error."""
         try:
             record: UnitRecord | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
@@ -168,14 +170,14 @@ class RayRunner:
             if isinstance(cause, PremaskError):
                 raise cause from None
             if isinstance(cause, OSError):
-                raise of_the_system(cause) from None
+                raise system_error(cause) from None
             raise TaskError(describe(cause)) from None
-        except self._ray.exceptions.RayError as error:  # the worker or its node is gone
+        except self._ray.exceptions.RayError as error:  # the worker or its node is lost
             raise TaskError(first_line(error)) from None
         return record
 
     def _share(self, batches: BatchLabeller) -> _Shared:
-        """What workers make this batch labeller from, put into Ray's store once."""
+        """Return what workers need to make this batch labeller; put it into Ray's store once."""
         if self._sent is None or self._sent[0] is not batches:
             setup = batches.setup(), batches.labeller.tokenizer.without_hf()
             self._sent = batches, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
@@ -187,11 +189,11 @@ class RayRunner:
         return max(_AHEAD, _AHEAD * self._cpus())
 
     def _cpus(self) -> int:
-        """CPUs of the cluster at this moment."""
+        """Return the number of CPUs that the cluster has now."""
         return int(self._ray.cluster_resources().get("CPU", 0))
 
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def _import_ray() -> Any:
@@ -205,7 +207,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _marker(directory: Path) -> Iterator[Path]:
-    """A file that all workers must see."""
+    """Create a file that all workers must see."""
     path = directory / f".seen-by-all-{secrets.token_hex(8)}"
     with named(directory):
         path.touch()
@@ -216,15 +218,15 @@ def _marker(directory: Path) -> Iterator[Path]:
 
 
 def _cause(error: Any) -> Exception:
-    """What went wrong in a worker, as it was raised there."""
+    """Return the error of a worker, as it was raised there."""
     cause = error.cause
     if isinstance(cause, PremaskError):
         return cause
     text = str(cause)
     if "No module named" in text or "failed to import on the worker" in text:
         return RunError(
-            f"workers of Ray cannot import premask as it is here ({first_line(cause)}); install the same "
-            "version on every node"
+            f"workers of Ray cannot import this version of premask ({first_line(cause)}); install it on "
+            "every node"
         )
     return cause if isinstance(cause, Exception) else RunError(first_line(error))
 
@@ -233,8 +235,13 @@ def _cause(error: Any) -> Exception:
 
 
 class _About(NamedTuple):
-    """What a worker must find: a file (None if units go to a store, one by one), the driver's working
-    directory, versions, and this package's code."""
+    """What a worker must have.
+
+    marker     a file that it must see; None if units are sent to a store
+    directory  the working directory of the driver
+    versions   versions of this package and its dependencies
+    code       the hash of the code of this package
+    """
 
     marker: Path | None
     directory: str
@@ -243,8 +250,10 @@ class _About(NamedTuple):
 
 
 class _Shared(NamedTuple):
-    """What all tasks of a job have in common; what is large lies in Ray's store (a reference in a list is
-    not resolved for every task)."""
+    """What all tasks of a job have in common.
+
+    Large values are in Ray's store. Their reference is in a list, so that Ray does not resolve it per task.
+    """
 
     name: str
     setup: list[Any]
@@ -262,7 +271,7 @@ _loaded: _Loaded | None = None
 
 
 def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord | None:
-    global _loaded  # noqa: PLW0603  one load for all the units that a process does
+    global _loaded  # noqa: PLW0603  loaded once for all units of a process
     if _loaded is None or _loaded.name != shared.name:
         if shared.about is not None:
             _check(shared.about)
@@ -275,7 +284,7 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
     try:
         record: UnitRecord | None = job(_loaded.batches, task, None, _loaded.windows)
     except BaseException:
-        _loaded = None  # some of the unit is in its windows
+        _loaded = None  # its windows hold samples of the failed unit
         raise
     return record
 
@@ -287,7 +296,7 @@ def _check_sources(task: Task) -> None:
         if not is_url(path) and not Path(path).exists():
             raise SourceError(
                 f"node {os.uname().nodename} does not see {path}; put sources (or PREMASK_CACHE, for files "
-                "that are fetched) on storage that all nodes share, or say 'streaming: true' of sources in "
+                "that are fetched) on storage that all nodes share, or set 'streaming: true' for sources in "
                 "stores"
             )
 
@@ -295,12 +304,12 @@ def _check_sources(task: Task) -> None:
 def _check(about: _About) -> None:
     """Raise unless this process can do what the driver would."""
     node = os.uname().nodename
-    with suppress(OSError):  # then paths that are not absolute are not found, which is said
+    with suppress(OSError):  # relative paths that are not found are reported later
         os.chdir(about.directory)
     if about.marker is not None and not about.marker.is_file():
         raise OutputError(
             f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output (or "
-            "--work, for an output in a store) on storage that all of them share, under the same path"
+            "--work, for an output in a store) on storage that all nodes share, under the same path"
         )
     own = versions()
     others = [

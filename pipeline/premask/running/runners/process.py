@@ -1,11 +1,11 @@
-"""What our own processes do beside the work: start faster, hear signals, end with each other.
+"""Process settings: faster start, signals, and workers that end with their parent.
 
     prepare_process()       # early
-    import_transformers()   # where a tokenizer will be loaded
+    import_transformers()   # before a tokenizer is loaded
 
-These are for processes that are all ours, the command and its workers; a program that imports premask keeps
-its own settings. This module needs nothing but the standard library: the command is interruptible from its
-first moment because `__main__.py` imports this before everything else.
+These are for the command and its workers only. A program that imports premask keeps its own settings. This
+module needs the standard library only, and `__main__.py` imports it before everything else. So the command
+can be interrupted from its first moment.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from typing import NoReturn
 
 
 def prepare_process() -> None:
-    """Make this process fit for the work. Call it early: before anyone imports `pandas`."""
+    """Prepare this process for the work. Call it early, before `pandas` is imported."""
     _keep_freed_memory()
     _keep_pandas_out()
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep arrays of up to 32 MiB that are freed, and all memory beside them, for the next ones.
+    """Have glibc keep the memory of freed arrays of up to 32 MiB for new ones.
 
-    Gain: about 8 ns a token, some hundredths of a run. Otherwise glibc returns large arrays to the system,
-    which clears every page again that it hands out. Other C libraries have no `mallopt`, or one that refuses.
+    Gain: about 8 ns a token, a few percent of a run. Otherwise glibc returns large arrays to the system,
+    which clears every page that it hands out again. Other C libraries have no `mallopt`, or one that does
+    nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -53,14 +54,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def _keep_pandas_out() -> None:
-    """Have Arrow of this process believe that there is no pandas; nothing here gives it a pandas object.
+    """Make Arrow in this process ignore pandas. No code here gives it a pandas object.
 
-    Gain: a quarter of a CPU-second and 50 MB in every process, because `pa.array` and `to_numpy` import
-    pandas on their first call. If pandas is loaded already nothing changes.
+    Gain: a quarter of a CPU second and 50 MB per process, because `pa.array` and `to_numpy` import pandas on
+    their first call. If pandas is already loaded, nothing changes.
     """
     if "pandas" in sys.modules:
         return
-    import pyarrow as pa  # noqa: PLC0415  `__main__` needs none
+    import pyarrow as pa  # noqa: PLC0415  `__main__` does not need it
 
     too_old = types.ModuleType("pandas")
     too_old.__dict__["__version__"] = "0.0"
@@ -74,9 +75,9 @@ def _keep_pandas_out() -> None:
 
 
 def import_transformers() -> None:
-    """Import transformers, and have it believe that there is no torch, which tokenizers do not need.
+    """Import transformers without torch, which tokenizers do not need.
 
-    Gain: more than a CPU-second where torch is installed. If transformers is loaded already nothing changes.
+    Gain: more than a CPU second if torch is installed. If transformers is already loaded, nothing changes.
     """
     if "transformers" in sys.modules:
         return
@@ -94,10 +95,10 @@ def import_transformers() -> None:
 
 @contextmanager
 def without_old_garbage() -> Iterator[None]:
-    """Have the collector look only at what is made from here on.
+    """Exclude all existing objects from garbage collection in the `with` block.
 
-    Gain: at most some hundredths of a run, because each full collection would look through all modules and
-    tokenizers, hundreds of thousands of objects that stay.
+    Gain: at most a few percent of a run. Otherwise each full collection visits all modules and tokenizers,
+    hundreds of thousands of objects that stay.
     """
     gc.freeze()
     try:
@@ -107,7 +108,7 @@ def without_old_garbage() -> Iterator[None]:
 
 
 def keep_what_is_loaded() -> None:
-    """Have the collector never look again at what is loaded so far; for a process that only works. Gain: as
+    """Exclude all existing objects from garbage collection for good; for worker processes. Gain: as
     `without_old_garbage`."""
     gc.freeze()
 
@@ -115,28 +116,30 @@ def keep_what_is_loaded() -> None:
 # ==== Signals ====
 
 _CODES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
-_TIDY = b"\r\x1b[2K\x1b[?25h"  # clears the line of a progress bar, and shows the cursor that it hid
-_PATIENCE_S = 10  # with cleaning up
-_SAME_S = 0.5  # a terminal and a parent process may both pass on one interrupt
+_TIDY = b"\r\x1b[2K\x1b[?25h"  # clears the line of a progress bar, and shows the hidden cursor
+_PATIENCE_S = 10  # limit for cleaning up
+_SAME_S = 0.5  # a terminal and a parent process may both pass on the same interrupt
 
 _has_begun = False
 
 
 def begin_work() -> None:
-    """From here on there is something to clean up when this process is interrupted or terminated."""
-    global _has_begun  # noqa: PLW0603  it is about the process
+    """From here on, an interrupted or terminated process has to clean up."""
+    global _has_begun  # noqa: PLW0603  a state of the process
     _has_begun = True
 
 
 def work_has_begun() -> bool:
-    """Whether there is something to clean up."""
+    """Whether an interrupted process has to clean up."""
     return _has_begun
 
 
 class Interrupts:
-    """Handles SIGINT and SIGTERM from when it is made: ends the process at once while there is nothing to
-    clean up, else raises `KeyboardInterrupt` once. A second one, or ten seconds, end the process in any
-    case."""
+    """Handles SIGINT and SIGTERM from its creation on.
+
+    Without anything to clean up, a signal ends the process at once. Else it raises `KeyboardInterrupt` once.
+    After a second signal, or after ten seconds, the process ends in any case.
+    """
 
     def __init__(self) -> None:
         self.heard: int | None = None
@@ -157,30 +160,32 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def leave(self) -> NoReturn:
-        """End this process with one line. (Where Python ends it, it may send itself a signal.)"""
+        """End this process with a message of one line."""
         heard = signal.Signals(self.heard or signal.SIGINT)
         if os.isatty(2):
             os.write(2, _TIDY)
-        say(f"{_CODES[heard]}; what is done is kept, run the same command again to go on")
+        say(f"{_CODES[heard]}; finished work is kept, run the same command again to continue")
         os._exit(128 + heard)
 
 
 def say(text: str) -> None:
-    """Write one line to stderr, also while modules are being imported."""
+    """Write one line to stderr. It works even while modules are being imported."""
     os.write(2, f"premask: {text}\n".encode())
 
 
 def _handle(handler: object) -> None:
     for number in _CODES:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores signals
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Have this thread block SIGINT, and what it starts inherit that: the terminal's interrupt is for the
-    process that started it. To block it in the process itself would be too late: it imports for a second
-    first."""
+    """Block SIGINT in this thread and in the processes that it starts meanwhile.
+
+    An interrupt of the terminal is for the parent process. A child cannot block it in time by itself, because
+    its imports take a second.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -190,8 +195,8 @@ def interrupts_blocked() -> Iterator[None]:
 
 @contextmanager
 def own_handler(number: int) -> Iterator[None]:
-    """Restore the handler of a signal after a library set its own (Ray's prints stacks and ends the
-    process)."""
+    """Restore the handler of a signal after a library has set its own. Ray's handler prints stacks and ends
+    the process."""
     before = signal.getsignal(number)
     yield
     if before is not None and threading.current_thread() is threading.main_thread():
@@ -202,13 +207,14 @@ def own_handler(number: int) -> Iterator[None]:
 
 
 def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> int:
-    """Do some work in a forked child that hears `interrupts`, while this process passes signals on to it.
-    Ends this process as the child ends, or returns the signal that killed it.
+    """Do some work in a forked child that handles `interrupts`; pass signals on to it.
 
-    Gain: a crash of a library or a lack of memory ends the child, and this process, of a few megabytes, can
-    start another one. Cost: some milliseconds.
+    Ends this process with the exit code of the child, or returns the signal that killed the child.
+
+    Gain: if a library crashes or memory runs out, only the child ends, and this process, of a few megabytes,
+    can start another one. Cost: a few milliseconds.
     """
-    _handle(interrupts.hear)  # what the child inherits
+    _handle(interrupts.hear)  # the child inherits it
     parent, child = os.getpid(), os.fork()
     if not child:
         _end_with(parent)
@@ -227,8 +233,10 @@ def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """Have Linux kill this process when its parent is gone, so that a killed command leaves nothing behind
-    that writes; elsewhere this process goes on to its end."""
+    """Have Linux kill this process when its parent ends, so that no writer outlives a killed command.
+
+    On other systems, this process continues to its end.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -239,12 +247,12 @@ _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Have a thread end this worker process when the process that spawned it is gone, on any system."""
+    """Start a thread that ends this worker process when its parent ends, on any system."""
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
 def _wait_for_parent() -> None:
-    import multiprocessing.connection  # noqa: PLC0415  `__main__` needs none
+    import multiprocessing.connection  # noqa: PLC0415  `__main__` does not need it
 
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -254,7 +262,7 @@ def _wait_for_parent() -> None:
 
 @contextmanager
 def in_directory(path: Path) -> Iterator[None]:
-    """Work in a directory, which processes that are started meanwhile inherit."""
+    """Change the working directory in the `with` block, also for processes that start meanwhile."""
     before = Path.cwd()
     os.chdir(path)
     try:

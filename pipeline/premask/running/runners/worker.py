@@ -1,15 +1,15 @@
-"""Another process of this machine, which has a labeller of its own and does one task at a time.
+"""A worker: another process on this machine with its own labeller. It does one task at a time.
 
     worker = Worker()
     worker.know(recipe, tokenizer)
     record = worker.do(setup, run_unit, task)       # raises TaskError if the process dies, or the task raises
     worker.end()
 
-It is spawned, never forked: threads of libraries do not survive that. If it dies, the next call starts
-another one and loads all again. It does not hear the terminal's interrupt, which is for the process that
-started it, and ends by itself when that one is gone, however it went.
+It is spawned, never forked, because threads of libraries do not survive a fork. If it dies, the next call
+starts another process and loads everything again. It ignores interrupts of the terminal, which are for its
+parent, and it ends when its parent ends for any reason.
 
-Cost: about two CPU-seconds to start and load; a call takes 0.1 ms beside the work.
+Cost: about two CPU seconds to start and load; 0.1 ms per call.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ from ..crashes import SuspectRows, TaskError
 from ..tasks import Job, Progress
 from .process import end_with_parent, interrupts_blocked, keep_what_is_loaded, prepare_process
 
-_STARTS = 3  # processes that may die one after the other before they have loaded
+_STARTS = 3  # processes that may die before one has loaded its labeller
 
 
 class NoWorkerError(RunError):
-    """Processes die before they have loaded their labeller."""
+    """No process survives loading its labeller."""
 
 
 class Worker:
-    """A process that starts with the first call, and again after it has died. One thread at a time may
-    call."""
+    """A process that starts with the first call, and again after it has died.
+
+    Only one thread at a time may call it.
+    """
 
     def __init__(self) -> None:
         self._process: Any = None
@@ -58,16 +60,16 @@ class Worker:
         self._starting, self._ended = threading.Lock(), False
 
     def start(self) -> None:
-        """Have it import what will be needed; nothing has to be known for that."""
+        """Have it import libraries; this needs no recipe."""
         with suppress(TaskError):  # the next call starts another one
             self._call(_prepare)
 
     def know(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-        """Say what it will make its labeller from, at once and whenever it has to start again."""
+        """Set the recipe and tokenizer of its labeller, also for later restarts."""
         self._ahead = recipe, tokenizer
 
     def load_ahead(self) -> None:
-        """Have it load what it can before the recipe's template is known."""
+        """Have it load what it can before the template is known."""
         with suppress(TaskError):
             self._load_first()
 
@@ -80,14 +82,16 @@ class Worker:
             self._loaded = True
 
     def do(self, setup: Setup, job: Job, task: Any) -> Any:
-        """What `job` returns, done by a labeller of this setup. Raises the `PremaskError` that it raises, and
-        `TaskError` if the process dies meanwhile or anything else is raised; `NoWorkerError` if
-        there is no process that lives until it has loaded its labeller."""
+        """Do a job on a task with a labeller of this setup; return what `job` returns.
+
+        Raises the `PremaskError` of the job, `TaskError` if the process dies or the job raises any other
+        error, and `NoWorkerError` if no process survives loading its labeller.
+        """
         self._make_ready(setup)
         return self._call(_do, job, task)
 
     def end(self) -> None:
-        """Kill the process, which has nothing to lose, and have no other; from any thread."""
+        """Kill the process and start no other one. Nothing is lost. Thread-safe."""
         with self._starting:
             self._ended = True
         if self._process is not None:
@@ -104,7 +108,7 @@ class Worker:
             except TaskError as error:
                 if self._ended or attempt == _STARTS - 1:
                     raise NoWorkerError(
-                        f"a worker process cannot load its labeller: {error}; what is done is kept: run the "
+                        f"a worker process cannot load its labeller: {error}; finished work is kept: run the "
                         "same command again, with fewer workers if memory is short"
                     ) from None
             else:
@@ -121,11 +125,11 @@ class Worker:
                     break
                 at = value
         except (EOFError, OSError):
-            raise TaskError(self._buried(), at) from None
+            raise TaskError(self._how_it_ended(), at) from None
         if kind == "raised":
             if not isinstance(value, PremaskError):
-                self._process.kill()  # nobody knows what state it is in
-                self._buried()
+                self._process.kill()  # its state is unknown
+                self._how_it_ended()
                 raise TaskError(str(value), at)
             raise value
         return value
@@ -137,14 +141,14 @@ class Worker:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            with interrupts_blocked():  # which the process inherits
+            with interrupts_blocked():  # the process inherits this
                 self._process.start()
             theirs.close()
             self._link = ours
         return ours
 
-    def _buried(self) -> str:
-        """How the process ended."""
+    def _how_it_ended(self) -> str:
+        """Wait for the end of the process; return how it ended."""
         self._link, self._setup = None, None
         if self._process is None:
             return "it was ended"
@@ -174,8 +178,8 @@ _link: Connection | None = None
 
 
 def _serve(link: Connection) -> None:
-    """Do what is asked until the other end is closed."""
-    global _link  # noqa: PLW0603  what a task tells goes the same way as what it returns
+    """Answer calls until the other end of the link is closed."""
+    global _link  # noqa: PLW0603  reports of a task use the same link as its result
     _link = link
     end_with_parent()
     with suppress(EOFError, OSError):
@@ -186,53 +190,51 @@ def _serve(link: Connection) -> None:
             except PremaskError as error:
                 answer = "raised", error
             except OSError as error:
-                answer = "raised", of_the_system(error)
-            except Exception as error:  # noqa: BLE001  whatever it is, the other end decides
+                answer = "raised", system_error(error)
+            except Exception as error:  # noqa: BLE001  any error is sent to the other end
                 answer = "raised", describe(error)
             link.send(answer)
     os._exit(0)
 
 
-def of_the_system(error: OSError) -> RunError:
-    """What no row is to blame for: the run ends with it, and can go on when it is mended."""
-    return RunError(
-        f"{describe(error)}; what is done is kept: run the same command again once that is mended"
-    )
+def system_error(error: OSError) -> RunError:
+    """Return the error of the run for one of the system, such as a full disk. No row is its cause."""
+    return RunError(f"{describe(error)}; finished work is kept: fix the cause and run the same command again")
 
 
 def describe(error: Exception) -> str:
-    """An error that no task should raise, in one line, with the place in this package that raised it.
+    """Describe an unexpected error in one line, with the file and line in this package that raised it.
 
     >>> describe(KeyError("role"))
     "KeyError: 'role'"
     """
     text = one_line(error, 300)
-    places = [
+    lines = [
         f"{Path(frame.filename).name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).is_relative_to(_PACKAGE)
     ]
-    return f"{type(error).__name__}: {text}" + (f" ({places[-1]})" if places else "")
+    return f"{type(error).__name__}: {text}" + (f" ({lines[-1]})" if lines else "")
 
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def _prepare() -> None:
-    """Import what will be needed: the better part of a second, and nothing has to be known for it."""
+    """Import libraries. It takes most of a second and needs no recipe."""
     prepare_process()
     with suppress(ImportError):
         importlib.import_module("gigatoken")
 
 
 def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-    global _tokenizer  # noqa: PLW0603  the same process will make its labeller from it
+    global _tokenizer  # noqa: PLW0603  the labeller of this process is made from it
     _tokenizer = tokenizer
     load_ahead(recipe, tokenizer)
 
 
 def _load(setup: Setup) -> None:
-    global _mine  # noqa: PLW0603  one load for all the tasks that a process does
+    global _mine  # noqa: PLW0603  loaded once for all tasks of a process
     if _tokenizer is None:
         raise RunError("the worker has not loaded its tokenizer")
     _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window))
@@ -242,11 +244,11 @@ def _load(setup: Setup) -> None:
 def _do(job: Job, task: Any) -> Any:
     if _mine is None:
         raise RunError("the worker has not loaded its labeller")
-    return job(_mine.batches, task, _Told(), _mine.windows)
+    return job(_mine.batches, task, _Reporter(), _mine.windows)
 
 
-class _Told(Progress):
-    """Tells the other end where a task is, which it will want to know if this process dies."""
+class _Reporter(Progress):
+    """Reports the position of a task to the other end, in case this process dies."""
 
     def begin(self, piece: int, rows: np.ndarray) -> None:
         if _link is not None:
