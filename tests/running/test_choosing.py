@@ -583,7 +583,7 @@ def test_a_shuffle_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.
         return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr("premask.running.runners.local.pack_bucket", stop)
+        patch.setattr("premask.running.run.pack_bucket", stop)
         with pytest.raises(KeyboardInterrupt):
             run_on(tmp_path / "out", CHATS, **keys)
     assert not (tmp_path / "out").exists()
