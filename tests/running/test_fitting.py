@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.core.arrays import offsets_of
 from premask.core.contract import IGNORE_INDEX
@@ -335,6 +335,7 @@ def judged(drawn: Drawn, pieces: Pieces, policy: TooLong, max_length: int) -> li
     return found
 
 
+@settings(max_examples=200)
 @given(random_texts(), st.integers(2, 12), st.sampled_from(TooLong), st.data())
 def test_pieces_and_counts_are_those_of_the_twin(
     drawn: Drawn, max_length: int, policy: TooLong, data: Any
