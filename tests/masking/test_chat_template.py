@@ -393,7 +393,7 @@ def test_loops_are_counted_anew_in_each_render(monkeypatch: Any) -> None:
     template = ChatTemplate("{% for m in messages %}x{% endfor %}")
 
     assert [template.render(MESSAGES) for _ in range(3)] == ["xxx"] * 3
-    with pytest.raises(RowError, match="more than 3 turns"):
+    with pytest.raises(RowError, match="more than 3 iterations"):
         template.render([*MESSAGES, {}])
 
 
@@ -436,7 +436,7 @@ def test_a_template_that_raises_costs_its_row(source: Any, detail: Any) -> None:
         ("{% unknown %}", "syntax error in line 1: Encountered unknown tag 'unknown'."),
         ("{% generation %}x", "syntax error in line 1"),
         ("{{ 'x' | no_such_filter }}", "syntax error in line 1: No filter named 'no_such_filter'"),
-        ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "tpl: is nested too deeply to compile"),
+        ("{{ " + "(" * 5000 + ")" * 5000 + " }}", "tpl is nested too deeply to compile"),
     ],
 )
 def test_a_template_that_does_not_compile_ends_the_run(source: Any, message: Any) -> None:

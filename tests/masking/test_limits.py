@@ -56,17 +56,17 @@ BOMBS = {
     "nested loops": (
         f"{LOOP}{LOOP}{{% endfor %}}{{% endfor %}}",
         "template_unsafe",
-        f"the loops of the chat template take more than {MAX_STEPS} turns",
+        f"the loops of the chat template take more than {MAX_STEPS} iterations",
     ),
     "loops that print": (
         f"{LOOP}{LOOP}x{{% endfor %}}{{% endfor %}}",
         "template_unsafe",
-        f"more than {MAX_STEPS} turns",
+        f"more than {MAX_STEPS} iterations",
     ),
     "loops in a macro": (
         f"{{% macro f() %}}{LOOP}{{% endfor %}}{{% endmacro %}}{LOOP}{{{{ f() }}}}{{% endfor %}}",
         "template_unsafe",
-        f"more than {MAX_STEPS} turns",
+        f"more than {MAX_STEPS} iterations",
     ),
     "a long range": ("{% for a in range(10 ** 12) %}{% endfor %}", "template_error", "Range too big"),
     "a product of text": (f"{{{{ 'a' * {BIG} }}}}", "template_unsafe", "computes something too large"),

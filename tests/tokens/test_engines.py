@@ -324,11 +324,11 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "merges_ignored": (lambda: of_letters(spaces(), ignore_merges=True), "ignores merges and falls back"),
     "single_word": (
         adding(of_bytes, AddedToken("cat", single_word=True)),
-        "'cat' counts only as a word of its own",
+        "'cat' matches only as a whole word",
     ),
     "normalized": (
         adding(lambda: of_bytes(normalizer=normalizers.NFC()), AddedToken("<|é|>", normalized=True)),
-        r"'<\|é\|>' is looked for in normalized text",
+        r"'<\|é\|>' is searched for in normalized text",
     ),
     "overlapping": (
         adding(of_bytes, AddedToken("<|u", normalized=True), AddedToken("<|u|>", normalized=False)),
@@ -367,7 +367,7 @@ def test_probes_find_it_too(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_proof._Kind, "check", lambda _: None)
     proof = prove_engine(REFUSED[kind][0](), EngineChoice.auto)
 
-    assert re.search("otherwise than tokenizers", proof.reason), proof
+    assert re.search("differently from tokenizers", proof.reason), proof
 
 
 ALIKE: dict[str, Make] = {
@@ -512,10 +512,10 @@ def at_random(_: str, rng: random.Random = random.Random(1)) -> bool:  # noqa: B
 
 
 LIES: dict[str, tuple[Callable[[], Callable[[str], bool]], str]] = {
-    "an ASCII character": (lambda: lambda text: "q" in text, "it encodes '.*' otherwise"),
+    "an ASCII character": (lambda: lambda text: "q" in text, "it encodes '.*' differently"),
     "at random": (lambda: at_random, "it encodes|it takes"),
-    "long texts": (lambda: lambda text: len(text) > 4000, "otherwise than tokenizers"),
-    "what it has seen": (Remembering, "not always alike|but not in parts"),
+    "long texts": (lambda: lambda text: len(text) > 4000, "differently from tokenizers"),
+    "what it has seen": (Remembering, "not always to the same ids|but its parts equally"),
     "most characters": (lambda: lambda text: not text.isascii(), r"many characters .* such as U\+0080"),
 }
 
@@ -580,8 +580,8 @@ def test_a_recipe_that_wants_gigatoken_gets_it_or_an_error(load: Load) -> None:
         prove_engine(REFUSED["single_word"][0](), EngineChoice.gigatoken)
 
     assert str(caught.value) == (
-        "engine gigatoken cannot be used: the added token 'cat' counts only as a word of its own; "
-        "say engine: auto or engine: tokenizers"
+        "engine gigatoken cannot be used: the added token 'cat' matches only as a whole word; "
+        "set engine: auto or engine: tokenizers"
     )
 
 
@@ -591,7 +591,7 @@ def test_a_recipe_that_wants_tokenizers_loads_no_other(load: Load) -> None:
 
     proof = prove_engine(load("sample").backend, EngineChoice.tokenizers, make=never)
 
-    assert proof == EngineProof("tokenizers", "the recipe says engine: tokenizers")
+    assert proof == EngineProof("tokenizers", "the recipe has engine: tokenizers")
     assert check(TwoEngines(load("sample").backend, proof, make=never), ["a b", "é", ""]) == 3
 
 
@@ -695,12 +695,12 @@ def test_runs_hold_every_character_that_is_known() -> None:
     assert all({run[0], run[-1]} <= set(some) <= set(run) for run, some in runs)
 
 
-def test_the_twin_shows_every_cut() -> None:
+def test_the_probe_tokenizer_shows_every_cut() -> None:
     """Two ways to cut a text beside any character give other ids."""
     isolated = json.loads(split().__getstate__())
     never = {**isolated, "pretokenizers": isolated["pretokenizers"][1:]}
-    twins = [Tokenizer.from_str(engine_probes.boundary_twin(None, cuts)) for cuts in (isolated, never)]
+    probes = [Tokenizer.from_str(engine_probes.boundary_tokenizer(None, cuts)) for cuts in (isolated, never)]
     for character in "é٣中\u0301\u3000…🙂":
         text = engine_probes.beside_others(ord(character))
-        first, second = (twin.encode(text).ids for twin in twins)
+        first, second = (probe.encode(text).ids for probe in probes)
         assert first != second, character

@@ -73,7 +73,7 @@ def test_missing_directory(name: str) -> None:
 
 def test_a_file_is_no_tokenizer() -> None:
     path = str(SAMPLE / "tokenizer.json")
-    with pytest.raises(TokenizerError, match="is a file; give the directory it lies in"):
+    with pytest.raises(TokenizerError, match="is a file; give its directory"):
         load_tokenizer(path)
 
 
@@ -155,7 +155,7 @@ def test_added_tokens_that_auto_tokenizer_drops() -> None:
     assert tokenizer.added == {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}
     assert tokenizer.backend.encode("a<|im_end|>").ids[-1] == 2
     assert tokenizer.variables["eos_token"] == "<|im_end|>"  # noqa: S105  a token of text
-    assert "drops added tokens of" in warning
+    assert "loses added tokens of" in warning
     assert warning.endswith("(<|endoftext|>, <|im_start|>, <|im_end|>); tokenizer.json is used as it is")
 
 

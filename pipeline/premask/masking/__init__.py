@@ -1,1 +1,1 @@
-"""Conversation -> text and which of its tokens are trained: decided in `labels.py` alone."""
+"""Conversation -> text, and which tokens are trained. `labels.py` alone decides this."""

@@ -1,12 +1,14 @@
-"""Chat templates: the Jinja environment that transformers renders them in, once plain, once traced.
+"""Chat templates, in the Jinja environment of transformers: plain, traced, or with tags traced.
 
     template = ChatTemplate(source, variables={"bos_token": "<s>", "eos_token": "</s>"})
     template.render([{"role": "user", "content": "Hi"}], add_generation_prompt=True)
 
-Templates come with models from the Hub and are not trusted: they run in Jinja's sandbox, as they do in
-transformers, and here also with a limit on what they print. The plain environment is the same as
-`transformers.utils.chat_template_utils` builds (checked by tests over real templates); the traced one
-differs only in that strings keep their origins (`traced.py`). Compiling costs some 10 ms, once.
+Templates come with models from the Hub and are not trusted. They run in Jinja's sandbox, as in transformers.
+Here, their output and their loops are limited, too. The plain environment equals that of
+`transformers.utils.chat_template_utils`; tests over real templates check this. In the traced environment,
+strings keep their origins (`traced.py`).
+
+Cost: compiling takes about 10 ms, once.
 """
 
 from __future__ import annotations
@@ -47,17 +49,17 @@ from .traced import (
 )
 
 MAX_RENDERED = 64 * 1024 * 1024
-"""Characters a template may print for one row; more is taken for a template that has run away."""
+"""Characters that a template may print for one row."""
 
 MAX_STEPS = 5_000_000
-"""Turns that the loops of a template may take in one render; so many take about a second."""
+"""Loop iterations of a template in one render; this many take about a second."""
 
 
 class ChatTemplate:
-    """A compiled chat template and the variables every render of it gets.
+    """A compiled chat template, and the variables of all its renders.
 
-    `source` is Jinja text, or a mapping of names to texts as some tokenizers have (`default`,
-    `tool_use`). Raises `TemplateError` with the line if it does not compile.
+    `source` is Jinja text, or a mapping of names to texts, as in some tokenizers (`default`, `tool_use`).
+    Raises `TemplateError` with the line if it does not compile.
     """
 
     def __init__(
@@ -84,12 +86,12 @@ class ChatTemplate:
         }
 
     def on(self, date: datetime.date) -> ChatTemplate:
-        """The same template on another day."""
+        """Return the same template on another day."""
         return ChatTemplate(self.source, variables=self.variables, date=date, name=self.name)
 
     @property
     def has_generation_tags(self) -> bool:
-        """Whether the template says itself, with `{% generation %}`, what is generated."""
+        """Whether the template marks generated text with `{% generation %}`."""
         return any(re.search(r"\{%-?\s*generation\b", source) for source in self.sources.values())
 
     def render(
@@ -101,11 +103,11 @@ class ChatTemplate:
         kwargs: Mapping[str, Any] | None = None,
         mode: Literal["plain", "traced", "tagged"] = "plain",
     ) -> str:
-        """The text of a conversation, as `apply_chat_template(..., tokenize=False)` gives it.
+        """Return the text of a conversation, as `apply_chat_template(..., tokenize=False)` does.
 
-        Mode `traced` takes messages and tools of traced strings, and the text that comes back is traced;
-        `tagged` marks what stands within `{% generation %}` tags.
-        Raises `RowError` when the template raises, does something the sandbox forbids or prints too much.
+        Mode `traced` takes messages and tools of traced strings and returns traced text. Mode `tagged` marks
+        the text inside `{% generation %}` tags. Raises `RowError` if the template raises, does something that
+        the sandbox forbids, or prints too much.
         """
         compiled = self._compiled[mode]
         which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
@@ -114,7 +116,7 @@ class ChatTemplate:
         compiled[which].environment.steps = 0  # type: ignore[attr-defined]
         try:
             return compiled[which].render(arguments)
-        except Exception as error:  # noqa: BLE001  a template can raise anything; it costs its row, not the run
+        except Exception as error:  # noqa: BLE001  a template can raise anything; only its row is rejected
             raise _row_error(error) from None
 
 
@@ -122,14 +124,14 @@ _BUILT_IN = Path(__file__).parent / "templates"
 
 
 def built_in_templates() -> list[str]:
-    """Names of the templates that come with the package."""
+    """Return the names of the templates that come with the package."""
     return sorted(path.stem for path in _BUILT_IN.glob("*.jinja"))
 
 
 def template_source(chosen: str) -> str:
-    """The text of a chat template: a file, or a built-in one by its name.
+    """Return the text of a chat template: a file, or a built-in one by its name.
 
-    Raises `TemplateError` if it is neither, naming the nearest built-in one.
+    Raises `TemplateError` if it is neither, with the closest built-in name.
     """
     path = Path(chosen)
     if not path.is_file() and chosen in built_in_templates():
@@ -152,11 +154,11 @@ def _compile_all(
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"{name}: syntax error in line {error.lineno}: {error.message}") from None
     except RecursionError:
-        raise TemplateError(f"{name}: is nested too deeply to compile") from None
+        raise TemplateError(f"{name} is nested too deeply to compile") from None
 
 
 def _row_error(error: Exception) -> RowError:
-    """What a render raised, as a reject; with the line of the template where there is one."""
+    """Return the error of a render as that of its row, with the line of the template if known."""
     if isinstance(error, RowError):
         return error
     if isinstance(error, jinja2.exceptions.SecurityError):
@@ -197,10 +199,10 @@ class GenerationTag(jinja2.ext.Extension):
 
 
 class PlainEnvironment(ImmutableSandboxedEnvironment):
-    """The environment transformers renders chat templates in, with the date frozen and with limits."""
+    """The environment of transformers for chat templates, with a frozen date and with limits."""
 
     intercepted_binops = frozenset({"%", "+", "*", "**"})
-    steps = 0  # taken by loops in the present render
+    steps = 0  # loop iterations in the current render
 
     def __init__(self, date: datetime.date) -> None:
         self.code_generator_class = _CodeGenerator
@@ -229,41 +231,41 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         return "".join(_bounded(map(str, values)))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls count as turns of a loop do: a macro that calls itself twice is one."""
+        """Count a call like a loop iteration: a recursive macro is a loop."""
         self.step()
         return super().call(context, obj, *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Jinja's own answer, remembered: it depends on nothing but the type and the name."""
+        """Return Jinja's answer from a cache; it depends on the type and the name only."""
         key = (type(obj), attr)
         if key not in self._safe:
             self._safe[key] = super().is_safe_attribute(obj, attr, value)
         return self._safe[key]
 
     def generated(self, text: str) -> str:
-        """What is printed for the inside of `{% generation %}` tags."""
+        """Return what is printed for the inside of `{% generation %}` tags."""
         return text
 
     def step(self) -> None:
-        """Count one turn of a loop."""
+        """Count one iteration of a loop."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise RowError(
-                "template_unsafe", f"the loops of the chat template take more than {MAX_STEPS} turns"
+                "template_unsafe", f"the loops of the chat template take more than {MAX_STEPS} iterations"
             )
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Parse a template and have each of its loops count its turns."""
+        """Parse a template and make each of its loops count its iterations."""
         template = super()._parse(source, name, filename)
         for loop in template.find_all(nodes.For):
-            call = nodes.EnvironmentAttribute("step()")  # written into the code as `environment.step()`
+            call = nodes.EnvironmentAttribute("step()")  # compiled to `environment.step()`
             loop.body.insert(0, nodes.ExprStmt(call, lineno=loop.lineno))
         template.set_environment(self)
         return template
 
 
 class TracedEnvironment(PlainEnvironment):
-    """The same environment for traced strings: whatever glues, formats or computes text keeps origins."""
+    """The environment for traced strings: everything that joins, formats or computes text keeps origins."""
 
     def __init__(self, date: datetime.date) -> None:
         super().__init__(date)
@@ -286,7 +288,7 @@ class TracedEnvironment(PlainEnvironment):
         return concat(_bounded(map(text_of, values)))
 
     def text(self, value: Any) -> str:
-        """What `{{ value }}` prints."""
+        """Return what `{{ value }}` prints."""
         return text_of(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -316,7 +318,7 @@ class TracedEnvironment(PlainEnvironment):
             and obj.__name__ == "encode"
         ):
             raise RowError(
-                "origin_lost", "the chat template turns text into bytes, which do not tell their origin"
+                "origin_lost", "the chat template turns text into bytes, which do not keep their origin"
             )
         if isinstance(obj, types.BuiltinMethodType) and type(obj.__self__) is str:
             args = tuple(list(arg) if isinstance(arg, Iterator) else arg for arg in args)
@@ -325,10 +327,10 @@ class TracedEnvironment(PlainEnvironment):
 
 
 class TaggedEnvironment(TracedEnvironment):
-    """The environment that traces nothing but the inside of `{% generation %}` tags."""
+    """The environment that only traces the inside of `{% generation %}` tags."""
 
     def generated(self, text: str) -> str:
-        self.steps += 1  # tells one stretch from the next where they touch
+        self.steps += 1  # a new number per stretch keeps adjacent stretches apart
         return TracedStr.of(text, GENERATED._replace(field=str(self.steps)))
 
 
@@ -342,14 +344,14 @@ class _CodeGenerator(CodeGenerator):
 
 
 class TracedCodeGenerator(_CodeGenerator):
-    """Prints values by `environment.text` instead of `str`; templates are rendered without autoescape."""
+    """Prints values with `environment.text` instead of `str`; templates are rendered without autoescape."""
 
     def _output_child_pre(self, *_: Any) -> None:
         self.write("environment.text(")
 
 
 def _result_size(operator: str, left: Any, right: Any) -> int:
-    """How many characters, items or bits the result of an operator has, about."""
+    """Return about how many characters, items or bits the result of an operator has."""
     if operator == "+":
         return len(left) + len(right) if _is_sized(left) and _is_sized(right) else 0
     if operator == "%":
@@ -389,7 +391,8 @@ def to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,  # noqa: FBT001, FBT002
 ) -> str:
-    """The `tojson` of chat templates: no HTML escapes (transformers.utils.chat_template_utils)."""
+    """Return JSON as the `tojson` of chat templates does, without HTML escapes
+    (`transformers.utils.chat_template_utils`)."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -400,11 +403,11 @@ def _raise_exception(message: str) -> None:
 
 
 def _refuse_chance(*_: Any, **__: Any) -> str:
-    raise RowError("template_unstable", "the chat template prints something left to chance")
+    raise RowError("template_unstable", "the chat template prints something random")
 
 
 class _Dict:
-    """`dict(...)` without the type's own attributes, as transformers gives it to templates."""
+    """`dict(...)` without the attributes of the type, as in transformers."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -414,7 +417,7 @@ class _Dict:
 
 
 class _Namespace(jinja2.utils.Namespace):
-    """`namespace(...)` that takes no underscored names, as in transformers."""
+    """`namespace(...)` that refuses names with a leading underscore, as in transformers."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # `self` may be a keyword of the template
         self, args = args[0], args[1:]
@@ -437,7 +440,7 @@ def _check_name(name: Any) -> None:
 
 
 def _traced_filter(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose computed text is marked with the origin of its arguments, if it lost it."""
+    """Return a filter whose text is marked with the origin of its arguments, if it has lost its own."""
 
     @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
@@ -470,7 +473,7 @@ def _safe(value: Any) -> str:
 
 
 def _indent(s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:  # noqa: FBT001, FBT002
-    """Jinja's own filter would lose the origins of all lines but the first."""
+    """Indent text; Jinja's own filter loses the origins of all lines but the first."""
     indentation = width if isinstance(width, str) else " " * width
     lines = (text_of(s) + "\n").splitlines()
     rest = [indentation + line if line or blank else line for line in lines[1:]]

@@ -1,19 +1,21 @@
-"""Which characters of which texts are completions: found by provenance, proved against inference.
+"""Which characters of a text are completions: found by provenance, proved against inference.
 
-For an assistant message i the *completion* is all that follows
-`render(messages[:i], add_generation_prompt=True)`, up to and including the string that ends its turn. Two
-independent ways must agree on it, or the row is refused:
+The completion of an assistant message i is the text after
+`render(messages[:i], add_generation_prompt=True)`, up to and including the turn end. Two independent methods
+must agree on it, or the row is rejected:
 
     inference    the prompt of message i is a prefix of the text; the completion starts where it ends
-    provenance   every character knows which message wrote it (`traced.py`): what message i wrote is
-                 inside the completion, nothing that another message wrote is
+    provenance   every character has an origin (`traced.py`); the completion contains all text of message i,
+                 and no text of another message
 
-Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has the one completion
-`Hello<|im_end|>`; header and newline are never trained.
+Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has one completion,
+`Hello<|im_end|>`. Header and newline are never trained.
 
-Templates that rewrite history (Qwen3 drops earlier reasoning) show a turn in the whole conversation in
-another way than inference did when it was written. With `History.split` such a turn becomes a sample of
-its own, which ends with it. Costs two plain renders a turn and comparisons of text.
+Some templates rewrite history (Qwen3 drops earlier reasoning): the whole conversation shows a turn
+differently than inference did. With `History.split`, such a turn becomes a sample of its own, which ends with
+it.
+
+Cost: two plain renders per turn, and comparisons of text.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ from .turn_ends import TurnEnds
 
 @dataclass
 class _Draft:
-    """A sample in the making: a rendered text and the completions proved in it so far."""
+    """A sample under construction: a rendered text, and the completions proved in it so far."""
 
     text: str
     runs: Runs
@@ -74,11 +76,11 @@ _ALL = Train()
 def decide(
     renders: Renders, ends: TurnEnds, *, history: History = History.split, train: Train = _ALL, eos: str = ""
 ) -> tuple[Sample, ...]:
-    """The samples of a conversation and what is trained in them.
+    """Return the samples of a conversation, with what is trained in them.
 
-    The first sample is the whole conversation unless nothing of it can be trained as it stands there.
-    `eos` is put after a sample whose last turn nothing ends. Raises `RowError` where the mask cannot be
-    proved, or nothing would be trained.
+    The first sample is the whole conversation, unless nothing in it can be trained. `eos` is appended to a
+    sample whose last turn has no turn end. Raises `RowError` if the mask cannot be proved, or if nothing
+    would be trained.
     """
     wanted = _wanted(renders.messages, history, train)
     drafts = [_Draft.of(renders.full())]
@@ -97,10 +99,10 @@ def decide(
 
 
 def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tuple[Sample, ...]:
-    """The one sample of a conversation, trained where the template's `{% generation %}` tags say.
+    """Return the sample of a conversation, trained inside the `{% generation %}` tags of the template.
 
-    A stretch belongs to the message that wrote most of it; those of messages that are not wanted are left
-    out. Raises `RowError` if nothing is left.
+    A stretch belongs to the message that wrote most of it. Stretches of messages that are not trained are
+    left out. Raises `RowError` if nothing is left.
     """
     wanted = _wanted(renders.messages, History.split, train)
     draft = _Draft.of(renders.full())
@@ -113,7 +115,7 @@ def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tup
 
 
 def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
-    """Decided samples in segments; `rows` says which row of its batch each is of, ascending."""
+    """Cut samples into segments; `rows` are the rows of the samples in their batch, ascending."""
     segments = [_segments(sample) for sample in samples]
     flat = [segment for of_sample in segments for segment in of_sample]
     sizes, writers, messages = np.array([each[:3] for each in flat], dtype=np.int64).reshape(-1, 3).T
@@ -140,7 +142,7 @@ class _Segment(NamedTuple):
 
 
 def _segments(sample: Sample) -> list[_Segment]:
-    """A text cut where another begins to write, and at the edges of completions; sizes in bytes."""
+    """Cut a text where the writer changes and at the edges of completions; sizes in bytes."""
     text = sample.text
     runs, turns = deque(placed(sample.runs)), deque(sample.turns)
     edges = {0, len(text), *(end for _, end, _ in runs)}
@@ -160,17 +162,16 @@ def _segments(sample: Sample) -> list[_Segment]:
 
 
 def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The samples in which anything is trained; `RowError` if that is none."""
+    """Return the samples with trained text; raise `RowError` if there is none."""
     kept = tuple(sample for sample in samples if sample.turns)
     if not kept:
-        raise RowError(
-            "nothing_trained", "the template and the recipe leave nothing of the row to be trained"
-        )
+        raise RowError("nothing_trained", "the template and the recipe leave no text of the row to train")
     return kept
 
 
 def _wanted(messages: Sequence[Message], history: History, train: Train) -> list[int]:
-    """Indices of the messages to train: of the roles that the recipe names, unless the row says otherwise."""
+    """Return the indices of the messages to train: those of the recipe's roles, unless the row excludes
+    them."""
     wanted = [
         i for i, message in enumerate(messages) if message.role in train.roles and message.train is not False
     ]
@@ -180,7 +181,7 @@ def _wanted(messages: Sequence[Message], history: History, train: Train) -> list
 
 
 def _writer(runs: Runs, start: int, end: int) -> int | None:
-    """The message that wrote most characters of a stretch."""
+    """Return the message that wrote most characters of a stretch."""
     written: Counter[int] = Counter()
     for length, origin in cut(runs, start, end):
         if origin.message >= 0:
@@ -189,8 +190,10 @@ def _writer(runs: Runs, start: int, end: int) -> int | None:
 
 
 def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -> None:
-    """Prove the completion of a message and put it into a text that shows it, and all before it, as
-    inference did; a new one, which ends with the message, if there is none yet."""
+    """Prove the completion of a message, and add it to a text that shows it and its prompt as inference did.
+
+    If no text does, a new one is added, which ends with the message.
+    """
     through, whole = renders.through(index), drafts[0]
     span = span_of(whole.runs, index)
     if span is not None and whole.text[: span[1]] == through[: span[1]]:
@@ -208,8 +211,10 @@ def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -
 
 
 def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: int) -> Turn:
-    """The completion of message `index` in `through`, a text that ends with it; `runs` tell where that
-    text's characters come from, as far as the message's last."""
+    """Return the completion of message `index` in `through`, a text that ends with that message.
+
+    `runs` are the origins of the text, at least up to the last character of the message.
+    """
     span = _written(renders, runs, index)
     start = prompt_end(renders, through, index, span[0])
     _check_origins(renders, runs, index, start, span)
@@ -217,7 +222,7 @@ def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: in
 
 
 def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
-    """The span from the first to past the last character that a message wrote."""
+    """Return the span from the first to one past the last character that a message wrote."""
     span = span_of(runs, index)
     if span is None:
         raise RowError("content_dropped", f"the chat template prints nothing of message {index} (assistant)")
@@ -229,19 +234,22 @@ def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
 
 
 def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: tuple[int, int]) -> None:
-    """Provenance must agree: nothing of the message before its completion (but what the generation prompt
-    says already, such as `<think>`), nothing of another inside."""
+    """Raise `RowError` unless provenance agrees with a completion.
+
+    No text of the message may come before it, except what the generation prompt already shows, such as
+    `<think>`. No text of another message may be inside.
+    """
     if span[0] < start and span[0] < content_end(runs_of(renders.prompt_traced(index))):
         raise RowError("boundary_unclear", f"message {index} is printed before its own prompt ends")
     for _, origin in cut(runs, start, span[1]):
         if origin == MIXED:
-            raise RowError("origin_lost", f"the chat template hides whose text stands in message {index}")
+            raise RowError("origin_lost", f"the chat template hides whose text is in message {index}")
         if origin != TEMPLATE and origin.message != index:
-            raise RowError("boundary_unclear", f"text of {origin.label} stands inside message {index}")
+            raise RowError("boundary_unclear", f"text of {origin.label} is inside message {index}")
 
 
 def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
-    """The completion of a message as the whole conversation shows it, whatever inference would show."""
+    """Return the completion of a message as the whole conversation shows it, without regard to inference."""
     first, last = _written(renders, whole.runs, index)
     last, end = _end_as_rendered(renders, whole, ends, index, last)
     try:
@@ -259,11 +267,11 @@ def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) ->
 def _end_as_rendered(
     renders: Renders, whole: _Draft, ends: TurnEnds, index: int, last: int
 ) -> tuple[int, int]:
-    """Where the text of a message and its turn end in the whole conversation.
+    """Return where the text of a message and its turn end in the whole conversation.
 
-    The template prints the same after the message's text as when nothing follows it, up to its stop; only
-    then may it print something of the message again (Gemma 4: the name of the tool beside its result).
-    Where it prints something else, the turn ends as the probes' turns do when they are answered.
+    After the text of the message, the template prints the same as when nothing follows, up to the stop. Only
+    after that may it print text of the message again (Gemma 4: the name of the tool beside its result). If it
+    prints something else, the turn ends like the turns of the probes when a user answers.
     """
     own = _Draft.of(renders.through_traced(index))
     at = _written(renders, own.runs, index)[1]
@@ -273,7 +281,7 @@ def _end_as_rendered(
     if shown:
         return shown[-1], shown[-1] + len(tail)
     if tail[: ends.begin(tail, len(tail), 0)].strip():
-        detail = f"the whole text ends message {index} in another way than when it was just written"
+        detail = f"the whole text ends message {index} differently than when it was just written"
         raise RowError("boundary_unclear", detail)
     following = content_start(whole.runs, last)
     rest = whole.text[last:following]
@@ -285,14 +293,14 @@ def _end_as_rendered(
 
 
 def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:
-    """What a message of another role than the assistant wrote; no inference tells more about it."""
+    """Return what a message wrote that is not the assistant's; inference does not cover it."""
     span = _written(renders, whole.runs, index)
     _check_origins(renders, whole.runs, index, span[0], span)
     return Turn(index, *span)
 
 
 def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
-    """Take the token that opens the next turn into a turn it ends; put eos after a last turn without end."""
+    """Extend turns that end with the opener of the next turn; append eos after a last turn without an end."""
     draft.turns = [
         turn._replace(end=ends.opener_after(draft.text, turn.end, _last_written(draft, turn)))
         for turn in draft.turns
@@ -308,7 +316,7 @@ def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
 
 
 def _last_written(draft: _Draft, turn: Turn) -> int:
-    """One past the last character that the message of a turn wrote in it."""
+    """Return one past the last character that the message of a turn wrote in it."""
     span = span_of(cut(draft.runs, 0, turn.end), turn.message)
     return span[1] if span else turn.start
 
@@ -326,7 +334,7 @@ def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, train: Train, proof
 
 
 def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> list[Turn]:
-    """A completion without the parts that the recipe does not train."""
+    """Return a completion without the parts that the recipe does not train."""
     holes = []
     if not train.reasoning:
         holes.append(span_of(draft.runs, turn.message, ("thinking", "reasoning_content")))
@@ -344,7 +352,7 @@ def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> l
 
 
 def _tool_call_block(draft: _Draft, turn: Turn, ends: TurnEnds) -> tuple[int, int] | None:
-    """All of a completion from where its tool calls begin, markers around them included, to its end."""
+    """Return a completion from the start of its tool calls, with the markers around them, to its turn end."""
     span = span_of(draft.runs, turn.message, ("tool_calls",))
     if span is None:
         return None

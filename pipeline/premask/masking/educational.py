@@ -1,11 +1,11 @@
-"""The mask, slow and readable: one text, one token at a time. The judge of the tests.
+"""The mask, slow and readable: one text, one token at a time. The tests compare `labels.py` with it.
 
-Nothing of a run uses this module. It says in a few lines what `labels.py` does for whole batches:
+A run does not use this module. It does in a few lines what `labels.py` does for whole batches:
 
-    labels_of(sample, ids, starts, ends)      one label a token
-    origins_of(sample, starts)                who wrote the first character of each token
+    labels_of(sample, ids, starts, ends)      one label per token
+    origins_of(sample, starts)                the writer of the first character of each token
 
-Positions are characters of the text here, and bytes of all texts there; both must agree.
+Positions are characters of one text here, and bytes of all texts there. The labels must be equal.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ..core.records import TEMPLATE, Origin, Sample, placed
 
 
 def labels_of(sample: Sample, ids: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
-    """The label of each token: its id if all its characters are in one completion, else `IGNORE_INDEX`.
+    """Return the label of each token: its id if all its characters are in one completion, else
+    `IGNORE_INDEX`.
 
-    The first token never has a loss, because nothing predicts it. A token without characters has none.
+    The first token is not trained, because nothing predicts it. Neither is a token without characters.
 
     >>> from premask.core.records import Turn
     >>> sample = Sample("A: yes.", (Turn(1, 3, 7),), (), "inference")
@@ -34,7 +35,7 @@ def labels_of(sample: Sample, ids: Sequence[int], starts: Sequence[int], ends: S
 
 
 def straddling_in(sample: Sample, starts: Sequence[int], ends: Sequence[int]) -> int:
-    """How often a token lies across the edge of a completion."""
+    """Return how often a token crosses the edge of a completion."""
     return sum(
         start < turn.end and end > turn.start and not turn.start <= start < end <= turn.end
         for turn in sample.turns
@@ -44,7 +45,7 @@ def straddling_in(sample: Sample, starts: Sequence[int], ends: Sequence[int]) ->
 
 
 def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> list[float]:
-    """The loss weight of each token: that of the message whose completion it is in; 0 without a loss."""
+    """Return the loss weight of each token: that of its message, or 0 if the token is not trained."""
     weights = []
     for label, start in zip(labels, starts, strict=True):
         message = next((turn.message for turn in sample.turns if turn.start <= start < turn.end), None)
@@ -54,6 +55,6 @@ def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> 
 
 
 def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:
-    """Where the first character of each token comes from."""
+    """Return the origin of the first character of each token."""
     runs = list(placed(sample.runs))
     return [next((origin for begin, end, origin in runs if begin <= at < end), TEMPLATE) for at in starts]

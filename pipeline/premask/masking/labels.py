@@ -1,15 +1,15 @@
-"""Which tokens carry the loss. Decided here and nowhere else.
+"""Which tokens are trained. This is decided here and nowhere else.
 
-A token is trained exactly if the model will have to generate it: if all its bytes are in one completion
-(`completions.py` finds these), and something precedes it that predicts it. Every other token has the label
-`IGNORE_INDEX`.
+A token is trained if and only if the model has to generate it: all its bytes are in one completion
+(`completions.py`), and it is not the first token of its text. Every other token has the label `IGNORE_INDEX`.
 
     text      <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n  Hello<|im_end|>  \\n
     trained                                                          ~~~~~~~~~~~~~~~
 
-A token across the edge of a completion is not trained. It is counted. `educational.py` has the same rule
-token by token, and judges this module in the tests. Cost: some nanoseconds a token and some hundred a
-completion.
+A straddling token crosses the edge of a completion. It is not trained, and counted. `educational.py` has the
+same rule token by token; the tests compare both.
+
+Cost: a few ns a token, and a few hundred a completion.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..core.contract import IGNORE_INDEX
 from ..core.records import NOT_TRAINED, Labels, MaskedTexts, Tokens
 
 PADDING_LABEL = IGNORE_INDEX
-"""The label of tokens that fill a pack up: they carry no loss."""
+"""The label of padding tokens: they are not trained."""
 
 
 def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
-    """The labels of some texts, given the bytes of their segments and tokens."""
+    """Return the labels of texts, from their segments and tokens."""
     opening, closing = _stretches(masked)
     ends_at = np.cumsum(masked.sizes)
     start, end = (ends_at - masked.sizes)[opening], ends_at[closing]
@@ -47,7 +47,7 @@ def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
 
 
 def weigh_tokens(labels: Labels) -> np.ndarray:
-    """Loss weights, float32[t]: that of the completion where a token is trained, else 0."""
+    """Return loss weights, float32[t]: that of the completion if a token is trained, else 0."""
     weights = np.where(labels.labels == IGNORE_INDEX, np.float32(0), np.float32(1))
     if labels.weight is not None:
         for first, last, weight in zip(
@@ -58,7 +58,7 @@ def weigh_tokens(labels: Labels) -> np.ndarray:
 
 
 def without_first(labels: np.ndarray) -> np.ndarray:
-    """The labels of tokens that are at the start of a sample: nothing predicts the first.
+    """Return the labels of the tokens of a sample without that of the first: nothing predicts it.
 
     >>> without_first(np.array([7, 8, -100])).tolist()
     [-100, 8, -100]
@@ -69,7 +69,7 @@ def without_first(labels: np.ndarray) -> np.ndarray:
 
 
 def trained_before(labels: np.ndarray) -> np.ndarray:
-    """How many trained tokens are before each place, int32[t+1].
+    """Return the number of trained tokens before each token, and in all: int32[t+1].
 
     >>> trained_before(np.array([-100, 8, 9])).tolist()
     [0, 0, 1, 2]
@@ -80,7 +80,8 @@ def trained_before(labels: np.ndarray) -> np.ndarray:
 
 
 def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last segment of each trained stretch: neighbours of one text and one message."""
+    """Return the first and last segment of each trained stretch: adjacent segments of one text and
+    message."""
     edge = np.ones(len(masked.sizes) + 1, dtype=bool)
     edge[1:-1] = np.diff(masked.messages) != 0
     edge[masked.offsets] = True
@@ -91,9 +92,10 @@ def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
 def _crossing(
     tokens: Tokens, span: tuple[np.ndarray, np.ndarray], inside: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """How many tokens lie across an edge of each stretch, int64[m], given its bytes and the tokens inside.
+    """Return the number of straddling tokens of each stretch, int64[m], given its bytes and the tokens
+    inside.
 
-    Few stretches have any, and the neighbours of the tokens inside tell which.
+    Few stretches have any. The tokens before and after those inside show which stretches do.
     """
     (start, end), (first, last) = span, inside
     found, t = np.zeros(len(start), dtype=np.int64), len(tokens.ids)

@@ -1,9 +1,12 @@
-"""Where completions start in a rendered text: after the prompt that inference shows.
+"""Where completions start in a rendered text: after the prompt at inference.
 
-That is `render(messages[:i], add_generation_prompt=True)`. Where a text shows only a part of it (no
-`<think>`, say), it is the longest prefix of that prompt. Where completions end is found by `turn_ends.py`.
+    prompt_end(renders, text, index=1, written=40)      # the position where message 1 starts
 
-Only text is looked at here; whether a place may be trusted is for `completions.py` to decide.
+The prompt is `render(messages[:i], add_generation_prompt=True)`. If a text shows only a part of it (for
+example, no `<think>`), the completion starts after the longest shown prefix. `turn_ends.py` finds where
+completions end.
+
+This module compares text only. `completions.py` proves each position.
 """
 
 from __future__ import annotations
@@ -23,8 +26,11 @@ _WORD = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
 
 
 def prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
-    """Where the prompt of a message ends in a text: all of it, or the longest prefix of its generation
-    prompt for templates whose prompt ends in `<think>` and the like, which the message may not show."""
+    """Return where the prompt of a message ends in a text.
+
+    The text shows the whole prompt, or the longest prefix of its generation prompt: some prompts end with
+    `<think>` or similar text, which the message may not show. Raises `RowError` if it shows neither.
+    """
     if index == 0:
         return _first_prompt_end(renders, text, written)
     prompt = renders.prompt(index)
@@ -43,14 +49,17 @@ def prompt_end(renders: Renders, text: str, index: int, written: int) -> int:
         ends.append(shown[1])
     if not ends:
         near = text[max(0, same - 20) : same + 20]
-        detail = f"inference shows another prompt for message {index} than the text, from character {same}"
+        detail = f"the prompt of message {index} at inference differs from the text at character {same}"
         raise RowError("prompt_mismatch", f"{detail}: {near!r}")
     return max(ends)
 
 
 def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
-    """The same for a conversation that the assistant opens. Few templates render the empty conversation
-    before it as they would a prompt; its header is known from the generation prompt of a later turn."""
+    """Return the same if the assistant opens the conversation.
+
+    Few templates can render the empty conversation before it. So the header is taken from the generation
+    prompt of a later turn.
+    """
     later = next((i for i, m in enumerate(renders.messages) if i and m.role == "assistant"), None)
     if later is not None:
         opening = renders.prompt(later)[generation_prompt_start(renders, later) :].lstrip()
@@ -67,8 +76,11 @@ def _first_prompt_end(renders: Renders, text: str, written: int) -> int:
 
 
 def generation_prompt_start(renders: Renders, index: int) -> int:
-    """Where the generation prompt starts in the prompt of a message: where it leaves the text of the
-    messages before it, but not before that text's last content."""
+    """Return where the generation prompt starts in the prompt of a message.
+
+    That is where the prompt differs from the text of the messages before it, but not before the last content
+    of that text.
+    """
     prompt = renders.prompt(index)
     content = content_end(runs_of(renders.prompt_traced(index)))
     try:
@@ -92,17 +104,19 @@ def whole_marker(prompt: str, end: int, least: int) -> int:
 
 
 def find_opening(opening: str, text: str, before: int) -> tuple[int, int] | None:
-    """Start and end of the last place before `before` that shows the longest prefix of an opening, in whole
-    words and markers, whatever blanks stand between them."""
+    """Return start and end of the last match before `before` of the longest prefix of an opening.
+
+    The prefix has whole words and markers, with any white space between them.
+    """
     words = list(_WORD.finditer(opening))
     for count in range(len(words), 0, -1):
         pattern = r"\s*".join(re.escape(word[0]) for word in words[:count])
-        places = list(re.finditer(pattern, text[:before]))
-        if places:
-            end = places[-1].end()
+        matches = list(re.finditer(pattern, text[:before]))
+        if matches:
+            end = matches[-1].end()
             blanks = re.compile(r"\s*").match(opening, words[count - 1].end())
             following = blanks[0] if blanks else ""
-            return places[-1].start(), end + len(commonprefix([following, text[end:before]]))
+            return matches[-1].start(), end + len(commonprefix([following, text[end:before]]))
     return None
 
 

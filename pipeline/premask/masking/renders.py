@@ -1,12 +1,14 @@
-"""Conversation -> text: every render of one conversation that the mask needs, made once each.
+"""Conversation -> text: all renders of one conversation that the mask needs, each made once.
 
     renders = Renders(conversation, template)
     renders.full()        the traced training text
     renders.prompt(1)     what the model sees at inference before it writes message 1
-    renders.through(1)    the text as it stands when message 1 has just been written
+    renders.through(1)    the text when message 1 has just been written
 
-Nothing is decided here. Renders are lazy: a template that does not rewrite history needs one traced and
-two plain renders an assistant turn, each some 50 to 150 microseconds.
+Nothing is decided here. Renders are lazy.
+
+Cost: if the template does not rewrite history, one traced and two plain renders per assistant turn, each 50
+to 150 us.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 
 class Renders:
-    """The renders of one conversation; every method raises `RowError` where the template does."""
+    """The renders of one conversation; every method raises `RowError` if the template raises."""
 
     def __init__(
         self, conversation: Conversation, template: ChatTemplate, kwargs: Mapping[str, Any] | None = None
@@ -37,27 +39,28 @@ class Renders:
         self._cache: dict[tuple[str, int], str] = {}
 
     def full(self) -> TracedStr:
-        """The traced text of the whole conversation; `RowError` if tracing it changed it."""
+        """Return the traced text of the whole conversation. Raises `RowError` if tracing changed it."""
         return self.through_traced(len(self.messages) - 1)
 
     def through(self, index: int) -> str:
-        """The text of messages 0 to `index`."""
+        """Return the text of messages 0 to `index`."""
         return self._once("through", index, lambda: self._render(index + 1, prompt=False))
 
     def through_traced(self, index: int) -> TracedStr:
-        """`through`, traced; `RowError` if tracing it changed it."""
+        """Return `through`, traced. Raises `RowError` if tracing changed it."""
         return self._checked(index + 1, prompt=False)
 
     def prompt(self, index: int) -> str:
-        """What the model sees before it writes message `index`: all before it and the generation prompt."""
+        """Return what the model sees before it writes message `index`: earlier messages and the generation
+        prompt."""
         return self._once("prompt", index, lambda: self._render(index, prompt=True))
 
     def prompt_traced(self, index: int) -> TracedStr:
-        """`prompt`, traced."""
+        """Return `prompt`, traced."""
         return self._checked(index, prompt=True)
 
     def tagged(self) -> TracedStr:
-        """The whole text with all that stands within `{% generation %}` tags marked `GENERATED`."""
+        """Return the whole text; text inside `{% generation %}` tags is marked `GENERATED`."""
         text = self._template.render(self._plain, tools=self._tools, kwargs=self._kwargs, mode="tagged")
         if text != self.through(len(self.messages) - 1):
             raise RowError("origin_lost", "the chat template prints another text when its tags are traced")
@@ -111,8 +114,9 @@ class Renders:
 
 
 def template_message(message: Message) -> dict[str, Any]:
-    """A message as chat templates get it from `apply_chat_template`: no key without a value, reasoning
-    under its two common names.
+    """Return a message as `apply_chat_template` passes it to templates.
+
+    Keys without a value are left out. Reasoning is under its two common names.
 
     >>> template_message(Message("assistant", "Yes.", reasoning="Hm."))
     {'thinking': 'Hm.', 'role': 'assistant', 'content': 'Yes.', 'reasoning_content': 'Hm.'}

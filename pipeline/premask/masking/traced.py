@@ -1,19 +1,20 @@
-"""The string that remembers where it came from.
+"""Traced strings: each character remembers its origin.
 
-A chat template is a program that glues message texts and its own literals together. To know which
-characters of its output a message wrote, the messages are handed to it as `TracedStr`: a `str` that
-carries runs of (length, origin) and keeps them through everything templates do with strings: `+`, `~`,
-slices, strip, split, replace, join, format, filters, macros, set-blocks, `tojson`.
+A chat template is a program that joins message texts and its own literals. To know which characters of its
+output a message wrote, the messages are passed to it as `TracedStr`: a `str` with runs of (length, origin).
+It keeps them through everything that templates do with strings: `+`, `~`, slices, strip, split, replace,
+join, format, filters, macros, set-blocks, `tojson`.
 
     >>> user = TracedStr.of(" hi ", Origin(0, "user", "content"))
     >>> text = "<user>" + user.strip() + "</user>"
     >>> [(length, origin.label) for length, origin in runs_of(text)]
     [(6, 'template'), (2, 'user:0'), (7, 'template')]
 
-Nothing is guessed: an operation that hides which input a character came from marks its whole result
-with the one message it can be, or with `MIXED` when it can be several; whoever decides the mask refuses
-a row in which a mixed character would be trained. A plain `str` counts as text of the template.
-A traced render costs about 1.2 to 2 times a plain one.
+Nothing is guessed. If an operation hides which input a character came from, its whole result is marked: with
+the message, if only one is possible, else with `MIXED`. A row in which a mixed character would be trained is
+rejected. A plain `str` counts as text of the template.
+
+Cost: a traced render takes 1.2 to 2 times as long as a plain one.
 """
 
 from __future__ import annotations
@@ -31,20 +32,22 @@ from ..core.records import MIXED, TEMPLATE, Origin, Runs, cut
 
 
 class TracedStr(str):
-    """A `str` with the origin of each of its characters; every method of `str` that templates can call
-    either keeps the origins or marks its result as described in the module's docstring."""
+    """A `str` with the origin of each of its characters.
+
+    Every method of `str` that templates can call keeps the origins, or marks its result as described above.
+    """
 
     __slots__ = ("_runs",)
-    _runs: Runs  # the underscore keeps templates away: the sandbox hides such attributes
+    _runs: Runs  # the sandbox hides attributes with an underscore from templates
 
     @classmethod
     def of(cls, text: str, origin: Origin) -> TracedStr:
-        """All of `text` comes from `origin`."""
+        """Return `text`, all of it from `origin`."""
         return cls.with_runs(text, ((len(text), origin),) if text else ())
 
     @classmethod
     def with_runs(cls, text: str, runs: Runs) -> TracedStr:
-        """`text` with its origins; the lengths of the runs must add up to its length."""
+        """Return `text` with its origins; the lengths of the runs must add up to its length."""
         traced = str.__new__(cls, str.__str__(text))
         traced._runs = runs
         return traced
@@ -69,12 +72,12 @@ class TracedStr(str):
         return percent_format(template, self)
 
     def join(self, parts: Iterable[str]) -> str:
-        glued: list[str] = []
+        joined: list[str] = []
         for part in parts:
-            if glued:
-                glued.append(self)
-            glued.append(part)
-        return concat(glued)
+            if joined:
+                joined.append(self)
+            joined.append(part)
+        return concat(joined)
 
     # ==== cutting ====
 
@@ -129,8 +132,8 @@ class TracedStr(str):
         return self[:at], self[at:end], self[end:]
 
     def _locate(self, pieces: Sequence[str], gap: int) -> list[str]:
-        """The traced twins of pieces that stand in this order in the text, `gap` characters apart
-        (0: as many characters as were left out)."""
+        """Return the pieces of this text, traced. They are in text order, `gap` characters apart; 0 means any
+        number of characters."""
         found, at = [], 0
         for piece in pieces:
             at = at if gap else str.find(self, piece, at)
@@ -196,7 +199,7 @@ class TracedStr(str):
 
 
 class TracedMarkup(TracedStr):
-    """Traced text that passed the filter `safe`: added to other text, it has that text's HTML escaped."""
+    """Traced text that passed the filter `safe`: text that is added to it gets its HTML escaped."""
 
     __slots__ = ()
 
@@ -205,7 +208,7 @@ class TracedMarkup(TracedStr):
 
 
 class TracedDict(dict[Any, Any]):
-    """A dict of traced values; printed as a whole, its text has their origin."""
+    """A dict of traced values; its text as a whole has their origin."""
 
     __slots__ = ()
 
@@ -214,7 +217,7 @@ class TracedDict(dict[Any, Any]):
 
 
 class TracedList(list[Any]):
-    """A list of traced values; printed as a whole, its text has their origin."""
+    """A list of traced values; its text as a whole has their origin."""
 
     __slots__ = ()
 
@@ -223,7 +226,7 @@ class TracedList(list[Any]):
 
 
 def trace(value: Any, origin: Origin) -> Any:
-    """A copy of a JSON value in which every string, key or value, is traced to `origin`."""
+    """Return a copy of a JSON value in which every string, key or value, comes from `origin`."""
     if isinstance(value, str):
         return TracedStr.of(value, origin)
     if isinstance(value, Mapping):
@@ -237,19 +240,19 @@ def trace(value: Any, origin: Origin) -> Any:
 
 
 def runs_of(text: str) -> Runs:
-    """The (length, origin) runs of a string; a plain one is all template."""
+    """Return the (length, origin) runs of a string; a plain one is text of the template."""
     if isinstance(text, TracedStr):
         return text._runs
     return ((len(text), TEMPLATE),) if text else ()
 
 
 def as_traced(text: str) -> TracedStr:
-    """The string itself if it is traced, otherwise as text of the template."""
+    """Return the string itself if it is traced, else as text of the template."""
     return text if isinstance(text, TracedStr) else TracedStr.with_runs(text, runs_of(text))
 
 
 def concat(parts: Iterable[str]) -> str:
-    """The parts one after another; what `"".join` is for plain strings (which it returns for them)."""
+    """Concatenate parts, as `"".join` does; plain parts give a plain string."""
     parts = list(parts)
     text = "".join(parts)
     if not any(isinstance(part, TracedStr) for part in parts):
@@ -265,7 +268,8 @@ def concat(parts: Iterable[str]) -> str:
 
 
 def origins_in(*values: Any) -> set[Origin]:
-    """The origins of all traced strings in some values, looking into lists, tuples, dicts and their views."""
+    """Return the origins of all traced strings in values, also inside lists, tuples, dicts and their
+    views."""
     found: set[Origin] = set()
     for value in values:
         if isinstance(value, TracedStr):
@@ -278,7 +282,7 @@ def origins_in(*values: Any) -> set[Origin]:
 
 
 def mark(text: str, *inputs: Any) -> str:
-    """Mark the whole of a computed text with the one message it can come from, else with `MIXED`.
+    """Mark a computed text as a whole: with the only message that it can come from, else with `MIXED`.
 
     >>> a, b = Origin(0, "user", "content"), Origin(1, "assistant", "content")
     >>> runs_of(mark("A", TracedStr.of("a", a), "x"))[0][1].label
@@ -298,7 +302,7 @@ def mark(text: str, *inputs: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """`str(value)`, marked with the origins of what a list or dict holds.
+    """Return `str(value)`, marked with the origins of the values of a list or dict.
 
     >>> runs_of(text_of([TracedStr.of("a", Origin(0, "user", "content"))]))[0][1].label
     'user:0'
@@ -310,7 +314,7 @@ def text_of(value: Any) -> str:
 
 
 def _per_run(text: TracedStr, change: Callable[[str], str]) -> str:
-    """Apply a change to each run alone if that gives the same text, else mark the whole."""
+    """Apply a change to each run separately; if that gives another text, mark the text as a whole."""
     whole = change(str.__str__(text))
     pieces, at = [], 0
     for length, origin in text._runs:
@@ -324,12 +328,12 @@ def _per_run(text: TracedStr, change: Callable[[str], str]) -> str:
 
 
 def is_markup(text: str) -> bool:
-    """Whether text is marked as safe HTML, which changes what `+` does with it."""
+    """Whether text is marked as safe HTML, which changes the meaning of `+`."""
     return isinstance(text, (Markup, TracedMarkup))
 
 
 def add_markup(left: str, right: str) -> str:
-    """`left + right` where one of them is markup: the other is HTML-escaped first (markupsafe's rule)."""
+    """Return `left + right` if one of them is markup: the other is HTML-escaped first (as in markupsafe)."""
     joined = concat(
         [part if is_markup(part) else _per_run(as_traced(part), _escaped) for part in (left, right)]
     )
@@ -349,13 +353,13 @@ _CONVERSION = re.compile(
 
 
 def percent_format(template: str, values: Any) -> str:
-    """`template % values`, with origins kept where a field is a plain `%s`."""
+    """Return `template % values`; plain `%s` fields keep their origins."""
     whole = str.__mod__(str.__str__(template), values)
     if not isinstance(template, TracedStr) and not origins_in(values):
         return whole
     try:
         joined = _fields_joined(template, values)
-    except (LookupError, TypeError, ValueError):  # a notation that the pattern above does not cover
+    except (LookupError, TypeError, ValueError):  # the pattern above does not cover this notation
         joined = ""
     return joined if joined == whole else mark(whole, template, values)
 
@@ -383,7 +387,7 @@ def _converted(field: re.Match[str], value: Any) -> str:
 def brace_format(
     formatter: string.Formatter, template: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str:
-    """`template.format(*args, **kwargs)` through a (sandboxed) formatter, with origins kept."""
+    """Return `template.format(*args, **kwargs)` by a (sandboxed) formatter; origins are kept."""
     whole = formatter.vformat(str.__str__(template), args, kwargs)
     if isinstance(template, TracedStr):
         return mark(whole, template, args, kwargs)
@@ -412,5 +416,5 @@ def _replaced(
 
 
 def traced_method(method: types.BuiltinMethodType, args: Sequence[Any]) -> Callable[..., Any]:
-    """The method of a plain `str`, or its traced twin if an argument is traced, as in `", ".join(texts)`."""
+    """Return a method of a plain `str`; the traced one if an argument is traced, as in `", ".join(texts)`."""
     return getattr(as_traced(str(method.__self__)), method.__name__) if origins_in(*args) else method

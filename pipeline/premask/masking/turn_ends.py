@@ -1,14 +1,16 @@
-"""What ends an assistant turn of a chat template, found by rendering two short conversations.
+"""The turn ends of a chat template, found by rendering two short conversations.
 
-What a template prints after an assistant message both when a user answers and when nothing follows is
-the end of the turn:
+The turn end is what the template prints after an assistant message in both cases, when a user answers and
+when nothing follows:
 
     <|im_end|>\\n<|im_start|>user\\n    when a user answers
     <|im_end|>\\n                       when nothing follows    -> `<|im_end|>`
 
-Known stop tokens (the tokenizer's eos, those of the generation config) end a turn wherever they stand
-first. A template that prints nothing in common but opens the next turn with a control token (GLM) has
-the model stop by writing that token. Cost: a few renders, once per template.
+Known stop tokens (the eos of the tokenizer, those of the generation config) end a turn at their first
+occurrence. Some templates print nothing in common, but open the next turn with a control token (GLM). There,
+the model stops by writing that token.
+
+Cost: a few renders, once per template.
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ def find_turn_ends(
     stops: Sequence[str] = (),
     control_tokens: Sequence[str] = (),
 ) -> TurnEnds:
-    """The turn ends of a template.
+    """Return the turn ends of a template.
 
-    `stops` are the strings known to stop the model, `control_tokens` those of the tokenizer that can end
-    or open a turn (all but bos). Of a template that refuses the probes only the known stops are used.
+    `stops` are the strings that are known to stop the model, `control_tokens` those of the tokenizer that can
+    end or open a turn (all but bos). If the template refuses the probes, only `stops` are used.
     """
     try:
         answered = _printed_after_first_answer(renders_of(Conversation(PROBE)))
@@ -66,7 +68,7 @@ def find_turn_ends(
 
 
 def _turn_end(common: str, control_tokens: Sequence[str]) -> str:
-    """What of a text that always follows an answer ends the turn: all up to its first control token.
+    """Return the turn end in a text that always follows an answer: all up to its first control token.
 
     >>> _turn_end("<|im_end|>\\n", ["<|im_end|>"]), _turn_end("</s>\\n", []), _turn_end("\\n\\n", [])
     ('<|im_end|>', '</s>', '')
@@ -76,22 +78,24 @@ def _turn_end(common: str, control_tokens: Sequence[str]) -> str:
 
 
 def _printed_after_first_answer(renders: Renders) -> str | None:
-    """What the template prints between the first answer and the next message's text."""
+    """Return what the template prints between the first answer and the text of the next message."""
     text = renders.full()
     answer, question = span_of(runs_of(text), 1), span_of(runs_of(text), 2)
     return None if answer is None else str.__str__(text)[answer[1] : question[0] if question else None]
 
 
 def _always_prompts(renders: Renders, last: str) -> bool:
-    """Whether what stands after the last answer is the generation prompt, though nobody asked for it: then
-    it ends as the text between a question and its answer does."""
+    """Whether the template prints a generation prompt after the last answer even if it is not asked to.
+
+    If so, that text ends like the text between a question and its answer.
+    """
     text = renders.full()
     question, answer = span_of(runs_of(text), 0), span_of(runs_of(text), 1)
     if question is None or answer is None or renders.through(1) != renders.prompt(2):
         return False
     opening = str.__str__(text)[question[1] : answer[0]]
     shared = commonprefix([last.rstrip()[::-1], opening.rstrip()[::-1]])[::-1]
-    header = re.search(r"[<\[\n].*", shared, re.DOTALL)  # from where a marker or a line begins
+    header = re.search(r"[<\[\n].*", shared, re.DOTALL)  # from the start of a marker or a line
     return header is not None and bool(header[0].strip())
 
 
@@ -99,11 +103,12 @@ def _always_prompts(renders: Renders, last: str) -> bool:
 class TurnEnds:
     """What ends an assistant turn of a template.
 
-    `stops` are the strings that do. `openers` are control tokens of which the one that follows a turn ends
-    it, for templates that print nothing of their own after a turn (GLM: the model stops by writing the
-    token of the next role). `always_prompts`: a text goes on with the generation prompt though not asked to.
-    `seen`: the template was seen to end turns, so that a model trained on it learns to stop. `answered` is
-    what ends a turn that a user answers, where no stop does.
+    stops           strings that end a turn
+    openers         control tokens that open the next turn and end the one before; for templates that print
+                    nothing else after a turn (GLM: the model stops by writing the token of the next role)
+    always_prompts  the template prints a generation prompt even if it is not asked to
+    seen            the probes showed that the template ends turns, so that a model learns to stop
+    answered        what ends a turn if a user answers and no stop is printed
     """
 
     stops: tuple[str, ...]
@@ -113,14 +118,18 @@ class TurnEnds:
     answered: str = ""
 
     def after(self, text: str, at: int) -> int:
-        """Where the turn ends whose last own character stands before `at`, in a text that ends with it:
-        after the first stop; without one, after all the template prints."""
+        """Return where a turn ends in a text that ends with it; `at` is one past its last own character.
+
+        It ends after the first stop, or if there is none, after all that the template prints.
+        """
         ends = [found + len(stop) for stop in self.stops if (found := text.find(stop, at)) >= 0]
         return min(ends, default=at if self.always_prompts else max(at, len(text.rstrip())))
 
     def opener_after(self, text: str, at: int, written: int) -> int:
-        """Where the control token ends that opens the next turn, if that is what stops the model: nothing
-        printed since the message's last own character, before `written`, does."""
+        """Return where the opener of the next turn ends, if the opener is what stops the model; else `at`.
+
+        It is not if a stop is printed after the last own character of the message, which is before `written`.
+        """
         if not self.openers or self.begin(text, at, written) < at:
             return at
         blank = len(text) - len(text[at:].lstrip())
@@ -129,8 +138,10 @@ class TurnEnds:
         )
 
     def begin(self, text: str, end: int, written: int) -> int:
-        """Where the stop begins that ends at `end`; `end` itself if none does, but for what stands in the
-        message's own text, before `written`."""
+        """Return where the stop that ends at `end` begins; `end` if there is none.
+
+        Text of the message itself, before `written`, does not count.
+        """
         stops = (*self.stops, *self.openers)
         starts = [end - len(stop) for stop in stops if text.endswith(stop, 0, end)]
         return min((start for start in starts if start >= written), default=end)

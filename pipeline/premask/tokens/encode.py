@@ -1,17 +1,18 @@
-"""Text -> token ids, and which bytes of the text each token covers.
+"""Text -> token ids, and the bytes of the text that each token covers.
 
     encoder = Encoder(backend, control=["<|im_end|>"], generated=["<|im_end|>"])
     encoded = encoder.encode(masked)
     encoded.tokens.ids
 
-Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: a control-token string
-that is in the *content* of a message is encoded as the plain characters it is (policy `text`), so
-that a user who types `<|im_end|>` ends nothing.
+Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: the string of a control token
+in the content of a message is encoded as plain characters (policy `text`). So a user who types `<|im_end|>`
+ends no turn.
 
-Where a token ends is computed, not asked for: in byte-level and byte-fallback vocabularies every token
-has a fixed number of bytes, so ends are a cumulative sum, checked against the bytes of each text. Texts
-for which that does not hold (normalizers, prefix spaces, stripping tokens) take the tokenizer's offsets.
-Encoding costs about 1.5 microseconds a token with `tokenizers`, the rest about 0.1.
+Token ends are computed. In byte-level and byte-fallback vocabularies, every token has a fixed number of
+bytes, so the ends are a cumulative sum, which is checked against the size of each text. Texts for which this
+fails (normalizers, prefix spaces, tokens that strip blanks) take the offsets of the tokenizer.
+
+Cost: encoding takes about 1.5 us a token with `tokenizers`, the rest about 0.1 us.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from .token_bytes import byte_offsets, byte_tables
 
 
 class Encoded(NamedTuple):
-    """What encoding n texts gives.
+    """The result of encoding n texts.
 
     tokens        their tokens
-    in_content    int64[n]  control-token strings in the content of messages
-    by_reference  int64[n]  1 where the reference engine took the text though there is another, else 0
-    errors        text -> why it cannot be used
+    in_content    int64[n]  strings of control tokens in the content of messages
+    by_reference  int64[n]  1 if the reference engine encoded the text although a fast engine is used, else 0
+    errors        index of the text -> why it cannot be used
     """
 
     tokens: Tokens
@@ -52,7 +53,7 @@ class Encoded(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """The tokens of one text and the characters they cover, first and one past the last."""
+    """The tokens of one text, and the characters that each covers, first and one past the last."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -62,9 +63,8 @@ class _Placed(NamedTuple):
 class Encoder:
     """Encodes samples with a `tokenizers` backend.
 
-    `control` are the strings that must not become control tokens when they stand in content; for content
-    that an assistant wrote only those in `generated` count, because it may have to write the others
-    (`<think>`, `<tool_call>`).
+    `control` are the strings that must not become control tokens in content. In text of the assistant, only
+    those in `generated` count, because the assistant may have to write the others (`<think>`, `<tool_call>`).
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Encoder:
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
-        self._secret = secrets.token_hex(16)  # of strings that no text can be made to hold; changes no id
+        self._secret = secrets.token_hex(16)  # makes strings that no text contains; changes no id
         self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
-        """Encode texts; `reference`: by the reference engine, whatever engine is used."""
+        """Encode texts; with `reference`, always by the reference engine."""
         texts = masked.texts
         tokens, slow = self._tokens(masked, reference=reference)
         in_content = np.zeros(len(texts), dtype=np.int64)
@@ -111,7 +111,7 @@ class Encoder:
     # ==== tokens and their bytes ====
 
     def _tokens(self, masked: MaskedTexts, *, reference: bool) -> tuple[Tokens, bool]:
-        """The tokens of texts as they are, and whether the reference engine may have taken any of them."""
+        """Return the tokens of texts as they are, and whether the reference engine encoded any of them."""
         texts = masked.texts
         if self._lengths is None:
             return self._by_offsets(masked, None, np.zeros(len(texts), dtype=bool)), True
@@ -133,13 +133,14 @@ class Encoder:
     def _by_offsets(
         self, masked: MaskedTexts, done: tuple[np.ndarray, np.ndarray] | None, exact: np.ndarray
     ) -> Tokens:
-        """The tokens of texts of which some are `done` exactly; the others take the tokenizer's offsets."""
+        """Return the tokens of texts. Exact texts are `done`; the others take the offsets of the
+        tokenizer."""
         base = offsets_of(_text_sizes(masked))[:-1].tolist()
-        places = iter(pairwise(done[1].tolist())) if done is not None else iter(())
+        spans = iter(pairwise(done[1].tolist())) if done is not None else iter(())
         parts = []
         for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True):
             if is_exact and done is not None and self._lengths is not None:
-                ids = done[0][slice(*next(places))]
+                ids = done[0][slice(*next(spans))]
                 edges = offsets_of(self._lengths[ids]) + begin
                 parts.append(_Placed(ids, edges[:-1], edges[1:]))
             else:
@@ -149,13 +150,15 @@ class Encoder:
     # ==== control tokens in content ====
 
     def _holds_control(self, tokens: Tokens, masked: MaskedTexts) -> np.ndarray:
-        """In which texts there are control tokens that the template did not print alone, bool[n]; those of an
-        assistant's text that are not `generated` do not count."""
+        """Return which texts have control tokens that the template did not print alone, bool[n].
+
+        In text of the assistant, only `generated` ones count.
+        """
         n = len(masked.texts)
         if self._policy is ControlTokens.parse:
             return np.zeros(n, dtype=bool)
         low, high = min(self._control_ids, default=0), max(self._control_ids, default=-1)
-        at = np.flatnonzero((tokens.ids >= low) & (tokens.ids <= high))  # there are few, and this is fast
+        at = np.flatnonzero((tokens.ids >= low) & (tokens.ids <= high))  # few tokens, and fast
         at = at[self._kinds[tokens.ids[at] - low] != 0]
         kind = self._kinds[tokens.ids[at] - low]
         ends = np.cumsum(masked.sizes)
@@ -170,8 +173,8 @@ class Encoder:
 
     @cached_property
     def _kinds(self) -> np.ndarray:
-        """Of each token id from the lowest to the highest control token: 0, or `_CONTROL`, or `_WRITABLE` for
-        one that an assistant's text may hold."""
+        """For each id from the lowest to the highest control token: `_CONTROL`, `_WRITABLE` if text of the
+        assistant may contain it, or 0 if it is no control token."""
         low, high = min(self._control_ids, default=0), max(self._control_ids, default=-1)
         kinds = np.zeros(high - low + 1, dtype=np.int8)
         for index in self._control_ids:
@@ -180,8 +183,7 @@ class Encoder:
         return kinds
 
     def _control_in_content(self, masked: MaskedTexts, number: int) -> Iterator[tuple[int, int]]:
-        """Where control-token strings are in a text that the template did not print, in part or whole;
-        characters."""
+        """Yield the characters of control tokens in a text that the template did not print alone."""
         text = masked.texts[number]
         own = slice(masked.offsets[number], masked.offsets[number + 1])
         ends, writers = np.cumsum(masked.sizes[own]), masked.writers[own]
@@ -200,7 +202,7 @@ class Encoder:
             raise RowError("control_token", f"the content holds {text[start:end]!r} at character {start}")
 
     def leaves_bytes(self, text: str) -> bool:
-        """Whether tokens have known numbers of bytes, and the tokenizer leaves those of this text alone."""
+        """Whether tokens have known sizes, and the tokenizer does not change the bytes of this text."""
         if self._lengths is None or self._changes_ascii:
             return False
         if text.isascii():
@@ -222,13 +224,15 @@ class Encoder:
         for at in np.flatnonzero(np.isin(ids, list(self._added))):
             content = self._added[int(ids[at])].content
             found = text.find(content, starts[at], ends[at])
-            if found >= 0:  # a token that strips the blanks beside it still is only itself
+            if found >= 0:  # a token that strips adjacent blanks does not cover them
                 starts[at], ends[at] = found, found + len(content)
         return _Placed(ids, starts, ends)
 
     def _control_strings(self, text: str) -> list[tuple[int, int, str]]:
-        """Start, end and token of all control-token strings of a text; also of those that become one only
-        when the tokenizer lowercases or composes the text (`<|IM_END|>`)."""
+        """Return start, end and token of all strings of control tokens in a text.
+
+        These include strings that become one when the tokenizer lowercases or composes them (`<|IM_END|>`).
+        """
         found = [(*match.span(), match[0]) for match in self._control.finditer(text)] if self._control else []
         if not self._disguises:
             return found
@@ -239,16 +243,19 @@ class Encoder:
         return sorted(set(found))
 
     def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> _Placed:
-        """Encode a text of which these spans must not become control tokens: the stretch around each, as
-        far as the next true added token, is encoded by a twin that knows no added tokens."""
+        """Encode a text in which these spans must not become control tokens.
+
+        The stretch around each span, up to the next real added tokens, is encoded by a copy of the tokenizer
+        without added tokens.
+        """
         whole = self._with_offsets(text)
         added = np.isin(whole.ids, list(self._added))
         fake = np.zeros(len(added), dtype=bool)
         for start, end in spans:
             fake |= added & (whole.starts < end) & (whole.ends > start)
-        true_at = np.flatnonzero(added & ~fake)
+        real_at = np.flatnonzero(added & ~fake)
         pieces, begin = [], 0
-        for stop in [*true_at.tolist(), len(whole.ids)]:
+        for stop in [*real_at.tolist(), len(whole.ids)]:
             if fake[begin:stop].any():
                 before = int(whole.ids[begin - 1]) if begin else None
                 after = int(whole.ids[stop]) if stop < len(whole.ids) else None
@@ -264,42 +271,52 @@ class Encoder:
     def _encode_as_text(
         self, text: str, first: int, last: int, *, before: int | None, after: int | None
     ) -> _Placed:
-        """Encode a stretch of text without added tokens; of the true ones beside it (`before` and `after`)
-        stand-ins take part, because they cut the text, tell its start and may take blanks."""
+        """Encode a stretch of text without added tokens.
+
+        Placeholders take the position of the real added tokens `before` and `after` it, because these cut the
+        text, mark its start and may strip blanks.
+        """
         stretch = text[first:last]
-        left, right = self._stand_in(before, "left"), self._stand_in(after, "right")
-        encoding = self._twin.encode(left + stretch + right, add_special_tokens=False)
+        left, right = self._placeholder(before, "left"), self._placeholder(after, "right")
+        encoding = self._without_added.encode(left + stretch + right, add_special_tokens=False)
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + first - len(left)
-        places = [np.flatnonzero(ids == self._twin.token_to_id(each)) for each in (left, right) if each]
-        begin = int(places[0][0]) + 1 if left and len(places[0]) else 0
-        end = int(places[-1][-1]) if right and len(places[-1]) else len(ids)
+        found = [
+            np.flatnonzero(ids == self._without_added.token_to_id(each)) for each in (left, right) if each
+        ]
+        begin = int(found[0][0]) + 1 if left and len(found[0]) else 0
+        end = int(found[-1][-1]) if right and len(found[-1]) else len(ids)
         kept = ids[begin:end]
-        if not all(map(len, places)) or np.isin(kept, list(self._added)).any():
+        if not all(map(len, found)) or np.isin(kept, list(self._added)).any():
             raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
         return _Placed(kept, *(offsets[begin:end].clip(first, last).T))
 
-    def _stand_in(self, index: int | None, side: str) -> str:
-        """A string that no text holds, added to the twin as a token that acts on what stands beside it as
-        the token `index` does; empty for None."""
+    def _placeholder(self, index: int | None, side: str) -> str:
+        """Return a string that no text contains, for the token `index`; empty for None.
+
+        The copy has it as an added token that acts on adjacent text as the token `index` does.
+        """
         if index is None:
             return ""
         token = self._added[index]
         strips = token.rstrip if side == "left" else token.lstrip
         name = f"\ue000{self._secret}{side}{strips:d}{token.normalized:d}\ue001"
-        if self._twin.token_to_id(name) is None:
+        if self._without_added.token_to_id(name) is None:
             options = {"rstrip" if side == "left" else "lstrip": strips}
-            self._twin.add_tokens([tokenizers.AddedToken(name, normalized=token.normalized, **options)])
+            self._without_added.add_tokens(
+                [tokenizers.AddedToken(name, normalized=token.normalized, **options)]
+            )
         return name
 
     @cached_property
-    def _twin(self) -> tokenizers.Tokenizer:
+    def _without_added(self) -> tokenizers.Tokenizer:
+        """A copy of the tokenizer without added tokens."""
         spec = {**json.loads(self._engines.tokenizer_json), "added_tokens": [], "post_processor": None}
         return tokenizers.Tokenizer.from_str(json.dumps(spec))
 
     @cached_property
     def _disguises(self) -> bool:
-        """Whether other text can become a control token: the tokenizer looks for one in the changed text."""
+        """Whether other text can become a control token: the tokenizer searches in normalized text."""
         changes = [kind for kind in _normalizers(self._spec) if kind not in ("Prepend", "Spaces")]
         return bool(changes) and any(self._added[index].normalized for index in self._control_ids)
 
@@ -322,8 +339,8 @@ class Encoder:
 
     @cached_property
     def _changes_ascii(self) -> bool:
-        """Whether even ASCII text may be changed: by any normalizer but a Unicode form or space marks, or by
-        added tokens that take the blanks beside them."""
+        """Whether the tokenizer may change even ASCII text: by a normalizer other than a Unicode form or
+        space marks, or by added tokens that strip adjacent blanks."""
         strips = any(token.lstrip or token.rstrip for token in self._added.values())
         known = ("NFC", "NFD", "NFKC", "NFKD", "Spaces")
         return strips or any(kind not in known for kind in _normalizers(self._spec))
@@ -356,15 +373,15 @@ def _slice(encoded: _Placed, start: int, stop: int) -> _Placed:
 
 
 def _text_sizes(masked: MaskedTexts) -> np.ndarray:
-    """Bytes of each text, int64[n]."""
+    """Return the bytes of each text, int64[n]."""
     return np.diff(offsets_of(masked.sizes)[masked.offsets])
 
 
 def _in_bytes(placed: _Placed, text: str, begin: int) -> _Placed:
-    """Tokens of a text with the bytes they cover, counted from `begin`.
+    """Return tokens of a text with the bytes they cover, counted from `begin`.
 
-    Tokens are widened where a tokenizer reports them out of order, so that none is taken to lie inside a
-    completion that it may reach out of. Empty ones are put behind what precedes them.
+    If a tokenizer reports tokens out of order, they are widened. So no token is counted as inside a
+    completion that it may cross. Empty tokens are put after the token before them.
     """
     bytes_at = byte_offsets(text)
     starts, ends = bytes_at[placed.starts], bytes_at[placed.ends]
@@ -380,7 +397,7 @@ def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
 
 
 def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:
-    """Tokens of texts, those of some texts replaced by others."""
+    """Return tokens of texts, with those of some texts replaced."""
     if not others:
         return tokens
     base = offsets_of(_text_sizes(masked)).tolist()
@@ -399,7 +416,7 @@ def _any_of(strings: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def _normalizers(spec: dict[str, Any]) -> list[str]:
-    """Kinds of the tokenizer's normalizers, flat; `Spaces` is the one that writes spaces as U+2581."""
+    """Return the kinds of the normalizers of a tokenizer, flat; `Spaces` writes spaces as U+2581."""
     normalizer = spec.get("normalizer")
     if normalizer is None:
         return []

@@ -1,20 +1,23 @@
-"""The proof that the fast engine gives the ids of a tokenizer: which texts it may have, or why none.
+"""The engine check: whether the fast engine gives the ids of a tokenizer, and for which texts.
 
     proof = prove_engine(backend, EngineChoice.auto)
     proof.engine, proof.reason                            ("tokenizers", "the added token 'cat' is ...")
 
-Three looks, each of which can refuse:
+There are three checks. Each can refuse the fast engine:
 
-    kind        only the models, normalizers, pre-tokenizers and added tokens that `gigatoken` 0.10 was seen
-                to do right. It loads some others without a word, and then gives other ids.
-    characters  a twin of the tokenizer shows where both cut a text beside each character. Those that they
-                class differently (their versions of Unicode differ) are excluded one by one, and so are
-                characters that this Python does not know, but for the basic plane and emoji, which are tried.
-    texts       thousands of odd texts must give the same ids, token for token, twice. A difference that a
-                character beyond ASCII is to blame for excludes it; any other refuses the engine.
+    kind        Only models, normalizers, pre-tokenizers and added tokens that `gigatoken` 0.10 handles
+                correctly are accepted. It loads some others without an error and gives other ids.
+    characters  A probe tokenizer shows where both engines cut a text next to each character. Their versions
+                of Unicode differ, so characters that they class differently are excluded one by one. So are
+                characters that this Python does not know, except in the basic plane and emoji, which are
+                tried.
+    texts       Thousands of unusual texts must give the same ids, twice. If a non-ASCII character causes a
+                difference, it is excluded. Any other difference refuses the engine.
 
-No number of probes proves everything: a run also encodes some rows again with the reference (`verify`).
-Takes some 0.7 CPU-seconds, and what it takes to load the tokenizer into the other engine.
+No number of probes proves everything. So a run also encodes a share of its rows again with the reference
+engine (`verify`).
+
+Cost: about 0.7 CPU seconds, and the time to load the tokenizer into the fast engine.
 """
 
 from __future__ import annotations
@@ -44,22 +47,22 @@ from .engines import (
 )
 
 Spec = dict[str, Any]
-"""A part of a tokenizer as it stands in tokenizer.json."""
+"""A part of a tokenizer, as in tokenizer.json."""
 
 
-class _Refused(Exception):  # noqa: N818  no error: the reference does the work
-    """Why the fast engine is not used."""
+class _Refused(Exception):  # noqa: N818  no error: the reference engine is used
+    """The reason why the fast engine is not used."""
 
 
 def prove_engine(
     backend: tokenizers.Tokenizer, wish: EngineChoice, *, make: MakeEngine = GigatokenEngine
 ) -> EngineProof:
-    """Find out whether `gigatoken` gives the ids of this tokenizer, and for which texts.
+    """Check whether `gigatoken` gives the ids of this tokenizer, and for which texts.
 
-    Raises `TokenizerError` if it does not and the recipe wants no other; with `auto` the proof says why not.
+    If it does not, the proof has the reason with `auto`; with `gigatoken`, it raises `TokenizerError`.
     """
     if wish is EngineChoice.tokenizers:
-        return EngineProof(TokenizersEngine.name, "the recipe says engine: tokenizers")
+        return EngineProof(TokenizersEngine.name, "the recipe has engine: tokenizers")
     try:
         return EngineProof(GigatokenEngine.name, excluded=_prove(backend, make))
     except (KeyboardInterrupt, SystemExit):
@@ -72,7 +75,7 @@ def prove_engine(
         reason = f"trying gigatoken failed: {_said(error)}"
     if wish is EngineChoice.gigatoken:
         raise TokenizerError(
-            f"engine gigatoken cannot be used: {reason}; say engine: auto or engine: tokenizers"
+            f"engine gigatoken cannot be used: {reason}; set engine: auto or engine: tokenizers"
         )
     return EngineProof(TokenizersEngine.name, reason)
 
@@ -82,18 +85,18 @@ def _said(error: BaseException) -> str:
 
 
 def _prove(backend: tokenizers.Tokenizer, make: MakeEngine) -> Ranges:
-    """Compare the engines: the code points on which they differ or which were not tried.
+    """Compare the engines; return the code points on which they differ or that were not tried.
 
-    Raises `_Refused` if the engine is not to be used.
+    Raises `_Refused` if the fast engine must not be used.
     """
     kind = _Kind(backend)
     kind.check()
     both = _Both(make(backend.to_str()), TokenizersEngine(backend))
     runs, texts = probes.character_runs(), probes.mixed_texts()
     excluded: Ranges = ()
-    if kind.byte_level:  # regexes and normal forms know classes of characters; byte fallback does not
-        twin = probes.boundary_twin(kind.normalizer, kind.pre_tokenizer)
-        cuts = _Both(make(twin), TokenizersEngine(tokenizers.Tokenizer.from_str(twin)))
+    if kind.byte_level:  # regexes and normal forms depend on classes of characters; byte fallback does not
+        probe = probes.boundary_tokenizer(kind.normalizer, kind.pre_tokenizer)
+        cuts = _Both(make(probe), TokenizersEngine(tokenizers.Tokenizer.from_str(probe)))
         context = probes.beside_marks if kind.normalizer else probes.beside_others
         excluded = merged([*_never_tried(runs), *cuts.differing_characters(runs, context)])
         short = [text for text in texts if len(text) < 1000]
@@ -106,12 +109,12 @@ def _prove(backend: tokenizers.Tokenizer, make: MakeEngine) -> Ranges:
 
 
 def _never_tried(runs: Iterable[tuple[range, Any]]) -> Ranges:
-    """All characters that are in no run."""
+    """Return all characters that are in no run."""
     return complement(merged([(0, 0x7F), *((run[0], run[-1]) for run, _ in runs)]))
 
 
 def _pieces(backend: tokenizers.Tokenizer) -> list[str]:
-    """Some of the vocabulary as text, frequent and rare."""
+    """Return frequent and rare tokens of the vocabulary as text."""
     size = backend.get_vocab_size(with_added_tokens=False)
     ids = [*probes.scattered(range(min(size, 20_000)), 1500), *probes.scattered(range(size), 1500)]
     texts = backend.decode_batch([[index] for index in ids], skip_special_tokens=False)
@@ -122,7 +125,7 @@ def _pieces(backend: tokenizers.Tokenizer) -> list[str]:
 
 
 class _Kind:
-    """What a tokenizer is made of."""
+    """The parts of a tokenizer."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self._backend = backend
@@ -130,13 +133,13 @@ class _Kind:
         self.added = list(backend.get_added_tokens_decoder().values())
 
     def check(self) -> None:
-        """Raise `_Refused` unless the fast engine is known to do tokenizers of this kind."""
+        """Raise `_Refused` unless the fast engine is known to handle this kind of tokenizer."""
         for reason in chain(self._about_model(), self._about_parts(), self._about_added_tokens()):
             raise _Refused(reason)
 
     @property
     def byte_level(self) -> bool:
-        """Whether the vocabulary is one of bytes, not of characters with bytes to fall back on."""
+        """Whether the vocabulary is byte-level, not one of characters with byte fallback."""
         return not self._backend.model.byte_fallback
 
     def _about_model(self) -> Iterator[str]:
@@ -150,7 +153,7 @@ class _Kind:
         elif model.byte_fallback and model.ignore_merges:
             yield "the model ignores merges and falls back on bytes"
         elif model.byte_fallback and not all(map(self._has_byte, range(0xF5))):
-            yield "the vocabulary lacks some of the bytes to fall back on"
+            yield "the vocabulary lacks some of the bytes for byte fallback"
         if options.truncation or options.padding or options.encode_special_tokens:
             yield "it truncates, pads, or encodes special tokens as text"
 
@@ -162,20 +165,20 @@ class _Kind:
         known = [{"type": "NFC"}] if self.byte_level else [_SPACES, _PREPEND]
         unknown = [part["type"] for part in _flat(self.normalizer, "normalizers") if part not in known]
         if unknown:
-            yield f"the normalizer {unknown[0]} is none that it is known to do"
+            yield f"the normalizer {unknown[0]} is not supported"
         cuts = _flat(self.pre_tokenizer, "pretokenizers")
         if not (_cuts_bytes(cuts) if self.byte_level else _cuts_spaces(cuts)):
             names = ", ".join(part["type"] for part in cuts) or "none"
-            yield f"the pre-tokenizer ({names}) works in no way that it is known to do"
+            yield f"the pre-tokenizer ({names}) is not supported"
 
     def _about_added_tokens(self) -> Iterator[str]:
         for token in self.added:
             if token.single_word:
-                yield f"the added token {token.content!r} counts only as a word of its own"
+                yield f"the added token {token.content!r} matches only as a whole word"
             if token.normalized and self.byte_level and self.normalizer:
-                yield f"the added token {token.content!r} is looked for in normalized text"
+                yield f"the added token {token.content!r} is searched for in normalized text"
         texts = [[each.content for each in self.added if each.normalized is which] for which in (True, False)]
-        for one, other in product(*texts):  # which are looked for one kind after the other
+        for one, other in product(*texts):  # the tokenizer searches for one kind after the other
             if _overlap(one, other) or _overlap(other, one):
                 yield f"the added tokens {one!r} and {other!r} overlap, and only one is normalized"
 
@@ -186,7 +189,7 @@ _GEMMA = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPr
 
 
 def _cuts_bytes(cuts: Sequence[Spec]) -> bool:
-    """Whether a text is cut by GPT-2's regex, or by others, and nothing is put before it."""
+    """Whether a text is cut by the regex of GPT-2 or by others, without a prefix."""
     *splits, last = cuts or [{"type": ""}]
     return (
         last["type"] == "ByteLevel"
@@ -198,13 +201,13 @@ def _cuts_bytes(cuts: Sequence[Spec]) -> bool:
 
 
 def _cuts_spaces(cuts: Sequence[Spec]) -> bool:
-    """Whether a text is not cut at all, or only beside spaces as Metaspace and Gemma do it."""
+    """Whether a text is not cut, or only at spaces, as Metaspace and Gemma do."""
     metaspace = [each["type"] == "Metaspace" and each["replacement"] == "\u2581" for each in cuts]
     return cuts in ([], [_GEMMA]) or metaspace == [True]
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether a text can hold two strings so that they share characters, the first beginning first.
+    """Whether a text can contain both strings so that they share characters, and `one` begins first.
 
     >>> _overlap("<|a", "a|>"), _overlap("a|>", "<|a"), _overlap("<a>", "a")
     (True, False, True)
@@ -213,12 +216,12 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _spec(part: Any) -> Spec | None:
-    """A part of a tokenizer as its JSON."""
+    """Return a part of a tokenizer as JSON."""
     return None if part is None else dict(json.loads(part.__getstate__()))
 
 
 def _flat(part: Spec | None, inner: str) -> list[Spec]:
-    """The parts of a sequence, or the one part."""
+    """Return the parts of a sequence, or the single part."""
     if part is None:
         return []
     if part["type"] != "Sequence":
@@ -228,14 +231,14 @@ def _flat(part: Spec | None, inner: str) -> list[Spec]:
 
 # ==== Comparison ====
 
-_MOST_CHARACTERS = 8192  # may differ; a version of Unicode has up to 5,000 or so more than the one before
-_MOST_TRIED = 1 << 16  # in runs of which some characters differ
-_MOST_PINNED = 32  # may be found one by one in other texts
-_SHORT = 8  # characters of a text that one of them can be blamed for
+_MOST_CHARACTERS = 8192  # characters that may differ; a new version of Unicode adds up to about 5,000
+_MOST_TRIED = 1 << 16  # characters in runs of which some differ
+_MOST_PINNED = 32  # characters that may be found one by one in other texts
+_SHORT = 8  # characters of the longest text in which one of them is taken as the cause
 
 
 class _Both:
-    """The fast engine beside the reference."""
+    """The fast engine and the reference engine."""
 
     def __init__(self, fast: Engine, reference: Engine) -> None:
         self._fast, self._reference = fast, reference
@@ -243,10 +246,10 @@ class _Both:
     def differing_characters(
         self, runs: Iterable[tuple[range, Sequence[int]]], context: Callable[[int], str]
     ) -> Ranges:
-        """The characters that the engines take differently. Runs of which only some are tried first are
-        tried whole where one of these differs.
+        """Return the characters that the engines treat differently.
 
-        Raises `_Refused` if there are too many.
+        Of long runs, only some characters are tried first. If one of them differs, the whole run is tried.
+        Raises `_Refused` if too many characters differ.
         """
         runs = list(runs)
         found = self._differing([code for _, some in runs for code in some], context)
@@ -255,62 +258,71 @@ class _Both:
         if more < _MOST_TRIED:
             found |= self._differing(list(chain.from_iterable(unsure)), context)
         if more >= _MOST_TRIED or len(found) > _MOST_CHARACTERS:
-            raise _Refused(f"it takes many characters otherwise than tokenizers, such as U+{min(found):04X}")
+            raise _Refused(
+                f"it treats many characters differently from tokenizers, such as U+{min(found):04X}"
+            )
         return merged((code, code) for code in found)
 
     def _differing(self, codes: Sequence[int], context: Callable[[int], str]) -> set[int]:
         texts, size = list(map(context, codes)), 64
-        groups = self._odd(probes.in_groups(texts, size))
+        groups = self._unequal(probes.in_groups(texts, size))
         near = [at for group in groups for at in range(len(texts))[group * size : (group + 1) * size]]
-        odd = {near[at] for at in self._odd([texts[at] for at in near])}
-        others = probes.in_groups([texts[at] for at in near if at not in odd], size)
-        for at in self._odd(others):
-            raise _Refused(f"it encodes {others[at][:60]!r} otherwise than tokenizers, but not in parts")
-        return {codes[at] for at in odd}
+        unequal = {near[at] for at in self._unequal([texts[at] for at in near])}
+        others = probes.in_groups([texts[at] for at in near if at not in unequal], size)
+        for at in self._unequal(others):
+            raise _Refused(
+                f"it encodes {others[at][:60]!r} differently from tokenizers, but its parts equally"
+            )
+        return {codes[at] for at in unequal}
 
     def pinned(self, texts: Sequence[str], excluded: Ranges) -> Ranges:
-        """Exclude characters until the engines agree on all texts that hold none of them.
+        """Exclude characters until the engines agree on all texts without them.
 
-        Raises `_Refused` where no single character is to blame.
+        Raises `_Refused` if no single character is the cause of a difference.
         """
         texts = _without(excluded, texts)
         expected = self._reference.encode(texts)
-        odd = [texts[at] for at in self._odd(texts, expected)]
+        unequal = [texts[at] for at in self._unequal(texts, expected)]
         for _ in range(_MOST_PINNED):
-            if odd:
-                excluded = merged([*excluded, self._culprit(odd[0])])
-                odd = _without(excluded, odd)
-        again = [texts[at] for at in self._odd(texts, expected)]  # its caches are warm now
-        alone = [text for text in texts[:: len(texts) // 50 + 1] if self._odd([text])]
-        for text in _without(excluded, [*odd, *again, *alone]):
-            raise _Refused(f"it encodes {text[:60]!r} otherwise than tokenizers, or not always alike")
+            if unequal:
+                excluded = merged([*excluded, self._culprit(unequal[0])])
+                unequal = _without(excluded, unequal)
+        again = [texts[at] for at in self._unequal(texts, expected)]  # its caches are warm now
+        alone = [text for text in texts[:: len(texts) // 50 + 1] if self._unequal([text])]
+        for text in _without(excluded, [*unequal, *again, *alone]):
+            raise _Refused(
+                f"it encodes {text[:60]!r} differently from tokenizers, or not always to the same ids"
+            )
         return excluded
 
     def _culprit(self, text: str) -> tuple[int, int]:
-        """The character to exclude because of a text that differs: the highest of what is left when all is
-        left out that need not be there. It is likely the rarest, and beyond what a library knows."""
+        """Return the character that causes a difference, as a range.
+
+        The text is shortened as long as it still differs. The highest character of the rest is likely the
+        rarest, and unknown to one of the libraries.
+        """
         steps = [len(text) >> shift for shift in range(1, len(text).bit_length())]
         for step in [*steps, 1]:
             for at in reversed(range(0, len(text), step)) if len(text) < 64 * step else ():
                 shorter = text[:at] + text[at + step :]
-                text = shorter if self._odd([shorter]) else text
+                text = shorter if self._unequal([shorter]) else text
         code = ord(max(text, default=" "))
         if len(text) > _SHORT or code < 0x80:
-            raise _Refused(f"it encodes {text[:60]!r} otherwise than tokenizers")
+            raise _Refused(f"it encodes {text[:60]!r} differently from tokenizers")
         return code, code
 
-    def _odd(self, texts: Sequence[str], expected: Ids | None = None) -> list[int]:
-        """Places of the texts to which the engines give different ids."""
+    def _unequal(self, texts: Sequence[str], expected: Ids | None = None) -> list[int]:
+        """Return the indices of the texts to which the engines give different ids."""
         ids, offsets = expected or self._reference.encode(texts)
-        others, places = self._fast.encode(texts)
-        if np.array_equal(places, offsets) and np.array_equal(others, ids):
+        others, other_offsets = self._fast.encode(texts)
+        if np.array_equal(other_offsets, offsets) and np.array_equal(others, ids):
             return []
-        if len(places) != len(offsets):
+        if len(other_offsets) != len(offsets):
             return list(range(len(texts)))
-        spans = zip(np.split(ids, offsets[1:]), np.split(others, places[1:]), strict=True)
+        spans = zip(np.split(ids, offsets[1:]), np.split(others, other_offsets[1:]), strict=True)
         return [at for at, (one, other) in enumerate(spans) if not np.array_equal(one, other)]
 
 
 def _without(excluded: Ranges, texts: Iterable[str]) -> list[str]:
-    """The texts that hold none of the excluded characters."""
+    """Return the texts without excluded characters."""
     return list(filter(without(excluded), texts))

@@ -1,17 +1,18 @@
-"""Engines: texts in, ids out. One is the reference, another may be faster.
+"""Engines: texts in, ids out. One is the reference engine, the other is faster.
 
-    proof = prove_engine(backend, EngineChoice.auto)      (engine_proof.py) once a run, handed to workers
+    proof = prove_engine(backend, EngineChoice.auto)      # engine_check.py, once per run; workers get it
     engines = TwoEngines(backend, proof)
-    ids, offsets, slow = engines.encode(texts)            so many texts went to the reference
-    ids, offsets = engines.reference(texts[:3])           to compare with
+    ids, offsets, slow = engines.encode(texts)            # `slow` texts used the reference engine
+    ids, offsets = engines.reference(texts[:3])           # to compare with
 
-The reference is `tokenizers`: what it says is right. `gigatoken` takes some 35 times less CPU, but does not
-do every kind of tokenizer, and its Unicode tables are of another version. So it gets only tokenizers it was
-proved for, and of their texts those without the characters that the proof excludes. All others, and all if
-it fails, go to the reference. Which engine does the work changes no byte of what is written.
+The reference engine is `tokenizers`. Its ids are right by definition. `gigatoken` takes about 35 times less
+CPU time, but does not support every kind of tokenizer, and its Unicode tables have another version. So it is
+only used for tokenizers that passed the engine check, and for texts without the characters that the check
+excludes. All other texts use the reference engine, and so do all texts if the fast engine fails. The engine
+does not change the output.
 
-Encoding costs about 1 microsecond a token with `tokenizers` and 0.03 with `gigatoken`; looking at the
-characters of a text nothing if it is ASCII, else about 3 nanoseconds a character.
+Cost: encoding takes about 1 us a token with `tokenizers` and 0.03 us with `gigatoken`. Checking the
+characters of a text takes 3 ns each if the text is not ASCII.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ import tokenizers
 from ..core.arrays import offsets_of
 
 Ids = tuple[np.ndarray, np.ndarray]
-"""Ids of some texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
+"""Ids of n texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
 
 Ranges = tuple[tuple[int, int], ...]
-"""Code points as ranges in order, first and last."""
+"""Code points as ordered ranges, first and last."""
 
 EMOJI = range(0x1F000, 0x1FC00)
-"""The blocks of emoji; every version of Unicode adds some."""
+"""The emoji blocks; every version of Unicode adds some emoji."""
 
 
 class Engine(Protocol):
@@ -44,11 +45,11 @@ class Engine(Protocol):
     name: str
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        """The ids of all texts, flat."""
+        """Return the ids of all texts, flat."""
 
 
 class TokenizersEngine:
-    """The reference: the tokenizer as it was loaded.
+    """The reference engine: the tokenizer as it was loaded.
 
     >>> backend = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     >>> TokenizersEngine(backend).encode(["abb", "", "a"])
@@ -61,14 +62,14 @@ class TokenizersEngine:
         self._backend = backend
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        """The ids of all texts, flat."""
+        """Return the ids of all texts, flat."""
         lists = [each.ids for each in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         offsets = offsets_of([len(ids) for ids in lists])
         return np.fromiter(chain.from_iterable(lists), dtype=np.int32, count=int(offsets[-1])), offsets
 
 
 class GigatokenEngine:
-    """gigatoken, loaded from a tokenizer as JSON; imported only here, because it may not be installed."""
+    """gigatoken, loaded from a tokenizer as JSON; imported here only, because it may not be installed."""
 
     name = "gigatoken"
 
@@ -77,7 +78,7 @@ class GigatokenEngine:
         self._tokenizer = gigatoken.Tokenizer.from_json(tokenizer_json.encode())
 
     def encode(self, texts: Sequence[str]) -> Ids:
-        """The ids of all texts, flat: the arrays that the library made, not copied."""
+        """Return the ids of all texts, flat: the arrays of the library, not copied."""
         layout = self._tokenizer.encode_batch(list(texts), parallel=False).layout
         offsets = np.asarray(layout.offsets.data).astype(np.int64, copy=False)
         ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
@@ -85,7 +86,7 @@ class GigatokenEngine:
 
 
 MakeEngine = Callable[[str], Engine]
-"""From a tokenizer as JSON."""
+"""Makes an engine from a tokenizer as JSON."""
 
 
 # ==== Two engines at work ====
@@ -93,9 +94,11 @@ MakeEngine = Callable[[str], Engine]
 
 @dataclass(frozen=True)
 class EngineProof:
-    """The `engine` to use and, if that is the reference, the `reason`.
+    """The result of the engine check.
 
-    Texts that hold any of the `excluded` code points are for the reference in any case.
+    engine    the engine to use
+    reason    why it is the reference engine; empty if it is not
+    excluded  code points whose texts always use the reference engine
     """
 
     engine: str
@@ -104,15 +107,15 @@ class EngineProof:
 
     @property
     def fast(self) -> bool:
-        """Whether there is an engine beside the reference."""
+        """Whether a fast engine is used."""
         return self.engine != TokenizersEngine.name
 
 
 class TwoEngines:
-    """The proved engine for the texts it is proved for, the reference for all others.
+    """The fast engine for the texts it is proved for, and the reference engine for all others.
 
-    Loading the proved engine takes some 0.5 CPU-seconds, once a process. `tokenizer_json` is the backend as
-    JSON, where it is at hand.
+    `tokenizer_json` is the backend as JSON, if the caller has it. Cost: loading the fast engine takes about
+    0.5 CPU seconds, once per process.
     """
 
     def __init__(
@@ -134,7 +137,8 @@ class TwoEngines:
         return self._fast is not None and (text.isascii() or self._holds_none_of_the_excluded(text))
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
-        """The ids of all texts, int32[t]; their offsets, int64[n + 1]; how many texts the reference took."""
+        """Return the ids of all texts, int32[t]; their offsets, int64[n + 1]; and the number of texts that
+        the reference engine encoded."""
         accepted = np.array([self.accepts(text) for text in texts], dtype=bool)
         done = self._encode_fast(list(compress(texts, accepted)))
         if done is None:
@@ -145,7 +149,7 @@ class TwoEngines:
         return (*_interleaved(accepted, done, others), int((~accepted).sum()))
 
     def reference(self, texts: Sequence[str]) -> Ids:
-        """The ids of all texts as the reference has them, and their offsets."""
+        """Return the ids and offsets of all texts by the reference engine."""
         return self._reference.encode(texts)
 
     def _encode_fast(self, texts: Sequence[str]) -> Ids | None:
@@ -155,12 +159,12 @@ class TwoEngines:
             return self._fast.encode(texts)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # noqa: BLE001  a panic of Rust is no Exception; the reference takes over
+        except BaseException:  # noqa: BLE001  a panic of Rust is no Exception; the reference engine follows
             return None
 
 
 def _interleaved(first: np.ndarray, ones: Ids, others: Ids) -> Ids:
-    """Bring two sets of texts into order again; `first` tells of each text whether it is one of the `ones`.
+    """Merge the ids of two sets of texts in the original order; `first` is True for texts of `ones`.
 
     >>> one, two = np.array([1], np.int32), np.array([2, 2], np.int32)
     >>> _interleaved(np.array([False, True]), (one, np.array([0, 1])), (two, np.array([0, 2])))
@@ -178,10 +182,10 @@ def _interleaved(first: np.ndarray, ones: Ids, others: Ids) -> Ids:
 
 
 def without(excluded: Ranges) -> Callable[[str], bool]:
-    """A test whether a text holds none of these characters.
+    """Return a test whether a text has none of these characters.
 
-    One match of all other characters takes half the time of a search for these. The basic plane is looked up
-    in a bitmap; of other planes the ranges are tried one after the other: emoji first, then the largest.
+    Matching all other characters takes half the time of a search for these. The basic plane is a bitmap.
+    Ranges of other planes are tried in turn: emoji first, then the largest.
     """
     if not excluded:
         return lambda _: True
@@ -194,7 +198,7 @@ def without(excluded: Ranges) -> Callable[[str], bool]:
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges in order, those that touch made one.
+    """Return ranges in order; adjacent ones are merged.
 
     >>> merged([(7, 8), (1, 2), (3, 3)])
     ((1, 3), (7, 8))
@@ -209,7 +213,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def complement(ranges: Ranges) -> Ranges:
-    """All other code points.
+    """Return all other code points.
 
     >>> complement(((0, 96), (98, 0x10FFFE)))
     ((97, 97), (1114111, 1114111))

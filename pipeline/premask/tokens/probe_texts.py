@@ -1,16 +1,18 @@
-"""Texts on which two tokenizer engines are compared before one may stand in for the other.
+"""Probe texts: the texts on which two engines are compared.
 
     mixed_texts()            blanks, digits, contractions, code, scripts, emoji, long runs, random mixtures
-    texts_of_tokens(...)     each added token alone, glued, doubled, cut in the middle
+    texts_of_tokens(...)     each added token alone, joined to text, doubled, cut in the middle
     texts_of_pieces(...)     pieces of the vocabulary in random order, and overlapping themselves
     character_runs()         runs of characters of one Unicode category, and some of each
-    boundary_twin(...)       a tokenizer of the same kind whose ids show where it cuts a text
+    boundary_tokenizer(...)  a tokenizer of the same kind whose ids show where it cuts a text
 
-Why a twin: where a regex cuts a text shows in the ids only if some token of the vocabulary reaches across
-the cut, so a real vocabulary hides most characters that two libraries class differently. The twin has a
-token for each pair of bytes that a cut beside a character could fall between: no cut is hidden.
+Why a probe tokenizer: ids show a cut of a regex only if a token of the vocabulary crosses it. So a real
+vocabulary hides most characters that two libraries class differently. The probe tokenizer has a token for
+each pair of bytes around a possible cut, so every cut is visible.
 
-All of it is the same in every run (fixed seeds), and takes about 0.1 seconds to make.
+All texts are the same in every run (fixed seeds).
+
+Cost: about 0.1 s.
 """
 
 from __future__ import annotations
@@ -51,14 +53,14 @@ WORDS = (
     *("\ufffd", "\0", "\x01\x1b[0m", "\x7f", "\u200d", "\u202e", "\u2060", "\ufeff"),
     *("\ue000", "\U000f0000", "\ufffe", "\u0378"),
 )  # fmt: skip
-"""What random mixtures are made of."""
+"""The parts of random mixtures."""
 
 
 LONG = ("a", "Z", "é", "中", "1", "=", " ", "\n", "\u3000", "ab", "🙂", "xyzw ", "e\u0301", "\u2581", "ช")
 
 
 def mixed_texts() -> list[str]:
-    """Texts of everything that tokenizers are known to treat in a way of their own."""
+    """Return texts with everything that tokenizers are known to treat specially."""
     texts = ["", *WORDS]
     for blank in BLANKS:
         for count in (*range(1, 21), 33, 64, 130):
@@ -69,12 +71,13 @@ def mixed_texts() -> list[str]:
     texts += [piece * (5000 // len(piece.encode())) for piece in LONG]
     texts += [" ".join([piece] * 9) for piece in WORDS]
     odd = "é\u3000 'ſ  12\r\n\t🙂 don't"
-    texts += ["x" * count + odd + "y" * (count % 7) + odd for count in range(132)]  # at all places of a block
+    texts += ["x" * count + odd + "y" * (count % 7) + odd for count in range(132)]  # at all block offsets
     return texts + _mixtures(WORDS, 500, 12)
 
 
 def texts_of_tokens(tokens: Sequence[str]) -> list[str]:
-    """Each added token alone, glued to letters, blanks and other tokens, doubled, and cut in the middle."""
+    """Return each added token alone, joined to letters, blanks and other tokens, doubled, and cut in the
+    middle."""
     texts = []
     for token, other in zip(tokens, [*tokens[1:], *tokens[:1]], strict=True):
         half = len(token) // 2
@@ -91,8 +94,10 @@ def texts_of_tokens(tokens: Sequence[str]) -> list[str]:
 
 
 def texts_of_pieces(pieces: Sequence[str]) -> list[str]:
-    """Pieces of the vocabulary in random order, glued together and with blanks between them; and pieces that
-    overlap themselves (`ana` as `anana`), where the order of merges decides."""
+    """Return pieces of the vocabulary in random order, joined directly and by blanks.
+
+    Pieces that overlap themselves are included (`ana` as `anana`), because there the order of merges matters.
+    """
     texts = [
         piece + piece[size:]
         for piece in pieces
@@ -112,30 +117,30 @@ def _mixtures(parts: Sequence[str], count: int, most: int) -> list[str]:
 
 
 def character_runs() -> list[tuple[range, list[int]]]:
-    """Runs of non-ASCII characters of one category that are to be tried, and which of each to try first.
+    """Return runs of non-ASCII characters of one category, and for each run the characters to try first.
 
-    Characters that this Python does not know (Unicode may be newer elsewhere) are to be tried all in the
-    basic plane and among the emoji; in other planes they are in no run, as are surrogates.
+    Another library may have a newer Unicode. So characters that this Python does not know are all tried in
+    the basic plane and in the emoji blocks. In other planes they are in no run; nor are surrogates.
     """
     planes = (range(0x80, 0xD800), range(0xE000, 0x34000), range(0xE0000, 0xE1000))
-    found = [(0xF0000, 0xFFFFD, "Co"), (0x100000, 0x10FFFD, "Co")]  # known without looking
+    found = [(0xF0000, 0xFFFFD, "Co"), (0x100000, 0x10FFFD, "Co")]  # known in advance
     for plane in planes:
         for category, codes in groupby(plane, _category):
             first, *others = codes
             found.append((first, others[-1] if others else first, category))
     runs = [(range(first, last + 1), category) for first, last, category in sorted(found) if category]
-    whole = ("Cn", "Mn", "Mc", "Me")  # unknown ones and marks are where libraries differ
+    whole = ("Cn", "Mn", "Mc", "Me")  # libraries differ in unknown characters and marks
     return [(run, list(run) if category in whole else sample(run)) for run, category in runs]
 
 
 def _category(code: int) -> str:
-    """The Unicode category; empty for what is not to be tried."""
+    """Return the Unicode category; empty for characters that are not tried."""
     category = unicodedata.category(chr(code))
     return category if category != "Cn" or code < 0x10000 or code in EMOJI else ""
 
 
 def sample(run: range, most: int = 24) -> list[int]:
-    """All of a short run; of a longer one both ends and some between.
+    """Return all of a short run; both ends and some between of a longer one.
 
     >>> sample(range(0x4E00, 0xA000))[:3], len(sample(range(0x4E00, 0xA000)))
     ([19968, 19969, 19970], 24)
@@ -144,12 +149,12 @@ def sample(run: range, most: int = 24) -> list[int]:
 
 
 def scattered(items: Sequence[T], count: int) -> list[T]:
-    """So many of some items, at random, but always the same."""
+    """Return at most `count` of the items, at random, but always the same."""
     return random.Random(SEED).sample(items, min(count, len(items)))  # noqa: S311
 
 
 def beside_others(code: int) -> str:
-    """A character beside itself and beside letters, a digit and a blank.
+    """Return a character next to itself, letters, a digit and a blank.
 
     >>> beside_others(0xE9)
     'aéé1 éAéa'
@@ -159,8 +164,8 @@ def beside_others(code: int) -> str:
 
 
 def beside_marks(code: int) -> str:
-    """The same; for a character that may be a mark, or may be composed, also between two marks that have
-    their place in the order of marks, the last and the first."""
+    """Return the same. A character that may be a mark or composed is also put between two marks: the last and
+    the first in the canonical order."""
     character = chr(code)
     may_be_mark = unicodedata.category(character)[0] in "MC" or _is_composed(character)
     return beside_others(code) + (f"\u0345{character}\u0334" if may_be_mark else "")
@@ -172,7 +177,7 @@ def _is_composed(character: str) -> bool:
 
 
 def compositions() -> list[str]:
-    """Characters that Unicode composes, in parts, with a mark between them, and in another order."""
+    """Return characters that Unicode composes: in parts, with a mark between them, and in another order."""
     codes = chain(range(0xC0, 0xAC00), range(0xF900, 0x20000), range(0x2F800, 0x2FA20))
     texts = []
     for character in map(chr, codes):
@@ -180,19 +185,19 @@ def compositions() -> list[str]:
             parts = unicodedata.normalize("NFD", character)
             texts.append(f"a{parts}b{parts[0]}\u0323{parts[:0:-1]} {character}\u0323\u0334")
     rng = random.Random(SEED)  # noqa: S311
-    for _ in range(300):  # Hangul has rules in place of a table
+    for _ in range(300):  # Hangul has rules instead of a table
         leading, vowel, trailing = (chr(start + rng.randrange(30)) for start in (0x1100, 0x1161, 0x11A7))
         texts += [leading + vowel + trailing + vowel, chr(0xAC00 + rng.randrange(11172)) + trailing]
     return texts
 
 
 def in_groups(texts: Iterable[str], size: int = 64) -> list[str]:
-    """Texts glued together, so many at a time: short ones cost mostly what a call costs."""
+    """Join texts in groups of `size`: for short texts, most of the cost is the call."""
     parts = list(texts)
     return ["".join(parts[at : at + size]) for at in range(0, len(parts), size)]
 
 
-# ==== The twin ====
+# ==== The probe tokenizer ====
 
 
 LEADS, FOLLOWERS = range(0xC2, 0xF5), range(0x80, 0xC0)
@@ -202,8 +207,9 @@ LEADS, FOLLOWERS = range(0xC2, 0xF5), range(0x80, 0xC0)
 NEIGHBOURS = b"aA1s'! \n\r\t/,"
 
 
-def boundary_twin(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, Any] | None) -> str:
-    """A byte-level tokenizer as JSON that cuts texts as told, with 256 bytes and some pairs as vocabulary."""
+def boundary_tokenizer(normalizer: Mapping[str, Any] | None, pre_tokenizer: Mapping[str, Any] | None) -> str:
+    """Return a byte-level tokenizer as JSON with this normalizer and pre-tokenizer. Its vocabulary is the 256
+    bytes and some pairs."""
     pairs = [(last, beside) for last in FOLLOWERS for beside in NEIGHBOURS]
     pairs += [(beside, lead) for beside in NEIGHBOURS for lead in LEADS]
     pairs += [(last, lead) for last in FOLLOWERS for lead in LEADS]

@@ -1,4 +1,4 @@
-"""How many bytes of text each token of a vocabulary stands for."""
+"""The bytes of text that each token of a vocabulary represents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Model(msgspec.Struct):
 
 
 class _Spec(msgspec.Struct):
-    """What of a tokenizer as JSON is looked at; a typed reader skips the rest, merges above all."""
+    """The parts of a tokenizer that are read; a typed reader skips the rest, above all merges."""
 
     model: _Model
     added_tokens: list[dict[str, Any]]
@@ -29,8 +29,11 @@ class _Spec(msgspec.Struct):
 
 @lru_cache(maxsize=4)
 def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The normalizer and the decoder of a tokenizer, and the bytes of text each token id stands for,
-    int32[vocabulary], or None where that is no fixed number. Takes a tenth of a second, once a process."""
+    """Return the normalizer and decoder of a tokenizer, and the bytes of text per token id.
+
+    The bytes are int32[vocabulary], or None if tokens have no fixed number of bytes. Cost: a tenth of a
+    second, once per process.
+    """
     whole = msgspec.json.decode(tokenizer_json, type=_Spec)
     model, spec = whole.model, {"normalizer": whole.normalizer, "decoder": whole.decoder}
     decoder = json.dumps(whole.decoder or {})
@@ -50,11 +53,11 @@ def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]
     return spec, lengths
 
 
-_UNKNOWN = 1 << 30  # bytes of a token that stands for any text: more than a text has, so that none fits
+_UNKNOWN = 1 << 30  # bytes of a token for any unknown text: more than a text has, so that no size fits
 
 
 def _fallback_length(token: str) -> int:
-    """Bytes of text that a piece of a byte-fallback vocabulary stands for.
+    """Return the bytes of text of a piece of a byte-fallback vocabulary.
 
     >>> _fallback_length("<0x0A>"), _fallback_length("\u2581é")
     (1, 3)
@@ -65,7 +68,7 @@ def _fallback_length(token: str) -> int:
 
 
 def byte_names() -> list[str]:
-    """The characters that stand for the 256 bytes in byte-level vocabularies (GPT-2's table).
+    """Return the characters for the 256 bytes in byte-level vocabularies (the table of GPT-2).
 
     >>> byte_names()[0x20], byte_names()[0x41]
     ('Ġ', 'A')
@@ -76,11 +79,11 @@ def byte_names() -> list[str]:
 
 
 BYTES_OF_CHARACTERS = {name: byte for byte, name in enumerate(byte_names())}
-"""Character -> byte, the other way round."""
+"""Character -> byte, the inverse."""
 
 
 def byte_offsets(text: str) -> np.ndarray:
-    """The first byte (UTF-8) of each character of a text, and the end: int64[characters + 1].
+    """Return the first byte (UTF-8) of each character of a text, and the end: int64[characters + 1].
 
     >>> byte_offsets("aé").tolist()
     [0, 1, 3]
@@ -93,8 +96,9 @@ def byte_offsets(text: str) -> np.ndarray:
 
 
 def character_spans(text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The characters that tokens cover, first and one past the last, given their bytes. A token that holds a
-    part of a character covers the whole of it.
+    """Return the characters that tokens cover, first and one past the last, from their bytes.
+
+    A token with a part of a character covers the whole character.
 
     >>> [each.tolist() for each in character_spans("aé", np.array([0, 1, 2]), np.array([1, 2, 3]))]
     [[0, 1, 1], [1, 2, 2]]

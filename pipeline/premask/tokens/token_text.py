@@ -1,11 +1,11 @@
-"""The text of token ids, for people: token by token, with characters that several tokens share shown whole.
+"""The readable text of token ids. Characters that several tokens share are shown as a whole.
 
     texts = TokenTexts(Path("out/chats/tokenizer/tokenizer.json"))
-    texts.groups([42, 511, 5310])       # [("H", 1), ("🙂", 2)]: two tokens hold the bytes of one character
+    texts.groups([42, 511, 5310])       # [("H", 1), ("🙂", 2)]: two tokens share the bytes of one character
     texts.bytes_of(511)                 # b"\\xf0\\x9f"
 
-Tokenizers that stand for bytes (byte-level and byte-fallback ones, nearly all that chat models use) are read
-exactly. Of others each token is decoded on its own, which may show or lack a space beside it.
+Byte-level and byte-fallback tokenizers (those of nearly all chat models) are exact. Tokens of other
+tokenizers are decoded one by one, which may add or lose a space.
 
 Cost: a tenth of a second to load; a microsecond a token.
 """
@@ -27,7 +27,7 @@ from .token_bytes import BYTES_OF_CHARACTERS
 
 
 class _Spec(msgspec.Struct):
-    """What is looked at of tokenizer.json; a typed reader skips the rest in a tenth of the time."""
+    """The part of tokenizer.json that is read; a typed reader skips the rest in a tenth of the time."""
 
     decoder: dict[str, Any] | None = None
 
@@ -57,17 +57,17 @@ class TokenTexts:
         return found
 
     def count_special(self, ids: np.ndarray) -> np.ndarray:
-        """Which tokens are control tokens, bool[t]."""
+        """Return which tokens are control tokens, bool[t]."""
         known = (ids >= 0) & (ids < len(self.special))
         return np.asarray(self.special[np.where(known, ids, 0)] & known)
 
     def ids_of(self, strings: Iterable[str]) -> set[int]:
-        """The ids of those strings that are one token each."""
+        """Return the ids of the strings that are a single token."""
         found = (self._backend.token_to_id(each) for each in strings)
         return {index for index in found if index is not None}
 
     def bytes_of(self, index: int) -> bytes:
-        """The bytes of text that a token stands for; of an unknown id a note."""
+        """Return the bytes of text of a token; for an unknown id, a note."""
         if index not in self._known:
             self._known[index] = self._bytes_of(index)
         return self._known[index]
@@ -87,15 +87,15 @@ class TokenTexts:
         return self._decoded(index).encode()
 
     def _decoded(self, index: int) -> str:
-        """What a token adds to the decoded text when it follows another one."""
+        """Return what a token adds to the decoded text after another token."""
         alone = self._backend.decode([index], skip_special_tokens=False)
         twice = self._backend.decode([index, index], skip_special_tokens=False)
         return twice[len(alone) :] if twice.startswith(alone) else alone
 
     def groups(self, ids: Sequence[int]) -> list[tuple[str, int]]:
-        """Cut ids into the fewest tokens that stand for whole characters: text, number of tokens.
+        """Cut ids into the smallest groups of whole characters: text, number of tokens.
 
-        Bytes that are no UTF-8 are written out, as `\\xff`.
+        Bytes that are not UTF-8 are escaped, as `\\xff`.
         """
         found: list[tuple[str, int]] = []
         data, count = b"", 0
@@ -114,7 +114,7 @@ class TokenTexts:
 
 
 def groups_of(text: str, starts: Sequence[int], ends: Sequence[int]) -> list[tuple[str, int]]:
-    """Cut tokens with known characters into the fewest that share none: text, number of tokens.
+    """Cut tokens with known characters into the smallest groups that share none: text, number of tokens.
 
     >>> groups_of("H🙂!", [0, 1, 1, 2], [1, 2, 2, 3])
     [('H', 1), ('🙂', 2), ('!', 1)]

@@ -3,9 +3,11 @@
     tokenizer = load_tokenizer("Qwen/Qwen3-0.6B")
     tokenizer.backend.encode("Hi").ids
 
-`AutoTokenizer` is what trainers and inference servers load, so its ids are the right ones. But some of
-its classes rebuild a tokenizer from its parts and drop added tokens that stand only in `tokenizer.json`;
-then the file is taken as it is, with a warning. Loading takes one to two seconds and some 100 MB.
+Trainers and inference servers load `AutoTokenizer`, so its ids are the right ones. Some of its classes
+rebuild a tokenizer from its parts and lose added tokens that are in `tokenizer.json` only. Then
+`tokenizer.json` is loaded as it is, with a warning.
+
+Cost: loading takes one to two seconds and about 100 MB.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ os.environ.setdefault(
 
 @dataclass(frozen=True)
 class LoadedTokenizer:
-    """A tokenizer and what the pipeline needs to know of it.
+    """A tokenizer and its properties.
 
-    `variables` are the template variables (`bos_token` ...), `chat_template` its own template or templates,
-    `added` its added tokens with their ids, `special` those of them that are control tokens, `stops` the
-    strings its eos and generation config name as ends of generation.
+    variables      template variables (`bos_token` ...)
+    chat_template  its own template or templates
+    added          added tokens and their ids
+    special        added tokens that are control tokens
+    stops          strings that end generation, by the eos token and the generation config
     """
 
     name: str
@@ -51,29 +55,29 @@ class LoadedTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, added tokens included."""
+        """Number of ids, including added tokens."""
         return int(self.backend.get_vocab_size(with_added_tokens=True))
 
     @property
     def pad_id(self) -> int:
-        """The id of the pad token; without one of the eos token, else 0. No loss falls on it."""
+        """The id of the pad token, else of the eos token, else 0. Padding is not trained."""
         names = (self.variables.get(name) for name in ("pad_token", "eos_token"))
         ids = (self.backend.token_to_id(name) for name in names if name)
         return next((index for index in ids if index is not None), 0)
 
     @cached_property
     def json(self) -> str:
-        """The tokenizer as it encodes, as tokenizer.json has it; takes a tenth of a second to write."""
+        """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
         return self.backend.to_str()
 
     def without_hf(self) -> LoadedTokenizer:
-        """The same without the object of transformers: all that encoding needs, and light to hand over."""
+        """Return the same without the object of transformers: enough to encode, and fast to send."""
         light = replace(self, hf=None)
         light.__dict__["json"] = self.json
         return light
 
     def sha256(self) -> str:
-        """Hash of the tokenizer as it encodes, and of its template variables."""
+        """Return the hash of the tokenizer and its template variables."""
         content = self.json + json.dumps(dict(self.variables), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -81,8 +85,8 @@ class LoadedTokenizer:
         """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
         own = self.hf.chat_template
         self.hf.chat_template = chat_template if isinstance(chat_template, str) else dict(chat_template)
-        # What it would call writes tokenizer.json, a tenth of a second; the text of that is at hand.
-        self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  if it is no more, nothing is lost
+        # transformers would write tokenizer.json again, which takes a tenth of a second; `self.json` has it
+        self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  without this method, it is only slower
         try:
             self.hf.save_pretrained(str(directory))
         finally:
@@ -94,7 +98,7 @@ class LoadedTokenizer:
 def load_tokenizer(name: str) -> LoadedTokenizer:
     """Load a tokenizer from a directory or the Hub.
 
-    Raises `TokenizerError` if there is none, it cannot be read, or it has no fast implementation.
+    Raises `TokenizerError` if there is none, if it cannot be read, or if it has no fast implementation.
     """
     hf, warnings = _load(name)
     backend = getattr(hf, "backend_tokenizer", None)
@@ -137,14 +141,14 @@ def _load(name: str) -> tuple[Any, list[str]]:
     if not lost:
         return hf, []
     warning = (
-        f"AutoTokenizer drops added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+        f"AutoTokenizer loses added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
     )
     hf = PreTrainedTokenizerFast.from_pretrained(name)
     lost = _lost_tokens(name, hf)
     if lost:
         raise TokenizerError(
             f"tokenizer {name} gets other ids for added tokens ({', '.join(lost[:5])}) than its "
-            "tokenizer.json lists; their ids must follow each other after the vocabulary: mend the file"
+            "tokenizer.json lists; fix the file: their ids must be consecutive, after the vocabulary"
         )
     return hf, [warning]
 
@@ -152,20 +156,20 @@ def _load(name: str) -> tuple[Any, list[str]]:
 def _check_exists(name: str) -> None:
     path = Path(name)
     if path.is_file():
-        raise TokenizerError(f"tokenizer {name} is a file; give the directory it lies in")
+        raise TokenizerError(f"tokenizer {name} is a file; give its directory")
     looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
     if looks_local and not path.is_dir():
         raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
 
 
 class _AddedTokens(msgspec.Struct):
-    """What is looked at of tokenizer.json; a typed reader skips the rest in a tenth of the time."""
+    """The part of tokenizer.json that is read; a typed reader skips the rest in a tenth of the time."""
 
     added_tokens: list[dict[str, Any]] | None = None
 
 
 def _lost_tokens(name: str, hf: Any) -> list[str]:
-    """Added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
+    """Return the added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
     path = _file_of(name, "tokenizer.json")
     if path is None:
         return []
@@ -175,7 +179,7 @@ def _lost_tokens(name: str, hf: Any) -> list[str]:
 
 
 def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
-    """The stop tokens of the model's generation config, where one lies beside the tokenizer."""
+    """Return the stop tokens of the generation config of the model, if it is beside the tokenizer."""
     path = _file_of(name, "generation_config.json")
     if path is None:
         return []
@@ -188,7 +192,7 @@ def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
 
 
 def _file_of(name: str, file: str) -> Path | None:
-    """A file of a tokenizer: in its directory, or in the Hub's cache (fetched if need be)."""
+    """Return a file of a tokenizer: in its directory, or in the cache of the Hub (fetched if necessary)."""
     if Path(name).is_dir():
         path = Path(name) / file
         return path if path.is_file() else None
