@@ -110,10 +110,19 @@ class Labeller:
         return self.together([conversation])
 
     def together(self, conversations: Sequence[Conversation]) -> tuple[LabelledSample, ...]:
-        """The samples of all conversations of one row, in order. Raises the `RowError` that a run rejects the
-        row for: all of them are decided before the first is encoded."""
-        samples = tuple(sample for each in conversations for sample in self.decide(each))
+        """The samples of all conversations of one row, in order.
+
+        Raises the `RowError` that a run rejects the row for: all are decided before the first is encoded.
+        """
+        samples = self.decide_together(conversations)
         return _apart(samples, self.label(segment(self, samples)))
+
+    def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
+        """The stages up to the mask for all conversations of one row: all are checked before the first is
+        decided."""
+        for conversation in conversations:
+            check(self, conversation)
+        return tuple(sample for each in conversations for sample in self.decide(each))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
         """The conversations of a row, repaired, and what repaired them. Raises `RowError` if it has none."""
