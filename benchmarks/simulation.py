@@ -2,7 +2,7 @@
 
     simulate(Job(units=(48e6,) * 20_000), Cluster(nodes=10, workers=16), costs).wall
 
-What is simulated is what a run does (`pipeline/run.py`, `pipeline/runners/`): the driver starts, inspects all
+What is simulated is what a run does (`running/run.py`, `running/runners/`): the driver starts, inspects all
 sources and cuts them into units; the other workers start beside its loading, and from then on each takes the
 next unit that nobody has; the driver, which does units too, finishes when all are done. Added is what one
 machine does not show: nodes that are slow, and nodes that are lost together with the units that they have in

@@ -762,7 +762,7 @@ def test_a_file_is_no_output(tmp_path: Path) -> None:
 
 
 def test_a_directory_has_no_revision(out: Path) -> None:
-    """Names on the Hub are tested in `test_hub.py`, with a server."""
+    """Names on the Hub are tested in `test_push_hub.py`, with a server."""
     with pytest.raises(OutputError, match="is no name on the Hub, where --revision belongs"):
         verify(str(out), revision="v1")
 
