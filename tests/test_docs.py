@@ -4,7 +4,7 @@ The documents are the README, the other Markdown files beside it, and the pages 
 them are read by their language:
 
     sh       every command exists and takes these arguments; those of the quick start are run
-    python   is run, or is one of the lines for a trainer, which `test_trainers.py` runs
+    python   is run, or is one of the lines for a trainer, which `test_trainer_lines.py` runs
     yaml     is a recipe, or the part of one
     json     is read
     text     what a program prints or writes; compared where it can be

@@ -4,14 +4,14 @@
     for sample in labeller(conversation):
         sample.text, sample.ids, sample.labels
 
-`STAGES` below is the order of the work. Each stage calls one room; the rooms know nothing of each other.
-Before them, `read` turns a row of any dialect into its conversations. After them, samples are fitted to
-`max_length` and packed: that needs more than one conversation, and is in `running/` and `output/`.
+`STAGES` below is the order of the stages. Each stage calls one room; the rooms do not know each other. Before
+them, `read` turns a row of any dialect into its conversations. After them, samples are fitted to `max_length`
+and packed. This needs more than one conversation, and is in `running/` and `output/`.
 
-A run takes the same stages in batches (`running/batches.py`): conversations are decided one by one, or by
-`fast/` where they are plain; then all texts of a batch are encoded and labelled at once.
+A run uses the same stages in batches (`running/batches.py`). Plain rows are decided by `fast/`, all others
+one by one. Then all texts of a batch are encoded and labelled at once.
 
-Loading takes some seconds. A conversation of four turns takes about a millisecond.
+Cost: loading takes a few seconds; a conversation of four turns takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 MAX_MESSAGES = 4096
-"""Messages that a conversation may have. Each turn is rendered again as inference does it, so the work grows
-with the square of their number: a minute for so many, hours for a hundred thousand."""
+"""Messages that a conversation may have. Each turn is rendered again as at inference, so the time grows with
+the square of their number: a minute for this many, hours for a hundred thousand."""
 
 
 class LabelledTexts(NamedTuple):
-    """Texts of any number of conversations after all stages: their segments, tokens and labels."""
+    """The texts of any number of conversations after all stages: segments, tokens and labels."""
 
     masked: MaskedTexts
     encoded: Encoded
@@ -60,10 +60,10 @@ class LabelledTexts(NamedTuple):
 class LabelledSample:
     """One sample with t tokens.
 
-    sample   its text, what of it is trained, and who wrote it; in characters
+    sample   the text, its trained stretches and origins, in characters
     ids      int32[t]    token ids
-    labels   int32[t]    the id where a token is trained, else -100
-    weights  float32[t]  loss weights, 0 where a token is not trained
+    labels   int32[t]    the token id if the token is trained, else -100
+    weights  float32[t]  loss weights, 0 if the token is not trained
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
     """
@@ -82,10 +82,10 @@ class LabelledSample:
 
 
 class Labeller:
-    """The stages of one recipe, loaded and ready.
+    """The stages of one recipe, loaded.
 
-    `tokenizer` and `proof` (which engine may be used) are loaded unless they are given. Raises
-    `TokenizerError` or `TemplateError` if they cannot be.
+    `tokenizer` and `proof` (the result of the engine check) are made if they are not given. Raises
+    `TokenizerError` or `TemplateError` if the tokenizer or the template cannot be loaded.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Labeller:
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
         self.ends = find_turn_ends(self.renders, stops=self.tokenizer.stops, control_tokens=control)
-        if recipe.end_of_turn:  # the recipe's word goes before all that was found
+        if recipe.end_of_turn:  # the recipe overrides what was found
             stops = tuple(recipe.end_of_turn)
             self.ends = replace(self.ends, stops=stops, openers=(), seen=True, answered="")
         self.proof = proof or prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
@@ -125,7 +125,8 @@ class Labeller:
         return tuple(sample for each in conversations for sample in self.decide(each))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
-        """The conversations of a row, repaired, and what repaired them. Raises `RowError` if it has none."""
+        """Return the fixed conversations of a row, and the names of the fixes. Raises `RowError` if the row
+        has no usable conversation."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
         found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
@@ -136,12 +137,12 @@ class Labeller:
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
-        """The stages up to the mask: the texts of a conversation and what of them is trained."""
+        """Do the stages up to the mask: return the texts of a conversation and what is trained in them."""
         samples: tuple[Sample, ...] = self._through(STAGES[: STAGES.index(segment)], conversation)
         return samples
 
     def label(self, masked: MaskedTexts) -> LabelledTexts:
-        """The stages after the mask, for texts of any number of conversations."""
+        """Do the stages after the mask, for the texts of any number of conversations."""
         labelled: LabelledTexts = self._through(STAGES[STAGES.index(segment) + 1 :], masked)
         return labelled
 
@@ -151,24 +152,24 @@ class Labeller:
         return value
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
-        """The renders of a conversation with the recipe's template (or another) and arguments."""
+        """Return the renders of a conversation with the template of the recipe, or another one."""
         return Renders(conversation, template or self.template, self.recipe.template_kwargs)
 
     @cached_property
     def by_reference(self) -> Labeller:
         """The same labeller with the reference engine."""
-        twin = copy(self)
-        twin.encoder = self._encoder(EngineProof(TokenizersEngine.name))
-        return twin
+        other = copy(self)
+        other.encoder = self._encoder(EngineProof(TokenizersEngine.name))
+        return other
 
     def warnings(self) -> list[str]:
-        """What a user should know before the run."""
+        """Return the warnings that a user needs before the run."""
         found = list(self.tokenizer.warnings)
         if self.recipe.engine is EngineChoice.auto and not self.proof.fast:
             found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
         if not self.ends.seen and not self.recipe.append_eos:
             found.append(
-                "the chat template ends no turn: a model trained on it would not learn to stop; "
+                "the chat template prints no turn end: a model trained on it would not learn to stop; "
                 "set append_eos, or name the stop string with end_of_turn"
             )
         return found
@@ -189,8 +190,10 @@ class Labeller:
 
     @cached_property
     def _structure(self) -> str:
-        """What the template prints around the messages of a plain conversation: headers and turn ends, but
-        nothing that a model would write; empty if it refuses the probe."""
+        """What the template prints around the messages of a plain conversation: headers and turn ends.
+
+        Empty if the template refuses the probe.
+        """
         try:
             (sample, *_) = completions.decide(self.renders(Conversation(PROBE)), self.ends)
         except RowError:
@@ -203,7 +206,7 @@ class Labeller:
 
 
 def check(labeller: Labeller, conversation: Conversation) -> Conversation:
-    """Refuse a conversation that is too long, or has weights that the recipe does not keep."""
+    """Reject a conversation with too many messages, or with weights that the recipe does not keep."""
     if len(conversation.messages) > MAX_MESSAGES:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
@@ -215,8 +218,10 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
-    """The conversation as the template can take it: many fail on a message that has tool calls but no
-    content, and take one whose content is empty."""
+    """Return the conversation in a form that the template accepts.
+
+    Many templates fail on a message with tool calls and no content, and accept empty content.
+    """
     messages = conversation.messages
     if all(message.content is not None for message in messages):
         return conversation
@@ -229,7 +234,7 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
-    """The texts of a conversation, and which of their characters are completions."""
+    """Return the texts of a conversation, and which of their characters are completions."""
     recipe, renders = labeller.recipe, labeller.renders(conversation)
     if recipe.mask is Mask.generation_tags:
         samples = completions.decide_by_tags(renders, labeller.ends, recipe.train)
@@ -242,25 +247,25 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
-    """The texts of one row in segments."""
+    """Return the texts of one row in segments."""
     del labeller
     return completions.masked_texts(samples, [0] * len(samples))
 
 
 def encode(labeller: Labeller, masked: MaskedTexts) -> tuple[MaskedTexts, Encoded]:
-    """The tokens of texts, and which bytes they cover (`tokens/encode.py`)."""
+    """Return the tokens of texts, and the bytes that they cover (`tokens/encode.py`)."""
     return masked, labeller.encoder.encode(masked)
 
 
 def label(labeller: Labeller, texts: tuple[MaskedTexts, Encoded]) -> LabelledTexts:
-    """Which tokens are trained (`masking/labels.py`)."""
+    """Return which tokens are trained (`masking/labels.py`)."""
     del labeller
     masked, encoded = texts
     return LabelledTexts(masked, encoded, label_tokens(masked, encoded.tokens))
 
 
 Stage = Callable[[Labeller, Any], Any]
-"""Takes what the stage before it gives. May raise `RowError`, up to `decide`."""
+"""Takes the result of the stage before. Stages up to `decide` may raise `RowError`."""
 
 STAGES: tuple[Stage, ...] = (
     check,  # Conversation -> Conversation
@@ -273,12 +278,12 @@ STAGES: tuple[Stage, ...] = (
 
 
 def untrained(number: int) -> RowError:
-    """Why a row is refused of which one sample would train nothing."""
-    return RowError("nothing_trained", f"no token of sample {number} lies wholly in an assistant turn")
+    """Return the error of a row with a sample in which no token is trained."""
+    return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
 
 
 def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
-    """The samples of one row with their tokens. Raises `RowError` if one cannot be used."""
+    """Return the samples of one row with their tokens. Raises `RowError` if one cannot be used."""
     _, encoded, labels = labelled
     for error in encoded.errors.values():
         raise error
@@ -298,34 +303,34 @@ def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[Labelled
 
 # ==== Loading ====
 
-_gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the proof and the work share one
+_gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the engine check and the encoder share one
 
 
 def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
-    """Load what a labeller of this tokenizer will need in any case: most of what making it costs."""
+    """Load what every labeller of this tokenizer needs: most of the cost of making one."""
     byte_tables(tokenizer.json)
     if recipe.engine is not EngineChoice.tokenizers:
         _gigatoken(tokenizer.json)
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
-    """The chat template of a recipe: a file, a built-in one by name, or the tokenizer's own."""
+    """Return the chat template of a recipe: a file, a built-in one by name, or that of the tokenizer."""
     chosen = recipe.chat_template
     name = f"chat template {chosen}" if chosen else f"chat template of {tokenizer.name}"
     source = tokenizer.chat_template if chosen is None else template_source(chosen)
     if source is None:
         raise TemplateError(
-            f"tokenizer {tokenizer.name} has no chat template; give one with --chat-template: a file or one "
-            f"of {', '.join(built_in_templates())}"
+            f"tokenizer {tokenizer.name} has no chat template; set --chat-template to a file or one of "
+            f"{', '.join(built_in_templates())}"
         )
     template = ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
     if recipe.mask is Mask.generation_tags and not template.has_generation_tags:
-        raise TemplateError(f"{template.name} has no {{% generation %}} tags; leave out 'mask', or add them")
+        raise TemplateError(f"{template.name} has no {{% generation %}} tags; add them, or remove 'mask'")
     return template
 
 
 def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
-    """A row as a line of the reject log."""
+    """Return a row as a line of the reject log."""
     if id_ is None:
         id_ = row_id(row.value)
     original = row.original

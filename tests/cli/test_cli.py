@@ -235,7 +235,7 @@ def test_a_bad_template(box: Path, chosen: str, content: str | None, parts: list
 def test_a_template_without_the_tags_that_are_asked_for(box: Path) -> None:
     done = run(write_rows(box / "a.jsonl", [GOOD]), "--mask", "generation-tags")
 
-    assert_one_line(done, "has no {% generation %} tags", "leave out 'mask'")
+    assert_one_line(done, "has no {% generation %} tags", "remove 'mask'")
 
 
 # ==== Settings ====

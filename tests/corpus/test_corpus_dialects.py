@@ -1,5 +1,5 @@
 """Every data file of the shared corpus: its dialect, its rows, what is kept and what is rejected for which
-reason. `python tests/test_corpus_dialects.py` prints the table."""
+reason. `python tests/corpus/test_corpus_dialects.py` prints the table."""
 
 from __future__ import annotations
 

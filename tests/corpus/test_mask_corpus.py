@@ -1,6 +1,6 @@
 """The mask of every template of the corpus on every kind of conversation, judged by the oracle.
 
-    python tests/test_mask_corpus.py      the totals, as a table, and the list of refusals
+    python tests/corpus/test_mask_corpus.py      the totals, as a table, and the list of refusals
 
 No mask may be wrong. A row may be refused only where a reason can be seen without the pipeline: the
 template raises on what inference would need, prints nothing of a turn, or shows the model another prompt

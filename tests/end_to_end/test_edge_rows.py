@@ -214,7 +214,7 @@ def test_trees_give_the_best_path_or_all_of_them() -> None:
 
 @needs_corpus
 def test_messages_with_their_replies_are_trees() -> None:
-    """The corpus has each tree's messages below its first one; single ones are in `test_grouping.py`."""
+    """The corpus has each tree's messages below its first one; single ones are in `test_message_trees.py`."""
     name = "open-assistant/model/model_eval/manual/data/en_100_message.jsonl"
     assert roles(read(name)) == ["user", "assistant"]
     dialect, rows = values(name)

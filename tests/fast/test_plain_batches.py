@@ -487,7 +487,7 @@ def test_fields_of_any_type_beside_the_turns_and_in_them(
 def test_plain_rows_are_found_in_every_format(
     tmp_path: Path, texts: list[list[str]], dialect: str, size: int, group: int
 ) -> None:
-    """No row that is nothing but turns goes the slow way."""
+    """No row of turns only takes the slow path."""
     key, role, text, ask, answer = {
         "openai": ("messages", "role", "content", "user", "assistant"),
         "sharegpt": ("conversations", "from", "value", "Human", "gpt"),
@@ -694,7 +694,7 @@ def corpus() -> list[str]:
 
 @needs_corpus
 def test_corpus_rows_are_plain_or_not_worth_it(tmp_path: Path) -> None:
-    """Of real rows with nothing but roles and texts, hardly any goes the slow way."""
+    """Of real rows with nothing but roles and texts, hardly any takes the slow path."""
     files = 0
     for name in corpus():
         try:

@@ -1,7 +1,7 @@
 """Older releases of `datasets` load what we write: both layouts, streamed and not, row for row.
 
 It installs them from the package index, so it runs only where it is asked for: `make old-datasets`, or
-`PREMASK_OLD_DATASETS=DIR pytest -s tests/test_old_datasets.py`. DIR keeps the environments for the next time.
+`PREMASK_OLD_DATASETS=DIR pytest -s tests/output/test_old_datasets.py`. DIR keeps the environments for the next time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adapters: rows for trainers that shift labels otherwise or not at all. Their losses: test_trainers.py."""
+"""Adapters: rows for trainers that shift labels otherwise or not at all. Their losses: test_trainer_lines.py."""
 
 from __future__ import annotations
 

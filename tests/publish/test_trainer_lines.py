@@ -1,7 +1,7 @@
 """Any trainer has the right loss on what we write: that of every sample alone in the model, to 1e-5.
 
 Wrong ways are here too: the documents warn of them, and when a trainer is mended, its test says so. The cases
-are those of `trainer_losses.py`, run in one process of its own. `python tests/test_trainers.py` prints them.
+are those of `trainer_losses.py`, run in one process of its own. `python tests/publish/test_trainer_lines.py` prints them.
 """
 
 from __future__ import annotations

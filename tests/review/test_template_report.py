@@ -194,7 +194,7 @@ def test_a_template_that_ends_no_turn(doctor: Doctor) -> None:
     assert found.verdict == "exact"
     assert found.generation_prompt == "assistant:"
     assert len(found.warnings) == 1
-    assert "ends no turn" in found.warnings[0]
+    assert "prints no turn end" in found.warnings[0]
     assert "append_eos" in found.warnings[0]
     assert trained(found, "plain") == [[" zephyrean", " jackdawed"]]
     assert doctor(text, append_eos=True).warnings == ()

@@ -170,7 +170,7 @@ def test_an_output_without_its_sources_is_checked_as_far_as_it_goes(out: Path, r
         (run_once / "moved.jsonl").rename(source)
 
     assert report.ok
-    assert report.notes == ("1 of 1 sources are not here: their rows were not done again",)
+    assert report.notes == ("1 of 1 sources are not here: their rows were not processed again",)
     assert "rows_redone" not in report.checked
 
 
@@ -554,7 +554,7 @@ def test_a_manifest_that_is_not_valid(out: Path) -> None:
     assert report.findings[0].what.startswith(
         "at run_key: String should match pattern '^[0-9a-f]{64}$', but it is 'none'"
     )
-    assert report.notes == ("nothing else was checked, for want of a manifest",)
+    assert report.notes == ("nothing else was checked: there is no valid manifest",)
 
 
 def test_a_manifest_that_points_out_of_the_output(out: Path) -> None:
@@ -652,7 +652,7 @@ def test_a_tokenizer_that_is_gone_or_another(out: Path) -> None:
     report = verify(str(out))
     assert kinds(report) == {"tokenizer"}
     assert "another sha256" in report.findings[0].what
-    assert "were not done again" in report.notes[0]
+    assert "were not processed again" in report.notes[0]
 
     (out / "tokenizer/tokenizer.json").write_text("{}", encoding="utf-8")
     assert kinds(verify(str(out))) == {"tokenizer"}
@@ -699,10 +699,7 @@ def test_a_mask_that_was_changed_everywhere_is_found_by_doing_rows_again(out: Pa
     assert kinds(report) == {"redone"}
     assert report.findings[0].file == PACKED
     assert report.findings[0].row == victim["pack"] - first
-    assert (
-        f"chats.jsonl row {victim['row']}, done again, gives other tokens or labels"
-        in report.findings[0].what
-    )
+    assert f"chats.jsonl row {victim['row']} gives other tokens or labels" in report.findings[0].what
 
 
 def test_a_good_row_in_the_reject_log_is_found_by_doing_it_again(out: Path) -> None:
@@ -765,7 +762,7 @@ def test_a_file_is_no_output(tmp_path: Path) -> None:
 
 
 def test_a_directory_has_no_revision(out: Path) -> None:
-    """Names on the Hub are tested in `test_hub.py`, with a server."""
+    """Names on the Hub are tested in `test_push_hub.py`, with a server."""
     with pytest.raises(OutputError, match="is no name on the Hub, where --revision belongs"):
         verify(str(out), revision="v1")
 

@@ -108,7 +108,7 @@ def said(errors: dict[int, RowError]) -> dict[int, str]:
     return {row: f"{error.reason}: {error.detail}" for row, error in errors.items()}
 
 
-UNTRAINED = "nothing_trained: no token of sample {} lies wholly in an assistant turn"
+UNTRAINED = "nothing_trained: no token of sample {} is completely in an assistant turn"
 TOO_LONG = "too_long: {} tokens are more than max_length {}; see too_long: truncate or split"
 
 

@@ -129,7 +129,7 @@ def test_sources_keep_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["no/such", "nowhere/chats"])
 def test_a_name_that_is_neither_file_nor_dataset(tmp_path: Path, path: str) -> None:
-    """The tests are offline; `test_hubdata.py` asks a Hub."""
+    """The tests are offline; `test_hub_datasets.py` asks a Hub."""
     done = run(tmp_path / "out", path)
 
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -1,6 +1,6 @@
 """Kills processes of local runs at random moments, and compares every file with an undisturbed run.
 
-    python tests/fault_test.py --kills 100 [--rows 400] [--seed 0] [--workers 2]
+    python tests/support/fault_test.py --kills 100 [--rows 400] [--seed 0] [--workers 2]
 
 Each round starts the real command and SIGKILLs, at a random moment of the time that it takes (start-up, the work,
 finishing): a worker, the driver that does the run, the command that watches over it, or all processes at once; or

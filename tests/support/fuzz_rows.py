@@ -1,6 +1,6 @@
 """Fuzz: rows of all kinds through real runs, in files of all formats. `make fuzz` does 100,000.
 
-    python tests/fuzz_rows.py --rows 100000 [--seed 0]
+    python tests/support/fuzz_rows.py --rows 100000 [--seed 0]
 
 Rows are real ones of every dialect with something changed (a value swapped for another, a key gone, a text cut,
 a list turned into a string), and JSON that hypothesis makes. Each file goes through a run; it may refuse a

@@ -1,6 +1,6 @@
 """Kills what a run on Ray is made of, at random moments, and compares every file with an undisturbed run.
 
-    python tests/ray_faults.py --kills 10
+    python tests/support/ray_faults.py --kills 10
 
 Two nodes of one CPU each on this machine (a head, and one that joins it). Each round starts a run, waits for a
 random number of units, and kills one of: a process that does units, the second node (its raylet, as if the

@@ -1,6 +1,6 @@
 """Runs of the trainer for tests: a process that has torch loaded, and forks a child for each run.
 
-    python tests/train_runs.py          # a JSON line a question on stdin, one an answer on stdout
+    python tests/support/train_runs.py          # a JSON line a question on stdin, one an answer on stdout
 
 Torch and transformers take five CPU-seconds to load; a child is there at once, and alone with what it changes:
 it can be killed, be short of memory, or be one of several processes that train together (gloo). Questions:

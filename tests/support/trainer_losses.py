@@ -1,7 +1,7 @@
 """Losses that trainers compute on an output of premask, beside the loss of every sample run alone.
 
-    python tests/trainer_losses.py OUTPUT FOLDER        # a JSON line for each case; works in FOLDER
-    python tests/test_trainers.py                       # makes an output, and a table of this
+    python tests/support/trainer_losses.py OUTPUT FOLDER        # a JSON line for each case; works in FOLDER
+    python tests/publish/test_trainer_lines.py                       # makes an output, and a table of this
 
 One process for all cases, away from the tests: trainers take seconds to import, patch each other and warn.
 Torch and the trainers are imported where they are used, so that the list of cases can be read without them.

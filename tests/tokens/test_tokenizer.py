@@ -108,7 +108,7 @@ def test_slow_tokenizers_are_refused(tmp_path: Path) -> None:
 
 def test_no_chat_template_names_the_built_in_ones(tmp_path: Path, make_labeller: MakeLabeller) -> None:
     path = copy(SAMPLE, tmp_path / "tok", without="chat_template.jinja")
-    with pytest.raises(TemplateError, match="has no chat template; give one with --chat-template") as error:
+    with pytest.raises(TemplateError, match="has no chat template; set --chat-template") as error:
         make_labeller(str(path))
 
     assert ", ".join(built_in_templates()) in str(error.value)

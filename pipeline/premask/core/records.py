@@ -12,14 +12,14 @@ import pyarrow as pa
 from .arrays import offsets_of, runs_of_numbers
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-"""The roles a normalized message can have."""
+"""The roles of messages."""
 
 
 class Row(NamedTuple):
-    """One input row as read: `value` is the parsed object, or None with `error` when it cannot be read.
+    """One input row as read: `value` is the parsed object, or None with `error` if it cannot be parsed.
 
-    `row` counts from 0 within `source`. `original` is the row's text where the source has one (JSONL),
-    otherwise None (then the reject log serializes `value`).
+    `row` counts from 0 in `source`. `original` is the text of the row if the source has one (JSONL), else
+    None; then the reject log serializes `value`.
     """
 
     source: str
@@ -31,12 +31,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation, whatever dialect it came from.
+    """One message of a conversation, from any dialect.
 
-    `tool_calls` have OpenAI's shape with `arguments` as an object:
-    `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
-    `train` is the row's own wish (None = the recipe decides). `extra` holds keys that are passed on to
-    the chat template as they are.
+    `tool_calls` have the form of OpenAI, with `arguments` as an object: `{"type": "function", "id": ...,
+    "function": {"name": ..., "arguments": {...}}}`. `train` is set by the row; None means that the recipe
+    decides. `extra` has keys that are passed to the chat template unchanged.
     """
 
     role: str
@@ -52,7 +51,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One input row, normalized. `template_kwargs` are arguments of the chat template for this row."""
+    """One conversation of an input row. `template_kwargs` are template arguments for this row."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
@@ -62,8 +61,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One line of the reject log; `original` is None for a duplicate, which is elsewhere, and for a row that
-    could not even be read."""
+    """One line of the reject log.
+
+    `original` is the text of the row. It is None for a duplicate, and for a row that cannot be read at all.
+    """
 
     source: str
     row: int
@@ -74,9 +75,9 @@ class Reject:
 
 
 class Origin(NamedTuple):
-    """Where a character came from: a message and its field. `TEMPLATE` stands for the template itself.
+    """The origin of a character: a message and its field, or `TEMPLATE`.
 
-    `message` is the index into the conversation; -2 stands for the row's tools or template arguments.
+    `message` is the index into the conversation; -2 means tool definitions or template arguments of the row.
     """
 
     message: int
@@ -99,21 +100,26 @@ TEMPLATE = Origin(-1, "template", "")
 
 
 TOOLS = Origin(-2, "tools", "")
-"""The row's tool definitions and template arguments."""
+"""The tool definitions and template arguments of the row."""
 
 
 WRITERS = ("template", *ROLES, "tools", "mixed")
-"""Who can have written a segment: the template, a message by its role, the tool definitions and template
-arguments of the row, or nobody knows which message."""
+"""The possible writers of a segment: the template, a message by its role, the tool definitions and template
+arguments of the row, or an unknown message."""
 
 
 PROOFS = ("inference", "split", "as-rendered", "generation-tags")
-"""How a mask was proved: against the prompt at inference; so, with turns in samples of their own; not at all,
-but as the whole render shows it; by the template's own tags."""
+"""How a mask was proved.
+
+inference        against the prompt at inference
+split            likewise, with turns of rewritten history in samples of their own
+as-rendered      not against inference; the whole render decides
+generation-tags  by the tags of the template
+"""
 
 
 NOT_TRAINED = -1
-"""In place of a message, where a segment belongs to no completion."""
+"""The message of a segment that belongs to no completion."""
 
 
 class Turn(NamedTuple):
@@ -126,11 +132,13 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rendered training text, what is trained in it, and where each character came from.
+    """One rendered training text, with its trained stretches and the origin of each character.
 
-    `runs` are (length in characters, origin) pairs that cover `text` from its start to its end.
-    `turns` are sorted and do not overlap. `proof` is one of `PROOFS`. `weights` are loss weights of messages;
-    a message that is not there has 1.
+    text     the rendered text
+    turns    trained stretches, sorted, without overlap
+    runs     (length in characters, origin) pairs that cover the text
+    proof    one of `PROOFS`
+    weights  loss weights by message; 1 for other messages
     """
 
     text: str
@@ -142,17 +150,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class MaskedTexts:
-    """Texts in segments, right after the mask is decided: where the fast and the readable way meet.
+    """Texts in segments, right after the mask is decided: the fast path and the slow path meet here.
 
-    A segment is a stretch of bytes (UTF-8) with one writer, wholly inside or wholly outside a completion.
-    n samples of some rows of a batch, s segments.
+    A segment is a stretch of bytes (UTF-8) with one writer, completely inside or outside a completion. There
+    are n samples, of some rows of a batch, and s segments.
 
     texts     n strings
     rows      int64[n]    the row of each sample in its batch, ascending
     proofs    int8[n]     how its mask was proved, an index into `PROOFS`
     offsets   int64[n+1]  sample i consists of the segments `offsets[i]` to `offsets[i+1]`
     sizes     int64[s]    bytes
-    writers   int64[s]    who wrote it, an index into `WRITERS`
+    writers   int64[s]    the writer, an index into `WRITERS`
     messages  int64[s]    the message whose completion it belongs to, `NOT_TRAINED` if none
     weights   float32[s]  the loss weight of that message; None if all are 1
     """
@@ -167,7 +175,7 @@ class MaskedTexts:
     weights: np.ndarray | None = None
 
     def joined(self, other: MaskedTexts) -> MaskedTexts:
-        """The samples of both, one after another."""
+        """Return the samples of both, concatenated."""
         weights = None
         if self.weights is not None or other.weights is not None:
             ones = [np.ones(len(each.sizes), dtype=np.float32) for each in (self, other)]
@@ -185,7 +193,7 @@ class MaskedTexts:
         )
 
     def taken(self, order: np.ndarray) -> MaskedTexts:
-        """Samples by their numbers, int64[n]."""
+        """Return samples by their numbers, int64[n]."""
         counts = np.diff(self.offsets)[order]
         segments = runs_of_numbers(self.offsets[order], counts)
         return MaskedTexts(
@@ -203,10 +211,10 @@ class MaskedTexts:
 class Tokens(NamedTuple):
     """Token ids of n texts, flat, with the bytes that they cover.
 
-    Bytes are counted over all texts, one after another. `starts` and `ends` never decrease. A token that the
-    tokenizer makes of no text is empty.
+    Bytes are counted over all texts. `starts` and `ends` never decrease. A token that covers no text is
+    empty.
 
-    ids      int32[t]    token ids of all texts, one after another
+    ids      int32[t]    token ids of all texts, concatenated
     offsets  int64[n+1]  text i is `ids[offsets[i]:offsets[i+1]]`
     starts   int64[t]    first byte of each token
     ends     int64[t]    one past its last byte
@@ -221,13 +229,13 @@ class Tokens(NamedTuple):
 class Labels(NamedTuple):
     """Labels of n texts, flat, and the m trained stretches that they come from, in order.
 
-    labels          int32[t]    the token id where it is trained, else `IGNORE_INDEX`
-    trained_before  int32[t+1]  how many trained tokens are before each token, and in all
-    straddling      int64[n]    tokens across the edge of a trained stretch; they are not trained
+    labels          int32[t]    the token id if the token is trained, else `IGNORE_INDEX`
+    trained_before  int32[t+1]  number of trained tokens before each token, and in all
+    straddling      int64[n]    number of straddling tokens; they are not trained
     sample          int64[m]    the text of a stretch
     message         int64[m]    the message whose completion it is
     first           int64[m]    its first token, counted over all texts
-    last            int64[m]    one past its last token; not above `first` if no token lies in it
+    last            int64[m]    one past its last token; not above `first` if no token is in it
     weight          float32[m]  its loss weight; None if all are 1
     """
 
@@ -242,12 +250,12 @@ class Labels(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Labelled samples of one window, ready to be packed: the hand-over from labelling to packing.
+    """Labelled samples, ready to be packed.
 
-    ids, labels  int32[t]    flat, all samples one after another
+    ids, labels  int32[t]    flat, all samples concatenated
     offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
     origin       n rows with the columns of `ORIGIN_SCHEMA`
-    weights      float32[t] loss weights, None if the recipe does not want them
+    weights      float32[t]  loss weights, None if the recipe does not keep them
     """
 
     ids: np.ndarray
@@ -258,7 +266,7 @@ class Samples(NamedTuple):
 
 
 class SampleOrigin(NamedTuple):
-    """Where a sample came from: one row of `ORIGIN_SCHEMA`."""
+    """The origin of a sample: one row of `ORIGIN_SCHEMA`."""
 
     source: str
     row: int
@@ -268,8 +276,10 @@ class SampleOrigin(NamedTuple):
 
 
 class At(NamedTuple):
-    """Where the bytes of a source are: a path, or a URL that is read as a stream; and which version of them
-    was inspected, empty if that cannot be told."""
+    """Where the bytes of a source are: a path, or a URL that is streamed.
+
+    `version` is the version that was inspected, empty if the store does not report one.
+    """
 
     path: str
     version: str = ""
@@ -277,16 +287,16 @@ class At(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a file holds.
+    """The properties of a source file.
 
-    `rows` counts the lines of uncompressed JSONL (blank ones too), the elements of an uncompressed JSON array
-    or the rows of Parquet; None where counting takes a full parse. `bytes` and `sha256` are those of the file
-    as it lies on disk or in its store; `sha256` is None where only a store's `version` is known, which is
-    empty for a file of this machine. `at` says where the bytes are. `marks` are places in a JSON array, as
-    (element, byte behind the bracket or comma before it), about every 4 MB.
-
-    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
-    its rows; rows from number `stop` on are left out, `left_out` of them (None if nobody counted).
+    rows       lines of uncompressed JSONL (including blank ones), elements of an uncompressed JSON array, or
+               rows of Parquet; None if counting takes a full parse
+    bytes      size of the file on disk or in its store sha256     its hash; None if only the `version` of a
+    store is known entry      index of the entry of `recipe.sources` that names the file at         where the
+    bytes are marks      positions in a JSON array, about every 4 MB: (element, byte after the bracket or
+    comma before it) selection  what the entry takes of its rows stop       rows from this number on are left
+    out left_out   number of these rows, None if they have not been counted version    version in the store;
+    empty for a local file
     """
 
     source: str
@@ -304,24 +314,24 @@ class SourceInfo:
     version: str = ""
 
     def about(self) -> dict[str, Any]:
-        """What the manifest says of the file: which bytes it had."""
+        """Return the entry of the file in the manifest: which bytes it had."""
         known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
         return {**known, "version": self.version} if self.version else known
 
 
 Tally = dict[str, np.ndarray]
-"""What there is to count of n samples: name -> int32[n]."""
+"""The counts of n samples: name -> int32[n]."""
 
 
 class Slice(NamedTuple):
-    """A stretch of rows of one file. `stop_row` None means to the end.
+    """Consecutive rows of one file. `stop_row` None means up to the end.
 
-    `start_byte` is where line `start_row` begins and `end_byte` where line `stop_row` would, or the bytes
-    behind the bracket or comma before an element of a JSON array; both are None unless the file is
+    `start_byte` is where line `start_row` begins, and `end_byte` where line `stop_row` would begin. In a JSON
+    array, they are the bytes after the bracket or comma before an element. Both are None unless the file is
     uncompressed and its rows are counted.
 
-    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what that takes of
-    its rows; `at` says where the bytes are.
+    `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what it takes of
+    the rows, and `at` where the bytes are.
     """
 
     source: str
@@ -338,15 +348,20 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What one worker takes at a time and what becomes one shard; `number` counts from 0."""
+    """The work that a worker takes at a time; it becomes one shard per split and layout. `number` counts from
+    0."""
 
     number: int
     slices: tuple[Slice, ...]
 
 
 class Selection(NamedTuple):
-    """What is taken of the rows of a source: those for which `where` holds, of these a `sample` (share, by
-    `seed`), and only some `columns` of them; None takes all."""
+    """The rows that are taken of a source; None takes all.
+
+    where    a condition on the row
+    sample   share of the rows that meet it, chosen with `seed`
+    columns  columns that are read
+    """
 
     where: str | None = None
     sample: float | None = None
@@ -362,11 +377,11 @@ MIXED = Origin(-3, "mixed", "")
 
 
 GENERATED = Origin(-4, "generated", "")
-"""Origin of all that stands within `{% generation %}` tags, in renders that look for these tags."""
+"""Origin of text inside `{% generation %}` tags, in tagged renders."""
 
 
 def cut(runs: Runs, start: int, stop: int) -> Runs:
-    """The runs of characters `start` to `stop`.
+    """Return the runs of characters `start` to `stop`.
 
     >>> cut(((3, TEMPLATE), (4, MIXED)), 2, 5) == ((1, TEMPLATE), (2, MIXED))
     True
@@ -383,7 +398,7 @@ def cut(runs: Runs, start: int, stop: int) -> Runs:
 
 
 def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
-    """The runs as (start, end, origin)."""
+    """Yield runs as (start, end, origin)."""
     at = 0
     for length, origin in runs:
         yield at, at + length, origin
@@ -391,8 +406,8 @@ def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
 
 
 def span_of(runs: Runs, message: int, fields: Sequence[str] = ()) -> tuple[int, int] | None:
-    """First and one past the last character that a message (or some fields of it) wrote; None if it wrote
-    none."""
+    """Return the first and one past the last character that a message, or some of its fields, wrote; None if
+    it wrote none."""
     spans = [
         (start, end)
         for start, end, origin in placed(runs)
@@ -407,12 +422,12 @@ def wrote(runs: Runs, message: int, field: str) -> bool:
 
 
 def content_end(runs: Runs) -> int:
-    """One past the last character that does not come from the template."""
+    """Return one past the last character that does not come from the template."""
     return max((end for _, end, origin in placed(runs) if origin != TEMPLATE), default=0)
 
 
 def content_start(runs: Runs, at: int) -> int | None:
-    """The first character from `at` on that does not come from the template."""
+    """Return the first character from `at` on that does not come from the template; None if there is none."""
     return next(
         (max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None
     )

@@ -1,12 +1,14 @@
-"""Plain rows in batches: their texts and masks, without an object a message.
+"""Batches of plain rows: their texts and masks, without an object per message.
 
     filled = Filler(plans).fill(roles, texts)
-    filled.rows       which of the rows given have a plan
-    filled.masked     their texts in segments, as `masking/completions.py` would give them
+    filled.rows       # which of the given rows have a render plan
+    filled.masked     # their texts in segments, equal to those of `masking/completions.py`
 
-A row with a render plan (`render_plans.py`) is filled into it; every other row is left to the labeller,
-which takes rows one by one. Which way a row takes changes nothing but the time: tests compare both on the
-same rows, and every run does on a share of them (`verify`). Cost: about a microsecond a message.
+A row with a render plan (`render_plans.py`) is filled into it. Every other row takes the slow path: the
+labeller processes rows one by one. The path changes the time only. Tests compare both paths on the same rows,
+and every run compares them on a share of its rows (`verify`).
+
+Cost: about 1 us a message.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from .render_plans import Plan, Plans
 
 @dataclass(frozen=True)
 class FilledRows:
-    """Rows that have a plan: m rows, n samples.
+    """Rows that have a render plan: m rows, n samples.
 
-    rows    int64[m]  which of the rows given, ascending
-    plans   m plans
+    rows    int64[m]  indices into the given rows, ascending
+    plans   m render plans
     masked  n texts; `masked.rows` are indices into `rows`
     """
 
@@ -36,14 +38,16 @@ class FilledRows:
 
 
 class Filler:
-    """Fills rows into the plans of one recipe."""
+    """Fills rows into the render plans of one recipe."""
 
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
 
     def fill(self, roles: Sequence[bytes], texts: Sequence[Sequence[str]]) -> FilledRows | None:
-        """Fill plain rows, given the role of each message (an index into `ROLES`) and its text; None if none
-        of them has a plan."""
+        """Fill plain rows, from the role (an index into `records.ROLES`) and text of each message.
+
+        Returns None if no row has a plan.
+        """
         rows: list[int] = []
         plans: list[Plan] = []
         samples: list[str] = []
@@ -64,7 +68,7 @@ class Filler:
 
 
 def _byte_sizes(texts: list[str]) -> np.ndarray:
-    """Bytes of UTF-8 of each text, int64[n]."""
+    """Return the bytes (UTF-8) of each text, int64[n]."""
     sizes = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
     ascii_only = np.fromiter(map(str.isascii, texts), dtype=bool, count=len(texts))
     for i in np.flatnonzero(~ascii_only).tolist():
@@ -73,9 +77,9 @@ def _byte_sizes(texts: list[str]) -> np.ndarray:
 
 
 def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> MaskedTexts:
-    """The texts of rows filled into these plans, in segments.
+    """Return the texts of rows that were filled into these plans, in segments.
 
-    `slot_sizes` are the bytes of all slots, row by row. Rows of one plan are done at a time.
+    `slot_sizes` are the bytes of all slots, row by row. All rows of one plan are processed at a time.
     """
     groups: dict[int, list[int]] = {}
     for row, plan in enumerate(plans):
@@ -95,11 +99,11 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
     sizes, writers, messages = (np.empty(int(offsets[-1]), dtype=np.int64) for _ in range(3))
     for kind, rows in enumerate(groups.values()):
         for number, sample in enumerate(kinds[kind].samples):
-            places = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
+            at = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
             is_slot = sample.slot >= 0
-            sizes[places] = sample.literal
-            sizes[places[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
-            writers[places], messages[places] = sample.role, sample.turn
+            sizes[at] = sample.literal
+            sizes[at[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
+            writers[at], messages[at] = sample.role, sample.turn
     proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
     of_row = np.repeat(np.arange(len(plans)), samples)
     return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages)

@@ -1,14 +1,15 @@
-"""Plain rows of JSONL: lines parsed straight into roles and texts.
-
-Where rows are alike, msgspec can be told what a line holds: turns of two strings, an id, and known fields
-that are null. It parses such a line four times as fast as one of which nothing is known, and refuses any
-other. What the rows of a file are like is learned from those that were parsed the ordinary way and proved
-plain: which field holds the turns, and which other fields there are.
+"""Plain rows of JSONL: lines are parsed directly into roles and texts.
 
     LineReader(plain).plain_rows(block)
 
-A line that is refused is parsed the ordinary way, so that what was learned changes nothing but the speed.
-Cost: 2 us for a line of four turns and 460 bytes, 2 us for every further kilobyte.
+Rows of a file usually have the same fields. Then msgspec gets a type for a line: turns of two strings, an id,
+and known fields that are null. It parses such a line four times as fast as an untyped one, and refuses any
+other line. The type is learned from rows that were parsed without one and are plain: the field of the turns,
+and the other fields.
+
+A refused line is parsed without a type. So the type changes the speed only.
+
+Cost: 2 us for a line of four turns and 460 bytes, and 2 us per further kilobyte.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ..dialects.plain import (
 from ..dialects.turns import CALL_KEYS
 from ..sources.jsonl import LineBlock
 
-_MOST_KEYS = 64  # different keys, above which rows are not alike
+_MOST_KEYS = 64  # with more different keys, rows have no common type
 
 _NoItems = msgspec.Meta(max_length=0)
 _Nothing = Annotated[list[Any], _NoItems] | Annotated[dict[str, Any], _NoItems]
@@ -50,7 +51,7 @@ _Decode = Callable[[bytes], Any]
 
 
 class _Likeness(NamedTuple):
-    """What the rows of a file have in common: where their turns are, and all keys of rows and turns."""
+    """What the rows of a file have in common: the key of their turns, and all keys of rows and turns."""
 
     key: str
     pair: tuple[str, str]
@@ -59,7 +60,7 @@ class _Likeness(NamedTuple):
 
 
 class LineReader:
-    """Finds the plain rows in the lines of one file, and learns from them how to find the next ones."""
+    """Finds the plain rows in the lines of one file, and learns their type."""
 
     def __init__(self, plain: PlainTurns) -> None:
         self._plain = plain
@@ -67,7 +68,7 @@ class LineReader:
         self._decode: _Decode = _nothing_known
 
     def plain_rows(self, block: LineBlock) -> PlainRows:
-        """The plain rows among some lines. Raises `SourceError` for one that is not UTF-8."""
+        """Return the plain rows of a block. Raises `SourceError` for a line that is not UTF-8."""
         found = PlainRows()
         for at, line in enumerate(block.lines):
             try:
@@ -95,7 +96,7 @@ class LineReader:
         return codes, texts, found if type(found) is str else written_id(found)
 
     def _parsed(self, block: LineBlock, at: int) -> PlainRow | None:
-        """The row of a line that is not like the others; if it is plain, others like it will be known."""
+        """Parse a line that does not have the known type; if its row is plain, learn its type."""
         value = block.row(at).value
         plain = plain_row(value, self._plain)
         if plain is not None:
@@ -116,7 +117,7 @@ class LineReader:
 
 
 def _likeness(row: Mapping[str, Any], plain: PlainTurns) -> _Likeness | None:
-    """What there is to learn from a plain row; nothing if its turns are JSON within a string."""
+    """Return what a plain row has in common with others; None if its turns are JSON inside a string."""
     key = next(key for key in plain.keys if row.get(key) is not None)
     turns = row[key]
     pair = pair_of(turns[0], plain)
@@ -127,7 +128,7 @@ def _likeness(row: Mapping[str, Any], plain: PlainTurns) -> _Likeness | None:
 
 
 def _is_simple(key: str) -> bool:
-    """Whether JSON can hold a key as it is."""
+    """Whether a key needs no escapes in JSON."""
     return is_encodable(key) and len(json.dumps(key, ensure_ascii=False)) == len(key) + 2
 
 
@@ -135,40 +136,40 @@ def _is_simple(key: str) -> bool:
 
 
 def _nothing_known(_: bytes) -> Any:
-    raise msgspec.DecodeError("nothing is known of the rows yet")
+    raise msgspec.DecodeError("the type of the rows is not known yet")
 
 
 @lru_cache(maxsize=256)
 def _decoder(plain: PlainTurns, like: _Likeness) -> _Decode:
-    """A decoder of plain rows that are alike, which refuses all others."""
+    """Return a decoder for plain rows of one type; it refuses all others."""
     role, text = like.pair
     in_turn = {key: _type_in_turn(plain, key) for key in like.turn_keys - {role, text}}
     turn = _struct({"role": (role, str), "text": (text, str)}, _numbered(in_turn))
-    aside: _Fields = {f"id_{i}": (key, _Id) for i, key in enumerate(ID_KEYS)}
+    beside: _Fields = {f"id_{i}": (key, _Id) for i, key in enumerate(ID_KEYS)}
     if plain.system:
-        aside["system"] = (plain.system, str | None)
+        beside["system"] = (plain.system, str | None)
     in_row = {key: _type_in_row(plain, key) for key in like.row_keys - {like.key, plain.system, *ID_KEYS}}
-    row = _struct({"turns": (like.key, list[turn])}, aside | _numbered(in_row))  # type: ignore[valid-type]
+    row = _struct({"turns": (like.key, list[turn])}, beside | _numbered(in_row))  # type: ignore[valid-type]
     decode = msgspec.json.Decoder(row).decode
     return _shallow(decode) if Any in (*in_turn.values(), *in_row.values()) else decode
 
 
 def _type_in_turn(plain: PlainTurns, key: str) -> Any:
-    """What a key of a turn may hold in a plain row, beside its role and text."""
+    """Return the type of a key of a turn in a plain row, other than its role and text."""
     if not plain.counts(key):
         return Any
     return _NoJson if key in CALL_KEYS else None
 
 
 def _type_in_row(plain: PlainTurns, key: str) -> Any:
-    """What a key of a plain row may hold, beside the turns, the system text and the ids."""
+    """Return the type of a key of a plain row, other than turns, system text and ids."""
     if key in EMPTY:
         return _NoMedia if EMPTY[key] is NO_MEDIA else _NoJson
     return None if key in plain.keys else Any
 
 
 _Fields = dict[str, tuple[str, Any]]
-"""Attribute -> key and type of what the key holds."""
+"""Attribute -> key and type of its value."""
 
 
 def _numbered(types: Mapping[str, Any]) -> _Fields:
@@ -176,7 +177,7 @@ def _numbered(types: Mapping[str, Any]) -> _Fields:
 
 
 def _struct(required: _Fields, optional: _Fields) -> type[msgspec.Struct]:
-    """A class of objects that have these keys and no others."""
+    """Return a class of objects with these keys and no others."""
     fields: list[Any] = [(name, type_) for name, (_, type_) in required.items()]
     fields += [(name, type_, None) for name, (_, type_) in optional.items()]
     keys = {name: key for name, (key, _) in (required | optional).items()}
@@ -184,7 +185,7 @@ def _struct(required: _Fields, optional: _Fields) -> type[msgspec.Struct]:
 
 
 def _shallow(decode: _Decode) -> _Decode:
-    """A decoder for lines that may hold anything; it refuses those that may be nested too deeply."""
+    """Return a decoder for lines with values of any type; it refuses lines that may be nested too deeply."""
 
     def checked(line: bytes) -> Any:
         if may_be_deep(line, b"[", b"{"):

@@ -1,13 +1,13 @@
-"""Plain rows of Parquet: found in Arrow arrays, with no Python object made but the texts and the ids.
+"""Plain rows of Parquet: found in Arrow arrays. Python objects are made for texts and ids only.
 
     plain_rows_of_table   block -> its plain rows
 
-A column of lists of structs with two strings each is what plain rows are written as. All questions are put
-to whole columns: which turns have a role that is known, which say something else, which rows have a turn that
-does. Turns that are kept otherwise (JSON within a string, lists of a fixed size, two spellings side by side)
-are turned into Python objects, without the columns that nobody looks at, and read one by one.
+Plain rows are usually a column of lists of structs with two strings. Such columns are checked as a whole:
+which turns have a known role, which have more than a role and a text, and which rows have such turns. Turns
+in another form (JSON inside a string, lists of a fixed size, two spellings side by side) are converted to
+Python objects, without unused columns, and read one by one.
 
-Cost: 1 us for a row of four turns and 460 bytes beside reading the file; 9 us for one read by itself.
+Cost: 1 us for a row of four turns and 460 bytes, besides reading the file; 9 us if the row is read by itself.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, p
 from ..dialects.turns import CALL_KEYS
 from ..sources.parquet import TableBlock
 
-_UNKNOWN = 255  # in place of a role
+_UNKNOWN = 255  # the code of an unknown role
 
 
 def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
-    """The plain rows of a block; none where Arrow finds it broken, so that the broken row will be met."""
+    """Return the plain rows of a block; none if Arrow finds a broken value, so that its row is rejected."""
     table = block.table
     try:
         table.validate(full=True)
@@ -43,12 +43,12 @@ def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
 
 
 def _holds(table: pa.RecordBatch, key: str) -> bool:
-    """Whether a column is there and not all null."""
+    """Whether a column exists and is not all null."""
     return key in table.schema.names and bool(table.column(key).null_count < table.num_rows)
 
 
 def _looked_at(table: pa.RecordBatch, plain: PlainTurns) -> list[str]:
-    """The columns that decide whether a row is plain."""
+    """Return the columns that decide whether a row is plain."""
     names = {*plain.keys, *EMPTY, *ID_KEYS, plain.system}
     return [name for name in table.schema.names if name in names]
 
@@ -57,21 +57,24 @@ def _looked_at(table: pa.RecordBatch, plain: PlainTurns) -> list[str]:
 
 
 class _Turns(NamedTuple):
-    """The turns of n rows, t of them; row i has the turns starts[i] to ends[i].
+    """The t turns of n rows.
 
-    codes uint8[t] are indices into `contracts.ROLES`, or _UNKNOWN; odd bool[t] is where there is more than a
-    role and a text.
+    starts  int64[n]  row i has the turns starts[i] to ends[i]
+    ends    int64[n]
+    codes   uint8[t]  indices into `records.ROLES`, or _UNKNOWN
+    texts   t strings
+    more    bool[t]   the turn has more than a role and a text, or lacks one
     """
 
     starts: np.ndarray
     ends: np.ndarray
     codes: np.ndarray
     texts: list[str]
-    odd: np.ndarray
+    more: np.ndarray
 
 
 def _turns(column: pa.Array, plain: PlainTurns) -> _Turns | None:
-    """The turns in a column; None where they are not plain lists of structs of strings."""
+    """Return the turns in a column; None if they are not plain lists of structs of strings."""
     if not _is_list(column.type) or not pa.types.is_struct(column.type.value_type):
         return None
     offsets = column.offsets.to_numpy().astype(np.int64)
@@ -85,33 +88,33 @@ def _turns(column: pa.Array, plain: PlainTurns) -> _Turns | None:
     roles, texts = (_strings(fields.pop(key)) for key in pairs[0])
     if roles is None or texts is None:
         return None
-    odd = np.logical_or.reduce([_is_null(structs), _is_null(texts), *_others(fields, plain)])
+    more = np.logical_or.reduce([_is_null(structs), _is_null(texts), *_others(fields, plain)])
     starts, ends = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
-    return _Turns(starts, ends, _codes(roles, plain), texts.to_pylist(), odd)
+    return _Turns(starts, ends, _codes(roles, plain), texts.to_pylist(), more)
 
 
 def _others(fields: dict[str, pa.Array], plain: PlainTurns) -> Iterator[np.ndarray]:
-    """For each field of a turn that counts: where it says something."""
+    """Yield where each field of a turn that counts has a value."""
     for name, field in fields.items():
         if plain.counts(name):
-            yield _says(field, NO_JSON if name in CALL_KEYS else (None,))
+            yield _has_value(field, NO_JSON if name in CALL_KEYS else (None,))
 
 
 def _codes(roles: pa.Array, plain: PlainTurns) -> np.ndarray:
-    """Roles as they are written -> as indices; each spelling is read once."""
+    """Return roles as indices; each spelling is read once."""
     encoded = roles.dictionary_encode()
     known = [plain.code(written) for written in encoded.dictionary.to_pylist()]
     codes = np.array([_UNKNOWN if code is None else code for code in [*known, None]], dtype=np.uint8)
-    places: np.ndarray = encoded.indices.fill_null(len(known)).to_numpy()
-    return codes.take(places)
+    indices: np.ndarray = encoded.indices.fill_null(len(known)).to_numpy()
+    return codes.take(indices)
 
 
 # ==== Rows ====
 
 
 def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> PlainRows:
-    """The rows that are plain, with the text beside the turns and their ids."""
-    index = np.flatnonzero(~(_are_odd(table, plain) | _have_odd_turns(turns)))
+    """Return the plain rows, with their system texts and ids."""
+    index = np.flatnonzero(~(_other_columns(table, plain) | _other_turns(turns)))
     codes = turns.codes.tobytes()
     spans = list(zip(turns.starts[index].tolist(), turns.ends[index].tolist(), strict=True))
     roles = [codes[start:end] for start, end in spans]
@@ -122,41 +125,48 @@ def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> Plain
     return PlainRows(index.tolist(), roles, texts, _ids(table, index))
 
 
-def _have_odd_turns(turns: _Turns) -> np.ndarray:
-    """Rows with a turn that is odd, of an unknown role or a blank answer, and those without an answer."""
+def _other_turns(turns: _Turns) -> np.ndarray:
+    """Return which rows are not plain because of their turns, bool[n].
+
+    These are rows without an answer, and rows with a turn that has an unknown role, a blank answer, or more
+    than a role and a text.
+    """
     answers = turns.codes == ASSISTANT
-    odd = turns.odd | (turns.codes == _UNKNOWN)
-    for i in np.flatnonzero(answers & ~odd).tolist():
+    other = turns.more | (turns.codes == _UNKNOWN)
+    for i in np.flatnonzero(answers & ~other).tolist():
         if not turns.texts[i] or turns.texts[i].isspace():
-            odd[i] = True
-    have: np.ndarray = (_counts(turns, odd) > 0) | (_counts(turns, answers) == 0)
+            other[i] = True
+    have: np.ndarray = (_counts(turns, other) > 0) | (_counts(turns, answers) == 0)
     return have
 
 
 def _counts(turns: _Turns, which: np.ndarray) -> np.ndarray:
-    """For each row, how many of its turns are among `which`."""
+    """Return for each row how many of its turns are in `which`."""
     sums = offsets_of(which)
     counts: np.ndarray = sums[turns.ends] - sums[turns.starts]
     return counts
 
 
-def _are_odd(table: pa.RecordBatch, plain: PlainTurns) -> np.ndarray:
-    """Rows without turns, and rows with something beside them that counts or is of an unusual type."""
-    odd = np.zeros(table.num_rows, dtype=bool)
+def _other_columns(table: pa.RecordBatch, plain: PlainTurns) -> np.ndarray:
+    """Return which rows are not plain because of their columns, bool[n].
+
+    These are rows without turns, and rows with another value that counts, or of an unusual type.
+    """
+    other = np.zeros(table.num_rows, dtype=bool)
     for name in table.schema.names:
         column = table.column(name)
         if name in plain.keys and _holds(table, name):
-            odd |= _is_null(column)
+            other |= _is_null(column)
         elif name in EMPTY:
-            odd |= _says(column, EMPTY[name])
+            other |= _has_value(column, EMPTY[name])
         elif name == plain.system or name in ID_KEYS:
             known = _is_text(column.type) or (name in ID_KEYS and pa.types.is_integer(column.type))
-            odd |= False if known else ~_is_null(column)
-    return odd
+            other |= False if known else ~_is_null(column)
+    return other
 
 
 def _ids(table: pa.RecordBatch, index: np.ndarray) -> list[str | None]:
-    """What `row_id` gives for some rows."""
+    """Return the ids of some rows, as `row_id` does."""
     columns = [_taken(table, key, index) for key in ID_KEYS if _holds(table, key)]
     if len(columns) == 1:
         return [found if type(found) is str else written_id(found) for found in columns[0]]
@@ -185,7 +195,7 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _strings(column: pa.Array) -> pa.Array | None:
-    """A column of text as plain strings; None if it is none."""
+    """Return a column of text as plain strings; None if it has another type."""
     if not _is_text(column.type):
         return None
     simple = column.type in (pa.string(), pa.large_string())
@@ -196,13 +206,13 @@ def _is_null(column: pa.Array) -> np.ndarray:
     return np.asarray(column.is_null())
 
 
-def _says(column: pa.Array, empty: Sequence[Any]) -> np.ndarray:
-    """Where a column holds something other than null and the values called empty."""
-    says = ~_is_null(column)
+def _has_value(column: pa.Array, empty: Sequence[Any]) -> np.ndarray:
+    """Return where a column has a value other than null and the `empty` ones, bool[n]."""
+    has_value = ~_is_null(column)
     texts = [each for each in empty if isinstance(each, str)]
     strings = _strings(column) if texts else None
     if strings is not None:
-        says &= ~np.asarray(pc.is_in(strings, value_set=pa.array(texts, strings.type)))
+        has_value &= ~np.asarray(pc.is_in(strings, value_set=pa.array(texts, strings.type)))
     elif [] in empty and _is_list(column.type):
-        says &= np.diff(column.offsets.to_numpy()) > 0
-    return says
+        has_value &= np.diff(column.offsets.to_numpy()) > 0
+    return has_value

@@ -1,23 +1,21 @@
-"""Rows in batches, the plain ones as columns: what most rows need is read without an object a message.
+"""Batches of rows, with the plain rows as columns. Most rows are read without an object per message.
 
-    read_batches   part of a file -> batches of rows
-    RowBatch       its plain rows as columns (`batch.plain`), and any of its rows (`batch.row(i)`)
-
-A row is plain when it is a list of turns with a known role and a text each, and nothing else that counts
-(`dialects/plain.py`). Such a row comes out as `normalize` would have it; every other row is not in `plain`
-and goes the ordinary way. Not plain is always right, only slow.
-
-    for batch in read_batches(piece, "openai"):
+    for batch in read_batches(piece, "openai"):         # part of a file -> batches of rows
         for i, roles, texts in zip(batch.plain.index, batch.plain.roles, batch.plain.texts):
             print(batch.numbers[i], roles, texts)
+        batch.row(0)                                     # any row of the batch
 
-How plain rows are found depends on how the rows lie: lines of JSONL are parsed straight into turns
-(`lines.py`), Parquet is looked at as Arrow arrays (`tables.py`), JSON and CSV are parsed as ever and then
-looked at row by row. The rows of dialects that do not say what is plain are normalized, and are plain if they
-come to roles and texts alone.
+A row is plain if it is a list of turns with a known role and a text each, and nothing else that counts
+(`dialects/plain.py`). Such a row equals the conversation that its dialect reads. Every other row is not in
+`plain` and takes the slow path. A plain row may take the slow path, too: it gives the same result.
 
-Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet, 6 us above what parsing
-takes where a row is looked at by itself, 15 us where it is normalized; memory is that of a batch.
+The format decides how plain rows are found. Lines of JSONL are parsed directly into turns (`jsonl_rows.py`).
+Parquet is read as Arrow arrays (`parquet_rows.py`). JSON and CSV are parsed as usual and then checked row by
+row. Some dialects do not declare what is plain: their rows are read one by one, and are plain if the
+conversation has only roles and texts.
+
+Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet; if a row is checked by
+itself, 6 us besides parsing; if its dialect reads it, 15 us. Memory is that of a batch.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from .parquet_rows import plain_rows_of_table
 __all__ = ["PlainRows", "RowBatch", "read_batches"]
 
 BATCH_ROWS = 1024
-"""Rows of a batch; fewer where they are long."""
+"""Rows of a batch; fewer if they are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +60,13 @@ class RowBatch:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many rows the source's selection left out since the last batch, by the option that did."""
+        """Number of rows that the selection of the source left out since the last batch, by option."""
         return self.block.left_out
 
     def row(self, i: int) -> Row:
-        """Row `i` of the batch, the same that `read_slice` gives; made anew at each call.
+        """Return row `i` of the batch, as `read_slice` does; a new object at each call.
 
-        Raises `SourceError` where it cannot be read.
+        Raises `SourceError` if it cannot be read.
         """
         return self.block.row(i)
 
@@ -79,10 +77,10 @@ class RowBatch:
 def read_batches(
     piece: Slice, dialect: Form, rows: int = BATCH_ROWS, take: Callable[[Block], Block] | None = None
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a slice in batches of at most `rows`: all that `read_slice` gives, in its order.
+    """Yield all rows of a slice in batches of at most `rows`, in the order of `read_slice`.
 
-    `take` says which rows of a block are wanted, before any of them is looked at. Raises `SourceError` like
-    `read_slice`, but maybe some rows earlier, or only when `row` is called.
+    `take` chooses rows of a block before any row is read. Raises `SourceError` as `read_slice` does, but
+    perhaps some rows earlier, or only when `row` is called.
     """
     find = _finder(dialect)
     for block in read_blocks(piece, rows):
@@ -91,7 +89,7 @@ def read_batches(
 
 
 def _finder(dialect: Form) -> Callable[[Block], PlainRows]:
-    """What finds the plain rows of the blocks of a slice."""
+    """Return what finds the plain rows in the blocks of a slice."""
     plain = plain_turns(dialect)
     if plain is None:
         return lambda block: _by_reading(block, dialect)
@@ -108,7 +106,7 @@ def _finder(dialect: Form) -> Callable[[Block], PlainRows]:
 
 
 def _by_reading(block: Block, dialect: Form) -> PlainRows:
-    """The plain rows of a dialect that does not say how they are written: each row is read."""
+    """Return the plain rows of a dialect that does not declare what is plain: each row is read."""
     found = PlainRows()
     for at in range(len(block.numbers)):
         row = block.row(at)

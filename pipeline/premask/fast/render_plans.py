@@ -1,21 +1,26 @@
-"""Render plans: what a chat template prints, and what of it is trained, for all rows of one shape.
+"""Render plans: what a chat template prints for all rows of one shape, and what of it is trained.
 
-Most rows of a dataset have one of a few shapes (user, assistant; system, user, assistant; ...). For the
-rows of a shape the template prints the same literals around the texts, and the completions stand at the
-same places between them. A plan is that, worked out once: filling it costs about a microsecond a message,
-where rendering and proving a row costs about a millisecond.
+    plans = Plans(template, rules, decide=labeller.decide, renders=labeller.renders)
+    filled = plans.fill(roles, texts)       # None: this row takes the slow path
+    filled.texts                            # the texts of the samples
+    filled.plan.samples[0].turn             # the message of each segment, if it is trained
 
-    plans = Plans(template, ends, ...)
-    filled = plans.fill(roles, texts)       # None: render and prove this row by itself
-    filled.texts                            # the samples' texts
-    filled.plan.samples[0].turns            # which segments of a text are trained
+Most rows of a dataset have one of a few shapes (user, assistant; system, user, assistant; ...). For all rows
+of one shape, the template prints the same literals around the texts, and the completions are at the same
+positions between them. A plan has this result, computed once.
 
-Why a plan may be trusted. `symbolic.py` renders the template without looking at the texts; what it did
-ask about them becomes a condition of the plan. The mask is then decided on the parts instead of
-characters, by the rules of `labels.decide`: the prompt's parts must begin the text's parts, the stop must
-stand in the literal that follows the message. Wherever the answer could depend on a text, there is no
-plan. A new plan must also give what `labels.decide` gives for the row at hand; and a share of all rows
-(recipe: `verify`) is rendered again, some of it decided again in full.
+Why a plan is right:
+
+- `symbolic.py` renders the template without reading the texts. Each question that the template asks about a
+  text becomes a condition of the plan.
+- The mask is decided on parts instead of characters, by the rules of `masking.completions.decide`. The parts
+of
+  the prompt must begin the parts of the text. The stop must be in the literal after the message. If the
+  answer could depend on a text, there is no plan.
+- A new plan must give what `masking.completions.decide` gives for the current row.
+- A share of all rows is rendered again, and some of these are decided again (recipe key `verify`).
+
+Cost: filling a plan takes about 1 us a message; rendering and proving a row takes about 1 ms.
 """
 
 from __future__ import annotations
@@ -38,25 +43,25 @@ from ..masking.turn_ends import TurnEnds
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
 
 MAX_PLANNED_MESSAGES = 128
-"""Messages of the longest conversations that get a plan."""
+"""Conversations with more messages get no plan."""
 
 MAX_VARIANTS = 16
-"""Plans that are tried for one shape: they differ in what the texts answer to the template's questions."""
+"""Plans that are tried for one shape; they differ in the answers to the questions of the template."""
 
 MANY_SHAPES = 256
-"""After so many shapes a new one gets its plan only when it comes a second time."""
+"""Above this number of shapes, a new shape gets a plan only at its second row."""
 
 MAX_PLANS = 4096
-"""Plans in all; rows of other shapes are rendered one by one."""
+"""Number of all plans; rows of other shapes take the slow path."""
 
 
 @dataclass(frozen=True)
 class PlannedSample:
     """One sample of a plan, cut into k segments at the edges of texts and of trained stretches.
 
-    literal  int64[k]  bytes of a segment that the template prints, 0 for one that a text fills
-    slot     int64[k]  which filled slot the segment is, -1 for a literal
-    role     int64[k]  who wrote it: 0 the template, else 1 + the index into `contracts.ROLES`
+    literal  int64[k]  bytes of a segment that the template prints, 0 for a slot
+    slot     int64[k]  the slot that fills the segment, -1 for a literal
+    role     int64[k]  the writer: 0 for the template, else 1 + the index into `records.ROLES`
     turn     int64[k]  the message whose completion it belongs to, `NOT_TRAINED` (-1) if it is not trained
     """
 
@@ -68,18 +73,21 @@ class PlannedSample:
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of a row of this shape: `fill(texts)` gives the samples' texts and the slots' strings, or
-    None if the plan is not for these texts."""
+    """The result for rows of one shape.
+
+    `fill(texts)` returns the texts of the samples and the strings in the slots, or None if the texts do not
+    meet the conditions of the plan.
+    """
 
     fill: Callable[[Sequence[str]], tuple[tuple[str, ...], tuple[str, ...]] | None]
     samples: tuple[PlannedSample, ...]
-    last: tuple[int, ...]  # the message with which each sample ends
+    last: tuple[int, ...]  # the last message of each sample
     slots: int
     proof: str
 
 
 class Filled(NamedTuple):
-    """A row filled into a plan: the text of each sample, and the strings that went into the slots."""
+    """A row filled into a plan: the text of each sample, and the strings in the slots."""
 
     plan: Plan
     texts: tuple[str, ...]
@@ -88,8 +96,14 @@ class Filled(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides the mask beside the template: its turn ends, the recipe's arguments for it, what to train,
-    and the `eos` that is put after a turn that nothing ends."""
+    """What decides the mask besides the template.
+
+    ends     its turn ends
+    kwargs   the template arguments of the recipe
+    history  how turns in rewritten history are trained
+    train    what is trained
+    eos      the string that is appended to a turn without an end
+    """
 
     ends: TurnEnds
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -99,9 +113,9 @@ class Rules:
 
 
 class Plans:
-    """The plans of one recipe, made as rows of new shapes come.
+    """The plans of one recipe, made when rows of new shapes are seen.
 
-    `decide` and `renders` are for a row by itself, to judge new plans.
+    `decide` and `renders` are those of the slow path; new plans are compared with them.
     """
 
     def __init__(
@@ -117,18 +131,20 @@ class Plans:
         self._planner = _Planner(template, rules)
         self._shapes: dict[bytes, _Shape] = {}
         self._count = 0
-        self._judged: set[tuple[int | None, int | None]] = set()  # roles that followed each other
+        self._checked: set[tuple[int | None, int | None]] = set()  # pairs of consecutive roles
 
     def fill(self, roles: bytes, texts: Sequence[str]) -> Filled | None:
-        """Fill a row of plain messages into the plan of its shape; `roles` are indices into
-        `contracts.ROLES`. None if it has none."""
+        """Fill a plain row into the plan of its shape; `roles` are indices into `records.ROLES`.
+
+        Returns None if there is no plan for it.
+        """
         shape = self._shapes.get(roles)
         if shape is None:
             shape = self._shapes[roles] = _Shape(
                 tries=MAX_VARIANTS if len(roles) <= MAX_PLANNED_MESSAGES else 0
             )
             if len(self._shapes) > MANY_SHAPES:
-                return None  # most of so many are never seen again
+                return None  # most of these shapes are never seen again
         for plan in shape.plans:
             filled = plan.fill(texts)
             if filled is not None:
@@ -145,16 +161,16 @@ class Plans:
         return None if filled is None else Filled(new, *filled)
 
     def _new(self, roles: bytes, texts: Sequence[str]) -> Plan | None:
-        """A plan for a row, if there is one that gives what the row by itself does."""
+        """Return a plan for a row, if it gives what the slow path gives."""
         messages = [Message(ROLES[code], text) for code, text in zip(roles, texts, strict=True)]
         row = Conversation(tuple(messages))
         try:
             plan = self._planner.plan([message.role for message in messages], texts)
             filled = plan.fill(texts)
-            if filled is None or not plan.samples:  # a row that trains nothing is rejected by itself
+            if filled is None or not plan.samples:  # the slow path rejects a row without trained text
                 return None
             steps = {*pairwise((None, *roles, None))}
-            if steps <= self._judged and not self._planner.rules.eos:
+            if steps <= self._checked and not self._planner.rules.eos:
                 renders = self._renders(row)
                 right = [renders.through(last) for last in plan.last] == list(filled[0])
             else:
@@ -162,7 +178,7 @@ class Plans:
                     (sample.text, [tuple(turn) for turn in sample.turns], sample.proof)
                     for sample in self._decide(row)
                 ]
-                self._judged |= steps if right else set()
+                self._checked |= steps if right else set()
         except (RowError, Unplannable):
             return None
         return plan if right else None
@@ -170,14 +186,14 @@ class Plans:
 
 @dataclass
 class _Shape:
-    """The plans of one sequence of roles, and how many more may be tried."""
+    """The plans of one sequence of roles, and the number of further tries."""
 
     tries: int
     plans: list[Plan] = field(default_factory=list)
 
 
 def _turns_of(filled: Filled) -> list[tuple[str, list[tuple[int, int, int]], str]]:
-    """Text, turns (message, start, end in characters) and proof of each sample."""
+    """Return text, turns (message, start, end in characters) and proof of each sample."""
     found = []
     for text, sample in zip(filled.texts, filled.plan.samples, strict=True):
         turns: list[tuple[int, int, int]] = []
@@ -204,32 +220,34 @@ def _turns_of(filled: Filled) -> list[tuple[str, list[tuple[int, int, int]], str
 Parts = tuple[Part, ...]
 
 
-class _Place(NamedTuple):
-    """A place between characters of a text that every text of its shape has: in part `part`, after
-    `offset` characters of it, which is a literal, or 0."""
+class _Position(NamedTuple):
+    """A position that is the same in all texts of a shape: in part `part`, after `offset` characters of it.
+
+    `offset` is 0 if the part is not a literal.
+    """
 
     part: int
     offset: int
 
 
-class _PlacedTurn(NamedTuple):
+class _PlannedTurn(NamedTuple):
     message: int
-    start: _Place
-    end: _Place
+    start: _Position
+    end: _Position
 
 
 @dataclass
 class _Draft:
     parts: Parts
-    last: int  # the message with which the text ends
-    turns: list[_PlacedTurn] = field(default_factory=list)
+    last: int  # the last message of the text
+    turns: list[_PlannedTurn] = field(default_factory=list)
 
 
 class _Planner:
-    """Works out plans: `labels.decide` for conversations of which only the roles are known.
+    """Makes plans: `masking.completions.decide` for conversations of which only the roles are known.
 
-    Each step does on parts what the step of the same name in `labels.py` does on characters, for the
-    plain case only; in every other case it raises `Unplannable`.
+    Each step does on parts what the step of the same name in `masking/completions.py` does on characters. It
+    covers the plain case only, and raises `Unplannable` in every other case.
     """
 
     def __init__(self, template: ChatTemplate, rules: Rules) -> None:
@@ -238,13 +256,13 @@ class _Planner:
         self._rendered: dict[tuple[tuple[str, ...], bool], list[Rendered]] = {}
 
     def plan(self, roles: Sequence[str], texts: Sequence[str]) -> Plan:
-        """The plan of a row's shape. Raises `Unplannable`."""
+        """Return the plan for the shape of a row. Raises `Unplannable` if there is none."""
         if self.rules.history is History.as_rendered:
             raise Unplannable
         return _Planning(self, roles, texts).plan()
 
     def render(self, roles: Sequence[str], texts: Sequence[str], *, prompt: bool) -> Rendered:
-        """The symbolic render of a row, from an earlier one with the same answers if there is one."""
+        """Return the symbolic render of a row; an earlier one if its answers are the same."""
         known = self._rendered.setdefault((tuple(roles), prompt), [])
         for each in known:
             if all(question.value(texts) == answer for question, answer in each.answers.items()):
@@ -253,14 +271,14 @@ class _Planner:
         return known[-1]
 
     def wanted(self, roles: Sequence[str]) -> list[int]:
-        """Indices of the messages to train (`labels._wanted`)."""
+        """Return the indices of the messages to train (`completions._wanted`)."""
         wanted = [i for i, role in enumerate(roles) if role in self.rules.train.roles]
         last = self.rules.history is History.last or self.rules.train.turns is Turns.last
         return wanted[-1:] if last else wanted
 
 
 class _Planning:
-    """The making of one plan."""
+    """Makes one plan."""
 
     def __init__(self, planner: _Planner, roles: Sequence[str], texts: Sequence[str]) -> None:
         self._planner = planner
@@ -292,7 +310,7 @@ class _Planning:
         whole = drafts[0].parts
         written = self._written(whole, index)
         if self._begins(
-            _cut(through, _Place(self._written(through, index)[1] + 1, 0)), whole, within=written[1]
+            _cut(through, _Position(self._written(through, index)[1] + 1, 0)), whole, within=written[1]
         ):
             if written != self._written(through, index):
                 raise Unplannable
@@ -305,22 +323,24 @@ class _Planning:
             drafts.append(home)
         home.turns.append(turn)
 
-    def _prove(self, through: Parts, index: int) -> _PlacedTurn:
-        """The completion of message `index` in a text that ends with it."""
+    def _prove(self, through: Parts, index: int) -> _PlannedTurn:
+        """Return the completion of message `index` in a text that ends with it."""
         if index == 0:
             raise Unplannable
         first, last = self._written(through, index)
         start = self._prompt_end(through, index)
-        if start > _Place(first, 0):
+        if start > _Position(first, 0):
             raise Unplannable
         if _holds_slot(through[last + 1 :]):
             raise Unplannable
         after = _literal(through, last + 1)
-        return _PlacedTurn(index, start, _Place(last + 1, self._rules.ends.after(after, 0)))
+        return _PlannedTurn(index, start, _Position(last + 1, self._rules.ends.after(after, 0)))
 
-    def _prompt_end(self, through: Parts, index: int) -> _Place:
-        """Where the prompt of a message ends in a text, or the part of it that the text shows, if the
-        message's own text follows there (`boundaries.prompt_end`)."""
+    def _prompt_end(self, through: Parts, index: int) -> _Position:
+        """Return where the prompt of a message ends in a text (`prompt_ends.prompt_end`).
+
+        If the text shows only a part of the prompt, the text of the message itself must follow it.
+        """
         prompt = self._render(index, prompt=True)
         last = max(0, len(prompt) - 1)
         shown, opening = _literal(through, last), _literal(prompt, last)
@@ -331,18 +351,18 @@ class _Planning:
             if not self._begins(prompt, through):
                 raise Unplannable
             return _end(prompt)
-        self._starts_otherwise(following, opening[len(shown) :])
+        self._starts_differently(following, opening[len(shown) :])
         begin, end = self._generation_prompt_start(prompt, index), len(shown)
         if end < begin or (
             opening[end:].strip()
             and (whole_marker(opening, end, begin) != end or not opening[begin:end].strip())
         ):
             raise Unplannable
-        return _Place(last, end) if shown else _Place(last, 0)
+        return _Position(last, end) if shown else _Position(last, 0)
 
     def _generation_prompt_start(self, prompt: Parts, index: int) -> int:
-        """Where in the last literal of a prompt the generation prompt starts
-        (`boundaries.generation_prompt_start`)."""
+        """Return where the generation prompt starts in the last literal of a prompt
+        (`prompt_ends.generation_prompt_start`)."""
         last, before = len(prompt) - 1, self._through(index - 1)
         if before == prompt:
             return 0
@@ -351,12 +371,13 @@ class _Planning:
         opening = _literal(prompt, last)
         return whole_marker(opening, len(commonprefix([opening, _literal(before, last)])), 0)
 
-    def _own_text(self, draft: _Draft, index: int) -> _PlacedTurn:
+    def _own_text(self, draft: _Draft, index: int) -> _PlannedTurn:
         first, last = self._written(draft.parts, index)
-        return _PlacedTurn(index, _Place(first, 0), _Place(last + 1, 0))
+        return _PlannedTurn(index, _Position(first, 0), _Position(last + 1, 0))
 
     def _end_turns(self, draft: _Draft) -> None:
-        """The opener of the next turn, the eos and the recipe's `end_of_turn` (`labels._end_turns`)."""
+        """Apply the opener of the next turn, the eos and the recipe's `train.end_of_turn`
+        (`completions._end_turns`)."""
         ends, eos = self._rules.ends, self._rules.eos
         draft.turns = [self._opened(draft.parts, turn) for turn in draft.turns]
         if not draft.turns:
@@ -369,11 +390,11 @@ class _Planning:
                 raise Unplannable
             if ends.begin(after, end, 0) == end:
                 draft.parts = (*draft.parts[:part], after[:end] + eos)
-                draft.turns[draft.turns.index(last)] = last._replace(end=_Place(part, end + len(eos)))
+                draft.turns[draft.turns.index(last)] = last._replace(end=_Position(part, end + len(eos)))
         if not self._rules.train.end_of_turn:
             draft.turns = [self._without_stop(draft.parts, turn) for turn in draft.turns]
 
-    def _opened(self, parts: Parts, turn: _PlacedTurn) -> _PlacedTurn:
+    def _opened(self, parts: Parts, turn: _PlannedTurn) -> _PlannedTurn:
         part, end = turn.end
         after = _literal(parts, part)
         opener = self._rules.ends.opener_after(after, end, 0)
@@ -381,20 +402,20 @@ class _Planning:
         openers = self._rules.ends.openers if _holds_slot(parts[part:]) else ()
         if (openers and not rest) or any(token.startswith(rest) and token != rest for token in openers):
             raise Unplannable
-        return turn._replace(end=_Place(part, opener))
+        return turn._replace(end=_Position(part, opener))
 
-    def _without_stop(self, parts: Parts, turn: _PlacedTurn) -> _PlacedTurn:
+    def _without_stop(self, parts: Parts, turn: _PlannedTurn) -> _PlannedTurn:
         part, end = turn.end
         after = _literal(parts, part)
         printed = len(after[:end].rstrip())
         if not printed:
             raise Unplannable
-        return turn._replace(end=_Place(part, self._rules.ends.begin(after, printed, 0)))
+        return turn._replace(end=_Position(part, self._rules.ends.begin(after, printed, 0)))
 
     def _check(self, draft: _Draft) -> None:
-        """Turns must not overlap, and nothing that another message wrote may stand in one."""
+        """Raise `Unplannable` if turns overlap or contain text of another message."""
         draft.turns.sort(key=lambda turn: turn.start)
-        at = _Place(0, 0)
+        at = _Position(0, 0)
         for turn in draft.turns:
             if turn.start < at or turn.end <= turn.start:
                 raise Unplannable
@@ -421,15 +442,17 @@ class _Planning:
         return rendered.parts
 
     def _written(self, parts: Parts, index: int) -> tuple[int, int]:
-        """The first and the last part that a message wrote."""
+        """Return the first and the last part that a message wrote."""
         own = [i for i, part in enumerate(parts) if isinstance(part, Op) and self._messages[part] == index]
         if not own:
             raise Unplannable
         return own[0], own[-1]
 
     def _begins(self, start: Parts, parts: Parts, *, within: int | None = None) -> bool:
-        """Whether a text begins with another, whatever the texts in the slots; `within`: if it does not, the
-        difference must stand before the end of this part."""
+        """Whether `parts` begin with `start`, for any texts in the slots.
+
+        With `within`, a difference must be before the end of this part.
+        """
         for number, (one, other) in enumerate(zip(start, parts, strict=False)):
             if one == other:
                 continue
@@ -442,26 +465,26 @@ class _Planning:
                     raise Unplannable
                 continue
             elif isinstance(one, str):
-                self._starts_otherwise(other, one)
+                self._starts_differently(other, one)
             else:
-                self._starts_otherwise(one, str(other))
+                self._starts_differently(one, str(other))
             if within is not None and number > within:
                 raise Unplannable
             return False
         return len(start) <= len(parts)
 
     def _differ_where_one_ends(self, one: str, other: str, start: Parts, parts: Parts, number: int) -> None:
-        """Of two literals that differ: if one begins the other, what follows it must be something else
-        than the rest of the other."""
+        """Check two literals that differ: if one begins the other, the part after it must differ from the
+        rest of the other."""
         shorter, longer = sorted((one, other), key=len)
         if not longer.startswith(shorter):
             return
         following = start if shorter is one else parts
         if number + 1 < len(following):
-            self._starts_otherwise(following[number + 1], longer[len(shorter) :])
+            self._starts_differently(following[number + 1], longer[len(shorter) :])
 
-    def _starts_otherwise(self, slot: Part, literal: str) -> None:
-        """Have it a condition that what fills a slot begins with another character than a literal."""
+    def _starts_differently(self, slot: Part, literal: str) -> None:
+        """Make it a condition that the text in a slot and a literal begin with different characters."""
         if not isinstance(slot, Op) or self._ask(Op("call", (slot, "startswith", literal[0]))):
             raise Unplannable
 
@@ -492,7 +515,7 @@ class _Planning:
                 cuts, size = [0, *(edge.offset for edge in edges if edge.part == number)], len(part)
             bounds = [*sorted({cut for cut in cuts if cut < size}), size]
             for low, high in pairwise(bounds):
-                place = _Place(number, low)
+                place = _Position(number, low)
                 turn = next((t.message for t in draft.turns if t.start <= place < t.end), NOT_TRAINED)
                 if isinstance(part, Op):
                     role = 1 + ROLES.index(self._roles[self._messages[part]])
@@ -507,7 +530,8 @@ def _holds_slot(parts: Parts) -> bool:
 
 
 def _message_of(op: Op) -> int:
-    """The message of which an expression prints a piece; `Unplannable` if it may print anything else."""
+    """Return the message of which an expression prints a piece; raise `Unplannable` if it prints other
+    text."""
     while op.name != "text":
         if op.name not in ("call", "item", "slice") or not isinstance(op.args[0], Op):
             raise Unplannable
@@ -515,30 +539,30 @@ def _message_of(op: Op) -> int:
     return int(op.args[0])
 
 
-def _end(parts: Parts) -> _Place:
-    """The end of a text, as a place in one that begins with it."""
+def _end(parts: Parts) -> _Position:
+    """Return the end of a text, as a position in a text that begins with it."""
     if parts and isinstance(parts[-1], str):
-        return _Place(len(parts) - 1, len(parts[-1]))
-    return _Place(len(parts), 0)
+        return _Position(len(parts) - 1, len(parts[-1]))
+    return _Position(len(parts), 0)
 
 
 def _literal(parts: Parts, number: int) -> str:
-    """The literal that is part `number`; empty where there is none."""
+    """Return part `number` if it is a literal, else an empty string."""
     part = parts[number] if number < len(parts) else ""
     return part if isinstance(part, str) else ""
 
 
-def _cut(parts: Parts, end: _Place) -> Parts:
-    """The parts before a place."""
+def _cut(parts: Parts, end: _Position) -> Parts:
+    """Return the parts before a position."""
     return (*parts[: end.part], *([_literal(parts, end.part)[: end.offset]] if end.offset else []))
 
 
 def _compile(
     texts: Sequence[Parts], slots: Mapping[Op, int], answers: Answers
 ) -> Callable[[Sequence[str]], tuple[tuple[str, ...], tuple[str, ...]] | None]:
-    """A function that checks a plan's conditions and puts texts into its slots.
+    """Return a function that checks the conditions of a plan and puts texts into its slots.
 
-    Its source holds no text of a row or template: constants are its defaults.
+    Its source contains no text of a row or template: constants are its default arguments.
     """
     code = _Code()
     for question, answer in answers.items():
@@ -560,7 +584,7 @@ def _compile(
 
 
 class _Code:
-    """Lines of Python that give names to strings and lists, so that what shares them computes them once."""
+    """Lines of Python that name strings and lists, so that shared ones are computed once."""
 
     def __init__(self) -> None:
         self.constants: dict[str, Any] = {}
@@ -573,7 +597,7 @@ class _Code:
         return name
 
     def of(self, op: Op) -> str:
-        """An expression for `op`: a name, or for a question its source."""
+        """Return an expression for `op`: a name, or for a question its source."""
         if op in self._known:
             return self._known[op]
         for arg in op.args:

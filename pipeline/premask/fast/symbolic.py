@@ -1,19 +1,17 @@
-"""Rendering a chat template with texts that are not looked at, to learn what it does with any text.
-
-A chat template glues texts and its own literals together; now and then it asks something about a text
-(does it hold `</think>`?) and cuts a piece off it (`trim`). Rendered once with `Symbolic` strings instead
-of texts, it tells all that it does: the parts it prints, as literals and as expressions of the texts, and
-each question it asked with the answer it got.
+"""Symbolic renders: a chat template is run on unknown texts, to learn what it does with any text.
 
     rendered = SymbolicTemplate(template).render(["user"], ["Hi "])
-    rendered.parts      ("<user>", Op("call", (Op("text", (0,)), "strip", None)), "</user>")
-    rendered.answers    {}: it asked nothing
+    rendered.parts      # ("<user>", Op("call", (Op("text", (0,)), "strip", None)), "</user>")
+    rendered.answers    # {}: the template asked no question
 
-For every other conversation of the same roles for which the questions have the same answers the template
-prints the same parts: there is nothing else in it that depends on a text. That holds because every way
-in which a template can get at a string is either followed here (`Symbolic`, the environment's filters,
-tests, calls and operators) or raises `Unplannable`; what is not known to be harmless counts as harmful.
-`plans.py` builds on this.
+A chat template joins texts and its own literals. Sometimes it asks a question about a text (does it contain
+`</think>`?) or cuts it (`trim`). It is rendered once with `Symbolic` strings instead of texts. The result is
+the parts that it prints, as literals and expressions of the texts, and its questions with their answers.
+
+For any other conversation with the same roles and the same answers, the template prints the same parts.
+Nothing else in it depends on a text: every access of a template to a string is either followed (`Symbolic`;
+filters, tests, calls and operators of the environment) or raises `Unplannable`. An operation that is not
+known to be harmless raises, too. `render_plans.py` is built on this.
 """
 
 from __future__ import annotations
@@ -31,11 +29,11 @@ from jinja2.runtime import LoopContext, Macro
 from ..masking.chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
 
 MAX_PARTS = 4096
-"""Parts of a text; one of more has no plan, so that a template cannot make their number explode."""
+"""Parts of a text; a text with more has no plan, so that their number stays small."""
 
 
-class Unplannable(Exception):  # noqa: N818  it is no error: such conversations are rendered one by one
-    """The template does something with a text that cannot be said for other texts."""
+class Unplannable(Exception):  # noqa: N818  no error: such conversations take the slow path
+    """The result of the template depends on a text in a way that is not followed."""
 
 
 # ==== Expressions ====
@@ -46,10 +44,10 @@ class Op:
     """An expression of the texts of a conversation.
 
     text (i)                   the content of message i
-    call (op, method, ...)     what a method of `str` gives
-    item (op, index)           a character, or an element of a list that `call` gave
+    call (op, method, ...)     the result of a method of `str`
+    item (op, index)           a character, or an element of a list that `call` returned
     slice (op, i, j, k)        op[i:j:k]
-    join (part, ...)           literals and expressions, one after another
+    join (part, ...)           literals and expressions, concatenated
     in (literal, op), eq (op, other), len (op), bool (op)      questions
     """
 
@@ -57,7 +55,7 @@ class Op:
     args: tuple[Any, ...]
 
     def code(self, constant: Callable[[Any], str], known: Mapping[Op, str]) -> str:
-        """The expression as Python source. `constant` names a value, `known` holds what has a name."""
+        """Return the expression as Python source. `constant` names a value, `known` has the named ones."""
         if self in known:
             return known[self]
 
@@ -72,7 +70,7 @@ class Op:
         return _SOURCE[self.name].format(*map(code, self.args))
 
     def value(self, texts: Sequence[str]) -> Any:
-        """What the expression gives for some texts."""
+        """Return the value of the expression for some texts."""
         args = [arg.value(texts) if isinstance(arg, Op) else arg for arg in self.args]
         if self.name == "call":
             return getattr(args[0], args[1])(*args[2:])
@@ -104,14 +102,14 @@ Answers = dict[Op, Any]
 
 
 @dataclass
-class Ledger:
-    """What was asked about the texts of one render, and answered."""
+class Questions:
+    """The questions about the texts of one render, and their answers."""
 
     texts: Sequence[str]
     answers: Answers = field(default_factory=dict)
 
     def ask(self, question: Op) -> Any:
-        """The answer for these texts, kept."""
+        """Answer a question for these texts, and keep the answer."""
         if question not in self.answers:
             self.answers[question] = question.value(self.texts)
         return self.answers[question]
@@ -121,16 +119,19 @@ class Ledger:
 
 
 class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
-    """A string of which the parts are known: literals and expressions. Its value is that of the texts at
-    hand; whoever looks at it leaves a question in the ledger, or gets `Unplannable`."""
+    """A string of known parts: literals and expressions.
 
-    __slots__ = ("_ledger", "_parts")
-    _ledger: Ledger
+    Its value is that of the current texts. Each access to the value is recorded as a question, or raises
+    `Unplannable`.
+    """
+
+    __slots__ = ("_parts", "_questions")
+    _questions: Questions
     _parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, ledger: Ledger, parts: Iterable[Part]) -> str:
-        """The parts one after another; a plain string if none of them is an expression."""
+    def of(cls, questions: Questions, parts: Iterable[Part]) -> str:
+        """Concatenate parts; the result is a plain string if no part is an expression."""
         merged: list[Part] = []
         for part in parts:
             if isinstance(part, str) and merged and isinstance(merged[-1], str):
@@ -141,33 +142,33 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
             return plain_join(map(str, merged))
         if len(merged) > MAX_PARTS:
             raise Unplannable
-        text = plain_join(part if isinstance(part, str) else part.value(ledger.texts) for part in merged)
+        text = plain_join(part if isinstance(part, str) else part.value(questions.texts) for part in merged)
         symbolic = str.__new__(cls, text)
-        symbolic._ledger, symbolic._parts = ledger, tuple(merged)
+        symbolic._questions, symbolic._parts = questions, tuple(merged)
         return symbolic
 
     def __add__(self, other: str) -> str:
-        return self.of(self._ledger, (*self._parts, *parts_of(other)))
+        return self.of(self._questions, (*self._parts, *parts_of(other)))
 
     def __radd__(self, other: str) -> str:
-        return self.of(self._ledger, (*parts_of(other), *self._parts))
+        return self.of(self._questions, (*parts_of(other), *self._parts))
 
     def __getitem__(self, key: Any) -> str:
         if isinstance(key, slice):
             bounds = (key.start, key.stop, key.step)
             if any(not isinstance(bound, (int, type(None))) for bound in bounds):
                 raise Unplannable
-            return self.of(self._ledger, [Op("slice", (_op(self), *bounds))])
+            return self.of(self._questions, [Op("slice", (_op(self), *bounds))])
         if not isinstance(key, int):
             raise TypeError
         if not -len(self) <= key < len(self):
             raise IndexError
-        return self.of(self._ledger, [Op("item", (_op(self), int(key)))])
+        return self.of(self._questions, [Op("item", (_op(self), int(key)))])
 
     def __contains__(self, other: object) -> bool:
         if not _is_plain(other):
             raise Unplannable
-        return bool(self._ledger.ask(Op("in", (other, _op(self)))))
+        return bool(self._questions.ask(Op("in", (other, _op(self)))))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Symbolic):
@@ -176,17 +177,17 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
             raise Unplannable
         if not isinstance(other, str):
             return False
-        return bool(self._ledger.ask(Op("eq", (_op(self), str(other)))))
+        return bool(self._questions.ask(Op("eq", (_op(self), str(other)))))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __bool__(self) -> bool:
         literal = any(isinstance(part, str) for part in self._parts)
-        return literal or bool(self._ledger.ask(Op("bool", (_op(self),))))
+        return literal or bool(self._questions.ask(Op("bool", (_op(self),))))
 
     def __len__(self) -> int:
-        return int(self._ledger.ask(Op("len", (_op(self),))))
+        return int(self._questions.ask(Op("len", (_op(self),))))
 
     def __str__(self) -> str:
         return self
@@ -202,7 +203,7 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
 
     def strip(self, chars: str | None = None) -> str:
         if len(self._parts) > 1:
-            return _as_symbolic(self.lstrip(chars), self._ledger).rstrip(chars)
+            return _as_symbolic(self.lstrip(chars), self._questions).rstrip(chars)
         return self._piece("strip", chars)
 
     def lstrip(self, chars: str | None = None) -> str:
@@ -226,12 +227,12 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
         return join(self, parts)
 
     def _piece(self, method: str, *args: Any) -> str:
-        return self.of(self._ledger, [self._call(method, *args)])
+        return self.of(self._questions, [self._call(method, *args)])
 
     def _pieces(self, method: str, *args: Any) -> list[str]:
         call = self._call(method, *args)
-        count = self._ledger.ask(Op("len", (call,)))
-        return [self.of(self._ledger, [Op("item", (call, i))]) for i in range(count)]
+        count = self._questions.ask(Op("len", (call,)))
+        return [self.of(self._questions, [Op("item", (call, i))]) for i in range(count)]
 
     def _call(self, method: str, *args: Any) -> Op:
         if not all(_is_plain(arg) or isinstance(arg, (int, type(None))) for arg in args):
@@ -239,7 +240,7 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
         return Op("call", (_op(self), method, *args))
 
     def _stripped(self, side: str, chars: str | None) -> str:
-        """Strip the outermost parts until one is left that is not all stripped away."""
+        """Strip the outermost parts, until one is not stripped completely."""
         parts, end = list(self._parts), 0 if side == "lstrip" else -1
         while parts:
             part = parts[end]
@@ -247,13 +248,13 @@ class Symbolic(str):  # noqa: PLW1641  it has a __hash__ that refuses
                 left: Part = getattr(part, side)(chars)
             else:
                 left = Op("call", (part, side, chars))
-                if not self._ledger.ask(Op("bool", (left,))):
+                if not self._questions.ask(Op("bool", (left,))):
                     left = ""
             if left != "":
                 parts[end] = left
                 break
             del parts[end]
-        return self.of(self._ledger, parts)
+        return self.of(self._questions, parts)
 
 
 def _question(method: str) -> Callable[..., Any]:
@@ -265,7 +266,7 @@ def _question(method: str) -> Callable[..., Any]:
             for each in (arg if isinstance(arg, tuple) else (arg,))
         ):
             raise Unplannable
-        return self._ledger.ask(Op("call", (_op(self), method, *plain)))
+        return self._questions.ask(Op("call", (_op(self), method, *plain)))
 
     return ask
 
@@ -291,26 +292,26 @@ for _name in dir(str):
 
 
 def parts_of(text: str) -> tuple[Part, ...]:
-    """The parts of a string; a plain one is a literal."""
+    """Return the parts of a string; a plain string is a literal."""
     if isinstance(text, Symbolic):
         return text._parts
     return (str(text),) if text else ()
 
 
 def join(separator: str, parts: Iterable[str]) -> str:
-    """What `separator.join(parts)` is, for symbolic strings too."""
-    glued: list[Part] = []
-    ledger = separator._ledger if isinstance(separator, Symbolic) else None
+    """Return `separator.join(parts)`, for symbolic strings too."""
+    joined: list[Part] = []
+    questions = separator._questions if isinstance(separator, Symbolic) else None
     for number, part in enumerate(parts):
         if not isinstance(part, str):
             raise Unplannable
-        ledger = part._ledger if isinstance(part, Symbolic) else ledger
-        glued += (*(parts_of(separator) if number else ()), *parts_of(part))
-    return plain_join(map(str, glued)) if ledger is None else Symbolic.of(ledger, glued)
+        questions = part._questions if isinstance(part, Symbolic) else questions
+        joined += (*(parts_of(separator) if number else ()), *parts_of(part))
+    return plain_join(map(str, joined)) if questions is None else Symbolic.of(questions, joined)
 
 
 def plain_join(parts: Iterable[str]) -> str:
-    """The parts one after another; a template that prints too much has no plan, and is refused row by row."""
+    """Concatenate plain parts. If they are too long, there is no plan: the slow path rejects such rows."""
     text, total = list[str](), 0
     for part in parts:
         total += len(part)
@@ -325,8 +326,8 @@ def _op(text: Symbolic) -> Op:
     return first if len(text._parts) == 1 and isinstance(first, Op) else Op("join", text._parts)
 
 
-def _as_symbolic(text: str, ledger: Ledger) -> str:
-    return text if isinstance(text, Symbolic) else Symbolic.of(ledger, [text])
+def _as_symbolic(text: str, questions: Questions) -> str:
+    return text if isinstance(text, Symbolic) else Symbolic.of(questions, [text])
 
 
 def _is_plain(value: object) -> bool:
@@ -346,23 +347,23 @@ def _holds_symbolic(value: Any) -> bool:
 # ==== The environment ====
 
 _TEXT_FILTERS = {"trim", "string", "default", "d", "length", "count"}
-"""Filters that do to a string nothing but what is followed here."""
+"""Filters whose operations on a string are followed here."""
 
 _LIST_FILTERS = {
     *("selectattr", "rejectattr", "map", "select", "reject", "first", "last", "list", "reverse"),
     *("default", "d", "length", "count", "batch", "slice", "attr", "items"),
 }
-"""Filters that hand on what a list or an object holds, but do not look into its strings themselves."""
+"""Filters that pass on the values of a list or an object, but do not read its strings."""
 
 _TYPE_TESTS = {
     *("defined", "undefined", "none", "string", "mapping", "number", "integer", "float", "boolean"),
     *("callable", "true", "false", "iterable", "eq", "equalto", "==", "ne", "!=", "sameas"),
 }
-"""Tests that ask for the type of a value or compare it."""
+"""Tests that check the type of a value or compare it."""
 
 
 class SymbolicEnvironment(PlainEnvironment):
-    """The environment for symbolic strings: as the plain one, but nothing gets at a string unseen."""
+    """The environment for symbolic strings: as the plain one, but every access to a string is seen."""
 
     def __init__(self, template: ChatTemplate) -> None:
         super().__init__(template.date)
@@ -378,17 +379,17 @@ class SymbolicEnvironment(PlainEnvironment):
         return join("", [self.text(value) for value in values])
 
     def text(self, value: Any) -> str:
-        """What `{{ value }}` prints; a list or object that holds a symbolic string refuses in its `repr`."""
+        """Return what `{{ value }}` prints; the `repr` of a list or object with a symbolic string raises."""
         return value if isinstance(value, Symbolic) else str(value)
 
     def contains(self, item: Any, container: Any) -> bool:
-        """`item in container`."""
+        """Return `item in container`."""
         if isinstance(item, Symbolic) and isinstance(container, str):
             raise Unplannable
         return item in container
 
     def refuse(self) -> NoReturn:
-        """Stands where code does what is not followed."""
+        """Raise in place of code that is not followed."""
         raise Unplannable
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -421,12 +422,12 @@ class SymbolicEnvironment(PlainEnvironment):
         if isinstance(obj, types.BuiltinMethodType) and _is_plain(obj.__self__) and obj.__name__ == "join":
             return join(str(obj.__self__), *args)
         own = (value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars"))
-        if _holds_symbolic([*args, *own]) and not self._hands_on(obj):
+        if _holds_symbolic([*args, *own]) and not self._passes_on(obj):
             raise Unplannable
         return super().call(context, obj, *args, **kwargs)
 
-    def _hands_on(self, function: Any) -> bool:
-        """Whether a function does nothing with its arguments but hand them on."""
+    def _passes_on(self, function: Any) -> bool:
+        """Whether a function only passes its arguments on."""
         known = (self.globals["namespace"], self.globals["dict"])
         own = isinstance(function, types.MethodType) and isinstance(
             function.__self__, (Symbolic, LoopContext)
@@ -499,7 +500,7 @@ def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a template prints for all texts for which its questions have these answers."""
+    """What a template prints for all texts with these answers to its questions."""
 
     parts: tuple[Part, ...]
     answers: Answers
@@ -514,14 +515,15 @@ class SymbolicTemplate:
         self._compiled = self._environment.from_string(template.sources["default"])
 
     def render(self, roles: Sequence[str], texts: Sequence[str], *, prompt: bool = False) -> Rendered:
-        """Render messages of some roles, with one text each, as `ChatTemplate.render` does.
+        """Render messages with these roles and texts, as `ChatTemplate.render` does.
 
-        Raises `Unplannable` where the render depends on the texts in a way that is not followed, and
-        also where the template raises.
+        Raises `Unplannable` if the render depends on a text in a way that is not followed, or if the template
+        raises.
         """
-        ledger = Ledger(texts)
+        questions = Questions(texts)
         messages = [
-            {"role": role, "content": Symbolic.of(ledger, [Op("text", (i,))])} for i, role in enumerate(roles)
+            {"role": role, "content": Symbolic.of(questions, [Op("text", (i,))])}
+            for i, role in enumerate(roles)
         ]
         self._environment.steps = 0
         try:
@@ -533,7 +535,7 @@ class SymbolicTemplate:
         parts = parts_of(text)
         for part in parts:
             if isinstance(part, Op):
-                ledger.ask(Op("bool", (part,)))
-        printed = (part for part in parts if isinstance(part, str) or ledger.answers[Op("bool", (part,))])
-        merged = Symbolic.of(ledger, printed)
-        return Rendered(parts_of(merged), ledger.answers)
+                questions.ask(Op("bool", (part,)))
+        printed = (part for part in parts if isinstance(part, str) or questions.answers[Op("bool", (part,))])
+        merged = Symbolic.of(questions, printed)
+        return Rendered(parts_of(merged), questions.answers)

@@ -1,9 +1,9 @@
-"""What premask makes of single rows: text, trained stretches, tokens, labels and origins.
+"""Single rows explained: text, trained stretches, tokens, labels and origins.
 
     {"row": 0, "id": "a", "status": "kept", "samples": [{"text": ..., "turns": [...], "tokens": {...}}]}
     {"row": 3, "id": null, "status": "rejected", "reason": "no_assistant", "detail": "..."}
 
-The rows go through the same stages as in a run; only `max_length` is not looked at.
+The rows go through the same stages as in a run, but `max_length` is ignored.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from ..tokens.token_bytes import character_spans
 def explain(
     recipe: Recipe, *, row: int | None = None, limit: int | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Explain the rows of the recipe's sources, each as its source and one dict: row number `row` of each
-    source, or the first `limit` rows of all. Raises what `run` would raise for the recipe."""
+    """Yield rows of the sources, explained: the source and one dict per row.
+
+    These are row number `row` of each source, or the first `limit` rows of all. Raises what `run` raises for
+    the recipe.
+    """
     labeller = Labeller(recipe)
     rows = ((dialect, each) for dialect, each in rows_of(recipe) if row is None or each.row == row)
     for dialect, each in islice(rows, limit):
@@ -38,7 +41,7 @@ def explain(
 
 
 def explain_row(labeller: Labeller, row: Row, dialect: Form) -> dict[str, Any]:
-    """What becomes of one row, as plain JSON values."""
+    """Return the result of one row as plain JSON values."""
     try:
         found, repaired = labeller.read(row, dialect)
         samples = labeller.together(found)
@@ -71,7 +74,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
 
 
 def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
-    """Where the first character of each token comes from, given these characters."""
+    """Return the origin of the first character of each token; `starts` are these characters."""
     runs = list(placed(sample.runs))
     names = [origin.label for _, _, origin in runs] + ["template"]
     at = np.searchsorted([end for _, end, _ in runs], starts, side="right")
@@ -79,7 +82,7 @@ def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
 
 
 def rows_of(recipe: Recipe) -> Iterator[tuple[Form, Row]]:
-    """All rows of the recipe's sources, each with the dialect of its file."""
+    """Yield all rows of the sources, each with the dialect of its file."""
     infos = inspect_sources(recipe.sources, seed=recipe.seed)
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     for unit in plan_units(infos, unit_rows=recipe.unit_rows):

@@ -1,18 +1,18 @@
-"""Rows done again from their sources by the readable way, and compared with what an output holds.
+"""Rerun: rows are processed again from their sources on the slow path, and compared with an output.
 
-    wanted = Wanted(expected, rejected, files)      # what its rows gave, by the shards and the reject log
+    wanted = Wanted(expected, rejected, files)      # the results of the rows, from shards and reject log
     redo(labeller, info, "sharegpt", wanted, findings)
 
     traced, notes = retrace(dataset, {("chats.jsonl", 12, 0): (ids, labels)})
     traced["chats.jsonl", 12, 0].origins            # ["template", "template", "user:0", ...]
 
-What `premask verify` can prove without the sources is that an output agrees with itself; with them it proves
-that it says what the conversations say (`redo`). Shards hold ids and labels, not where each token came from;
-the report shows that of single samples (`retrace`): of those whose row, done again, gives exactly the ids
-and labels of the output. Of others nothing is said, and the notes say why.
+Without the sources, `premask verify` proves that an output is consistent. With the sources, it proves that
+the output matches the conversations (`redo`). Shards have ids and labels, but no origins. The report shows
+the origins of single samples (`retrace`), if their row gives exactly the ids and labels of the output again.
+For other samples, the notes have the reason.
 
-Cost: loading the tokenizer, reading and hashing the sources once, a millisecond a row; memory 20 bytes a
-sample that is expected, of its hash and its place.
+Cost: loading the tokenizer, reading and hashing the sources once, and a millisecond per row. Memory is 20
+bytes per expected sample.
 """
 
 from __future__ import annotations
@@ -46,12 +46,18 @@ from ..tokens.token_bytes import character_spans
 from .explain import origins_of
 from .verify_files import Findings
 
-_BLOCK_ROWS = 256  # rows that are read at a time
+_BLOCK_ROWS = 256  # rows per read
 
 
 class Expected(NamedTuple):
-    """What rows of one source gave, one item a sample: the row's number, which of its samples it is, its hash
-    (`rowchecks.hash_samples`), and the file and row of the output where it stands."""
+    """The expected samples of rows of one source, n of them.
+
+    row     int64[n]   number of the input row
+    sample  int32[n]   number of the sample in its row
+    hash    uint64[n]  its hash (`hashing.hash_samples`)
+    file    int32[n]   the file of the output that has it
+    place   int64[n]   the row of that file
+    """
 
     row: np.ndarray
     sample: np.ndarray
@@ -61,7 +67,7 @@ class Expected(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A line of the ledger: its row of the source, its reason, and the file and row where it stands."""
+    """A line of the reject log: the input row, the reason, and the file and row of the line."""
 
     row: int
     reason: str
@@ -70,14 +76,18 @@ class Rejected(NamedTuple):
 
 
 def no_samples() -> Expected:
-    """Nothing expected; with the types that the columns have."""
+    """Return no expected samples, with the types of the columns."""
     none = np.zeros(0, dtype=np.int64)
     return Expected(none, none.astype(np.int32), none.astype(np.uint64), none.astype(np.int32), none)
 
 
 class Wanted(NamedTuple):
-    """What rows of one source are to give: `expected` has all samples of those that were kept, in any order,
-    its `file` are indices into `files`; `rejected` are lines of the ledger."""
+    """The expected results of rows of one source.
+
+    expected  all samples of kept rows, in any order; `file` is an index into `files`
+    rejected  lines of the reject log
+    files     names of files of the output
+    """
 
     expected: Expected
     rejected: Sequence[Rejected]
@@ -85,9 +95,9 @@ class Wanted(NamedTuple):
 
 
 def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> int:
-    """Do rows of one source again and compare; returns how many rows that were.
+    """Process rows of one source again and compare them; return their number.
 
-    `labeller` is that of the recipe, with the tokenizer of the output.
+    `labeller` is that of the recipe, with the tokenizer of the output. Differences are added to `findings`.
     """
     order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
@@ -102,13 +112,13 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
         at, what = _difference(expected.hash[own].tolist(), now)
         if what:
             file = wanted.files[int(expected.file[own][at])]
-            text = f"{info.source} row {number}, done again, {what}"
+            text = f"{info.source} row {number} {what} when it is processed again"
             findings.add("redone", file, text, row=int(expected.place[own][at]))
     return len(numbers)
 
 
 def _each_once(expected: Expected) -> Expected:
-    """Samples without those that are there again because their source is repeated; they are in order."""
+    """Return sorted samples without the copies of repeated rows."""
     columns = (expected.row, expected.sample, expected.hash)
     again = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
     kept = np.concatenate([np.ones(min(1, len(expected.row)), dtype=bool), ~again])
@@ -116,21 +126,21 @@ def _each_once(expected: Expected) -> Expected:
 
 
 def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[Row]:
-    """The wanted rows of a source (int64[n], ascending); others are not parsed."""
+    """Yield rows of a source by their numbers (int64[n], ascending); other rows are not parsed."""
     for block in read_blocks(whole(info), _BLOCK_ROWS):
         for i in np.flatnonzero(np.isin(block.numbers, wanted)).tolist():
             yield block.row(i)
 
 
 def label_again(labeller: Labeller, row: Row, dialect: Form) -> list[LabelledSample]:
-    """The samples of a row, none longer than `max_length`, as a run gives them. Raises `RowError`."""
+    """Return the samples of a row as a run does, cut to `max_length`. Raises `RowError` if it is rejected."""
     found, _ = labeller.read(row, dialect)
     samples = labeller.together(found)
     return [piece for sample in samples for piece in _pieces(sample, labeller.recipe)]
 
 
 def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
-    """A sample as pieces that fit `max_length`; itself if it fits."""
+    """Yield a sample in pieces that fit `max_length`; the whole sample if it fits."""
     for first, last in cut(sample.labels, recipe.max_length, recipe.too_long):
         own = slice(first, last)
         labels = without_first(sample.labels[own])
@@ -145,7 +155,7 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
 
 
 def _hashes(labeller: Labeller, row: Row, dialect: Form) -> list[int] | str:
-    """What a row gives: the hashes of its samples, or the reason why it is rejected."""
+    """Return the hashes of the samples of a row, or the reason if it is rejected."""
     try:
         samples = label_again(labeller, row, dialect)
     except RowError as error:
@@ -161,7 +171,7 @@ def _hashes(labeller: Labeller, row: Row, dialect: Form) -> list[int] | str:
 
 
 def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
-    """Which sample of a kept row comes out otherwise, and how, in words; empty if none does.
+    """Return which sample of a kept row differs, and how, in words; empty if none does.
 
     >>> _difference([1, 2], [1, 3]), _difference([1], "too_long"), _difference([1], [1])
     ((1, 'gives other tokens or labels in sample 1'), (0, 'is rejected (too_long)'), (0, ''))
@@ -177,14 +187,14 @@ def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
 def _compare_rejected(source: str, rejected: Rejected, now: list[int] | str, findings: Findings) -> None:
     if now != rejected.reason:
         what = f"is rejected for {now}" if isinstance(now, str) else "is kept"
-        text = f"{source} row {rejected.row}, rejected for {rejected.reason}, {what} when it is done again"
+        text = f"{source} row {rejected.row}, rejected for {rejected.reason}, {what} when processed again"
         findings.add("redone", rejected.file, text, row=rejected.place)
 
 
 # ==== Single samples ====
 
 Key = tuple[str, int, int]
-"""A sample by its source, row and number among the samples of the row."""
+"""A sample: its source, row, and number in the row."""
 
 
 Tokens = tuple[np.ndarray, np.ndarray]
@@ -193,8 +203,14 @@ Tokens = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Traced:
-    """What is known of a sample that came out as it stands in the output: its text, the first character of
-    each token and one past its last, the origin of each token, and how its mask was proved."""
+    """A sample that is equal in the output, with its origins.
+
+    text     the rendered text
+    starts   first character of each token
+    ends     one past its last character
+    origins  origin of each token
+    proof    how the mask was proved
+    """
 
     text: str
     starts: list[int]
@@ -204,12 +220,12 @@ class Traced:
 
 
 def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, Traced], list[str]]:
-    """Do the rows of some samples again; returns those that came out the same, and notes on the others."""
+    """Process the rows of some samples again; return the samples that are equal, and notes on the others."""
     try:
         labeller = labeller_of(dataset)
     except (PremaskError, ValidationError) as error:
         return {}, [
-            f"no row was done again: its tokenizer or template cannot be loaded ({one_line(error, 200)})"
+            f"no row was processed again: its tokenizer or template cannot be loaded ({one_line(error, 200)})"
         ]
     by_source: dict[str, dict[Key, Tokens]] = defaultdict(dict)
     for key, tokens in wanted.items():
@@ -220,19 +236,19 @@ def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, T
         try:
             traced = dict(_retrace_source(labeller, dataset, source, own))
         except PremaskError as error:
-            notes.append(f"no row of {source} was done again: {error}")
+            notes.append(f"no row of {source} was processed again: {error}")
             continue
         found |= traced
         if len(traced) < len(own):
             notes.append(
-                f"{len(own) - len(traced)} of {len(own)} samples of {source} came out otherwise when they "
-                "were done again"
+                f"{len(own) - len(traced)} of {len(own)} samples of {source} differed when they were "
+                "processed again"
             )
     return found, notes
 
 
 def labeller_of(dataset: Dataset) -> Labeller:
-    """The labeller of an output's recipe with its own tokenizer and the reference engine.
+    """Return the labeller of the recipe of an output, with its tokenizer and the reference engine.
 
     Raises `PremaskError` if it cannot be loaded.
     """

@@ -1,10 +1,12 @@
-"""What a chat template does, found by rendering probe conversations: `premask template TOKENIZER`.
+"""Template report: what a chat template does, found by rendering probe conversations.
 
     diagnosis = diagnose(labeller)
     diagnosis.verdict        "exact", "exact with split" or "refused"
 
-Every probe goes through the same stages as data does. The texts of the probes are words that no template
-prints, so that what became of each can be read off the rendered text. Cost: some thirty renders.
+`premask template TOKENIZER` prints it. Probes go through the same stages as data. Their texts are words that
+no template prints, so the rendered text shows which of them are kept.
+
+Cost: about thirty renders.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
 _USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")
 _CALL = {
     "type": "function",
-    "id": "abc123def",  # nine letters and digits: some templates insist on that
+    "id": "abc123def",  # some templates require nine letters and digits
     "function": {"name": "fathomer", "arguments": {"depthwise": "sixpenny"}},
 }
 _TOOLS = (
@@ -62,9 +64,17 @@ WITH_REASONING = Conversation(
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found: `takes` says of each kind of input what becomes of it, `habits` what the template does
-    to text, `samples` are probe conversations with their trained parts, `refusals` the reasons of those
-    that were refused."""
+    """The result of a template report.
+
+    verdict            "exact", "exact with split" or "refused"
+    generation_prompt  what the template prints before an answer
+    turn_ends          strings that end a turn
+    takes              kind of input -> "taken", "partly dropped", "dropped" or "refused: ..."
+    habits             what the template does to text
+    warnings           those of a run with this template
+    refusals           probe conversation -> why it was refused
+    samples            probe conversation -> its samples, with their trained stretches
+    """
 
     verdict: str
     generation_prompt: str
@@ -76,7 +86,7 @@ class Diagnosis:
     samples: Mapping[str, tuple[Sample, ...]] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """The diagnosis as JSON values."""
+        """Return the diagnosis as JSON values."""
         samples = {
             name: [{"text": s.text, "turns": [turn._asdict() for turn in s.turns]} for s in of_name]
             for name, of_name in self.samples.items()
@@ -86,7 +96,7 @@ class Diagnosis:
 
 
 def diagnose(labeller: Labeller) -> Diagnosis:
-    """Try a template out. Raises nothing: what the template refuses is part of the result."""
+    """Test a template with probe conversations. It never raises: refusals are part of the result."""
     probes = {"plain": PLAIN, "tools": WITH_TOOLS, "reasoning": WITH_REASONING}
     samples: dict[str, tuple[Sample, ...]] = {}
     refusals: dict[str, str] = {}
@@ -123,7 +133,8 @@ def _generation_prompt(labeller: Labeller) -> str:
 
 
 def _takes(labeller: Labeller) -> dict[str, str]:
-    """What becomes of each kind of input: taken, dropped, or refused with the template's own words."""
+    """Return the result for each kind of input: taken, dropped, or refused with the message of the
+    template."""
     system, developer = Message("system", "oversight"), Message("developer", "oversight")
     inline = Message("assistant", "<think>\nmulling\n</think>\n\nzephyrean")
     probes = {
@@ -191,17 +202,17 @@ def _keeps_order(labeller: Labeller) -> str:
         text = _whole(labeller, PLAIN)
     except RowError:
         return "unknown"
-    places = [text.find(message.content or "") for message in PLAIN.messages]
-    return "yes" if places == sorted(places) else "no"
+    positions = [text.find(message.content or "") for message in PLAIN.messages]
+    return "yes" if positions == sorted(positions) else "no"
 
 
 def _prints_date(labeller: Labeller) -> str:
     try:
-        here = _whole(labeller, PLAIN)
-        there = labeller.template.on(_another_day(labeller.recipe.date))
+        text = _whole(labeller, PLAIN)
+        other = labeller.template.on(_another_day(labeller.recipe.date))
         return (
             "no"
-            if labeller.renders(PLAIN, there).through(3) == here
+            if labeller.renders(PLAIN, other).through(3) == text
             else f"yes, that of {labeller.recipe.date}"
         )
     except RowError:
@@ -209,7 +220,7 @@ def _prints_date(labeller: Labeller) -> str:
 
 
 def _another_day(date: datetime.date) -> datetime.date:
-    """A day of another year, month and weekday that Python can still count.
+    """Return a day with another year, month and weekday, within the range of Python's dates.
 
     >>> _another_day(datetime.date(2025, 1, 1)).strftime("%a %d %b %Y")
     'Thu 05 Feb 2026'

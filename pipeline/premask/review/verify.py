@@ -103,7 +103,7 @@ def verify(target: str, *, revision: str | None = None, full: bool = False) -> R
         dataset = open_dataset(out)
     except ManifestError as error:
         findings.add("manifest", "manifest.json", error.what, rows=error.count)
-        return Report(target, findings.all(), ("nothing else was checked, for want of a manifest",))
+        return Report(target, findings.all(), ("nothing else was checked: there is no valid manifest",))
     if key_of(dataset.manifest.identity()) != dataset.manifest.run_key:
         what = "run_key is not that of its recipe, inputs, tokenizer, template and versions"
         findings.add("manifest", "manifest.json", what)
@@ -399,7 +399,7 @@ class _Check:
                 self.findings.add("source", self._sources[number], str(error))
         if len(here) < len(self._sources):
             many = f"{len(self._sources) - len(here)} of {len(self._sources)} sources are not here"
-            self.notes.append(f"{many}: their rows were not done again")
+            self.notes.append(f"{many}: their rows were not processed again")
 
     def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
@@ -409,7 +409,9 @@ class _Check:
             return
         self.counts["sources"] += 1
         if labeller is None or not self._can_redo:
-            self.notes.append(f"rows of {source} were not done again: tokenizer/ is not as it was in the run")
+            self.notes.append(
+                f"rows of {source} were not processed again: tokenizer/ is not as it was in the run"
+            )
             return
         rejected = [each for each in self._rejected[number] if each.reason not in NOT_REDONE]
         if not self.full:

@@ -52,7 +52,7 @@ FIXES: Mapping[str, str] = {
     "picture": f"the picture was changed or is damaged: {_AGAIN}",
     "tokenizer": f"ids cannot be read without the tokenizer that made them: {_AGAIN}",
     "source": "restore the file, or run premask on it as it is now",
-    "redone": "the row gives something else when it is done again: report it with the recipe, if the "
+    "redone": "the row gives another result when it is processed again: report it with the recipe, if the "
     "packages are of the versions in manifest.json",
 }
 """Kind of finding -> how to fix it."""

@@ -320,8 +320,8 @@ class _Verifying(NamedTuple):
 def _all_equal(some: Sequence[Sequence[np.ndarray]], others: Sequence[Sequence[np.ndarray]]) -> bool:
     return len(some) == len(others) and all(
         np.array_equal(one, other)
-        for ones, twins in zip(some, others, strict=True)
-        for one, other in zip(ones, twins, strict=True)
+        for ones, same in zip(some, others, strict=True)
+        for one, other in zip(ones, same, strict=True)
     )
 
 

@@ -70,8 +70,10 @@ def mixed_texts() -> list[str]:
     texts += [f" {digits} x{digits}" for digits in DIGITS]
     texts += [piece * (5000 // len(piece.encode())) for piece in LONG]
     texts += [" ".join([piece] * 9) for piece in WORDS]
-    odd = "é\u3000 'ſ  12\r\n\t🙂 don't"
-    texts += ["x" * count + odd + "y" * (count % 7) + odd for count in range(132)]  # at all block offsets
+    unusual = "é\u3000 'ſ  12\r\n\t🙂 don't"
+    texts += [
+        "x" * count + unusual + "y" * (count % 7) + unusual for count in range(132)
+    ]  # at all block offsets
     return texts + _mixtures(WORDS, 500, 12)
 
 

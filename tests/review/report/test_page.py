@@ -120,8 +120,8 @@ def test_without_its_source_a_role_is_not_told(tmp_path: Path, what: str) -> Non
     assert done.out.startswith("note: no row of ")
 
 
-def test_a_sample_that_comes_out_otherwise_is_not_told_of(tmp_path: Path) -> None:
-    """An id that was changed in a shard: its row, done again, does not give it."""
+def test_a_sample_that_differs_is_not_shown(tmp_path: Path) -> None:
+    """An id that was changed in a shard: its row does not give it when it is processed again."""
     out = run(tmp_path, ROWS)
     shard = next((out / "packed").iterdir())
     table = pq.read_table(shard)
@@ -132,7 +132,7 @@ def test_a_sample_that_comes_out_otherwise_is_not_told_of(tmp_path: Path) -> Non
     known = {item["row"]: item["origins"] is not None for item in data_of(text)["items"]}
 
     assert sorted(known.values()) == [False, True]
-    assert notes == [f"1 of 2 samples of {tmp_path / 'a.jsonl'} came out otherwise when they were done again"]
+    assert notes == [f"1 of 2 samples of {tmp_path / 'a.jsonl'} differed when they were processed again"]
     assert "Texts and roles of 1 samples are known" in text
 
 
