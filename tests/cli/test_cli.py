@@ -178,7 +178,7 @@ def test_a_tokenizer_that_is_not_there(box: Path) -> None:
     assert_one_line(given(missing), f"tokenizer directory {missing} does not exist", "check the path")
     assert_one_line(given("./missing"), "./missing does not exist", "check the path")
     file = SAMPLE / "tokenizer" / "tokenizer.json"
-    assert_one_line(given(file), f"tokenizer {file} is a file", "give the directory")
+    assert_one_line(given(file), f"tokenizer {file} is a file", "give its directory")
     assert_one_line(given("some-org/no-such-model"), "tokenizer some-org/no-such-model cannot be loaded")
     (box / "empty").mkdir()
     assert_one_line(given(box / "empty"), f"tokenizer {box / 'empty'} cannot be loaded")
