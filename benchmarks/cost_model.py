@@ -83,7 +83,7 @@ def run_marked(values: Mapping[str, Any], workers: int) -> dict[str, Any]:
     """Run a recipe in this process; returns what each phase of it took, and each unit if there is one worker,
     by the clock and in CPU seconds."""
     from premask.core.recipe_file import make_recipe  # noqa: PLC0415
-    from premask.running import run  # noqa: PLC0415  what is imported belongs to the start
+    from premask.running import inputs, run  # noqa: PLC0415  what is imported belongs to the start
     from premask.running.runners.process import prepare_process  # noqa: PLC0415
     from premask.running.tasks import Progress  # noqa: PLC0415
 
@@ -109,9 +109,9 @@ def run_marked(values: Mapping[str, Any], workers: int) -> dict[str, Any]:
             if packs:
                 self.units.append(now())
 
-    plan_units = run.plan_units
+    plan_units = inputs.plan_units
     marks, loaded = Marks(), make_recipe(dict(values))
-    run.plan_units = marks.plan  # type: ignore[assignment]
+    inputs.plan_units = marks.plan  # type: ignore[assignment]
     manifest = run.run(loaded, workers=workers, progress=marks).manifest
     counts, written = manifest["counts"], Counter[str]()
     for each in manifest["shards"]:

@@ -9,17 +9,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import cycle, islice
 from typing import Any
 
 from common import SAMPLE, cpu_of
+from premask.core.errors import RowError
 from premask.core.recipe_file import make_recipe
-from premask.dialects import normalize
-from premask.labeller import LabelledRow, Stages
+from premask.core.records import Conversation
+from premask.labeller import Labeller
 from premask.masking.renders import template_message
 from premask.review.explain import rows_of
 
 RUNS = 5
+
+
+def kept(labeller: Labeller) -> list[Conversation]:
+    """The conversations of the recipe's rows that can be used."""
+    found = []
+    for dialect, row in rows_of(labeller.recipe):
+        with suppress(RowError):
+            conversations, _ = labeller.read(row, dialect)
+            for each in conversations:
+                labeller(each)
+            found += conversations
+    return found
 
 
 def main() -> None:
@@ -33,24 +47,22 @@ def main() -> None:
     values = {"sources": [str(SAMPLE / "conversations.jsonl")], "tokenizer": options.tokenizer, "output": "-"}
     if options.chat_template:
         values["chat_template"] = options.chat_template
-    stages = Stages(make_recipe(values))
-    rows = list(islice(cycle(row for _, row in rows_of(stages.recipe)), options.rows))
-    good = [each.row for each in stages.label(rows, "sharegpt") if isinstance(each, LabelledRow)]
-    conversations = [normalize(row.value, "sharegpt") for row in good]
+    labeller = Labeller(make_recipe(values))
+    conversations = list(islice(cycle(kept(labeller)), options.rows))
     messages = [[template_message(each) for each in conversation.messages] for conversation in conversations]
-    source = stages.template.source if options.chat_template else None
+    source = labeller.template.source if options.chat_template else None
 
     def plain() -> None:
         for each in messages:
-            stages.tokenizer.hf.apply_chat_template(each, tokenize=False, chat_template=source)
+            labeller.tokenizer.hf.apply_chat_template(each, tokenize=False, chat_template=source)
 
     def traced() -> None:
         for each in conversations:
-            stages.renders(each).full()
+            labeller.renders(each).full()
 
     def proved() -> None:
         for each in conversations:
-            stages.decide(each)
+            labeller.decide(each)
 
     work: dict[str, Callable[[], Any]] = {"apply_chat_template": plain, "traced": traced, "proved": proved}
     medians = cpu_of(work, RUNS)

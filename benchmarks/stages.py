@@ -16,36 +16,35 @@ from typing import Any
 
 from common import WORK, fresh, parser, recipe, table
 from data import ensure
-from premask import labeller as stages
+from premask import labeller
 from premask.core.recipe_file import make_recipe
-from premask.fast import fill as hotpath
-from premask.fast import render_plans as plans
+from premask.fast import fill, render_plans
 from premask.output import directory as output
-from premask.output import shards
-from premask.running import run, units
+from premask.output import shards, windows
+from premask.running import batches, crashes, inputs, run
 from premask.running.runners.process import prepare_process
 from premask.tokens import encode, engines
 
 PARTS: list[tuple[Any, str, str]] = [
-    (run, "inspect_sources", "inspect and hash the input"),
-    (run, "find_dialect", "find the dialect"),
-    (hotpath.HotPath, "_encoded", "fill plans"),
-    (plans.Plans, "_new", "make plans"),
-    (hotpath, "_byte_sizes", "sizes of texts"),
-    (hotpath, "_segments", "segments"),
-    (encode.Encoder, "encode_bytes", "byte edges of tokens"),
+    (inputs, "inspect_sources", "inspect and hash the input"),
+    (inputs, "find_dialect", "find the dialect"),
+    (fill.Filler, "fill", "fill plans"),
+    (render_plans.Plans, "_new", "make plans"),
+    (fill, "_byte_sizes", "sizes of texts"),
+    (fill, "_masked", "segments"),
+    (batches.BatchLabeller, "_decide", "rows one by one"),
+    (batches, "_joined", "put in order"),
+    (encode.Encoder, "encode", "byte edges of tokens"),
     (engines.TwoEngines, "encode", "choose the engine"),
     (engines.GigatokenEngine, "encode", "encode: gigatoken"),
     (engines.TokenizersEngine, "encode", "encode: tokenizers"),
-    (encode.Encoder, "forged_in", "control tokens in content"),
-    (hotpath, "label_segments", "labels"),
-    (stages, "count_tokens", "counts by role"),
-    (stages.Stages, "_samples_of", "samples and lineage"),
-    (stages.Stages, "label", "rows one by one"),
-    (stages.Stages, "_fitted", "cut to length"),
-    (stages.Stages, "_verify", "verify"),
-    (stages.Outcome, "joined", "put in order"),
-    (units.Window, "_hold", "gather a window"),
+    (encode.Encoder, "_holds_control", "control tokens in content"),
+    (labeller, "label_tokens", "labels"),
+    (batches, "fit", "cut to length"),
+    (vars(batches)["_Verifying"], "verify", "verify"),
+    (batches, "samples_of", "samples and lineage"),
+    (batches, "count", "counts by role"),
+    (windows.Window, "_hold", "gather a window"),
     (shards, "plan_packs", "plan packs"),
     (shards, "lineage_table", "lineage"),
     (shards.UnitWriter, "_write", "write Parquet"),
@@ -102,14 +101,14 @@ def main() -> None:
     clocks = Clocks()
     for owner, name, label in PARTS:
         setattr(owner, name, clocks.around(getattr(owner, name), label))
-    units.read_batches = clocks.each(units.read_batches, "read")
+    crashes.read_batches = clocks.each(crashes.read_batches, "read")
     shards.pack_tables = clocks.each(shards.pack_tables, "fill packs")
     for kind in ("chat", "short"):
         rows = options.rows if kind == "chat" else 3 * options.rows
         data = ensure(kind, rows, folder=options.work / "data")
         values = recipe(kind, data, fresh(options.work / f"stages-{kind}"), options)
-        loaded = stages.Stages(make_recipe(values))
-        run.Stages = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
+        loaded = labeller.Labeller(make_recipe(values))
+        run.Labeller = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
         run.load_tokenizer = lambda _, ready=loaded.tokenizer: ready  # type: ignore[misc]
         clocks.seconds.clear()
         begin = time.process_time()

@@ -15,9 +15,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
 
+import places
 import pytest
 from hypothesis import HealthCheck, settings
-from places import ROOT, SAMPLE, SHARED, MakeBatches, MakeLabeller
+from places import ROOT, SAMPLE, MakeBatches, MakeLabeller
 from premask.core.recipe import EngineChoice, Recipe
 from premask.labeller import Labeller
 from premask.running.batches import BatchLabeller
@@ -26,11 +27,10 @@ from premask.tokens.engines import EngineProof
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 LONG = (
-    "corpus",  # hundreds of tokenizers and templates
+    "corpus",  # the shared folder
     "end_to_end",  # whole runs, peers, the case study
     "faults",  # processes that are killed
     "train",  # torch
-    "fast/test_fill.py",  # the corpus
     "output/test_old_datasets.py",  # other releases of a library
     "output/test_store.py",  # an S3 server
     "publish/test_other_trainers.py",  # torch
@@ -46,12 +46,19 @@ LONG = (
     "sources/test_remote.py",  # an S3 server
     "test_packaging.py",  # archives and an environment
 )
-"""What `make test-quick` leaves out, and why; `make test` runs all."""
+"""What `make test-quick` leaves out, and why, besides all that needs the shared folder; `make test` runs all."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--quick`: leave out what takes long."""
     parser.addoption("--quick", action="store_true", help="leave out what conftest.py lists as LONG")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """For quick tests there is no shared folder: no large tokenizers, no corpora."""
+    if config.getoption("--quick"):
+        places.SHARED = ROOT / "no-shared-folder"
+        settings.load_profile("quick")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -67,6 +74,7 @@ settings.register_profile(
     derandomize="PREMASK_MAX_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("quick", settings.get_profile("premask"), max_examples=10)
 settings.load_profile("premask")
 
 
@@ -78,14 +86,14 @@ def _loaded(path: str) -> LoadedTokenizer:
 def _loaded_once(name: str) -> LoadedTokenizer:
     """`load_tokenizer`, once for each of those that no test writes."""
     path = Path(name).resolve()
-    constant = any(path.is_relative_to(each) for each in (SAMPLE, SHARED.resolve()))
+    constant = any(path.is_relative_to(each) for each in (SAMPLE, places.SHARED.resolve()))
     return _loaded(name) if constant else load_tokenizer(name)
 
 
 def _path_of(name: str) -> str:
     if name == "sample":
         return str(SAMPLE / "tokenizer")
-    path = SHARED / "tokenizers" / name
+    path = places.SHARED / "tokenizers" / name
     if "/" not in name and not path.is_dir():
         pytest.skip(f"shared/tokenizers/{name} is not there")
     return name if "/" in name else str(path)
@@ -117,9 +125,9 @@ def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with tokenizers and conversations that lies beside the checkout of its developers."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there")
-    return SHARED
+    if not places.SHARED.is_dir():
+        pytest.skip(f"{places.SHARED} is not there")
+    return places.SHARED
 
 
 @pytest.fixture(scope="session")

@@ -110,13 +110,19 @@ class Labeller:
         return self.together([conversation])
 
     def together(self, conversations: Sequence[Conversation]) -> tuple[LabelledSample, ...]:
-        """Return the samples of all conversations of one row, in order.
+        """The samples of all conversations of one row, in order.
 
-        All conversations are decided before the first is encoded. So it raises the `RowError` with which a
-        run rejects the row.
+        Raises the `RowError` that a run rejects the row for: all are decided before the first is encoded.
         """
-        samples = tuple(sample for each in conversations for sample in self.decide(each))
+        samples = self.decide_together(conversations)
         return _apart(samples, self.label(segment(self, samples)))
+
+    def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
+        """The stages up to the mask for all conversations of one row: all are checked before the first is
+        decided."""
+        for conversation in conversations:
+            check(self, conversation)
+        return tuple(sample for each in conversations for sample in self.decide(each))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
         """Return the fixed conversations of a row, and the names of the fixes. Raises `RowError` if the row

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from oracle import CHATS
+from places import MakeLabeller
 from premask.core.errors import RowError
 from premask.dialects import normalize
-from premask.labeller import Stages
+from premask.labeller import Labeller
 from premask.masking.chat_template import ChatTemplate
-from premask.masking.completions import decide
+from premask.masking.completions import decide, masked_texts
 from premask.masking.renders import Renders, template_message
 from premask.masking.turn_ends import find_turn_ends
-from template_corpus import INDEX, SHARED, compiles, source_of
+from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")
+pytestmark = pytest.mark.skipif(not TEMPLATES.is_dir(), reason=f"the template corpus {TEMPLATES} is not here")
 
 KINDS = [kind for kind in CHATS if kind != "control tokens in content"]
 AT_LEAST = 3000
@@ -25,30 +26,30 @@ AT_LEAST = 3000
 
 
 @pytest.mark.parametrize("name", ["gemma", "qwen3", "llama3_2"])
-def test_ids_are_those_of_apply_chat_template(make_stages: Callable[..., Stages], name: str) -> None:
-    stages = make_stages(name, chat_template="chatml")
+def test_ids_are_those_of_apply_chat_template(make_labeller: MakeLabeller, name: str) -> None:
+    labeller = make_labeller(name, chat_template="chatml")
     compared = 0
-    for file, kind, ours, theirs in _ids(stages):
+    for file, kind, ours, theirs in _ids(labeller):
         assert ours == theirs, (file, kind)
         compared += 1
 
     assert compared >= AT_LEAST
 
 
-def _ids(stages: Stages) -> Iterator[tuple[str, str, list[int], list[int]]]:
+def _ids(labeller: Labeller) -> Iterator[tuple[str, str, list[int], list[int]]]:
     """Our ids of each whole conversation that is kept, and those of transformers."""
     today = datetime.datetime.now().date()  # noqa: DTZ005  transformers prints the local day
     for file in filter(compiles, INDEX):
-        template = ChatTemplate(source_of(file), variables=stages.tokenizer.variables, date=today)
-        ends = find_turn_ends(lambda each, t=template: Renders(each, t), stops=stages.tokenizer.stops)
+        template = ChatTemplate(source_of(file), variables=labeller.tokenizer.variables, date=today)
+        ends = find_turn_ends(lambda each, t=template: Renders(each, t), stops=labeller.tokenizer.stops)
         for kind in KINDS:
-            found = _whole(stages, template, ends, kind)
+            found = _whole(labeller, template, ends, kind)
             if found is not None:
                 yield file, kind, *found
 
 
 def _whole(
-    stages: Stages, template: ChatTemplate, ends: Any, kind: str
+    labeller: Labeller, template: ChatTemplate, ends: Any, kind: str
 ) -> tuple[list[int], list[int]] | None:
     chat = CHATS[kind]
     value = {"messages": list(chat.messages), "tools": chat.tools and list(chat.tools)}
@@ -60,13 +61,13 @@ def _whole(
         return None
     if sample.text != renders.through(len(conversation.messages) - 1):
         return None
-    tokens, errors, _ = stages._encoder.encode([sample])
-    assert errors == [None]
-    theirs = stages.tokenizer.hf.apply_chat_template(
+    encoded = labeller.encoder.encode(masked_texts([sample], [0]))
+    assert encoded.errors == {}
+    theirs = labeller.tokenizer.hf.apply_chat_template(
         [template_message(message) for message in conversation.messages],
         tools=None if conversation.tools is None else list(conversation.tools),
         chat_template=template.source,
         tokenize=True,
         return_dict=False,
     )
-    return tokens.ids.tolist(), theirs
+    return encoded.tokens.ids.tolist(), theirs

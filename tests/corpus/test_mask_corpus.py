@@ -28,7 +28,7 @@ from template_corpus import (  # noqa: F401
     _CONTROL,
     EOS_OF_FAMILY,
     INDEX,
-    SHARED,
+    TEMPLATES,
     compiles,
     control_tokens,
     index,
@@ -38,7 +38,7 @@ from template_corpus import (  # noqa: F401
 )
 from transformers.utils.chat_template_utils import render_jinja_template
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")
+pytestmark = pytest.mark.skipif(not TEMPLATES.is_dir(), reason=f"the template corpus {TEMPLATES} is not here")
 
 # ==== What is known of the templates ====
 

@@ -8,17 +8,17 @@ FastChat); the quoted text is what they train.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from labelling import Result, kept, label_rows, labelled_texts, messages_row
+from places import SHARED
 from premask.core.contract import IGNORE_INDEX
 from premask.core.records import Reject
 from premask.labeller import LabelledSample, Labeller
 
-TEMPLATES = Path(__file__).parents[3] / "shared" / "corpus" / "templates"
+TEMPLATES = SHARED / "corpus" / "templates"
 
 Loader = Callable[..., Labeller]
 

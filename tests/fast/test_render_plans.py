@@ -18,7 +18,7 @@ from premask.masking.chat_template import ChatTemplate, built_in_templates, temp
 from premask.masking.completions import decide
 from premask.masking.renders import Renders
 from premask.masking.turn_ends import TurnEnds, find_turn_ends
-from template_corpus import INDEX, SHARED, compiles, source_of
+from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 CODES = {letter: ROLES.index(role) for letter, role in zip("sduat", ROLES, strict=True)}
@@ -166,7 +166,7 @@ def compare(both: Both, source: str, count: int, seed: int) -> Counter[str]:
     return counts
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the template corpus {SHARED} is not here")
+@pytest.mark.skipif(not TEMPLATES.is_dir(), reason=f"the template corpus {TEMPLATES} is not here")
 def test_plans_agree_with_the_decision_over_the_corpus() -> None:
     counts: Counter[str] = Counter()
     for number, file in enumerate(filter(compiles, INDEX)):

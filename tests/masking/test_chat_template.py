@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import pickle
-from pathlib import Path
 from typing import Any
 
 import pytest
 from oracle import CHATS, Chat, frozen_date, render
+from places import SHARED
 from premask.core import records
 from premask.core.errors import RowError, TemplateError
 from premask.core.records import MIXED, TEMPLATE, Message, Origin
@@ -18,7 +18,7 @@ from premask.masking.chat_template import ChatTemplate
 from premask.masking.renders import template_message
 from premask.masking.traced import runs_of, trace
 
-TEMPLATES = Path(__file__).parents[3] / "shared" / "corpus" / "templates"
+TEMPLATES = SHARED / "corpus" / "templates"
 FILES = (
     [entry["file"] for entry in json.loads((TEMPLATES / "index.shared.json").read_text())]
     if TEMPLATES.is_dir()

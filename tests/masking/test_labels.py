@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from premask.core.contract import IGNORE_INDEX
 from premask.core.records import (
     NOT_TRAINED,
@@ -169,6 +169,7 @@ def without_empty(sample: Sample) -> Sample:
     )
 
 
+@settings(max_examples=200)
 @given(random_texts())
 def test_segments_say_of_each_byte_what_the_sample_says(drawn: Drawn) -> None:
     masked = masked_texts([without_empty(sample) for sample in drawn.samples], drawn.masked.rows)
@@ -205,6 +206,7 @@ def labelled(drawn: Drawn) -> Labels:
     return label_tokens(drawn.masked, drawn.tokens)
 
 
+@settings(max_examples=200)
 @given(random_texts())
 def test_labels_are_those_of_the_twin(drawn: Drawn) -> None:
     pairs = zip(drawn.samples, drawn.tokens_of, strict=True)
@@ -214,6 +216,7 @@ def test_labels_are_those_of_the_twin(drawn: Drawn) -> None:
     ]
 
 
+@settings(max_examples=200)
 @given(random_texts())
 def test_straddling_tokens_are_those_of_the_twin(drawn: Drawn) -> None:
     pairs = zip(drawn.samples, drawn.tokens_of, strict=True)
@@ -223,6 +226,7 @@ def test_straddling_tokens_are_those_of_the_twin(drawn: Drawn) -> None:
     ]
 
 
+@settings(max_examples=200)
 @given(random_texts())
 def test_weights_are_those_of_the_twin(drawn: Drawn) -> None:
     labels = labelled(drawn)
@@ -234,6 +238,7 @@ def test_weights_are_those_of_the_twin(drawn: Drawn) -> None:
     ]
 
 
+@settings(max_examples=200)
 @given(random_texts())
 def test_stretches_hold_all_trained_tokens(drawn: Drawn) -> None:
     labels = labelled(drawn)

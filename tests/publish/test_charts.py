@@ -15,7 +15,7 @@ import pytest
 from browser import chromium
 from commands import ROOT, TOKENIZER, chat, premask, write_rows
 from outputs import make_output
-from premask.core.display import WRITERS
+from premask.core.display import SHOWN_WRITERS
 from premask.core.manifest import PICTURES, Manifest
 from premask.output.sending import read_finished
 from premask.publish.card import make_card
@@ -73,7 +73,7 @@ def figures(name: str = "a.jsonl") -> dict[str, Any]:
     }
 
 
-TURNS = [dict.fromkeys(WRITERS, 5)] * 3 + [{"user": 3}] * 20
+TURNS = [dict.fromkeys(SHOWN_WRITERS, 5)] * 3 + [{"user": 3}] * 20
 
 
 def parsed(svg: str) -> ET.Element:
@@ -131,7 +131,7 @@ def test_very_many_are_summed() -> None:
     assert pictures["sources"].rows[0] == ("29.jsonl", "39", "5", "12.8%")
     assert pictures["sources"].rows[-1] == ("18 others", f"{sum(range(10, 28))}", "90", "27.0%")
     assert [row[0] for row in pictures["turns"].rows] == [*map(str, range(1, 12)), "12+"]
-    assert pictures["turns"].rows[-1][1 + WRITERS.index("user")] == "36"
+    assert pictures["turns"].rows[-1][1 + SHOWN_WRITERS.index("user")] == "36"
 
 
 @pytest.mark.parametrize("high", [1, 4, 17, 31])
@@ -147,11 +147,11 @@ def test_words_of_an_axis_do_not_touch(high: int) -> None:
 
 
 def test_a_legend_stays_within_the_chart() -> None:
-    legend = [(role, role) for role in WRITERS]
+    legend = [(role, role) for role in SHOWN_WRITERS]
     chart = bar_rows([Bar("name", [Part("rest", 1, "")])], count_scale(1), legend)
     starts = [(x, y, text) for x, y, anchor, text in chart.words if anchor == "start"]
 
-    assert [text for _, _, text in starts] == list(WRITERS)
+    assert [text for _, _, text in starts] == list(SHOWN_WRITERS)
     assert all(x + 8 * len(text) <= WIDTH and y < chart.height for x, y, text in starts)
 
 
@@ -212,7 +212,7 @@ def test_every_paint_has_a_colour(manifest: Manifest) -> None:
         for paint in re.findall(r'class="bar ([a-z]+)"', each.svg)
     }
 
-    assert painted == {*WRITERS, "trained", "rest", "limit", "alarm"}
+    assert painted == {*SHOWN_WRITERS, "trained", "rest", "limit", "alarm"}
     assert all(f".chart .{paint} {{ fill:" in style for paint in painted)
     assert all(f"--{name}: #" in light and f"--{name}: #" in dark for name in used)
     for svg in card_pictures(manifest).values():

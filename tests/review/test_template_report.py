@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, TOKENIZER, premask
-from places import MakeLabeller
+from commands import TOKENIZER, premask
+from places import SHARED, MakeLabeller
 from premask.core.errors import TemplateError
 from premask.review.template_report import Diagnosis, diagnose
 
-TEMPLATES = ROOT.parent / "shared" / "corpus" / "templates"
+TEMPLATES = SHARED / "corpus" / "templates"
 VERDICTS = ("exact", "exact with split", "refused")
 
 PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

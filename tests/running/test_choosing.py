@@ -23,11 +23,11 @@ from premask.core.records import Conversation, Message
 from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
 from premask.dialects.plain import PlainRows, plain_row
-from premask.labeller import Stages
 from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running import cache as cache_module
 from premask.running import shuffle as scatter
+from premask.running.batches import BatchLabeller, no_samples
 from premask.running.choosing import assign_splits, count_copies
 from premask.running.duplicates import (
     HASHED,
@@ -437,7 +437,7 @@ def test_runs_that_only_choose_otherwise_take_rows_from_the_cache(
     mixed = [{"path": str(CHATS), "repeat": 1.5}, {"path": str(twin)}]
     expected = run_on(tmp_path / "expected", *mixed, **{**keys, **other, "cache": None})
 
-    monkeypatch.setattr(Stages, "run", lambda *_: pytest.fail("a row was labelled again"))
+    monkeypatch.setattr(BatchLabeller, "run", lambda *_: pytest.fail("a row was labelled again"))
     again = run_on(tmp_path / "again", *mixed, **keys, **other)
     assert bytes_of(tmp_path / "again") == bytes_of(tmp_path / "expected")
     assert again.manifest["counts"] == expected.manifest["counts"]
@@ -496,9 +496,7 @@ def test_the_name_of_a_cached_slice_tells_all_that_decides_it(monkeypatch: pytes
     before = cache_module.code_hash()
     assert len(before) == 64
     with pytest.raises(ValueError, match="only rows with keys"):
-        cache_module._to_arrow(
-            cache_module.LabelledBatch(np.arange(0), cache_module.Outcome([], np.arange(0)), {})
-        )
+        cache_module._to_arrow(no_samples([], np.arange(0)))
     assert pa.ipc is not None
 
 
@@ -585,10 +583,10 @@ def test_a_shuffle_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.
         return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr("premask.running.runners.local.pack_bucket", stop)
+        patch.setattr("premask.running.run.pack_bucket", stop)
         with pytest.raises(KeyboardInterrupt):
             run_on(tmp_path / "out", CHATS, **keys)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(Stages, "run", lambda *_: pytest.fail("a row was labelled again"))
+    monkeypatch.setattr(BatchLabeller, "run", lambda *_: pytest.fail("a row was labelled again"))
     run_on(tmp_path / "out", CHATS, **keys)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")

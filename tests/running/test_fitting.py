@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.core.arrays import offsets_of
 from premask.core.contract import IGNORE_INDEX
@@ -142,15 +142,15 @@ def test_texts_that_are_too_long() -> None:
 
 def test_a_row_is_used_wholly_or_not_at_all() -> None:
     """Its first error is named: what cannot be encoded goes first, then what is not trained, then lengths."""
-    texts = labelled("aA", "aB", "abcdC", "aD", "x", "aE", "aF", rows=[0, 2, 2, 5, 5, 7, 9])
+    texts = labelled("aA", "aB", "abcdC", "aD", "x", "aE", "aF", rows=[0, 3, 3, 5, 5, 7, 9])
     pieces, errors = fit(texts, 3, TooLong.reject)
     assert spelled(pieces, texts) == ["aA", "aE", "aF"]
-    assert said(errors) == {2: TOO_LONG.format(5, 3), 5: UNTRAINED.format(1)}
+    assert said(errors) == {3: TOO_LONG.format(5, 3), 5: UNTRAINED.format(1)}
 
     cannot = {2: RowError("control_token", "no"), 4: RowError("control_token", "never")}
     pieces, errors = fit(texts._replace(encoded=texts.encoded._replace(errors=cannot)), 3, TooLong.split)
     assert spelled(pieces, texts) == ["aA", "aE", "aF"]
-    assert said(errors) == {2: "control_token: no", 5: "control_token: never"}
+    assert said(errors) == {3: "control_token: no", 5: "control_token: never"}
 
 
 def test_no_texts() -> None:
@@ -193,6 +193,31 @@ def test_samples_of_pieces() -> None:
         {"source": "chats", "row": 11, "id": None, "sample": 1, "trained_turns": [3]},
         {"source": "chats", "row": 11, "id": None, "sample": 2, "trained_turns": [1]},
     ]
+
+
+@pytest.mark.parametrize(("text", "kept"), [("abcdE", "dE"), ("aBcde", "aBc")])
+def test_the_one_piece_of_a_text(text: str, kept: str) -> None:
+    """Its end or its beginning alone, where every text has one piece."""
+    texts = labelled(text)
+    pieces, _ = fit(texts, 3, TooLong.split)
+    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), weights=True)
+
+    assert letters(samples.ids) == kept
+    assert samples.labels.tolist() == [ord(x) if x.isupper() else N for x in kept]
+    assert samples.offsets.tolist() == [0, len(kept)]
+    assert samples.weights is not None
+    assert len(samples.weights) == len(kept)
+
+
+def test_a_text_of_which_all_pieces_are_kept() -> None:
+    """The labels of the text itself stay as they are."""
+    texts = labelled("aABCDE")
+    pieces, _ = fit(texts, 3, TooLong.split)
+    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), weights=True)
+
+    assert letters(samples.ids) == "aABCDE"
+    assert letters(np.where(samples.labels == N, ord("."), samples.labels)) == ".AB.DE"
+    assert texts.labels.labels.tolist() == [N, *map(ord, "ABCDE")]
 
 
 def test_samples_that_fit_share_the_memory_of_their_texts() -> None:
@@ -256,6 +281,14 @@ def test_what_a_text_has_as_a_whole_counts_for_its_first_piece() -> None:
     }
 
 
+def test_the_first_token_of_a_piece_counts_as_not_trained() -> None:
+    found = counted(labelled("a1ABCcD"), 3, TooLong.split)
+
+    assert found["tokens_assistant"] == [1, 2]
+    assert found["trained_assistant"] == [1, 1]
+    assert found["tokens_cut_off"] == [1, 0]
+
+
 def test_a_token_counts_for_who_wrote_its_first_byte() -> None:
     """Three tokens of two letters: of template and user, of user and assistant, of the assistant."""
     masked = labelled("a11ABC").masked
@@ -302,6 +335,7 @@ def judged(drawn: Drawn, pieces: Pieces, policy: TooLong, max_length: int) -> li
     return found
 
 
+@settings(max_examples=200)
 @given(random_texts(), st.integers(2, 12), st.sampled_from(TooLong), st.data())
 def test_pieces_and_counts_are_those_of_the_twin(
     drawn: Drawn, max_length: int, policy: TooLong, data: Any

@@ -22,7 +22,7 @@ from outputs import bytes_of
 from premask.core.errors import OutputError, RecipeError, RunError, VerifyError
 from premask.core.locks import Lock
 from premask.core.recipe import Recipe
-from premask.labeller import Stages
+from premask.running.batches import BatchLabeller
 from premask.running.ranks import Share, finish_slices, run_slice
 from premask.running.run import run
 from premask.running.tasks import Progress
@@ -67,13 +67,13 @@ def test_slices_and_finish_give_the_bytes_of_a_plain_run(
 def test_what_ranks_have_done_a_plain_run_takes_up(plain: dict[str, bytes], tmp_path: Path) -> None:
     out, labelled = tmp_path / "out", []
     run_slice(recipe_of(out), Share(1, 2))
-    real = Stages.run
+    real = BatchLabeller.run
 
-    def counts(self: Stages, rows: Any, dialect: str) -> Any:
+    def counts(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         labelled.append(rows)
         return real(self, rows, dialect)
 
-    with mock.patch.object(Stages, "run", counts):
+    with mock.patch.object(BatchLabeller, "run", counts):
         run(recipe_of(out))
 
     assert len(labelled) == 3
@@ -151,15 +151,15 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
 
 
 def test_ranks_that_ended_before_a_mismatch_are_run_again(plain: dict[str, bytes], tmp_path: Path) -> None:
-    out, real = tmp_path / "out", Stages.run
+    out, real = tmp_path / "out", BatchLabeller.run
 
-    def mismatches(self: Stages, rows: Any, dialect: str) -> Any:
-        if not self.distrust and rows.numbers[0] >= 60:
+    def mismatches(self: BatchLabeller, rows: Any, dialect: str) -> Any:
+        if self.fast and rows.numbers[0] >= 60:
             raise VerifyError("chats row 60")
         return real(self, rows, dialect)
 
     run_slice(recipe_of(out), Share(0, 5))
-    with mock.patch.object(Stages, "run", mismatches):
+    with mock.patch.object(BatchLabeller, "run", mismatches):
         run_slice(recipe_of(out), Share(1, 5))
     for rank in (2, 3, 4):
         run_slice(recipe_of(out), Share(rank, 5))

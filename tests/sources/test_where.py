@@ -325,6 +325,15 @@ def test_values_of_another_type_are_an_error_that_names_the_row(tmp_path: Path) 
         taken(write_parquet(tmp_path / "a.parquet", [{"b": "x"}]), where="b > 1")
 
 
+def test_errors_of_values_are_one_short_line_too(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", '{"a": "x", "t": ["x"]}\n')
+    for where in (f"a\n> 1 OR a IN ({', '.join(map(str, range(1000)))})", "t IN\n('x')"):
+        with pytest.raises(SourceError, match=r"a.jsonl row 0: where: .*; fix the condition; CAST") as caught:
+            taken(source, where=where)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 700
+
+
 def test_columns_that_are_not_there_are_an_error_that_lists_those_there(tmp_path: Path) -> None:
     for path in files_of(tmp_path, ROWS):
         message = "has no column scores; there are: score, lang, meta, tags, messages"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from places import SHARED
 from premask.core.records import Row, SourceInfo
 from premask.dialects import plain_turns
 from premask.dialects.plain import plain_rows_of
@@ -21,7 +22,7 @@ from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import read_slice
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "conversations"
+CORPUS = SHARED / "corpus" / "conversations"
 
 needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"the corpus {CORPUS} is not here")
 

@@ -3,8 +3,8 @@
     environ = poisoned(tmp_path)
     switch_on(tmp_path, "XYZZY", "kill")        # from here on, in all processes started with environ
 
-Python imports a module `sitecustomize` when it starts, if there is one. This one changes `BatchLabeller` when it is
-imported. So the process dies in the middle of its work, as with a library that crashes.
+Python imports a module `sitecustomize` when it starts, if there is one; this one changes the batch labeller as
+it is imported. So the process dies in the middle of its work, as it would of a library that crashes.
 """
 
 from __future__ import annotations

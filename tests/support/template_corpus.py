@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from places import SHARED
 from premask.core.errors import TemplateError
 from premask.masking.chat_template import ChatTemplate
 from premask.masking.renders import Renders
 from premask.masking.turn_ends import TurnEnds, find_turn_ends
 
-SHARED = Path(__file__).parents[3] / "shared" / "corpus" / "templates"
+TEMPLATES = SHARED / "corpus" / "templates"
 
 
 EOS_OF_FAMILY = {
@@ -33,15 +33,15 @@ _CONTROL = re.compile(
 
 
 def index() -> dict[str, dict[str, Any]]:
-    return {entry["file"]: entry for entry in json.loads((SHARED / "index.shared.json").read_text())}
+    return {entry["file"]: entry for entry in json.loads((TEMPLATES / "index.shared.json").read_text())}
 
 
-INDEX = index() if SHARED.is_dir() else {}
+INDEX = index() if TEMPLATES.is_dir() else {}
 
 
 @cache
 def source_of(file: str) -> str:
-    return (SHARED / file).read_bytes().decode()
+    return (TEMPLATES / file).read_bytes().decode()
 
 
 @cache

@@ -197,7 +197,7 @@ class BatchLabeller:
                 found, repaired = self.labeller.read(row, dialect)
                 if not keys.known[at]:
                     keys.add(at, found)
-                samples = [sample for each in found for sample in self.labeller.decide(each)]
+                samples = self.labeller.decide_together(found)
             except RowError as error:
                 decided.rejects[at] = reject(row, error)
             else:

@@ -135,8 +135,8 @@ def samples_of(
     )
     tokens = encoded.tokens
     flat = [tokens.ids, labels.labels, *([weigh_tokens(labels)] if weights else [])]
-    whole = len(pieces.sample) == len(masked.texts) and (pieces.last == tokens.offsets[1:]).all()
-    if not whole:
+    whole = [pieces.first, pieces.last], [tokens.offsets[:-1], tokens.offsets[1:]]
+    if not np.array_equal(*whole):
         flat = [_taken(values, pieces) for values in flat]
         _clear_first(flat[1:], pieces, tokens.offsets)
     return Samples(flat[0], flat[1], offsets_of(pieces.last - pieces.first), origin, *flat[2:])

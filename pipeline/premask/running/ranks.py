@@ -52,6 +52,7 @@ from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack,
 from .runners import Runner
 from .runners.process import begin_work
 from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
+from .units import scan_unit
 
 WAIT_S = 3600.0
 """Seconds that a rank waits for files of other ranks, by default."""
@@ -134,7 +135,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             progress.start(None)
             if recipe.duplicates is Duplicates.drop:
                 tasks = prepared.tasks(output)
-                runner.scan(tasks[part], prepared.batches)
+                runner.do(scan_unit, tasks[part], prepared.batches, Progress())
                 _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_duplicates(tasks, part)
             records = do_units(prepared, output, runner, progress, part)

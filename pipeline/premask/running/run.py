@@ -38,6 +38,7 @@ from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
+from .shuffle import pack_bucket
 from .tasks import (
     ATTEMPTS,
     Account,
@@ -50,6 +51,7 @@ from .tasks import (
     drop_duplicates,
     make_tasks,
 )
+from .units import run_unit, scan_unit
 
 MakeRunner = Callable[[int], Runner]
 """Makes a runner for a number of units."""
@@ -135,7 +137,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 progress.start(work.rows)
                 if recipe.duplicates is Duplicates.drop:
                     tasks = prepared.tasks(output)
-                    runner.scan(tasks, prepared.batches)
+                    runner.do(scan_unit, tasks, prepared.batches, Progress())
                     drop_duplicates(tasks)
                 records = do_units(prepared, output, runner, progress)
                 if recipe.shuffle:
@@ -188,13 +190,13 @@ def do_units(
     """
     if not output.mismatch:
         try:
-            records = runner.run(prepared.tasks(output)[part], prepared.batches, progress)
+            records = runner.do(run_unit, prepared.tasks(output)[part], prepared.batches, progress)
         except VerifyError as error:
             output.note_mismatch(str(error))
         else:
             if not output.mismatch:
                 return records
-    return runner.run(prepared.tasks(output)[part], prepared.batches_for(output), progress)
+    return runner.do(run_unit, prepared.tasks(output)[part], prepared.batches_for(output), progress)
 
 
 def pack(
@@ -203,7 +205,7 @@ def pack(
     """Have the buckets of a shuffle packed, once all units are done."""
     if any(output.record(bucket.directory, bucket.key) is None for bucket in buckets):
         output.bring([task.directory for task in prepared.tasks(output)], scattered=True)
-    return runner.pack(buckets, prepared.batches_for(output), progress)
+    return runner.do(pack_bucket, buckets, prepared.batches_for(output), progress)
 
 
 def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) -> dict[str, Any]:

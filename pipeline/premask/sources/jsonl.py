@@ -21,7 +21,7 @@ from ..core.records import At, Row, Slice, SourceInfo
 from ..core.strict_json import parse_json, reason
 from .blocks import Block, Format
 from .files import BOM, CHUNK, changed, chunks, decoded, opened
-from .text_files import Text, inspect_text
+from .text_files import TextFile, inspect_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def _without_bom(number: int, line: bytes) -> bytes:
 # ==== Inspecting ====
 
 
-def lines_info(text: Text) -> SourceInfo:
+def lines_info(text: TextFile) -> SourceInfo:
     """What a text of a value a line holds, whatever its name."""
     return replace(text.info, format=JSONL.name, rows=text.lines)
 

@@ -39,7 +39,7 @@ _SPEECH = frozenset({"value", "content", "tool_calls", "function_call"})
 _CONVERSATION = frozenset({"messages", "conversations", "conversation", "items"})
 
 
-class Text(NamedTuple):
+class TextFile(NamedTuple):
     """What a text file holds: `info` without rows, the number of lines where they were counted, the layout
     that its first lines show (`layout_of`), and its first character."""
 
@@ -51,7 +51,7 @@ class Text(NamedTuple):
 
 def inspect_text(
     name: str, source: str, compression: str | None, at: At, *, look: Callable[[bytes], None] | None = None
-) -> Text:
+) -> TextFile:
     """Check that a file of the format `name` is UTF-8 text, and see how it is laid out.
 
     `look` is given all its chunks, decompressed. Of a URL only the first lines are read, and nothing is
@@ -62,7 +62,7 @@ def inspect_text(
         info = SourceInfo(
             source, name, compression, known.size, known.sha256, None, at=at, version=known.version
         )
-        return Text(info, None, *_layout(source, compression, at))
+        return TextFile(info, None, *_layout(source, compression, at))
     scan = _TextScan(source, compression)
 
     def feed(chunk: bytes) -> None:
@@ -77,7 +77,7 @@ def inspect_text(
                 feed(chunk)
     scan.finish()
     info = SourceInfo(source, name, compression, size, digest, None, at=at)
-    return Text(info, scan.lines if compression is None else None, *_layout(source, compression, at))
+    return TextFile(info, scan.lines if compression is None else None, *_layout(source, compression, at))
 
 
 class _TextScan:

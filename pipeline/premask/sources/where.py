@@ -4,9 +4,10 @@
     condition   `where` -> a `Condition`, which tells for rows or an Arrow table where it holds
     sampled     row numbers -> those in a share of all
 
-A condition is a SQL expression as polars reads it. A row decides by its own values alone, whatever rows stand
-beside it: rows are looked at in groups of equal types, and what looks at several rows (sums, windows) or at
-the clock is refused. Missing and null are the same; where the condition is null, the row is not taken.
+A condition is a SQL expression as polars reads it, of what `where_sql` allows. A row decides by its own
+values alone, whatever other rows there are: rows are looked at in groups of equal types, and what looks at
+several rows (sums, windows) or at the clock is refused. Missing and null are the same; where the condition is
+null, the row is not taken.
 
     >>> condition("score > 3 and meta.lang = 'en'").of_rows("a.jsonl", [{"score": 5, "meta": {"lang": "en"}}])
     array([ True])
@@ -34,8 +35,6 @@ from ..core.errors import RecipeError, SourceError, first_line
 from ..core.hashing import GOLDEN, mix
 
 _SCALARS: Mapping[type, str] = {type(None): "null", bool: "truth", int: "whole", float: "number"}
-
-
 _NULL_TYPES = ("null", "text", "number", "truth", "list text")
 
 
@@ -63,7 +62,7 @@ def condition(where: str) -> Condition:
     """Read a condition. Raises `RecipeError` where it is none, or has something in it that is not allowed."""
     import polars as pl  # noqa: PLC0415  a tenth of a second, as sqlglot is, and few recipes have conditions
 
-    from .where_sql import checked, refused  # noqa: PLC0415
+    from .where_sql import checked, refused, shown  # noqa: PLC0415
 
     text, columns = checked(where)
     try:
@@ -73,7 +72,7 @@ def condition(where: str) -> Condition:
         raise refused(where, _said(error), "write it in the SQL of polars") from None
     if {*names} != {*columns}:
         raise refused(where, "its columns are not clear", "put their names in double quotes")
-    return Condition(where, expression, columns)
+    return Condition(shown(where), expression, columns)
 
 
 class Condition:
@@ -117,7 +116,7 @@ class Condition:
             arrays = {name: _nested(table, path) for name, path in self._columns.items()}
             frame = pl.DataFrame({name: pl.from_arrow(array) for name, array in arrays.items()})
             return self._holds(frame)
-        except (pl.exceptions.PolarsError, pa.ArrowException, DeprecationWarning) as error:
+        except (pl.exceptions.PolarsError, pa.ArrowException) as error:
             raise SourceError(f"{source}: where: {self.where}: {_said(error)}; {_FIX}") from None
 
     def _of_group(
@@ -131,7 +130,7 @@ class Condition:
         for types in [known] if known else product(*(_NULL_TYPES if k == "null" else (k,) for k in kinds)):
             try:
                 found = self._holds(self._frame(types, cells))
-            except (pl.exceptions.PolarsError, DeprecationWarning) as error:
+            except pl.exceptions.PolarsError as error:
                 first = first or error
             else:
                 self._types[kinds] = types
@@ -164,11 +163,15 @@ class Condition:
     def _holds(self, frame: Any) -> np.ndarray:
         import polars as pl  # noqa: PLC0415
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             found = frame.select(self._expression.alias("found")).to_series()
+        if said:
+            raise pl.exceptions.InvalidOperationError(str(said[0].message))
         if found.dtype not in {pl.Boolean, pl.Null}:
-            raise RecipeError(f"where: {self.where}: it gives {found.dtype}, not true or false")
+            raise RecipeError(
+                f"where: {self.where}: it gives {found.dtype}, not true or false; compare it, as in score > 3"
+            )
         holds: np.ndarray = found.cast(pl.Boolean).fill_null(value=False).to_numpy()
         return holds
 

@@ -68,7 +68,7 @@ _KEYWORDS = _words("""
 """)
 
 
-class Conditions(Dialect):
+class ConditionSql(Dialect):
     """The dialect of conditions. Functions keep their names (`exp.Anonymous`), but for those few whose
     arguments are no plain list."""
 

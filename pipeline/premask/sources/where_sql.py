@@ -24,7 +24,7 @@ from sqlglot import errors, exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..core.errors import RecipeError
-from .where_grammar import CLOCK, FUNCTIONS, NODES, SEVERAL_ROWS, Conditions
+from .where_grammar import CLOCK, FUNCTIONS, NODES, SEVERAL_ROWS, ConditionSql
 
 MAX_LENGTH = 200_000
 """Characters of a condition; a list of 10,000 values has room."""
@@ -64,8 +64,13 @@ def checked(where: str) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 def refused(where: str, what: str, fix: str) -> RecipeError:
     """The error of a condition, in one line."""
+    return RecipeError(f"where: {shown(where)}: {what}; {fix}")
+
+
+def shown(where: str) -> str:
+    """A condition as errors show it: in one line, of a long one the beginning."""
     text = " ".join(where.split())
-    return RecipeError(f"where: {text if len(text) <= 200 else f'{text[:200]} ...'}: {what}; {fix}")
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _too_deep(where: str) -> RecipeError:
@@ -79,9 +84,9 @@ def _too_many(where: str) -> RecipeError:
 
 def _parsed(where: str) -> exp.Expr:
     try:
-        tokens = Conditions().tokenize(where)
+        tokens = ConditionSql().tokenize(where)
         _check_tokens(where, tokens)
-        trees = Conditions().parser().parse_into(exp.Condition, tokens, where)
+        trees = ConditionSql().parser().parse_into(exp.Condition, tokens, where)
     except errors.TokenError:
         what = "a quote or a comment is never closed"
         raise refused(where, what, "close it; within a text a quote is written twice") from None

@@ -2,7 +2,7 @@
 
     with LocalRunner(processes=4) as runner:        # or RayRunner(address)
         runner.load_ahead(recipe, tokenizer)
-        records = runner.run(tasks, batches, progress)
+        records = runner.do(run_unit, tasks, batches, progress)
 
 The files of a task depend on the task alone. So all runners give the same bytes, and a run can be continued
 with another runner.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `__main__` imports `process` from here before everything el
     from ...output.shards import UnitRecord
     from ...tokens.tokenizer import LoadedTokenizer
     from ..batches import BatchLabeller
-    from ..tasks import BucketTask, Progress, Task
+    from ..tasks import BucketTask, Job, Progress, Task
 
 
 class Runner(Protocol):
@@ -31,16 +31,11 @@ class Runner(Protocol):
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have workers load what they can before the template is known; return at once."""
 
-    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
-        """Do `units.scan_unit` on all tasks; raises as `run` does."""
-
-    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
-        """Do `units.run_unit` on all tasks and return their records in order.
-
-        Raises what `run_unit` raises, and `RunError` if workers cannot be started.
-        """
-
-    def pack(
-        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
+    def do(
+        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> list[UnitRecord]:
-        """Do `shuffle.pack_bucket` on all tasks, once all units are done; raises as `run` does."""
+        """Do a job (`units.scan_unit`, `units.run_unit`, `shuffle.pack_bucket`) on all tasks.
+
+        Returns its records in the order of the tasks. Raises the `PremaskError` that it raises,
+        and `RunError` if workers cannot be started.
+        """

@@ -1,7 +1,7 @@
 """The local runner: units in this process and in others of this machine.
 
     with LocalRunner(processes=4) as runner:            # starts three workers in the background
-        records = runner.run(tasks, batches, progress)
+        records = runner.do(run_unit, tasks, batches, progress)
 
 Workers (`worker.py`) load tokenizer and template once and take one unit after another, as this process does.
 A unit goes to the first process that is ready. The result does not depend on the number of processes.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -39,9 +39,7 @@ from ..crashes import (
     remove_mark,
     settle,
 )
-from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from ..units import run_unit, scan_unit
 from .process import without_old_garbage
 from .worker import NoWorkerError, Worker, describe, system_error
 
@@ -74,30 +72,14 @@ class LocalRunner:
             other.know(recipe, light)
             thread.submit(other.load_ahead)
 
-    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
-        """Have the rows of all tasks hashed, to find duplicates; raises as `run` does."""
-        self._do(scan_unit, tasks, batches, Progress())
-
-    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
-        """Do all tasks and return their records in order.
-
-        This process uses `batches`; workers make their own from what they have loaded. Raises the
-        `PremaskError` that `run_unit` raises, and `RunError` if no worker can be started for a task.
-        """
-        records = self._do(run_unit, tasks, batches, progress)
-        return [records[number] for number in range(len(tasks))]
-
-    def pack(
-        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
-    ) -> list[UnitRecord]:
-        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
-        records = self._do(pack_bucket, tasks, batches, progress)
-        return [records[number] for number in range(len(tasks))]
-
-    def _do(
+    def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
-    ) -> Mapping[int, UnitRecord]:
-        """Do one job on all tasks."""
+    ) -> list[UnitRecord]:
+        """Do a job on all tasks and return the records that it gives, in their order.
+
+        `batches` does the work of this process; workers make theirs from what they have loaded. Raises the
+        `PremaskError` that the job raises, and `RunError` if no process can be started that does a task.
+        """
         todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts)
         helpers: list[Future[None]] = []
         try:
@@ -121,7 +103,7 @@ class LocalRunner:
         finally:
             for helper in helpers:
                 helper.exception()  # it has been raised, or another one was raised first
-        return todo.records
+        return [record for _, record in sorted(todo.records.items())]
 
     def _end(self) -> None:
         for other in (*self._others, self._spare):

@@ -1,7 +1,7 @@
 """The Ray runner: units as tasks of Ray, on one machine or many.
 
     with RayRunner(address="10.0.0.1:6379") as runner:      # None: RAY_ADDRESS, or a new Ray on this machine
-        records = runner.run(tasks, batches, progress)
+        records = runner.do(run_unit, tasks, batches, progress)
 
 Ray only schedules. Rows and shards do not pass through it: workers read the sources and write their unit
 beside the output. So sources and output must be on storage that all nodes share, under the same path. The
@@ -45,9 +45,7 @@ from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller
 from ..crashes import TaskError, note_failure, settle
-from ..shuffle import pack_bucket
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from ..units import run_unit, scan_unit
 from .process import in_directory, own_handler, prepare_process
 from .worker import Worker, describe, system_error
 
@@ -101,31 +99,16 @@ class RayRunner:
         """Load nothing: workers load with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
 
-    def scan(self, tasks: Sequence[Task], batches: BatchLabeller) -> None:
-        """Have the rows of all tasks hashed, to find duplicates; raises as `run` does."""
-        self._do(scan_unit, tasks, batches, Progress())
+    def do(
+        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
+    ) -> list[UnitRecord]:
+        """Do a job on all tasks and return the records that it gives, in their order.
 
-    def run(self, tasks: Sequence[Task], batches: BatchLabeller, progress: Progress) -> list[UnitRecord]:
-        """Do all tasks and return their records in order.
-
-        Raises the `PremaskError` that `run_unit` raises; `RunError` if workers have other code or versions;
+        Raises the `PremaskError` that the job raises; `RunError` if workers have other code or versions;
         `OutputError` if a node does not see the output.
         """
-        records = self._do(run_unit, tasks, batches, progress)
-        return [records[number] for number in range(len(tasks))]
-
-    def pack(
-        self, tasks: Sequence[BucketTask], batches: BatchLabeller, progress: Progress
-    ) -> list[UnitRecord]:
-        """Pack buckets, in order, once all units are scattered; raises as `run` does."""
-        records = self._do(pack_bucket, tasks, batches, progress)
-        return [records[number] for number in range(len(tasks))]
-
-    def _do(
-        self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
-    ) -> dict[int, UnitRecord]:
         if not tasks:
-            return {}
+            return []
         ray, records = self._ray, dict[int, UnitRecord]()
         first = tasks[0]
         alone = isinstance(first, Task) and not first.shares_files
@@ -159,7 +142,7 @@ class RayRunner:
                 for reference in under_way:
                     with suppress(ray.exceptions.RayError):
                         ray.cancel(reference, force=True)
-        return records
+        return [record for _, record in sorted(records.items())]
 
     def _record(self, reference: Any) -> UnitRecord | None:
         """Return the record of a task; raise its `PremaskError`, or `TaskError` for any other error."""
