@@ -844,3 +844,16 @@ def test_the_number_of_workers_changes_no_byte(box: Path) -> None:
     assert two.returncode == 0, two.stderr
     assert bytes_of(box / "one") == bytes_of(box / "two")
     assert Counter(path.split("/")[0] for path in bytes_of(box / "two"))["packed"] == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command_line("--help"), stdout=full, stderr=subprocess.PIPE, env=environ, text=True, check=False
+        )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("premask: the output cannot be written: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -582,6 +582,12 @@ def test_the_key_is_that_of_the_run(out: Path) -> None:
     assert identity.key == manifest["run_key"]
 
 
+def test_a_manifest_that_lists_no_shards(out: Path) -> None:
+    report = with_manifest(out, shards=[])
+
+    assert {"manifest", "extra"} <= kinds(report)
+
+
 @pytest.mark.parametrize("kind", ["packed", "lineage", "rejects"])
 def test_shards_that_the_manifest_does_not_list(out: Path, kind: str) -> None:
     shards = [each for each in manifest_of(out)["shards"] if not each["path"].startswith(f"{kind}/")]

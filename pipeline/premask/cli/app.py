@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import click
 
 from .. import __version__
-from ..core.errors import PremaskError
+from ..core.errors import PremaskError, one_line
 from ..core.text import visible
 
 COMMANDS: Mapping[str, str] = {
@@ -90,5 +90,16 @@ def main() -> None:
         sys.stderr.write(f"premask: {visible(str(error))}\n")
         sys.exit(2)
     except BrokenPipeError:  # who read the output has left, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         sys.exit(1)
+    except (
+        OSError
+    ) as error:  # what writes files says which; this is the output of the command, on a full disk
+        _close_output()
+        sys.stderr.write(f"premask: the output cannot be written: {visible(one_line(error))}\n")
+        sys.exit(2)
+
+
+def _close_output() -> None:
+    """Drop what has not been written, so that Python does not try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

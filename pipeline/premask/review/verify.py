@@ -372,7 +372,10 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        counts, found = self.manifest.as_dict()["counts"], dict[str, Any](self.counts)
+        counts, found = (
+            self.manifest.as_dict()["counts"],
+            dict[str, Any]({**dict.fromkeys(_COUNTED, 0), **self.counts}),
+        )
         room = found["packs"] * self._settings.max_length
         found["rejected_by_reason"] = {k: n for k, n in self._reasons.items() if k != "duplicate"}
         found["fill"] = round(found["tokens"] / room, 6) if room else None

@@ -10,7 +10,7 @@ The fast path and the slow path meet right after the mask is decided:
                                     MaskedTexts -> encode -> label -> fit -> LabelledBatch
     other rows   the labeller     /
 
-This is the only place of a run that catches `RowError`. A row that cannot be used becomes a line of the
+Here a run catches the `RowError` of a row. A row that cannot be used becomes a line of the
 reject log, and the run continues.
 
 Cost: about 15 us for a plain row, a millisecond for any other row.
