@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.arrays import offsets_of
+from ..core.arrays import offsets_of, runs_of_numbers
 
 
 class PackPlan(NamedTuple):
@@ -175,14 +175,14 @@ def _fill(placements: list[_Placement], samples: np.ndarray) -> _Bins:
     [[0, 1, 2, 3], [1, 0], [3, 1]]
     """
     first, bins, each, held = np.array(placements).T
-    bin_of = _counted(first, bins)  # of a placement in one bin
+    bin_of = runs_of_numbers(first, bins)  # of a placement in one bin
     each, held = np.repeat(each, bins), np.repeat(held, bins)
     sizes = np.bincount(bin_of, each).astype(np.int64)
     by_size = _stable_order(sizes)
     starts = np.empty_like(sizes)
     starts[by_size] = offsets_of(sizes[by_size])[:-1]
     placed = np.empty_like(samples)
-    placed[_counted(starts[bin_of] + held, each)] = samples
+    placed[runs_of_numbers(starts[bin_of] + held, each)] = samples
     at = 0
     for size, count in enumerate(np.bincount(sizes).tolist()):
         if size > 1 and count:
@@ -195,18 +195,7 @@ def _in_input_order(bins: _Bins) -> PackPlan:
     """Return the plan with these bins in the order of their first samples."""
     order = _stable_order(bins.samples[bins.starts])
     sizes = bins.sizes[order]
-    return PackPlan(bins.samples[_counted(bins.starts[order], sizes)], offsets_of(sizes))
-
-
-def _counted(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return `start`, `start + 1`, ..., as many as the count says, of each start after another.
-
-    >>> _counted(np.array([5, 0]), np.array([2, 3])).tolist()
-    [5, 6, 0, 1, 2]
-    """
-    numbers = np.repeat(starts - offsets_of(counts)[:-1], counts)
-    numbers += np.arange(len(numbers))
-    return numbers
+    return PackPlan(bins.samples[runs_of_numbers(bins.starts[order], sizes)], offsets_of(sizes))
 
 
 def _stable_order(keys: np.ndarray) -> np.ndarray:

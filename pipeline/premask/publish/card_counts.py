@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.contract import REASONS
+from ..core.display import percent
 from ..core.manifest import QUANTILES
 from .markdown import as_code, as_fenced, as_table
 
@@ -73,11 +74,6 @@ def _by_role(counts: Mapping[str, Any]) -> list[str]:
         for role, n in sorted(roles.items(), key=lambda item: (-item[1], item[0]))
     ]
     return [as_table(("written by", "tokens", "share", "trained", "of them"), rows)]
-
-
-def percent(part: int, whole: int) -> str:
-    """Return a part in percent; nothing if there is no whole."""
-    return f"{part / whole:.1%}" if whole else ""
 
 
 def lengths_section(counts: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .card_counts import percent
+from ..core.display import percent
 
 
 def mask_section(recipe: Mapping[str, Any]) -> str:
