@@ -64,6 +64,31 @@ class History(Enum):
     as_rendered = "as-rendered"
 
 
+class OpenReasoning(Enum):
+    """What happens to a turn without reasoning whose prompt at inference opens a reasoning block, although
+    the template shows the turn without one."""
+
+    reject = "reject"
+    compose = "compose"
+    as_rendered = "as-rendered"
+
+
+class OnDropped(Enum):
+    """What happens to a row with text that the template does not print, in a trained turn or before one.
+    Earlier reasoning that the template cuts from history is always only counted."""
+
+    reject = "reject"
+    count = "count"
+
+
+class Seam(Enum):
+    """Which ids the tokens at the edge of a completion have: those of inference, where the prompt and the
+    completion are encoded apart, or those of the whole text, where a straddling token is not trained."""
+
+    prompt = "prompt"
+    template = "template"
+
+
 class ControlTokens(Enum):
     """What happens to control-token strings in the content of a message."""
 
@@ -129,6 +154,10 @@ class Train(BaseModel):
     )
     turns: Turns = Field(default=Turns.all, description="All turns of these roles, or the last one.")
     reasoning: bool = Field(default=True, description="The text of a turn's reasoning field.")
+    empty_reasoning: bool = Field(
+        default=True, description="The empty reasoning block that the template prints without reasoning."
+    )
+    text: bool = Field(default=True, description="The text of a turn's content.")
     tool_calls: bool = Field(default=True, description="A turn's tool calls, with the markers around them.")
     end_of_turn: bool = Field(default=True, description="The string that ends a turn.")
 
@@ -262,7 +291,23 @@ class Recipe(BaseModel):
         default=Mask.provenance,
         description="How the trained text is found: proved, or by the template's tags.",
     )
+    open_reasoning: OpenReasoning = Field(
+        default=OpenReasoning.reject,
+        description="What happens to turns without reasoning behind a prompt that opens a reasoning block.",
+    )
+    on_dropped: OnDropped = Field(
+        default=OnDropped.reject,
+        description="What happens to rows with text that the template does not print.",
+    )
+    seam: Seam = Field(
+        default=Seam.prompt,
+        description="Ids at the edge of a completion: as at inference, or as the whole text gives them.",
+    )
     train: Train = Field(default_factory=Train, description="What is trained: roles, turns, parts of a turn.")
+    leave_out: list[str] = Field(
+        default_factory=list,
+        description="Strings that the template prints inside completions and that are not trained.",
+    )
     append_eos: bool = Field(
         default=False,
         description="End samples with eos where the template ends no turn (Alpaca, Falcon styles).",

@@ -29,13 +29,23 @@ class Row(NamedTuple):
     error: str | None = None
 
 
+class Stretch(NamedTuple):
+    """The author's mark of a part of a content: up to character `end` of it (not included), from the stretch
+    before on. None means that the message decides."""
+
+    end: int
+    train: bool | None = None
+    weight: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation, from any dialect.
 
     `tool_calls` have the form of OpenAI, with `arguments` as an object: `{"type": "function", "id": ...,
     "function": {"name": ..., "arguments": {...}}}`. `train` is set by the row; None means that the recipe
-    decides. `extra` has keys that are passed to the chat template unchanged.
+    decides. `stretches` are the author's marks of parts of the content, in order; they cover it, or there are
+    none. `extra` has keys that are passed to the chat template unchanged.
     """
 
     role: str
@@ -47,16 +57,19 @@ class Message:
     train: bool | None = None
     weight: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    stretches: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation of an input row. `template_kwargs` are template arguments for this row."""
+    """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
+    the loss weight of the row."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     id: str | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +121,12 @@ WRITERS = ("template", *ROLES, "tools", "mixed")
 arguments of the row, or an unknown message."""
 
 
-PROOFS = ("inference", "split", "as-rendered", "generation-tags")
+PROOFS = ("inference", "split", "composed", "as-rendered", "generation-tags")
 """How a mask was proved.
 
 inference        against the prompt at inference
 split            likewise, with turns of rewritten history in samples of their own
+composed         likewise; the text is prompt + completion, put together, because no render shows both
 as-rendered      not against inference; the whole render decides
 generation-tags  by the tags of the template
 """
@@ -138,14 +152,18 @@ class Sample:
     turns    trained stretches, sorted, without overlap
     runs     (length in characters, origin) pairs that cover the text
     proof    one of `PROOFS`
-    weights  loss weights by message; 1 for other messages
+    weights  (length in characters, loss weight) pairs that cover the text; none if all are 1
+    seams    characters where a completion starts or ends, ascending
+    counts   what else is to be counted of the conversation, at its first sample
     """
 
     text: str
     turns: tuple[Turn, ...]
     runs: tuple[tuple[int, Origin], ...]
     proof: str
-    weights: Mapping[int, float] = field(default_factory=dict)
+    weights: tuple[tuple[int, float], ...] = ()
+    seams: tuple[int, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +180,8 @@ class MaskedTexts:
     sizes     int64[s]    bytes
     writers   int64[s]    the writer, an index into `WRITERS`
     messages  int64[s]    the message whose completion it belongs to, `NOT_TRAINED` if none
-    weights   float32[s]  the loss weight of that message; None if all are 1
+    seams     bool[s]     whether it begins at the edge of a completion (the end of a text is none)
+    weights   float32[s]  its loss weight; None if all are 1
     """
 
     texts: list[str]
@@ -172,6 +191,7 @@ class MaskedTexts:
     sizes: np.ndarray
     writers: np.ndarray
     messages: np.ndarray
+    seams: np.ndarray
     weights: np.ndarray | None = None
 
     def joined(self, other: MaskedTexts) -> MaskedTexts:
@@ -189,6 +209,7 @@ class MaskedTexts:
             np.concatenate([self.sizes, other.sizes]),
             np.concatenate([self.writers, other.writers]),
             np.concatenate([self.messages, other.messages]),
+            np.concatenate([self.seams, other.seams]),
             weights,
         )
 
@@ -204,6 +225,7 @@ class MaskedTexts:
             self.sizes[segments],
             self.writers[segments],
             self.messages[segments],
+            self.seams[segments],
             None if self.weights is None else self.weights[segments],
         )
 
@@ -236,7 +258,7 @@ class Labels(NamedTuple):
     message         int64[m]    the message whose completion it is
     first           int64[m]    its first token, counted over all texts
     last            int64[m]    one past its last token; not above `first` if no token is in it
-    weight          float32[m]  its loss weight; None if all are 1
+    weights         float32[t]  loss weight of each token, also of those that are not trained; None if all are 1
     """
 
     labels: np.ndarray
@@ -246,7 +268,7 @@ class Labels(NamedTuple):
     message: np.ndarray
     first: np.ndarray
     last: np.ndarray
-    weight: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
 
 class Samples(NamedTuple):

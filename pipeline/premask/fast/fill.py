@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.arrays import offsets_of
-from ..core.records import PROOFS, MaskedTexts
+from ..core.records import NOT_TRAINED, PROOFS, MaskedTexts
 from .render_plans import Plan, Plans
 
 
@@ -106,4 +106,6 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
             writers[at], messages[at] = sample.role, sample.turn
     proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
     of_row = np.repeat(np.arange(len(plans)), samples)
-    return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages)
+    seams = np.diff(messages, prepend=NOT_TRAINED) != 0
+    seams[offsets[:-1]] = messages[offsets[:-1]] != NOT_TRAINED
+    return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages, seams)

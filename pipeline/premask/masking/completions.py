@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from os.path import commonprefix
 from typing import NamedTuple
 
@@ -130,6 +130,7 @@ def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
         sizes,
         writers,
         messages,
+        np.array([each.seam for each in flat], dtype=bool),
         weights,
     )
 
@@ -138,14 +139,16 @@ class _Segment(NamedTuple):
     size: int
     writer: int
     message: int
+    seam: bool
     weight: float
 
 
 def _segments(sample: Sample) -> list[_Segment]:
     """Cut a text where the writer changes and at the edges of completions; sizes in bytes."""
-    text = sample.text
+    text, seams = sample.text, frozenset(sample.seams)
     runs, turns = deque(placed(sample.runs)), deque(sample.turns)
-    edges = {0, len(text), *(end for _, end, _ in runs)}
+    weights = deque(_ends(sample.weights))
+    edges = {0, len(text), *seams, *(end for _, end, _ in runs), *(end for end, _ in weights)}
     edges.update(edge for turn in turns for edge in (turn.start, turn.end))
     segments = []
     for start, end in pairwise(sorted(edges)):
@@ -153,12 +156,20 @@ def _segments(sample: Sample) -> list[_Segment]:
             runs.popleft()
         while turns and turns[0].end <= start:
             turns.popleft()
+        while weights and weights[0][0] <= start:
+            weights.popleft()
         writer = WRITERS.index(runs[0][2].role) if runs else 0
         trained = bool(turns) and turns[0].start <= start
         message = turns[0].message if trained else NOT_TRAINED
         size = end - start if text.isascii() else len(text[start:end].encode())
-        segments.append(_Segment(size, writer, message, sample.weights.get(message, 1.0)))
+        weight = weights[0][1] if weights else 1.0
+        segments.append(_Segment(size, writer, message, start in seams, weight))
     return segments
+
+
+def _ends(weights: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return (end in characters, weight) pairs."""
+    return [(end, weight) for end, (_, weight) in zip(accumulate(n for n, _ in weights), weights, strict=True)]
 
 
 def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:

@@ -45,13 +45,10 @@ def straddling_in(sample: Sample, starts: Sequence[int], ends: Sequence[int]) ->
 
 
 def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> list[float]:
-    """Return the loss weight of each token: that of its message, or 0 if the token is not trained."""
-    weights = []
-    for label, start in zip(labels, starts, strict=True):
-        message = next((turn.message for turn in sample.turns if turn.start <= start < turn.end), None)
-        own = 1.0 if message is None else sample.weights.get(message, 1.0)
-        weights.append(0.0 if label == IGNORE_INDEX else own)
-    return weights
+    """Return the loss weight of each token: that of its first character, or 0 if it is not trained."""
+    of_character = [weight for length, weight in sample.weights for _ in range(length)]
+    own = [of_character[start] if of_character else 1.0 for start in starts]
+    return [0.0 if label == IGNORE_INDEX else weight for label, weight in zip(labels, own, strict=True)]
 
 
 def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:

@@ -41,20 +41,15 @@ def label_tokens(masked: MaskedTexts, tokens: Tokens) -> Labels:
 
     labels[tokens.starts == tokens.ends] = IGNORE_INDEX
     straddling = np.bincount(sample, weights=crossing, minlength=len(masked.rows)).astype(np.int64)
-    weight = None if masked.weights is None else masked.weights[opening]
+    weights = None if masked.weights is None else masked.weights[_segment_of(tokens, ends_at)]
     message = masked.messages[opening]
-    return Labels(labels, trained_before(labels), straddling, sample, message, after_first, last, weight)
+    return Labels(labels, trained_before(labels), straddling, sample, message, after_first, last, weights)
 
 
 def weigh_tokens(labels: Labels) -> np.ndarray:
-    """Return loss weights, float32[t]: that of the completion if a token is trained, else 0."""
-    weights = np.where(labels.labels == IGNORE_INDEX, np.float32(0), np.float32(1))
-    if labels.weight is not None:
-        for first, last, weight in zip(
-            labels.first.tolist(), labels.last.tolist(), labels.weight.tolist(), strict=True
-        ):
-            weights[first:last] *= np.float32(weight)
-    return weights
+    """Return loss weights, float32[t]: that of the token's first byte if the token is trained, else 0."""
+    own = np.float32(1) if labels.weights is None else labels.weights
+    return np.where(labels.labels == IGNORE_INDEX, np.float32(0), own)
 
 
 def without_first(labels: np.ndarray) -> np.ndarray:
@@ -87,6 +82,11 @@ def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
     edge[masked.offsets] = True
     trained = masked.messages != NOT_TRAINED
     return np.flatnonzero(trained & edge[:-1]), np.flatnonzero(trained & edge[1:])
+
+
+def _segment_of(tokens: Tokens, ends_at: np.ndarray) -> np.ndarray:
+    """Return the segment of the first byte of each token, int64[t]; the last one for a token after it."""
+    return np.minimum(np.searchsorted(ends_at, tokens.starts, side="right"), len(ends_at) - 1)
 
 
 def _crossing(
