@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from oracle import CHATS
+from conversation_kinds import CHATS
 from places import MakeLabeller
 from premask.core.errors import RowError
 from premask.dialects import normalize
