@@ -80,8 +80,8 @@ def judge(
     counts: Counter[str] = Counter()
     for sample in samples:
         counts.update(sample.counts)
-    verdict.wrong += _judge_choice(inference, samples, counts)
-    losses: set[Loss] = set()
+    losses = _unprinted(inference, samples)
+    verdict.wrong += _judge_choice(inference, samples, counts, {loss.message for loss in losses})
     for sample in samples:
         completions = [each for each in _completions(sample.turns) if each[0] < len(inference.messages)]
         verdict.wrong += _judge_text(inference, sample, completions)
@@ -92,7 +92,7 @@ def judge(
                 *_judge_end(inference, sample, completion, endings),
             ]
             verdict.wrong += [f"message {completion[0]}: {problem}" for problem in found]
-            losses |= _losses(inference, sample.text, completion)
+            losses |= _losses(inference, sample.text, completion, completions)
     if len(verdict.behind) > counts["turns_behind_another_prompt"]:
         verdict.wrong.append(f"{verdict.behind} are behind another prompt, and not counted")
     _sort_losses(losses, counts, verdict)
@@ -110,8 +110,23 @@ def _completions(turns: Sequence[Turn]) -> list[Turn]:
 # ==== Which turns ====
 
 
-def _judge_choice(inference: Inference, samples: Sequence[Text], counts: Mapping[str, int]) -> Iterator[str]:
-    """Every turn that is to be trained is trained once; empty and opening ones are left out and counted."""
+def _unprinted(inference: Inference, samples: Sequence[Text]) -> set[Loss]:
+    """Turns that are to be trained and are not, because the template prints nothing of them."""
+    trained = {message for sample in samples for message, _, _ in sample.turns}
+    missing = [i for i in inference.chat.wanted if i not in trained]
+    return {
+        Loss(i, field_of(word))
+        for i in missing
+        if not words(inference.through(i) or "", of=i)
+        for word in words_of(inference.messages[i])
+    }
+
+
+def _judge_choice(
+    inference: Inference, samples: Sequence[Text], counts: Mapping[str, int], unprinted: set[int]
+) -> Iterator[str]:
+    """Every turn that is to be trained is trained once; empty and opening ones are left out and counted, and
+    those that the template does not print are lost."""
     trained = sorted(message for sample in samples for message, _, _ in _completions(sample.turns))
     wanted = inference.chat.wanted
     if repeated := [i for i, count in Counter(trained).items() if count > 1]:
@@ -122,7 +137,7 @@ def _judge_choice(inference: Inference, samples: Sequence[Text], counts: Mapping
     for i in set(wanted) & set(trained):
         if is_empty(inference.messages[i]):
             yield f"trains {i}, which is empty"
-    for i in sorted(set(wanted) - set(trained)):
+    for i in sorted(set(wanted) - set(trained) - unprinted):
         left_out = (is_empty(inference.messages[i]) and counts.get("empty_turns", 0)) or (
             is_opening(inference.messages, i) and counts.get("opening_turns", 0)
         )
@@ -166,7 +181,8 @@ def _judge_start(
         yield "no prompt to compare with"
         return
     if text[:start] != prompt:
-        if behind is not None and is_open(prompt) and _without_opener(prompt) == text[:start].rstrip():
+        shown = _unblanked(text[:start])
+        if behind is not None and is_open(prompt) and _unblanked(_without_opener(prompt)) == shown:
             behind.append(i)
             return
         at = len(commonprefix([text[:start], prompt]))
@@ -175,7 +191,8 @@ def _judge_start(
             f"{prompt[at:][:40]!r}"
         )
         yield from _repeated_header(prompt, text[start:end])
-    yield from reasoning_blocks.problems(prompt, text[start:end], i)
+    content = str(inference.messages[i].get("content"))
+    yield from reasoning_blocks.problems(prompt, text[start:end], i, closes=cut_by_closer(content) is not None)
 
 
 def _without_opener(prompt: str) -> str:
@@ -265,13 +282,15 @@ _COUNTS = {
 """Under which names the loss of a field may be counted."""
 
 
-def _losses(inference: Inference, text: str, turn: Turn) -> set[Loss]:
-    """What a text does not show of a completion's own message and of what it answers."""
+def _losses(inference: Inference, text: str, turn: Turn, completions: Sequence[Turn]) -> set[Loss]:
+    """What a text does not show of a completion's own message and of what is before it: in the prompt of this
+    completion, or of a later one."""
     i, start, end = turn
-    own, before = set(words(text[:end], of=i)), text[:start]
+    own = set(words(text[:end], of=i))
     found = {Loss(i, field_of(word)) for word in words_of(inference.messages[i]) if word not in own}
     if lost_names(inference.messages[i], text[start:end]):
         found.add(Loss(i, "t"))
+    before = text[: max(start for _, start, _ in completions)]
     return found | history_losses(inference, before, i)
 
 
@@ -289,11 +308,18 @@ def history_losses(inference: Inference, before: str, i: int) -> set[Loss]:
     found = set()
     for j, message in enumerate(inference.messages[:i]):
         fields = "crtun" if message["role"] in printed else "crtu"
-        missing = [word for word in words_of(message, fields) if word not in shown]
+        cut = cut_by_closer(str(message.get("content"))) if message["role"] == "assistant" else None
+        missing = [w for w in words_of(message, fields) if w not in shown and w not in words(cut or "")]
         found |= {Loss(j, field_of(word)) for word in missing if field_of(word) != "r"}
     if inference.chat.tools and NEVER_CALLED not in before and not words(before, fields="d"):
         found.add(Loss(-1, "tools"))
     return found
+
+
+def cut_by_closer(content: str) -> str | None:
+    """The part of a content that templates take for reasoning, as it comes before `</think>`."""
+    before, closer, _ = content.partition("</think>")
+    return before if closer else None
 
 
 def words_of(message: Message, fields: str = "crtu") -> list[str]:
@@ -325,7 +351,8 @@ RAISES = "the template raises"
 LOSES = "the template loses text"
 CONTRADICTS = "the text shows another prompt"
 OPENS = "the prompt opens a reasoning block"
-CONTINUES = "an answer goes on without a header"
+BLANKS = "the text shows other blanks than the prompt"
+CONTINUES = "the turn before is an answer, too"
 NOTHING = "nothing to train"
 
 
@@ -355,10 +382,12 @@ def views(inference: Inference) -> set[str]:
         has_reasoning = bool(words_of(inference.messages[i], "r"))
         if is_open(prompt) and not has_reasoning:
             found.add(OPENS)
-        if not through.startswith(prompt) and i and inference.messages[i - 1]["role"] == "assistant":
-            found.add(CONTINUES)
+        if i and inference.messages[i - 1]["role"] == "assistant":
+            before = inference.through(i - 1) or ""
+            if not through.startswith(prompt) or before.startswith(prompt):
+                found.add(CONTINUES)
         if not through.startswith(prompt) and not composable(prompt, through, i):
-            found.add(CONTRADICTS)
+            found.add(BLANKS if composable(_unblanked(prompt), _unblanked(through), i) else CONTRADICTS)
         elif is_closed(prompt) and has_reasoning:
             found.add(CONTRADICTS)
     return found if wanted else {NOTHING}
@@ -370,7 +399,7 @@ def composable(prompt: str, through: str, i: int) -> bool:
     first = next((m.start() for m in ANY_WORD.finditer(through) if m[0] in words(through, of=i)), None)
     if first is None:
         return False
-    header, asked = (_unblanked(ANY_WORD.split(text)[-1]) for text in (through[:first], prompt))
+    header, asked = (ANY_WORD.split(text)[-1] for text in (through[:first], prompt))
     shown, known = words(through[:first]), words(prompt)
     return (asked.startswith(header) or header.startswith(asked)) and not set(shown) - set(known)
 

@@ -14,7 +14,10 @@ BLOCKS = (
     ("<think>", "</think>"),
     ("<think_fast>", "</think_fast>"),
     ("<thinking>", "</thinking>"),
+    ("<THINKING>", "</THINKING>"),
     ("<thought>", "</thought>"),
+    ("<start_working_out>", "<end_working_out>"),
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),
     ("<reasoning>", "</reasoning>"),
     ("<seed:think>", "</seed:think>"),
     ("<mm:think>", "</mm:think>"),
@@ -56,8 +59,10 @@ def prompt_tail(prompt: str) -> str:
     return ANY_WORD.split(prompt)[-1]
 
 
-def problems(prompt: str, completion: str, index: int) -> Iterator[str]:
-    """What is wrong with the reasoning blocks of message `index` behind a prompt."""
+def problems(prompt: str, completion: str, index: int, *, closes: bool = False) -> Iterator[str]:
+    """What is wrong with the reasoning blocks of message `index` behind a prompt. A closer that no opener
+    comes before is how some templates write that there is no reasoning. `closes` says that the message's own
+    content closes a block."""
     opened = closed = False
     tail = _pieces(prompt_tail(prompt))
     for number, piece in enumerate([*tail, *_pieces(completion)]):
@@ -66,15 +71,15 @@ def problems(prompt: str, completion: str, index: int) -> Iterator[str]:
                 continue
             if field_of(piece) == "r" and closed and not opened:
                 yield "reasoning behind a closed block"
-            if field_of(piece) in "ct" and opened:
+            if field_of(piece) in "ct" and opened and not closes:
                 yield "an answer inside an open block"
         elif piece in _OPENERS:
             if opened:
                 yield f"{piece} inside an open block"
             opened = True
-        elif opened or number < len(tail):
+        elif opened or not closed:
             opened, closed = False, True
-        else:
+        elif number >= len(tail) and not closes:
             yield f"{piece} closes a block that is not open"
 
 

@@ -183,7 +183,7 @@ def own_ends(file: str) -> tuple[str, ...]:
     """What a turn of a template must end with; for the templates of 2026, what plain renders show behind the
     last word of an answer."""
     if file not in INDEX:
-        return tuple(dict.fromkeys(_seen_ends(file)))
+        return tuple(dict.fromkeys([*_seen_ends(file), variables_of(file)["eos_token"]]))
     family = INDEX[file]["family"]
     own = END_OF_FILE.get(file, END_OF_FAMILY[family])
     return ((own,) if isinstance(own, str) else own) + (
@@ -216,8 +216,10 @@ _WHOLE = re.compile(rf"(?:{_TOKEN.pattern})\Z")
 
 
 def _seen_ends(file: str) -> Iterator[str]:
+    eos = variables_of(file)["eos_token"]
     for kind in ("plain", "two turns"):
-        if (found := _TOKEN.search(_behind_first_answer(file, kind))) is not None:
+        tail = _behind_first_answer(file, kind)
+        if eos not in tail and (found := _TOKEN.search(tail)) is not None:
             yield found[0]
     for kind in ("tool call last", "plain"):
         tail = _behind_last_word(file, kind)
