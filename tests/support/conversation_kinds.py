@@ -278,9 +278,7 @@ MORE: Mapping[str, Chat] = {
         ),
         _TOOLS,
     ),
-    "text turn, then call turn": Chat(
-        _JOINED_CALL, _TOOLS, row={"messages": list(_SAID_THEN_CALLED)}
-    ),
+    "text turn, then call turn": Chat(_JOINED_CALL, _TOOLS, row={"messages": list(_SAID_THEN_CALLED)}),
     "reasoning in the first turn": Chat((_u(0), _a(1, reasoning="Hm."), _u(2), _a(3))),
     "reasoning in the last turn": Chat((_u(0), _a(1), _u(2), _a(3, reasoning="Hm."))),
     "reasoning with system": Chat((_s(), _u(1), _a(2, reasoning="Hm."))),
@@ -318,7 +316,9 @@ MORE: Mapping[str, Chat] = {
     ),
     "one part marked": Chat(
         _JOINED,
-        row={"messages": [_u(0), {**_a(1), "content": [_text(_ONE_PART[0], train=False), _text(_ONE_PART[1])]}]},
+        row={
+            "messages": [_u(0), {**_a(1), "content": [_text(_ONE_PART[0], train=False), _text(_ONE_PART[1])]}]
+        },
         unmarked=frozenset(words(_ONE_PART[0])),
         other=(_u(0), {**_a(1), "content": [_text(part) for part in _ONE_PART]}),
     ),

@@ -84,7 +84,9 @@ def render(
 def as_parts(message: Message) -> Message:
     """A message whose content is a list of parts."""
     content = message.get("content")
-    return {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+    return (
+        {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+    )
 
 
 @cache

@@ -170,5 +170,3 @@ def _outcome(samples: tuple[Sample, ...], verdict: Verdict) -> str:
 
 def _detail(verdict: Verdict) -> str:
     return "; ".join([*verdict.wrong, *(f"{loss} is lost in silence" for loss in verdict.lost)])
-
-

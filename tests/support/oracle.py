@@ -34,7 +34,7 @@ class Text(NamedTuple):
     text: str
     turns: Sequence[Turn]
     proof: str = "inference"
-    counts: Mapping[str, int] = {}  # noqa: RUF012  never written
+    counts: Mapping[str, int] = {}
 
 
 class Endings(NamedTuple):
@@ -171,9 +171,7 @@ def _judge_text(inference: Inference, sample: Text, completions: Sequence[Turn])
         yield "a sample's text is no render of the conversation"
 
 
-def _judge_start(
-    inference: Inference, text: str, turn: Turn, behind: list[int] | None
-) -> Iterator[str]:
+def _judge_start(inference: Inference, text: str, turn: Turn, behind: list[int] | None) -> Iterator[str]:
     """The text up to the start is the prompt, and reasoning is where that prompt lets the model write it."""
     i, start, end = turn
     prompt = inference.prompt(i)
@@ -192,7 +190,9 @@ def _judge_start(
         )
         yield from _repeated_header(prompt, text[start:end])
     content = str(inference.messages[i].get("content"))
-    yield from reasoning_blocks.problems(prompt, text[start:end], i, closes=cut_by_closer(content) is not None)
+    yield from reasoning_blocks.problems(
+        prompt, text[start:end], i, closes=cut_by_closer(content) is not None
+    )
 
 
 def _without_opener(prompt: str) -> str:
@@ -406,5 +406,3 @@ def composable(prompt: str, through: str, i: int) -> bool:
 
 def _unblanked(text: str) -> str:
     return "".join(text.split())
-
-

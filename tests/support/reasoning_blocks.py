@@ -1,6 +1,6 @@
 """Whether reasoning is where a model would write it: inside an open block, and never behind a closed one.
 
-    problems("<think>\\n</think>\\n\\n", "zq1rA Hm. zq1rB</think>zq1cA Hi. zq1cB", 1)
+problems("<think>\\n</think>\\n\\n", "zq1rA Hm. zq1rB</think>zq1cA Hi. zq1cB", 1)
 """
 
 from __future__ import annotations
