@@ -33,8 +33,12 @@ pytestmark = pytest.mark.skipif(not TEMPLATES.is_dir(), reason=f"the template co
 FILES = [*INDEX, *CORPUS[len(INDEX) :: 6]]
 """All templates of the first collection, and every sixth of 2026."""
 
-EXPLAINED: tuple[tuple[str, str, str], ...] = ()
-"""Refusals for which the oracle sees no reason (template, kind), and why they are right all the same."""
+EXPLAINED = {
+    "*dse_qwen2_vl*": "an embedding model: its prompt ends with <|endoftext|>, behind which nothing is written",
+    "*WorldPM*": "a reward model: its prompt ends with <|endoftext|>, behind which nothing is written",
+    "*kanana-safeguard*": "a classifier: it prints one conversation into the turn of a user",
+}
+"""Templates with refusals for which the oracle sees no reason, and why they are right all the same."""
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -49,8 +53,7 @@ def test_masks_are_right_and_refusals_have_a_reason(file: Any) -> None:
     assert not {
         (r.kind, r.setting): r.detail
         for r in results
-        if r.views == "unexplained"
-        and not any(fnmatch(file, each) and fnmatch(r.kind, kind) for each, kind, _ in EXPLAINED)
+        if r.views == "unexplained" and not any(fnmatch(file, each) for each in EXPLAINED)
     }
 
 

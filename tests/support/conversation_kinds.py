@@ -270,7 +270,7 @@ MORE: Mapping[str, Chat] = {
                 "role": "assistant",
                 "content": "",
                 "tool_calls": [
-                    _call(1, 1, {"city": {"name": marked(1, "t1", 'Pa"ris'), "at": [1, {"x": None}]}})
+                    _call(1, 1, {"city": {"name": marked(1, "t1", 'Pa"ris'), "at": [1, {"x": "y"}]}})
                 ],
             },
             _t(2),

@@ -111,15 +111,18 @@ def _completions(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _unprinted(inference: Inference, samples: Sequence[Text]) -> set[Loss]:
-    """Turns that are to be trained and are not, because the template prints nothing of them."""
+    """What is lost of turns that are to be trained and are not, because the template prints nothing of them."""
     trained = {message for sample in samples for message, _, _ in sample.turns}
-    missing = [i for i in inference.chat.wanted if i not in trained]
-    return {
-        Loss(i, field_of(word))
-        for i in missing
-        if not words(inference.through(i) or "", of=i)
-        for word in words_of(inference.messages[i])
-    }
+    found = set()
+    for i in inference.chat.wanted:
+        message, through = inference.messages[i], inference.through(i) or ""
+        added = through[len(commonprefix([inference.prompt(i) or "", through])) :]
+        if i in trained or is_opening(inference.messages, i) or words(through, of=i):
+            continue
+        found |= {Loss(i, field_of(word)) for word in words_of(message)}
+        if lost_names(message, added):
+            found.add(Loss(i, "t"))
+    return found
 
 
 def _judge_choice(
@@ -189,6 +192,9 @@ def _judge_start(inference: Inference, text: str, turn: Turn, behind: list[int] 
             f"{prompt[at:][:40]!r}"
         )
         yield from _repeated_header(prompt, text[start:end])
+    elif behind is not None and is_open(prompt) and not words_of(inference.messages[i], "r"):
+        behind.append(i)
+        return
     content = str(inference.messages[i].get("content"))
     yield from reasoning_blocks.problems(
         prompt, text[start:end], i, closes=cut_by_closer(content) is not None
@@ -311,6 +317,8 @@ def history_losses(inference: Inference, before: str, i: int) -> set[Loss]:
         cut = cut_by_closer(str(message.get("content"))) if message["role"] == "assistant" else None
         missing = [w for w in words_of(message, fields) if w not in shown and w not in words(cut or "")]
         found |= {Loss(j, field_of(word)) for word in missing if field_of(word) != "r"}
+        if not words_of(message) and str(message.get("content") or "") not in before:
+            found.add(Loss(j, "u"))
     if inference.chat.tools and NEVER_CALLED not in before and not words(before, fields="d"):
         found.add(Loss(-1, "tools"))
     return found
@@ -388,9 +396,19 @@ def views(inference: Inference) -> set[str]:
                 found.add(CONTINUES)
         if not through.startswith(prompt) and not composable(prompt, through, i):
             found.add(BLANKS if composable(_unblanked(prompt), _unblanked(through), i) else CONTRADICTS)
-        elif is_closed(prompt) and has_reasoning:
+        elif (is_closed(prompt) and has_reasoning) or _misplaces(inference, i, prompt, through):
             found.add(CONTRADICTS)
     return found if wanted else {NOTHING}
+
+
+def _misplaces(inference: Inference, i: int, prompt: str, through: str) -> bool:
+    """Whether a text that starts with the prompt opens or closes blocks that the prompt has opened or closed."""
+    content = str(inference.messages[i].get("content"))
+    closes = cut_by_closer(content) is not None
+    found = reasoning_blocks.problems(prompt, through.removeprefix(prompt), i, closes=closes)
+    return through.startswith(prompt) and any(
+        "block" in problem and "answer" not in problem for problem in found
+    )
 
 
 def composable(prompt: str, through: str, i: int) -> bool:

@@ -55,8 +55,8 @@ def is_closed(prompt: str) -> bool:
 
 
 def prompt_tail(prompt: str) -> str:
-    """What a prompt has behind the text of its last message."""
-    return ANY_WORD.split(prompt)[-1]
+    """What a prompt has behind the text of its last message; if that has no words, its last characters."""
+    return ANY_WORD.split(prompt)[-1] if ANY_WORD.search(prompt) else prompt[-60:]
 
 
 def problems(prompt: str, completion: str, index: int, *, closes: bool = False) -> Iterator[str]:
