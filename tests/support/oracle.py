@@ -192,13 +192,23 @@ def _judge_start(inference: Inference, text: str, turn: Turn, behind: list[int] 
             f"{prompt[at:][:40]!r}"
         )
         yield from _repeated_header(prompt, text[start:end])
-    elif behind is not None and is_open(prompt) and not words_of(inference.messages[i], "r"):
+    elif is_opening(inference.messages, i):
+        later = next(
+            (inference.prompt(k) for k in inference.chat.wanted if not is_opening(inference.messages, k)),
+            None,
+        )
+        yield from _repeated_header(later or "", text[start:end])
+    found = list(_misplaced(inference, i, prompt, text[start:end]))
+    if behind is not None and text[:start] == prompt and found == [reasoning_blocks.INSIDE]:
         behind.append(i)
-        return
+    else:
+        yield from found
+
+
+def _misplaced(inference: Inference, i: int, prompt: str, completion: str) -> Iterator[str]:
     content = str(inference.messages[i].get("content"))
-    yield from reasoning_blocks.problems(
-        prompt, text[start:end], i, closes=cut_by_closer(content) is not None
-    )
+    closes = cut_by_closer(content) is not None
+    yield from reasoning_blocks.problems(prompt, completion, i, closes=closes)
 
 
 def _without_opener(prompt: str) -> str:
@@ -403,12 +413,8 @@ def views(inference: Inference) -> set[str]:
 
 def _misplaces(inference: Inference, i: int, prompt: str, through: str) -> bool:
     """Whether a text that starts with the prompt opens or closes blocks that the prompt has opened or closed."""
-    content = str(inference.messages[i].get("content"))
-    closes = cut_by_closer(content) is not None
-    found = reasoning_blocks.problems(prompt, through.removeprefix(prompt), i, closes=closes)
-    return through.startswith(prompt) and any(
-        "block" in problem and "answer" not in problem for problem in found
-    )
+    found = _misplaced(inference, i, prompt, through.removeprefix(prompt))
+    return through.startswith(prompt) and any(problem != reasoning_blocks.INSIDE for problem in found)
 
 
 def composable(prompt: str, through: str, i: int) -> bool:

@@ -32,6 +32,8 @@ BLOCKS = (
 )
 """What opens and closes the reasoning of known templates."""
 
+INSIDE = "an answer inside an open block"
+
 _OPENERS = frozenset(opener for opener, _ in BLOCKS)
 _CLOSERS = frozenset(closer for _, closer in BLOCKS)
 _PIECE = re.compile("|".join([*(re.escape(each) for pair in BLOCKS for each in pair), ANY_WORD.pattern]))
@@ -55,8 +57,9 @@ def is_closed(prompt: str) -> bool:
 
 
 def prompt_tail(prompt: str) -> str:
-    """What a prompt has behind the text of its last message; if that has no words, its last characters."""
-    return ANY_WORD.split(prompt)[-1] if ANY_WORD.search(prompt) else prompt[-60:]
+    """What a prompt has behind the text of its last message, but no more than a header: some templates add
+    instructions about reasoning to a system prompt."""
+    return ANY_WORD.split(prompt)[-1][-60:] if ANY_WORD.search(prompt) else prompt[-24:]
 
 
 def problems(prompt: str, completion: str, index: int, *, closes: bool = False) -> Iterator[str]:
@@ -72,7 +75,7 @@ def problems(prompt: str, completion: str, index: int, *, closes: bool = False) 
             if field_of(piece) == "r" and closed and not opened:
                 yield "reasoning behind a closed block"
             if field_of(piece) in "ct" and opened and not closes:
-                yield "an answer inside an open block"
+                yield INSIDE
         elif piece in _OPENERS:
             if opened:
                 yield f"{piece} inside an open block"
