@@ -31,19 +31,19 @@ TEXT = "text not trained"
 STOP = "stop not trained"
 OTHERS = "other text trained"
 LOST = "words lost"
-BLANK = "only a blank"
+BLANK = "right but for a blank"
 FAULTS = {
+    BLANK: "nothing else is wrong than a blank: one after the end of the turn is trained, or one inside is not",
     PROMPT: "the text before what is trained is not the prompt of inference",
     IDS: "it is, but its ids are not those of the prompt",
     HEADER: "a part of the prompt is trained",
     TURN: "nothing of an answer is trained",
     REASONING: "reasoning, or the mark that opens or closes it, is not trained or not in the text",
     CALL: "the same for a part of a tool call",
-    TEXT: "the same for a part of the answer's text",
+    TEXT: "the same for a part of the answer: its words, or the marker of its channel",
     STOP: "the string that ends the turn is not trained, or is another one than the model has to write",
     OTHERS: "text of other messages, or markers after the end of the turn, are trained",
     LOST: "words of the row that no text shows: dropped without a word",
-    BLANK: "nothing else is wrong than a blank: one after the end of the turn is trained, or one inside is not",
 }
 
 _FIELDS = {"r": REASONING, "c": TEXT, "t": CALL}
@@ -265,11 +265,11 @@ class _Turn:
         wanted = _first_of(self.ends, _behind_words(self.through))
         if wanted is not None and (wanted != end or not view.is_on(at, stop)):
             yield STOP
+        if self._is_answer(self.i + 1):
+            return  # what follows is the start of that one
         follows = "".join(view.parts(stop, high, trained=True))
-        if follows.strip() and not self._is_answer(self.i + 1):
-            yield OTHERS
-        elif follows:
-            yield BLANK
+        if follows:
+            yield OTHERS if follows.strip() else BLANK
 
 
 def _behind_words(text: str) -> str:

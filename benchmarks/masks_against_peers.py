@@ -295,8 +295,9 @@ def _shown(title: str, lines: Mapping[str, tuple[Answers, Found]]) -> str:
     for name, (answers, found) in lines.items():
         counts = count(list(found.values()))
         refused = sum(bool(answer.refusal) for answer in answers.values())
-        rows.append([name, len(answers), counts["right"], refused, *(counts[fault] for fault in FAULTS)])
-    shown = table(["tool", "rows", "right", "refused", *FAULTS], rows)
+        cells = [counts[column] for column in ("right", *FAULTS)]
+        rows.append([name, len(answers), refused, *cells])
+    shown = table(["tool", "rows", "refused", "right", *FAULTS], rows)
     return f"**{title}**\n\n{shown}\n\n{_refusals(lines)}\n"
 
 
