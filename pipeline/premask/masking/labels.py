@@ -60,7 +60,8 @@ def per_sample(weights: np.ndarray, labels: np.ndarray, offsets: np.ndarray) -> 
     [0.0, 0.5, 1.0, 0.0, 1.0]
     """
     trained = np.maximum(np.diff(trained_before(labels)[offsets]), 1)
-    return (weights / np.repeat(trained, np.diff(offsets))).astype(np.float32)
+    shares: np.ndarray = weights / np.repeat(trained, np.diff(offsets))
+    return shares.astype(np.float32)
 
 
 def without_first(labels: np.ndarray) -> np.ndarray:

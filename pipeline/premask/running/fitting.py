@@ -118,8 +118,10 @@ def samples_of(
     *,
     weights: bool | Literal["per_sample"],
 ) -> Samples:
-    """Return the samples of pieces, ready to be packed; `rows` are row numbers and ids of the batch, `weights`
-    is the recipe's `loss_weights`."""
+    """Return the samples of pieces, ready to be packed.
+
+    `rows` are row numbers and ids of the batch, `weights` is the recipe's `loss_weights`.
+    """
     masked, encoded, labels = labelled
     of_row = masked.rows[pieces.sample]
     numbers, ids = rows
