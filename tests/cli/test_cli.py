@@ -606,7 +606,10 @@ def test_loss_weights_with_and_without_a_word(
     recipe, _ = captured(monkeypatch, *words, "a.jsonl", "--tokenizer", "t", "--output", "o")
 
     assert recipe.loss_weights == value
-    assert [entry.path for entry in recipe.sources] == [*(["b.jsonl"] if "b.jsonl" in words else []), "a.jsonl"]
+    assert [entry.path for entry in recipe.sources] == [
+        *(["b.jsonl"] if "b.jsonl" in words else []),
+        "a.jsonl",
+    ]
 
 
 def names_of(name: str) -> set[str]:

@@ -131,7 +131,9 @@ SMALL = st.one_of(
     NUMBERS,
     TEXTS,
     st.sampled_from([[], {}, [None], [[]], {"a": None}, "[]", "{}", "null", "x"]),
-    st.sampled_from([{"train_turns": [True]}, {"train_turns": None}, '{"train_turns": [0, 1]}', [0, 1], [False]]),
+    st.sampled_from(
+        [{"train_turns": [True]}, {"train_turns": None}, '{"train_turns": [0, 1]}', [0, 1], [False]]
+    ),
 )
 TURN_KEYS = [
     "role",
