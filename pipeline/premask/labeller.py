@@ -66,6 +66,7 @@ class LabelledSample:
     weights  float32[t]  loss weights, 0 if the token is not trained
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
+    seam_tokens          seams that a token of the whole text straddles
     """
 
     sample: Sample
@@ -74,6 +75,7 @@ class LabelledSample:
     weights: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    seam_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -185,6 +187,7 @@ class Labeller:
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
             policy=self.recipe.control_tokens,
+            seam=self.recipe.seam,
             engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
         )
 
@@ -296,7 +299,8 @@ def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[Labelled
             raise untrained(number)
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
-        found.append(LabelledSample(sample, *arrays, tokens.starts[own] - begin, tokens.ends[own] - begin))
+        bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
+        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
         begin += len(sample.text.encode())
     return tuple(found)
 

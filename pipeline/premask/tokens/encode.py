@@ -4,9 +4,10 @@
     encoded = encoder.encode(masked)
     encoded.tokens.ids
 
-Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: the string of a control token
+Ids are those of `apply_chat_template(..., tokenize=True)`, with two exceptions. The string of a control token
 in the content of a message is encoded as plain characters (policy `text`). So a user who types `<|im_end|>`
-ends no turn.
+ends no turn. Where a token would straddle the start or end of a completion, the text is encoded in pieces, as
+at inference (`seam: prompt`, `pieces.py`).
 
 Token ends are computed. In byte-level and byte-fallback vocabularies, every token has a fixed number of
 bytes, so the ends are a cumulative sum, which is checked against the size of each text. Texts for which this
@@ -29,11 +30,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from ..core.arrays import offsets_of
+from ..core.arrays import offsets_of, runs_of_numbers
 from ..core.errors import RowError
-from ..core.recipe import ControlTokens
+from ..core.recipe import ControlTokens, Seam
 from ..core.records import WRITERS, MaskedTexts, Tokens
 from .engines import EngineProof, TokenizersEngine, TwoEngines
+from .pieces import (
+    of_whole_texts,
+    pieces_of,
+    straddled_seams,
+    text_of_segments,
+    with_others,
+    within_a_text,
+)
 from .token_bytes import byte_offsets, byte_tables
 
 
@@ -43,12 +52,14 @@ class Encoded(NamedTuple):
     tokens        their tokens
     in_content    int64[n]  strings of control tokens in the content of messages
     by_reference  int64[n]  1 if the reference engine encoded the text although a fast engine is used, else 0
+    seam_tokens   int64[n]  seams that a token of the whole text straddles, whatever became of it
     errors        index of the text -> why it cannot be used
     """
 
     tokens: Tokens
     in_content: np.ndarray
     by_reference: np.ndarray
+    seam_tokens: np.ndarray
     errors: dict[int, RowError]
 
 
@@ -65,6 +76,7 @@ class Encoder:
 
     `control` are the strings that must not become control tokens in content. In text of the assistant, only
     those in `generated` count, because the assistant may have to write the others (`<think>`, `<tool_call>`).
+    `seam` says which ids a text has if a token of the whole text straddles the edge of a completion.
     """
 
     def __init__(
@@ -74,12 +86,16 @@ class Encoder:
         control: Sequence[str] = (),
         generated: Sequence[str] = (),
         policy: ControlTokens = ControlTokens.text,
+        seam: Seam = Seam.prompt,
         engines: TwoEngines | None = None,
     ) -> None:
         self._backend = backend
         self._engines = engines or TwoEngines(backend, EngineProof(TokenizersEngine.name))
-        self._policy = policy
+        self._policy, self._seam = policy, seam
         self._added = dict(backend.get_added_tokens_decoder())
+        self._added_ids = np.array(list(self._added), dtype=np.int32)
+        self._swallowing = np.array([i for i, token in self._added.items() if token.rstrip], dtype=np.int32)
+        self._options: dict[str, Any] = {"control": control, "generated": generated, "policy": policy}
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
@@ -88,10 +104,22 @@ class Encoder:
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
         """Encode texts; with `reference`, always by the reference engine."""
+        encoded = self.as_whole(masked, reference=reference)
+        seams = straddled_seams(masked, encoded.tokens, self._swallowing)
+        if not seams.any():
+            return encoded
+        of_text = text_of_segments(masked, np.flatnonzero(seams))
+        encoded = encoded._replace(seam_tokens=np.bincount(of_text, minlength=len(masked.texts)))
+        if self._seam is Seam.template:
+            return encoded
+        return self._in_pieces(masked, encoded, seams, reference=reference)
+
+    def as_whole(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
+        """Encode texts as a whole, wherever their seams are; no seams are counted."""
         texts = masked.texts
         tokens, slow = self._tokens(masked, reference=reference)
-        in_content = np.zeros(len(texts), dtype=np.int64)
-        errors: dict[int, RowError] = {}
+        zeros = np.zeros(len(texts), dtype=np.int64)
+        in_content, errors = zeros.copy(), {}
         others: dict[int, _Placed] = {}
         for i in np.flatnonzero(self._holds_control(tokens, masked)).tolist():
             spans = list(self._control_in_content(masked, i))
@@ -100,13 +128,70 @@ class Encoder:
                 continue
             try:
                 self._check_policy(texts[i], spans[0])
-                others[i] = self._encode_as_content(texts[i], spans)
+                others[i] = _in_bytes(self._encode_as_content(texts[i], spans), texts[i], 0)
             except RowError as error:
                 errors[i] = error
-        by_reference = np.zeros(len(texts), dtype=np.int64)
+        by_reference = zeros.copy()
         if slow and self._engines.proof.fast:
             by_reference[:] = [not self._engines.accepts(text) for text in texts]
-        return Encoded(_replaced(tokens, masked, others), in_content, by_reference, errors)
+        return Encoded(_replaced(tokens, masked, others), in_content, by_reference, zeros, errors)
+
+    # ==== pieces ====
+
+    def _in_pieces(
+        self, masked: MaskedTexts, encoded: Encoded, seams: np.ndarray, *, reference: bool
+    ) -> Encoded:
+        """Return the tokens of texts, with those of texts with straddled seams cut at these.
+
+        A cut can move the tokens before it, so it is checked again; all seams of a text may become cuts.
+        """
+        wrong = np.isin(np.arange(len(masked.texts)), list(encoded.errors))
+        texts = np.flatnonzero((encoded.seam_tokens > 0) & ~wrong)
+        if not len(texts):
+            return encoded
+        own = masked.taken(texts)
+        cuts = seams[runs_of_numbers(masked.offsets[texts], np.diff(masked.offsets)[texts])]
+        while True:
+            pieces = pieces_of(own, cuts)
+            found = self._pieces(pieces, own, reference=reference)
+            tokens = of_whole_texts(found.tokens, pieces, own)
+            more = straddled_seams(own, tokens, self._swallowing) & ~cuts
+            if not more.any():
+                break
+            cuts |= more
+        of_text = text_of_segments(own, pieces.offsets[:-1])
+        errors = {int(texts[of_text[i]]): error for i, error in found.errors.items()}
+        tokens = with_others(encoded.tokens, masked, texts, tokens)
+        return encoded._replace(tokens=tokens, errors={**encoded.errors, **errors})
+
+    def _pieces(self, pieces: MaskedTexts, own: MaskedTexts, *, reference: bool) -> Encoded:
+        """Encode pieces of texts. Those that do not begin a text get no artificial space at their start: a
+        model that goes on from the ids of a prompt writes none."""
+        encoded = self.as_whole(pieces, reference=reference)
+        if self._continuing is None:
+            return encoded
+        later = np.flatnonzero(~np.isin(pieces.offsets[:-1], own.offsets))
+        goes_on = pieces.taken(later)
+        apart = _apart(encoded.tokens, pieces), _apart(self._continuing.as_whole(goes_on).tokens, goes_on)
+        others = {}
+        for i, start in zip(later.tolist(), apart[1], strict=True):
+            mine, ends = apart[0][i], [self._before_added(each.ids) for each in (start, apart[0][i])]
+            others[i] = _join([_slice(start, 0, ends[0]), _slice(mine, ends[1], len(mine.ids))])
+        return encoded._replace(tokens=_replaced(encoded.tokens, pieces, others))
+
+    def _before_added(self, ids: np.ndarray) -> int:
+        """Return the number of tokens before the first added token."""
+        at = np.flatnonzero(np.isin(ids, self._added_ids))
+        return int(at[0]) if len(at) else len(ids)
+
+    @cached_property
+    def _continuing(self) -> Encoder | None:
+        """The same encoder for texts that go on; None if the tokenizer treats their start as any other."""
+        changed = within_a_text(self._spec)
+        if changed is None:
+            return None
+        spec = json.dumps({**json.loads(self._engines.tokenizer_json), **changed})
+        return Encoder(tokenizers.Tokenizer.from_str(spec), **self._options)
 
     # ==== tokens and their bytes ====
 
@@ -397,17 +482,26 @@ def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
 
 
 def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:
-    """Return tokens of texts, with those of some texts replaced."""
+    """Return tokens of texts, with those of some texts replaced; the bytes of these are their own."""
     if not others:
         return tokens
-    base = offsets_of(_text_sizes(masked)).tolist()
-    parts = []
+    base, parts = offsets_of(_text_sizes(masked)).tolist(), []
     for i, (first, last) in enumerate(pairwise(tokens.offsets.tolist())):
         if i in others:
-            parts.append(_in_bytes(others[i], masked.texts[i], base[i]))
+            ids, starts, ends = others[i]
+            parts.append(_Placed(ids, starts + base[i], ends + base[i]))
         else:
             parts.append(_Placed(tokens.ids[first:last], tokens.starts[first:last], tokens.ends[first:last]))
     return _tokens_of(parts)
+
+
+def _apart(tokens: Tokens, masked: MaskedTexts) -> list[_Placed]:
+    """Return the tokens of each text, with its own bytes."""
+    spans = zip(pairwise(tokens.offsets.tolist()), offsets_of(_text_sizes(masked)).tolist(), strict=False)
+    return [
+        _Placed(tokens.ids[first:last], tokens.starts[first:last] - base, tokens.ends[first:last] - base)
+        for (first, last), base in spans
+    ]
 
 
 def _any_of(strings: Sequence[str]) -> re.Pattern[str] | None:
