@@ -782,13 +782,14 @@ def test_policy_parse(load: Load) -> None:
 
 
 def test_no_samples(load: Load) -> None:
-    (ids, offsets, starts, ends), in_content, by_reference, errors = encode(
+    (ids, offsets, starts, ends), in_content, by_reference, seam_tokens, errors = encode(
         Encoder(load("sample").backend), []
     )
 
     assert [each.tolist() for each in (ids, offsets, starts, ends)] == [[], [0], [], []]
     assert [each.dtype for each in (ids, offsets, starts, ends)] == ["i4", "i8", "i8", "i8"]
-    assert (in_content.tolist(), by_reference.tolist(), errors) == ([], [], {})
+    assert (in_content.tolist(), by_reference.tolist(), seam_tokens.tolist()) == ([], [], [])
+    assert errors == {}
 
 
 # ==== Through all stages ====
