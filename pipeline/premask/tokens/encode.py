@@ -303,6 +303,8 @@ class Encoder:
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
+        if self._composes:
+            _extend(ends, starts, text)
         if self._byte_level and len(ids):
             # such tokenizers may report a token without the space it begins with
             starts[1:] = np.minimum(starts[1:], ends[:-1])
@@ -412,6 +414,11 @@ class Encoder:
         return "ByteLevel" in json.dumps(self._spec.get("decoder"))
 
     @cached_property
+    def _composes(self) -> bool:
+        """Whether the tokenizer makes one character of a letter and its accents."""
+        return any(kind in ("NFC", "NFKC", "Precompiled") for kind in _normalizers(self._spec))
+
+    @cached_property
     def _normal_form(self) -> Any:
         kinds = _normalizers(self._spec)
         return kinds[0] if len(kinds) == 1 and kinds[0] in ("NFC", "NFD", "NFKC", "NFKD") else None
@@ -438,6 +445,9 @@ _CONTROL, _WRITABLE = 1, 2
 
 
 _TEMPLATE, _ASSISTANT = WRITERS.index("template"), WRITERS.index("assistant")
+
+
+_BLANK = re.compile(r"\s")
 
 
 _NOTHING = _Placed(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -479,6 +489,17 @@ def _in_bytes(placed: _Placed, text: str, begin: int) -> _Placed:
 def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
     joined = _join(parts)
     return Tokens(joined.ids, offsets_of([len(part.ids) for part in parts]), joined.starts, joined.ends)
+
+
+def _extend(ends: np.ndarray, starts: np.ndarray, text: str) -> None:
+    """Let tokens cover what normalizing took into them: accents that were composed with their last letter.
+
+    The tokenizer reports no token for these characters.
+    """
+    behind = np.append(starts[1:], len(text))
+    for at in np.flatnonzero((behind > ends) & (ends > starts)).tolist():
+        blank = _BLANK.search(text, ends[at], behind[at])
+        ends[at] = blank.start() if blank else behind[at]
 
 
 def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:

@@ -30,8 +30,8 @@ from ..core.records import MaskedTexts, Tokens
 def straddled_seams(masked: MaskedTexts, tokens: Tokens, swallowing: np.ndarray) -> np.ndarray:
     """Return which segments begin at a seam that a token straddles, bool[s].
 
-    `swallowing` are the ids of tokens that take the blanks behind them; such a token straddles a seam if it
-    takes blanks behind the seam.
+    `swallowing` are the ids of tokens that take the blanks behind them; such a token also straddles a seam if
+    it takes blanks behind the seam.
     """
     found, t = np.zeros(len(masked.seams), dtype=bool), len(tokens.ids)
     at = np.flatnonzero(masked.seams)
