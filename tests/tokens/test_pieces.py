@@ -13,7 +13,7 @@ from premask.core.arrays import offsets_of
 from premask.core.recipe import ControlTokens, EngineChoice, Seam
 from premask.core.records import TEMPLATE, MaskedTexts, Origin, Sample, Tokens, Turn
 from premask.masking import educational
-from premask.masking.completions import masked_texts
+from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens
 from premask.tokens.encode import Encoded, Encoder
 from premask.tokens.engine_check import prove_engine
