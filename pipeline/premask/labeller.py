@@ -40,7 +40,7 @@ from .masking.renders import Renders
 from .masking.rules import Rules
 from .masking.segments import masked_texts
 from .masking.turn_ends import PROBE, find_turn_ends
-from .tokens.encode import Encoded, Encoder
+from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
 from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
 from .tokens.token_bytes import byte_tables
@@ -203,8 +203,7 @@ class Labeller:
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
-            policy=self.recipe.control_tokens,
-            seam=self.recipe.seam,
+            rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
             engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
         )
 

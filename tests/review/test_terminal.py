@@ -51,6 +51,11 @@ def lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+SEAMS = (
+    "edges of completions lie inside a token of the whole text; both sides are encoded apart, as at inference"
+)
+
+
 def test_the_whole_summary() -> None:
     assert lines(summary()) == [
         "rows 1,300 in = 1,234 kept + 66 rejected",
@@ -60,8 +65,7 @@ def test_the_whole_summary() -> None:
         "samples 1,240",
         "(6 more than rows: turns that inference renders differently)",
         "(3 tokens cross the edge of a turn and are not trained)",
-        "(2 edges of completions lie inside a token of the whole text; both sides are encoded apart, as at "
-        "inference)",
+        f"(2 {SEAMS})",
         "(1,200 control-token strings are in content)",
         "tokens 1,000,000, of which 250,000 (25.0%) are trained",
         "written by tokens share trained of them",

@@ -21,9 +21,9 @@ from premask.core.recipe import ControlTokens
 from premask.core.records import TEMPLATE, Origin, Sample, Turn
 from premask.labeller import LabelledSample
 from premask.masking import educational
-from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens
-from premask.tokens.encode import Encoded, Encoder
+from premask.masking.segments import masked_texts
+from premask.tokens.encode import Encoded, Encoder, EncodingRules
 from premask.tokens.token_bytes import byte_names, character_spans
 from premask.tokens.tokenizer import LoadedTokenizer
 from tokenizers import (
@@ -758,7 +758,10 @@ def test_plain_text_that_is_one_piece_of_the_vocabulary_is_refused() -> None:
 
 def test_policy_reject(load: Load) -> None:
     encoder = Encoder(
-        load("sample").backend, control=["<|im_end|>"], generated=["<|im_end|>"], policy=ControlTokens.reject
+        load("sample").backend,
+        control=["<|im_end|>"],
+        generated=["<|im_end|>"],
+        rules=EncodingRules(ControlTokens.reject),
     )
     samples = [sample_of(*chatml_parts("Hi<|im_end|>", "Ho")), sample_of(*chatml_parts("Hi", "Ho"))]
     encoded = encode(encoder, samples)
@@ -774,7 +777,9 @@ def test_policy_reject(load: Load) -> None:
 
 def test_policy_parse(load: Load) -> None:
     """What every peer does: the user's `<|im_end|>` becomes the control token."""
-    encoder = Encoder(load("sample").backend, control=["<|im_end|>"], policy=ControlTokens.parse)
+    encoder = Encoder(
+        load("sample").backend, control=["<|im_end|>"], rules=EncodingRules(ControlTokens.parse)
+    )
     sample = sample_of(*chatml_parts("Hi<|im_end|>", "Ho"))
 
     assert [index for index, _, _ in encode_one(encoder, sample)] == plain_ids(

@@ -13,9 +13,9 @@ from premask.core.arrays import offsets_of
 from premask.core.recipe import ControlTokens, EngineChoice, Seam
 from premask.core.records import TEMPLATE, MaskedTexts, Origin, Sample, Tokens, Turn
 from premask.masking import educational
-from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens
-from premask.tokens.encode import Encoded, Encoder
+from premask.masking.segments import masked_texts
+from premask.tokens.encode import Encoded, Encoder, EncodingRules
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import TwoEngines
 from premask.tokens.pieces import pieces_of, straddled_seams, with_others, within_a_text
@@ -75,7 +75,7 @@ _ENCODERS: dict[tuple[int, Seam], tuple[Tokenizer, Encoder]] = {}
 def encoder_of(backend: Tokenizer, seam: Seam = Seam.prompt) -> Encoder:
     key = id(backend), seam
     if key not in _ENCODERS:
-        _ENCODERS[key] = backend, Encoder(backend, seam=seam)
+        _ENCODERS[key] = backend, Encoder(backend, rules=EncodingRules(seam=seam))
     return _ENCODERS[key][1]
 
 
@@ -189,7 +189,10 @@ def test_a_seam_inside_a_control_token_makes_it_text(load: Load) -> None:
 def test_texts_that_cannot_be_used_are_left(load: Load) -> None:
     tokenizer = load("qwen3")
     encoder = Encoder(
-        tokenizer.backend, control=["<|im_end|>"], generated=["<|im_end|>"], policy=ControlTokens.reject
+        tokenizer.backend,
+        control=["<|im_end|>"],
+        generated=["<|im_end|>"],
+        rules=EncodingRules(ControlTokens.reject),
     )
     forged = Sample("\n\n<|im_end|>", (), ((12, ASSISTANT),), "inference", seams=(1,))
     encoded = encode(encoder, chat("\n", "\na"), forged)
@@ -275,7 +278,9 @@ def test_parts_that_act_on_the_start_of_a_text() -> None:
 # ==== Judged by the readable twin ====
 
 EDGES = st.one_of(
-    st.sampled_from(["\n", "\n\n", " ", "  ", "\t", "\r\n", "\u0301", "中文", "🙂", "👩‍👩‍👧", "12", "345", "'s", "."]),
+    st.sampled_from(
+        ["\n", "\n\n", " ", "  ", "\t", "\r\n", "\u0301", "中文", "🙂", "👩‍👩‍👧", "12", "345", "'s", "."]
+    ),
     st.sampled_from([":", "```", "<|im_end|>", "<end_of_turn>", "\u3000", "한글", "\u11ab", "\u2581", "é"]),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
     st.sampled_from(["Hello", " world", "x==y", "\tint", "assistant"]),
@@ -391,9 +396,9 @@ def test_pieces_are_the_text(drawn: Drawn) -> None:
     of_text = np.searchsorted(drawn.masked.offsets, pieces.offsets[:-1], side="right") - 1
 
     assert pieces.offsets.tolist() == [*sorted(begins), len(drawn.masked.sizes)]
-    assert ["".join(np.array(pieces.texts, dtype=object)[of_text == i]) for i in range(len(drawn.samples))] == (
-        drawn.masked.texts
-    )
+    assert [
+        "".join(np.array(pieces.texts, dtype=object)[of_text == i]) for i in range(len(drawn.samples))
+    ] == (drawn.masked.texts)
     assert [len(text.encode()) for text in pieces.texts] == np.diff(
         offsets_of(drawn.masked.sizes)[pieces.offsets]
     ).tolist()
@@ -404,7 +409,7 @@ def test_tokens_of_some_texts_replaced_by_their_own_are_the_same(drawn: Drawn, d
     chosen = np.flatnonzero([data.draw(st.booleans()) for _ in drawn.samples])
     own = drawn.masked.taken(chosen)
     sizes = np.diff(drawn.tokens.offsets)[chosen]
-    mine = np.concatenate([NO_IDS.astype(np.int64), *(_numbers(drawn.tokens, i) for i in chosen)])
+    mine = np.concatenate([NO_IDS.astype(np.int64), *(_numbers(drawn.tokens, i) for i in chosen.tolist())])
     base = offsets_of([len(text.encode()) for text in drawn.masked.texts])
     new = offsets_of([len(text.encode()) for text in own.texts])
     shift = np.repeat(new[:-1] - base[chosen], sizes)

@@ -18,7 +18,6 @@ from itertools import pairwise
 from ..core.contract import IGNORE_INDEX
 from ..core.records import TEMPLATE, Origin, Sample, placed
 
-
 Token = tuple[int, int, int]
 """Id, first character, and one past the last."""
 

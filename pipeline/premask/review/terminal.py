@@ -234,7 +234,9 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     if straddling := counts.get("straddling_tokens"):
         found.append(f"({straddling:,} tokens cross the edge of a turn and are not trained)")
     if seams := counts.get("seam_tokens"):
-        found.append(f"({seams:,} edges of completions lie inside a token of the whole text; {_seam(recipe)})")
+        found.append(
+            f"({seams:,} edges of completions lie inside a token of the whole text; {_seam(recipe)})"
+        )
     if cut := counts.get("tokens_cut_off"):
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):

@@ -43,6 +43,7 @@ from .pieces import (
     with_others,
     within_a_text,
 )
+from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
 from .token_bytes import byte_offsets, byte_tables
 
 
@@ -63,12 +64,11 @@ class Encoded(NamedTuple):
     errors: dict[int, RowError]
 
 
-class _Placed(NamedTuple):
-    """The tokens of one text, and the characters that each covers, first and one past the last."""
+class EncodingRules(NamedTuple):
+    """What the recipe says about ids: of control-token strings in content, and at edges of completions."""
 
-    ids: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
+    control_tokens: ControlTokens = ControlTokens.text
+    seam: Seam = Seam.prompt
 
 
 class Encoder:
@@ -76,7 +76,6 @@ class Encoder:
 
     `control` are the strings that must not become control tokens in content. In text of the assistant, only
     those in `generated` count, because the assistant may have to write the others (`<think>`, `<tool_call>`).
-    `seam` says which ids a text has if a token of the whole text straddles the edge of a completion.
     """
 
     def __init__(
@@ -85,17 +84,16 @@ class Encoder:
         *,
         control: Sequence[str] = (),
         generated: Sequence[str] = (),
-        policy: ControlTokens = ControlTokens.text,
-        seam: Seam = Seam.prompt,
+        rules: EncodingRules = EncodingRules(),  # noqa: B008  it cannot change
         engines: TwoEngines | None = None,
     ) -> None:
         self._backend = backend
         self._engines = engines or TwoEngines(backend, EngineProof(TokenizersEngine.name))
-        self._policy, self._seam = policy, seam
+        self._policy, self._seam = rules
         self._added = dict(backend.get_added_tokens_decoder())
         self._added_ids = np.array(list(self._added), dtype=np.int32)
         self._swallowing = np.array([i for i, token in self._added.items() if token.rstrip], dtype=np.int32)
-        self._options: dict[str, Any] = {"control": control, "generated": generated, "policy": policy}
+        self._options: dict[str, Any] = {"control": control, "generated": generated, "rules": rules}
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
@@ -120,7 +118,7 @@ class Encoder:
         tokens, slow = self._tokens(masked, reference=reference)
         zeros = np.zeros(len(texts), dtype=np.int64)
         in_content, errors = zeros.copy(), {}
-        others: dict[int, _Placed] = {}
+        others: dict[int, Placed] = {}
         for i in np.flatnonzero(self._holds_control(tokens, masked)).tolist():
             spans = list(self._control_in_content(masked, i))
             in_content[i] = len(spans)
@@ -128,13 +126,13 @@ class Encoder:
                 continue
             try:
                 self._check_policy(texts[i], spans[0])
-                others[i] = _in_bytes(self._encode_as_content(texts[i], spans), texts[i], 0)
+                others[i] = in_bytes(self._encode_as_content(texts[i], spans), texts[i], 0)
             except RowError as error:
                 errors[i] = error
         by_reference = zeros.copy()
         if slow and self._engines.proof.fast:
             by_reference[:] = [not self._engines.accepts(text) for text in texts]
-        return Encoded(_replaced(tokens, masked, others), in_content, by_reference, zeros, errors)
+        return Encoded(replaced(tokens, masked, others), in_content, by_reference, zeros, errors)
 
     # ==== pieces ====
 
@@ -172,12 +170,12 @@ class Encoder:
             return encoded
         later = np.flatnonzero(~np.isin(pieces.offsets[:-1], own.offsets))
         goes_on = pieces.taken(later)
-        apart = _apart(encoded.tokens, pieces), _apart(self._continuing.as_whole(goes_on).tokens, goes_on)
-        others = {}
-        for i, start in zip(later.tolist(), apart[1], strict=True):
-            mine, ends = apart[0][i], [self._before_added(each.ids) for each in (start, apart[0][i])]
-            others[i] = _join([_slice(start, 0, ends[0]), _slice(mine, ends[1], len(mine.ids))])
-        return encoded._replace(tokens=_replaced(encoded.tokens, pieces, others))
+        starts = apart(self._continuing.as_whole(goes_on).tokens, goes_on)
+        wholes, others = apart(encoded.tokens, pieces), {}
+        for i, start in zip(later.tolist(), starts, strict=True):
+            behind = wholes[i].cut(self._before_added(wholes[i].ids), len(wholes[i].ids))
+            others[i] = join([start.cut(0, self._before_added(start.ids)), behind])
+        return encoded._replace(tokens=replaced(encoded.tokens, pieces, others))
 
     def _before_added(self, ids: np.ndarray) -> int:
         """Return the number of tokens before the first added token."""
@@ -207,7 +205,7 @@ class Encoder:
         else:
             ids, offsets, slow = self._engines.encode(some)
         edges = offsets_of(self._lengths.take(ids))
-        sizes = _text_sizes(masked)
+        sizes = text_sizes(masked)
         covers = np.diff(edges[offsets]) == sizes[exact]
         if exact.all() and covers.all():
             return Tokens(ids, offsets, edges[:-1], edges[1:]), slow > 0
@@ -220,17 +218,17 @@ class Encoder:
     ) -> Tokens:
         """Return the tokens of texts. Exact texts are `done`; the others take the offsets of the
         tokenizer."""
-        base = offsets_of(_text_sizes(masked))[:-1].tolist()
+        base = offsets_of(text_sizes(masked))[:-1].tolist()
         spans = iter(pairwise(done[1].tolist())) if done is not None else iter(())
         parts = []
         for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True):
             if is_exact and done is not None and self._lengths is not None:
                 ids = done[0][slice(*next(spans))]
                 edges = offsets_of(self._lengths[ids]) + begin
-                parts.append(_Placed(ids, edges[:-1], edges[1:]))
+                parts.append(Placed(ids, edges[:-1], edges[1:]))
             else:
-                parts.append(_in_bytes(self._with_offsets(text), text, begin))
-        return _tokens_of(parts)
+                parts.append(in_bytes(self._with_offsets(text), text, begin))
+        return tokens_of(parts)
 
     # ==== control tokens in content ====
 
@@ -298,13 +296,13 @@ class Encoder:
             return False
         return "\u2581" not in text
 
-    def _with_offsets(self, text: str) -> _Placed:
+    def _with_offsets(self, text: str) -> Placed:
         encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
         if self._composes:
-            _extend(ends, starts, text)
+            extend(ends, starts, text)
         if self._byte_level and len(ids):
             # such tokenizers may report a token without the space it begins with
             starts[1:] = np.minimum(starts[1:], ends[:-1])
@@ -313,7 +311,7 @@ class Encoder:
             found = text.find(content, starts[at], ends[at])
             if found >= 0:  # a token that strips adjacent blanks does not cover them
                 starts[at], ends[at] = found, found + len(content)
-        return _Placed(ids, starts, ends)
+        return Placed(ids, starts, ends)
 
     def _control_strings(self, text: str) -> list[tuple[int, int, str]]:
         """Return start, end and token of all strings of control tokens in a text.
@@ -329,7 +327,7 @@ class Encoder:
         found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens, strict=True)
         return sorted(set(found))
 
-    def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> _Placed:
+    def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> Placed:
         """Encode a text in which these spans must not become control tokens.
 
         The stretch around each span, up to the next real added tokens, is encoded by a copy of the tokenizer
@@ -350,14 +348,14 @@ class Encoder:
                 last = int(whole.starts[stop]) if stop < len(whole.ids) else len(text)
                 pieces.append(self._encode_as_text(text, first, last, before=before, after=after))
             else:
-                pieces.append(_slice(whole, begin, stop))
-            pieces.append(_slice(whole, stop, stop + 1))
+                pieces.append(whole.cut(begin, stop))
+            pieces.append(whole.cut(stop, stop + 1))
             begin = stop + 1
-        return _join(pieces)
+        return join(pieces)
 
     def _encode_as_text(
         self, text: str, first: int, last: int, *, before: int | None, after: int | None
-    ) -> _Placed:
+    ) -> Placed:
         """Encode a stretch of text without added tokens.
 
         Placeholders take the position of the real added tokens `before` and `after` it, because these cut the
@@ -376,7 +374,7 @@ class Encoder:
         kept = ids[begin:end]
         if not all(map(len, found)) or np.isin(kept, list(self._added)).any():
             raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
-        return _Placed(kept, *(offsets[begin:end].clip(first, last).T))
+        return Placed(kept, *(offsets[begin:end].clip(first, last).T))
 
     def _placeholder(self, index: int | None, side: str) -> str:
         """Return a string that no text contains, for the token `index`; empty for None.
@@ -445,84 +443,6 @@ _CONTROL, _WRITABLE = 1, 2
 
 
 _TEMPLATE, _ASSISTANT = WRITERS.index("template"), WRITERS.index("assistant")
-
-
-_BLANK = re.compile(r"\s")
-
-
-_NOTHING = _Placed(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-def _join(parts: Sequence[_Placed]) -> _Placed:
-    if not parts:
-        return _NOTHING
-    return _Placed(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-    )
-
-
-def _slice(encoded: _Placed, start: int, stop: int) -> _Placed:
-    return _Placed(encoded.ids[start:stop], encoded.starts[start:stop], encoded.ends[start:stop])
-
-
-def _text_sizes(masked: MaskedTexts) -> np.ndarray:
-    """Return the bytes of each text, int64[n]."""
-    return np.diff(offsets_of(masked.sizes)[masked.offsets])
-
-
-def _in_bytes(placed: _Placed, text: str, begin: int) -> _Placed:
-    """Return tokens of a text with the bytes they cover, counted from `begin`.
-
-    If a tokenizer reports tokens out of order, they are widened. So no token is counted as inside a
-    completion that it may cross. Empty tokens are put after the token before them.
-    """
-    bytes_at = byte_offsets(text)
-    starts, ends = bytes_at[placed.starts], bytes_at[placed.ends]
-    empty = starts == ends
-    ends = np.maximum.accumulate(np.where(empty, 0, ends))
-    starts = np.minimum.accumulate(np.where(empty, ends, starts)[::-1])[::-1]
-    return _Placed(placed.ids, starts + begin, ends + begin)
-
-
-def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
-    joined = _join(parts)
-    return Tokens(joined.ids, offsets_of([len(part.ids) for part in parts]), joined.starts, joined.ends)
-
-
-def _extend(ends: np.ndarray, starts: np.ndarray, text: str) -> None:
-    """Let tokens cover what normalizing took into them: accents that were composed with their last letter.
-
-    The tokenizer reports no token for these characters.
-    """
-    behind = np.append(starts[1:], len(text))
-    for at in np.flatnonzero((behind > ends) & (ends > starts)).tolist():
-        blank = _BLANK.search(text, ends[at], behind[at])
-        ends[at] = blank.start() if blank else behind[at]
-
-
-def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:
-    """Return tokens of texts, with those of some texts replaced; the bytes of these are their own."""
-    if not others:
-        return tokens
-    base, parts = offsets_of(_text_sizes(masked)).tolist(), []
-    for i, (first, last) in enumerate(pairwise(tokens.offsets.tolist())):
-        if i in others:
-            ids, starts, ends = others[i]
-            parts.append(_Placed(ids, starts + base[i], ends + base[i]))
-        else:
-            parts.append(_Placed(tokens.ids[first:last], tokens.starts[first:last], tokens.ends[first:last]))
-    return _tokens_of(parts)
-
-
-def _apart(tokens: Tokens, masked: MaskedTexts) -> list[_Placed]:
-    """Return the tokens of each text, with its own bytes."""
-    spans = zip(pairwise(tokens.offsets.tolist()), offsets_of(_text_sizes(masked)).tolist(), strict=False)
-    return [
-        _Placed(tokens.ids[first:last], tokens.starts[first:last] - base, tokens.ends[first:last] - base)
-        for (first, last), base in spans
-    ]
 
 
 def _any_of(strings: Sequence[str]) -> re.Pattern[str] | None:
