@@ -41,7 +41,7 @@ from .masking.renders import Renders
 from .masking.rules import Rules
 from .masking.segments import masked_texts
 from .masking.turn_ends import PROBE, find_turn_ends
-from .tokens.encode import Encoded, Encoder
+from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
 from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
 from .tokens.token_bytes import byte_tables
@@ -70,6 +70,7 @@ class LabelledSample:
     weights  float32[t]  loss weights, 0 if the token is not trained
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
+    seam_tokens          seams that a token of the whole text straddles
     """
 
     sample: Sample
@@ -78,6 +79,7 @@ class LabelledSample:
     weights: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    seam_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -203,7 +205,7 @@ class Labeller:
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
-            policy=self.recipe.control_tokens,
+            rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
             engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
         )
 
@@ -324,7 +326,8 @@ def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[Labelled
             raise untrained(number)
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
-        found.append(LabelledSample(sample, *arrays, tokens.starts[own] - begin, tokens.ends[own] - begin))
+        bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
+        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
         begin += len(sample.text.encode())
     return tuple(found)
 

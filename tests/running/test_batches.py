@@ -101,6 +101,7 @@ class _Judge:
         starts, ends = zip(*spans(sample), strict=True)
         counts[f"proved_{sample.sample.proof}"] += 1
         counts["straddling_tokens"] += educational.straddling_in(sample.sample, starts, ends)
+        counts["seam_tokens"] += sample.seam_tokens
         if len(sample.ids) > length:
             counts[f"too_long_{self.recipe.too_long.value}"] += 1
             counts["tokens_cut_off"] += len(sample.ids) - sum(part.stop - part.start for part in parts)

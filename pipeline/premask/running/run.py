@@ -310,7 +310,7 @@ def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
     }
     flat = {"tokens_cut_off"}
     found: dict[str, Any] = {name: {} for name in groups.values()}
-    found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}
+    found |= {"straddling_tokens": 0, "seam_tokens": 0, "control_tokens_in_content": 0}
     for key in sorted(counts):
         prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
         if prefix is None:
