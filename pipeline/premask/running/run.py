@@ -34,6 +34,7 @@ from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
+from .counts import nested
 from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner
@@ -261,7 +262,7 @@ def _finish(
     }
     return output.finish(
         records,
-        counts=_nested(counts),
+        counts=nested(counts),
         inputs={
             source: {**account.as_dict(), "duplicates": duplicates.get(source, 0)}
             for source, account in accounts.items()
@@ -298,26 +299,6 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
         return f"every row was left out ({why}); nothing was written"
     what = "rejected or left out" if total.left_out else "rejected"
     return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
-
-
-def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return flat counts in the form of the manifest: `tokens_user` under `tokens_by_role`, and so on."""
-    groups = {
-        "tokens_": "tokens_by_role",
-        "trained_": "trained_by_role",
-        "proved_": "samples_by_proof",
-        "repaired_": "repaired_by_policy",
-    }
-    flat = {"tokens_cut_off"}
-    found: dict[str, Any] = {name: {} for name in groups.values()}
-    found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}
-    for key in sorted(counts):
-        prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
-        if prefix is None:
-            found[key] = counts[key]
-        else:
-            found[groups[prefix]][key.removeprefix(prefix)] = counts[key]
-    return found
 
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:

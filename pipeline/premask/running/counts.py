@@ -1,0 +1,76 @@
+"""The counts of rows, and their form in the manifest.
+
+    add_row_counts(tally, of_row, {3: {"dropped_reasoning": 2}})      # at the first sample of row 3
+    nested({"dropped_reasoning": 2, "tokens_user": 40})               # {"dropped_fields": {"reasoning": 2}, ...}
+
+A tally has flat names. The manifest has groups of them. What belongs to a row as a whole is counted at its
+first sample: so it counts as often as the row is used, and in no row that is rejected, dropped or left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.records import Tally
+
+GROUPS: Mapping[str, str] = {
+    "tokens_": "tokens_by_role",
+    "trained_": "trained_by_role",
+    "proved_": "samples_by_proof",
+    "repaired_": "repaired_by_policy",
+    "dropped_": "dropped_fields",
+    "auto_": "template_modes",
+}
+"""How the names of a group begin in a tally -> the group in the manifest."""
+
+LEFT_OUT: Mapping[str, str] = {"empty_turns": "empty", "opening_turns": "opening"}
+"""Turns that are left out of the loss, by their name in a tally -> their name in `turns_left_out`."""
+
+ALWAYS = ("straddling_tokens", "control_tokens_in_content", "turns_behind_another_prompt")
+"""Single counts that a manifest has even if they are 0."""
+
+_SINGLE = frozenset({"tokens_cut_off"})
+
+
+def add_row_counts(tally: Tally, of_row: np.ndarray, counts: Mapping[int, Mapping[str, int]]) -> None:
+    """Add the counts of rows, by their index in the batch, to a tally: each at the first sample of its row.
+    `of_row`, int64[k] ascending, are the rows of the samples.
+
+    >>> tally = {}
+    >>> add_row_counts(tally, np.array([0, 2, 2]), {1: {"empty_turns": 1}, 2: {"empty_turns": 3}})
+    >>> tally["empty_turns"].tolist()
+    [0, 3, 0]
+    """
+    for name in sorted({name for of_one in counts.values() for name in of_one}):
+        column = np.zeros(len(of_row), dtype=np.int32)
+        for row, of_one in counts.items():
+            first = int(np.searchsorted(of_row, row))
+            if name in of_one and first < len(of_row) and of_row[first] == row:
+                column[first] = of_one[name]
+        tally[name] = column
+
+
+def nested(counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return flat counts in the form of the manifest.
+
+    >>> found = nested({"tokens_user": 4, "empty_turns": 1, "auto_enable_thinking_true": 2})
+    >>> found["tokens_by_role"], found["turns_left_out"], found["template_modes"]
+    ({'user': 4}, {'empty': 1}, {'enable_thinking': {'true': 2}})
+    """
+    found: dict[str, Any] = {name: {} for name in (*GROUPS.values(), "turns_left_out")}
+    found |= dict.fromkeys(ALWAYS, 0)
+    for key in sorted(counts):
+        prefix = next((prefix for prefix in GROUPS if key.startswith(prefix) and key not in _SINGLE), None)
+        if key in LEFT_OUT:
+            found["turns_left_out"][LEFT_OUT[key]] = counts[key]
+        elif prefix is None:
+            found[key] = counts[key]
+        elif prefix == "auto_":
+            argument, _, value = key.removeprefix(prefix).rpartition("_")
+            found[GROUPS[prefix]].setdefault(argument, {})[value] = counts[key]
+        else:
+            found[GROUPS[prefix]][key.removeprefix(prefix)] = counts[key]
+    return found
