@@ -519,11 +519,16 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "too_long": (["split"], "split"),
     "history": (["as-rendered"], "as-rendered"),
     "mask": (["generation-tags"], "generation-tags"),
+    "open_reasoning": (["compose"], "compose"),
+    "on_dropped": (["count"], "count"),
+    "seam": (["template"], "template"),
     "train": (
-        ["roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"],
+        ["roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"]
+        + ["text=false", "empty_reasoning=false"],
         {"roles": ["assistant", "tool"], "turns": "last"}
-        | dict.fromkeys(("reasoning", "tool_calls", "end_of_turn"), False),
+        | dict.fromkeys(("reasoning", "empty_reasoning", "text", "tool_calls", "end_of_turn"), False),
     ),
+    "leave_out": (["</think>"], ["</think>"]),
     "append_eos": ([], True),
     "loss_weights": ([], True),
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
