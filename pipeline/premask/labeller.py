@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .core.errors import RowError, TemplateError
-from .core.recipe import EngineChoice, Mask, Paths, Recipe
+from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
@@ -35,7 +35,10 @@ from .dialects.repair import check_repair, repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, template_source
 from .masking.labels import label_tokens, weigh_tokens
+from .masking.reasoning_marks import find_reasoning_marks
 from .masking.renders import Renders
+from .masking.rules import Rules
+from .masking.segments import masked_texts
 from .masking.turn_ends import PROBE, find_turn_ends
 from .tokens.encode import Encoded, Encoder
 from .tokens.engine_check import prove_engine
@@ -102,6 +105,7 @@ class Labeller:
         if recipe.end_of_turn:  # the recipe overrides what was found
             stops = tuple(recipe.end_of_turn)
             self.ends = replace(self.ends, stops=stops, openers=(), seen=True, answered="")
+        self.rules = self._rules()
         self.proof = proof or prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
         self.encoder = self._encoder(self.proof)
 
@@ -174,6 +178,19 @@ class Labeller:
             )
         return found
 
+    def _rules(self) -> Rules:
+        recipe = self.recipe
+        return Rules(
+            self.ends,
+            find_reasoning_marks(self.template.sources.values(), self.renders),
+            history=recipe.history,
+            train=recipe.train,
+            leave_out=tuple(recipe.leave_out),
+            eos=self.eos,
+            open_reasoning=recipe.open_reasoning,
+            on_dropped=recipe.on_dropped,
+        )
+
     def _encoder(self, proof: EngineProof) -> Encoder:
         tokenizer, structure = self.tokenizer, self._structure
         sources = self.template.sources.values()
@@ -194,8 +211,9 @@ class Labeller:
 
         Empty if the template refuses the probe.
         """
+        lenient = replace(self.rules, open_reasoning=OpenReasoning.as_rendered, on_dropped=OnDropped.count)
         try:
-            (sample, *_) = completions.decide(self.renders(Conversation(PROBE)), self.ends)
+            (sample, *_) = completions.decide(self.renders(Conversation(PROBE)), lenient)
         except RowError:
             return ""
         edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
@@ -235,21 +253,15 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
-    recipe, renders = labeller.recipe, labeller.renders(conversation)
-    if recipe.mask is Mask.generation_tags:
-        samples = completions.decide_by_tags(renders, labeller.ends, recipe.train)
-    else:
-        samples = completions.decide(
-            renders, labeller.ends, history=recipe.history, train=recipe.train, eos=labeller.eos
-        )
-    weights = {i: float(m.weight) for i, m in enumerate(conversation.messages) if m.weight is not None}
-    return tuple(replace(sample, weights=weights) for sample in samples) if weights else samples
+    by_tags = labeller.recipe.mask is Mask.generation_tags
+    way = completions.decide_by_tags if by_tags else completions.decide
+    return way(labeller.renders(conversation), labeller.rules)
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
     """Return the texts of one row in segments."""
     del labeller
-    return completions.masked_texts(samples, [0] * len(samples))
+    return masked_texts(samples, [0] * len(samples))
 
 
 def encode(labeller: Labeller, masked: MaskedTexts) -> tuple[MaskedTexts, Encoded]:
