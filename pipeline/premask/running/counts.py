@@ -9,7 +9,7 @@ first sample: so it counts as often as the row is used, and in no row that is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ GROUPS: Mapping[str, str] = {
 LEFT_OUT: Mapping[str, str] = {"empty_turns": "empty", "opening_turns": "opening"}
 """Turns that are left out of the loss, by their name in a tally -> their name in `turns_left_out`."""
 
-ALWAYS = ("straddling_tokens", "control_tokens_in_content", "turns_behind_another_prompt")
+ALWAYS = ("straddling_tokens", "seam_tokens", "control_tokens_in_content", "turns_behind_another_prompt")
 """Single counts that a manifest has even if they are 0."""
 
 _SINGLE = frozenset({"tokens_cut_off"})
@@ -53,10 +53,11 @@ def add_row_counts(tally: Tally, of_row: np.ndarray, counts: Mapping[int, Mappin
         tally[name] = column
 
 
-def nested(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return flat counts in the form of the manifest.
+def nested(counts: Mapping[str, int], arguments: Collection[str] = ()) -> dict[str, Any]:
+    """Return flat counts in the form of the manifest; `arguments` are the template arguments of the recipe.
 
-    >>> found = nested({"tokens_user": 4, "empty_turns": 1, "auto_enable_thinking_true": 2})
+    >>> counts = {"tokens_user": 4, "empty_turns": 1, "auto_enable_thinking_true": 2}
+    >>> found = nested(counts, ["enable_thinking"])
     >>> found["tokens_by_role"], found["turns_left_out"], found["template_modes"]
     ({'user': 4}, {'empty': 1}, {'enable_thinking': {'true': 2}})
     """
@@ -69,8 +70,21 @@ def nested(counts: Mapping[str, int]) -> dict[str, Any]:
         elif prefix is None:
             found[key] = counts[key]
         elif prefix == "auto_":
-            argument, _, value = key.removeprefix(prefix).rpartition("_")
+            argument, value = _argument(key.removeprefix(prefix), arguments)
             found[GROUPS[prefix]].setdefault(argument, {})[value] = counts[key]
         else:
             found[GROUPS[prefix]][key.removeprefix(prefix)] = counts[key]
     return found
+
+
+def _argument(name: str, arguments: Collection[str]) -> tuple[str, str]:
+    """Return argument and value, given the name under which a value of an argument is counted.
+
+    >>> _argument("mode_no_think", ["mode"]), _argument("mode_chat", [])
+    (('mode', 'no_think'), ('mode', 'chat'))
+    """
+    for argument in sorted(arguments, key=len, reverse=True):
+        if name.startswith(f"{argument}_"):
+            return argument, name.removeprefix(f"{argument}_")
+    argument, _, value = name.rpartition("_")
+    return argument, value

@@ -35,6 +35,7 @@ from ..publish.charts import card_pictures
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
+from .early_end import refused_at_once
 from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner
@@ -91,6 +92,13 @@ class Prepared(NamedTuple):
         """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
 
+    def refusal(self, output: Output, part: slice = slice(None)) -> str:
+        """Return why a run ends before any work (`early_end.py`); empty if it does not. `part` are the units
+        of this process."""
+        tasks = self.tasks(output)
+        own = tasks[part] or tasks  # a rank without units ends like the others
+        return refused_at_once(self.work, self.batches.labeller, tasks, own[0]) if own else ""
+
     def batches_for(self, output: Output) -> BatchLabeller:
         """Return the labeller of the rows: without the fast path, once a row gave two different results."""
         return self.batches.slow() if output.mismatch else self.batches
@@ -133,6 +141,9 @@ def run(  # noqa: PLR0913  all by keyword but the first
             manifest = place.update_card(recipe.card.shown(), make_card)
         else:
             with output:
+                if why := prepared.refusal(output):
+                    output.discard()
+                    raise RunError(why)
                 if place.about:
                     progress.say(place.about)
                 progress.start(work.rows)
@@ -262,7 +273,7 @@ def _finish(
     }
     return output.finish(
         records,
-        counts=nested(counts),
+        counts=nested(counts, labeller.recipe.template_kwargs),
         inputs={
             source: {**account.as_dict(), "duplicates": duplicates.get(source, 0)}
             for source, account in accounts.items()
