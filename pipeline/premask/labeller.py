@@ -119,7 +119,7 @@ class Labeller:
         Raises the `RowError` that a run rejects the row for: all are decided before the first is encoded.
         """
         samples = self.decide_together(conversations)
-        return _apart(samples, self.label(segment(self, samples)))
+        return apart(samples, self.label(segment(self, samples)))
 
     def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
         """The stages up to the mask for all conversations of one row: all are checked before the first is
@@ -294,7 +294,7 @@ def untrained(number: int) -> RowError:
     return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
 
 
-def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
+def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
     """Return the samples of one row with their tokens. Raises `RowError` if one cannot be used."""
     _, encoded, labels = labelled
     for error in encoded.errors.values():

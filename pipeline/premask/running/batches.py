@@ -42,7 +42,7 @@ from ..output.tables import Padding, RowFormat
 from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.tokenizer import LoadedTokenizer
-from .counts import add_row_counts
+from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, plain_keys
 from .fitting import count, fit, samples_of
 
@@ -204,7 +204,7 @@ class BatchLabeller:
             else:
                 decided.samples += samples
                 decided.rows += [at] * len(samples)
-                decided.counts |= {at: counts} if (counts := _counts_of(samples, repaired)) else {}
+                decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
 
 
@@ -221,14 +221,6 @@ class _Decided:
     rows: list[int] = field(default_factory=list)
     counts: dict[int, Counter[str]] = field(default_factory=dict)
     rejects: dict[int, Reject] = field(default_factory=dict)
-
-
-def _counts_of(samples: Sequence[Sample], repaired: Sequence[str]) -> Counter[str]:
-    """Return what is counted of a row as a whole: its fixes, and the counts of its conversations."""
-    counts = Counter(f"repaired_{name}" for name in repaired)
-    for sample in samples:
-        counts.update(sample.counts)
-    return +counts
 
 
 def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:

@@ -9,12 +9,13 @@ first sample: so it counts as often as the row is used, and in no row that is re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.records import Tally
+from ..core.records import Sample, Tally
 
 GROUPS: Mapping[str, str] = {
     "tokens_": "tokens_by_role",
@@ -33,6 +34,14 @@ ALWAYS = ("straddling_tokens", "seam_tokens", "control_tokens_in_content", "turn
 """Single counts that a manifest has even if they are 0."""
 
 _SINGLE = frozenset({"tokens_cut_off"})
+
+
+def row_counts(samples: Sequence[Sample], repaired: Sequence[str]) -> Counter[str]:
+    """Return what is counted of a row as a whole: its fixes, by their names, and what its samples carry."""
+    counts = Counter(f"repaired_{name}" for name in repaired)
+    for sample in samples:
+        counts.update(sample.counts)
+    return +counts
 
 
 def add_row_counts(tally: Tally, of_row: np.ndarray, counts: Mapping[int, Mapping[str, int]]) -> None:
