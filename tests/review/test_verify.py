@@ -592,14 +592,26 @@ def test_counts_of_each_kind(thought: Path) -> None:
     [
         (True, {"dropped_fields": {"reasoning": 4}}, 'dropped_fields is {"reasoning": 4}, all rows'),
         (True, {"dropped_fields": {"reasoning": 3, "content": 1}}, "dropped_fields is "),
-        (True, {"turns_left_out": {"empty": 2}}, 'turns_left_out is {"empty": 2}, all rows, done again, give {}'),
+        (
+            True,
+            {"turns_left_out": {"empty": 2}},
+            'turns_left_out is {"empty": 2}, all rows, done again, give {}',
+        ),
         (True, {"straddling_tokens": 1}, "straddling_tokens is 1, all rows, done again, give 0"),
         (False, {"dropped_fields": {"reasoning": 2}}, 'dropped_fields is {"reasoning": 2}, some rows'),
         (False, {"turns_behind_another_prompt": 4}, "turns_behind_another_prompt is 4, some rows"),
-        (False, {"turns_behind_another_prompt": 99}, "turns_behind_another_prompt is 99, there are 13 trained"),
+        (
+            False,
+            {"turns_behind_another_prompt": 99},
+            "turns_behind_another_prompt is 99, there are 13 trained",
+        ),
         (False, {"straddling_tokens": 10**6}, "straddling_tokens is 1,000,000, there are "),
         (False, {"samples_by_proof": {"inference": 7}}, "samples_by_proof comes to 7, there are "),
-        (False, {"template_modes": {"thinks": {"yes": 9, "no": 9}}}, "template_modes.thinks is 18, there are"),
+        (
+            False,
+            {"template_modes": {"thinks": {"yes": 9, "no": 9}}},
+            "template_modes.thinks is 18, there are",
+        ),
         (False, {"repaired_by_policy": {"strip_html": 99}}, "repaired_by_policy.strip_html is 99, there are"),
     ],
 )

@@ -123,9 +123,7 @@ Fill = Annotated[
     Annotated[float, Field(ge=0, le=1)] | None,
     Field(description="Tokens as a share of the packs' room; null without packs."),
 ]
-Proof = Annotated[
-    str, AfterValidator(_known_proof), WithJsonSchema({"type": "string", "enum": list(PROOFS)})
-]
+Proof = Annotated[str, AfterValidator(_known_proof), WithJsonSchema({"type": "string", "enum": list(PROOFS)})]
 Settings = Annotated[dict[str, Any], AfterValidator(_as_written)]
 """The recipe without `OTHER_KEYS`, as JSON values. Keys that older versions did not have may be missing."""
 

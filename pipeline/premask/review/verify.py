@@ -428,4 +428,3 @@ class _Check:
         whole = self.full and self._whole and self._redone == len(self._sources)
         again = nested(self._again, self._settings.template_kwargs)
         check_recount(self._told, again, self.findings, whole=whole)
-

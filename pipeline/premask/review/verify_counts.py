@@ -68,7 +68,12 @@ def _contradictions(counts: Mapping[str, Any], found: Found) -> Iterator[str]:
             yield f"counts.samples_by_proof comes to {total:,}, there are {samples:,} samples"
     modes = counts.get("template_modes", {}).items()
     for name, value, most, what in (
-        ("straddling_tokens", counts.get("straddling_tokens", 0), tokens - trained, "tokens that are not trained"),
+        (
+            "straddling_tokens",
+            counts.get("straddling_tokens", 0),
+            tokens - trained,
+            "tokens that are not trained",
+        ),
         ("turns_behind_another_prompt", _behind(counts, was_cut=was_cut), found.turns, "trained turns"),
         *((f"template_modes.{name}", sum(each.values()), samples, "samples") for name, each in modes),
         *((f"repaired_by_policy.{k}", n, samples, "samples") for k, n in _repaired(counts)),
