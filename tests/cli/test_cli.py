@@ -523,8 +523,10 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "on_dropped": (["count"], "count"),
     "seam": (["template"], "template"),
     "train": (
-        ["roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"]
-        + ["text=false", "empty_reasoning=false"],
+        [
+            *("roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"),
+            *("text=false", "empty_reasoning=false"),
+        ],
         {"roles": ["assistant", "tool"], "turns": "last"}
         | dict.fromkeys(("reasoning", "empty_reasoning", "text", "tool_calls", "end_of_turn"), False),
     ),

@@ -90,7 +90,7 @@ UNPACKED_SCHEMA = pa.schema(
 
 LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 """Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
-none, otherwise the weight that the row gives it, which may be 0 or negative; 1 unless the row says another."""
+none, otherwise the weight that the row gives it (1 if it gives none), which may be 0 or negative."""
 
 
 TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "completion_mask")}

@@ -56,7 +56,7 @@ def _not_trained(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _choices(recipe: Mapping[str, Any]) -> list[str]:
-    """Return what the recipe chose for turns whose prompt or text is not as the template shows them."""
+    """Return what the recipe says about turns that do not fit their prompt, and text that is not printed."""
     found = [_OPEN_REASONING.get(recipe.get("open_reasoning", ""), "")]
     if recipe.get("on_dropped") == "count":
         found.append("Rows with text that the template does not print were kept; that text is missing.")
@@ -66,8 +66,8 @@ def _choices(recipe: Mapping[str, Any]) -> list[str]:
 _OPEN_REASONING = {
     "compose": "Where the prompt opens a block of reasoning and the turn has none, the turn closes the block "
     "at once.",
-    "as-rendered": "Where the prompt opens a block of reasoning and the turn has none, the turn is trained as "
-    "the template shows it in history: behind another prompt than inference shows.",
+    "as-rendered": "Where the prompt opens a block of reasoning and the turn has none, the turn is trained "
+    "as the template shows it in history: behind another prompt than inference shows.",
 }
 
 _PROOFS = {

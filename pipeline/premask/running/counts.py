@@ -1,7 +1,7 @@
 """The counts of rows, and their form in the manifest.
 
     add_row_counts(tally, of_row, {3: {"dropped_reasoning": 2}})      # at the first sample of row 3
-    nested({"dropped_reasoning": 2, "tokens_user": 40})               # {"dropped_fields": {"reasoning": 2}, ...}
+    nested({"dropped_reasoning": 2, "tokens_user": 40})       # {"dropped_fields": {"reasoning": 2}, ...}
 
 A tally has flat names. The manifest has groups of them. What belongs to a row as a whole is counted at its
 first sample: so it counts as often as the row is used, and in no row that is rejected, dropped or left out.

@@ -94,8 +94,8 @@ def _first_rows(work: Work) -> Iterator[tuple[Row, Form]]:
 
 def _message(refused: int, rows: int) -> str:
     return (
-        f"{refused} of the first {rows} rows have turns without reasoning, but the prompt at inference opens a "
-        "block of reasoning; nothing was written: set open_reasoning to compose (the block is closed at once) "
-        "or as-rendered (as the template shows the turns in history), or template_kwargs such as "
+        f"{refused} of the first {rows} rows have turns without reasoning, but the prompt at inference opens "
+        "a block of reasoning; nothing was written: set open_reasoning to compose (the block is closed at "
+        "once) or as-rendered (as the template shows the turns in history), or template_kwargs such as "
         "enable_thinking: auto if the template has a mode that fits"
     )
