@@ -169,7 +169,9 @@ def _segments(sample: Sample) -> list[_Segment]:
 
 def _ends(weights: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return (end in characters, weight) pairs."""
-    return [(end, weight) for end, (_, weight) in zip(accumulate(n for n, _ in weights), weights, strict=True)]
+    return [
+        (end, weight) for end, (_, weight) in zip(accumulate(n for n, _ in weights), weights, strict=True)
+    ]
 
 
 def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:

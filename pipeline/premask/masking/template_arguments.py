@@ -5,8 +5,8 @@
     unread(template, {"enable_thinkin": True})      # ("enable_thinkin",)
     check_arguments(template, {"enable_thinkin": True})     # RecipeError: ... did you mean enable_thinking?
 
-A template reads a name if one of its sources looks it up: at the top, in a condition or in a macro. An argument
-that no source looks up changes nothing. Its author believes that it does, so it is an error.
+A template reads a name if one of its sources looks it up: at the top, in a condition or in a macro. An
+argument that no source looks up changes nothing. Its author believes that it does, so it is an error.
 
 Cost: a few milliseconds a template, once.
 """
@@ -36,6 +36,10 @@ _REASONING = re.compile("think|reason|thought|cot", re.IGNORECASE)
 @lru_cache(maxsize=32)
 def trees_of(template: ChatTemplate) -> tuple[nodes.Template, ...]:
     """Return the syntax trees of all sources of a template."""
+    return _parsed(template)
+
+
+def _parsed(template: ChatTemplate) -> tuple[nodes.Template, ...]:
     environment = PlainEnvironment(template.date)
     return tuple(environment.parse(source) for source in template.sources.values())
 
@@ -46,7 +50,8 @@ def names_read(template: ChatTemplate) -> frozenset[str]:
 
     Names of the conversation (`OWN`) and of the environment (`namespace`, `strftime_now`) are not among them.
     """
-    found = {name for tree in trees_of(template) for name in meta.find_undeclared_variables(tree)}
+    own = _parsed(template)  # Jinja folds constants in the trees that it searches
+    found = {name for tree in own for name in meta.find_undeclared_variables(tree)}
     return frozenset(found - OWN - set(PlainEnvironment(template.date).globals))
 
 
