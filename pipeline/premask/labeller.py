@@ -89,9 +89,9 @@ class Labeller:
     """The stages of one recipe, loaded.
 
     `tokenizer` and `proof` (the result of the engine check) are made if they are not given. `parts` are the
-    roles whose content the template takes as a list of parts. Raises `TokenizerError` or `TemplateError` if the
-    tokenizer or the template cannot be loaded, `RecipeError` if the recipe names arguments or strings that the
-    template does not know.
+    roles whose content the template takes as a list of parts. Raises `TokenizerError` or `TemplateError` if
+    the tokenizer or the template cannot be loaded, `RecipeError` if the recipe names arguments or strings
+    that the template does not know.
     """
 
     def __init__(

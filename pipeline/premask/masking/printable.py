@@ -3,8 +3,8 @@
     printable = Printable(template, renders=labeller.renders)
     check_left_out(printable, ["</thinking>"])      # RecipeError: ... never prints '</thinking>'
 
-A string can be printed if it is in a literal of the template, or in what the template itself prints in one of a
-few short conversations (plain, with tools, with reasoning), where literals join.
+A string can be printed if it is in a literal of the template, or in what the template itself prints in one of
+a few short conversations (plain, with tools, with reasoning), where literals join.
 
 Cost: a few renders, once per template.
 """
