@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .core.errors import RowError, TemplateError
-from .core.recipe import EngineChoice, Mask, Paths, Recipe
+from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
@@ -37,8 +37,11 @@ from .masking.chat_template import ChatTemplate, built_in_templates, template_so
 from .masking.content_parts import parts_roles
 from .masking.labels import label_tokens, weigh_tokens
 from .masking.printable import Printable, check_left_out, check_turn_ends
+from .masking.reasoning_marks import find_reasoning_marks
 from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from .masking.renders import Renders
+from .masking.rules import Rules
+from .masking.segments import masked_texts
 from .masking.template_arguments import check_arguments
 from .masking.turn_ends import PROBE, find_turn_ends
 from .tokens.encode import Encoded, Encoder
@@ -111,7 +114,10 @@ class Labeller:
         if recipe.end_of_turn:  # the recipe overrides what was found
             stops = tuple(recipe.end_of_turn)
             self.ends = replace(self.ends, stops=stops, openers=(), seen=True, answered="")
+        self.rules = self._rules()
         self._modes = tuple(map(self._mode, automatic(self.template, recipe.template_kwargs)))
+        if self._modes:  # with these, the template may print marks that it did not print before
+            self.rules = self._rules()
         printable = Printable(self.template, self.renders)
         check_left_out(printable, recipe.leave_out)
         check_turn_ends(printable, recipe.end_of_turn, self.tokenizer.special)
@@ -214,6 +220,19 @@ class Labeller:
             )
         return found
 
+    def _rules(self) -> Rules:
+        recipe = self.recipe
+        return Rules(
+            self.ends,
+            find_reasoning_marks(self.template.sources.values(), self.renders),
+            history=recipe.history,
+            train=recipe.train,
+            leave_out=tuple(recipe.leave_out),
+            eos=self.eos,
+            open_reasoning=recipe.open_reasoning,
+            on_dropped=recipe.on_dropped,
+        )
+
     def _encoder(self, proof: EngineProof) -> Encoder:
         tokenizer, structure = self.tokenizer, self._structure
         sources = self.template.sources.values()
@@ -234,8 +253,9 @@ class Labeller:
 
         Empty if the template refuses the probe.
         """
+        lenient = replace(self.rules, open_reasoning=OpenReasoning.as_rendered, on_dropped=OnDropped.count)
         try:
-            (sample, *_) = completions.decide(self.renders(Conversation(PROBE)), self.ends)
+            (sample, *_) = completions.decide(self.renders(Conversation(PROBE)), lenient)
         except RowError:
             return ""
         edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
@@ -275,21 +295,16 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
-    recipe, renders = labeller.recipe, labeller.renders(conversation)
-    if recipe.mask is Mask.generation_tags:
-        samples = completions.decide_by_tags(renders, labeller.ends, recipe.train)
-    else:
-        samples = completions.decide(
-            renders, labeller.ends, history=recipe.history, train=recipe.train, eos=labeller.eos
-        )
-    weights = {i: float(m.weight) for i, m in enumerate(conversation.messages) if m.weight is not None}
-    return tuple(replace(sample, weights=weights) for sample in samples) if weights else samples
+    by_tags = labeller.recipe.mask is Mask.generation_tags
+    way = completions.decide_by_tags if by_tags else completions.decide
+    first, *others = way(labeller.renders(conversation), labeller.rules)
+    return replace(first, counts={**first.counts, **labeller.modes(conversation)}), *others
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
     """Return the texts of one row in segments."""
     del labeller
-    return completions.masked_texts(samples, [0] * len(samples))
+    return masked_texts(samples, [0] * len(samples))
 
 
 def encode(labeller: Labeller, masked: MaskedTexts) -> tuple[MaskedTexts, Encoded]:

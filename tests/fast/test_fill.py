@@ -14,7 +14,7 @@ from premask.core.records import PROOFS, ROLES, MaskedTexts, Row
 from premask.fast.fill import Filler
 from premask.fast.render_plans import Plans, Rules
 from premask.labeller import Labeller
-from premask.masking.completions import masked_texts
+from premask.masking.segments import masked_texts
 
 OPTIONS: list[dict[str, Any]] = [
     {"chat_template": "chatml"},

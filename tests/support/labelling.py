@@ -16,7 +16,7 @@ from premask.core.errors import RowError
 from premask.core.records import Reject, Row
 from premask.dialects import Form
 from premask.labeller import LabelledSample, LabelledTexts, Labeller, reject
-from premask.masking.completions import masked_texts
+from premask.masking.segments import masked_texts
 from premask.tokens.token_bytes import character_spans
 
 Result = tuple[LabelledSample, ...] | Reject

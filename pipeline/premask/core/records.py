@@ -258,7 +258,7 @@ class Labels(NamedTuple):
     message         int64[m]    the message whose completion it is
     first           int64[m]    its first token, counted over all texts
     last            int64[m]    one past its last token; not above `first` if no token is in it
-    weights         float32[t]  loss weight of each token, also of those that are not trained; None if all are 1
+    weights         float32[t]  loss weight of each token, trained or not; None if all are 1
     """
 
     labels: np.ndarray

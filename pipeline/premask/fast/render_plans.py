@@ -1,6 +1,6 @@
 """Render plans: what a chat template prints for all rows of one shape, and what of it is trained.
 
-    plans = Plans(template, rules, decide=labeller.decide, renders=labeller.renders)
+    plans = Plans(template, rules, template_kwargs, decide=labeller.decide)
     filled = plans.fill(roles, texts)       # None: this row takes the slow path
     filled.texts                            # the texts of the samples
     filled.plan.samples[0].turn             # the message of each segment, if it is trained
@@ -28,18 +28,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import RowError
-from ..core.recipe import History, Train, Turns
+from ..core.recipe import History, Turns
 from ..core.records import NOT_TRAINED, ROLES, Conversation, Message, Sample
 from ..masking.chat_template import ChatTemplate
-from ..masking.prompt_ends import whole_marker
-from ..masking.renders import Renders
-from ..masking.turn_ends import TurnEnds
+from ..masking.rules import Rules
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
 
 MAX_PLANNED_MESSAGES = 128
@@ -94,44 +91,24 @@ class Filled(NamedTuple):
     slots: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What decides the mask besides the template.
-
-    ends     its turn ends
-    kwargs   the template arguments of the recipe
-    history  how turns in rewritten history are trained
-    train    what is trained
-    eos      the string that is appended to a turn without an end
-    """
-
-    ends: TurnEnds
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    history: History = History.split
-    train: Train = field(default_factory=Train)
-    eos: str = ""
-
-
 class Plans:
     """The plans of one recipe, made when rows of new shapes are seen.
 
-    `decide` and `renders` are those of the slow path; new plans are compared with them.
+    `decide` is that of the slow path; each new plan is compared with it.
     """
 
     def __init__(
         self,
         template: ChatTemplate,
         rules: Rules,
+        kwargs: Mapping[str, Any],
         *,
         decide: Callable[[Conversation], tuple[Sample, ...]],
-        renders: Callable[[Conversation], Renders],
     ) -> None:
         self._decide = decide
-        self._renders = renders
-        self._planner = _Planner(template, rules)
+        self._planner = _Planner(template, rules, kwargs)
         self._shapes: dict[bytes, _Shape] = {}
         self._count = 0
-        self._checked: set[tuple[int | None, int | None]] = set()  # pairs of consecutive roles
 
     def fill(self, roles: bytes, texts: Sequence[str]) -> Filled | None:
         """Fill a plain row into the plan of its shape; `roles` are indices into `records.ROLES`.
@@ -169,16 +146,10 @@ class Plans:
             filled = plan.fill(texts)
             if filled is None or not plan.samples:  # the slow path rejects a row without trained text
                 return None
-            steps = {*pairwise((None, *roles, None))}
-            if steps <= self._checked and not self._planner.rules.eos:
-                renders = self._renders(row)
-                right = [renders.through(last) for last in plan.last] == list(filled[0])
-            else:
-                right = _turns_of(Filled(plan, *filled)) == [
-                    (sample.text, [tuple(turn) for turn in sample.turns], sample.proof)
-                    for sample in self._decide(row)
-                ]
-                self._checked |= steps if right else set()
+            right = _turns_of(Filled(plan, *filled)) == [
+                (sample.text, [tuple(turn) for turn in sample.turns], sample.proof)
+                for sample in self._decide(row)
+            ]
         except (RowError, Unplannable):
             return None
         return plan if right else None
@@ -250,14 +221,16 @@ class _Planner:
     covers the plain case only, and raises `Unplannable` in every other case.
     """
 
-    def __init__(self, template: ChatTemplate, rules: Rules) -> None:
+    def __init__(self, template: ChatTemplate, rules: Rules, kwargs: Mapping[str, Any]) -> None:
         self.rules = rules
-        self._template = SymbolicTemplate(template, rules.kwargs)
+        self._template = SymbolicTemplate(template, kwargs)
         self._rendered: dict[tuple[tuple[str, ...], bool], list[Rendered]] = {}
 
     def plan(self, roles: Sequence[str], texts: Sequence[str]) -> Plan:
         """Return the plan for the shape of a row. Raises `Unplannable` if there is none."""
-        if self.rules.history is History.as_rendered:
+        train = self.rules.train
+        parts = train.text, train.reasoning, train.empty_reasoning, train.end_of_turn
+        if self.rules.history is History.as_rendered or not all(parts) or self.rules.leave_out:
             raise Unplannable
         return _Planning(self, roles, texts).plan()
 
@@ -337,47 +310,19 @@ class _Planning:
         return _PlannedTurn(index, start, _Position(last + 1, self._rules.ends.after(after, 0)))
 
     def _prompt_end(self, through: Parts, index: int) -> _Position:
-        """Return where the prompt of a message ends in a text (`prompt_ends.prompt_end`).
-
-        If the text shows only a part of the prompt, the text of the message itself must follow it.
-        """
+        """Return where the prompt of a message ends in a text that shows it."""
         prompt = self._render(index, prompt=True)
-        last = max(0, len(prompt) - 1)
-        shown, opening = _literal(through, last), _literal(prompt, last)
-        following = through[last + bool(shown)] if len(through) > last + bool(shown) else ""
-        cut_short = len(shown) < len(opening) and opening.startswith(shown) and isinstance(following, Op)
-        cut_short = cut_short and self._begins(prompt[:last], through)
-        if not cut_short or not isinstance(following, Op) or self._messages[following] != index:
-            if not self._begins(prompt, through):
-                raise Unplannable
-            return _end(prompt)
-        self._starts_differently(following, opening[len(shown) :])
-        begin, end = self._generation_prompt_start(prompt, index), len(shown)
-        if end < begin or (
-            opening[end:].strip()
-            and (whole_marker(opening, end, begin) != end or not opening[begin:end].strip())
-        ):
+        opening = _literal(prompt, max(0, len(prompt) - 1))
+        if not self._begins(prompt, through) or self._rules.marks.first(opening) is not None:
             raise Unplannable
-        return _Position(last, end) if shown else _Position(last, 0)
-
-    def _generation_prompt_start(self, prompt: Parts, index: int) -> int:
-        """Return where the generation prompt starts in the last literal of a prompt
-        (`prompt_ends.generation_prompt_start`)."""
-        last, before = len(prompt) - 1, self._through(index - 1)
-        if before == prompt:
-            return 0
-        if before[:last] != prompt[:last] or len(before) > last + 1:
-            raise Unplannable
-        opening = _literal(prompt, last)
-        return whole_marker(opening, len(commonprefix([opening, _literal(before, last)])), 0)
+        return _end(prompt)
 
     def _own_text(self, draft: _Draft, index: int) -> _PlannedTurn:
         first, last = self._written(draft.parts, index)
         return _PlannedTurn(index, _Position(first, 0), _Position(last + 1, 0))
 
     def _end_turns(self, draft: _Draft) -> None:
-        """Apply the opener of the next turn, the eos and the recipe's `train.end_of_turn`
-        (`completions._end_turns`)."""
+        """Apply the opener of the next turn and the eos (`completions._end_turns`)."""
         ends, eos = self._rules.ends, self._rules.eos
         draft.turns = [self._opened(draft.parts, turn) for turn in draft.turns]
         if not draft.turns:
@@ -391,8 +336,6 @@ class _Planning:
             if ends.begin(after, end, 0) == end:
                 draft.parts = (*draft.parts[:part], after[:end] + eos)
                 draft.turns[draft.turns.index(last)] = last._replace(end=_Position(part, end + len(eos)))
-        if not self._rules.train.end_of_turn:
-            draft.turns = [self._without_stop(draft.parts, turn) for turn in draft.turns]
 
     def _opened(self, parts: Parts, turn: _PlannedTurn) -> _PlannedTurn:
         part, end = turn.end
@@ -404,25 +347,25 @@ class _Planning:
             raise Unplannable
         return turn._replace(end=_Position(part, opener))
 
-    def _without_stop(self, parts: Parts, turn: _PlannedTurn) -> _PlannedTurn:
-        part, end = turn.end
-        after = _literal(parts, part)
-        printed = len(after[:end].rstrip())
-        if not printed:
-            raise Unplannable
-        return turn._replace(end=_Position(part, self._rules.ends.begin(after, printed, 0)))
-
     def _check(self, draft: _Draft) -> None:
-        """Raise `Unplannable` if turns overlap or contain text of another message."""
+        """Raise `Unplannable` if turns overlap, contain text of another message, or lose words."""
         draft.turns.sort(key=lambda turn: turn.start)
         at = _Position(0, 0)
         for turn in draft.turns:
             if turn.start < at or turn.end <= turn.start:
                 raise Unplannable
             at = turn.end
+            self._check_words(draft, turn.message)
             inside = draft.parts[turn.start.part : turn.end.part]
             if any(isinstance(part, Op) and self._messages[part] != turn.message for part in inside):
                 raise Unplannable
+
+    def _check_words(self, draft: _Draft, last: int) -> None:
+        """Raise `Unplannable` unless the text prints all messages up to a trained one, but for blanks at the
+        edges."""
+        printed = {self._messages[part] for part in draft.parts if isinstance(part, Op) and _is_whole(part)}
+        if not printed.issuperset(range(last + 1)):
+            raise Unplannable
 
     # ==== renders ====
 
@@ -537,6 +480,13 @@ def _message_of(op: Op) -> int:
             raise Unplannable
         op = op.args[0]
     return int(op.args[0])
+
+
+def _is_whole(op: Op) -> bool:
+    """Whether an expression is the content of a message, without blanks at its edges or with them."""
+    while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip") and op.args[2:] in ((), (None,)):
+        op = op.args[0]
+    return op.name == "text"
 
 
 def _end(parts: Parts) -> _Position:

@@ -1,373 +1,340 @@
 """Which characters of a text are completions: found by provenance, proved against inference.
 
-The completion of an assistant message i is the text after
-`render(messages[:i], add_generation_prompt=True)`, up to and including the turn end. Two independent methods
-must agree on it, or the row is rejected:
+For an assistant message i:
 
-    inference    the prompt of message i is a prefix of the text; the completion starts where it ends
-    provenance   every character has an origin (`traced.py`); the completion contains all text of message i,
-                 and no text of another message
+    P   the prompt, `render(messages[:i], add_generation_prompt=True)`: what the model sees
+    C   the completion: what it then has to write, up to and including the string that ends the turn
+
+C is what message i wrote in `render(messages[:i + 1])`, with what the template prints between, from the seam
+with P on (`seams.py`) to the turn end (`turn_ends.py`). **The sample of turn i is the text P + C.** Turns
+share a text exactly where that text begins with the P + C of each of them. Mostly this is the whole
+conversation. A turn that it does not show so gets a sample of its own (Qwen3 drops earlier reasoning, so the
+whole conversation shows a turn differently than inference did). If no render shows P + C, it is put together
+from both (proof `composed`).
 
 Example: `<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello<|im_end|>\\n` has one completion,
 `Hello<|im_end|>`. Header and newline are never trained.
 
-Some templates rewrite history (Qwen3 drops earlier reasoning): the whole conversation shows a turn
-differently than inference did. With `History.split`, such a turn becomes a sample of its own, which ends with
-it.
+A row is refused if the render contradicts the prompt, if provenance finds text of another message in a
+completion, or if text of the row is printed nowhere (`dropped.py`).
 
 Cost: two plain renders per turn, and comparisons of text.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
-from os.path import commonprefix
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
-from ..core.arrays import offsets_of
 from ..core.errors import RowError
-from ..core.recipe import History, Train, Turns
-from ..core.records import (
-    GENERATED,
-    MIXED,
-    NOT_TRAINED,
-    PROOFS,
-    TEMPLATE,
-    WRITERS,
-    MaskedTexts,
-    Message,
-    Runs,
-    Sample,
-    Turn,
-    content_end,
-    content_start,
-    cut,
-    placed,
-    span_of,
-    wrote,
-)
-from .prompt_ends import find_opening, generation_prompt_start, prompt_end, whole_marker
+from ..core.recipe import History, OpenReasoning, Turns
+from ..core.records import GENERATED, MIXED, TEMPLATE, Message, Sample, Turn, placed
+from .as_rendered import shown_turn
+from .dropped import Dropped
 from .renders import Renders
-from .traced import TracedStr, runs_of
-from .turn_ends import TurnEnds
+from .rules import Rules
+from .seams import Seam, asked_by, find_seam
+from .texts import Text, written_by_template
+from .traced import runs_of
+from .trained_parts import last_written, trained_parts, weights_of
 
 
 @dataclass
 class _Draft:
-    """A sample under construction: a rendered text, and the completions proved in it so far."""
+    """A sample under construction: a text, and the completions proved in it so far."""
 
-    text: str
-    runs: Runs
+    text: Text
+    proof: str = ""
     turns: list[Turn] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, traced: TracedStr) -> _Draft:
-        return cls(str.__str__(traced), runs_of(traced))
+
+class _Placed(NamedTuple):
+    """The completion of a turn at the end of its prompt: `text` begins with P + C, and C is the stretch
+    `turn`. `proof` is empty if `text` is a render."""
+
+    text: Text
+    turn: Turn
+    proof: str = ""
 
 
-_ALL = Train()
-
-
-def decide(
-    renders: Renders, ends: TurnEnds, *, history: History = History.split, train: Train = _ALL, eos: str = ""
-) -> tuple[Sample, ...]:
+def decide(renders: Renders, rules: Rules) -> tuple[Sample, ...]:
     """Return the samples of a conversation, with what is trained in them.
 
-    The first sample is the whole conversation, unless nothing in it can be trained. `eos` is appended to a
-    sample whose last turn has no turn end. Raises `RowError` if the mask cannot be proved, or if nothing
-    would be trained.
+    The first sample is the whole conversation, unless nothing in it can be trained. Raises `RowError` if the
+    mask cannot be proved, or if nothing would be trained.
     """
-    wanted = _wanted(renders.messages, history, train)
-    drafts = [_Draft.of(renders.full())]
-    for index in reversed(wanted):
-        if renders.messages[index].role != "assistant":
-            drafts[0].turns.append(_own_text(renders, drafts[0], index))
-        elif history is History.as_rendered:
-            drafts[0].turns.append(_as_rendered(renders, ends, drafts[0], index))
-        else:
-            _place(renders, ends, drafts, index)
-    proof = "as-rendered" if history is History.as_rendered else "split" if len(drafts) > 1 else "inference"
-    for draft in drafts:
-        _end_turns(draft, ends, eos)
-    samples = [_sample(renders, draft, ends, train, proof) for draft in drafts]
-    return _with_turns(samples)
+    return _Decision(renders, rules).samples()
 
 
-def decide_by_tags(renders: Renders, ends: TurnEnds, train: Train = _ALL) -> tuple[Sample, ...]:
+def decide_by_tags(renders: Renders, rules: Rules) -> tuple[Sample, ...]:
     """Return the sample of a conversation, trained inside the `{% generation %}` tags of the template.
 
     A stretch belongs to the message that wrote most of it. Stretches of messages that are not trained are
     left out. Raises `RowError` if nothing is left.
     """
-    wanted = _wanted(renders.messages, History.split, train)
-    draft = _Draft.of(renders.full())
+    decision = _Decision(renders, rules)
+    whole = decision.drafts[0]
+    whole.proof = "generation-tags"
     for start, end, origin in placed(runs_of(renders.tagged())):
-        message = _writer(draft.runs, start, end) if origin.message == GENERATED.message else None
-        if message in wanted:
-            draft.turns.append(Turn(message, start, end))
-    parts = [part for turn in draft.turns for part in _trained_parts(draft, turn, ends, train)]
-    return _with_turns([Sample(draft.text, tuple(parts), draft.runs, "generation-tags")])
+        message = _writer(whole.text, start, end) if origin.message == GENERATED.message else None
+        if message in decision.wanted:
+            whole.turns.append(Turn(message, start, end))
+    return decision.finished()
 
 
-def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
-    """Cut samples into segments; `rows` are the rows of the samples in their batch, ascending."""
-    segments = [_segments(sample) for sample in samples]
-    flat = [segment for of_sample in segments for segment in of_sample]
-    sizes, writers, messages = np.array([each[:3] for each in flat], dtype=np.int64).reshape(-1, 3).T
-    weights = None
-    if any(sample.weights for sample in samples):
-        weights = np.array([each.weight for each in flat], dtype=np.float32)
-    return MaskedTexts(
-        [sample.text for sample in samples],
-        np.array(rows, dtype=np.int64),
-        np.array([PROOFS.index(sample.proof) for sample in samples], dtype=np.int8),
-        offsets_of([len(of_sample) for of_sample in segments]),
-        sizes,
-        writers,
-        messages,
-        np.array([each.seam for each in flat], dtype=bool),
-        weights,
-    )
-
-
-class _Segment(NamedTuple):
-    size: int
-    writer: int
-    message: int
-    seam: bool
-    weight: float
-
-
-def _segments(sample: Sample) -> list[_Segment]:
-    """Cut a text where the writer changes and at the edges of completions; sizes in bytes."""
-    text, seams = sample.text, frozenset(sample.seams)
-    runs, turns = deque(placed(sample.runs)), deque(sample.turns)
-    weights = deque(_ends(sample.weights))
-    edges = {0, len(text), *seams, *(end for _, end, _ in runs), *(end for end, _ in weights)}
-    edges.update(edge for turn in turns for edge in (turn.start, turn.end))
-    segments = []
-    for start, end in pairwise(sorted(edges)):
-        while runs and runs[0][1] <= start:
-            runs.popleft()
-        while turns and turns[0].end <= start:
-            turns.popleft()
-        while weights and weights[0][0] <= start:
-            weights.popleft()
-        writer = WRITERS.index(runs[0][2].role) if runs else 0
-        trained = bool(turns) and turns[0].start <= start
-        message = turns[0].message if trained else NOT_TRAINED
-        size = end - start if text.isascii() else len(text[start:end].encode())
-        weight = weights[0][1] if weights else 1.0
-        segments.append(_Segment(size, writer, message, start in seams, weight))
-    return segments
-
-
-def _ends(weights: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return (end in characters, weight) pairs."""
-    return [
-        (end, weight) for end, (_, weight) in zip(accumulate(n for n, _ in weights), weights, strict=True)
-    ]
-
-
-def _with_turns(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Return the samples with trained text; raise `RowError` if there is none."""
-    kept = tuple(sample for sample in samples if sample.turns)
-    if not kept:
-        raise RowError("nothing_trained", "the template and the recipe leave no text of the row to train")
-    return kept
-
-
-def _wanted(messages: Sequence[Message], history: History, train: Train) -> list[int]:
-    """Return the indices of the messages to train: those of the recipe's roles, unless the row excludes
-    them."""
-    wanted = [
-        i for i, message in enumerate(messages) if message.role in train.roles and message.train is not False
-    ]
-    if not wanted:
-        raise RowError("nothing_trained", f"no message of role {' or '.join(train.roles)} is to be trained")
-    return wanted[-1:] if history is History.last or train.turns is Turns.last else wanted
-
-
-def _writer(runs: Runs, start: int, end: int) -> int | None:
+def _writer(text: Text, start: int, end: int) -> int | None:
     """Return the message that wrote most characters of a stretch."""
     written: Counter[int] = Counter()
-    for length, origin in cut(runs, start, end):
+    for low, high, origin in text.between(start, end):
         if origin.message >= 0:
-            written[origin.message] += length
+            written[origin.message] += high - low
     return written.most_common(1)[0][0] if written else None
 
 
-def _place(renders: Renders, ends: TurnEnds, drafts: list[_Draft], index: int) -> None:
-    """Prove the completion of a message, and add it to a text that shows it and its prompt as inference did.
+class _Decision:
+    """The decision about one conversation."""
 
-    If no text does, a new one is added, which ends with the message.
-    """
-    through, whole = renders.through(index), drafts[0]
-    span = span_of(whole.runs, index)
-    if span is not None and whole.text[: span[1]] == through[: span[1]]:
-        turn = _prove(renders, ends, whole.runs, through, index)
-        if whole.text.startswith(through[: turn.end]):
-            whole.turns.append(turn)
+    def __init__(self, renders: Renders, rules: Rules) -> None:
+        self.renders, self.rules = renders, rules
+        self.messages = renders.messages
+        self.counts: Counter[str] = Counter()
+        self.wanted = self._wanted()
+        self.drafts = [_Draft(Text.of(renders.full()))]
+        self.dropped = Dropped(self.messages, renders.tools, rules.on_dropped, rules.history)
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Place each wanted turn in a text that begins with its P + C."""
+        for index in reversed(self.wanted):
+            if self.messages[index].role != "assistant":
+                self.drafts[0].turns.append(self._own_text(index))
+            elif self.rules.history is History.as_rendered:
+                self.drafts[0].proof = "as-rendered"
+                self._add(self._as_rendered(index))
+            else:
+                self._add(self._completion(index))
+        return self.finished()
+
+    def finished(self) -> tuple[Sample, ...]:
+        """Return the drafts with trained text as samples; raise `RowError` if there is none."""
+        kept = [draft for draft in self.drafts if draft.turns]
+        for draft in kept:
+            self._end_turns(draft)
+            self.dropped.check(draft.text, draft.turns)
+        for draft in kept:
+            draft.proof = draft.proof or ("split" if len(self.drafts) > 1 else "inference")
+        samples = [sample for sample in map(self._sample, kept) if sample.turns]
+        if not samples:
+            detail = "the template and the recipe leave no text of the row to train"
+            raise RowError("nothing_trained", detail)
+        counts = {name: n for name, n in {**self.counts, **self.dropped.counts}.items() if n}
+        return (replace(samples[0], counts=counts), *samples[1:])
+
+    def _wanted(self) -> list[int]:
+        """Return the messages to train: those of the recipe's roles, unless the row excludes them or they
+        are empty."""
+        train = self.rules.train
+        wanted = [i for i, each in enumerate(self.messages) if each.role in train.roles and _is_marked(each)]
+        if not wanted:
+            detail = f"no message of role {' or '.join(train.roles)} is to be trained"
+            raise RowError("nothing_trained", detail)
+        filled = [i for i in wanted if not is_empty(self.messages[i])]
+        self.counts["empty_turns"] += len(wanted) - len(filled)
+        if not filled:
+            raise RowError("nothing_trained", "every message that is to be trained is empty")
+        last = self.rules.history is History.last or train.turns is Turns.last
+        return filled[-1:] if last else filled
+
+    def _add(self, placed_turn: _Placed | None) -> None:
+        """Add a completion to the first text that begins with its P + C; to a new one if none does."""
+        if placed_turn is None:
             return
-    own = _Draft.of(renders.through_traced(index))
-    turn = _prove(renders, ends, own.runs, through, index)
-    home = next((draft for draft in drafts if draft.text.startswith(through[: turn.end])), None)
-    if home is None:
-        home = own
-        drafts.append(home)
-    home.turns.append(turn)
+        text, turn, proof = placed_turn
+        begin = text.text[: turn.end]
+        home = next((draft for draft in self.drafts if draft.text.text.startswith(begin)), None)
+        if home is None:
+            home = _Draft(text, proof)
+            self.drafts.append(home)
+        home.turns.append(turn)
+
+    # ==== one turn ====
+
+    def _completion(self, index: int) -> _Placed | None:
+        """Return P + C of a message; None if the turn is left out of the loss."""
+        if self._prompt(index) is None:
+            return None
+        try:
+            return self._in_whole(index) or self._in_own(index)
+        except RowError as error:
+            if error.reason != "prompt_mismatch":
+                raise
+            if not self._is_opening(index):
+                raise self._with_advice(error, index) from None
+            self.counts["opening_turns"] += 1
+            return None
+
+    def _is_opening(self, index: int) -> bool:
+        """Whether the assistant opens the conversation with a message."""
+        return all(message.role not in ("user", "assistant") for message in self.messages[:index])
+
+    def _with_advice(self, error: RowError, index: int) -> RowError:
+        """Name the repair that helps if two turns of the assistant follow each other."""
+        if self.messages[index - 1].role != "assistant":
+            return error
+        advice = "message {} is by the assistant, too; set repair: merge_consecutive"
+        return RowError(error.reason, f"{error.detail}; {advice.format(index - 1)}")
+
+    def _prompt(self, index: int) -> str | None:
+        """Return the prompt of a message; None if the assistant opens and inference has no prompt for it."""
+        try:
+            return self.renders.prompt(index)
+        except RowError:
+            if not self._is_opening(index):
+                raise
+            self.counts["opening_turns"] += 1
+            return None
+
+    def _in_whole(self, index: int) -> _Placed | None:
+        """Return the completion as the whole conversation shows it; None if it does not show P + C."""
+        whole, through, prompt = self.drafts[0].text, self.renders.through(index), self.renders.prompt(index)
+        span = whole.span(index)
+        if span is None or not whole.text.startswith(prompt) or whole.text[: span[1]] != through[: span[1]]:
+            return None
+        end = self.rules.ends.after(through, span[1])
+        if not whole.text.startswith(through[:end]):
+            return None
+        asked = asked_by(whole, len(prompt), but=index)
+        seam = find_seam(asked, whole, index, end, self.rules.marks)
+        if seam.open or seam.start != len(prompt):
+            return None
+        return _Placed(whole, self._proved(whole, index, len(prompt), end))
+
+    def _in_own(self, index: int) -> _Placed | None:
+        """Return P + C from the renders of P and of the text that ends with the message."""
+        text = Text.of(self.renders.through_traced(index))
+        span = text.span(index)
+        if span is None:
+            self.dropped.nothing_of(index)
+            return None
+        prompt = Text.of(self.renders.prompt_traced(index))
+        end = self.rules.ends.after(text.text, span[1])
+        asked = asked_by(prompt, before=self._before(index))
+        seam = find_seam(asked, text, index, end, self.rules.marks)
+        turn = self._proved(text, index, seam.start, end)
+        if seam.open:
+            return self._in_open_block(prompt, text, turn, seam)
+        if text.text.startswith(prompt.text) and seam.start == len(prompt):
+            return _Placed(text, turn)
+        return self._composed(prompt, text, turn)
+
+    def _before(self, index: int) -> str:
+        """Return the text of the messages before a message, without a generation prompt; empty if the
+        template refuses them."""
+        try:
+            return self.renders.through(index - 1) if index else ""
+        except RowError:
+            return ""
+
+    def _in_open_block(self, prompt: Text, text: Text, turn: Turn, seam: Seam) -> _Placed:
+        """Do what the recipe says about a turn without reasoning whose prompt opens a block of it."""
+        if self.rules.open_reasoning is OpenReasoning.reject:
+            detail = (
+                f"message {turn.message} has no reasoning, but its prompt opens a block of it "
+                f"({prompt.text[-30:]!r}); set open_reasoning to compose (the block is closed at once) or "
+                "as-rendered (as the template shows the turn in history), or template_kwargs such as "
+                "enable_thinking: auto if the template has a mode that fits"
+            )
+            raise RowError("open_reasoning", detail)
+        if self.rules.open_reasoning is OpenReasoning.as_rendered:
+            self.counts["turns_behind_another_prompt"] += 1
+            return _Placed(text, turn, "as-rendered")
+        closing = "" if seam.closed else self.rules.marks.closing_of(prompt.text)
+        shown = text.text.startswith(prompt.text) and not closing
+        return _Placed(text, turn) if shown else self._composed(prompt, text, turn, closing)
+
+    def _composed(self, prompt: Text, text: Text, turn: Turn, closing: str = "") -> _Placed:
+        """Put P and C together; `closing` closes a block that P leaves open."""
+        body = text.cut(turn.start, turn.end)
+        if closing:
+            blanks = len(body.text) - len(body.text.lstrip())
+            printed = next(body.between(0, blanks), None)
+            body = body.cut(blanks if printed and printed[2] == TEMPLATE else 0, len(body))
+        whole = prompt.joined(written_by_template(closing), body)
+        return _Placed(whole, turn._replace(start=len(prompt), end=len(whole)), "composed")
+
+    def _proved(self, text: Text, index: int, start: int, end: int) -> Turn:
+        """Return a completion if provenance agrees with it: no text of another message is inside."""
+        for _, _, origin in text.between(start, end):
+            if origin == MIXED:
+                raise RowError("origin_lost", f"the chat template hides whose text is in message {index}")
+            if origin != TEMPLATE and origin.message != index:
+                raise RowError("boundary_unclear", f"text of {origin.label} is inside message {index}")
+        return Turn(index, start, end)
+
+    def _own_text(self, index: int) -> Turn:
+        """Return what a message wrote that is not the assistant's; inference does not cover it."""
+        whole = self.drafts[0].text
+        span = whole.span(index)
+        if span is None:
+            detail = f"the chat template prints nothing of message {index} ({self.messages[index].role})"
+            raise RowError("content_dropped", detail)
+        return self._proved(whole, index, *span)
+
+    def _as_rendered(self, index: int) -> _Placed | None:
+        """Return a completion as the whole conversation shows it, without regard to inference."""
+        whole = self.drafts[0].text
+        if whole.span(index) is None:
+            self.dropped.nothing_of(index)
+            return None
+        if self._prompt(index) is None:
+            return None
+        own = Text.of(self.renders.through_traced(index))
+        asked = asked_by(Text.of(self.renders.prompt_traced(index)))
+        return _Placed(whole, self._proved(whole, *shown_turn(whole, own, asked, index, self.rules.ends)))
+
+    # ==== the samples ====
+
+    def _end_turns(self, draft: _Draft) -> None:
+        """Extend turns that end with the opener of the next turn; append eos after a last turn without an
+        end."""
+        ends, eos, text = self.rules.ends, self.rules.eos, draft.text
+        draft.turns = [
+            turn._replace(end=ends.opener_after(text.text, turn.end, last_written(text, turn)))
+            for turn in draft.turns
+        ]
+        last = max(draft.turns, key=lambda turn: turn.end)
+        if not eos or text.text[last.end :].strip():
+            return
+        if ends.begin(text.text, last.end, last_written(text, last)) < last.end:
+            return
+        draft.text = text.cut(0, last.end).joined(written_by_template(eos))
+        draft.turns[draft.turns.index(last)] = last._replace(end=len(draft.text))
+
+    def _sample(self, draft: _Draft) -> Sample:
+        turns = sorted(draft.turns, key=lambda turn: turn.start)
+        for before, after in pairwise(turns):
+            if after.start < before.end:
+                detail = f"the completions of messages {before.message} and {after.message} overlap"
+                raise RowError("boundary_unclear", detail)
+        for turn in turns:
+            self._proved(draft.text, *turn)
+        parts = [
+            part
+            for turn in turns
+            for part in trained_parts(draft.text, turn, self.messages[turn.message], self.rules)
+        ]
+        seams = tuple(sorted({edge for turn in turns for edge in turn[1:]}))
+        weights = weights_of(draft.text, turns, self.messages, self.renders.weight)
+        return Sample(draft.text.text, tuple(parts), draft.text.runs, draft.proof, weights, seams)
 
 
-def _prove(renders: Renders, ends: TurnEnds, runs: Runs, through: str, index: int) -> Turn:
-    """Return the completion of message `index` in `through`, a text that ends with that message.
-
-    `runs` are the origins of the text, at least up to the last character of the message.
-    """
-    span = _written(renders, runs, index)
-    start = prompt_end(renders, through, index, span[0])
-    _check_origins(renders, runs, index, start, span)
-    return Turn(index, start, ends.after(through, span[1]))
+def is_empty(message: Message) -> bool:
+    """Whether a message has neither text nor tool calls."""
+    texts = (message.content, message.reasoning)
+    return not message.tool_calls and not any(text and not text.isspace() for text in texts)
 
 
-def _written(renders: Renders, runs: Runs, index: int) -> tuple[int, int]:
-    """Return the span from the first to one past the last character that a message wrote."""
-    span = span_of(runs, index)
-    if span is None:
-        raise RowError("content_dropped", f"the chat template prints nothing of message {index} (assistant)")
-    if renders.messages[index].tool_calls and not wrote(runs, index, "tool_calls"):
-        raise RowError(
-            "content_dropped", f"the chat template does not print the tool calls of message {index}"
-        )
-    return span
-
-
-def _check_origins(renders: Renders, runs: Runs, index: int, start: int, span: tuple[int, int]) -> None:
-    """Raise `RowError` unless provenance agrees with a completion.
-
-    No text of the message may come before it, except what the generation prompt already shows, such as
-    `<think>`. No text of another message may be inside.
-    """
-    if span[0] < start and span[0] < content_end(runs_of(renders.prompt_traced(index))):
-        raise RowError("boundary_unclear", f"message {index} is printed before its own prompt ends")
-    for _, origin in cut(runs, start, span[1]):
-        if origin == MIXED:
-            raise RowError("origin_lost", f"the chat template hides whose text is in message {index}")
-        if origin != TEMPLATE and origin.message != index:
-            raise RowError("boundary_unclear", f"text of {origin.label} is inside message {index}")
-
-
-def _as_rendered(renders: Renders, ends: TurnEnds, whole: _Draft, index: int) -> Turn:
-    """Return the completion of a message as the whole conversation shows it, without regard to inference."""
-    first, last = _written(renders, whole.runs, index)
-    last, end = _end_as_rendered(renders, whole, ends, index, last)
-    try:
-        start = prompt_end(renders, whole.text, index, first)
-    except RowError:
-        opening = renders.prompt(index)[generation_prompt_start(renders, index) :].lstrip()
-        shown = find_opening(opening, whole.text, first)
-        if shown is None or shown[0] < content_end(cut(whole.runs, 0, first)):
-            raise
-        start = shown[1]
-    _check_origins(renders, whole.runs, index, start, (first, last))
-    return Turn(index, start, end)
-
-
-def _end_as_rendered(
-    renders: Renders, whole: _Draft, ends: TurnEnds, index: int, last: int
-) -> tuple[int, int]:
-    """Return where the text of a message and its turn end in the whole conversation.
-
-    After the text of the message, the template prints the same as when nothing follows, up to the stop. Only
-    after that may it print text of the message again (Gemma 4: the name of the tool beside its result). If it
-    prints something else, the turn ends like the turns of the probes when a user answers.
-    """
-    own = _Draft.of(renders.through_traced(index))
-    at = _written(renders, own.runs, index)[1]
-    tail = own.text[at : ends.after(own.text, at)]
-    written = [end for _, end, origin in placed(whole.runs) if origin.message == index]
-    shown = [end for end in written if tail and whole.text.startswith(tail, end)]
-    if shown:
-        return shown[-1], shown[-1] + len(tail)
-    if tail[: ends.begin(tail, len(tail), 0)].strip():
-        detail = f"the whole text ends message {index} differently than when it was just written"
-        raise RowError("boundary_unclear", detail)
-    following = content_start(whole.runs, last)
-    rest = whole.text[last:following]
-    if following is None or any(stop in rest for stop in ends.stops):
-        return last, ends.after(whole.text[:following], last)
-    shared = commonprefix([rest, own.text[at:]])
-    end = last + len(shared[: whole_marker(shared, len(shared), 0)].rstrip())
-    return last, end + len(ends.answered) if whole.text.startswith(ends.answered, end) else end
-
-
-def _own_text(renders: Renders, whole: _Draft, index: int) -> Turn:
-    """Return what a message wrote that is not the assistant's; inference does not cover it."""
-    span = _written(renders, whole.runs, index)
-    _check_origins(renders, whole.runs, index, span[0], span)
-    return Turn(index, *span)
-
-
-def _end_turns(draft: _Draft, ends: TurnEnds, eos: str) -> None:
-    """Extend turns that end with the opener of the next turn; append eos after a last turn without an end."""
-    draft.turns = [
-        turn._replace(end=ends.opener_after(draft.text, turn.end, _last_written(draft, turn)))
-        for turn in draft.turns
-    ]
-    last = max(draft.turns, key=lambda turn: turn.end, default=None)
-    if not eos or last is None or draft.text[last.end :].strip():
-        return
-    if ends.begin(draft.text, last.end, _last_written(draft, last)) < last.end:
-        return
-    draft.text = draft.text[: last.end] + eos
-    draft.runs = (*cut(draft.runs, 0, last.end), (len(eos), TEMPLATE))
-    draft.turns[draft.turns.index(last)] = last._replace(end=len(draft.text))
-
-
-def _last_written(draft: _Draft, turn: Turn) -> int:
-    """Return one past the last character that the message of a turn wrote in it."""
-    span = span_of(cut(draft.runs, 0, turn.end), turn.message)
-    return span[1] if span else turn.start
-
-
-def _sample(renders: Renders, draft: _Draft, ends: TurnEnds, train: Train, proof: str) -> Sample:
-    turns = sorted(draft.turns, key=lambda turn: turn.start)
-    for before, after in pairwise(turns):
-        if after.start < before.end:
-            detail = f"the completions of messages {before.message} and {after.message} overlap"
-            raise RowError("boundary_unclear", detail)
-    for turn in turns:
-        _check_origins(renders, draft.runs, turn.message, turn.start, (turn.start, turn.end))
-    parts = [part for turn in turns for part in _trained_parts(draft, turn, ends, train)]
-    return Sample(draft.text, tuple(parts), draft.runs, proof)
-
-
-def _trained_parts(draft: _Draft, turn: Turn, ends: TurnEnds, train: Train) -> list[Turn]:
-    """Return a completion without the parts that the recipe does not train."""
-    holes = []
-    if not train.reasoning:
-        holes.append(span_of(draft.runs, turn.message, ("thinking", "reasoning_content")))
-    if not train.tool_calls:
-        holes.append(_tool_call_block(draft, turn, ends))
-    if not train.end_of_turn:
-        printed = len(draft.text[: turn.end].rstrip())  # tags may enclose a newline after the stop
-        holes.append((ends.begin(draft.text, printed, _last_written(draft, turn)), turn.end))
-    parts, at = [], turn.start
-    for start, end in sorted(hole for hole in holes if hole is not None):
-        parts.append(turn._replace(start=at, end=max(at, start)))
-        at = max(at, end)
-    parts.append(turn._replace(start=at, end=max(at, turn.end)))
-    return [part for part in parts if part.start < part.end]
-
-
-def _tool_call_block(draft: _Draft, turn: Turn, ends: TurnEnds) -> tuple[int, int] | None:
-    """Return a completion from the start of its tool calls, with the markers around them, to its turn end."""
-    span = span_of(draft.runs, turn.message, ("tool_calls",))
-    if span is None:
-        return None
-    said = span_of(cut(draft.runs, 0, span[0]), turn.message)
-    return max(turn.start, said[1] if said else 0), ends.begin(draft.text, turn.end, span[1])
+def _is_marked(message: Message) -> bool:
+    """Whether the row lets a message, or a part of it, be trained."""
+    return message.train is not False or any(stretch.train for stretch in message.stretches)

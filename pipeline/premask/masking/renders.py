@@ -13,14 +13,15 @@ to 150 us.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from ..core.errors import RowError
-from ..core.records import TOOLS, Conversation, Message, Origin
+from ..core.records import TOOLS, Conversation, Message, Origin, Stretch
 from .chat_template import ChatTemplate
-from .traced import TracedStr, as_traced, trace
+from .traced import TracedDict, TracedList, TracedStr, as_traced, concat, trace
 
 T = TypeVar("T")
 
@@ -39,9 +40,10 @@ class Renders:
         as_parts: frozenset[str] = frozenset(),
     ) -> None:
         self.messages = conversation.messages
+        self.weight = conversation.weight
         self._template = template
         self._kwargs = {**(kwargs or {}), **conversation.template_kwargs}
-        self._tools = None if conversation.tools is None else list(conversation.tools)
+        self.tools = None if conversation.tools is None else list(conversation.tools)
         self._plain = [template_message(message, as_parts) for message in self.messages]
         self._cache: dict[tuple[str, int], str] = {}
 
@@ -68,7 +70,7 @@ class Renders:
 
     def tagged(self) -> TracedStr:
         """Return the whole text; text inside `{% generation %}` tags is marked `GENERATED`."""
-        text = self._template.render(self._plain, tools=self._tools, kwargs=self._kwargs, mode="tagged")
+        text = self._template.render(self._plain, tools=self.tools, kwargs=self._kwargs, mode="tagged")
         if text != self.through(len(self.messages) - 1):
             raise RowError("origin_lost", "the chat template prints another text when its tags are traced")
         return as_traced(text)
@@ -96,7 +98,7 @@ class Renders:
         try:
             return self._template.render(
                 messages[:count],
-                tools=self._traced_tools if traced else self._tools,
+                tools=self._traced_tools if traced else self.tools,
                 kwargs=self._traced_kwargs if traced else self._kwargs,
                 add_generation_prompt=prompt,
                 mode="traced" if traced else "plain",
@@ -109,11 +111,14 @@ class Renders:
 
     @cached_property
     def _traced(self) -> list[dict[str, Any]]:
-        return [_traced_message(index, message) for index, message in enumerate(self._plain)]
+        return [
+            _traced_message(index, own, message)
+            for index, (own, message) in enumerate(zip(self.messages, self._plain, strict=True))
+        ]
 
     @cached_property
     def _traced_tools(self) -> Any:
-        return trace(self._tools, TOOLS)
+        return trace(self.tools, TOOLS)
 
     @cached_property
     def _traced_kwargs(self) -> Any:
@@ -143,9 +148,42 @@ def template_message(message: Message, as_parts: frozenset[str] = frozenset()) -
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _traced_message(index: int, message: Mapping[str, Any]) -> dict[str, Any]:
-    role = message["role"]
-    return {
-        key: value if key == "role" else trace(value, Origin(index, role, key))
-        for key, value in message.items()
-    }
+def _traced_message(index: int, own: Message, message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message of traced strings. A field of an origin names the part: `content.1` is the second
+    stretch, `tool_calls.0.name` the name of the first call."""
+    traced = {}
+    for key, value in message.items():
+        origin = Origin(index, own.role, key)
+        if key == "role":
+            traced[key] = value
+        elif key == "tool_calls":
+            traced[key] = TracedList(_traced_call(f"{key}.{i}", call, origin) for i, call in enumerate(value))
+        elif key == "content" and own.stretches and own.content is not None:
+            text = _traced_stretches(own.content, own.stretches, origin)
+            traced[key] = text if isinstance(value, str) else [{"type": "text", "text": text}]
+        else:
+            traced[key] = trace(value, origin)
+    return traced
+
+
+def _traced_call(place: str, call: Any, origin: Origin, names: Sequence[str] = ("name", "arguments")) -> Any:
+    """Return a tool call of traced strings; its name and its arguments have origins of their own."""
+    own = origin._replace(field=place)
+    if not isinstance(call, Mapping):
+        return trace(call, own)
+    return TracedDict(
+        {
+            trace(key, own): _traced_call(place, value, origin)
+            if key == "function"
+            else trace(value, origin._replace(field=f"{place}.{key}") if key in names else own)
+            for key, value in call.items()
+        }
+    )
+
+
+def _traced_stretches(content: str, stretches: Sequence[Stretch], origin: Origin) -> str:
+    edges = [0, *(min(stretch.end, len(content)) for stretch in stretches)]
+    return concat(
+        TracedStr.of(content[start:end], origin._replace(field=f"{origin.field}.{number}"))
+        for number, (start, end) in enumerate(pairwise(edges))
+    )

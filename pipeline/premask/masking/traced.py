@@ -293,12 +293,26 @@ def mark(text: str, *inputs: Any) -> str:
     origins = origins_in(*inputs)
     if not origins:
         return text
-    message, role, field = next(iter(origins))
+    message, role, _ = next(iter(origins))
     if any(origin.message != message for origin in origins):
         origin = MIXED
     else:
-        origin = Origin(message, role, field if len(origins) == 1 else "*")
+        origin = Origin(message, role, _common_field([origin.field for origin in origins]))
     return (TracedMarkup if is_markup(text) else TracedStr).of(text, origin)
+
+
+def _common_field(fields: Sequence[str]) -> str:
+    """Return the field that all these are, or are parts of; `*` if there is none.
+
+    >>> _common_field(["tool_calls.0.name", "tool_calls.0.arguments"]), _common_field(["content", "name"])
+    ('tool_calls.0', '*')
+    """
+    shared = []
+    for names in zip(*(field.split(".") for field in fields), strict=False):
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
+    return ".".join(shared) or "*"
 
 
 def text_of(value: Any) -> str:

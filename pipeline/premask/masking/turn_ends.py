@@ -22,8 +22,8 @@ from os.path import commonprefix
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message, span_of
-from .prompt_ends import whole_marker
 from .renders import Renders
+from .seams import whole_marker
 from .traced import runs_of
 
 PROBE = (

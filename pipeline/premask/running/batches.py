@@ -34,10 +34,10 @@ from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
 from ..fast.fill import FilledRows, Filler
 from ..fast.plain_batches import RowBatch
-from ..fast.render_plans import Plans, Rules
+from ..fast.render_plans import Plans
 from ..labeller import LabelledTexts, Labeller, reject
-from ..masking.completions import masked_texts
 from ..masking.labels import PADDING_LABEL
+from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
 from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
@@ -208,9 +208,8 @@ class BatchLabeller:
 
 
 def _plans(labeller: Labeller) -> Plans:
-    recipe = labeller.recipe
-    rules = Rules(labeller.ends, recipe.template_kwargs, recipe.history, recipe.train, labeller.eos)
-    return Plans(labeller.template, rules, decide=labeller.decide, renders=labeller.renders)
+    kwargs = labeller.recipe.template_kwargs
+    return Plans(labeller.template, labeller.rules, kwargs, decide=labeller.decide)
 
 
 @dataclass
