@@ -174,7 +174,7 @@ class Labeller:
         """Return the renders of a conversation with the template of the recipe, or another one."""
         kwargs = dict(self._given)
         if self._modes:
-            reasoning = has_reasoning(conversation)
+            reasoning = has_reasoning(conversation, self.rules.marks)
             kwargs |= {mode.name: mode.value(reasoning=reasoning) for mode in self._modes}
         return Renders(conversation, template or self.template, kwargs, as_parts=self.parts)
 
@@ -184,7 +184,7 @@ class Labeller:
         chosen = [mode for mode in self._modes if mode.name not in conversation.template_kwargs]
         if not chosen:
             return {}
-        reasoning = has_reasoning(conversation)
+        reasoning = has_reasoning(conversation, self.rules.marks)
         return {mode.label(reasoning=reasoning): 1 for mode in chosen}
 
     @property

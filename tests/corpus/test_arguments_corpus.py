@@ -14,10 +14,12 @@ from premask.masking import completions
 from premask.masking.chat_template import ChatTemplate
 from premask.masking.content_parts import parts_roles
 from premask.masking.printable import Printable
+from premask.masking.reasoning_marks import find_reasoning_marks
 from premask.masking.reasoning_modes import Mode, find_mode
 from premask.masking.renders import Renders
+from premask.masking.rules import Rules
 from premask.masking.template_arguments import arguments_of, is_about_reasoning, names_read, unread
-from premask.masking.turn_ends import TurnEnds, find_turn_ends
+from premask.masking.turn_ends import find_turn_ends
 
 CORPUS = SHARED / "corpus"
 FILES = sorted(
@@ -73,15 +75,17 @@ _parts = cache(parts_roles)
 
 
 @cache
-def ends_of(template: ChatTemplate) -> TurnEnds:
-    return find_turn_ends(partial(renders_of, template), stops=("</s>",))
+def rules_of(template: ChatTemplate) -> Rules:
+    renders = partial(renders_of, template)
+    ends = find_turn_ends(renders, stops=("</s>",))
+    return Rules(ends, find_reasoning_marks(template.sources.values(), renders))
 
 
 def mode_of(template: ChatTemplate, name: str) -> Mode | str:
     """Return the mode of an argument, or why it has none."""
 
     def decides(conversation: Conversation) -> tuple[Sample, ...]:
-        return completions.decide(renders_of(template, conversation), ends_of(template))
+        return completions.decide(renders_of(template, conversation), rules_of(template))
 
     try:
         return find_mode(template, name, renders=partial(renders_of, template), decides=decides)

@@ -9,8 +9,10 @@ from premask.core.errors import RecipeError
 from premask.core.records import Conversation, Message
 from premask.masking import completions
 from premask.masking.chat_template import ChatTemplate
+from premask.masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
 from premask.masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from premask.masking.renders import Renders
+from premask.masking.rules import Rules
 from premask.masking.turn_ends import find_turn_ends
 
 PRINTS = "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
@@ -29,7 +31,8 @@ def mode_of(template: ChatTemplate, name: str) -> Mode:
         return Renders(conversation, template)
 
     ends = find_turn_ends(renders, control_tokens=("<|im_start|>", "<|im_end|>"))
-    return find_mode(template, name, renders=renders, decides=lambda c: completions.decide(renders(c), ends))
+    rules = Rules(ends, find_reasoning_marks(template.sources.values(), renders))
+    return find_mode(template, name, renders=renders, decides=lambda c: completions.decide(renders(c), rules))
 
 
 CLOSES = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
@@ -142,12 +145,18 @@ def test_names_of_counts() -> None:
         (Message("assistant", "Write <think>Hm.</think>"), False),
         (Message("assistant", "<think>Hm."), False),
         (Message("assistant", "[THINK]Hm.[/THINK]Yes."), True),
-        (Message("assistant", "<|channel>thought\nHm.<channel|>Yes."), True),
         (Message("assistant", None), False),
     ],
 )
 def test_has_reasoning(message: Message, expected: bool) -> None:  # noqa: FBT001
     assert has_reasoning(Conversation((Message("user", "Hi"), message))) is expected
+
+
+def test_reasoning_between_the_marks_of_the_template() -> None:
+    talk = Conversation((Message("assistant", "<|channel>thought\nHm.<channel|>Yes."),))
+
+    assert not has_reasoning(talk)
+    assert has_reasoning(talk, ReasoningMarks(("<|channel>thought\n",), ("<channel|>",)))
 
 
 def test_one_message_with_reasoning_is_enough() -> None:

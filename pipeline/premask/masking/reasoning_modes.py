@@ -25,6 +25,7 @@ from jinja2 import nodes
 from ..core.errors import RecipeError, RowError
 from ..core.records import Conversation, Message, Sample
 from .chat_template import ChatTemplate
+from .reasoning_marks import COMMON_MARKS, ReasoningMarks
 from .renders import Renders
 from .template_arguments import arguments_of, is_about_reasoning, trees_of
 
@@ -34,14 +35,6 @@ AUTO = "auto"
 MAX_VALUES = 12
 """Values of an argument that are tried."""
 
-_INLINE = re.compile(
-    r"\s*(?:<(?P<tag>think|thinking|thought|reasoning|seed:think|mm:think|longcat_think)>(?P<a>.*?)</(?P=tag)>"
-    r"|\[THINK\](?P<b>.*?)\[/THINK\]"
-    r"|<\|START_THINKING\|>(?P<c>.*?)<\|END_THINKING\|>"
-    r"|<\|channel>thought\n(?P<d>.*?)<channel\|>"
-    r"|◁think▷(?P<e>.*?)◁/think▷)",
-    re.DOTALL,
-)
 _OFF = re.compile("none|off|no|no.?think(ing)?|non.?think(ing)?|disabled?|chat|false|instruct", re.IGNORECASE)
 _NEGATED = re.compile("^(no|skip|disable|hide|without|force_no)_", re.IGNORECASE)
 
@@ -84,23 +77,29 @@ def automatic(template: ChatTemplate, kwargs: Mapping[str, Any]) -> tuple[str, .
     return tuple(name for name in names if not any(AUTO in _compared(tree, name) for tree in trees))
 
 
-def has_reasoning(conversation: Conversation) -> bool:
+def has_reasoning(conversation: Conversation, marks: ReasoningMarks = COMMON_MARKS) -> bool:
     """Whether an assistant message that may be trained has reasoning: in its field, or at the start of its
-    content.
+    content between marks, those of the template or common ones.
 
     >>> has_reasoning(Conversation((Message("assistant", "<think>Hm.</think>Yes."),)))
     True
     """
     return any(
-        bool((message.reasoning or "").strip()) or _is_inline(message.content or "")
+        bool((message.reasoning or "").strip())
+        or any(_begins_with_reasoning(message.content or "", each) for each in (marks, COMMON_MARKS))
         for message in conversation.messages
         if message.role == "assistant" and message.train is not False
     )
 
 
-def _is_inline(content: str) -> bool:
-    found = _INLINE.match(content)
-    return found is not None and any(map(str.strip, filter(None, found.group(*"abcde"))))
+def _begins_with_reasoning(content: str, marks: ReasoningMarks) -> bool:
+    """Whether content begins with a block of reasoning that is closed and not blank."""
+    opener = marks.first(content)
+    if opener is None or not opener.opens or content[: opener.start].strip():
+        return False
+    rest = content[opener.end :]
+    closer = marks.first(rest)
+    return closer is not None and not closer.opens and bool(rest[: closer.start].strip())
 
 
 def find_mode(
