@@ -54,7 +54,7 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-CHOICES = ["open_reasoning to compose", "as-rendered", "template_kwargs", "nothing was written"]
+CHOICES = ["nothing was written", "open_reasoning to compose", "as-rendered"]
 
 
 def test_a_run_ends_before_any_work(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -62,8 +62,22 @@ def test_a_run_ends_before_any_work(recipe: Callable[..., Recipe], tmp_path: Pat
         run(recipe(101, 200))
 
     assert all(choice in str(caught.value) for choice in CHOICES)
+    assert "template_kwargs" not in str(caught.value)  # the template reads no arguments
     assert "\n" not in str(caught.value)
     assert left(tmp_path) == ["in"]
+
+
+def test_a_mode_that_fits_is_named(recipe: Callable[..., Recipe]) -> None:
+    opens = "assistant\n<think>\n"
+    chosen = f"assistant\n{{{{ '<think>\n' if enable_thinking is not defined or enable_thinking else '' }}}}"
+    template = THINKS.replace(opens, chosen)
+    with pytest.raises(RunError) as caught:
+        run(recipe(3, 1, template))
+
+    assert "or template_kwargs to {enable_thinking: auto} (each row gets the mode" in str(caught.value)
+    counts = run(recipe(3, 1, template, template_kwargs={"enable_thinking": "auto"})).manifest["counts"]
+    assert counts["kept"] == 4
+    assert counts["template_modes"] == {"enable_thinking": {"false": 3, "true": 1}}
 
 
 def test_half_of_the_first_rows_are_not_too_many(recipe: Callable[..., Recipe]) -> None:

@@ -117,7 +117,7 @@ class BatchLabeller:
         self.labeller = labeller
         self.recipe = labeller.recipe
         self.fast = fast
-        plans = fast and self.recipe.mask is Mask.provenance
+        plans = fast and self.recipe.mask is Mask.provenance and labeller.is_uniform
         self._filler = Filler(_plans(labeller)) if plans else None
 
     def setup(self) -> Setup:

@@ -7,20 +7,23 @@ such a prompt, and what to do with it is for the recipe to say (key `open_reason
 refused. If that would be more than half of the first rows, a run ends before any work, and names the choices.
 A run that has finished units from before continues.
 
-Cost: two renders, if the template opens no block; else a second for the first rows.
+Cost: a few renders, if the template opens no block; else a second for the first rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
-from ..core.errors import RowError
+from ..core.errors import RecipeError, RowError
 from ..core.recipe import OpenReasoning
 from ..core.records import Conversation, Message, Row
 from ..dialects import Form
 from ..fast.plain_batches import read_batches
 from ..labeller import Labeller
+from ..masking.reasoning_modes import AUTO, find_mode
+from ..masking.template_arguments import arguments_of, is_about_reasoning
 from .crashes import begun_here, ended_a_run, is_done
 from .inputs import Work
 from .tasks import Task
@@ -48,7 +51,7 @@ def refused_at_once(work: Work, labeller: Labeller, tasks: Sequence[Task], own: 
         refused, rows = count_refused(labeller, _first_rows(work))
     if 2 * refused <= rows or any(map(is_done, tasks)):
         return ""
-    return _message(refused, rows)
+    return _message(refused, rows, fitting_arguments(labeller))
 
 
 def count_refused(labeller: Labeller, rows: Iterator[tuple[Row, Form]]) -> tuple[int, int]:
@@ -73,13 +76,18 @@ def count_refused(labeller: Labeller, rows: Iterator[tuple[Row, Form]]) -> tuple
 
 def _is_refused(labeller: Labeller, conversation: Conversation) -> bool:
     """Whether the first thing that is wrong with a conversation is open reasoning."""
+    return _refusal(labeller, conversation) == REASON
+
+
+def _refusal(labeller: Labeller, conversation: Conversation) -> str:
+    """Return why a conversation is refused; empty if it is not."""
     try:
         labeller.decide_together([conversation])
     except RowError as error:
-        return error.reason == REASON
+        return error.reason
     except Exception:  # noqa: BLE001  a run records any error, and retries the unit
-        return False
-    return False
+        return "crashed"
+    return ""
 
 
 def _first_rows(work: Work) -> Iterator[tuple[Row, Form]]:
@@ -92,10 +100,27 @@ def _first_rows(work: Work) -> Iterator[tuple[Row, Form]]:
                     yield batch.row(i), dialect
 
 
-def _message(refused: int, rows: int) -> str:
+def fitting_arguments(labeller: Labeller) -> list[str]:
+    """Return the template arguments that have a mode in which the prompt opens no block of reasoning."""
+    template, kwargs = labeller.template, labeller.recipe.template_kwargs
+    names = [name for name in arguments_of(template) if is_about_reasoning(name)]
+    return [name for name in names if kwargs.get(name) != AUTO and _has_fitting_mode(labeller, name)]
+
+
+def _has_fitting_mode(labeller: Labeller, name: str) -> bool:
+    try:
+        mode = find_mode(labeller.template, name, renders=labeller.renders, decides=labeller.decide)
+    except RecipeError:
+        return False
+    probe = replace(PROBE, template_kwargs={name: mode.value(reasoning=False)})
+    return not _refusal(labeller, probe)
+
+
+def _message(refused: int, rows: int, arguments: Sequence[str]) -> str:
+    modes = "".join(f", or template_kwargs to {{{name}: {AUTO}}}" for name in arguments)
     return (
         f"{refused} of the first {rows} rows have turns without reasoning, but the prompt at inference opens "
-        "a block of reasoning; nothing was written: set open_reasoning to compose (the block is closed at "
-        "once) or as-rendered (as the template shows the turns in history), or template_kwargs such as "
-        "enable_thinking: auto if the template has a mode that fits"
+        "a block of reasoning; nothing was written: set open_reasoning to compose (the turn closes the block "
+        "at once) or as-rendered (the turn is trained as the template shows it in history, behind another "
+        f"prompt than inference shows){modes}{' (each row gets the mode that fits)' if modes else ''}"
     )
