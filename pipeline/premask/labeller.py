@@ -44,7 +44,7 @@ from .masking.rules import Rules
 from .masking.segments import masked_texts
 from .masking.template_arguments import check_arguments
 from .masking.turn_ends import PROBE, find_turn_ends
-from .tokens.encode import Encoded, Encoder
+from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
 from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
 from .tokens.token_bytes import byte_tables
@@ -73,6 +73,7 @@ class LabelledSample:
     weights  float32[t]  loss weights, 0 if the token is not trained
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
+    seam_tokens          seams that a token of the whole text straddles
     """
 
     sample: Sample
@@ -81,6 +82,7 @@ class LabelledSample:
     weights: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    seam_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -243,7 +245,7 @@ class Labeller:
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
-            policy=self.recipe.control_tokens,
+            rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
             engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
         )
 
@@ -351,7 +353,8 @@ def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledS
             raise untrained(number)
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
-        found.append(LabelledSample(sample, *arrays, tokens.starts[own] - begin, tokens.ends[own] - begin))
+        bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
+        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
         begin += len(sample.text.encode())
     return tuple(found)
 

@@ -30,6 +30,7 @@ COUNTS: dict[str, Any] = {
     "packs": 250,
     "fill": 0.976562,
     "straddling_tokens": 3,
+    "seam_tokens": 2,
     "control_tokens_in_content": 1200,
 }
 
@@ -50,6 +51,11 @@ def lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+SEAMS = (
+    "edges of completions lie inside a token of the whole text; both sides are encoded apart, as at inference"
+)
+
+
 def test_the_whole_summary() -> None:
     assert lines(summary()) == [
         "rows 1,300 in = 1,234 kept + 66 rejected",
@@ -59,6 +65,7 @@ def test_the_whole_summary() -> None:
         "samples 1,240",
         "(6 more than rows: turns that inference renders differently)",
         "(3 tokens cross the edge of a turn and are not trained)",
+        f"(2 {SEAMS})",
         "(1,200 control-token strings are in content)",
         "tokens 1,000,000, of which 250,000 (25.0%) are trained",
         "written by tokens share trained of them",
@@ -96,7 +103,12 @@ def test_what_is_special_about_the_mask() -> None:
 
 def test_what_did_not_happen_is_not_told() -> None:
     plain = summary(
-        rejected=0, rejected_by_reason={}, kept=1240, straddling_tokens=0, control_tokens_in_content=0
+        rejected=0,
+        rejected_by_reason={},
+        kept=1240,
+        straddling_tokens=0,
+        seam_tokens=0,
+        control_tokens_in_content=0,
     )
 
     assert lines(plain)[:3] == [

@@ -69,7 +69,7 @@ def test_a_run_ends_before_any_work(recipe: Callable[..., Recipe], tmp_path: Pat
 
 def test_a_mode_that_fits_is_named(recipe: Callable[..., Recipe]) -> None:
     opens = "assistant\n<think>\n"
-    chosen = f"assistant\n{{{{ '<think>\n' if enable_thinking is not defined or enable_thinking else '' }}}}"
+    chosen = "assistant\n{{ '<think>\n' if enable_thinking is not defined or enable_thinking else '' }}"
     template = THINKS.replace(opens, chosen)
     with pytest.raises(RunError) as caught:
         run(recipe(3, 1, template))

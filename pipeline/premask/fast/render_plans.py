@@ -502,7 +502,9 @@ def _message_of(op: Op) -> int:
 
 def _is_whole(op: Op) -> bool:
     """Whether an expression is the content of a message, without blanks at its edges or with them."""
-    while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip") and op.args[2:] in ((), (None,)):
+    while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip"):
+        if not all(chars is None or chars.isspace() for chars in op.args[2:]):
+            return False
         op = op.args[0]
     return op.name == "text"
 

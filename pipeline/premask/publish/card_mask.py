@@ -108,6 +108,11 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
         points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
     if straddling := counts.get("straddling_tokens"):
         points.append(f"{straddling:,} tokens lie across the edge of a trained stretch and are not trained.")
+    if (seams := counts.get("seam_tokens")) and recipe.get("seam") != "template":
+        points.append(
+            f"{seams:,} edges of completions lie inside a token of the whole text. Both sides are encoded "
+            "apart, as at inference, so their ids differ from those of `apply_chat_template`."
+        )
     points += [as_plain(f"{note[0].upper()}{note[1:]}.") for note in mask_notes(counts)]
     points.append("Text only. The ids are of no use with another tokenizer or chat template.")
     return "\n".join(f"- {point}" for point in points)

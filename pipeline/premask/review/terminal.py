@@ -234,6 +234,10 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):
         found.append(f"({straddling:,} tokens cross the edge of a turn and are not trained)")
+    if seams := counts.get("seam_tokens"):
+        found.append(
+            f"({seams:,} edges of completions lie inside a token of the whole text; {_seam(recipe)})"
+        )
     if cut := counts.get("tokens_cut_off"):
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
@@ -246,6 +250,13 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
 def _has_own_texts(proofs: Mapping[str, int]) -> bool:
     """Whether some turns have a text of their own."""
     return not proofs.keys().isdisjoint({"split", "composed", "as-rendered"})
+
+
+def _seam(recipe: Mapping[str, Any]) -> str:
+    """Return which ids such tokens have."""
+    if recipe.get("seam") == "template":
+        return "these tokens are kept and not trained"
+    return "both sides are encoded apart, as at inference"
 
 
 def _by_role(counts: Mapping[str, Any]) -> Table:

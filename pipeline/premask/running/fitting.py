@@ -197,6 +197,7 @@ def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
         tally[f"proved_{PROOFS[code]}"] = (opens & (proofs == code)).astype(np.int32)
     for name, of_text in (
         ("straddling_tokens", labels.straddling),
+        ("seam_tokens", encoded.seam_tokens),
         ("control_tokens_in_content", encoded.in_content),
         ("encoded_by_reference", encoded.by_reference),
     ):
