@@ -31,6 +31,7 @@ from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Re
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
+from .dialects.joined_calls import join_calls
 from .dialects.repair import check_repair, repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, template_source
@@ -146,15 +147,16 @@ class Labeller:
         return tuple(sample for each in conversations for sample in self.decide(each))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
-        """Return the fixed conversations of a row, and the names of the fixes. Raises `RowError` if the row
-        has no usable conversation."""
+        """Return the fixed conversations of a row, and the names of the fixes, with that of joined calls.
+        Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
         found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
-        repairs = [repair(each, self.recipe.repair) for each in found]
+        joined = [join_calls(each) for each in found]
+        repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
             check_assistants(conversation.messages)
-        applied = (name for _, names in repairs for name in names)
+        applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
@@ -272,11 +274,25 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     if len(conversation.messages) > MAX_MESSAGES:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
-    for index, message in enumerate(conversation.messages):
-        if message.weight not in (None, 0, 1) and not labeller.recipe.loss_weights:
-            detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
-            raise RowError("unsupported_weight", detail)
+    if not labeller.recipe.loss_weights:
+        _check_weights(conversation)
     return conversation
+
+
+def _check_weights(conversation: Conversation) -> None:
+    """Reject a conversation with weights, for a recipe that does not keep them."""
+    if conversation.weight == 0:
+        detail = "the row has weight 0; leave it out, or set loss_weights to keep it with that weight"
+        raise RowError("nothing_trained", detail)
+    weights = {"the row": conversation.weight}
+    for index, message in enumerate(conversation.messages):
+        weights[f"message {index}"] = message.weight
+        weights |= {f"a part of message {index}": each.weight for each in message.stretches if each.weight}
+    what = next((name for name, weight in weights.items() if weight not in (None, 0, 1)), None)
+    if what is not None:
+        raise RowError(
+            "unsupported_weight", f"{what} has weight {weights[what]}; set loss_weights to keep it"
+        )
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:

@@ -66,6 +66,8 @@ def could_be_plain(value: Any, dialect: str) -> bool:
     if len(conversations(value, dialect, every=True)) > 1:
         return False
     texts = [message.content for message in found.messages]
+    if any(message.role == "assistant" and not (message.content or "").strip() for message in found.messages):
+        return False
     roles = bytes(ROLES.index(message.role) for message in found.messages)
     return None not in texts and found == bare(roles, [text or "" for text in texts], found.id)
 

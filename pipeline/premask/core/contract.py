@@ -29,10 +29,10 @@ REASONS: Mapping[str, str] = {
     "unknown_role": "a message has a role that is not known",
     "wrong_type": "a field has a type that cannot be read",
     "no_assistant": "the conversation has no assistant turn",
-    "empty_assistant": "no assistant turn has any text",
+    "empty_assistant": "no assistant turn has text or a tool call",
     "unsupported_content": "a message holds something other than text",
     "bad_tool_call": "a tool call cannot be read",
-    "unsupported_weight": "a message has a loss weight other than 0 and 1",
+    "unsupported_weight": "a row, message or part has a loss weight other than 0 and 1",
     "bad_transcript": "a text cannot be cut into turns for certain",
     "rejected_answer": "the row says that its answer is not one to learn",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
@@ -90,7 +90,8 @@ UNPACKED_SCHEMA = pa.schema(
 
 LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 """Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
-none, otherwise the weight that the row gives it (1 if it gives none), which may be 0 or negative."""
+none, otherwise the weight of its row times that of its message or part, 1 unless the row says another. It may
+be 0 or negative where a token is trained. With `per_sample` it is divided by the sample's trained tokens."""
 
 
 TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "completion_mask")}

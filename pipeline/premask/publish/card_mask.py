@@ -35,7 +35,11 @@ def mask_section(recipe: Mapping[str, Any]) -> str:
     if recipe["append_eos"]:
         text.append("Where the template ends no turn, samples end with eos.")
     if recipe["loss_weights"]:
-        text.append("`loss_weights` has the weights that messages carry.")
+        text.append("`loss_weights` has the weights of rows, messages and parts, 1 where none is given.")
+    if recipe["loss_weights"] == "per_sample":
+        text.append(
+            "They are divided by the number of trained tokens of each sample, so all samples count alike."
+        )
     return " ".join(text)
 
 

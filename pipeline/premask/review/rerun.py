@@ -33,7 +33,7 @@ from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller, apart, segment
-from ..masking.labels import without_first
+from ..masking.labels import per_sample, without_first
 from ..output.dataset import Dataset
 from ..running.counts import row_counts
 from ..running.fitting import count, cut, fit
@@ -168,11 +168,14 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
     for first, last in cut(sample.labels, recipe.max_length, recipe.too_long):
         own = slice(first, last)
         labels = without_first(sample.labels[own])
+        weights = np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own])
+        if recipe.loss_weights == "per_sample":
+            weights = per_sample(weights, labels, np.array([0, len(labels)]))
         yield replace(
             sample,
             ids=sample.ids[own],
             labels=labels,
-            weights=np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own]),
+            weights=weights,
             starts=sample.starts[own],
             ends=sample.ends[own],
         )

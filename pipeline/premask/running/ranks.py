@@ -145,7 +145,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
-    seconds, warnings = time.monotonic() - begin, tuple(prepared.batches.labeller.warnings())
+    seconds, warnings = time.monotonic() - begin, (*work.warnings, *prepared.batches.labeller.warnings())
     shown = out if isinstance(place.shown, Path) else place.shown
     return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
 
@@ -365,7 +365,13 @@ def _as_json(work: Work) -> dict[str, Any]:
     ]
     recipe = work.recipe.model_dump(mode="json")
     dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
-    return {"recipe": recipe, "infos": infos, "dialects": dialects, "units": units}
+    return {
+        "recipe": recipe,
+        "infos": infos,
+        "dialects": dialects,
+        "units": units,
+        "warnings": [*work.warnings],
+    }
 
 
 def _work_of(data: Mapping[str, Any]) -> Work:
@@ -378,7 +384,7 @@ def _work_of(data: Mapping[str, Any]) -> Work:
     ]
     recipe = make_recipe(data["recipe"], where="work in progress")
     dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, units)
+    return Work(recipe, infos, dialects, units, tuple(data["warnings"]))
 
 
 def _typed(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ def result_of(
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*labeller.warnings(), *slow, *found)
+    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
