@@ -565,7 +565,7 @@ def thought(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output with each of these counts; one source is upsampled, and of the other a row is a duplicate."""
     place = tmp_path_factory.mktemp("thought")
     (place / "template.jinja").write_text(THINKS)
-    often = [thinking("R:Yes.", "R:No."), thinking("Yes."), thinking("No.", "No.")]
+    often = [thinking("R:Yes.", "R:No."), thinking("Yes."), thinking("", "No.")]
     write_rows(place / "often.jsonl", often)
     write_rows(place / "once.jsonl", [thinking("R:Yes."), thinking("R:Yes."), thinking("R:Yes.", "Oh.")])
     recipe = {"sources": [{"path": str(place / "often.jsonl"), "repeat": 2}, str(place / "once.jsonl")]}
@@ -581,7 +581,8 @@ def test_counts_of_each_kind(thought: Path) -> None:
     counts, report = manifest_of(thought / "out")["counts"], verify(str(thought / "out"), full=True)
 
     assert counts["dropped_fields"] == {"reasoning": 3}
-    assert counts["turns_behind_another_prompt"] == 7
+    assert counts["turns_left_out"] == {"empty": 2}
+    assert counts["turns_behind_another_prompt"] == 5
     assert report.findings == ()
     assert report.checked["rows_redone"] == 5
     assert verify(str(thought / "out")).findings == ()
@@ -594,8 +595,8 @@ def test_counts_of_each_kind(thought: Path) -> None:
         (True, {"dropped_fields": {"reasoning": 3, "content": 1}}, "dropped_fields is "),
         (
             True,
-            {"turns_left_out": {"empty": 2}},
-            'turns_left_out is {"empty": 2}, all rows, done again, give {}',
+            {"turns_left_out": {}},
+            'turns_left_out is {}, all rows, done again, give {"empty": 2}',
         ),
         (True, {"straddling_tokens": 1}, "straddling_tokens is 1, all rows, done again, give 0"),
         (False, {"dropped_fields": {"reasoning": 2}}, 'dropped_fields is {"reasoning": 2}, some rows'),
@@ -603,7 +604,7 @@ def test_counts_of_each_kind(thought: Path) -> None:
         (
             False,
             {"turns_behind_another_prompt": 99},
-            "turns_behind_another_prompt is 99, there are 13 trained",
+            "turns_behind_another_prompt is 99, there are 11 trained",
         ),
         (False, {"straddling_tokens": 10**6}, "straddling_tokens is 1,000,000, there are "),
         (False, {"samples_by_proof": {"inference": 7}}, "samples_by_proof comes to 7, there are "),
