@@ -486,8 +486,8 @@ class _Planning:
                     rows.append((0, slots[part], role, turn, place in seams))
                 else:
                     rows.append((len(part[low:high].encode()), -1, 0, turn, place in seams))
-        *columns, seam = np.array(rows, dtype=np.int64).T.copy()
-        return PlannedSample(*columns, seam.astype(bool))
+        literal, slot, role_of, turn_of, seam = np.array(rows, dtype=np.int64).T.copy()
+        return PlannedSample(literal, slot, role_of, turn_of, seam.astype(bool))
 
 
 def _holds_slot(parts: Parts) -> bool:
