@@ -100,6 +100,7 @@ class _Judge:
         counts, length = self.found.counts, self.recipe.max_length
         starts, ends = zip(*spans(sample), strict=True)
         counts[f"proved_{sample.sample.proof}"] += 1
+        counts.update(sample.sample.counts)
         counts["straddling_tokens"] += educational.straddling_in(sample.sample, starts, ends)
         counts["seam_tokens"] += sample.seam_tokens
         if len(sample.ids) > length:

@@ -195,7 +195,7 @@ def _conversation() -> Schema:
     message["properties"]["role"]["enum"] = list(ROLES)
     for part in (schema, message):
         part["additionalProperties"] = False
-        part["description"] = part["description"].split("\n")[0]
+        part["description"] = " ".join(part["description"].split("\n\n")[0].split())
     return schema
 
 

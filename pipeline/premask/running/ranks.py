@@ -28,7 +28,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,9 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
                 shutil.rmtree(work_directory(out), ignore_errors=True)
             if output is not None and output.store is not None:
                 output.store.write("world.json", json.dumps({"world": share.world}))
+        if output is not None and (why := prepared.refusal(output, part)):
+            _discard_if_alone(out, output, lock)
+            raise RunError(f"{share}: {why}")
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
@@ -268,6 +271,17 @@ def _take_part(stack: ExitStack, out: Path, share: Share) -> Lock:
         refused = f"another process works on {share} of {out}; wait until it ends"
         stack.enter_context(_held(file, refuse=refused))
     return lock
+
+
+def _discard_if_alone(out: Path, output: Output, lock: Lock) -> None:
+    """Remove the work in progress of ranks that all end alike; the last one to end does it."""
+    lock.release()
+    with suppress(OutputError):  # other ranks have not ended yet
+        alone = Lock(out)
+        try:
+            output.discard()
+        finally:
+            alone.release()
 
 
 @contextmanager
