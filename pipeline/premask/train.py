@@ -30,6 +30,7 @@ tensors (`dataset.with_format("torch")`).
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import json
 import math
@@ -49,7 +50,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -1805,10 +1806,31 @@ def main(argv: Sequence[str] | None = None, prog: str = "train") -> int:
             raise
         sys.stderr.write(f"{where}: {out_of_memory(options, error)}\n")
         return 2
-    if dist.is_initialized():
+    if dist.is_initialized():  # all processes are here; after an error, others may still be in a collective
         dist.destroy_process_group()
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End this process with a code. One of several processes skips the shutdown of the interpreter.
+
+    Threads of gloo run on after `destroy_process_group`: the model still refers to the group. A thread drops
+    the tensors of a collective after it reports the end of the collective. It needs the GIL for that, and a
+    thread that asks for the GIL during the shutdown aborts the process (pytorch/pytorch#190489): exit code
+    -6 and "terminate called without an active exception", after a run whose work is done.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        atexit._run_exitfuncs()  # noqa: SLF001  locks and temporary files; `os._exit` does not call them
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        ended = main()
+    except Exception:  # noqa: BLE001  shown as Python shows it
+        sys.excepthook(*sys.exc_info())
+        ended = 1
+    leave(ended)

@@ -14,8 +14,8 @@ from premask.dialects import normalize
 from premask.labeller import Labeller
 from premask.masking.chat_template import ChatTemplate
 from premask.masking.completions import decide
-from premask.masking.segments import masked_texts
 from premask.masking.renders import Renders, template_message
+from premask.masking.segments import masked_texts
 from premask.masking.turn_ends import find_turn_ends
 from template_corpus import INDEX, TEMPLATES, compiles, source_of
 

@@ -12,7 +12,7 @@ from mixed_rows import sharegpt_row, sharegpt_rows
 from places import MakeLabeller
 from premask.core.records import PROOFS, ROLES, MaskedTexts, Row
 from premask.fast.fill import Filler
-from premask.fast.render_plans import Plans, Rules
+from premask.fast.render_plans import Plans
 from premask.labeller import Labeller
 from premask.masking.segments import masked_texts
 
@@ -26,8 +26,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 def filler_of(labeller: Labeller) -> Filler:
     recipe = labeller.recipe
-    rules = Rules(labeller.ends, recipe.template_kwargs, recipe.history, recipe.train, labeller.eos)
-    return Filler(Plans(labeller.template, rules, decide=labeller.decide, renders=labeller.renders))
+    return Filler(Plans(labeller.template, labeller.rules, recipe.template_kwargs, decide=labeller.decide))
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +55,12 @@ def by_byte(masked: MaskedTexts) -> list[tuple[int, int]]:
     return list(zip(*columns, strict=True))
 
 
+def seams_of(masked: MaskedTexts) -> list[int]:
+    """Bytes at which a completion starts or ends."""
+    begin = np.cumsum(masked.sizes) - masked.sizes
+    return sorted(set(begin[masked.seams].tolist()))
+
+
 def check(labeller: Labeller, filler: Filler, rows: list[Row]) -> int:
     """Each row that is filled is what it is by itself; returns how many these are."""
     plain = batch_of(rows, "sharegpt").plain
@@ -77,6 +82,7 @@ def check(labeller: Labeller, filler: Filler, rows: list[Row]) -> int:
         assert own.texts == expected.texts
         assert own.proofs.tolist() == expected.proofs.tolist()
         assert by_byte(own) == by_byte(expected)
+        assert seams_of(own) == seams_of(expected)
     return len(filled.rows)
 
 

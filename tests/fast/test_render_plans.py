@@ -13,10 +13,12 @@ import pytest
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
 from premask.core.records import ROLES, Conversation, Message, Sample
-from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans, Rules
+from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans
 from premask.masking.chat_template import ChatTemplate, built_in_templates, template_source
 from premask.masking.completions import decide
+from premask.masking.reasoning_marks import find_reasoning_marks
 from premask.masking.renders import Renders
+from premask.masking.rules import Rules
 from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
@@ -79,16 +81,17 @@ class Both:
         eos: str = "",
         control_tokens: tuple[str, ...] = ("<|im_end|>", "<|user|>", "<|eot_id|>"),
     ) -> None:
-        self._template, self._options = template, {"history": history, "train": train or Train(), "eos": eos}
+        self._template = template
         self.ends: TurnEnds = find_turn_ends(self._renders, stops=("</s>",), control_tokens=control_tokens)
-        rules = Rules(self.ends, {}, **self._options)  # type: ignore[arg-type]
-        self.plans = Plans(template, rules, decide=self.decide, renders=self._renders)
+        marks = find_reasoning_marks(template.sources.values(), self._renders)
+        self.rules = Rules(self.ends, marks, history=history, train=train or Train(), eos=eos)
+        self.plans = Plans(template, self.rules, {}, decide=self.decide)
 
     def _renders(self, chat: Conversation) -> Renders:
         return Renders(chat, self._template)
 
     def decide(self, chat: Conversation) -> tuple[Sample, ...]:
-        return decide(self._renders(chat), self.ends, **self._options)  # type: ignore[arg-type]
+        return decide(self._renders(chat), self.rules)
 
     def fill(self, shape: str, texts: list[str]) -> Filled | None:
         return self.plans.fill(roles_of(shape), texts)

@@ -15,6 +15,7 @@ from premask.core.recipe import History
 from premask.core.records import Conversation, Message, Reject, Sample
 from premask.labeller import LabelledSample, Labeller
 from premask.masking.completions import decide
+from premask.masking.rules import Rules
 from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from reference import Chat, reference
 from small_templates import CHATML, COHERE, GLM, GOLDEN, HASHES, LLAMA_2, MISTRAL, PHI_3, VICUNA, renders_of
@@ -125,11 +126,21 @@ def test_a_template_that_rewrites_history(make_labeller: MakeLabeller, messages:
     )
 
 
-def test_two_answers_in_a_row_of_such_a_template_are_refused(make_labeller: MakeLabeller) -> None:
-    """Inference shows the first answer with its empty thought, the text of both without it."""
-    chat = [{"role": role, "content": "x"} for role in ("user", "assistant", "assistant")]
+def test_two_answers_in_a_row_of_such_a_template(make_labeller: MakeLabeller) -> None:
+    """Inference shows the first answer with its empty thought, the text of both without it: the second is put
+    behind its own prompt, and this text shows the first as well."""
+    chat = [
+        {"role": role, "content": text}
+        for role, text in (("user", "x"), ("assistant", "y"), ("assistant", "z"))
+    ]
+    (sample,) = label(once(make_labeller, "qwen3"), chat)
+    prompt = once(make_labeller, "qwen3").tokenizer.hf.apply_chat_template(
+        chat[:2], tokenize=False, add_generation_prompt=True
+    )
 
-    assert rejection(once(make_labeller, "qwen3"), chat).reason == "prompt_mismatch"
+    assert sample.sample.proof == "composed"
+    assert sample.text == prompt + "<think>\n\n</think>\n\nz<|im_end|>"
+    assert masked(sample) == [f"<think>\n\n</think>\n\n{text}<|im_end|>" for text in "yz"]
 
 
 # ==== Completions ====
@@ -164,7 +175,7 @@ TALK = (
 def test_completions(source: str, stops: list[str], control: list[str], expected: list[str]) -> None:
     """What the model must write after its prompt, the turn end included and nothing after it."""
     of = renders_of(source)
-    (sample,) = decide(of(Conversation(TALK)), find_turn_ends(of, stops=stops, control_tokens=control))
+    (sample,) = decide(of(Conversation(TALK)), Rules(find_turn_ends(of, stops=stops, control_tokens=control)))
 
     assert trained_texts(sample) == expected
     assert [turn.message for turn in sample.turns] == [1, 3]
@@ -175,7 +186,7 @@ def test_train_flags_of_messages() -> None:
     """`train: false` takes a turn away, `true` gives nothing to a user."""
     of = renders_of(CHATML)
     talk = (Message("user", "Hi", train=True), Message("assistant", "Hello", train=False), *TALK[2:])
-    (sample,) = decide(of(Conversation(talk)), TurnEnds(("<|im_end|>",)))
+    (sample,) = decide(of(Conversation(talk)), Rules(TurnEnds(("<|im_end|>",))))
 
     assert trained_texts(sample) == ["So long<|im_end|>"]
 
@@ -183,7 +194,7 @@ def test_train_flags_of_messages() -> None:
 def test_nothing_trained() -> None:
     silent = tuple(Message(m.role, m.content, train=False) for m in TALK)
     with pytest.raises(RowError, match=r"nothing_trained: no .*message.* is to be trained"):
-        decide(renders_of(CHATML)(Conversation(silent)), TurnEnds(("<|im_end|>",)))
+        decide(renders_of(CHATML)(Conversation(silent)), Rules(TurnEnds(("<|im_end|>",))))
 
 
 @pytest.mark.parametrize("key", [{"train": False}, {"weight": 0}])
@@ -208,16 +219,17 @@ def test_a_dropped_answer_is_refused() -> None:
     with pytest.raises(
         RowError, match=r"content_dropped: the chat template prints nothing of message \d \(assistant\)"
     ):
-        decide(renders_of(source)(Conversation(TALK)), TurnEnds(("<|im_end|>",)))
+        decide(renders_of(source)(Conversation(TALK)), Rules(TurnEnds(("<|im_end|>",))))
 
 
 def test_dropped_tool_calls_are_refused() -> None:
     call = {"type": "function", "function": {"name": "now", "arguments": {}}}
     talk = (TALK[0], Message("assistant", "Wait.", tool_calls=(call,)))
     with pytest.raises(
-        RowError, match="content_dropped: the chat template does not print the tool calls of message 1"
+        RowError,
+        match=r"content_dropped: the chat template does not print all tool calls of message 1 \(assistant\)",
     ):
-        decide(renders_of(CHATML)(Conversation(talk)), TurnEnds(("<|im_end|>",)))
+        decide(renders_of(CHATML)(Conversation(talk)), Rules(TurnEnds(("<|im_end|>",))))
 
 
 def test_another_prompt_than_inference_is_refused() -> None:
@@ -232,13 +244,13 @@ def test_another_prompt_than_inference_is_refused() -> None:
         "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{% set last = ns.last %}{% set sys = 'Be brief.' %}"
         + source
     )
-    samples = decide(renders_of(source)(Conversation(TALK)), TurnEnds(("</s>",)))
+    samples = decide(renders_of(source)(Conversation(TALK)), Rules(TurnEnds(("</s>",))))
     # each answer is shown after the prompt that inference had: two samples, no guess
     assert [trained_texts(sample) for sample in samples] == [[" So long</s>"], [" Hello</s>"]]
 
     source = CHATML.replace("{% if add_generation_prompt %}", "{% if add_generation_prompt %}Think well.\n")
     with pytest.raises(RowError, match="prompt_mismatch"):
-        decide(renders_of(source)(Conversation(TALK)), TurnEnds(("<|im_end|>",)))
+        decide(renders_of(source)(Conversation(TALK)), Rules(TurnEnds(("<|im_end|>",))))
 
 
 def test_text_of_others_inside_a_turn_is_refused() -> None:
@@ -247,7 +259,7 @@ def test_text_of_others_inside_a_turn_is_refused() -> None:
         "{{ m.content }}", "{{ m.content }}{{ ' (' + messages[0].content + ')' if m.role == 'assistant' }}"
     )
     with pytest.raises(RowError) as error:
-        decide(renders_of(source)(Conversation(TALK)), TurnEnds(("<|im_end|>",)))
+        decide(renders_of(source)(Conversation(TALK)), Rules(TurnEnds(("<|im_end|>",))))
 
     assert error.value.reason in ("boundary_unclear", "origin_lost")
 

@@ -19,8 +19,8 @@ from premask.core.records import (
     Turn,
 )
 from premask.masking import educational
-from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens, trained_before, weigh_tokens, without_first
+from premask.masking.segments import masked_texts
 from random_texts import Drawn, random_texts
 
 # ==== Small cases ====

@@ -16,8 +16,8 @@ from premask.core.recipe import TooLong
 from premask.core.records import TEMPLATE, MaskedTexts, Origin, Sample, Tokens, Turn
 from premask.labeller import LabelledTexts
 from premask.masking import educational
-from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens
+from premask.masking.segments import masked_texts
 from premask.running.fitting import Pieces, count, cut, fit, samples_of
 from premask.tokens.encode import Encoded
 from random_texts import Drawn, random_texts

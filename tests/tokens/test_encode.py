@@ -20,8 +20,8 @@ from premask.core.recipe import ControlTokens
 from premask.core.records import TEMPLATE, Origin, Sample, Turn
 from premask.labeller import LabelledSample
 from premask.masking import educational
-from premask.masking.segments import masked_texts
 from premask.masking.labels import label_tokens
+from premask.masking.segments import masked_texts
 from premask.tokens.encode import Encoded, Encoder
 from premask.tokens.token_bytes import byte_names, character_spans
 from premask.tokens.tokenizer import LoadedTokenizer

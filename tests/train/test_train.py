@@ -526,6 +526,53 @@ def test_the_file_alone_under_torchrun(data: Path, model: Path, trainer: Trainer
     assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(one.losses, abs=2e-6)
 
 
+ENDING = """
+import atexit, sys
+from premask.train import leave
+
+class Late:
+    def __del__(self, write=sys.stdout.write):
+        write("shutdown of the interpreter")
+
+late = Late()
+atexit.register(sys.stdout.write, "exit functions, ")
+leave(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 2])
+@pytest.mark.parametrize(
+    ("processes", "out"),
+    [(1, "exit functions, shutdown of the interpreter"), (2, "exit functions, ")],
+    ids=["one", "two"],
+)
+def test_one_of_several_processes_ends_before_the_interpreter_shuts_down(
+    processes: int, out: str, code: int
+) -> None:
+    """Threads of gloo that drop tensors during the shutdown would abort the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, str(code)],
+        env={**os.environ, "WORLD_SIZE": str(processes), "PYTHONPATH": str(ROOT / "pipeline")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (code, out), done.stderr[-3000:]
+
+
+def test_an_error_of_one_of_several_processes(tmp_path: Path) -> None:
+    """It is shown whole, and the exit code is that of Python."""
+    file = ROOT / "pipeline" / "premask" / "train.py"
+    environ = {name: value for name, value in os.environ.items() if name != "MASTER_ADDR"}
+    done = subprocess.run(
+        [sys.executable, "-I", file, "data", "--model", "model", "--output", tmp_path / "run"],
+        env={**environ, "RANK": "0", "WORLD_SIZE": "2"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    assert "MASTER_ADDR" in done.stderr.splitlines()[-1]
+
+
 # ==== Going on ====
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from ..core.errors import RecipeError
@@ -19,7 +17,8 @@ def train(context: click.Context) -> None:
     `premask train DATASET --model MODEL --output DIR`; `--help` lists all options.
     """
     try:
-        from ..train import main as train_on_shards  # noqa: PLC0415  torch is an extra
+        from ..train import leave  # noqa: PLC0415  torch is an extra
+        from ..train import main as train_on_shards  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise RecipeError(f"{error.name} is not installed; pip install 'premask[train]'") from None
-    sys.exit(train_on_shards(context.args, "premask train"))
+    leave(train_on_shards(context.args, "premask train"))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.arrays import offsets_of
-from ..core.records import NOT_TRAINED, PROOFS, MaskedTexts
+from ..core.records import PROOFS, MaskedTexts
 from .render_plans import Plan, Plans
 
 
@@ -97,15 +97,14 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
             lengths[first_sample[rows] + number] = len(sample.literal)
     offsets = offsets_of(lengths)
     sizes, writers, messages = (np.empty(int(offsets[-1]), dtype=np.int64) for _ in range(3))
+    seams = np.empty(int(offsets[-1]), dtype=bool)
     for kind, rows in enumerate(groups.values()):
         for number, sample in enumerate(kinds[kind].samples):
             at = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
             is_slot = sample.slot >= 0
             sizes[at] = sample.literal
             sizes[at[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
-            writers[at], messages[at] = sample.role, sample.turn
+            writers[at], messages[at], seams[at] = sample.role, sample.turn, sample.seam
     proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
     of_row = np.repeat(np.arange(len(plans)), samples)
-    seams = np.diff(messages, prepend=NOT_TRAINED) != 0
-    seams[offsets[:-1]] = messages[offsets[:-1]] != NOT_TRAINED
     return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages, seams)

@@ -60,12 +60,14 @@ class PlannedSample:
     slot     int64[k]  the slot that fills the segment, -1 for a literal
     role     int64[k]  the writer: 0 for the template, else 1 + the index into `records.ROLES`
     turn     int64[k]  the message whose completion it belongs to, `NOT_TRAINED` (-1) if it is not trained
+    seam     bool[k]   whether it begins at the edge of a completion
     """
 
     literal: np.ndarray
     slot: np.ndarray
     role: np.ndarray
     turn: np.ndarray
+    seam: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class _Planner:
     def plan(self, roles: Sequence[str], texts: Sequence[str]) -> Plan:
         """Return the plan for the shape of a row. Raises `Unplannable` if there is none."""
         train = self.rules.train
-        parts = train.text, train.reasoning, train.empty_reasoning, train.end_of_turn
+        parts = train.text, train.reasoning, train.empty_reasoning
         if self.rules.history is History.as_rendered or not all(parts) or self.rules.leave_out:
             raise Unplannable
         return _Planning(self, roles, texts).plan()
@@ -268,6 +270,8 @@ class _Planning:
         for index in reversed(self._planner.wanted(self._roles)):
             if self._roles[index] == "assistant":
                 self._place(drafts, index)
+            elif not self._ask(Op("bool", (Op("call", (Op("text", (index,)), "strip", None)),))):
+                raise Unplannable  # an empty message is not trained
             else:
                 drafts[0].turns.append(self._own_text(drafts[0], index))
         proof = "split" if len(drafts) > 1 else "inference"
@@ -346,6 +350,17 @@ class _Planning:
         if (openers and not rest) or any(token.startswith(rest) and token != rest for token in openers):
             raise Unplannable
         return turn._replace(end=_Position(part, opener))
+
+    def _without_stop(self, parts: Parts, turn: _PlannedTurn) -> _PlannedTurn:
+        """Return the trained part of a completion, by the recipe's `train.end_of_turn`."""
+        if self._rules.train.end_of_turn or self._roles[turn.message] != "assistant":
+            return turn
+        part, end = turn.end
+        after = _literal(parts, part)
+        printed = len(after[:end].rstrip())
+        if not printed:
+            raise Unplannable
+        return turn._replace(end=_Position(part, self._rules.ends.begin(after, printed, 0)))
 
     def _check(self, draft: _Draft) -> None:
         """Raise `Unplannable` if turns overlap, contain text of another message, or lose words."""
@@ -450,7 +465,9 @@ class _Planning:
 
     def _segments(self, draft: _Draft, slots: Mapping[Op, int]) -> PlannedSample:
         rows = []
-        edges = sorted({place for turn in draft.turns for place in (turn.start, turn.end)})
+        trained = [self._without_stop(draft.parts, turn) for turn in draft.turns]
+        seams = {place for turn in draft.turns for place in (turn.start, turn.end)}
+        edges = sorted({*seams, *(turn.end for turn in trained)})
         for number, part in enumerate(draft.parts):
             if isinstance(part, Op):
                 cuts, size = [0], 1
@@ -459,13 +476,14 @@ class _Planning:
             bounds = [*sorted({cut for cut in cuts if cut < size}), size]
             for low, high in pairwise(bounds):
                 place = _Position(number, low)
-                turn = next((t.message for t in draft.turns if t.start <= place < t.end), NOT_TRAINED)
+                turn = next((t.message for t in trained if t.start <= place < t.end), NOT_TRAINED)
                 if isinstance(part, Op):
                     role = 1 + ROLES.index(self._roles[self._messages[part]])
-                    rows.append((0, slots[part], role, turn))
+                    rows.append((0, slots[part], role, turn, place in seams))
                 else:
-                    rows.append((len(part[low:high].encode()), -1, 0, turn))
-        return PlannedSample(*np.array(rows, dtype=np.int64).T.copy())
+                    rows.append((len(part[low:high].encode()), -1, 0, turn, place in seams))
+        *columns, seam = np.array(rows, dtype=np.int64).T.copy()
+        return PlannedSample(*columns, seam.astype(bool))
 
 
 def _holds_slot(parts: Parts) -> bool:
@@ -484,7 +502,9 @@ def _message_of(op: Op) -> int:
 
 def _is_whole(op: Op) -> bool:
     """Whether an expression is the content of a message, without blanks at its edges or with them."""
-    while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip") and op.args[2:] in ((), (None,)):
+    while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip"):
+        if not all(chars is None or chars.isspace() for chars in op.args[2:]):
+            return False
         op = op.args[0]
     return op.name == "text"
 

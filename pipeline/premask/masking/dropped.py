@@ -62,7 +62,9 @@ class Dropped:
 
     def nothing_of(self, index: int) -> None:
         """Note that the template prints nothing of a turn that is to be trained."""
-        self._note(index, "content" if self._messages[index].content else "tool_calls")
+        message = self._messages[index]
+        what = f"the chat template prints nothing of message {index} ({message.role})"
+        self._note(index, "content" if message.content else "tool_calls", what)
 
     def check(self, text: Text, turns: Sequence[Turn]) -> None:
         """Check all messages up to the last trained turn of a sample. Raises `RowError`."""
