@@ -44,6 +44,7 @@ class Inference:
     ) -> None:
         self.chat = chat
         self.messages = tuple(chat.messages if messages is None else messages)
+        self._given = tuple(map(as_parts, self.messages)) if takes_parts(source) else self.messages
         self._source, self._variables = source, variables
         self._cache: dict[tuple[int, bool], str | None] = {}
 
@@ -62,23 +63,9 @@ class Inference:
     def _render(self, count: int, *, prompt: bool) -> str | None:
         if (count, prompt) not in self._cache:
             self._cache[count, prompt] = render(
-                self._source, self._variables, self.messages[:count], self.chat.tools, prompt=prompt
+                self._source, self._variables, self._given[:count], self.chat.tools, prompt=prompt
             )
         return self._cache[count, prompt]
-
-
-def render(
-    source: str,
-    variables: Mapping[str, Any],
-    messages: Sequence[Message],
-    tools: Sequence[dict[str, Any]] | None = None,
-    *,
-    prompt: bool = False,
-) -> str | None:
-    """transformers' render of OpenAI messages, with content as the template takes it; None where it raises."""
-    if takes_parts(source):
-        messages = [as_parts(message) for message in messages]
-    return _render(source, variables, messages, tools, prompt=prompt)
 
 
 def as_parts(message: Message) -> Message:
@@ -95,11 +82,11 @@ def takes_parts(source: str) -> bool:
     texts = [{"role": "user", "content": "zq0uA"}, {"role": "assistant", "content": "zq1cA"}]
     lists = [as_parts(message) for message in texts]
     variables = {"bos_token": "<s>", "eos_token": "</s>"}
-    shown = [words(_render(source, variables, messages) or "") for messages in (texts, lists)]
+    shown = [words(render(source, variables, messages) or "") for messages in (texts, lists)]
     return len(shown[0]) < 2 == len(shown[1])
 
 
-def _render(
+def render(
     source: str,
     variables: Mapping[str, Any],
     messages: Sequence[Message],
@@ -107,6 +94,7 @@ def _render(
     *,
     prompt: bool = False,
 ) -> str | None:
+    """transformers' render of OpenAI messages; None where the template raises."""
     chat = [{k: v for k, v in m.items() if v is not None and k not in _NOT_FOR_TEMPLATES} for m in messages]
     try:
         rendered, _ = chat_template_utils.render_jinja_template(
