@@ -1,6 +1,6 @@
 """What is wrong with a mask, by the definition: the sample of a turn is its prompt and its completion.
 
-    found = faults(inference, samples, reader, ends)     # {"header trained"}
+    found = faults(inference, samples, reader, endings)     # {"header trained"}
 
 The prompt is `render(messages[:i], add_generation_prompt=True)`. What is trained must start where the prompt
 ends, hold all that message i wrote and the string that ends the turn, and nothing of other messages. Texts are
@@ -14,11 +14,12 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from conversation_kinds import ANY_WORD, Message, field_of, message_of, words
 from inference import Inference
-from oracle import history_losses, is_empty, words_of
+from oracle import history_losses, is_empty, is_opening, lost_names, words_of
 from reasoning_blocks import BLOCKS, prompt_tail
 
 PROMPT = "another prompt"
@@ -29,11 +30,13 @@ REASONING = "reasoning not trained"
 CALL = "call not trained"
 TEXT = "text not trained"
 STOP = "stop not trained"
-OTHERS = "other text trained"
+AFTER = "trained past the end"
+OTHERS = "other messages trained"
 LOST = "words lost"
 BLANK = "right but for a blank"
 FAULTS = {
-    BLANK: "nothing else is wrong than a blank: one after the end of the turn is trained, or one inside is not",
+    BLANK: "nothing else is wrong than a blank: one of the header or after the end is trained, or one inside "
+    "is not",
     PROMPT: "the text before what is trained is not the prompt of inference",
     IDS: "it is, but its ids are not those of the prompt",
     HEADER: "a part of the prompt is trained",
@@ -42,7 +45,8 @@ FAULTS = {
     CALL: "the same for a part of a tool call",
     TEXT: "the same for a part of the answer: its words, or the marker of its channel",
     STOP: "the string that ends the turn is not trained, or is another one than the model has to write",
-    OTHERS: "text of other messages, or markers after the end of the turn, are trained",
+    AFTER: "markers behind the string that ends the turn are trained",
+    OTHERS: "words of other messages are trained",
     LOST: "words of the row that no text shows: dropped without a word",
 }
 
@@ -58,6 +62,17 @@ class Masked(NamedTuple):
     ids: Sequence[int]
     trained: Sequence[bool]
     counted: frozenset[str] = frozenset()
+
+
+class Endings(NamedTuple):
+    """How turns of a template end.
+
+    ends     strings that end a turn
+    openers  control tokens: that of the next turn can be what ends a turn
+    """
+
+    ends: Sequence[str]
+    openers: Sequence[str]
 
 
 # ==== Ids as text ====
@@ -127,16 +142,16 @@ class View:
 
 
 def faults(
-    inference: Inference, samples: Sequence[Masked], reader: Reader, ends: Sequence[str]
+    inference: Inference, samples: Sequence[Masked], reader: Reader, endings: Endings
 ) -> frozenset[str]:
     """What is wrong with the samples of a conversation: names of `FAULTS`. Empty answers, and answers that
-    open a conversation and have no prompt, are not judged."""
+    open a conversation, are not judged."""
     views = [View(sample, reader) for sample in samples]
     turns = [i for i in inference.chat.wanted if not is_empty(inference.messages[i])]
     found: set[str] = set()
     for i in turns:
-        if inference.prompt(i) is not None and inference.through(i) is not None:
-            found |= set(_Turn(inference, i, views, reader, [raw(end) for end in ends]).faults())
+        if not is_opening(inference.messages, i) and inference.prompt(i) and inference.through(i):
+            found |= set(_Turn(inference, i, views, reader, endings).faults())
     found |= set(_others(views, turns))
     return frozenset(found - {BLANK}) or frozenset(found)
 
@@ -153,9 +168,11 @@ class _Turn:
     """One answer: its prompt, and the sample that trains most of it."""
 
     def __init__(
-        self, inference: Inference, i: int, views: Sequence[View], reader: Reader, ends: Sequence[str]
+        self, inference: Inference, i: int, views: Sequence[View], reader: Reader, endings: Endings
     ) -> None:
-        self.inference, self.i, self.reader, self.ends = inference, i, reader, ends
+        self.inference, self.i, self.reader = inference, i, reader
+        self.ends = [raw(end) for end in endings.ends]
+        self.openers = [raw(opener) for opener in endings.openers]
         self.message: Message = inference.messages[i]
         self.prompt = reader.reread(inference.prompt(i)) or ""
         self.through = reader.reread(inference.through(i)) or ""
@@ -190,6 +207,8 @@ class _Turn:
         """Whether words of this message, or of those before it, are in no text and were not counted."""
         seen = {*words(self.through, of=self.i), *words(self.prompt, of=self.i)}
         fields = {field_of(word) for word in words_of(self.message) if word not in seen}
+        written = self.through[len(commonprefix([self.prompt, self.through])) :]
+        fields |= {"t" for _ in lost_names(self.message, written)}
         if self.own and self.is_trained:
             before = self.view.text[: self.first]
             fields |= {loss.field for loss in history_losses(self.inference, before, self.i)}
@@ -204,7 +223,7 @@ class _Turn:
         after = [start for start, _, word in view.words if start >= self.last and word not in own]
         low = before[-1] if before else 0
         if self._is_answer(self.i - 1):  # the end of that one is its own
-            low += _past_end(view.text[low : self.first], self.ends)
+            low += _past_end(view.text[low : self.first], [*self.ends, *self.openers])
         return low, (after[0] if after else len(view.text))
 
     def _is_answer(self, index: int) -> bool:
@@ -219,7 +238,7 @@ class _Turn:
             if ANY_WORD.search(prompt) and header & set(_PIECE.findall(text[start : self.first])):
                 yield HEADER
         elif start < len(prompt):
-            yield HEADER
+            yield HEADER if text[start : len(prompt)].strip() else BLANK
         elif start == len(prompt):
             count = self.view.edges.index(start)
             if tuple(self.view.ids[:count]) != self.reader.ids(self.inference.prompt(self.i) or ""):
@@ -268,8 +287,11 @@ class _Turn:
         if self._is_answer(self.i + 1):
             return  # what follows is the start of that one
         follows = "".join(view.parts(stop, high, trained=True))
-        if follows:
-            yield OTHERS if follows.strip() else BLANK
+        own = () if end else (*self.openers, _behind_words(self.through).strip())
+        if follows.strip() and follows.strip() not in own:
+            yield AFTER
+        elif follows and not follows.strip():
+            yield BLANK
 
 
 def _behind_words(text: str) -> str:

@@ -38,7 +38,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from common import HERE, WORK, default_tokenizer, note, table
 from conversation_kinds import KINDS, Chat
 from inference import Inference, as_parts, frozen_date, takes_parts
-from mask_faults import FAULTS, Masked, Reader, count, faults
+from mask_faults import FAULTS, Endings, Masked, Reader, count, faults
 from premask.core.errors import RowError
 from premask.core.recipe import Recipe
 from premask.core.records import Row
@@ -204,8 +204,8 @@ class Bench:
                 answer = answers[template.file, kind]
                 if not answer.refusal:
                     inference = inference_of(template.file, kind, sources and sources[template.file])
-                    ends = own_ends(template.file)
-                    found[template.file, kind] = faults(inference, answer.samples, self.reader, ends)
+                    endings = Endings(own_ends(template.file), control_tokens_of(template.file))
+                    found[template.file, kind] = faults(inference, answer.samples, self.reader, endings)
         return found
 
 
