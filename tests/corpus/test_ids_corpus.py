@@ -14,7 +14,11 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+<<<<<<< HEAD
 from oracle import CHATS, Chat
+=======
+from conversation_kinds import CHATS
+>>>>>>> h-oracle
 from places import MakeLabeller
 from premask.core.arrays import offsets_of
 from premask.core.errors import RowError
