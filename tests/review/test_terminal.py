@@ -79,6 +79,28 @@ def test_the_whole_summary() -> None:
     ]
 
 
+def test_what_is_special_about_the_mask() -> None:
+    shown = lines(
+        summary(
+            samples_by_proof={"inference": 1230, "composed": 10},
+            dropped_fields={"reasoning": 1200, "tools": 1},
+            turns_left_out={"empty": 2, "opening": 1},
+            turns_behind_another_prompt=7,
+            template_modes={"enable_thinking": {"true": 3, "false": 40}},
+        )
+    )
+
+    assert shown[5] == "(6 more than rows: turns that inference renders differently)"
+    assert shown[8:14] == [
+        "(10 are prompt and completion put together, because no render shows both)",
+        "(7 turns are trained behind another prompt than inference shows)",
+        "(2 empty turns are left out of the loss)",
+        "(1 turn that opens its conversation is left out of the loss: no prompt leads to them)",
+        "(the template does not print all of 1,200 reasoning texts, 1 list of tool definitions)",
+        "(enable_thinking (auto) is false for 40 and true for 3 conversations)",
+    ]
+
+
 def test_what_did_not_happen_is_not_told() -> None:
     plain = summary(
         rejected=0,

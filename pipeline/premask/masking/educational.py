@@ -79,6 +79,16 @@ def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> 
     return [0.0 if label == IGNORE_INDEX else weight for label, weight in zip(labels, own, strict=True)]
 
 
+def per_sample(weights: Sequence[float], labels: Sequence[int]) -> list[float]:
+    """Return loss weights divided by the number of trained tokens.
+
+    >>> per_sample([0.0, 1.0, 2.0], [-100, 5, 6])
+    [0.0, 0.5, 1.0]
+    """
+    trained = sum(label != IGNORE_INDEX for label in labels)
+    return [weight / max(trained, 1) for weight in weights]
+
+
 def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:
     """Return the origin of the first character of each token."""
     runs = list(placed(sample.runs))

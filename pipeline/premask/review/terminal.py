@@ -22,6 +22,7 @@ from ..core.display import file_size, percent
 from ..core.text import visible
 from ..output.upload import load_line
 from ..publish.charts import roles_of
+from ..publish.mask_counts import PROOF_WORDS, mask_notes
 from ..running.tasks import Progress
 from .terminal_tokens import say
 
@@ -226,7 +227,7 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     more = counts["samples"] - counts["kept"]
     if more > 0:
         why = {
-            "turns that inference renders differently": "split" in counts["samples_by_proof"],
+            "turns that inference renders differently": _has_own_texts(counts["samples_by_proof"]),
             "parts of long samples": "too_long_split" in counts,
             "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
         }
@@ -241,7 +242,14 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
-    return found
+    if composed := counts["samples_by_proof"].get("composed"):
+        found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
+    return [*found, *(f"({note})" for note in mask_notes(counts))]
+
+
+def _has_own_texts(proofs: Mapping[str, int]) -> bool:
+    """Whether some turns have a text of their own."""
+    return not proofs.keys().isdisjoint({"split", "composed", "as-rendered"})
 
 
 def _seam(recipe: Mapping[str, Any]) -> str:
