@@ -91,7 +91,9 @@ def test_stretches_that_alone_are_trained() -> None:
 
 def test_stretches_through_what_templates_do_to_content() -> None:
     """Provenance follows strip, slices and replace."""
-    source = SOURCE.replace("{{ m.content }}", "{{ (m.content | trim)[:5] }}{{ (m.content | trim)[5:] | replace('e', 'e') }}")
+    source = SOURCE.replace(
+        "{{ m.content }}", "{{ (m.content | trim)[:5] }}{{ (m.content | trim)[5:] | replace('e', 'e') }}"
+    )
     message = marked(Stretch(5), Stretch(8, train=False), Stretch(14), text="  yes no yes  ")
 
     assert trained(USER, message, source=source) == ["<think></think>yes", " yes</s>"]
