@@ -523,11 +523,18 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "too_long": (["split"], "split"),
     "history": (["as-rendered"], "as-rendered"),
     "mask": (["generation-tags"], "generation-tags"),
+    "open_reasoning": (["compose"], "compose"),
+    "on_dropped": (["count"], "count"),
+    "seam": (["template"], "template"),
     "train": (
-        ["roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"],
+        [
+            *("roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"),
+            *("text=false", "empty_reasoning=false"),
+        ],
         {"roles": ["assistant", "tool"], "turns": "last"}
-        | dict.fromkeys(("reasoning", "tool_calls", "end_of_turn"), False),
+        | dict.fromkeys(("reasoning", "empty_reasoning", "text", "tool_calls", "end_of_turn"), False),
     ),
+    "leave_out": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
     "append_eos": ([], True),
     "loss_weights": ([], True),
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
@@ -585,6 +592,30 @@ def test_every_recipe_key_is_an_option_of_run(monkeypatch: pytest.MonkeyPatch) -
     assert (options["make_runner"], options["overwrite"]) == ((3, 5), True)
 
 
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--loss-weights"], True),
+        (["--loss-weights", "--shuffle"], True),
+        (["--loss-weights", "b.jsonl"], True),
+        (["--loss-weights", "per_sample"], "per_sample"),
+        (["--loss-weights=per_sample"], "per_sample"),
+        (["--loss-weights", "false"], False),
+        ([], False),
+    ],
+)
+def test_loss_weights_with_and_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], value: Any
+) -> None:
+    recipe, _ = captured(monkeypatch, *words, "a.jsonl", "--tokenizer", "t", "--output", "o")
+
+    assert recipe.loss_weights == value
+    assert [entry.path for entry in recipe.sources] == [
+        *(["b.jsonl"] if "b.jsonl" in words else []),
+        "a.jsonl",
+    ]
+
+
 def names_of(name: str) -> set[str]:
     return {param.name or "" for param in command(name).params}
 
@@ -630,6 +661,8 @@ def test_flags_stand_over_the_recipe(box: Path, monkeypatch: pytest.MonkeyPatch)
         "roles": ["assistant"],
         "turns": "last",  # from the recipe: a flag sets one key of train, not all of them
         "reasoning": True,
+        "empty_reasoning": True,
+        "text": True,
         "tool_calls": False,
         "end_of_turn": True,
     }

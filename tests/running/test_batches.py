@@ -100,7 +100,9 @@ class _Judge:
         counts, length = self.found.counts, self.recipe.max_length
         starts, ends = zip(*spans(sample), strict=True)
         counts[f"proved_{sample.sample.proof}"] += 1
+        counts.update(sample.sample.counts)
         counts["straddling_tokens"] += educational.straddling_in(sample.sample, starts, ends)
+        counts["seam_tokens"] += sample.seam_tokens
         if len(sample.ids) > length:
             counts[f"too_long_{self.recipe.too_long.value}"] += 1
             counts["tokens_cut_off"] += len(sample.ids) - sum(part.stop - part.start for part in parts)

@@ -20,7 +20,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -35,7 +35,10 @@ Flags = Mapping[str, Any]
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": ("dialect", "fields", "paths", "repair"),
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
-    "Mask": ("mask", "train", "history", "append_eos", "end_of_turn", "loss_weights"),
+    "Mask": (
+        *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
+        *("end_of_turn", "loss_weights"),
+    ),
     "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
     "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
     "Work": ("engine", "verify", "unit_rows", "cache"),
@@ -89,10 +92,23 @@ def _option(key: str) -> Callable[[F], F]:
         words.append(f"[default: {default}]")
     name = f"--{key.replace('_', '-')}"
     group = next(title for title, members in GROUPS.items() if key in members)
+    if choices := _words(field.annotation):
+        words.append(f"Alone, or with one of: {', '.join(choices)}.")
+        return option(name, group=group, words=choices, metavar="[CHOICE]", help=" ".join(words))
     if kind is bool:
         return option(name, group=group, is_flag=True, default=None, help=" ".join(words))
     repeated = key in _PAIRS or (many and kind is str)
     return option(name, group=group, multiple=repeated, metavar=_metavar(key, kind), help=" ".join(words))
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    """The values of a switch that has more than on and off.
+
+    >>> _words(bool | Literal["per_sample"]), _words(bool)
+    (('true', 'false', 'per_sample'), ())
+    """
+    names = [name for each in get_args(annotation) if get_origin(each) is Literal for name in get_args(each)]
+    return ("true", "false", *names) if names else ()
 
 
 def _kind_of(annotation: Any) -> tuple[Any, bool]:
