@@ -27,7 +27,7 @@ from premask.core.recipe import Recipe
 from premask.core.records import Conversation, Message, Sample, placed
 from premask.labeller import LabelledSample, Labeller
 from premask.tokens.token_bytes import character_spans
-from premask.tokens.tokenizer import load_tokenizer
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 WIDTH = 64
 """Columns of a text; longer ones lose their middle."""
@@ -231,24 +231,24 @@ def row(
 # ==== One template ====
 
 
-def labeller_of(family: Family, template: Path, tokenizer: str, recipe: dict[str, Any]) -> Labeller:
-    """Return a labeller with a template and the tokenizer, in which the template's control tokens are single
-    tokens."""
+def tokenizer_of(family: Family, template: Path, name: str) -> LoadedTokenizer:
+    """Return a tokenizer in which the control tokens of a template are single tokens."""
     control = {family.bos, family.eos, *CONTROL.findall(template.read_text(encoding="utf-8"))}
     with TemporaryDirectory() as folder:
-        hf = load_tokenizer(tokenizer).hf
+        hf = load_tokenizer(name).hf
         hf.add_special_tokens({"bos_token": family.bos, "eos_token": family.eos})
         hf.add_tokens(sorted(control), special_tokens=True)
         hf.save_pretrained(folder)
-        keys = {"chat_template": str(template), "engine": "tokenizers", **recipe}
-        return Labeller(Recipe(sources=["-"], tokenizer=folder, output="-", **keys))
+        return load_tokenizer(folder)
 
 
-def section_of(family: Family, template: Path, tokenizer: str) -> str:
+def section_of(family: Family, template: Path, name: str) -> str:
     """Return the section of a template."""
+    tokenizer = tokenizer_of(family, template, name)
     parts = [f"## {family.title}", textwrap.fill(" ".join(family.about.split()), 120)]
     for case in family.cases:
-        labeller = labeller_of(family, template, tokenizer, case.recipe)
+        keys = {"chat_template": str(template), "engine": "tokenizers", **case.recipe}
+        labeller = Labeller(Recipe(sources=["-"], tokenizer=name, output="-", **keys), tokenizer)
         try:
             samples = labeller(row(family.call_id, **case.parts))
         except RowError as error:
