@@ -174,8 +174,8 @@ FAMILIES = (
         "<｜end▁of▁sentence｜>",
         """
         **Exact with `thinking: true`.** The prompt of both turns opens the block of reasoning, also after a tool result,
-        where it has no header. Without `thinking`, the prompt after a tool result ends with `<think></think>` and
-        the history shows `</think>` alone. That is a contradiction, so a row with tools is refused.
+        where it has no header. Without `thinking`, the prompt ends with `<think></think>`, and the history shows
+        `</think>` alone. The two contradict each other, so rows without `thinking: true` are refused.
         """,
         cases=(THINKING, NO_REASONING),
     ),
