@@ -29,7 +29,7 @@ from premask.labeller import LabelledSample, Labeller
 from premask.tokens.token_bytes import character_spans
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
-WIDTH = 64
+WIDTH = 50
 """Columns of a text; longer ones lose their middle."""
 
 CONTROL = re.compile(
