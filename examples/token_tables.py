@@ -136,7 +136,9 @@ FAMILIES = (
         """
         **Exact with reasoning, open without.** The prompt ends with `<think>`. With reasoning in both turns, one text
         has both. A last turn without reasoning does not continue its prompt, and the row is refused until
-        `open_reasoning` says what is wanted. With `compose`, the completion begins with `</think>`.
+        `open_reasoning` says what is wanted. With `compose`, the completion closes the block at once. Its first newline
+        is a token of its own, as at inference: in the ids of the whole text it would be one token with the newline of the
+        prompt (`seam: prompt`).
         """,
         cases=(Case(), LAST_WITHOUT, CLOSED),
     ),
