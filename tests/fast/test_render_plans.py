@@ -178,7 +178,7 @@ def test_plans_agree_with_the_decision_over_the_corpus() -> None:
             continue
         template = ChatTemplate(source, variables=VARIABLES)
         counts.update(compare(Both(template, **OPTIONS[number % len(OPTIONS)]), source, 60, number))
-    assert counts["planned"] > 3000
+    assert counts["planned"] > 2500
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -270,7 +270,7 @@ class _Planning:
         for index in reversed(self._planner.wanted(self._roles)):
             if self._roles[index] == "assistant":
                 self._place(drafts, index)
-            elif not self._ask(Op("bool", (Op("call", (Op("text", (index,)), "strip", None)),))):
+            elif not self._has_words(index):
                 raise Unplannable  # an empty message is not trained
             else:
                 drafts[0].turns.append(self._own_text(drafts[0], index))
@@ -375,11 +375,15 @@ class _Planning:
             if any(isinstance(part, Op) and self._messages[part] != turn.message for part in inside):
                 raise Unplannable
 
+    def _has_words(self, index: int) -> bool:
+        """Whether the text of a message is not blank; a condition of the plan."""
+        return bool(self._ask(Op("bool", (Op("call", (Op("text", (index,)), "strip", None)),))))
+
     def _check_words(self, draft: _Draft, last: int) -> None:
         """Raise `Unplannable` unless the text prints all messages up to a trained one, but for blanks at the
         edges."""
         printed = {self._messages[part] for part in draft.parts if isinstance(part, Op) and _is_whole(part)}
-        if not printed.issuperset(range(last + 1)):
+        if any(self._has_words(index) for index in range(last + 1) if index not in printed):
             raise Unplannable
 
     # ==== renders ====
@@ -482,8 +486,8 @@ class _Planning:
                     rows.append((0, slots[part], role, turn, place in seams))
                 else:
                     rows.append((len(part[low:high].encode()), -1, 0, turn, place in seams))
-        *columns, seam = np.array(rows, dtype=np.int64).T.copy()
-        return PlannedSample(*columns, seam.astype(bool))
+        literal, slot, role_of, turn_of, seam = np.array(rows, dtype=np.int64).T.copy()
+        return PlannedSample(literal, slot, role_of, turn_of, seam.astype(bool))
 
 
 def _holds_slot(parts: Parts) -> bool:

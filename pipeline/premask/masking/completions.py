@@ -156,6 +156,8 @@ class _Decision:
         if home is None:
             home = _Draft(text, proof)
             self.drafts.append(home)
+        elif proof == "as-rendered":
+            home.proof = proof
         home.turns.append(turn)
 
     # ==== one turn ====
@@ -289,9 +291,12 @@ class _Decision:
             return None
         if self._prompt(index) is None:
             return None
-        own = Text.of(self.renders.through_traced(index))
-        asked = asked_by(Text.of(self.renders.prompt_traced(index)))
-        return _Placed(whole, self._proved(whole, *shown_turn(whole, own, asked, index, self.rules.ends)))
+        own, prompt = (
+            Text.of(render(index)) for render in (self.renders.through_traced, self.renders.prompt_traced)
+        )
+        turn = self._proved(whole, *shown_turn(whole, own, asked_by(prompt), index, self.rules.ends))
+        self.counts["turns_behind_another_prompt"] += whole.text[: turn.start] != prompt.text
+        return _Placed(whole, turn)
 
     # ==== the samples ====
 

@@ -79,11 +79,12 @@ def find_seam(asked: Asked, text: Text, index: int, end: int, marks: ReasoningMa
     mark = marks.first(completion)
     begins = mark is not None and not completion[: mark.start].strip()
     state = marks.state(asked.text)
-    if state == "open" and (mark is None or (begins and not mark.opens and rest.strip())):
+    reasons = _reasons(text, index, start)
+    if state == "open" and not reasons and (mark is None or (begins and not mark.opens and rest.strip())):
         return Seam(start, open=True, closed=mark is not None)
     if state == "open" and mark is not None and mark.opens:
         raise _mismatch(index, "its reasoning is opened twice", asked.text, completion)
-    if state == "closed" and (begins or _reasons(text, index, start)):
+    if state == "closed" and (begins or reasons):
         raise _mismatch(index, "the prompt has closed the block of reasoning", asked.text, completion)
     return Seam(start)
 

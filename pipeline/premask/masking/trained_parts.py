@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..core.errors import RowError
 from ..core.records import TEMPLATE, Message, Turn
 from .rules import Rules
 from .texts import Text
@@ -22,7 +23,15 @@ REASONING = ("thinking", "reasoning_content")
 
 
 def trained_parts(text: Text, turn: Turn, message: Message, rules: Rules) -> list[Turn]:
-    """Return a completion without the parts that are not trained."""
+    """Return a completion without the parts that are not trained.
+
+    Raises `RowError` if the author marked parts of the message, and the template hides which part is where.
+    """
+    if message.stretches and any(field in ("content", "*") for *_, field in text.spans(turn.message)):
+        detail = (
+            f"the chat template hides which part of message {turn.message} is where, and parts are marked"
+        )
+        raise RowError("origin_lost", detail)
     spans = (
         [(*turn[1:],)] if message.train is not False else list(_stretches(text, turn, message, wanted=True))
     )
