@@ -82,10 +82,10 @@ def examine(labeller: Labeller, probe: Probe, other: Probe) -> Capability:
     if not found.reason or other == probe:
         return replace(found, row=probe)
     with_names = _examined(labeller, other)
-    if with_names.reason:
+    if with_names.reason == "template_error" or with_names.detail == found.detail:
         return replace(found, row=probe)
-    ids = f"only with ids of tool calls such as {NAMED_IDS[0]}"
-    return replace(with_names, row=other, detail="; ".join(filter(None, [ids, with_names.detail])))
+    note = "" if with_names.reason else f"call ids such as {NAMED_IDS[0]}"
+    return replace(with_names, row=other, detail="; ".join(filter(None, [note, with_names.detail])))
 
 
 def _examined(labeller: Labeller, probe: Probe) -> Capability:
