@@ -1,4 +1,4 @@
-"""`premask template`: what a chat template does, and whether its mask can be proved."""
+"""`premask template`: what a chat template does, and what a run makes of each kind of row."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _KEYS = [key for group in ("Tokenizer and template", "Mask") for key in GROUPS[g
 @recipe_options(*_KEYS, "repair")
 @format_option()
 def template(tokenizer: str, flags: Flags, form: str) -> None:
-    """Say what a chat template does, and what a run does with each kind of row; exit code 1 if a run refuses
-    plain rows."""
+    """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
     import_transformers()
     diagnosis = diagnose(Labeller(recipe))

@@ -22,7 +22,7 @@ from .capabilities import VERDICTS, Capability
 from .differences import Difference
 from .probes import WORDS
 from .template_report import Diagnosis
-from .terminal_tokens import part_of, say, with_turns
+from .terminal_tokens import say, with_turns
 
 SHOWN = ("two turns", "reasoning in each turn", "tool result")
 """Probes whose samples are printed."""
@@ -54,7 +54,8 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
         samples = diagnosis.capabilities[name].samples
         for number, sample in enumerate(samples):
             console.print()
-            say(console, f"{name}{part_of(number, samples)}; trained text is in [[ ]]:", "bold")
+            part = f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
+            say(console, f"{name}{part}; trained text is in [[ ]]:", "bold")
             console.print(with_turns(sample))
 
 

@@ -95,13 +95,13 @@ def print_explained(console: Console, explained: Mapping[str, Any], *, source: s
         tokens = sample["tokens"]
         trained = sum(label != IGNORE_INDEX for label in tokens["label"])
         counts = f"{len(tokens['label'])} tokens, {trained} trained"
-        say(console, f"{name}{part_of(number, samples)}: {counts}")
+        say(console, f"{name}{_part(number, samples)}: {counts}")
         groups = groups_of(sample["text"], tokens["start"], tokens["end"])
         console.print(token_table(tokens["id"], tokens["label"], groups, tokens["origin"]))
 
 
-def part_of(number: int, samples: Sequence[Any]) -> str:
-    """Return which sample of its row one is, if there are several."""
+def _part(number: int, samples: Sequence[Any]) -> str:
+    """Which sample of its row one is, if there are several."""
     return f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
 
 
