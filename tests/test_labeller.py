@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from labelling import decoded, kept, label_rows, labelled_texts, rejected, trained
 from places import SAMPLE, MakeLabeller
 from premask.core.contract import REASONS
+from premask.core.errors import RecipeError
 from premask.core.recipe import ControlTokens
 from premask.core.records import Conversation, Message, Reject, Row
 from premask.labeller import STAGES, Labeller
@@ -92,7 +94,8 @@ def test_one_result_a_row_in_order(make_labeller: MakeLabeller) -> None:
 
 
 def test_ids_are_those_of_apply_chat_template(make_labeller: MakeLabeller) -> None:
-    """On the whole sample, but for the rows whose content holds control-token strings."""
+    """On the whole sample, but for the rows whose content holds control-token strings, or whose answer shares
+    a token with its prompt."""
     labeller = make_labeller("sample")
     names = {"human": "user", "gpt": "assistant", "system": "system"}
     in_content = 0
@@ -106,7 +109,7 @@ def test_ids_are_those_of_apply_chat_template(make_labeller: MakeLabeller) -> No
         (found,) = labelled_texts(labeller, row, "sharegpt").encoded.in_content.tolist()
         expected = labeller.tokenizer.hf.apply_chat_template(messages, tokenize=True, return_dict=False)
         in_content += bool(found)
-        assert (sample.ids.tolist() == expected) is (not found)
+        assert (sample.ids.tolist() == expected) is (not found and not sample.seam_tokens)
         assert decoded(labeller, sample.ids) == sample.text
 
     assert in_content == 3
@@ -221,6 +224,84 @@ def test_template_arguments(make_labeller: MakeLabeller) -> None:
     assert trained_in(make_labeller("qwen3"), chat("Hi", "Hello")) == [
         "<think>\n\n</think>\n\nHello<|im_end|>"
     ]
+
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}<think>{{ m.reasoning_content }}"
+    "</think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if thinking %}<think>{% endif %}{% endif %}"
+)
+REASONED = Conversation((Message("user", "Hi"), Message("assistant", "Ho", reasoning="Hm.")))
+PLAIN = Conversation((Message("user", "Hi"), Message("assistant", "Ho")))
+
+
+def test_an_argument_is_chosen_per_conversation(make_labeller: MakeLabeller, tmp_path: Path) -> None:
+    """By its reasoning; the argument of a row comes before what is chosen."""
+    path = tmp_path / "thinks.jinja"
+    path.write_text(THINKS, encoding="utf-8")
+    labeller = make_labeller("sample", chat_template=str(path), template_kwargs={"thinking": "auto"})
+    own = replace(PLAIN, template_kwargs={"thinking": True})
+
+    assert labeller.renders(REASONED).prompt(1).endswith("assistant\n<think>")
+    assert labeller.renders(PLAIN).prompt(1).endswith("assistant\n")
+    assert labeller.renders(own).prompt(1).endswith("assistant\n<think>")
+    assert labeller.modes(REASONED) == {"auto_thinking_true": 1}
+    assert labeller.modes(PLAIN) == {"auto_thinking_false": 1}
+    assert labeller.modes(own) == make_labeller("sample").modes(PLAIN) == {}
+    assert [decoded(labeller, each.ids) for each in labeller(REASONED)] == [
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>Hm.</think>Ho<|im_end|>\n"
+    ]
+
+
+def test_rows_of_one_shape_may_need_other_arguments(make_labeller: MakeLabeller, tmp_path: Path) -> None:
+    """So they have no render plan: reasoning can be in the content of a plain row."""
+    path = tmp_path / "thinks.jinja"
+    path.write_text(THINKS, encoding="utf-8")
+    keys: dict[str, Any] = {"chat_template": str(path)}
+
+    assert make_labeller("sample", **keys, template_kwargs={"thinking": True}).is_uniform
+    assert not make_labeller("sample", **keys, template_kwargs={"thinking": "auto"}).is_uniform
+
+
+def test_contents_become_parts_where_the_template_takes_only_those(
+    make_labeller: MakeLabeller, tmp_path: Path
+) -> None:
+    path = tmp_path / "parts.jinja"
+    path.write_text(
+        THINKS.replace("{{ m.content }}", "{% for c in m.content %}{{ c.text }}{% endfor %}"),
+        encoding="utf-8",
+    )
+    labeller = make_labeller("sample", chat_template=str(path))
+
+    assert labeller.parts >= {"user", "assistant"}
+    assert not labeller.is_uniform
+    assert make_labeller("sample").parts == frozenset()
+    assert trained_in(labeller, chat("Hi", "Hello")) == ["Hello<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"template_kwargs": {"thinkin": True}}, "never reads thinkin; did you mean thinking?"),
+        (
+            {"template_kwargs": {"enable_thinking": "auto"}},
+            "never reads enable_thinking; did you mean thinking?",
+        ),
+        ({"template_kwargs": {"messages": []}}, "messages is set by each render"),
+        ({"leave_out": ["</thinking>"]}, "never prints '</thinking>'; did you mean '</think>'"),
+        ({"end_of_turn": ["<|im_stop|>"]}, "never prints '<|im_stop|>'"),
+    ],
+)
+def test_what_the_template_does_not_know_is_an_error(
+    make_labeller: MakeLabeller, tmp_path: Path, keys: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "thinks.jinja"
+    path.write_text(THINKS, encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        make_labeller("sample", chat_template=str(path), **keys)
+
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_twin_by_reference_gives_the_same(make_labeller: MakeLabeller) -> None:

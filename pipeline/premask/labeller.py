@@ -17,7 +17,7 @@ Cost: loading takes a few seconds; a conversation of four turns takes about a mi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -31,16 +31,21 @@ from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Re
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
+from .dialects.joined_calls import join_calls
 from .dialects.repair import check_repair, repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, template_source
+from .masking.content_parts import parts_roles
 from .masking.labels import label_tokens, weigh_tokens
+from .masking.printable import Printable, check_left_out, check_turn_ends
 from .masking.reasoning_marks import find_reasoning_marks
+from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from .masking.renders import Renders
 from .masking.rules import Rules
 from .masking.segments import masked_texts
+from .masking.template_arguments import arguments_of, check_arguments, unread
 from .masking.turn_ends import PROBE, find_turn_ends
-from .tokens.encode import Encoded, Encoder
+from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
 from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
 from .tokens.token_bytes import byte_tables
@@ -69,6 +74,7 @@ class LabelledSample:
     weights  float32[t]  loss weights, 0 if the token is not trained
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
+    seam_tokens          seams that a token of the whole text straddles
     """
 
     sample: Sample
@@ -77,6 +83,7 @@ class LabelledSample:
     weights: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    seam_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -87,8 +94,10 @@ class LabelledSample:
 class Labeller:
     """The stages of one recipe, loaded.
 
-    `tokenizer` and `proof` (the result of the engine check) are made if they are not given. Raises
-    `TokenizerError` or `TemplateError` if the tokenizer or the template cannot be loaded.
+    `tokenizer` and `proof` (the result of the engine check) are made if they are not given. `parts` are the
+    roles whose content the template takes as a list of parts. Raises `TokenizerError` or `TemplateError` if
+    the tokenizer or the template cannot be loaded, `RecipeError` if the recipe names arguments or strings
+    that the template does not know.
     """
 
     def __init__(
@@ -98,6 +107,9 @@ class Labeller:
         check_repair(recipe.repair)
         self.tokenizer = tokenizer or load_tokenizer(recipe.tokenizer)
         self.template = _load_template(recipe, self.tokenizer)
+        check_arguments(self.template, recipe.template_kwargs)
+        self.parts = parts_roles(self.template, self._given)
+        self._modes: tuple[Mode, ...] = ()
         self.eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
@@ -106,6 +118,12 @@ class Labeller:
             stops = tuple(recipe.end_of_turn)
             self.ends = replace(self.ends, stops=stops, openers=(), seen=True, answered="")
         self.rules = self._rules()
+        self._modes = tuple(map(self._mode, automatic(self.template, recipe.template_kwargs)))
+        if self._modes:  # with these, the template may print marks that it did not print before
+            self.rules = self._rules()
+        printable = Printable(self.template, self.renders)
+        check_left_out(printable, recipe.leave_out)
+        check_turn_ends(printable, recipe.end_of_turn, self.tokenizer.special)
         self.proof = proof or prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
         self.encoder = self._encoder(self.proof)
 
@@ -119,7 +137,7 @@ class Labeller:
         Raises the `RowError` that a run rejects the row for: all are decided before the first is encoded.
         """
         samples = self.decide_together(conversations)
-        return _apart(samples, self.label(segment(self, samples)))
+        return apart(samples, self.label(segment(self, samples)))
 
     def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
         """The stages up to the mask for all conversations of one row: all are checked before the first is
@@ -129,15 +147,16 @@ class Labeller:
         return tuple(sample for each in conversations for sample in self.decide(each))
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
-        """Return the fixed conversations of a row, and the names of the fixes. Raises `RowError` if the row
-        has no usable conversation."""
+        """Return the fixed conversations of a row, and the names of the fixes, with that of joined calls.
+        Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
             raise RowError("invalid_json", row.error)
         found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
-        repairs = [repair(each, self.recipe.repair) for each in found]
+        joined = [join_calls(each) for each in found]
+        repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
             check_assistants(conversation.messages)
-        applied = (name for _, names in repairs for name in names)
+        applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
@@ -157,7 +176,42 @@ class Labeller:
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """Return the renders of a conversation with the template of the recipe, or another one."""
-        return Renders(conversation, template or self.template, self.recipe.template_kwargs)
+        kwargs = dict(self._given)
+        if self._modes:
+            reasoning = has_reasoning(conversation, self.rules.marks)
+            kwargs |= {mode.name: mode.value(reasoning=reasoning) for mode in self._modes}
+        return Renders(conversation, template or self.template, kwargs, as_parts=self.parts)
+
+    def modes(self, conversation: Conversation) -> Mapping[str, int]:
+        """Return the counts of the values that were chosen for a conversation, such as
+        `auto_enable_thinking_true`; none for arguments that the row gives itself."""
+        chosen = [mode for mode in self._modes if mode.name not in conversation.template_kwargs]
+        if not chosen:
+            return {}
+        reasoning = has_reasoning(conversation, self.rules.marks)
+        return {mode.label(reasoning=reasoning): 1 for mode in chosen}
+
+    def unread(self, conversation: Conversation) -> tuple[str, ...]:
+        """Return the names of the row's own template arguments that are not empty and that the template does
+        not read."""
+        filled = {
+            name: each for name, each in conversation.template_kwargs.items() if each not in ("", [], {})
+        }
+        return unread(self.template, filled)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the template gets the same arguments for all plain rows, and their contents as strings."""
+        return not self._modes and not self.parts
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        """The template arguments of the recipe that are the same for all conversations."""
+        chosen = automatic(self.template, self.recipe.template_kwargs)
+        return {name: value for name, value in self.recipe.template_kwargs.items() if name not in chosen}
+
+    def _mode(self, name: str) -> Mode:
+        return find_mode(self.template, name, renders=self.renders, decides=self.decide)
 
     @cached_property
     def by_reference(self) -> Labeller:
@@ -201,7 +255,7 @@ class Labeller:
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
-            policy=self.recipe.control_tokens,
+            rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
             engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
         )
 
@@ -228,11 +282,30 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     if len(conversation.messages) > MAX_MESSAGES:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
-    for index, message in enumerate(conversation.messages):
-        if message.weight not in (None, 0, 1) and not labeller.recipe.loss_weights:
-            detail = f"message {index} has weight {message.weight}; set loss_weights to keep it"
-            raise RowError("unsupported_weight", detail)
+    if not labeller.recipe.loss_weights:
+        _check_weights(conversation)
+    ignored = labeller.unread(conversation)
+    if ignored and labeller.recipe.on_dropped is OnDropped.reject:
+        known = ", ".join(sorted(arguments_of(labeller.template))) or "none"
+        detail = f"the chat template does not read the template argument {ignored[0]!r} of the row; it reads {known}"
+        raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
+
+
+def _check_weights(conversation: Conversation) -> None:
+    """Reject a conversation with weights, for a recipe that does not keep them."""
+    if conversation.weight == 0:
+        detail = "the row has weight 0; leave it out, or set loss_weights to keep it with that weight"
+        raise RowError("nothing_trained", detail)
+    weights = {"the row": conversation.weight}
+    for index, message in enumerate(conversation.messages):
+        weights[f"message {index}"] = message.weight
+        weights |= {f"a part of message {index}": each.weight for each in message.stretches if each.weight}
+    what = next((name for name, weight in weights.items() if weight not in (None, 0, 1)), None)
+    if what is not None:
+        raise RowError(
+            "unsupported_weight", f"{what} has weight {weights[what]}; set loss_weights to keep it"
+        )
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
@@ -255,7 +328,11 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
     """Return the texts of a conversation, and which of their characters are completions."""
     by_tags = labeller.recipe.mask is Mask.generation_tags
     way = completions.decide_by_tags if by_tags else completions.decide
-    return way(labeller.renders(conversation), labeller.rules)
+    first, *others = way(labeller.renders(conversation), labeller.rules)
+    counts = {**first.counts, **labeller.modes(conversation)}
+    if ignored := labeller.unread(conversation):
+        counts["dropped_template_arguments"] = len(ignored)
+    return replace(first, counts=counts), *others
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
@@ -294,7 +371,7 @@ def untrained(number: int) -> RowError:
     return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
 
 
-def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
+def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
     """Return the samples of one row with their tokens. Raises `RowError` if one cannot be used."""
     _, encoded, labels = labelled
     for error in encoded.errors.values():
@@ -308,7 +385,8 @@ def _apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[Labelled
             raise untrained(number)
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
-        found.append(LabelledSample(sample, *arrays, tokens.starts[own] - begin, tokens.ends[own] - begin))
+        bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
+        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
         begin += len(sample.text.encode())
     return tuple(found)
 

@@ -259,7 +259,8 @@ def test_a_template_without_the_tags_that_are_asked_for(box: Path) -> None:
         (["--train", "reasoning"], ["--train reasoning", "write it as key=value"]),
         (["--train", "reasoning=perhaps"], ["train.reasoning", "not 'perhaps'"]),
         (["--train", "roles=assistant,baker"], ["train.roles", "unknown role baker", "system, developer"]),
-        (["--template-kwargs", "{thinking"], ["--template-kwargs is not valid JSON", "line 1"]),
+        (["--template-kwargs", "{thinking"], ["--template-kwargs is not valid JSON", "line 1", "name=value"]),
+        (["--template-kwargs", "thinking"], ["--template-kwargs is not valid JSON", "enable_thinking=auto"]),
         (["--template-kwargs", "[1]"], ["template_kwargs", "dictionary", "not [1]"]),
         (["--unit-rows", "0"], ["unit_rows", "not '0'"]),
         (["--verify", "1.5"], ["verify", "less than or equal to 1", "not '1.5'"]),
@@ -513,17 +514,27 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "repair": (["merge_consecutive, strip_html"], ["merge_consecutive", "strip_html"]),
     "tokenizer": (["tok"], "tok"),
     "chat_template": (["zephyr"], "zephyr"),
-    "template_kwargs": (['{"enable_thinking": false}'], {"enable_thinking": False}),
+    "template_kwargs": (
+        ['{"enable_thinking": false, "a": 1}', "a=auto", "b=False", "c=[1]", "d=x=y", "e="],
+        {"enable_thinking": False, "a": "auto", "b": False, "c": [1], "d": "x=y", "e": ""},
+    ),
     "date": (["2024-02-29"], "2024-02-29"),
     "max_length": (["512"], 512),
     "too_long": (["split"], "split"),
     "history": (["as-rendered"], "as-rendered"),
     "mask": (["generation-tags"], "generation-tags"),
+    "open_reasoning": (["compose"], "compose"),
+    "on_dropped": (["count"], "count"),
+    "seam": (["template"], "template"),
     "train": (
-        ["roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"],
+        [
+            *("roles=assistant,tool", "turns=last", "reasoning=false", "tool_calls=no", "end_of_turn=0"),
+            *("text=false", "empty_reasoning=false"),
+        ],
         {"roles": ["assistant", "tool"], "turns": "last"}
-        | dict.fromkeys(("reasoning", "tool_calls", "end_of_turn"), False),
+        | dict.fromkeys(("reasoning", "empty_reasoning", "text", "tool_calls", "end_of_turn"), False),
     ),
+    "leave_out": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
     "append_eos": ([], True),
     "loss_weights": ([], True),
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
@@ -581,6 +592,30 @@ def test_every_recipe_key_is_an_option_of_run(monkeypatch: pytest.MonkeyPatch) -
     assert (options["make_runner"], options["overwrite"]) == ((3, 5), True)
 
 
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--loss-weights"], True),
+        (["--loss-weights", "--shuffle"], True),
+        (["--loss-weights", "b.jsonl"], True),
+        (["--loss-weights", "per_sample"], "per_sample"),
+        (["--loss-weights=per_sample"], "per_sample"),
+        (["--loss-weights", "false"], False),
+        ([], False),
+    ],
+)
+def test_loss_weights_with_and_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], value: Any
+) -> None:
+    recipe, _ = captured(monkeypatch, *words, "a.jsonl", "--tokenizer", "t", "--output", "o")
+
+    assert recipe.loss_weights == value
+    assert [entry.path for entry in recipe.sources] == [
+        *(["b.jsonl"] if "b.jsonl" in words else []),
+        "a.jsonl",
+    ]
+
+
 def names_of(name: str) -> set[str]:
     return {param.name or "" for param in command(name).params}
 
@@ -620,10 +655,14 @@ def test_flags_stand_over_the_recipe(box: Path, monkeypatch: pytest.MonkeyPatch)
     assert (plain.max_length, plain.output, plain.train.turns) == (100, "out", Turns.last)
     assert (over.max_length, over.output, over.layout) == (50, "elsewhere", [Layout.unpacked])
     assert (over.end_of_turn, over.template_kwargs) == (["y"], {"b": 2})
+    one_more, _ = captured(monkeypatch, "r.yaml", "--template-kwargs", "b=auto")
+    assert one_more.template_kwargs == {"a": 1, "b": "auto"}  # a pair sets one argument, the others stay
     assert over.train.model_dump(mode="json") == {
         "roles": ["assistant"],
         "turns": "last",  # from the recipe: a flag sets one key of train, not all of them
         "reasoning": True,
+        "empty_reasoning": True,
+        "text": True,
         "tool_calls": False,
         "end_of_turn": True,
     }

@@ -54,13 +54,19 @@ def test_all_keys_and_their_defaults() -> None:
         "too_long": "reject",
         "history": "split",
         "mask": "provenance",
+        "open_reasoning": "reject",
+        "on_dropped": "reject",
+        "seam": "prompt",
         "train": {
             "roles": ["assistant"],
             "turns": "all",
             "reasoning": True,
+            "empty_reasoning": True,
+            "text": True,
             "tool_calls": True,
             "end_of_turn": True,
         },
+        "leave_out": [],
         "append_eos": False,
         "loss_weights": False,
         "end_of_turn": [],
@@ -229,7 +235,8 @@ def test_an_unknown_key_near_to_none_lists_them_all() -> None:
     assert all(key in message for key in Recipe.model_fields)
     message = refusal(train={"zzz": 1})
     assert message == (
-        "recipe: unknown key 'train.zzz'; known keys: roles, turns, reasoning, tool_calls, end_of_turn"
+        "recipe: unknown key 'train.zzz'; known keys: roles, turns, reasoning, empty_reasoning, text, "
+        "tool_calls, end_of_turn"
     )
 
 
@@ -321,7 +328,11 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "too_long": "split",
         "history": "last",
         "mask": "generation-tags",
+        "open_reasoning": "compose",
+        "on_dropped": "count",
+        "seam": "template",
         "train": {"reasoning": False},
+        "leave_out": ["</think>"],
         "append_eos": True,
         "loss_weights": True,
         "end_of_turn": ["x"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,7 +74,7 @@ def test_trained_stretches() -> None:
     assert (found.sample.tolist(), found.message.tolist()) == ([0, 0], [1, 3])
     assert (found.first.tolist(), found.last.tolist()) == ([1, 3], [2, 4])
     assert found.trained_before.tolist() == [0, 0, 1, 1, 2]
-    assert found.weight is None
+    assert found.weights is None
 
 
 def test_a_stretch_within_one_token_has_no_token() -> None:
@@ -109,9 +111,10 @@ def test_labels_of_nothing() -> None:
     assert weigh_tokens(found).tolist() == []
 
 
-def test_weights_are_those_of_the_message() -> None:
-    turns = (Turn(1, 2, 4), Turn(3, 4, 8))
-    sample = Sample("x" * 8, turns, ((8, TEMPLATE),), "inference", {1: 0.5})
+def test_weights_are_those_of_the_first_character() -> None:
+    """A token that is not trained has none, whatever its characters have."""
+    turns, weights = (Turn(1, 2, 4), Turn(3, 4, 8)), ((4, 0.5), (3, 1.0), (1, 3.0))
+    sample = Sample("x" * 8, turns, ((8, TEMPLATE),), "inference", weights)
     labels = label_tokens(masked_texts([sample], [0]), FOUR)
 
     assert weigh_tokens(labels).tolist() == [0, 0.5, 1, 1]
@@ -131,10 +134,12 @@ def test_the_first_token_of_a_piece_is_not_trained() -> None:
 
 
 def test_segments_of_a_sample() -> None:
-    """Cut where another begins to write, and at the edges of completions; counted in bytes."""
+    """Cut where another begins to write, where the weight changes, and at the edges of completions; counted
+    in bytes."""
     user, assistant = Origin(0, "user", "content"), Origin(1, "assistant", "content")
     runs = ((2, TEMPLATE), (1, user), (1, TEMPLATE), (2, assistant), (3, TEMPLATE))
-    sample = Sample("<>é:H🙂</>", (Turn(1, 4, 8),), runs, "split", {1: 0.5})
+    weights = ((4, 1.0), (4, 0.5), (1, 1.0))
+    sample = Sample("<>é:H🙂</>", (Turn(1, 4, 8),), runs, "split", weights, (4, 8))
     masked = masked_texts([sample], [7])
 
     assert masked.sizes.tolist() == [2, 2, 1, 5, 2, 1]
@@ -149,6 +154,7 @@ def test_segments_of_a_sample() -> None:
     assert masked.messages.tolist() == [NOT_TRAINED] * 3 + [1, 1, NOT_TRAINED]
     assert masked.weights is not None
     assert masked.weights.tolist() == [1, 1, 1, 0.5, 0.5, 1]
+    assert masked.seams.tolist() == [False, False, False, True, False, True]
     assert (masked.offsets.tolist(), masked.rows.tolist()) == ([0, 6], [7])
     assert [PROOFS[code] for code in masked.proofs] == ["split"]
 
@@ -161,12 +167,20 @@ def by_byte(masked: MaskedTexts) -> list[list[float]]:
     return found
 
 
+def seams_of(masked: MaskedTexts) -> list[int]:
+    """The bytes of all seams; the end of a text is none."""
+    begins = np.cumsum(masked.sizes) - masked.sizes
+    ends = [int(masked.sizes[:last].sum()) for last in masked.offsets[1:]]
+    text = np.searchsorted(masked.offsets, np.arange(len(begins)), side="right") - 1
+    within = begins < np.array(ends)[text]
+    return sorted({int(at) for at in begins[masked.seams & within]})
+
+
 def without_empty(sample: Sample) -> Sample:
     """The sample as it is decided: no turn and no run is empty."""
     turns = tuple(turn for turn in sample.turns if turn.start < turn.end)
-    return Sample(
-        sample.text, turns, tuple(run for run in sample.runs if run[0]), sample.proof, sample.weights
-    )
+    weights = tuple(run for run in sample.weights if run[0])
+    return replace(sample, turns=turns, runs=tuple(run for run in sample.runs if run[0]), weights=weights)
 
 
 @settings(max_examples=200)
@@ -175,6 +189,7 @@ def test_segments_say_of_each_byte_what_the_sample_says(drawn: Drawn) -> None:
     masked = masked_texts([without_empty(sample) for sample in drawn.samples], drawn.masked.rows)
 
     assert by_byte(masked) == by_byte(drawn.masked)
+    assert seams_of(masked) == seams_of(drawn.masked)
     assert masked.texts == drawn.masked.texts
     assert masked.proofs.tolist() == drawn.masked.proofs.tolist()
 

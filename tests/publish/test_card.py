@@ -322,6 +322,13 @@ def cells(line: str) -> list[str]:
             ["Not trained: the text of a turn's reasoning field; tool"],
         ),
         ({"train": {"end_of_turn": False}}, ["Not trained: the string that ends a turn."]),
+        (
+            {"train": {"text": False, "empty_reasoning": False}, "leave_out": ["</think>", "`"]},
+            ["prints; the text of a turn's content; the strings `</think>`, `` ` ``."],
+        ),
+        ({"open_reasoning": "compose"}, ["the turn has none, the turn closes the block at once"]),
+        ({"open_reasoning": "as-rendered"}, ["in history: behind another prompt than inference shows."]),
+        ({"on_dropped": "count"}, ["the template does not print were kept; that text is missing"]),
         ({"mask": "generation-tags"}, ["`{% generation %}` tags enclose was trained, unproved"]),
         ({"history": "last"}, ["only the last turn is trained"]),
         ({"history": "as-rendered"}, ["as the whole conversation shows them"]),
@@ -344,6 +351,24 @@ def test_the_mask_and_the_limits_in_words(tmp_path: Path, keys: dict[str, Any], 
     text = " ".join(make_card(Manifest.model_validate(manifest)).split())
 
     assert all(part in text for part in parts), text
+
+
+def test_what_is_special_about_the_mask_of_some_samples(tmp_path: Path) -> None:
+    manifest = make_output(tmp_path / "out")
+    manifest["counts"] |= {
+        "samples_by_proof": {"inference": 5, "composed": 3, "split": 0},
+        "turns_behind_another_prompt": 2,
+        "template_modes": {"<b>_x": {"true": 3}},
+        "dropped_fields": {"reasoning": 4},
+    }
+    text = make_card(Manifest.model_validate(manifest))
+
+    assert "| – `composed`: prompt and completion put together, because no render shows both" in text
+    assert "| – `inference`: every turn" in text
+    assert "`split`" not in text
+    assert "- 2 turns are trained behind another prompt than inference shows.\n" in text
+    assert "- The template does not print all of 4 reasoning texts.\n" in text
+    assert "- &lt;b&gt;\\_x (auto) is true for 3 conversations.\n" in text
 
 
 def test_tokens_by_role_and_lengths(tmp_path: Path) -> None:

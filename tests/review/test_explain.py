@@ -14,7 +14,7 @@ from premask.core.recipe_file import make_recipe
 from premask.review.explain import explain
 
 ESCAPE = "\x1b"
-SAMPLE_KEYS = ["text", "turns", "tokens"]
+SAMPLE_KEYS = ["text", "turns", "seam_tokens", "tokens"]
 TOKEN_KEYS = ["id", "start", "end", "label", "origin"]
 
 BRIEF = {

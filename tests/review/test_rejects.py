@@ -46,7 +46,7 @@ def test_reasons_with_counts_and_examples(out: Path) -> None:
     text = shown(out).out
     lines = text.splitlines()
 
-    assert lines[0] == "2 empty_assistant: an assistant turn has no text"
+    assert lines[0] == "2 empty_assistant: no assistant turn has text or a tool call"
     assert f"  1 in {out.parent}/a.jsonl, 1 in {out.parent}/b.json" in lines
     assert any(line.startswith(f"  {out.parent}/a.jsonl row 2 (e): message 1 (assistant)") for line in lines)
     assert lines[-1] == f"{out}: 7 rows rejected"

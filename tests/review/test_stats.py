@@ -73,6 +73,9 @@ def test_figures_are_those_of_the_rows(tmp_path: Path, layout: str, pad: str) ->
         own = [sample for sample in samples if sample["split"] == each["split"]]
         assert (each["samples"], each["trained_tokens"]) == (len(own), sum(s["trained"] for s in own))
     assert [each["split"] for each in figures["by_split"]] == ["train", "test", "validation"]
+    for name in ("dropped_fields", "turns_left_out", "turns_behind_another_prompt", "template_modes"):
+        assert figures[name] == manifest["counts"][name]
+        assert name not in figures["other_counts"]
     lengths = sorted(each["length"] for each in samples)
     assert (figures["lengths"]["min"], figures["lengths"]["max"]) == (lengths[0], lengths[-1])
     for bar in figures["lengths"]["histogram"]:

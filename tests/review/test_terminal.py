@@ -30,6 +30,7 @@ COUNTS: dict[str, Any] = {
     "packs": 250,
     "fill": 0.976562,
     "straddling_tokens": 3,
+    "seam_tokens": 2,
     "control_tokens_in_content": 1200,
 }
 
@@ -50,6 +51,11 @@ def lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+SEAMS = (
+    "edges of completions lie inside a token of the whole text; both sides are encoded apart, as at inference"
+)
+
+
 def test_the_whole_summary() -> None:
     assert lines(summary()) == [
         "rows 1,300 in = 1,234 kept + 66 rejected",
@@ -59,6 +65,7 @@ def test_the_whole_summary() -> None:
         "samples 1,240",
         "(6 more than rows: turns that inference renders differently)",
         "(3 tokens cross the edge of a turn and are not trained)",
+        f"(2 {SEAMS})",
         "(1,200 control-token strings are in content)",
         "tokens 1,000,000, of which 250,000 (25.0%) are trained",
         "written by tokens share trained of them",
@@ -72,9 +79,36 @@ def test_the_whole_summary() -> None:
     ]
 
 
+def test_what_is_special_about_the_mask() -> None:
+    shown = lines(
+        summary(
+            samples_by_proof={"inference": 1230, "composed": 10},
+            dropped_fields={"reasoning": 1200, "tools": 1},
+            turns_left_out={"empty": 2, "opening": 1},
+            turns_behind_another_prompt=7,
+            template_modes={"enable_thinking": {"true": 3, "false": 40}},
+        )
+    )
+
+    assert shown[5] == "(6 more than rows: turns that inference renders differently)"
+    assert shown[8:14] == [
+        "(10 are prompt and completion put together, because no render shows both)",
+        "(7 turns are trained behind another prompt than inference shows)",
+        "(2 empty turns are left out of the loss)",
+        "(1 turn that opens its conversation is left out of the loss: no prompt leads to them)",
+        "(the template does not print all of 1,200 reasoning texts, 1 list of tool definitions)",
+        "(enable_thinking (auto) is false for 40 and true for 3 conversations)",
+    ]
+
+
 def test_what_did_not_happen_is_not_told() -> None:
     plain = summary(
-        rejected=0, rejected_by_reason={}, kept=1240, straddling_tokens=0, control_tokens_in_content=0
+        rejected=0,
+        rejected_by_reason={},
+        kept=1240,
+        straddling_tokens=0,
+        seam_tokens=0,
+        control_tokens_in_content=0,
     )
 
     assert lines(plain)[:3] == [

@@ -361,9 +361,9 @@ def test_rows_by_themselves() -> None:
     [
         ([0, 1], True),
         ([0, 0.25], True),
-        ([0, 0], False),
+        ([0, 0], True),
+        ([0, -1], True),
         ([1, 1], False),
-        ([0, -1], False),
         ([0, float("nan")], False),
         ([0, float("inf")], False),
     ],
@@ -537,6 +537,108 @@ def test_counts_that_are_wrong(out: Path, name: str) -> None:
     assert kinds(verify(str(out))) == {"counts"}
     assert found.rows == 1
     assert found.what.startswith(f"counts.{name} ")
+
+
+# ==== Counts that only a run knows ====
+
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content and loop.last %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+"""A prompt that opens a block of reasoning; a history without any."""
+
+
+def thinking(*answers: str) -> dict[str, Any]:
+    """A conversation with one turn of the assistant an answer: `R:` begins one with reasoning."""
+    messages: list[dict[str, Any]] = []
+    for answer in answers:
+        reasoning = {"reasoning_content": "Hm."} if answer.startswith("R:") else {}
+        messages += [{"role": "user", "content": "Is it?"}]
+        messages += [{"role": "assistant", "content": answer.removeprefix("R:"), **reasoning}]
+    return {"messages": messages}
+
+
+@pytest.fixture(scope="module")
+def thought(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output with each of these counts; one source is upsampled, and of the other a row is a duplicate."""
+    place = tmp_path_factory.mktemp("thought")
+    (place / "template.jinja").write_text(THINKS)
+    often = [thinking("R:Yes.", "R:No."), thinking("Yes."), thinking("", "No.")]
+    write_rows(place / "often.jsonl", often)
+    write_rows(place / "once.jsonl", [thinking("R:Yes."), thinking("R:Yes."), thinking("R:Yes.", "Oh.")])
+    recipe = {"sources": [{"path": str(place / "often.jsonl"), "repeat": 2}, str(place / "once.jsonl")]}
+    recipe |= {"tokenizer": str(TOKENIZER), "chat_template": str(place / "template.jinja")}
+    recipe |= {"open_reasoning": "as-rendered", "duplicates": "drop", "output": str(place / "out")}
+    (place / "recipe.yaml").write_text(json.dumps(recipe))
+    done = premask("run", place / "recipe.yaml")
+    assert done.code == 0, done.err
+    return place
+
+
+def test_counts_of_each_kind(thought: Path) -> None:
+    counts, report = manifest_of(thought / "out")["counts"], verify(str(thought / "out"), full=True)
+
+    assert counts["dropped_fields"] == {"reasoning": 3}
+    assert counts["turns_left_out"] == {"empty": 2}
+    assert counts["turns_behind_another_prompt"] == 5
+    assert report.findings == ()
+    assert report.checked["rows_redone"] == 5
+    assert verify(str(thought / "out")).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("full", "changes", "what"),
+    [
+        (True, {"dropped_fields": {"reasoning": 4}}, 'dropped_fields is {"reasoning": 4}, all rows'),
+        (True, {"dropped_fields": {"reasoning": 3, "content": 1}}, "dropped_fields is "),
+        (
+            True,
+            {"turns_left_out": {}},
+            'turns_left_out is {}, all rows, done again, give {"empty": 2}',
+        ),
+        (True, {"straddling_tokens": 1}, "straddling_tokens is 1, all rows, done again, give 0"),
+        (False, {"dropped_fields": {"reasoning": 2}}, 'dropped_fields is {"reasoning": 2}, some rows'),
+        (False, {"turns_behind_another_prompt": 4}, "turns_behind_another_prompt is 4, some rows"),
+        (
+            False,
+            {"turns_behind_another_prompt": 99},
+            "turns_behind_another_prompt is 99, there are 11 trained",
+        ),
+        (False, {"straddling_tokens": 10**6}, "straddling_tokens is 1,000,000, there are "),
+        (False, {"samples_by_proof": {"inference": 7}}, "samples_by_proof comes to 7, there are "),
+        (
+            False,
+            {"template_modes": {"thinks": {"yes": 9, "no": 9}}},
+            "template_modes.thinks is 18, there are",
+        ),
+        (False, {"repaired_by_policy": {"strip_html": 99}}, "repaired_by_policy.strip_html is 99, there are"),
+    ],
+)
+def test_counts_that_do_not_fit(
+    thought: Path,
+    tmp_path: Path,
+    full: bool,  # noqa: FBT001
+    changes: dict[str, Any],
+    what: str,
+) -> None:
+    copy = Path(shutil.copytree(thought / "out", tmp_path / "out"))
+    manifest = manifest_of(copy)
+    manifest["counts"] |= changes
+    write_manifest(copy, manifest)
+
+    assert finding(copy, "counts", full=full).what.startswith(f"counts.{what}")
+
+
+def test_counts_that_an_older_version_did_not_have(thought: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(thought / "out", tmp_path / "out"))
+    manifest = manifest_of(copy)
+    for name in ("dropped_fields", "turns_left_out", "turns_behind_another_prompt", "template_modes"):
+        del manifest["counts"][name]
+    write_manifest(copy, manifest)
+
+    assert verify(str(copy), full=True).findings == ()
 
 
 # ==== The manifest ====

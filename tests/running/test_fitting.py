@@ -80,7 +80,9 @@ def labelled(
     masked = masked_texts(samples, list(range(len(texts))) if rows is None else rows)
     tokens = _tokens(masked)
     zeros = np.zeros(len(texts), dtype=np.int64)
-    return LabelledTexts(masked, Encoded(tokens, zeros, zeros, errors or {}), label_tokens(masked, tokens))
+    return LabelledTexts(
+        masked, Encoded(tokens, zeros, zeros, zeros, errors or {}), label_tokens(masked, tokens)
+    )
 
 
 def _sample(text: str, weight: float) -> Sample:
@@ -90,7 +92,8 @@ def _sample(text: str, weight: float) -> Sample:
         if letter.isupper():
             turns.append(Turn(1 if letter < "N" else 3, at, at + 1))
     runs = tuple((1, origin) for origin in origins)
-    return Sample(text, tuple(turns), runs, "inference", {} if weight == 1 else {1: weight})
+    weights = tuple((1, weight if "A" <= x < "N" else 1.0) for x in text)
+    return Sample(text, tuple(turns), runs, "inference", () if weight == 1 else weights)
 
 
 def _tokens(masked: MaskedTexts) -> Tokens:
@@ -163,6 +166,7 @@ def test_no_texts() -> None:
     assert samples.weights is not None
     assert {name: each.tolist() for name, each in count(texts, pieces, TooLong.reject).items()} == {
         "straddling_tokens": [],
+        "seam_tokens": [],
         "control_tokens_in_content": [],
         "encoded_by_reference": [],
     }
@@ -257,6 +261,7 @@ def test_counts() -> None:
         "trained_assistant": [2, 1],
         "proved_inference": [1, 1],
         "straddling_tokens": [0, 0],
+        "seam_tokens": [0, 0],
         "control_tokens_in_content": [0, 0],
         "encoded_by_reference": [0, 0],
     }
@@ -264,7 +269,9 @@ def test_counts() -> None:
 
 def test_what_a_text_has_as_a_whole_counts_for_its_first_piece() -> None:
     texts = labelled("a1AB", "b2CcdDaaa")
-    encoded = texts.encoded._replace(in_content=np.array([1, 2]), by_reference=np.array([0, 1]))
+    encoded = texts.encoded._replace(
+        in_content=np.array([1, 2]), by_reference=np.array([0, 1]), seam_tokens=np.array([1, 3])
+    )
     found = counted(texts._replace(encoded=encoded), 3, TooLong.split)
 
     assert found == {
@@ -274,6 +281,7 @@ def test_what_a_text_has_as_a_whole_counts_for_its_first_piece() -> None:
         "trained_assistant": [1, 1, 1],
         "proved_inference": [1, 1, 0],
         "straddling_tokens": [0, 0, 0],
+        "seam_tokens": [1, 3, 0],
         "control_tokens_in_content": [1, 2, 0],
         "encoded_by_reference": [0, 1, 0],
         "too_long_split": [1, 1, 0],
@@ -295,7 +303,7 @@ def test_a_token_counts_for_who_wrote_its_first_byte() -> None:
     edges = np.array([0, 2, 4, 6])
     tokens = Tokens(np.array([7, 8, 9], dtype=np.int32), np.array([0, 3]), edges[:-1], edges[1:])
     zero = np.zeros(1, dtype=np.int64)
-    texts = LabelledTexts(masked, Encoded(tokens, zero, zero, {}), label_tokens(masked, tokens))
+    texts = LabelledTexts(masked, Encoded(tokens, zero, zero, zero, {}), label_tokens(masked, tokens))
     found = counted(texts, 9, TooLong.reject)
 
     assert {name: each for name, each in found.items() if name.startswith(("tokens_", "trained_"))} == {
@@ -341,7 +349,7 @@ def test_pieces_and_counts_are_those_of_the_twin(
     drawn: Drawn, max_length: int, policy: TooLong, data: Any
 ) -> None:
     zeros = np.zeros(len(drawn.samples), dtype=np.int64)
-    encoded = Encoded(drawn.tokens, zeros, zeros, {})
+    encoded = Encoded(drawn.tokens, zeros, zeros, zeros, {})
     texts = LabelledTexts(drawn.masked, encoded, label_tokens(drawn.masked, drawn.tokens))
     pieces, errors = fit(texts, max_length, policy)
     tally = count(texts, pieces, policy)

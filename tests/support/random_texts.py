@@ -7,8 +7,9 @@ drawn.samples, drawn.tokens_of    # the same in characters, text by text
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -51,6 +52,8 @@ Segment = tuple[str, Origin, int]
 
 Span = tuple[int, int]
 
+T = TypeVar("T")
+
 _LETTERS = st.text(st.sampled_from("ab \né你🙂"), max_size=5)
 _ORIGINS = [
     TEMPLATE,
@@ -65,26 +68,34 @@ _SEGMENTS = st.lists(
     min_size=1,
     max_size=6,
 )
-_WEIGHTS = st.just({}) | st.dictionaries(st.sampled_from([1, 3]), st.sampled_from([0.0, 0.5, 2.0]))
+_WEIGHTS = st.sampled_from([0.0, 0.5, 1.0, 2.0])
 
 
 @st.composite
 def random_texts(draw: st.DrawFn) -> Drawn:
     """Some of the segments are empty; some tokens hold a part of a character."""
     segments = draw(st.lists(_SEGMENTS, min_size=1, max_size=4))
-    weights = [draw(_WEIGHTS) for _ in segments]
+    weights = [_one_each(draw, _WEIGHTS, own) if draw(st.booleans()) else [] for own in segments]
+    seams = [_one_each(draw, st.booleans(), own) for own in segments]
     proofs = [draw(st.sampled_from(PROOFS)) for _ in segments]
     new_row = [draw(st.booleans()) for _ in segments]
-    samples = [sample_of(*each) for each in zip(segments, weights, proofs, strict=True)]
+    samples = [sample_of(*each) for each in zip(segments, weights, seams, proofs, strict=True)]
     spans = [draw(_spans(sample.text)) for sample in samples]
-    masked = _masked(segments, samples, np.cumsum(new_row))
+    masked = _masked(segments, weights, seams, proofs, np.cumsum(new_row))
     tokens = _tokens(spans, [len(sample.text.encode()) for sample in samples])
     apart = [_apart(tokens, sample.text, spans, i) for i, sample in enumerate(samples)]
     return Drawn(masked, tokens, samples, apart)
 
 
-def sample_of(segments: list[Segment], weights: dict[int, float], proof: str = "inference") -> Sample:
-    """The sample of these segments: neighbours of one message are one turn."""
+def _one_each(draw: st.DrawFn, values: st.SearchStrategy[T], segments: list[Segment]) -> list[T]:
+    return draw(st.lists(values, min_size=len(segments), max_size=len(segments)))
+
+
+def sample_of(
+    segments: list[Segment], weights: Sequence[float], seams: Sequence[bool] = (), proof: str = "inference"
+) -> Sample:
+    """The sample of these segments: neighbours of one message are one turn. Weights and seams are one a
+    segment, or none."""
     turns: list[Turn] = []
     at, before = 0, NOT_TRAINED
     for text, _, message in segments:
@@ -94,7 +105,11 @@ def sample_of(segments: list[Segment], weights: dict[int, float], proof: str = "
             turns.append(Turn(message, at, at + len(text)))
         at, before = at + len(text), message
     runs = tuple((len(text), origin) for text, origin, _ in segments)
-    return Sample("".join(text for text, _, _ in segments), tuple(turns), runs, proof, weights)
+    whole, sizes = "".join(text for text, _, _ in segments), [length for length, _ in runs]
+    weighed = tuple(zip(sizes, weights, strict=False))
+    begins = [sum(sizes[:i]) for i, seam in enumerate(seams) if seam]
+    edges = tuple(sorted({at for at in begins if at < len(whole)}))
+    return Sample(whole, tuple(turns), runs, proof, weighed, edges)
 
 
 @st.composite
@@ -119,22 +134,30 @@ def _spans(draw: st.DrawFn, text: str) -> list[Span]:
     return found
 
 
-def _masked(segments: list[list[Segment]], samples: list[Sample], rows: np.ndarray) -> MaskedTexts:
+def _masked(
+    segments: list[list[Segment]],
+    weights: list[list[float]],
+    seams: list[list[bool]],
+    proofs: list[str],
+    rows: np.ndarray,
+) -> MaskedTexts:
     flat = [
-        (len(text.encode()), WRITERS.index(origin.role), message, sample.weights.get(message, 1.0))
-        for own, sample in zip(segments, samples, strict=True)
+        (len(text.encode()), WRITERS.index(origin.role), message)
+        for own in segments
         for text, origin, message in own
     ]
-    sizes, writers, messages, weights = zip(*flat, strict=True)
+    sizes, writers, messages = (np.array(column) for column in zip(*flat, strict=True))
+    ones = [own or [1.0] * len(segments[i]) for i, own in enumerate(weights)]
     return MaskedTexts(
-        [sample.text for sample in samples],
+        ["".join(text for text, _, _ in own) for own in segments],
         rows.astype(np.int64),
-        np.array([PROOFS.index(sample.proof) for sample in samples], dtype=np.int8),
+        np.array([PROOFS.index(proof) for proof in proofs], dtype=np.int8),
         offsets_of([len(own) for own in segments]),
-        np.array(sizes),
-        np.array(writers),
-        np.array(messages),
-        np.array(weights, dtype=np.float32) if any(sample.weights for sample in samples) else None,
+        sizes,
+        writers,
+        messages,
+        np.array([seam for own in seams for seam in own]),
+        np.array([each for own in ones for each in own], dtype=np.float32) if any(weights) else None,
     )
 
 

@@ -14,7 +14,9 @@ from places import MakeLabeller
 from premask.core.errors import TemplateError, TokenizerError
 from premask.masking.chat_template import built_in_templates
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+from premask.tokens.tokenizer_check import Listed, ListedModel, first_difference, read_listed
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 Load = Callable[[str], LoadedTokenizer]
@@ -236,3 +238,99 @@ def test_hash_tells_tokenizers_apart(tmp_path: Path, load: Load) -> None:
 
     assert load("sample").sha256() == same.sha256()
     assert load("sample").sha256() != other.sha256()
+
+
+# ==== Other ids than tokenizer.json ====
+
+
+def digits_in_threes(path: Path) -> None:
+    """Let a tokenizer.json cut digits in threes, as Llama 3's does."""
+    spec = json.loads(path.read_text(encoding="utf-8"))
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": r"\p{N}{1,3}|[^\p{N}]+"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    bytes_of = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    spec["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, bytes_of]}
+    path.write_text(json.dumps(spec), encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["GPT2Tokenizer", "Qwen2Tokenizer"])
+def test_a_class_that_gives_other_ids_is_a_warning(tmp_path: Path, kind: str) -> None:
+    """`AutoTokenizer` rebuilds it with the cuts of that class."""
+    path = copy(SAMPLE, tmp_path / "tok", tokenizer_class=kind)
+    digits_in_threes(path / "tokenizer.json")
+    tokenizer = load_tokenizer(str(path))
+    alone = Tokenizer.from_file(str(path / "tokenizer.json"))
+    (warning,) = tokenizer.warnings
+    text = warning.partition("tokenizer.json: ")[2].partition(" is [")[0]
+
+    assert f"AutoTokenizer loads {path} as {kind}, which gives other ids than its tokenizer.json: " in warning
+    assert "set tokenizer_class in tokenizer_config.json to PreTrainedTokenizerFast" in warning
+    loaded, listed = (each.encode(text[1:-1]).ids for each in (tokenizer.backend, alone))
+    assert loaded != listed
+    assert (str(loaded[:3])[:-1] in warning, str(listed[:3])[:-1] in warning) == (True, True)
+    assert "\n" not in warning
+
+
+def test_what_the_warning_names_helps(tmp_path: Path) -> None:
+    path = copy(SAMPLE, tmp_path / "tok", tokenizer_class="PreTrainedTokenizerFast")
+    digits_in_threes(path / "tokenizer.json")
+    tokenizer = load_tokenizer(str(path))
+
+    assert tokenizer.warnings == ()
+    assert tokenizer.backend.encode("650841823").ids == (
+        Tokenizer.from_file(str(path / "tokenizer.json")).encode("650841823").ids
+    )
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma_chatml", "qwen3", "llama3_2"])
+def test_real_tokenizers_have_the_ids_of_their_file(load: Load, name: str) -> None:
+    """Parts of some are written differently, but cut the same; the whole file is not loaded for that."""
+    tokenizer = load(name)
+    path = Path(tokenizer.name) / "tokenizer.json"
+    with mock.patch.object(Tokenizer, "from_file", side_effect=AssertionError):
+        assert first_difference(tokenizer.backend, path, read_listed(path)) is None
+    assert tokenizer.warnings == ()
+
+
+def listed_sample(**changes: Any) -> tuple[Tokenizer, Listed]:
+    """The sample's tokenizer, and its tokenizer.json with other parts."""
+    path = SAMPLE / "tokenizer.json"
+    listed = read_listed(path)
+    for name, value in changes.items():
+        setattr(listed, name, value)
+    return Tokenizer.from_file(str(path)), listed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": ListedModel(type="Unigram")},
+        {"model": ListedModel(type="BPE", ignore_merges=True)},
+        {"normalizer": {"type": "Lowercase"}},
+        {"normalizer": {"type": "of another release"}},
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}},
+        {"added_tokens": [{"id": 2, "content": "<|im_end|>", "rstrip": True}]},
+    ],
+)
+def test_parts_that_differ_are_compared_by_ids(changes: dict[str, Any]) -> None:
+    """The file has the last word."""
+    backend, listed = listed_sample(**changes)
+    other = Tokenizer.from_str(backend.to_str())
+    other.normalizer = Lowercase()
+    with mock.patch.object(Tokenizer, "from_file", return_value=other):
+        found = first_difference(backend, SAMPLE / "tokenizer.json", listed)
+
+    assert found is not None
+    assert found.text != found.text.lower()
+    assert found.listed == backend.encode(found.text.lower()).ids
+    assert first_difference(backend, SAMPLE / "tokenizer.json", listed) is None
+
+
+def test_parts_that_cut_the_same_are_the_same() -> None:
+    backend, listed = listed_sample(normalizer={"type": "Sequence", "normalizers": []})
+    with mock.patch.object(Tokenizer, "from_file", side_effect=AssertionError):
+        assert first_difference(backend, SAMPLE / "tokenizer.json", listed) is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +23,12 @@ OWN_GROUP = "Options"
 
 
 class Option(click.Option):
-    """An option that is listed in a group of the help."""
+    """An option that is listed in a group of the help. `words` are the values of one that may be given
+    without a value; the first is then meant."""
 
-    def __init__(self, *names: Any, group: str = OWN_GROUP, **attrs: Any) -> None:
+    def __init__(self, *names: Any, group: str = OWN_GROUP, words: Sequence[str] = (), **attrs: Any) -> None:
         super().__init__(*names, **attrs)
-        self.group = group
+        self.group, self.words = group, words
 
 
 class Argument(click.Argument):
@@ -42,6 +43,22 @@ class Command(click.Command):
     """A command whose help lists arguments, options by group, and an example."""
 
     example: str
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the values of options that need none next to them: `--loss-weights` alone means true, and
+        takes what follows only if it is one of its words."""
+        words = {
+            name: param.words for param in self.params if isinstance(param, Option) for name in param.opts
+        }
+        joined: list[str] = []
+        for arg in args:
+            if joined and arg in words.get(joined[-1], ()):
+                joined[-1] = f"{joined[-1]}={arg}"
+            else:
+                joined.append(arg)
+        return super().parse_args(
+            ctx, [f"{arg}={words[arg][0]}" if words.get(arg) else arg for arg in joined]
+        )
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the arguments, then the options, group by group."""

@@ -8,6 +8,7 @@
 
 Values are text up to the recipe, which checks them all the same way, from a file or from options. A key with
 keys of its own is written `--train reasoning=false`, one pair an option; a list of choices with commas.
+Template arguments are pairs, too, whose values are JSON if they can be, or one JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -34,7 +35,10 @@ Flags = Mapping[str, Any]
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input": ("dialect", "fields", "paths", "repair"),
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
-    "Mask": ("mask", "train", "history", "append_eos", "end_of_turn", "loss_weights"),
+    "Mask": (
+        *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
+        *("end_of_turn", "loss_weights"),
+    ),
     "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
     "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
     "Work": ("engine", "verify", "unit_rows", "cache"),
@@ -51,6 +55,7 @@ _PAIRS = {
     "splits": ("NAME=SHARE", "validation=0.02"),
     "fields": ("KEY=PATH", "user=question"),
     "card": ("KEY=VALUE", "license=cc-by-4.0"),
+    "template_kwargs": ("NAME=VALUE", "enable_thinking=auto"),
 }
 """Keys with keys of their own -> what is written for one of these, and an example."""
 
@@ -87,10 +92,23 @@ def _option(key: str) -> Callable[[F], F]:
         words.append(f"[default: {default}]")
     name = f"--{key.replace('_', '-')}"
     group = next(title for title, members in GROUPS.items() if key in members)
+    if choices := _words(field.annotation):
+        words.append(f"Alone, or with one of: {', '.join(choices)}.")
+        return option(name, group=group, words=choices, metavar="[CHOICE]", help=" ".join(words))
     if kind is bool:
         return option(name, group=group, is_flag=True, default=None, help=" ".join(words))
     repeated = key in _PAIRS or (many and kind is str)
     return option(name, group=group, multiple=repeated, metavar=_metavar(key, kind), help=" ".join(words))
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    """The values of a switch that has more than on and off.
+
+    >>> _words(bool | Literal["per_sample"]), _words(bool)
+    (('true', 'false', 'per_sample'), ())
+    """
+    names = [name for each in get_args(annotation) if get_origin(each) is Literal for name in get_args(each)]
+    return ("true", "false", *names) if names else ()
 
 
 def _kind_of(annotation: Any) -> tuple[Any, bool]:
@@ -109,18 +127,17 @@ def _kind_of(annotation: Any) -> tuple[Any, bool]:
 def _how_written(key: str, kind: Any, *, many: bool) -> list[str]:
     """The sentence of the help that says how values are written, where that is not plain."""
     if key in _PAIRS:
-        return [f"Such as {_PAIRS[key][1]}; repeatable."]
+        also = ", or one JSON object" if key == "template_kwargs" else ""
+        return [f"Such as {_PAIRS[key][1]}{also}; repeatable."]
     if issubclass(kind, Enum):
         return [f"{'Any of, with commas' if many else 'One of'}: {', '.join(each.value for each in kind)}."]
-    if kind is dict:
-        return ["As JSON."]
     return ["Repeatable."] if many else []
 
 
 def _metavar(key: str, kind: Any) -> str:
     if key in _PAIRS:
         return _PAIRS[key][0]
-    names = {int: "N", float: "NUMBER", dict: "JSON", datetime.date: "YYYY-MM-DD"}
+    names = {int: "N", float: "NUMBER", datetime.date: "YYYY-MM-DD"}
     return "CHOICE" if issubclass(kind, Enum) else names.get(kind, "TEXT")
 
 
@@ -149,7 +166,8 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     if len(inputs) > 1:
         raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
     written = read_recipe(Path(inputs[0]))
-    for key in ("train", "card", "splits"):
+    whole = any(text.lstrip().startswith("{") for text in flags.get("template_kwargs", ()))
+    for key in ("train", "card", "splits", *(() if whole else ("template_kwargs",))):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
@@ -158,10 +176,10 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
 def _read(key: str, value: Any) -> Any:
     """What is written for a key -> what a recipe file would hold."""
     kind, many = _kind_of(Recipe.model_fields[key].annotation)
+    if key == "template_kwargs":
+        return _read_arguments(value)
     if key in _PAIRS:
         return _read_pairs(key, kind, value)
-    if key == "template_kwargs":
-        return _read_json(value)
     if many and issubclass(kind, Enum):
         return _names(value)
     return [*value] if many else value
@@ -191,8 +209,32 @@ def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _read_json(text: str) -> Any:
+def _read_arguments(texts: Sequence[str]) -> Any:
+    """Template arguments: pairs such as `enable_thinking=auto`, or JSON; a later one wins.
+
+    >>> _read_arguments(["enable_thinking=false", "effort=high", '{"effort": 1}'])
+    {'enable_thinking': False, 'effort': 1}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals and name.isidentifier():
+            found[name] = _value(value)
+            continue
+        try:
+            several = json.loads(text)
+        except ValueError as error:
+            hint = "write it as name=value, such as enable_thinking=auto, or as a JSON object"
+            raise RecipeError(f"--template-kwargs is not valid JSON: {error}; {hint}") from None
+        if not isinstance(several, dict):
+            return several  # the recipe says what is wrong
+        found |= several
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return a value as JSON, or else as text; True, False and None may be written as in Python."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise RecipeError(f"--template-kwargs is not valid JSON: {error}") from None
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except ValueError:
+        return text

@@ -29,10 +29,10 @@ REASONS: Mapping[str, str] = {
     "unknown_role": "a message has a role that is not known",
     "wrong_type": "a field has a type that cannot be read",
     "no_assistant": "the conversation has no assistant turn",
-    "empty_assistant": "an assistant turn has no text",
+    "empty_assistant": "no assistant turn has text or a tool call",
     "unsupported_content": "a message holds something other than text",
     "bad_tool_call": "a tool call cannot be read",
-    "unsupported_weight": "a message has a loss weight other than 0 and 1",
+    "unsupported_weight": "a row, message or part has a loss weight other than 0 and 1",
     "bad_transcript": "a text cannot be cut into turns for certain",
     "rejected_answer": "the row says that its answer is not one to learn",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
@@ -42,8 +42,9 @@ REASONS: Mapping[str, str] = {
     "template_unsafe": "the chat template did something the sandbox forbids",
     "template_unstable": "two renders of the same row differ",
     "origin_lost": "the template uses a construct that hides where text came from",
-    "content_dropped": "the template does not print the text of an assistant turn",
+    "content_dropped": "the template does not print all of a trained turn, or of what the turn answers",
     "prompt_mismatch": "inference would show the model another prompt than the training text has",
+    "open_reasoning": "the prompt at inference opens a reasoning block, but the turn has no reasoning",
     "boundary_unclear": "the start or end of an assistant turn cannot be proved",
     "control_token": "the content holds a control token of the tokenizer",
     "nothing_trained": "no token of the row would be trained",
@@ -89,7 +90,8 @@ UNPACKED_SCHEMA = pa.schema(
 
 LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 """Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
-none, otherwise the weight of its message, 1 unless the row says another."""
+none, otherwise the weight of its row times that of its message or part, 1 unless the row says another. It may
+be 0 or negative where a token is trained. With `per_sample` it is divided by the sample's trained tokens."""
 
 
 TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "completion_mask")}

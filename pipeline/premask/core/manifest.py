@@ -31,6 +31,7 @@ from pydantic import (
 from .contract import CONTRACT_VERSION, REASONS
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
+from .records import PROOFS
 
 KINDS = ("packed", "unpacked", "lineage", "rejects")
 """The folders that hold shards; the layouts are the first two."""
@@ -57,6 +58,12 @@ def _known_reason(value: str) -> str:
     return value
 
 
+def _known_proof(value: str) -> str:
+    if value not in PROOFS:
+        raise ValueError("this is no way in which a mask is proved")
+    return value
+
+
 def _renamed_roles(value: Any) -> Any:
     """Counts by role under the names of today: `tools` was `arguments`.
 
@@ -72,14 +79,23 @@ def _as_written(value: dict[str, Any]) -> dict[str, Any]:
     if unwritten:
         raise ValueError(f"'{min(unwritten)}' does not belong here")
     written = _recipe_of(value).model_dump(mode="json", exclude=set(OTHER_KEYS))
-    wrong = [key for key in value if _json(value[key]) != _json(written[key])]
+    wrong = [key for key in value if not _agree(value[key], written[key])]
     if wrong:
         raise ValueError(f"the value of '{wrong[0]}' is not as premask writes it")
     return value
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+def _agree(value: Any, written: Any) -> bool:
+    """Whether a value of a recipe is as premask writes it, but for keys that older versions did not have.
+
+    >>> _agree({"turns": "all"}, {"turns": "all", "text": True}), _agree(1, True), _agree([1], [1, 2])
+    (True, False, False)
+    """
+    if isinstance(value, dict) and isinstance(written, dict):
+        return all(key in written and _agree(each, written[key]) for key, each in value.items())
+    if isinstance(value, list) and isinstance(written, list):
+        return len(value) == len(written) and all(map(_agree, value, written))
+    return json.dumps(value) == json.dumps(written)
 
 
 def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
@@ -107,6 +123,7 @@ Fill = Annotated[
     Annotated[float, Field(ge=0, le=1)] | None,
     Field(description="Tokens as a share of the packs' room; null without packs."),
 ]
+Proof = Annotated[str, AfterValidator(_known_proof), WithJsonSchema({"type": "string", "enum": list(PROOFS)})]
 Settings = Annotated[dict[str, Any], AfterValidator(_as_written)]
 """The recipe without `OTHER_KEYS`, as JSON values. Keys that older versions did not have may be missing."""
 
@@ -210,6 +227,21 @@ class Counts(_Open):
     lengths: Lengths | None
     tokens_by_role: ByRole = {}
     trained_by_role: ByRole = {}
+    samples_by_proof: dict[Proof, Count] = Field(
+        default={}, description="Texts by how their mask was proved, before those too long were cut."
+    )
+    dropped_fields: dict[str, Count] = Field(
+        default={}, description="Fields of messages that the template does not print, by the field."
+    )
+    turns_left_out: dict[str, Count] = Field(
+        default={}, description="Turns that carry no loss: empty ones, and those that no prompt leads to."
+    )
+    turns_behind_another_prompt: Count = Field(
+        default=0, description="Turns that are trained behind another prompt than inference shows."
+    )
+    template_modes: dict[str, dict[str, Count]] = Field(
+        default={}, description="Conversations by the value that was chosen for each argument set to auto."
+    )
 
 
 class EngineUsed(_Part):

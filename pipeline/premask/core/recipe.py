@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -312,8 +312,10 @@ class Recipe(BaseModel):
         default=False,
         description="End samples with eos where the template ends no turn (Alpaca, Falcon styles).",
     )
-    loss_weights: bool = Field(
-        default=False, description="Write a column with the loss weights that messages carry."
+    loss_weights: bool | Literal["per_sample"] = Field(
+        default=False,
+        description="Write a column with the loss weights of rows, messages and parts; per_sample divides "
+        "them by the trained tokens of each sample.",
     )
     end_of_turn: list[str] = Field(
         default_factory=list,

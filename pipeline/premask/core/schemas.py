@@ -131,7 +131,7 @@ def _with_options(table: Schema) -> Schema:
     weights = {
         "description": "What a token's loss counts; 0 where it has none. Only if the recipe wants it.",
         "type": "array",
-        "items": {"type": "number", "minimum": 0},
+        "items": {"type": "number"},
     }
     mask = {
         "description": "1 where the loss falls, else 0. Only if the recipe wants it.",
@@ -195,7 +195,7 @@ def _conversation() -> Schema:
     message["properties"]["role"]["enum"] = list(ROLES)
     for part in (schema, message):
         part["additionalProperties"] = False
-        part["description"] = part["description"].split("\n")[0]
+        part["description"] = " ".join(part["description"].split("\n\n")[0].split())
     return schema
 
 

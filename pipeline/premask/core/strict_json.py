@@ -2,6 +2,7 @@
 
     parse_json   text -> value, or a ValueError
     reason       that ValueError -> a phrase for a message
+    without_nulls  value -> the value without keys that hold null
 
 Python's `json.loads` takes NaN and Infinity, which no other JSON reader does, and its bound on nesting
 depends on how deep the call stack happens to be. A file must mean the same everywhere: both are refused here.
@@ -58,6 +59,19 @@ def may_be_deep(text: AnyStr, *openers: AnyStr) -> bool:
     (True, False)
     """
     return len(text) > 2 * MAX_DEPTH and sum(map(text.count, openers)) > MAX_DEPTH
+
+
+def without_nulls(value: Any) -> Any:
+    """Drop the keys of objects that hold null, at every level; Arrow puts nulls where a struct lacks a field.
+
+    >>> without_nulls({"a": None, "b": [{"c": None, "d": 1}, None]})
+    {'b': [{'d': 1}, None]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(field) for key, field in value.items() if field is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 def reason(error: ValueError) -> str:

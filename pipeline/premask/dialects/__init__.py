@@ -44,7 +44,7 @@ from . import (
 from .advice import advice
 from .common import check_assistants
 from .fields import MappedFields
-from .plain import PlainRow, PlainTurns
+from .plain import ASSISTANT, PlainRow, PlainTurns, has_blank
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
 
 __all__ = [
@@ -150,13 +150,19 @@ def plain_by_reading(value: Any, dialect: Form) -> PlainRow | None:
         check_assistants(found[0].messages)
     except RowError:
         return None
-    if len(found) != 1 or found[0].tools or found[0].template_kwargs:
+    first = found[0]
+    if len(found) != 1 or first.tools or first.template_kwargs or first.weight is not None:
         return None
-    messages = found[0].messages
+    messages = first.messages
     if any(each.content is None or each != Message(each.role, each.content) for each in messages):
         return None
-    codes = bytes([ROLES.index(each.role) for each in messages])
-    return codes, [each.content or "" for each in messages], found[0].id
+    codes, texts = (
+        bytes([ROLES.index(each.role) for each in messages]),
+        [each.content or "" for each in messages],
+    )
+    if has_blank(texts, [i for i, code in enumerate(codes) if code == ASSISTANT]):
+        return None
+    return codes, texts, first.id
 
 
 def _recognize(value: Any) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 from ..core.errors import RowError
 from ..core.records import Conversation
 from . import openai
+from .row_marks import row_marks_of
 
 KEY = "question"
 
@@ -33,4 +34,4 @@ def normalize(value: Any) -> Conversation:
         raise RowError("unknown_dialect", f"the row has no lists of messages under '{KEY}'")
     turns = [turn for turns in value[KEY] for turn in turns]
     tools = value.get("tools") or value.get("function")
-    return openai.normalize({"messages": turns, "tools": tools, "id": value.get("id")})
+    return openai.normalize({**row_marks_of(value), "messages": turns, "tools": tools, "id": value.get("id")})

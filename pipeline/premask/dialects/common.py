@@ -2,6 +2,7 @@
 
     turns_of           row -> its list of turns, each without null-valued keys
     make_conversation  row and messages -> Conversation, checked
+    of_turns           row and the messages of each turn -> likewise, with the marks beside the turns
 
 What they share about a single turn is in `turns.py`. Null counts as missing everywhere, turns are counted
 from 0, and a list may be written as JSON within a string, as CSV and Parquet exports have it. What cannot
@@ -20,12 +21,15 @@ string is parsed once to recognize the row and once to read it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message
-from ..core.strict_json import MAX_DEPTH, parse_json
+from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
 from ..core.text import is_encodable, kind
+from .marks import Mark, agreed
+from .row_marks import name_of_turn_marks, row_weight, turn_marks
 from .turns import Turn
 
 MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
@@ -157,14 +161,48 @@ def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
     return [Message("system", text), *messages]
 
 
-def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
-    """Put a row's messages and the fields beside them together, and check what is in them.
+def of_turns(value: Any, turns: Sequence[Sequence[Message]]) -> Conversation:
+    """Put the messages of a row's turns and the fields beside them together: the system text goes before
+    them, and the marks beside the turns (`row_marks.py`) go to their messages.
 
     Raises `RowError`: wrong_type, unsupported_content, invalid_text.
     """
     row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    answers = [any(message.role == "assistant" for message in turn) for turn in turns]
+    marks = turn_marks(row, answers)
+    if marks is not None:
+        pairs = enumerate(zip(turns, marks, strict=True))
+        turns = [[_with_mark(message, mark, index) for message in turn] for index, (turn, mark) in pairs]
+    return _conversation(row, with_system(row, [message for turn in turns for message in turn]))
+
+
+def _with_mark(message: Message, mark: Mark, index: int) -> Message:
+    """A message with a mark from beside the turns."""
+    own = Mark(message.train, message.weight)
+    stretched = {each.train for each in message.stretches} if mark.train is False else ()
+    if True in stretched:
+        own = Mark(train=True)
+    both = agreed({"a mark": own, "the mark beside the turns": mark}, f"turn {index}")
+    return replace(message, train=both.train, weight=both.weight)
+
+
+def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
+    """Put the messages of a row and the fields beside them together, and check what is in them.
+
+    Raises `RowError`: wrong_type, unsupported_content, invalid_text.
+    """
+    row: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    name = name_of_turn_marks(row)
+    if name is not None:
+        detail = f"'{name}' is beside the row, which has no list of turns; write 'train' into its messages"
+        raise RowError("wrong_type", detail)
+    return _conversation(row, messages)
+
+
+def _conversation(row: Mapping[str, Any], messages: Sequence[Message]) -> Conversation:
     _check_media(row)
-    conversation = Conversation(tuple(messages), _tools(row), _template_kwargs(row), row_id(row))
+    parts = tuple(messages), _tools(row), _template_kwargs(row), row_id(row), row_weight(row)
+    conversation = Conversation(*parts)
     _check_texts(conversation)
     return conversation
 
@@ -176,7 +214,8 @@ def _tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
         return None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise RowError("wrong_type", f"'{key}' is not an array of objects")
-    return tuple(map(_wrapped_tool, tools))
+    _check_fields(tools, "the list of tools")
+    return tuple(_wrapped_tool(without_nulls(tool)) for tool in tools)
 
 
 def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
@@ -195,10 +234,34 @@ def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Template arguments of the row, without nulls, which Arrow puts where other rows have arguments."""
     key, found = _first_filled(row, TEMPLATE_KEYS)
-    if found is not None and not isinstance(found, dict):
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
         raise RowError("wrong_type", f"'{key}' is a JSON {kind(found)}, not an object")
-    return found or {}
+    _check_fields(found, "the template arguments")
+    kept: dict[str, Any] = without_nulls(found)
+    taken = next((name for name in _OF_THE_RENDER if name in kept), None)
+    if taken is not None:
+        detail = f"'{key}' has '{taken}', which no template argument can be; {_OF_THE_RENDER[taken]}"
+        raise RowError("wrong_type", detail)
+    return kept
+
+
+_LEAVE_OUT = "leave it out"
+
+_OF_THE_RENDER: Mapping[str, str] = {
+    "messages": "write the turns as 'messages' at the top of the row",
+    "tools": "write 'tools' at the top of the row",
+    "add_generation_prompt": "leave it out: premask renders with and without it",
+    "continue_final_message": _LEAVE_OUT,
+    "conversation": _LEAVE_OUT,
+    "chat_template": "leave it out, and set chat_template in the recipe",
+    **dict.fromkeys(("tokenize", "return_tensors", "return_dict", "padding", "truncation"), _LEAVE_OUT),
+    **dict.fromkeys(("max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"), _LEAVE_OUT),
+}
+"""Arguments of the call that renders, which a template does not get -> what to write."""
 
 
 def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any]:
@@ -235,10 +298,16 @@ def check_assistants(messages: Sequence[Message]) -> None:
     turns = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
     if not turns:
         raise RowError("no_assistant", f"none of the {len(messages)} messages is by the assistant")
-    for index, message in turns:
-        texts = (message.content, message.reasoning)
-        if not message.tool_calls and not any(text and not text.isspace() for text in texts):
-            raise RowError("empty_assistant", f"message {index} (assistant) has no text and no tool call")
+    if not any(says_something(message) for _, message in turns):
+        index, number = turns[0][0], len(turns)
+        which = f"message {index} (assistant) has" if number == 1 else f"all {number} assistant messages have"
+        raise RowError("empty_assistant", f"{which} no text and no tool call")
+
+
+def says_something(message: Message) -> bool:
+    """Whether a message has a text that is not blank, reasoning or a tool call."""
+    texts = (message.content, message.reasoning)
+    return bool(message.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
 def _check_texts(conversation: Conversation) -> None:
@@ -247,8 +316,6 @@ def _check_texts(conversation: Conversation) -> None:
         if not all(text is None or is_encodable(text) for text in texts):
             raise _half_pair(f"message {index}")
         _check_fields([message.tool_calls, message.extra], f"message {index}")
-    _check_fields(conversation.tools, "the list of tools")
-    _check_fields(conversation.template_kwargs, "the template arguments")
 
 
 def _check_fields(fields: Any, where: str) -> None:

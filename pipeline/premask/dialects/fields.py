@@ -5,7 +5,7 @@
 
 A path has names and, in brackets, places in lists, joined by dots; a column that has the whole path as its
 name goes first. A field that is not named is not looked at, but for what every dialect finds beside the turns
-(`tools`, `id`, template arguments, media).
+(`tools`, `id`, template arguments, media, marks).
 
     >>> mapped = MappedFields(FieldMap(user="q", assistant="answers[0].text"))
     >>> [each.content for each in mapped.normalize({"q": "1+1?", "answers": [{"text": "2"}]}).messages]
@@ -60,8 +60,10 @@ class MappedFields:
                 row[key] = _found(value, path)
         if self.map.system is None:
             row = {key: field for key, field in row.items() if key not in common.SYSTEM_KEYS}
-        found = [self._turns(value)] if self.map.messages else self._columns(value)
-        return [common.make_conversation(row, common.with_system(row, messages)) for messages in found]
+        if self.map.messages:
+            return [common.of_turns(row, self._turns(value))]
+        answers = self._columns(value)
+        return [common.make_conversation(row, common.with_system(row, messages)) for messages in answers]
 
     def check(self, values: Sequence[Any], *, source: str) -> None:
         """Raise `SourceError` for a path that leads nowhere in all of some rows of a file."""
@@ -84,14 +86,14 @@ class MappedFields:
         answers = read_answers({} if field is None else {key: field}, [key])
         return [[*asked, *answer] for answer in answers]
 
-    def _turns(self, value: Any) -> list[Message]:
+    def _turns(self, value: Any) -> list[list[Message]]:
         path = self.map.messages or ""
         turns = common.parsed(_found(value, path))
         if turns is None:
             raise RowError("no_messages", f"the row has nothing at '{path}'")
         if not isinstance(turns, list):
             raise RowError("wrong_type", f"'{path}' is a JSON {kind(turns)}, not an array of turns")
-        return [message for index, turn in enumerate(turns) for message in self._messages(index, turn)]
+        return [[*self._messages(index, turn)] for index, turn in enumerate(turns)]
 
     def _messages(self, index: int, turn: Any) -> Iterator[Message]:
         if not isinstance(turn, dict):

@@ -2,8 +2,8 @@
 
 What chat APIs take, and what most datasets are published in. Besides the plain form it reads the list under
 other names (`conversations`, `dialogue`, `traj`, ...), the system text beside it, content given as parts,
-`tool_calls` and the older `function_call`, reasoning under its three common names, and flags of single turns
-(`train`, `loss`, `weight`, `loss_weight`). Other keys of a message go to the chat template as they are.
+`tool_calls` and the older `function_call`, reasoning under its three common names, and marks of what is
+trained (`marks.py`). Other keys of a message go to the chat template as they are.
 
     >>> row = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
     >>> recognize(row), normalize(row).messages[1].content
@@ -50,8 +50,7 @@ def recognize(value: Any) -> bool:
 def normalize(value: Any) -> Conversation:
     """Read a row of messages. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
     turns = common.turns_of(value, KEYS, _is_turn)
-    messages = [message for index, turn in enumerate(turns) for message in messages_of(index, turn)]
-    return common.make_conversation(value, common.with_system(value, messages))
+    return common.of_turns(value, [messages_of(index, turn) for index, turn in enumerate(turns)])
 
 
 def messages_of(index: int, turn: Turn) -> list[Message]:

@@ -2,7 +2,7 @@
 
 Each item is a question with its answer: an object with two known keys, or a list of two texts, as in the
 `history` of Alpaca's and ms-swift's rows. A pair may lack its question (a greeting comes first) or its answer
-(the row ends on the user); null and missing are the same.
+(the row ends on the user); null and missing are the same. A pair may have a mark (`marks.py`) of its answer.
 
     >>> row = {"conversation": [{"human": "Hi", "assistant": "Hello"}, ["Bye", "Ciao"]]}
     >>> [message.content for message in normalize(row).messages]
@@ -17,6 +17,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
+from .marks import NONE, read_mark
 
 KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "chat", "messages", "pairs")
 PAIRS = (
@@ -47,19 +48,21 @@ def read_pairs(pairs: Any, name: str) -> list[Message]:
 
     >>> read_pairs([["Hi", None]], "history")
     [Message(role='user', content='Hi', reasoning=None, tool_calls=(), tool_call_id=None, name=None, \
-train=None, weight=None, extra={})]
+train=None, weight=None, extra={}, stretches=())]
     """
     messages: list[Message] = []
     for index, pair in enumerate(pairs):
         if not _is_pair(pair):
             raise RowError("wrong_type", f"{name} {index} is not a question with its answer")
         texts = _texts(pair)
+        mark = read_mark(pair, f"{name} {index}") if isinstance(pair, dict) else NONE
         for role, text in zip(("user", "assistant"), texts, strict=True):
             if text is not None and not isinstance(text, str):
                 detail = f"the {role}'s part of {name} {index} is a JSON {kind(text)}, not a string"
                 raise RowError("wrong_type", detail)
             if text is not None:
-                messages.append(Message(role, text))
+                train, weight = mark if role == "assistant" else NONE
+                messages.append(Message(role, text, train=train, weight=weight))
     return messages
 
 

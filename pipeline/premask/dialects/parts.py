@@ -1,7 +1,7 @@
 """Content given as a list of parts: text, reasoning, tool calls and tool results, in the spellings of OpenAI,
 Anthropic and LLaMA-Factory.
 
-    {"type": "text", "text": "Hi"}                       text; also input_text, output_text
+    {"type": "text", "text": "Hi"}                       text; also input_text, output_text, and without type
     {"type": "thinking", "thinking": "..."}              reasoning; also reasoning
     {"type": "tool_use", "id": ..., "name": ..., "input": {...}}       a call (Anthropic)
     {"type": "tool_call", "value": '{"name": ..., "arguments": {...}}'}  a call (LLaMA-Factory)
@@ -11,7 +11,8 @@ Anthropic and LLaMA-Factory.
     'a b'
 
 A message has its reasoning first, then its text, then its calls: a chat template cannot be given parts in
-another order, so they are refused, like anything that is not text. Cost: linear in the parts.
+another order, so they are refused, like anything that is not text. A part of text may have marks of its own
+(`marks.py`). Cost: linear in the parts.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..core.errors import RowError
+from ..core.records import Stretch
 from ..core.text import kind
+from .marks import NONE, Mark, read_mark, stretches_of
 
 Part = dict[str, Any]
+
+_TRAINED = Mark(train=True)
 
 _TEXTS = ("text", "input_text", "output_text")
 _REASONING = ("reasoning", "thinking")
@@ -35,11 +40,20 @@ BLOCKS = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
 
 class Parts(NamedTuple):
     """What the parts of one message come to; `text` is None where there is no text part but others are, and
-    `calls` are as they were written."""
+    `calls` are as they were written. `mark` is what all parts say alike, else `stretches` has what those of
+    text say."""
 
     text: str | None
     reasoning: str | None
     calls: list[Any]
+    mark: Mark = NONE
+    stretches: tuple[Stretch, ...] = ()
+
+    def alone(self, where: str) -> tuple[Stretch, ...]:
+        """`mark` as that of the text alone. Raises `RowError`: unsupported_content."""
+        if (self.reasoning or self.calls) and self.mark != _TRAINED:
+            raise _no_text(where)
+        return stretches_of([(len(self.text or ""), self.mark)])
 
 
 def read_parts(parts: list[Any], where: str) -> Parts:
@@ -57,7 +71,29 @@ def read_parts(parts: list[Any], where: str) -> Parts:
         else:
             (thoughts, texts)[rank].append(_text(part, where))
     text = "".join(texts) if texts or not parts else None
-    return Parts(text, "".join(thoughts) if thoughts else None, calls)
+    marks = [read_mark(part, f"part {i} of {where}") for i, part in enumerate(parts)]
+    marked = _marked(ranks, marks, texts, where) if any(mark != NONE for mark in marks) else (NONE, ())
+    return Parts(text, "".join(thoughts) if thoughts else None, calls, *marked)
+
+
+def _marked(
+    ranks: list[int], marks: list[Mark], texts: list[str], where: str
+) -> tuple[Mark, tuple[Stretch, ...]]:
+    """The mark of all parts, or those of the parts of text: only these can be marked by themselves."""
+    if len({*marks}) == 1:
+        return marks[0], ()
+    if any(rank != 1 and mark not in (NONE, _TRAINED) for rank, mark in zip(ranks, marks, strict=True)):
+        raise _no_text(where)
+    own = [mark for rank, mark in zip(ranks, marks, strict=True) if rank == 1]
+    return NONE, stretches_of([(len(text), mark) for text, mark in zip(texts, own, strict=True)])
+
+
+def _no_text(where: str) -> RowError:
+    detail = (
+        f"{where} has a mark on a part that is reasoning or a tool call; mark the whole message, or write "
+        "train: {reasoning: false} or {tool_calls: false} in the recipe"
+    )
+    return RowError("unsupported_content", detail)
 
 
 def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,11 +137,18 @@ def _rank(part: Any, where: str) -> int:
     if not isinstance(part, dict):
         raise RowError("wrong_type", f"a content part of {where} is a JSON {kind(part)}, not an object")
     found = part.get("type")
+    if found is None and isinstance(part.get("text"), str):
+        return _RANKS["text"]
     rank = _RANKS.get(found) if isinstance(found, str) else None
     if rank is None:
-        detail = f"{where} has a content part of type {str(found)[:80]!r}; only text can be used"
+        named = f"of type {str(found)[:80]!r}" if found is not None else f"without type ({_keys(part)})"
+        detail = f"{where} has a content part {named}; only text can be used: leave out the part, or the row"
         raise RowError("unsupported_content", detail)
     return rank
+
+
+def _keys(part: Part) -> str:
+    return ", ".join(map(repr, part))[:80] or "no keys"
 
 
 def _text(part: Part, where: str) -> str:

@@ -28,6 +28,7 @@ from ..core.records import ROLES
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
+from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
 from .turns import CALL_KEYS, read_role
 
 PlainRow = tuple[bytes, list[str], "str | None"]
@@ -39,9 +40,13 @@ NO_MEDIA: tuple[Any, ...] = (None, "", [], {})
 NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 """Values of a field that may be JSON within a string (tools, tool calls) and holds nothing."""
 
+NO_WEIGHT: tuple[Any, ...] = (None, 1)
+"""Values of a row's weight that say nothing."""
+
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
-    **dict.fromkeys((*TOOL_KEYS, *TEMPLATE_KEYS), NO_JSON),
+    **dict.fromkeys((*TOOL_KEYS, *TEMPLATE_KEYS, *LIST_KEYS, *WEIGHT_LIST_KEYS), NO_JSON),
+    **dict.fromkeys(ROW_WEIGHT_KEYS, NO_WEIGHT),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
 
@@ -141,6 +146,8 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
     held = [field for key in plain.keys if (field := value.get(key)) is not None]
     if len(held) != 1 or not all(value[key] in EMPTY[key] for key in EMPTY.keys() & value.keys()):
         return None
+    if METADATA_KEY in value and may_mark(value[METADATA_KEY]):
+        return None
     (turns,) = held
     if isinstance(turns, str):
         try:
@@ -148,6 +155,11 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
         except ValueError:
             return None
     return turns if isinstance(turns, list) else None
+
+
+def may_mark(metadata: Any) -> bool:
+    """Whether the metadata of a row may hold marks of its turns."""
+    return METADATA_LIST in metadata if isinstance(metadata, (dict, str)) else False
 
 
 def pair_of(turn: Any, plain: PlainTurns) -> tuple[str, str] | None:

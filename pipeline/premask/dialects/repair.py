@@ -29,10 +29,12 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
-from ..core.errors import RecipeError
+from ..core.errors import RecipeError, RowError
 from ..core.recipe import Repair
-from ..core.records import ROLES, Conversation, Message
+from ..core.records import ROLES, Conversation, Message, Stretch
+from .common import says_something
 
 Messages = tuple[Message, ...]
 
@@ -52,7 +54,10 @@ _FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
 
 
 def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conversation, tuple[str, ...]]:
-    """The conversation as the policies repair it, and the names of those that changed something."""
+    """The conversation as the policies repair it, and the names of those that changed something.
+
+    Raises `RowError`: wrong_type, where marks of parts of a content cannot be kept.
+    """
     messages, applied = conversation.messages, []
     for policy, repaired in _POLICIES.items():
         if policy in policies:
@@ -86,7 +91,8 @@ def check_repair(policies: Sequence[Repair]) -> None:
 
 
 def _of_texts(repaired: Callable[[str], str]) -> Callable[[Messages], Messages]:
-    """What repairs the texts of messages: content and reasoning, but no tool calls and results."""
+    """What repairs the texts of messages: content and reasoning, but no tool calls and results. Marks of
+    parts of a content move along."""
 
     def every(messages: Messages) -> Messages:
         return tuple(map(one, messages))
@@ -96,7 +102,17 @@ def _of_texts(repaired: Callable[[str], str]) -> Callable[[Messages], Messages]:
         reasoning = text_of(message.reasoning)
         if content == message.content and reasoning == message.reasoning:
             return message
-        return replace(message, content=content, reasoning=reasoning)
+        stretches = message.stretches if content == message.content else moved(message, content)
+        return replace(message, content=content, reasoning=reasoning, stretches=stretches)
+
+    def moved(message: Message, content: str | None) -> tuple[Stretch, ...]:
+        starts = [0, *(each.end for each in message.stretches)]
+        texts = [text_of((message.content or "")[a:b]) or "" for a, b in pairwise(starts)]
+        if message.stretches and "".join(texts) != content:
+            detail = "a text whose parts or characters are marked cannot be fixed; fix it in the source"
+            raise RowError("wrong_type", detail)
+        ends = accumulate(map(len, texts))
+        return tuple(each._replace(end=end) for each, end in zip(message.stretches, ends, strict=True))
 
     def text_of(text: str | None) -> str | None:
         return repaired(text) if text else text
@@ -153,7 +169,7 @@ def _without_stretches(text: str, opening: re.Pattern[str], closing: re.Pattern[
 
 def strip_empty_turns(messages: Messages) -> Messages:
     """Leave out turns that say nothing; an empty tool result says that there was none."""
-    return tuple(each for each in messages if each.role == "tool" or _says(each))
+    return tuple(each for each in messages if each.role == "tool" or says_something(each))
 
 
 def drop_leading_assistant(messages: Messages) -> Messages:
@@ -193,6 +209,8 @@ def _is_continued(last: Message, message: Message) -> bool:
         return False
     if message.reasoning is not None and (last.content or last.reasoning):
         return False  # reasoning comes before the text: joined, it would come too early
+    if last.stretches or message.stretches:
+        return False
     return all(getattr(last, key) == getattr(message, key) for key in ("name", "train", "weight", "extra"))
 
 
@@ -200,11 +218,6 @@ def _joined(first: str | None, second: str | None) -> str | None:
     if first is None or second is None:
         return second if first is None else first
     return f"{first}\n\n{second}"
-
-
-def _says(message: Message) -> bool:
-    texts = (message.content, message.reasoning)
-    return bool(message.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
 _POLICIES: Mapping[Repair, Callable[[Messages], Messages]] = {

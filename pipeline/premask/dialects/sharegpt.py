@@ -46,8 +46,7 @@ def recognize(value: Any) -> bool:
 def normalize(value: Any) -> Conversation:
     """Read a row of turns. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
     turns = common.turns_of(value, KEYS, _is_turn)
-    messages = [_message(index, turn) for index, turn in enumerate(turns)]
-    return common.make_conversation(value, common.with_system(value, messages))
+    return common.of_turns(value, [[_message(index, turn)] for index, turn in enumerate(turns)])
 
 
 def _is_turn(keys: Collection[str]) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation
+from ..core.records import Conversation, Message
 from . import common, openai, sharegpt
 from .turns import KNOWN_KEYS, Turn, make_message, read_role
 
@@ -66,7 +66,7 @@ def normalize(value: Any) -> Conversation:
     """Read a row of turns. Raises `RowError`."""
     turns = common.turns_of(value, KEYS, _is_turn)
     roles = _roles({str(turn.get(_speaker(turn) or "")).strip().lower() for turn in turns})
-    messages = []
+    messages: list[list[Message]] = []
     for index, turn in enumerate(turns):
         speaker, text = (
             turn.get(_speaker(turn) or ""),
@@ -74,8 +74,8 @@ def normalize(value: Any) -> Conversation:
         )
         own = {key: field for key, field in turn.items() if key in KNOWN_KEYS}
         role = read_role(index, speaker, roles)
-        messages.append(make_message(index, own, role=role, content=text))
-    return common.make_conversation(value, common.with_system(value, messages))
+        messages.append([make_message(index, own, role=role, content=text)])
+    return common.of_turns(value, messages)
 
 
 def _roles(speakers: Collection[str]) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from . import openai
+from .row_marks import row_marks_of
 
 
 def recognize(value: Any) -> bool:
@@ -70,4 +71,4 @@ def _lists(value: Any) -> list[list[Any]]:
 
 def _read(value: Any, messages: list[Any]) -> Conversation:
     row = {"messages": messages, "tools": _run(value).get("function")}
-    return openai.normalize({**row, "id": value.get("id")})
+    return openai.normalize({**row_marks_of(value), **row, "id": value.get("id")})

@@ -27,6 +27,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
+from .marks import read_mark
 from .turns import read_role
 
 ROLES = {"prompter": "user", "user": "user", "human": "user", "assistant": "assistant", "system": "system"}
@@ -141,4 +142,5 @@ def _message(node: Node) -> Message:
     text = node.get("text", node.get("content"))
     if not isinstance(text, str):
         raise RowError("wrong_type", f"the text of a message is a JSON {kind(text)}, not a string")
-    return Message(read_role(0, node.get("role"), ROLES), text)
+    mark = read_mark(node, "a message of the tree")
+    return Message(read_role(0, node.get("role"), ROLES), text, train=mark.train, weight=mark.weight)

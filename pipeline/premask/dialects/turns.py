@@ -1,36 +1,36 @@
 """What the dialects share about a single turn: turn -> Message.
 
     read_role     any spelling of a role -> one of `records.ROLES`
-    make_message  the other fields of a turn: text parts, reasoning, tool calls, flags
+    make_message  the other fields of a turn: text parts, reasoning, tool calls, marks
 
 Content is passed on as it is, to the character. A turn comes without null-valued keys; `index` is its
 place in the row, for error texts.
 
     >>> make_message(1, {"weight": 0}, role="assistant", content=[{"type": "text", "text": "Hi"}])
     Message(role='assistant', content='Hi', reasoning=None, tool_calls=(), tool_call_id=None, name=None, \
-train=False, weight=None, extra={})
+train=False, weight=None, extra={}, stretches=())
 
 Cost: some microseconds a turn, and the parse of what is JSON within a string.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Message
+from ..core.records import Message, Stretch
 from ..core.strict_json import parse_json
 from ..core.text import kind
+from .marks import NONE, TURN_KEYS, Mark, agreed, marks_of, read_ranges, without_start
 from .parts import Parts, read_parts
+from .reasoning import said_once
 
 Turn = dict[str, Any]
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
-FLAG_KEYS = ("train", "loss", "weight", "loss_weight")
 CALL_KEYS = ("tool_calls", "function_call")
-KNOWN_KEYS = {*REASONING_KEYS, *FLAG_KEYS, *CALL_KEYS, "tool_call_id", "name"}
+KNOWN_KEYS = {*REASONING_KEYS, *TURN_KEYS, *CALL_KEYS, "tool_call_id", "name"}
 """Keys of a turn that become fields of Message, beside role and content."""
 
 _CALL_KEYS = {"id", "type", "index", "name", "arguments"}
@@ -61,22 +61,26 @@ def make_message(
     Raises `RowError`: wrong_type, unsupported_content, bad_tool_call.
     """
     where = f"turn {index}"
-    train, weight = _flags(turn, where)
     parts = _content(content, role, where)
-    reasoning = next((key for key in REASONING_KEYS if key in turn), REASONING_KEYS[0])
-    thought, calls = _text(turn, reasoning, where), _calls(turn, where)
-    if (thought and parts.reasoning) or (calls and parts.calls):
-        raise RowError("wrong_type", f"{where} has reasoning or tool calls both in its parts and beside them")
+    reasoning, repeated = _reasoning(turn, parts, where)
+    calls = _calls(turn, where)
+    if calls and parts.calls:
+        raise RowError("wrong_type", f"{where} has tool calls both in its parts and beside them")
+    beside = bool(calls or (reasoning and not parts.reasoning))
+    ranges = read_ranges(turn, content, where)
+    mark, stretches = _marks(marks_of(turn, where), ranges, parts, where, beside=beside)
+    calls = calls or tuple(_call(_parsed(call, where), where) for call in parts.calls)
     return Message(
         role=role,
-        content=parts.text,
-        reasoning=thought if parts.reasoning is None else parts.reasoning,
-        tool_calls=calls or tuple(_call(_parsed(call, where), where) for call in parts.calls),
+        content=parts.text and parts.text[repeated:],
+        reasoning=reasoning,
+        tool_calls=calls,
         tool_call_id=_text(turn, "tool_call_id", where),
         name=_text(turn, "name", where),
-        train=train,
-        weight=weight,
+        train=mark.train,
+        weight=mark.weight,
         extra=extra or {},
+        stretches=without_start(stretches, repeated) if repeated else stretches,
     )
 
 
@@ -113,27 +117,34 @@ def _text(turn: Turn, key: str, where: str) -> str | None:
     return text
 
 
-# ==== Flags ====
+# ==== Reasoning and marks ====
 
 
-def _flags(turn: Turn, where: str) -> tuple[bool | None, float | None]:
-    """The row's own wish for a turn: trained or not, and a weight other than 0 and 1."""
-    flags = {key: _flag(turn[key], key, where) for key in FLAG_KEYS if key in turn}
-    if not flags:
-        return None, None
-    wishes = {flag == 1 for flag in flags.values() if flag in (0, 1)}
-    weights = {flag for flag in flags.values() if flag not in (0, 1)}
-    if len(wishes) > 1 or len(weights) > 1:
-        raise RowError("wrong_type", f"{', '.join(map(repr, flags))} of {where} contradict each other")
-    return next(iter(wishes), None), next(iter(weights), None)
+def _reasoning(turn: Turn, parts: Parts, where: str) -> tuple[str | None, int]:
+    """The reasoning of a turn, and how many characters at the start of its content repeat it."""
+    written = {f"'{key}'": text for key in REASONING_KEYS if (text := _text(turn, key, where)) is not None}
+    if parts.reasoning is not None:
+        written["its parts"] = parts.reasoning
+    return said_once(written, parts.text, where) if written else (None, 0)
 
 
-def _flag(flag: Any, key: str, where: str) -> float:
-    if not isinstance(flag, (bool, int, float)) or not 0 <= flag <= sys.float_info.max:
-        raise RowError("wrong_type", f"'{key}' of {where} is neither a boolean nor a number from 0 up")
-    if key in ("train", "loss") and flag not in (0, 1):
-        raise RowError("wrong_type", f"'{key}' of {where} is neither true nor false")
-    return float(flag)
+def _marks(
+    named: dict[str, Mark], ranges: tuple[Stretch, ...], parts: Parts, where: str, *, beside: bool
+) -> tuple[Mark, tuple[Stretch, ...]]:
+    """The mark of a message, and those of stretches of its content; `beside`: it has reasoning or calls that
+    are not parts."""
+    if not named and not ranges and parts.mark == NONE and not parts.stretches:
+        return NONE, ()
+    stretches, of_parts = ranges or parts.stretches, parts.mark
+    if beside and of_parts != NONE:
+        stretches, of_parts = parts.alone(where), NONE
+    mark = agreed({**named, "the marks of its parts": of_parts}, where)
+    trained = {each.train for each in stretches}
+    if (mark.train is False and True in trained) or (mark.train and trained == {False}):
+        (name, *_) = [name for name, each in named.items() if each.train is not None]
+        raise RowError("wrong_type", f"{name}, the marks of parts of {where} contradict each other")
+    whole = trained == {False} and not (beside or parts.reasoning or parts.calls)
+    return (Mark(train=False), ()) if whole else (mark, stretches)
 
 
 # ==== Tool calls ====
@@ -145,7 +156,14 @@ def _calls(turn: Turn, where: str) -> tuple[dict[str, Any], ...]:
     >>> _calls({"tool_calls": '[{"name": "f"}]'}, "turn 3")
     ({'type': 'function', 'function': {'name': 'f', 'arguments': {}}},)
     """
-    calls = turn.get("tool_calls") or turn.get("function_call") or []
+    calls, older = (_calls_in(turn.get(key) or [], where) for key in CALL_KEYS)
+    functions = [call["function"] for call in calls]
+    if calls and any(call["function"] not in functions for call in older):
+        raise bad_call(where, "'function_call' differs from 'tool_calls'; leave one of them out")
+    return calls or older
+
+
+def _calls_in(calls: Any, where: str) -> tuple[dict[str, Any], ...]:
     if isinstance(calls, str):
         calls = (call_json(calls, where) if calls.strip() else None) or []
     return tuple(_call(call, where) for call in (calls if isinstance(calls, list) else [calls]))

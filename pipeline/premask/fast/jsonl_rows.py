@@ -26,16 +26,20 @@ from ..core.text import is_encodable
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import (
     EMPTY,
+    NO_JSON,
     NO_MEDIA,
+    NO_WEIGHT,
     PlainRow,
     PlainRows,
     PlainTurns,
     has_blank,
+    may_mark,
     pair_of,
     plain_row,
     read_roles,
     with_system,
 )
+from ..dialects.row_marks import METADATA_KEY
 from ..dialects.turns import CALL_KEYS
 from ..sources.jsonl import LineBlock
 
@@ -45,6 +49,8 @@ _NoItems = msgspec.Meta(max_length=0)
 _Nothing = Annotated[list[Any], _NoItems] | Annotated[dict[str, Any], _NoItems]
 _NoMedia = Literal[""] | _Nothing | None
 _NoJson = Literal["", "[]", "{}", "null"] | _Nothing | None
+_NoWeight = Literal[1] | None
+_OF_EMPTY = {id(NO_MEDIA): _NoMedia, id(NO_JSON): _NoJson, id(NO_WEIGHT): _NoWeight}
 _Id = str | int | float | bool | None
 
 _Decode = Callable[[bytes], Any]
@@ -85,7 +91,7 @@ class LineReader:
         turns = row.turns
         roles = read_roles(self._plain, tuple([turn.role for turn in turns]))
         texts = [turn.text for turn in turns]
-        if roles is None or has_blank(texts, roles.answers):
+        if roles is None or has_blank(texts, roles.answers) or may_mark(row.metadata):
             return None
         codes = roles.codes
         if self._plain.system:
@@ -148,10 +154,13 @@ def _decoder(plain: PlainTurns, like: _Likeness) -> _Decode:
     beside: _Fields = {f"id_{i}": (key, _Id) for i, key in enumerate(ID_KEYS)}
     if plain.system:
         beside["system"] = (plain.system, str | None)
-    in_row = {key: _type_in_row(plain, key) for key in like.row_keys - {like.key, plain.system, *ID_KEYS}}
+    beside["metadata"] = (METADATA_KEY, Any if METADATA_KEY in like.row_keys else None)
+    others = like.row_keys - {like.key, plain.system, METADATA_KEY, *ID_KEYS}
+    in_row = {key: _type_in_row(plain, key) for key in others}
     row = _struct({"turns": (like.key, list[turn])}, beside | _numbered(in_row))  # type: ignore[valid-type]
     decode = msgspec.json.Decoder(row).decode
-    return _shallow(decode) if Any in (*in_turn.values(), *in_row.values()) else decode
+    any_value = METADATA_KEY in like.row_keys or Any in (*in_turn.values(), *in_row.values())
+    return _shallow(decode) if any_value else decode
 
 
 def _type_in_turn(plain: PlainTurns, key: str) -> Any:
@@ -164,7 +173,7 @@ def _type_in_turn(plain: PlainTurns, key: str) -> Any:
 def _type_in_row(plain: PlainTurns, key: str) -> Any:
     """Return the type of a key of a plain row, other than turns, system text and ids."""
     if key in EMPTY:
-        return _NoMedia if EMPTY[key] is NO_MEDIA else _NoJson
+        return _OF_EMPTY[id(EMPTY[key])]
     return None if key in plain.keys else Any
 
 

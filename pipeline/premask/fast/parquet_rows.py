@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from ..core.arrays import offsets_of
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
+from ..dialects.row_marks import METADATA_KEY, METADATA_LIST
 from ..dialects.turns import CALL_KEYS
 from ..sources.parquet import TableBlock
 
@@ -49,7 +50,7 @@ def _holds(table: pa.RecordBatch, key: str) -> bool:
 
 def _looked_at(table: pa.RecordBatch, plain: PlainTurns) -> list[str]:
     """Return the columns that decide whether a row is plain."""
-    names = {*plain.keys, *EMPTY, *ID_KEYS, plain.system}
+    names = {*plain.keys, *EMPTY, *ID_KEYS, plain.system, METADATA_KEY}
     return [name for name in table.schema.names if name in names]
 
 
@@ -159,10 +160,21 @@ def _other_columns(table: pa.RecordBatch, plain: PlainTurns) -> np.ndarray:
             other |= _is_null(column)
         elif name in EMPTY:
             other |= _has_value(column, EMPTY[name])
+        elif name == METADATA_KEY:
+            other |= _may_mark(column)
         elif name == plain.system or name in ID_KEYS:
             known = _is_text(column.type) or (name in ID_KEYS and pa.types.is_integer(column.type))
             other |= False if known else ~_is_null(column)
     return other
+
+
+def _may_mark(column: pa.Array) -> np.ndarray:
+    """Return where the metadata of rows may hold marks of their turns, bool[n]."""
+    if pa.types.is_struct(column.type) and column.type.get_field_index(METADATA_LIST) >= 0:
+        return ~_is_null(pc.struct_field(column, METADATA_LIST))
+    if _is_text(column.type):
+        return np.asarray(pc.match_substring(column.cast(pa.large_string()), METADATA_LIST).fill_null(False))
+    return ~_is_null(column) if pa.types.is_map(column.type) else np.zeros(len(column), dtype=bool)
 
 
 def _ids(table: pa.RecordBatch, index: np.ndarray) -> list[str | None]:
@@ -215,4 +227,6 @@ def _has_value(column: pa.Array, empty: Sequence[Any]) -> np.ndarray:
         has_value &= ~np.asarray(pc.is_in(strings, value_set=pa.array(texts, strings.type)))
     elif [] in empty and _is_list(column.type):
         has_value &= np.diff(column.offsets.to_numpy()) > 0
+    elif 1 in empty and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        has_value &= ~np.asarray(pc.equal(column, pa.scalar(1, column.type)).fill_null(False))
     return has_value

@@ -1,7 +1,9 @@
 """The mask, slow and readable: one text, one token at a time. The tests compare `labels.py` with it.
 
-A run does not use this module. It does in a few lines what `labels.py` does for whole batches:
+A run does not use this module. It does in a few lines what `labels.py` and `tokens/pieces.py` do for whole
+batches:
 
+    tokens_of(sample, encode)                 ids, starts and ends, cut at seams as at inference
     labels_of(sample, ids, starts, ends)      one label per token
     origins_of(sample, starts)                the writer of the first character of each token
 
@@ -10,10 +12,36 @@ Positions are characters of one text here, and bytes of all texts there. The lab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from ..core.contract import IGNORE_INDEX
 from ..core.records import TEMPLATE, Origin, Sample, placed
+
+Token = tuple[int, int, int]
+"""Id, first character, and one past the last."""
+
+
+def tokens_of(sample: Sample, encode: Callable[[str], list[Token]]) -> list[Token]:
+    """Return the tokens of a text. Where a token straddles a seam, both sides are encoded apart.
+
+    >>> def pairs(text):
+    ...     return [(at, at, min(at + 2, len(text))) for at in range(0, len(text), 2)]
+    >>> tokens_of(Sample("A: yes.", (), (), "inference", seams=(3,)), pairs)
+    [(0, 0, 2), (2, 2, 3), (0, 3, 5), (2, 5, 7)]
+    """
+    cuts: set[int] = set()
+    while True:
+        edges = sorted({0, *cuts, len(sample.text)})
+        tokens = [
+            (id_, first + start, first + end)
+            for first, last in pairwise(edges)
+            for id_, start, end in encode(sample.text[first:last])
+        ]
+        straddled = {seam for seam in sample.seams if any(start < seam < end for _, start, end in tokens)}
+        if not straddled:
+            return tokens
+        cuts |= straddled
 
 
 def labels_of(sample: Sample, ids: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> list[int]:
@@ -49,6 +77,16 @@ def weights_of(sample: Sample, labels: Sequence[int], starts: Sequence[int]) -> 
     of_character = [weight for length, weight in sample.weights for _ in range(length)]
     own = [of_character[start] if of_character else 1.0 for start in starts]
     return [0.0 if label == IGNORE_INDEX else weight for label, weight in zip(labels, own, strict=True)]
+
+
+def per_sample(weights: Sequence[float], labels: Sequence[int]) -> list[float]:
+    """Return loss weights divided by the number of trained tokens.
+
+    >>> per_sample([0.0, 1.0, 2.0], [-100, 5, 6])
+    [0.0, 0.5, 1.0]
+    """
+    trained = sum(label != IGNORE_INDEX for label in labels)
+    return [weight / max(trained, 1) for weight in weights]
 
 
 def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:

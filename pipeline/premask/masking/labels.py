@@ -52,6 +52,18 @@ def weigh_tokens(labels: Labels) -> np.ndarray:
     return np.where(labels.labels == IGNORE_INDEX, np.float32(0), own)
 
 
+def per_sample(weights: np.ndarray, labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return loss weights divided by the number of trained tokens of their sample, float32[t]; `offsets`
+    (int64[n+1]) are those of the samples. So each sample counts the same, whatever its length.
+
+    >>> per_sample(np.array([0, 1, 2, 0, 1]), np.array([-100, 5, 5, -100, 5]), np.array([0, 3, 5])).tolist()
+    [0.0, 0.5, 1.0, 0.0, 1.0]
+    """
+    trained = np.maximum(np.diff(trained_before(labels)[offsets]), 1)
+    shares: np.ndarray = weights / np.repeat(trained, np.diff(offsets))
+    return shares.astype(np.float32)
+
+
 def without_first(labels: np.ndarray) -> np.ndarray:
     """Return the labels of the tokens of a sample without that of the first: nothing predicts it.
 

@@ -27,17 +27,24 @@ T = TypeVar("T")
 
 
 class Renders:
-    """The renders of one conversation; every method raises `RowError` if the template raises."""
+    """The renders of one conversation; every method raises `RowError` if the template raises.
+
+    `as_parts` are the roles whose content the template takes as a list of parts (`content_parts.py`).
+    """
 
     def __init__(
-        self, conversation: Conversation, template: ChatTemplate, kwargs: Mapping[str, Any] | None = None
+        self,
+        conversation: Conversation,
+        template: ChatTemplate,
+        kwargs: Mapping[str, Any] | None = None,
+        as_parts: frozenset[str] = frozenset(),
     ) -> None:
         self.messages = conversation.messages
         self.weight = conversation.weight
         self._template = template
         self._kwargs = {**(kwargs or {}), **conversation.template_kwargs}
         self.tools = None if conversation.tools is None else list(conversation.tools)
-        self._plain = [template_message(message) for message in self.messages]
+        self._plain = [template_message(message, as_parts) for message in self.messages]
         self._cache: dict[tuple[str, int], str] = {}
 
     def full(self) -> TracedStr:
@@ -118,18 +125,20 @@ class Renders:
         return {key: trace(value, TOOLS) for key, value in self._kwargs.items()}
 
 
-def template_message(message: Message) -> dict[str, Any]:
+def template_message(message: Message, as_parts: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return a message as `apply_chat_template` passes it to templates.
 
-    Keys without a value are left out. Reasoning is under its two common names.
+    Keys without a value are left out. Reasoning is under its two common names. Content of the roles
+    `as_parts` is a list of one part.
 
     >>> template_message(Message("assistant", "Yes.", reasoning="Hm."))
     {'thinking': 'Hm.', 'role': 'assistant', 'content': 'Yes.', 'reasoning_content': 'Hm.'}
     """
+    is_part = message.role in as_parts and message.content is not None
     fields: dict[str, Any] = {
         "thinking": message.reasoning,
         "role": message.role,
-        "content": message.content,
+        "content": [{"type": "text", "text": message.content}] if is_part else message.content,
         "reasoning_content": message.reasoning,
         "tool_calls": list(message.tool_calls) or None,
         "tool_call_id": message.tool_call_id,
@@ -149,8 +158,9 @@ def _traced_message(index: int, own: Message, message: Mapping[str, Any]) -> dic
             traced[key] = value
         elif key == "tool_calls":
             traced[key] = TracedList(_traced_call(f"{key}.{i}", call, origin) for i, call in enumerate(value))
-        elif key == "content" and own.stretches and isinstance(value, str):
-            traced[key] = _traced_stretches(value, own.stretches, origin)
+        elif key == "content" and own.stretches and own.content is not None:
+            text = _traced_stretches(own.content, own.stretches, origin)
+            traced[key] = text if isinstance(value, str) else [{"type": "text", "text": text}]
         else:
             traced[key] = trace(value, origin)
     return traced

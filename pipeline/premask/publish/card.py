@@ -36,7 +36,7 @@ _COLUMNS = {
     "length": "tokens in the row",
     "assistant_masks": "1 where the loss falls, else 0: the labels again, for older trainers",
     "completion_mask": "1 where the loss falls, else 0: the labels again, for older trainers",
-    "loss_weights": "weight of the token's loss: 0 where there is none, else that of its message, mostly 1",
+    "loss_weights": "weight of the token's loss: 0 where there is none, else as the row says, mostly 1",
 }
 
 _PACKED = """\

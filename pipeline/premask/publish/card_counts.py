@@ -9,6 +9,7 @@ from ..core.contract import REASONS
 from ..core.display import percent
 from ..core.manifest import QUANTILES
 from .markdown import as_code, as_fenced, as_table
+from .mask_counts import PROOF_WORDS
 
 
 def counts_section(counts: Mapping[str, Any]) -> str:
@@ -22,6 +23,7 @@ def counts_section(counts: Mapping[str, Any]) -> str:
         *_duplicates(counts),
         *((f"rows left out by `{name}`", f"{n:,}") for name, n in sorted(counts["left_out"].items())),
         ("samples", f"{counts['samples']:,}"),
+        *_by_proof(counts),
         ("tokens", f"{tokens:,}"),
         ("trained tokens", f"{trained:,}" + (f" ({trained / tokens:.1%})" if tokens else "")),
     ]
@@ -37,6 +39,15 @@ def _duplicates(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return (
         [(f"duplicates of earlier rows, {what}", f"{counts['duplicates']:,}")] if counts["duplicates"] else []
     )
+
+
+def _by_proof(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return a line for each way in which masks were proved, if there is more than the usual one."""
+    proofs = counts.get("samples_by_proof", {})
+    shown = [(name, count) for name, count in sorted(proofs.items()) if count]
+    if {name for name, _ in shown} <= {"inference"}:
+        return []
+    return [(f"– `{name}`: {PROOF_WORDS[name]}", f"{count:,}") for name, count in shown]
 
 
 def _by_split(counts: Mapping[str, Any]) -> list[str]:

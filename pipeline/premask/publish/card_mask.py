@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.display import percent
+from .markdown import as_code, as_plain
+from .mask_counts import mask_notes
 
 
 def mask_section(recipe: Mapping[str, Any]) -> str:
@@ -19,12 +21,7 @@ def mask_section(recipe: Mapping[str, Any]) -> str:
         "which is included"
         + ("; of other roles only their own text is." if train["roles"] != ["assistant"] else ".")
     ]
-    left_out = {
-        "reasoning": "the text of a turn's reasoning field",
-        "tool_calls": "tool calls and the markers around them",
-        "end_of_turn": "the string that ends a turn",
-    }
-    without = [words for key, words in left_out.items() if not train[key]]
+    without = _not_trained(recipe)
     if without:
         text.append(f"Not trained: {'; '.join(without)}.")
     text.append(
@@ -34,12 +31,48 @@ def mask_section(recipe: Mapping[str, Any]) -> str:
     )
     text.append(_PROOFS[recipe["mask"]])
     text.append(_HISTORY[recipe["history"]])
+    text += _choices(recipe)
     if recipe["append_eos"]:
         text.append("Where the template ends no turn, samples end with eos.")
     if recipe["loss_weights"]:
-        text.append("`loss_weights` has the weights that messages carry.")
+        text.append("`loss_weights` has the weights of rows, messages and parts, 1 where none is given.")
+    if recipe["loss_weights"] == "per_sample":
+        text.append(
+            "They are divided by the number of trained tokens of each sample, so all samples count alike."
+        )
     return " ".join(text)
 
+
+_PARTS = {
+    "reasoning": "the text of a turn's reasoning field",
+    "empty_reasoning": "empty blocks of reasoning that the template prints",
+    "text": "the text of a turn's content",
+    "tool_calls": "tool calls and the markers around them",
+    "end_of_turn": "the string that ends a turn",
+}
+
+
+def _not_trained(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the parts of a turn that the recipe leaves out, in words. Older recipes have fewer keys."""
+    parts = [words for key, words in _PARTS.items() if not recipe["train"].get(key, True)]
+    strings = recipe.get("leave_out", [])
+    return [*parts, f"the strings {', '.join(map(as_code, strings))}"] if strings else parts
+
+
+def _choices(recipe: Mapping[str, Any]) -> list[str]:
+    """Return what the recipe says about turns that do not fit their prompt, and text that is not printed."""
+    found = [_OPEN_REASONING.get(recipe.get("open_reasoning", ""), "")]
+    if recipe.get("on_dropped") == "count":
+        found.append("Rows with text that the template does not print were kept; that text is missing.")
+    return [text for text in found if text]
+
+
+_OPEN_REASONING = {
+    "compose": "Where the prompt opens a block of reasoning and the turn has none, the turn closes the block "
+    "at once.",
+    "as-rendered": "Where the prompt opens a block of reasoning and the turn has none, the turn is trained "
+    "as the template shows it in history: behind another prompt than inference shows.",
+}
 
 _PROOFS = {
     "provenance": "Each row's mask was proved in two ways, by where the characters came from and by what "
@@ -79,6 +112,12 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
         points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
     if straddling := counts.get("straddling_tokens"):
         points.append(f"{straddling:,} tokens lie across the edge of a trained stretch and are not trained.")
+    if (seams := counts.get("seam_tokens")) and recipe.get("seam") != "template":
+        points.append(
+            f"{seams:,} edges of completions lie inside a token of the whole text. Both sides are encoded "
+            "apart, as at inference, so their ids differ from those of `apply_chat_template`."
+        )
+    points += [as_plain(f"{note[0].upper()}{note[1:]}.") for note in mask_notes(counts)]
     points.append("Text only. The ids are of no use with another tokenizer or chat template.")
     return "\n".join(f"- {point}" for point in points)
 

@@ -63,6 +63,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
     return {
         "text": sample.text,
         "turns": [turn._asdict() for turn in sample.turns],
+        "seam_tokens": labelled.seam_tokens,
         "tokens": {
             "id": labelled.ids.tolist(),
             "start": starts.tolist(),

@@ -17,7 +17,7 @@ bytes per expected sample.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,10 +32,11 @@ from ..core.hashing import hash_samples
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
-from ..labeller import LabelledSample, Labeller
-from ..masking.labels import without_first
+from ..labeller import LabelledSample, Labeller, apart, segment
+from ..masking.labels import per_sample, without_first
 from ..output.dataset import Dataset
-from ..running.fitting import cut
+from ..running.counts import row_counts
+from ..running.fitting import count, cut, fit
 from ..running.inputs import find_dialect
 from ..running.runners.process import import_transformers
 from ..sources.cutting import whole
@@ -94,17 +95,29 @@ class Wanted(NamedTuple):
     files: Sequence[str]
 
 
-def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> int:
-    """Process rows of one source again and compare them; return their number.
+class Redone(NamedTuple):
+    """How many rows were processed again, and what is counted of those that are kept, by its name in a
+    tally. A row that is used more than once counts as often."""
+
+    rows: int
+    counts: Counter[str]
+
+
+def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, findings: Findings) -> Redone:
+    """Process rows of one source again and compare them.
 
     `labeller` is that of the recipe, with the tokenizer of the output. Differences are added to `findings`.
     """
+    firsts = wanted.expected.row[wanted.expected.sample == 0]
+    copies = dict(zip(*(each.tolist() for each in np.unique(firsts, return_counts=True)), strict=True))
+    counts = Counter[str]()
     order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
     for row in rows_numbered(info, numbers):
-        number, now = row.row, _hashes(labeller, row, dialect)
+        number, (now, counted) = row.row, _hashes(labeller, row, dialect)
+        counts.update({name: count * copies.get(number, 0) for name, count in counted.items()})
         own = slice(*np.searchsorted(expected.row, [number, number + 1]))
         if own.start == own.stop:
             _compare_rejected(info.source, reasons[number], now, findings)
@@ -114,7 +127,7 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
             file = wanted.files[int(expected.file[own][at])]
             text = f"{info.source} row {number} {what} when it is processed again"
             findings.add("redone", file, text, row=int(expected.place[own][at]))
-    return len(numbers)
+    return Redone(len(numbers), +counts)
 
 
 def _each_once(expected: Expected) -> Expected:
@@ -134,9 +147,20 @@ def rows_numbered(info: SourceInfo, wanted: np.ndarray) -> Iterator[Row]:
 
 def label_again(labeller: Labeller, row: Row, dialect: Form) -> list[LabelledSample]:
     """Return the samples of a row as a run does, cut to `max_length`. Raises `RowError` if it is rejected."""
-    found, _ = labeller.read(row, dialect)
-    samples = labeller.together(found)
-    return [piece for sample in samples for piece in _pieces(sample, labeller.recipe)]
+    return _again(labeller, row, dialect)[0]
+
+
+def _again(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[LabelledSample], Counter[str]]:
+    """Return the samples of a row as a run does, and its counts."""
+    recipe = labeller.recipe
+    found, repaired = labeller.read(row, dialect)
+    samples = labeller.decide_together(found)
+    labelled = labeller.label(segment(labeller, samples))
+    pieces = [piece for each in apart(samples, labelled) for piece in _pieces(each, recipe)]
+    tally = count(labelled, fit(labelled, recipe.max_length, recipe.too_long)[0], recipe.too_long)
+    del tally["encoded_by_reference"]  # of this process
+    counts = Counter({name: int(column.sum()) for name, column in tally.items()})
+    return pieces, counts + row_counts(samples, repaired)
 
 
 def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
@@ -144,22 +168,25 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
     for first, last in cut(sample.labels, recipe.max_length, recipe.too_long):
         own = slice(first, last)
         labels = without_first(sample.labels[own])
+        weights = np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own])
+        if recipe.loss_weights == "per_sample":
+            weights = per_sample(weights, labels, np.array([0, len(labels)]))
         yield replace(
             sample,
             ids=sample.ids[own],
             labels=labels,
-            weights=np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own]),
+            weights=weights,
             starts=sample.starts[own],
             ends=sample.ends[own],
         )
 
 
-def _hashes(labeller: Labeller, row: Row, dialect: Form) -> list[int] | str:
-    """Return the hashes of the samples of a row, or the reason if it is rejected."""
+def _hashes(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[int] | str, Counter[str]]:
+    """Return the hashes of the samples of a row, or the reason if it is rejected; and its counts."""
     try:
-        samples = label_again(labeller, row, dialect)
+        samples, counts = _again(labeller, row, dialect)
     except RowError as error:
-        return error.reason
+        return error.reason, Counter()
     weights = [each.weights for each in samples] if labeller.recipe.loss_weights else None
     hashes = hash_samples(
         np.concatenate([each.ids for each in samples]),
@@ -167,7 +194,7 @@ def _hashes(labeller: Labeller, row: Row, dialect: Form) -> list[int] | str:
         None if weights is None else np.concatenate(weights),
         np.array([len(each.ids) for each in samples]),
     )
-    return [int(each) for each in hashes.tolist()]
+    return [int(each) for each in hashes.tolist()], counts
 
 
 def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:

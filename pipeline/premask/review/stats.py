@@ -169,13 +169,33 @@ def _figures(dataset: Dataset, samples: _Samples, rejects: _Rejects) -> dict[str
             if type(value) is int and name not in _SHOWN_ELSEWHERE
         },
         "proofs": dict(counts.get("samples_by_proof", {})),
+        **{name: counts.get(name, nothing) for name, nothing in _OF_MASK.items()},
         "engine": manifest.as_dict()["engine"],
     }
     return figures | (_packs(samples, whole) if dataset.layout == "packed" else {})
 
 
+_OF_MASK: Mapping[str, Any] = {
+    "dropped_fields": {},
+    "turns_left_out": {},
+    "turns_behind_another_prompt": 0,
+    "template_modes": {},
+}
+"""Counts of the manifest that are shown in words (`publish/mask_counts.py`), and what they are if missing."""
+
 _SHOWN_ELSEWHERE = frozenset(
-    ["rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs", "tokens_cut_off"]
+    [*_OF_MASK]
+    + [
+        "rows",
+        "kept",
+        "rejected",
+        "dropped",
+        "samples",
+        "tokens",
+        "trained_tokens",
+        "packs",
+        "tokens_cut_off",
+    ]
     + [f"too_long_{policy}" for policy in ("truncate", "split")]
 )
 

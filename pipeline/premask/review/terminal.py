@@ -22,6 +22,7 @@ from ..core.display import file_size, percent
 from ..core.text import visible
 from ..output.upload import load_line
 from ..publish.charts import roles_of
+from ..publish.mask_counts import PROOF_WORDS, mask_notes
 from ..running.tasks import Progress
 from .terminal_tokens import say
 
@@ -226,18 +227,36 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     more = counts["samples"] - counts["kept"]
     if more > 0:
         why = {
-            "turns that inference renders differently": "split" in counts["samples_by_proof"],
+            "turns that inference renders differently": _has_own_texts(counts["samples_by_proof"]),
             "parts of long samples": "too_long_split" in counts,
             "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):
         found.append(f"({straddling:,} tokens cross the edge of a turn and are not trained)")
+    if seams := counts.get("seam_tokens"):
+        found.append(
+            f"({seams:,} edges of completions lie inside a token of the whole text; {_seam(recipe)})"
+        )
     if cut := counts.get("tokens_cut_off"):
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
-    return found
+    if composed := counts["samples_by_proof"].get("composed"):
+        found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
+    return [*found, *(f"({note})" for note in mask_notes(counts))]
+
+
+def _has_own_texts(proofs: Mapping[str, int]) -> bool:
+    """Whether some turns have a text of their own."""
+    return not proofs.keys().isdisjoint({"split", "composed", "as-rendered"})
+
+
+def _seam(recipe: Mapping[str, Any]) -> str:
+    """Return which ids such tokens have."""
+    if recipe.get("seam") == "template":
+        return "these tokens are kept and not trained"
+    return "both sides are encoded apart, as at inference"
 
 
 def _by_role(counts: Mapping[str, Any]) -> Table:

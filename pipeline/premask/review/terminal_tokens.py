@@ -95,6 +95,8 @@ def print_explained(console: Console, explained: Mapping[str, Any], *, source: s
         tokens = sample["tokens"]
         trained = sum(label != IGNORE_INDEX for label in tokens["label"])
         counts = f"{len(tokens['label'])} tokens, {trained} trained"
+        if seams := sample["seam_tokens"]:
+            counts += f", {seams} edges of completions inside a token of the whole text"
         say(console, f"{name}{_part(number, samples)}: {counts}")
         groups = groups_of(sample["text"], tokens["start"], tokens["end"])
         console.print(token_table(tokens["id"], tokens["label"], groups, tokens["origin"]))

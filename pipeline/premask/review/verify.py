@@ -29,17 +29,19 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import OutputError, PremaskError, one_line
-from ..core.manifest import ManifestError, Shard, describe_lengths
+from ..core.manifest import ManifestError, Shard
 from ..core.recipe import PadRows
 from ..core.records import Selection
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
 from ..output.identity import key_of, versions
 from ..running.choosing import count_copies
+from ..running.counts import nested
 from ..running.inputs import find_dialect
 from ..sources.inspection import inspect_source
 from ..sources.listing import columns_of
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
+from .verify_counts import Found, check_counts, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
     NOT_REDONE,
@@ -157,6 +159,9 @@ class _Check:
         self._files: list[str] = []
         self._lengths: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
+        self._told = self.manifest.as_dict()["counts"]
+        self._turns = 0  # trained turns
+        self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
@@ -262,6 +267,7 @@ class _Check:
         if found is None or not check_places(found, sums[0], place.row, lineage.path, self.findings):
             self._whole = False
             return
+        self._turns += int(found.turns.sum())
         check_origins(found, sums[0], lineage.path, self.findings, whole=not self._settings.shuffle)
         self._remember(found, sums[0], place.file, split, chosen)
         if len(sums) > 1 and sums[1] is not None and layouts[1] is not None:
@@ -359,7 +365,7 @@ class _Check:
             for name, value in {**found, "rejected": dict(reasons)}.items():
                 told = getattr(said, name)
                 if value != told:
-                    what = f"{name} of {source} is {_short(told)}, the files have {_short(value)}"
+                    what = f"{name} of {source} is {short(told)}, the files have {short(value)}"
                     self.findings.add("rows", "manifest.json", what)
 
     def _kept_rows(self, number: int) -> np.ndarray:
@@ -372,23 +378,8 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        counts, found = (
-            self.manifest.as_dict()["counts"],
-            dict[str, Any]({**dict.fromkeys(_COUNTED, 0), **self.counts}),
-        )
-        room = found["packs"] * self._settings.max_length
-        found["rejected_by_reason"] = {k: n for k, n in self._reasons.items() if k != "duplicate"}
-        found["fill"] = round(found["tokens"] / room, 6) if room else None
-        found["lengths"] = describe_lengths(self._lengths)
-        for name in (*_COUNTED, "rejected_by_reason", "fill", "lengths"):
-            if counts[name] != found[name]:
-                what = f"counts.{name} is {_short(counts[name])}, the files have {_short(found[name])}"
-                self.findings.add("counts", "manifest.json", what)
-        for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
-            total = sum(counts[name].values()) if counts.get(name) else found[whole]
-            if total != found[whole]:
-                what = f"counts.{name} comes to {total:,}, the files have {found[whole]:,}"
-                self.findings.add("counts", "manifest.json", what)
+        found = Found(self.counts, self._reasons, self._lengths, self._turns)
+        check_counts(self._told, found, self._settings.max_length, self.findings)
 
     # ---- sources ----
 
@@ -400,6 +391,7 @@ class _Check:
                 self._check_source(number, labeller)
             except PremaskError as error:
                 self.findings.add("source", self._sources[number], str(error))
+        self._check_recount()
         if len(here) < len(self._sources):
             many = f"{len(self._sources) - len(here)} of {len(self._sources)} sources are not here"
             self.notes.append(f"{many}: their rows were not processed again")
@@ -424,12 +416,15 @@ class _Check:
         if columns := columns_of(source, labeller.recipe.sources):
             info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)
-        self.counts["rows_redone"] += redo(labeller, info, dialect, wanted, self.findings)
+        redone = redo(labeller, info, dialect, wanted, self.findings)
+        self.counts["rows_redone"] += redone.rows
+        self._again.update(redone.counts)
+        self._redone += 1
 
-
-_COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
-
-
-def _short(value: Any) -> str:
-    text = f"{value:,}" if isinstance(value, int) else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    def _check_recount(self) -> None:
+        """Hold the counts of the rows that were done again against the manifest."""
+        if any(finding.kind == "redone" for finding in self.findings.all()):
+            return
+        whole = self.full and self._whole and self._redone == len(self._sources)
+        again = nested(self._again, self._settings.template_kwargs)
+        check_recount(self._told, again, self.findings, whole=whole)

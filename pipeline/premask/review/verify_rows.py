@@ -137,7 +137,7 @@ def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray)
         yield _Wrong("attention_mask", mask != 1, "token {token} has attention_mask {mask}", {"mask": mask})
     weights = _weights(batch)
     if weights is not None:
-        wrong = np.where(trained, ~((weights > 0) & np.isfinite(weights)), weights != 0)
+        wrong = np.where(trained, ~np.isfinite(weights), weights != 0)
         what = "token {token} has weight {weight} beside label {label}"
         yield _Wrong("loss_weight", wrong, what, {"weight": weights, **pair})
     for name in (name for name in TRAINED_MASKS if name in flats):

@@ -42,6 +42,7 @@ from ..output.tables import Padding, RowFormat
 from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.tokenizer import LoadedTokenizer
+from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, plain_keys
 from .fitting import count, fit, samples_of
 
@@ -116,7 +117,7 @@ class BatchLabeller:
         self.labeller = labeller
         self.recipe = labeller.recipe
         self.fast = fast
-        plans = fast and self.recipe.mask is Mask.provenance
+        plans = fast and self.recipe.mask is Mask.provenance and labeller.is_uniform
         self._filler = Filler(_plans(labeller)) if plans else None
 
     def setup(self) -> Setup:
@@ -163,7 +164,7 @@ class BatchLabeller:
         samples = samples_of(labelled, pieces, batch.source, rows, weights=self.recipe.loss_weights)
         tally = count(labelled, pieces, self.recipe.too_long)
         of_row = labelled.masked.rows[pieces.sample]
-        _count_repairs(tally, of_row, decided.repaired)
+        add_row_counts(tally, of_row, decided.counts)
         refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in errors.items()}
         lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
         return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
@@ -203,7 +204,7 @@ class BatchLabeller:
             else:
                 decided.samples += samples
                 decided.rows += [at] * len(samples)
-                decided.repaired |= {at: repaired} if repaired else {}
+                decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
 
 
@@ -218,7 +219,7 @@ class _Decided:
 
     samples: list[Sample] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    repaired: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    counts: dict[int, Counter[str]] = field(default_factory=dict)
     rejects: dict[int, Reject] = field(default_factory=dict)
 
 
@@ -232,14 +233,6 @@ def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:
         return own
     both = own.joined(others)
     return both.taken(np.argsort(both.rows, kind="stable"))
-
-
-def _count_repairs(tally: Tally, of_row: np.ndarray, repaired: Mapping[int, Sequence[str]]) -> None:
-    """Count the fixes of each row, at its first sample."""
-    opens = np.diff(of_row, prepend=-1) != 0
-    for name in sorted({name for names in repaired.values() for name in names}):
-        rows = [at for at, names in repaired.items() if name in names]
-        tally[f"repaired_{name}"] = (opens & np.isin(of_row, rows)).astype(np.int32)
 
 
 # ==== Verified rows ====

@@ -108,11 +108,13 @@ def plain_hash(codes: bytes, texts: Sequence[str]) -> bytes:
 def conversation_hash(conversation: Conversation) -> bytes:
     """Return the hash of any conversation; for a plain one, it equals `plain_hash`."""
     messages = conversation.messages
-    if not conversation.tools and not conversation.template_kwargs and all(map(_is_plain, messages)):
+    beside = conversation.tools or conversation.template_kwargs or conversation.weight is not None
+    if not beside and all(map(_is_plain, messages)):
         codes = bytes([ROLES.index(message.role) for message in messages])
         return plain_hash(codes, [message.content or "" for message in messages])
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
-    text = json.dumps([*parts, conversation.template_kwargs], sort_keys=True, default=str)
+    weight = [] if conversation.weight is None else [conversation.weight]
+    text = json.dumps([*parts, conversation.template_kwargs, *weight], sort_keys=True, default=str)
     return _hash(text.encode())
 
 

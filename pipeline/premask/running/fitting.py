@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from ..core.recipe import TooLong
 from ..core.records import PROOFS, WRITERS, Labels, Samples, Tally
 from ..core.text import storable
 from ..labeller import LabelledTexts, untrained
-from ..masking.labels import trained_before, weigh_tokens, without_first
+from ..masking.labels import per_sample, trained_before, weigh_tokens, without_first
 
 
 class Pieces(NamedTuple):
@@ -116,9 +116,12 @@ def samples_of(
     source: str,
     rows: tuple[np.ndarray, Sequence[str | None]],
     *,
-    weights: bool,
+    weights: bool | Literal["per_sample"],
 ) -> Samples:
-    """Return the samples of pieces, ready to be packed; `rows` are row numbers and ids of the batch."""
+    """Return the samples of pieces, ready to be packed.
+
+    `rows` are row numbers and ids of the batch, `weights` is the recipe's `loss_weights`.
+    """
     masked, encoded, labels = labelled
     of_row = masked.rows[pieces.sample]
     numbers, ids = rows
@@ -139,7 +142,10 @@ def samples_of(
     if not np.array_equal(*whole):
         flat = [_taken(values, pieces) for values in flat]
         _clear_first(flat[1:], pieces, tokens.offsets)
-    return Samples(flat[0], flat[1], offsets_of(pieces.last - pieces.first), origin, *flat[2:])
+    offsets = offsets_of(pieces.last - pieces.first)
+    if weights == "per_sample":
+        flat[2] = per_sample(flat[2], flat[1], offsets)
+    return Samples(flat[0], flat[1], offsets, origin, *flat[2:])
 
 
 def _storable(id_: str | None) -> str | None:
@@ -197,6 +203,7 @@ def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
         tally[f"proved_{PROOFS[code]}"] = (opens & (proofs == code)).astype(np.int32)
     for name, of_text in (
         ("straddling_tokens", labels.straddling),
+        ("seam_tokens", encoded.seam_tokens),
         ("control_tokens_in_content", encoded.in_content),
         ("encoded_by_reference", encoded.by_reference),
     ):

@@ -396,6 +396,7 @@ def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
 
 
 def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Iterator[str]:
+    yield from work.warnings
     if not sample.tokens:
         why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo, Unit
 from ..core.source_entry import DialectName
 from ..dialects import Form, recognize_file
 from ..dialects.fields import MappedFields
+from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import plan_units, whole
 from ..sources.listing import inspect_sources
 from ..sources.reading import peek
 
 
 class Work(NamedTuple):
-    """The files of a recipe, the dialect of each, and the units of work."""
+    """The files of a recipe, the dialect of each, the units of work, and what a user should know of the
+    files."""
 
     recipe: Recipe
     infos: Sequence[SourceInfo]
     dialects: Mapping[str, Form]
     units: Sequence[Unit]
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int | None:
@@ -33,12 +36,18 @@ class Work(NamedTuple):
 def look_at(recipe: Recipe) -> Work:
     """Inspect the files of a recipe and cut them into units."""
     infos = inspect_sources(recipe.sources, seed=recipe.seed)
-    dialects = {info.source: find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, plan_units(infos, unit_rows=recipe.unit_rows))
+    dialects, warnings = dict[str, Form](), list[str]()
+    for info in infos:
+        values = peek(info)
+        dialects[info.source] = find_dialect(info, recipe, values)
+        if keys := unknown_marks(values, dialects[info.source]):
+            warnings.append(warning(info.source, keys))
+    units = plan_units(infos, unit_rows=recipe.unit_rows)
+    return Work(recipe, infos, dialects, units, tuple(warnings))
 
 
-def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
-    """Return the dialect of a file.
+def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None = None) -> Form:
+    """Return the dialect of a file; `values` are its first rows, if they have been read.
 
     The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
     Raises `SourceError` if no row has the fields, or if no dialect fits.
@@ -49,8 +58,8 @@ def find_dialect(info: SourceInfo, recipe: Recipe) -> Form:
         fields, dialect = recipe.fields, recipe.dialect
     if fields is not None:
         mapped = MappedFields(fields)
-        mapped.check(peek(info), source=info.source)
+        mapped.check(peek(info) if values is None else values, source=info.source)
         return mapped
     if dialect not in (None, DialectName.auto):
         return str(dialect.value)
-    return recognize_file(peek(info), source=info.source)
+    return recognize_file(peek(info) if values is None else values, source=info.source)

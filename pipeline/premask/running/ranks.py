@@ -28,7 +28,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,9 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
                 shutil.rmtree(work_directory(out), ignore_errors=True)
             if output is not None and output.store is not None:
                 output.store.write("world.json", json.dumps({"world": share.world}))
+        if output is not None and (why := prepared.refusal(output, part)):
+            _discard_if_alone(out, output, lock)
+            raise RunError(f"{share}: {why}")
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
@@ -142,7 +145,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
-    seconds, warnings = time.monotonic() - begin, tuple(prepared.batches.labeller.warnings())
+    seconds, warnings = time.monotonic() - begin, (*work.warnings, *prepared.batches.labeller.warnings())
     shown = out if isinstance(place.shown, Path) else place.shown
     return SliceResult(share, shown, own, rows, tokens, seconds, output is not None, warnings)
 
@@ -270,6 +273,17 @@ def _take_part(stack: ExitStack, out: Path, share: Share) -> Lock:
     return lock
 
 
+def _discard_if_alone(out: Path, output: Output, lock: Lock) -> None:
+    """Remove the work in progress of ranks that all end alike; the last one to end does it."""
+    lock.release()
+    with suppress(OutputError):  # other ranks have not ended yet
+        alone = Lock(out)
+        try:
+            output.discard()
+        finally:
+            alone.release()
+
+
 @contextmanager
 def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
     """Hold a lock file. If another process holds it, wait, or raise `OutputError` with `refuse`."""
@@ -351,7 +365,13 @@ def _as_json(work: Work) -> dict[str, Any]:
     ]
     recipe = work.recipe.model_dump(mode="json")
     dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
-    return {"recipe": recipe, "infos": infos, "dialects": dialects, "units": units}
+    return {
+        "recipe": recipe,
+        "infos": infos,
+        "dialects": dialects,
+        "units": units,
+        "warnings": [*work.warnings],
+    }
 
 
 def _work_of(data: Mapping[str, Any]) -> Work:
@@ -364,7 +384,7 @@ def _work_of(data: Mapping[str, Any]) -> Work:
     ]
     recipe = make_recipe(data["recipe"], where="work in progress")
     dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, units)
+    return Work(recipe, infos, dialects, units, tuple(data["warnings"]))
 
 
 def _typed(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
+from .counts import nested
+from .early_end import refused_at_once
 from .inputs import Work, look_at
 from .runners import Runner
 from .runners.local import LocalRunner
@@ -90,6 +92,13 @@ class Prepared(NamedTuple):
         """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
 
+    def refusal(self, output: Output, part: slice = slice(None)) -> str:
+        """Return why a run ends before any work (`early_end.py`); empty if it does not. `part` are the units
+        of this process."""
+        tasks = self.tasks(output)
+        own = tasks[part] or tasks  # a rank without units ends like the others
+        return refused_at_once(self.work, self.batches.labeller, tasks, own[0]) if own else ""
+
     def batches_for(self, output: Output) -> BatchLabeller:
         """Return the labeller of the rows: without the fast path, once a row gave two different results."""
         return self.batches.slow() if output.mismatch else self.batches
@@ -132,6 +141,9 @@ def run(  # noqa: PLR0913  all by keyword but the first
             manifest = place.update_card(recipe.card.shown(), make_card)
         else:
             with output:
+                if why := prepared.refusal(output):
+                    output.discard()
+                    raise RunError(why)
                 if place.about:
                     progress.say(place.about)
                 progress.start(work.rows)
@@ -160,7 +172,7 @@ def result_of(
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*labeller.warnings(), *slow, *found)
+    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
@@ -261,7 +273,7 @@ def _finish(
     }
     return output.finish(
         records,
-        counts=_nested(counts),
+        counts=nested(counts, labeller.recipe.template_kwargs),
         inputs={
             source: {**account.as_dict(), "duplicates": duplicates.get(source, 0)}
             for source, account in accounts.items()
@@ -298,26 +310,6 @@ def _nothing_kept(accounts: Mapping[str, Account]) -> str:
         return f"every row was left out ({why}); nothing was written"
     what = "rejected or left out" if total.left_out else "rejected"
     return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
-
-
-def _nested(counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return flat counts in the form of the manifest: `tokens_user` under `tokens_by_role`, and so on."""
-    groups = {
-        "tokens_": "tokens_by_role",
-        "trained_": "trained_by_role",
-        "proved_": "samples_by_proof",
-        "repaired_": "repaired_by_policy",
-    }
-    flat = {"tokens_cut_off"}
-    found: dict[str, Any] = {name: {} for name in groups.values()}
-    found |= {"straddling_tokens": 0, "control_tokens_in_content": 0}
-    for key in sorted(counts):
-        prefix = next((prefix for prefix in groups if key.startswith(prefix) and key not in flat), None)
-        if prefix is None:
-            found[key] = counts[key]
-        else:
-            found[groups[prefix]][key.removeprefix(prefix)] = counts[key]
-    return found
 
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:

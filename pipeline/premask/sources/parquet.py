@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from ..core.errors import SourceError, one_line
 from ..core.records import At, Row, Slice, SourceInfo
+from ..core.strict_json import without_nulls
 from ..core.urls import is_url
 from .blocks import Block, Format
 from .files import changed, check_columns, check_version, hashed, unreadable
@@ -67,20 +68,7 @@ def _broken_row(source: str, number: int, error: Exception) -> SourceError:
 
 
 def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
-    return [_without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
-
-
-def _without_nulls(value: Any) -> Any:
-    """Drop the nulls that Arrow puts where a struct lacks a field.
-
-    >>> _without_nulls({"a": None, "b": [{"c": None, "d": 1}, None]})
-    {'b': [{'d': 1}, None]}
-    """
-    if isinstance(value, dict):
-        return {key: _without_nulls(field) for key, field in value.items() if field is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
+    return [without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
 
 
 @contextmanager

@@ -4,9 +4,10 @@
     encoded = encoder.encode(masked)
     encoded.tokens.ids
 
-Ids are those of `apply_chat_template(..., tokenize=True)`, with one exception: the string of a control token
+Ids are those of `apply_chat_template(..., tokenize=True)`, with two exceptions. The string of a control token
 in the content of a message is encoded as plain characters (policy `text`). So a user who types `<|im_end|>`
-ends no turn.
+ends no turn. Where a token would straddle the start or end of a completion, the text is encoded in pieces, as
+at inference (`seam: prompt`, `pieces.py`).
 
 Token ends are computed. In byte-level and byte-fallback vocabularies, every token has a fixed number of
 bytes, so the ends are a cumulative sum, which is checked against the size of each text. Texts for which this
@@ -29,11 +30,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from ..core.arrays import offsets_of
+from ..core.arrays import offsets_of, runs_of_numbers
 from ..core.errors import RowError
-from ..core.recipe import ControlTokens
+from ..core.recipe import ControlTokens, Seam
 from ..core.records import WRITERS, MaskedTexts, Tokens
 from .engines import EngineProof, TokenizersEngine, TwoEngines
+from .pieces import (
+    of_whole_texts,
+    pieces_of,
+    straddled_seams,
+    text_of_segments,
+    with_others,
+    within_a_text,
+)
+from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
 from .token_bytes import byte_offsets, byte_tables
 
 
@@ -43,21 +53,22 @@ class Encoded(NamedTuple):
     tokens        their tokens
     in_content    int64[n]  strings of control tokens in the content of messages
     by_reference  int64[n]  1 if the reference engine encoded the text although a fast engine is used, else 0
+    seam_tokens   int64[n]  seams that a token of the whole text straddles, whatever became of it
     errors        index of the text -> why it cannot be used
     """
 
     tokens: Tokens
     in_content: np.ndarray
     by_reference: np.ndarray
+    seam_tokens: np.ndarray
     errors: dict[int, RowError]
 
 
-class _Placed(NamedTuple):
-    """The tokens of one text, and the characters that each covers, first and one past the last."""
+class EncodingRules(NamedTuple):
+    """What the recipe says about ids: of control-token strings in content, and at edges of completions."""
 
-    ids: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
+    control_tokens: ControlTokens = ControlTokens.text
+    seam: Seam = Seam.prompt
 
 
 class Encoder:
@@ -73,13 +84,16 @@ class Encoder:
         *,
         control: Sequence[str] = (),
         generated: Sequence[str] = (),
-        policy: ControlTokens = ControlTokens.text,
+        rules: EncodingRules = EncodingRules(),  # noqa: B008  it cannot change
         engines: TwoEngines | None = None,
     ) -> None:
         self._backend = backend
         self._engines = engines or TwoEngines(backend, EngineProof(TokenizersEngine.name))
-        self._policy = policy
+        self._policy, self._seam = rules
         self._added = dict(backend.get_added_tokens_decoder())
+        self._added_ids = np.array(list(self._added), dtype=np.int32)
+        self._swallowing = np.array([i for i, token in self._added.items() if token.rstrip], dtype=np.int32)
+        self._options: dict[str, Any] = {"control": control, "generated": generated, "rules": rules}
         self._control = _any_of(control)
         self._control_ids = [index for index, token in self._added.items() if token.content in control]
         self._generated = frozenset(generated)
@@ -88,11 +102,23 @@ class Encoder:
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
         """Encode texts; with `reference`, always by the reference engine."""
+        encoded = self.as_whole(masked, reference=reference)
+        seams = straddled_seams(masked, encoded.tokens, self._swallowing)
+        if not seams.any():
+            return encoded
+        of_text = text_of_segments(masked, np.flatnonzero(seams))
+        encoded = encoded._replace(seam_tokens=np.bincount(of_text, minlength=len(masked.texts)))
+        if self._seam is Seam.template:
+            return encoded
+        return self._in_pieces(masked, encoded, seams, reference=reference)
+
+    def as_whole(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
+        """Encode texts as a whole, wherever their seams are; no seams are counted."""
         texts = masked.texts
         tokens, slow = self._tokens(masked, reference=reference)
-        in_content = np.zeros(len(texts), dtype=np.int64)
-        errors: dict[int, RowError] = {}
-        others: dict[int, _Placed] = {}
+        zeros = np.zeros(len(texts), dtype=np.int64)
+        in_content, errors = zeros.copy(), {}
+        others: dict[int, Placed] = {}
         for i in np.flatnonzero(self._holds_control(tokens, masked)).tolist():
             spans = list(self._control_in_content(masked, i))
             in_content[i] = len(spans)
@@ -100,13 +126,70 @@ class Encoder:
                 continue
             try:
                 self._check_policy(texts[i], spans[0])
-                others[i] = self._encode_as_content(texts[i], spans)
+                others[i] = in_bytes(self._encode_as_content(texts[i], spans), texts[i], 0)
             except RowError as error:
                 errors[i] = error
-        by_reference = np.zeros(len(texts), dtype=np.int64)
+        by_reference = zeros.copy()
         if slow and self._engines.proof.fast:
             by_reference[:] = [not self._engines.accepts(text) for text in texts]
-        return Encoded(_replaced(tokens, masked, others), in_content, by_reference, errors)
+        return Encoded(replaced(tokens, masked, others), in_content, by_reference, zeros, errors)
+
+    # ==== pieces ====
+
+    def _in_pieces(
+        self, masked: MaskedTexts, encoded: Encoded, seams: np.ndarray, *, reference: bool
+    ) -> Encoded:
+        """Return the tokens of texts, with those of texts with straddled seams cut at these.
+
+        A cut can move the tokens before it, so it is checked again; all seams of a text may become cuts.
+        """
+        wrong = np.isin(np.arange(len(masked.texts)), list(encoded.errors))
+        texts = np.flatnonzero((encoded.seam_tokens > 0) & ~wrong)
+        if not len(texts):
+            return encoded
+        own = masked.taken(texts)
+        cuts = seams[runs_of_numbers(masked.offsets[texts], np.diff(masked.offsets)[texts])]
+        while True:
+            pieces = pieces_of(own, cuts)
+            found = self._pieces(pieces, own, reference=reference)
+            tokens = of_whole_texts(found.tokens, pieces, own)
+            more = straddled_seams(own, tokens, self._swallowing) & ~cuts
+            if not more.any():
+                break
+            cuts |= more
+        of_text = text_of_segments(own, pieces.offsets[:-1])
+        errors = {int(texts[of_text[i]]): error for i, error in found.errors.items()}
+        tokens = with_others(encoded.tokens, masked, texts, tokens)
+        return encoded._replace(tokens=tokens, errors={**encoded.errors, **errors})
+
+    def _pieces(self, pieces: MaskedTexts, own: MaskedTexts, *, reference: bool) -> Encoded:
+        """Encode pieces of texts. Those that do not begin a text get no artificial space at their start: a
+        model that goes on from the ids of a prompt writes none."""
+        encoded = self.as_whole(pieces, reference=reference)
+        if self._continuing is None:
+            return encoded
+        later = np.flatnonzero(~np.isin(pieces.offsets[:-1], own.offsets))
+        goes_on = pieces.taken(later)
+        starts = apart(self._continuing.as_whole(goes_on).tokens, goes_on)
+        wholes, others = apart(encoded.tokens, pieces), {}
+        for i, start in zip(later.tolist(), starts, strict=True):
+            behind = wholes[i].cut(self._before_added(wholes[i].ids), len(wholes[i].ids))
+            others[i] = join([start.cut(0, self._before_added(start.ids)), behind])
+        return encoded._replace(tokens=replaced(encoded.tokens, pieces, others))
+
+    def _before_added(self, ids: np.ndarray) -> int:
+        """Return the number of tokens before the first added token."""
+        at = np.flatnonzero(np.isin(ids, self._added_ids))
+        return int(at[0]) if len(at) else len(ids)
+
+    @cached_property
+    def _continuing(self) -> Encoder | None:
+        """The same encoder for texts that go on; None if the tokenizer treats their start as any other."""
+        changed = within_a_text(self._spec)
+        if changed is None:
+            return None
+        spec = json.dumps({**json.loads(self._engines.tokenizer_json), **changed})
+        return Encoder(tokenizers.Tokenizer.from_str(spec), **self._options)
 
     # ==== tokens and their bytes ====
 
@@ -122,7 +205,7 @@ class Encoder:
         else:
             ids, offsets, slow = self._engines.encode(some)
         edges = offsets_of(self._lengths.take(ids))
-        sizes = _text_sizes(masked)
+        sizes = text_sizes(masked)
         covers = np.diff(edges[offsets]) == sizes[exact]
         if exact.all() and covers.all():
             return Tokens(ids, offsets, edges[:-1], edges[1:]), slow > 0
@@ -135,17 +218,17 @@ class Encoder:
     ) -> Tokens:
         """Return the tokens of texts. Exact texts are `done`; the others take the offsets of the
         tokenizer."""
-        base = offsets_of(_text_sizes(masked))[:-1].tolist()
+        base = offsets_of(text_sizes(masked))[:-1].tolist()
         spans = iter(pairwise(done[1].tolist())) if done is not None else iter(())
         parts = []
         for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True):
             if is_exact and done is not None and self._lengths is not None:
                 ids = done[0][slice(*next(spans))]
                 edges = offsets_of(self._lengths[ids]) + begin
-                parts.append(_Placed(ids, edges[:-1], edges[1:]))
+                parts.append(Placed(ids, edges[:-1], edges[1:]))
             else:
-                parts.append(_in_bytes(self._with_offsets(text), text, begin))
-        return _tokens_of(parts)
+                parts.append(in_bytes(self._with_offsets(text), text, begin))
+        return tokens_of(parts)
 
     # ==== control tokens in content ====
 
@@ -213,11 +296,13 @@ class Encoder:
             return False
         return "\u2581" not in text
 
-    def _with_offsets(self, text: str) -> _Placed:
+    def _with_offsets(self, text: str) -> Placed:
         encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
         ids = np.array(encoding.ids, dtype=np.int32)
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()
+        if self._composes:
+            extend(ends, starts, text)
         if self._byte_level and len(ids):
             # such tokenizers may report a token without the space it begins with
             starts[1:] = np.minimum(starts[1:], ends[:-1])
@@ -226,7 +311,7 @@ class Encoder:
             found = text.find(content, starts[at], ends[at])
             if found >= 0:  # a token that strips adjacent blanks does not cover them
                 starts[at], ends[at] = found, found + len(content)
-        return _Placed(ids, starts, ends)
+        return Placed(ids, starts, ends)
 
     def _control_strings(self, text: str) -> list[tuple[int, int, str]]:
         """Return start, end and token of all strings of control tokens in a text.
@@ -242,7 +327,7 @@ class Encoder:
         found += zip(whole.starts[at].tolist(), whole.ends[at].tolist(), tokens, strict=True)
         return sorted(set(found))
 
-    def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> _Placed:
+    def _encode_as_content(self, text: str, spans: Sequence[tuple[int, int]]) -> Placed:
         """Encode a text in which these spans must not become control tokens.
 
         The stretch around each span, up to the next real added tokens, is encoded by a copy of the tokenizer
@@ -263,14 +348,14 @@ class Encoder:
                 last = int(whole.starts[stop]) if stop < len(whole.ids) else len(text)
                 pieces.append(self._encode_as_text(text, first, last, before=before, after=after))
             else:
-                pieces.append(_slice(whole, begin, stop))
-            pieces.append(_slice(whole, stop, stop + 1))
+                pieces.append(whole.cut(begin, stop))
+            pieces.append(whole.cut(stop, stop + 1))
             begin = stop + 1
-        return _join(pieces)
+        return join(pieces)
 
     def _encode_as_text(
         self, text: str, first: int, last: int, *, before: int | None, after: int | None
-    ) -> _Placed:
+    ) -> Placed:
         """Encode a stretch of text without added tokens.
 
         Placeholders take the position of the real added tokens `before` and `after` it, because these cut the
@@ -289,7 +374,7 @@ class Encoder:
         kept = ids[begin:end]
         if not all(map(len, found)) or np.isin(kept, list(self._added)).any():
             raise RowError("control_token", f"{stretch[:80]!r} cannot be encoded as plain text")
-        return _Placed(kept, *(offsets[begin:end].clip(first, last).T))
+        return Placed(kept, *(offsets[begin:end].clip(first, last).T))
 
     def _placeholder(self, index: int | None, side: str) -> str:
         """Return a string that no text contains, for the token `index`; empty for None.
@@ -327,6 +412,11 @@ class Encoder:
         return "ByteLevel" in json.dumps(self._spec.get("decoder"))
 
     @cached_property
+    def _composes(self) -> bool:
+        """Whether the tokenizer makes one character of a letter and its accents."""
+        return any(kind in ("NFC", "NFKC", "Precompiled") for kind in _normalizers(self._spec))
+
+    @cached_property
     def _normal_form(self) -> Any:
         kinds = _normalizers(self._spec)
         return kinds[0] if len(kinds) == 1 and kinds[0] in ("NFC", "NFD", "NFKC", "NFKD") else None
@@ -353,61 +443,6 @@ _CONTROL, _WRITABLE = 1, 2
 
 
 _TEMPLATE, _ASSISTANT = WRITERS.index("template"), WRITERS.index("assistant")
-
-
-_NOTHING = _Placed(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-def _join(parts: Sequence[_Placed]) -> _Placed:
-    if not parts:
-        return _NOTHING
-    return _Placed(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.starts for part in parts]),
-        np.concatenate([part.ends for part in parts]),
-    )
-
-
-def _slice(encoded: _Placed, start: int, stop: int) -> _Placed:
-    return _Placed(encoded.ids[start:stop], encoded.starts[start:stop], encoded.ends[start:stop])
-
-
-def _text_sizes(masked: MaskedTexts) -> np.ndarray:
-    """Return the bytes of each text, int64[n]."""
-    return np.diff(offsets_of(masked.sizes)[masked.offsets])
-
-
-def _in_bytes(placed: _Placed, text: str, begin: int) -> _Placed:
-    """Return tokens of a text with the bytes they cover, counted from `begin`.
-
-    If a tokenizer reports tokens out of order, they are widened. So no token is counted as inside a
-    completion that it may cross. Empty tokens are put after the token before them.
-    """
-    bytes_at = byte_offsets(text)
-    starts, ends = bytes_at[placed.starts], bytes_at[placed.ends]
-    empty = starts == ends
-    ends = np.maximum.accumulate(np.where(empty, 0, ends))
-    starts = np.minimum.accumulate(np.where(empty, ends, starts)[::-1])[::-1]
-    return _Placed(placed.ids, starts + begin, ends + begin)
-
-
-def _tokens_of(parts: Sequence[_Placed]) -> Tokens:
-    joined = _join(parts)
-    return Tokens(joined.ids, offsets_of([len(part.ids) for part in parts]), joined.starts, joined.ends)
-
-
-def _replaced(tokens: Tokens, masked: MaskedTexts, others: dict[int, _Placed]) -> Tokens:
-    """Return tokens of texts, with those of some texts replaced."""
-    if not others:
-        return tokens
-    base = offsets_of(_text_sizes(masked)).tolist()
-    parts = []
-    for i, (first, last) in enumerate(pairwise(tokens.offsets.tolist())):
-        if i in others:
-            parts.append(_in_bytes(others[i], masked.texts[i], base[i]))
-        else:
-            parts.append(_Placed(tokens.ids[first:last], tokens.starts[first:last], tokens.ends[first:last]))
-    return _tokens_of(parts)
 
 
 def _any_of(strings: Sequence[str]) -> re.Pattern[str] | None:

@@ -24,18 +24,20 @@ class _Spec(msgspec.Struct):
     model: _Model
     added_tokens: list[dict[str, Any]]
     normalizer: dict[str, Any] | None = None
+    pre_tokenizer: dict[str, Any] | None = None
     decoder: dict[str, Any] | None = None
 
 
 @lru_cache(maxsize=4)
 def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Return the normalizer and decoder of a tokenizer, and the bytes of text per token id.
+    """Return the normalizer, pre-tokenizer and decoder of a tokenizer, and the bytes of text per token id.
 
     The bytes are int32[vocabulary], or None if tokens have no fixed number of bytes. Cost: a tenth of a
     second, once per process.
     """
     whole = msgspec.json.decode(tokenizer_json, type=_Spec)
-    model, spec = whole.model, {"normalizer": whole.normalizer, "decoder": whole.decoder}
+    model = whole.model
+    spec = {name: getattr(whole, name) for name in ("normalizer", "pre_tokenizer", "decoder")}
     decoder = json.dumps(whole.decoder or {})
     byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
     if model.type != "BPE" or byte_level == byte_fallback:

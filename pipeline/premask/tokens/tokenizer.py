@@ -5,7 +5,8 @@
 
 Trainers and inference servers load `AutoTokenizer`, so its ids are the right ones. Some of its classes
 rebuild a tokenizer from its parts and lose added tokens that are in `tokenizer.json` only. Then
-`tokenizer.json` is loaded as it is, with a warning.
+`tokenizer.json` is loaded as it is, with a warning. If the ids of texts differ, this is a warning, too
+(`tokenizer_check.py`).
 
 Cost: loading takes one to two seconds and about 100 MB.
 """
@@ -15,16 +16,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import tokenizers
 
 from ..core.errors import TokenizerError, one_line
+from .tokenizer_check import Listed, first_difference, read_listed
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(
@@ -137,14 +138,16 @@ def _load(name: str) -> tuple[Any, list[str]]:
         raise TokenizerError(
             f"tokenizer {name} cannot be loaded: {where}{type(error).__name__}: {reason}"
         ) from None
-    lost = _lost_tokens(name, hf)
+    path = _file_of(name, "tokenizer.json")
+    listed = None if path is None else read_listed(path)
+    lost = _lost_tokens(listed, hf)
     if not lost:
-        return hf, []
+        return hf, _other_ids(name, hf, path, listed)
     warning = (
         f"AutoTokenizer loses added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
     )
     hf = PreTrainedTokenizerFast.from_pretrained(name)
-    lost = _lost_tokens(name, hf)
+    lost = _lost_tokens(listed, hf)
     if lost:
         raise TokenizerError(
             f"tokenizer {name} gets other ids for added tokens ({', '.join(lost[:5])}) than its "
@@ -162,20 +165,33 @@ def _check_exists(name: str) -> None:
         raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
 
 
-class _AddedTokens(msgspec.Struct):
-    """The part of tokenizer.json that is read; a typed reader skips the rest in a tenth of the time."""
-
-    added_tokens: list[dict[str, Any]] | None = None
-
-
-def _lost_tokens(name: str, hf: Any) -> list[str]:
+def _lost_tokens(listed: Listed | None, hf: Any) -> list[str]:
     """Return the added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
-    path = _file_of(name, "tokenizer.json")
-    if path is None:
-        return []
-    listed = msgspec.json.decode(path.read_bytes(), type=_AddedTokens).added_tokens or []
+    tokens = listed.added_tokens or [] if listed else []
     known = {token.content: index for index, token in hf.added_tokens_decoder.items()}
-    return [token["content"] for token in listed if known.get(token["content"]) != token["id"]]
+    return [token["content"] for token in tokens if known.get(token["content"]) != token["id"]]
+
+
+def _other_ids(name: str, hf: Any, path: Path | None, listed: Listed | None) -> list[str]:
+    """Return the warning about a tokenizer whose class gives other ids than its tokenizer.json."""
+    backend = getattr(hf, "backend_tokenizer", None)
+    if path is None or listed is None or not isinstance(backend, tokenizers.Tokenizer):
+        return []
+    found = first_difference(backend, path, listed)
+    if found is None:
+        return []
+    warning = (
+        f"AutoTokenizer loads {name} as {type(hf).__name__}, which gives other ids than its tokenizer.json: "
+        f"{found.text[:40]!r} is {_shown(found.loaded)}, by the file {_shown(found.listed)}; the ids of "
+        f"{type(hf).__name__} are used, as trainers do. If the file is right, set tokenizer_class in "
+        "tokenizer_config.json to PreTrainedTokenizerFast; some models only lack their config.json beside it"
+    )
+    return [warning]
+
+
+def _shown(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
+    return f"{list(ids[:8])}{more}"
 
 
 def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:

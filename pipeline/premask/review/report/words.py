@@ -9,6 +9,7 @@ import yaml
 
 from ...core.contract import REASONS
 from ...core.display import percent
+from ...publish.mask_counts import PROOF_WORDS, mask_notes
 from .choice import SAMPLES
 
 TABLE_ROWS = 100
@@ -29,6 +30,7 @@ def words_of(manifest: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
             "generation-tags" if manifest["recipe"].get("mask") == "generation-tags" else "proved"
         ],
         "proofs": _proofs(figures),
+        "mask_notes": [f"{note[0].upper()}{note[1:]}." for note in mask_notes(figures)],
         "sources": [_source(each, manifest) for each in sources[:TABLE_ROWS]],
         "more_sources": _more(len(sources), "sources"),
         "splits": [_split(each) for each in figures["by_split"]],
@@ -141,13 +143,6 @@ _MASKS = {
     "show the model. Rows in which the two disagree are rejected.",
 }
 
-_PROOFS = {
-    "inference": "samples in which every turn looks as inference shows it; both ways agree",
-    "split": "samples of rows that were split, each turn as inference shows it; both ways agree",
-    "as-rendered": "samples trained as the whole conversation shows them",
-    "generation-tags": "samples masked by the template's own tags, which are trusted",
-}
-
 _REFUSALS = (
     "template_error",
     "template_unsafe",
@@ -155,6 +150,7 @@ _REFUSALS = (
     "origin_lost",
     "content_dropped",
     "prompt_mismatch",
+    "open_reasoning",
     "boundary_unclear",
     "control_token",
     "nothing_trained",
@@ -163,7 +159,8 @@ _REFUSALS = (
 
 def _proofs(figures: Figures) -> list[tuple[str, str, str]]:
     refused = {each["reason"]: each["rows"] for each in figures["rejects"]}
-    found = [(name, f"{count:,}", _PROOFS.get(name, "samples")) for name, count in figures["proofs"].items()]
+    proofs = figures["proofs"].items()
+    found = [(name, f"{count:,}", f"samples: {PROOF_WORDS[name]}") for name, count in proofs]
     return found + [(f"rejected: {name}", f"{refused.get(name, 0):,}", REASONS[name]) for name in _REFUSALS]
 
 

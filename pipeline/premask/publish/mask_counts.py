@@ -1,0 +1,86 @@
+"""What a run counted besides rows and tokens, in words: for summary, card, report and stats.
+
+    for note in mask_notes(manifest["counts"]):
+        print(note)         # 12 turns are trained behind another prompt than inference shows
+
+Each note is a sentence without its full stop, in plain text. What was not counted is not mentioned.
+
+Cost: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PROOF_WORDS: Mapping[str, str] = {
+    "inference": "every turn looks as inference shows it; both ways agree",
+    "split": "from rows that were split, each turn as inference shows it; both ways agree",
+    "composed": "prompt and completion put together, because no render shows both; both ways agree",
+    "as-rendered": "trained as the template shows the turns in history, not compared with inference",
+    "generation-tags": "masked by the template's own tags, which are trusted",
+}
+"""How the mask of samples was proved (`records.PROOFS`), in words."""
+
+_FIELDS: Mapping[str, tuple[str, str]] = {
+    "reasoning": ("reasoning text", "reasoning texts"),
+    "content": ("content", "contents"),
+    "tool_calls": ("list of tool calls", "lists of tool calls"),
+    "name": ("name", "names"),
+    "tools": ("list of tool definitions", "lists of tool definitions"),
+    "template_arguments": ("template argument", "template arguments"),
+}
+
+
+def mask_notes(counts: Mapping[str, Any]) -> list[str]:
+    """Return the notes on the counts of a manifest.
+
+    >>> mask_notes({"turns_behind_another_prompt": 1, "dropped_fields": {"reasoning": 2}})[0]
+    '1 turn is trained behind another prompt than inference shows'
+    """
+    return [*_behind(counts), *_left_out(counts), *_dropped(counts), *_modes(counts)]
+
+
+def _behind(counts: Mapping[str, Any]) -> Iterator[str]:
+    if count := counts.get("turns_behind_another_prompt", 0):
+        yield f"{_many(count, 'turn is', 'turns are')} trained behind another prompt than inference shows"
+
+
+def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
+    turns = counts.get("turns_left_out", {})
+    if count := turns.get("empty", 0):
+        yield f"{_many(count, 'empty turn is', 'empty turns are')} left out of the loss"
+    if count := turns.get("opening", 0):
+        what = _many(count, "turn that opens its conversation is", "turns that open their conversation are")
+        yield f"{what} left out of the loss: no prompt leads to them"
+
+
+def _dropped(counts: Mapping[str, Any]) -> Iterator[str]:
+    dropped = {name: count for name, count in counts.get("dropped_fields", {}).items() if count}
+    if dropped:
+        parts = [_many(count, *_words(name)) for name, count in sorted(dropped.items(), key=_largest_first)]
+        yield f"the template does not print all of {', '.join(parts)}"
+
+
+def _words(field: str) -> tuple[str, str]:
+    plain = field.replace("_", " ")
+    return _FIELDS.get(field, (plain, plain))
+
+
+def _modes(counts: Mapping[str, Any]) -> Iterator[str]:
+    for argument, values in sorted(counts.get("template_modes", {}).items()):
+        parts = [f"{value} for {count:,}" for value, count in sorted(values.items(), key=_largest_first)]
+        yield f"{argument} (auto) is {' and '.join(parts)} conversations"
+
+
+def _largest_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _many(count: int, one: str, more: str) -> str:
+    """Return a number with its words.
+
+    >>> _many(1, "turn is", "turns are"), _many(1200, "turn is", "turns are")
+    ('1 turn is', '1,200 turns are')
+    """
+    return f"{count:,} {one if count == 1 else more}"
