@@ -287,6 +287,33 @@ def test_a_token_that_lies_across_the_edge_of_a_turn(make_labeller: MakeLabeller
     assert r"'\n\n'" in found.capabilities["text that starts with a newline"].detail
 
 
+# ==== Arguments ====
+
+CLOSES = "{{ '\\n</think>\\n\\n' if enable_thinking is defined and enable_thinking is false }}"
+REASONED = "{% if m.role == 'assistant' %}{{ '<think>\\n' ~ (m.reasoning_content or '') ~ '\\n</think>\\n\\n' }}{% endif %}"
+THINKS = OPENS.replace("<think>\n", "{{ '<think>\\n' }}" + CLOSES).replace(
+    "{{ m.content }}", REASONED + "{{ m.content }}"
+)
+
+
+def test_what_auto_chooses(doctor: Doctor) -> None:
+    found = doctor(THINKS + "{{ greeting }}")
+
+    assert set(found.arguments) == {"enable_thinking", "greeting"}
+    assert found.arguments["greeting"] is None
+    assert found.arguments["enable_thinking"] == (True, False, {"plain": "exact", "reasoning": "exact"})
+    chosen = doctor(THINKS, template_kwargs={"enable_thinking": "auto"})
+    for name in ("plain", "reasoning"):
+        assert chosen.capabilities[name].verdict == "exact"
+
+
+def test_a_template_that_takes_parts(doctor: Doctor) -> None:
+    found = doctor(PLAIN.replace("{{ m.content }}", "{% for p in m.content %}{{ p.text }}{% endfor %}"))
+
+    assert found.parts == ("assistant", "developer", "system", "tool", "user")
+    assert {found.capabilities[name].verdict for name in ("plain", "system", "content as parts")} == {"exact"}
+
+
 # ==== Habits ====
 
 
@@ -450,8 +477,8 @@ def test_the_command_as_json(tmp_path: Path) -> None:
 
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     assert list(found) == [
-        "verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals", "samples", "reasoning",
-        "open_reasoning", "capabilities",
+        "verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals", "samples", "parts",
+        "arguments", "reasoning", "open_reasoning", "capabilities",
     ]  # fmt: skip
     assert tuple(found["capabilities"]) == NAMES
     assert list(found["capabilities"]["plain"]) == [

@@ -22,6 +22,7 @@ from ..core.errors import RowError
 from ..core.recipe import OpenReasoning
 from ..core.records import Conversation, Message, Row, Sample
 from ..labeller import Labeller, settle
+from .argument_report import Argument, read_arguments
 from .capabilities import VERDICTS, Capability, examine
 from .probes import NAMED_IDS, PLAIN, probes
 
@@ -68,6 +69,8 @@ class Diagnosis:
     takes              kind of input -> "taken", "partly dropped", "dropped" or "refused: ..."
     habits             what the template does to text
     warnings           those of a run with this template
+    parts              roles whose content it takes as a list of parts only
+    arguments          name of an argument that it reads -> what `auto` chooses for it, None if nothing
     reasoning          how it writes reasoning
     open_reasoning     value of this recipe key -> the sample of an answer without reasoning, if the prompt
                        opens a block of it
@@ -80,6 +83,8 @@ class Diagnosis:
     takes: Mapping[str, str]
     habits: Mapping[str, str]
     warnings: tuple[str, ...]
+    parts: tuple[str, ...]
+    arguments: Mapping[str, Argument | None]
     reasoning: Reasoning
     open_reasoning: Mapping[str, Sample]
     capabilities: Mapping[str, Capability] = field(repr=False)
@@ -104,9 +109,12 @@ class Diagnosis:
         """Return the diagnosis as JSON values."""
         plain = ("verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals")
         reasoning = {key: _plain(value) for key, value in vars(self.reasoning).items()}
+        arguments = {name: found and found._asdict() for name, found in self.arguments.items()}
         return {
             **{name: _plain(getattr(self, name)) for name in plain},
             "samples": {name: [*map(_sample, samples)] for name, samples in self.samples.items()},
+            "parts": list(self.parts),
+            "arguments": arguments,
             "reasoning": reasoning,
             "open_reasoning": {name: _sample(sample) for name, sample in self.open_reasoning.items()},
             "capabilities": {name: each.as_dict() for name, each in self.capabilities.items()},
@@ -136,6 +144,8 @@ def diagnose(labeller: Labeller) -> Diagnosis:
         takes={name: _fate(labeller, rows[probe], words) for name, (probe, words) in _TAKES.items()},
         habits=_habits(labeller, capabilities),
         warnings=tuple(labeller.warnings()),
+        parts=tuple(sorted(labeller.parts)),
+        arguments=read_arguments(labeller, rows),
         reasoning=reasoning,
         open_reasoning=_open_reasoning(labeller) if reasoning.prompt == "opens a block" else {},
         capabilities=capabilities,

@@ -6,10 +6,11 @@ and `^` marks where they differ.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import zip_longest
+from itertools import starmap, zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.text import visible
+from .argument_report import Argument
 from .capabilities import VERDICTS, Capability
 from .differences import Difference
 from .probes import WORDS
@@ -67,10 +69,22 @@ def _about(diagnosis: Diagnosis) -> Table:
     pairs = zip_longest(reasoning.opens, reasoning.closes, fillvalue="")
     marks = ", ".join(" ... ".join(map(visible, pair)) for pair in pairs) or "no marks found"
     table.add_row("reasoning", Text(f"{marks}; the generation prompt {reasoning.prompt}"))
+    arguments = ", ".join(starmap(_argument, diagnosis.arguments.items()))
+    table.add_row("template arguments", Text(visible(arguments) or "none"))
+    table.add_row("content as parts only", ", ".join(diagnosis.parts) or "of no role")
     for name, found in diagnosis.habits.items():
         if name != "rewrites history":  # the table shows where
             table.add_row(name, Text(visible(found)))
     return table
+
+
+def _argument(name: str, found: Argument | None) -> str:
+    """Return an argument, with what `auto` chooses for it and which rows a run then refuses."""
+    if found is None:
+        return name
+    values = f"{json.dumps(found.with_reasoning)} with reasoning, {json.dumps(found.without)} without"
+    refused = [probe for probe, verdict in found.verdicts.items() if verdict == "refused"]
+    return f"{name} (auto: {values}{'; refused: ' if refused else ''}{', '.join(refused)})"
 
 
 # ==== What a run does ====
