@@ -185,7 +185,7 @@ def test_a_template_that_drops_the_system_message(doctor: Doctor) -> None:
     assert found.capabilities["system"].reason == "content_dropped"
     assert found.capabilities["system"].lost == ("oversighted",)
     counted = doctor(text, on_dropped="count").capabilities["system"]
-    assert (counted.verdict, counted.detail) == ("dropped", "not printed: content")
+    assert (counted.verdict, counted.detail) == ("dropped", "dropped: content")
     assert counted.lost == ("oversighted",)
 
 

@@ -158,7 +158,7 @@ def _notes(samples: Sequence[Sample]) -> Iterator[str]:
         yield "history shows no earlier reasoning"
     dropped = [name.removeprefix("dropped_").replace("_", " ") for name in _dropped(counts)]
     if dropped:
-        yield f"not printed: {', '.join(dropped)}"
+        yield f"dropped: {', '.join(dropped)}"
 
 
 def _seams(labeller: Labeller, labelled: Sequence[LabelledSample]) -> Iterator[str]:

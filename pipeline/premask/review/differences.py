@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import Sample
+from ..masking.completions import is_empty
 from ..masking.renders import Renders
 from ..masking.seams import whole_marker
 
@@ -44,7 +45,7 @@ def find_difference(renders: Renders, samples: Sequence[Sample], eos: str = "") 
     """Return the difference of the first turn that has one; None if no turn has one, or if the template
     refuses the conversation. `eos` is what the recipe appends to a last turn."""
     for index, message in enumerate(renders.messages):
-        if message.role == "assistant" and message.train is not False:
+        if message.role == "assistant" and message.train is not False and not is_empty(message):
             try:
                 found = _of_turn(renders, index, samples, eos)
             except RowError:

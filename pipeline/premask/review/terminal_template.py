@@ -29,8 +29,11 @@ from .terminal_tokens import say, with_turns
 SHOWN = ("two turns", "reasoning in each turn", "tool result")
 """Probes whose samples are printed."""
 
-BEFORE, BEHIND = 34, 44
-"""Columns before a difference, and from it on."""
+WIDTH, BEFORE = 78, 34
+"""Columns of a text around a difference, and at most so many before it."""
+
+WORDS_SHOWN = 3
+"""Words that are not printed, of which the table names so many."""
 
 _COLOURS = {"exact": "green", "split": "green", "composed": "green", "refused": "red"}
 _ALIKE = 12  # characters by which two differences are the same
@@ -105,7 +108,9 @@ def _notes(found: Capability) -> Iterator[str]:
     elif found.detail:
         yield found.detail
     if found.lost:
-        yield f"lost: {', '.join(found.lost)}"
+        more = len(found.lost) - WORDS_SHOWN
+        shown = found.lost[:WORDS_SHOWN] if more > 0 else found.lost
+        yield f"not printed: {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
 
 
 def _print_refusals(console: Console, capabilities: Mapping[str, Capability]) -> None:
@@ -156,7 +161,7 @@ def _side_by_side(difference: Difference) -> Text:
     shown = Text()
     longest = 0
     for label, text in zip(labels, (difference.prompt, difference.shown), strict=True):
-        rest = _first_cells(visible(text[difference.same :]), BEHIND)
+        rest = _first_cells(visible(text[difference.same :]), WIDTH - cell_len(before))
         longest = max(longest, cell_len(rest))
         shown.append(f"  {label:<14}{before}").append(rest, style="bold").append("\n")
     return shown.append(" " * (16 + cell_len(before)) + "^" * max(longest, 1))
@@ -179,9 +184,10 @@ def _last_cells(text: str, columns: int) -> str:
 def _print_open_reasoning(console: Console, diagnosis: Diagnosis) -> None:
     """Print an answer without reasoning under the settings that keep it."""
     for choice, sample in diagnosis.open_reasoning.items():
-        start = max(sample.turns[0].start - len(diagnosis.generation_prompt), 0) if sample.turns else 0
-        text = Text(visible(sample.text[start : sample.turns[0].start]))
-        text.append(f"[[{visible(sample.text[sample.turns[0].start : sample.turns[-1].end])}]]", style="bold")
+        first, last = sample.turns[0].start, sample.turns[-1].end
+        asked = max((word.end() for word in _WORD.finditer(sample.text, 0, first)), default=0)
+        text = Text(visible(sample.text[asked:first]))
+        text.append(f"[[{visible(sample.text[first:last])}]]", style="bold")
         console.print()
         _say_wrapped(console, f"an answer without reasoning, with open_reasoning: {choice}", "bold")
         console.print(Padding(text, (0, 0, 0, 2)))
