@@ -628,7 +628,7 @@ def test_which_command_takes_which_keys() -> None:
         "run": sorted(keys),
         "plan": sorted(keys),
         "explain": sorted(ROW_KEYS),
-        "template": ["chat_template", "date", "end_of_turn", "template_kwargs", "tokenizer"],
+        "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
