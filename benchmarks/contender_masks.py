@@ -2,8 +2,9 @@
 
     PEER_PYTHON benchmarks/contender_masks.py trl|axolotl tasks.jsonl results.jsonl --tokenizer DIR
 
-A task is a chat template with rows: `{name, source, variables, ends, rows: [{messages, tools}]}`. A result has
-one entry a row: `{ids, trained}`, where `trained` has a 0 or 1 for each id, or `{error}`.
+A task is a chat template with rows: `{source, variables, ends, rows: [{messages, tools}]}`. A result is the
+source that the peer renders with, and a mask for each row: `{source, rows: [{ids, trained} or {error}]}`.
+`trained` has a 0 or a 1 for each id.
 
 trl      what `SFTTrainer` does with `assistant_only_loss`: the training template that it keeps for exactly
          this template, and the mask of its generation tags

@@ -3,9 +3,10 @@
     found = faults(inference, samples, reader, endings)     # {"header trained"}
 
 The prompt is `render(messages[:i], add_generation_prompt=True)`. What is trained must start where the prompt
-ends, hold all that message i wrote and the string that ends the turn, and nothing of other messages. Texts are
-those of the ids. In them a character is a byte, so that every token has its own. Words (`zq3cA`) tell which
-message a text is of. This judges any tool by its ids, and shares no code with premask.
+ends. It must hold all that message i wrote and the string that ends the turn, and nothing of other messages.
+
+Texts are those of the ids. In them a character is a byte, so that every token has its own characters. Words
+(`zq3cA`) tell which message a text is of. This judges any tool by its ids, and shares no code with premask.
 """
 
 from __future__ import annotations
