@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from conversation_kinds import ANY_WORD, Message, field_of, message_of, words
 from inference import Inference
-from oracle import history_losses, is_empty, is_opening, lost_names, words_of
-from reasoning_blocks import BLOCKS, prompt_tail
+from oracle import cut_by_closer, history_losses, is_empty, is_opening, lost_names, words_of
+from reasoning_blocks import BLOCKS, problems, prompt_tail
 
 PROMPT = "another prompt"
+BLOCK = "wrong side of a block"
 IDS = "other ids at the seam"
+HISTORY_IDS = "other ids in history"
 HEADER = "header trained"
 TURN = "turn not trained"
 REASONING = "reasoning not trained"
@@ -39,7 +41,9 @@ FAULTS = {
     BLANK: "nothing else is wrong than a blank: one of the header or after the end is trained, or one inside "
     "is not",
     PROMPT: "the text before what is trained is not the prompt of inference",
-    IDS: "it is, but its ids are not those of the prompt",
+    BLOCK: "it is, but reasoning is behind a block that the prompt has closed, or an answer in one it has opened",
+    IDS: "it is, but its last ids, between the last message and the answer, are not those of the prompt",
+    HISTORY_IDS: "it is, but ids of earlier turns are not those that a server gives to the whole prompt",
     HEADER: "a part of the prompt is trained",
     TURN: "nothing of an answer is trained",
     REASONING: "reasoning, or the mark that opens or closes it, is not trained or not in the text",
@@ -151,7 +155,8 @@ def faults(
     turns = [i for i in inference.chat.wanted if not is_empty(inference.messages[i])]
     found: set[str] = set()
     for i in turns:
-        if not is_opening(inference.messages, i) and inference.prompt(i) and inference.through(i):
+        texts = inference.prompt(i), inference.through(i)
+        if not is_opening(inference.messages, i) and None not in texts:
             found |= set(_Turn(inference, i, views, reader, endings).faults())
     found |= set(_others(views, turns))
     return frozenset(found - {BLANK}) or frozenset(found)
@@ -198,8 +203,7 @@ class _Turn:
             return
         low, high = self._bounds()
         start = next(at for at in range(low, high) if self.view.on[at])
-        end = _first_of(self.ends, self.view.text[self.last : high])
-        at = self.last if end is None else self.view.text.index(end, self.last)
+        end, at = self._end(high)
         yield from self._start_faults(start)
         yield from self._part_faults(start, at)
         yield from self._end_faults(end, at, high)
@@ -224,8 +228,15 @@ class _Turn:
         after = [start for start, _, word in view.words if start >= self.last and word not in own]
         low = before[-1] if before else 0
         if self._is_answer(self.i - 1):  # the end of that one is its own
-            low += _past_end(view.text[low : self.first], [*self.ends, *self.openers])
+            low += self._past_answer(view.text[low : self.first])
         return low, (after[0] if after else len(view.text))
+
+    def _past_answer(self, between: str) -> int:
+        """Where the answer before this one ends, in the text between their words."""
+        written = _behind_words(self.reader.reread(self.inference.through(self.i - 1)) or "")
+        shown = commonprefix([written, between])
+        opener = _first_of(self.openers, between)
+        return len(shown) if shown.strip() or opener is None else between.index(opener) + len(opener)
 
     def _is_answer(self, index: int) -> bool:
         messages = self.inference.messages
@@ -241,9 +252,32 @@ class _Turn:
         elif start < len(prompt):
             yield HEADER if text[start : len(prompt)].strip() else BLANK
         elif start == len(prompt):
-            count = self.view.edges.index(start)
-            if tuple(self.view.ids[:count]) != self.reader.ids(self.inference.prompt(self.i) or ""):
-                yield IDS
+            yield from self._id_faults(start)
+            yield from self._block_faults(start)
+
+    def _id_faults(self, start: int) -> Iterator[str]:
+        """Ids of the prompt, and those of its header: from the first token behind the last word."""
+        wanted = self.reader.ids(self.inference.prompt(self.i) or "")
+        shown = tuple(self.view.ids[: self.view.edges.index(start)])
+        if shown == wanted:
+            return
+        header = len(_behind_words(self.prompt))
+        tails = [self._tail(ids, header) for ids in (shown, wanted)]
+        yield HISTORY_IDS if tails[0] == tails[1] else IDS
+
+    def _tail(self, ids: Sequence[int], count: int) -> list[int]:
+        """The last ids, as many as have at least `count` characters."""
+        tail: list[int] = []
+        while count > 0 and len(tail) < len(ids):
+            tail.insert(0, ids[len(ids) - 1 - len(tail)])
+            count -= len(self.reader.pieces(tail[:1])[0])
+        return tail
+
+    def _block_faults(self, start: int) -> Iterator[str]:
+        content = str(self.message.get("content"))
+        closes = cut_by_closer(content) is not None
+        if any(problems(self.prompt, self.view.text[start : self.last], self.i, closes=closes)):
+            yield BLOCK
 
     # ---- What it has ----
 
@@ -279,10 +313,24 @@ class _Turn:
 
     # ---- Where it ends ----
 
+    def _end(self, high: int) -> tuple[str | None, int]:
+        """The string that ends the turn in the text, and where. A string that the model does not have to write
+        is one only if it is trained."""
+        text = self.view.text
+        end = _first_of(self.ends, text[self.last : high])
+        at = self.last if end is None else text.index(end, self.last)
+        if end and self._wanted_end is None and not self.view.is_on(at, at + len(end)):
+            return None, self.last
+        return end, at
+
+    @cached_property
+    def _wanted_end(self) -> str | None:
+        return _first_of(self.ends, _behind_words(self.through))
+
     def _end_faults(self, end: str | None, at: int, high: int) -> Iterator[str]:
         """What is wrong with the string that ends the turn, and with what follows it."""
         view, stop = self.view, at + len(end or "")
-        wanted = _first_of(self.ends, _behind_words(self.through))
+        wanted = self._wanted_end
         if wanted is not None and (wanted != end or not view.is_on(at, stop)):
             yield STOP
         if self._is_answer(self.i + 1):
@@ -302,11 +350,6 @@ def _behind_words(text: str) -> str:
 def _first_of(ends: Sequence[str], text: str) -> str | None:
     """The string that ends a turn first in a text; the longest where several do."""
     return min(((text.find(end), -len(end), end) for end in ends if end in text), default=(0, 0, None))[2]
-
-
-def _past_end(text: str, ends: Sequence[str]) -> int:
-    end = _first_of(ends, text)
-    return 0 if end is None else text.index(end) + len(end)
 
 
 def count(found: Sequence[frozenset[str]]) -> dict[str, int]:

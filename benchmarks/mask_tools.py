@@ -27,8 +27,8 @@ from premask.tokens.engines import EngineProof, TokenizersEngine
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from template_corpus import compiles, control_tokens_of, own_ends, source_of, variables_of
 
-KINDS_LEFT_OUT = ("identical turns", "control tokens in content")
-"""Kinds whose texts cannot be told apart by words."""
+KINDS_LEFT_OUT = ("identical turns", "control tokens in content", "call without arguments")
+"""Kinds with messages that have no words to tell them by."""
 
 
 def _is_plain(chat: Chat) -> bool:
