@@ -287,7 +287,9 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     ignored = labeller.unread(conversation)
     if ignored and labeller.recipe.on_dropped is OnDropped.reject:
         known = ", ".join(sorted(arguments_of(labeller.template))) or "none"
-        detail = f"the chat template does not read the template argument {ignored[0]!r} of the row; it reads {known}"
+        detail = (
+            f"the chat template does not read the row's template argument {ignored[0]!r}; it reads {known}"
+        )
         raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
 

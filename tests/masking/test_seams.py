@@ -69,6 +69,13 @@ EMPTY = "<think>{{ m.reasoning_content or '' }}</think>{{ m.content }}"
         ),
         (
             "<a>",
+            "<a><think></think>",
+            "</think>{{ m.content }}",
+            ANSWER,
+            ("composed", "<u>Hi</s><a><think></think>", "Yes.</s>"),
+        ),
+        (
+            "<a>",
             "<a><think>",
             "{{ m.reasoning_content }}</think>{{ m.content }}",
             THOUGHT,
@@ -96,7 +103,7 @@ def test_the_sample_is_prompt_and_completion(
         ("<{{ m.name or 'a' }}>", "<a>", "{{ m.content }}", Message("assistant", "Yes.", name="bob")),
         ("<b>", "<a>", "{{ m.content }}", ANSWER),
         ("<a>", "<a><think></think>", THINKS, THOUGHT),  # reasoning behind a closed block
-        ("<a>", "<a><think></think>", "</think>{{ m.content }}", ANSWER),  # closed twice
+        ("<a>", "<a><think></think>", "</think></think>{{ m.content }}", ANSWER),  # closed twice
         ("<a><think>", "<a><think>", "<think>{{ m.content }}</think>", ANSWER),  # opened twice
     ],
 )
