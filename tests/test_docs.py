@@ -32,6 +32,7 @@ import premask as package
 import pytest
 import yaml
 from commands import ROOT, SAMPLE, command, premask
+from places import SHARED
 from premask import __version__
 from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
@@ -489,6 +490,47 @@ def test_pictures_are_drawn_from_what_explain_prints(row: int, name: str) -> Non
     drawn = subprocess.run(script, input=done.out.encode(), capture_output=True, check=True).stdout
 
     assert drawn == (DOCS / "pictures" / f"{name}.svg").read_bytes()
+
+
+# ==== Token tables ====
+
+TABLES = ROOT / "examples" / "token_tables.py"
+TEMPLATES = SHARED / "corpus"
+QWEN = SHARED / "tokenizers" / "qwen3"
+
+
+@cache
+def token_tables() -> Any:
+    """The script, which is part of no package."""
+    spec = importlib.util.spec_from_file_location("token_tables", TABLES)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["token_tables"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("title", re.findall(r"^## (.*)$", page("token-tables"), re.MULTILINE))
+def test_token_tables_are_those_of_the_script(title: str) -> None:
+    script = token_tables()
+    (family,) = [each for each in script.FAMILIES if each.title == title]
+    template = script.find([TEMPLATES], family)
+    if template is None or not QWEN.is_dir():
+        pytest.skip(f"no template ends with {family.file} here, or no tokenizer of Qwen3")
+
+    assert section(page("token-tables"), f"## {title}").strip() == script.section_of(
+        family, template, str(QWEN)
+    )
+
+
+def test_the_head_of_the_token_tables_is_that_of_the_script() -> None:
+    script = token_tables()
+
+    assert page("token-tables").startswith(script.HEAD)
+    assert [each.title for each in script.FAMILIES] == re.findall(
+        r"^## (.*)$", page("token-tables"), re.MULTILINE
+    )
 
 
 # ==== Pages ====

@@ -43,7 +43,7 @@ from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from .masking.renders import Renders
 from .masking.rules import Rules
 from .masking.segments import masked_texts
-from .masking.template_arguments import check_arguments
+from .masking.template_arguments import arguments_of, check_arguments, unread
 from .masking.turn_ends import PROBE, find_turn_ends
 from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
@@ -191,6 +191,14 @@ class Labeller:
         reasoning = has_reasoning(conversation, self.rules.marks)
         return {mode.label(reasoning=reasoning): 1 for mode in chosen}
 
+    def unread(self, conversation: Conversation) -> tuple[str, ...]:
+        """Return the names of the row's own template arguments that are not empty and that the template does
+        not read."""
+        filled = {
+            name: each for name, each in conversation.template_kwargs.items() if each not in ("", [], {})
+        }
+        return unread(self.template, filled)
+
     @property
     def is_uniform(self) -> bool:
         """Whether the template gets the same arguments for all plain rows, and their contents as strings."""
@@ -276,6 +284,13 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         raise RowError("too_long", detail)
     if not labeller.recipe.loss_weights:
         _check_weights(conversation)
+    ignored = labeller.unread(conversation)
+    if ignored and labeller.recipe.on_dropped is OnDropped.reject:
+        known = ", ".join(sorted(arguments_of(labeller.template))) or "none"
+        detail = (
+            f"the chat template does not read the row's template argument {ignored[0]!r}; it reads {known}"
+        )
+        raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
 
 
@@ -316,7 +331,10 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
     by_tags = labeller.recipe.mask is Mask.generation_tags
     way = completions.decide_by_tags if by_tags else completions.decide
     first, *others = way(labeller.renders(conversation), labeller.rules)
-    return replace(first, counts={**first.counts, **labeller.modes(conversation)}), *others
+    counts = {**first.counts, **labeller.modes(conversation)}
+    if ignored := labeller.unread(conversation):
+        counts["dropped_template_arguments"] = len(ignored)
+    return replace(first, counts=counts), *others
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:

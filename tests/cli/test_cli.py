@@ -610,7 +610,10 @@ def test_loss_weights_with_and_without_a_word(
     recipe, _ = captured(monkeypatch, *words, "a.jsonl", "--tokenizer", "t", "--output", "o")
 
     assert recipe.loss_weights == value
-    assert [entry.path for entry in recipe.sources] == [*(["b.jsonl"] if "b.jsonl" in words else []), "a.jsonl"]
+    assert [entry.path for entry in recipe.sources] == [
+        *(["b.jsonl"] if "b.jsonl" in words else []),
+        "a.jsonl",
+    ]
 
 
 def names_of(name: str) -> set[str]:
@@ -625,7 +628,7 @@ def test_which_command_takes_which_keys() -> None:
         "run": sorted(keys),
         "plan": sorted(keys),
         "explain": sorted(ROW_KEYS),
-        "template": ["chat_template", "date", "end_of_turn", "template_kwargs", "tokenizer"],
+        "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",

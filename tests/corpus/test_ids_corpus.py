@@ -14,7 +14,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
-from oracle import CHATS, Chat
+from conversation_kinds import CHATS, Chat
 from places import MakeLabeller
 from premask.core.arrays import offsets_of
 from premask.core.errors import RowError

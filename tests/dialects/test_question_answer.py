@@ -223,7 +223,5 @@ def test_blocks_that_are_refused(role: str, content: Any, message: str) -> None:
 
 def test_calls_both_in_parts_and_beside_them_are_refused() -> None:
     turn = {"role": A, "content": [USE], "tool_calls": [{"name": "f", "arguments": {}}]}
-    with pytest.raises(
-        RowError, match="wrong_type: turn 0 has tool calls both in its parts and beside"
-    ):
+    with pytest.raises(RowError, match="wrong_type: turn 0 has tool calls both in its parts and beside"):
         normalize({"messages": [turn]}, "openai")

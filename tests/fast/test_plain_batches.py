@@ -131,6 +131,9 @@ SMALL = st.one_of(
     NUMBERS,
     TEXTS,
     st.sampled_from([[], {}, [None], [[]], {"a": None}, "[]", "{}", "null", "x"]),
+    st.sampled_from(
+        [{"train_turns": [True]}, {"train_turns": None}, '{"train_turns": [0, 1]}', [0, 1], [False]]
+    ),
 )
 TURN_KEYS = [
     "role",
@@ -140,6 +143,9 @@ TURN_KEYS = [
     "name",
     "weight",
     "train",
+    "masked",
+    "loss_mask",
+    "train_detail",
     "tool_calls",
     "function_call",
     "thinking",
@@ -147,7 +153,8 @@ TURN_KEYS = [
 ]
 ROW_KEYS = [
     *("messages", "conversations", "conversation", "items", "system", "system_prompt", "turns", "history", "tools", "functions", "template_kwargs"),
-    *("chat_template_kwargs", "images", "audio", "id", "conversation_id", "uuid", "source", "score", "été", 'a"\\\n', "\ud801"),
+    *("chat_template_kwargs", "images", "audio", "id", "conversation_id", "uuid", "source", "score",
+    *("weight", "sample_weight", "loss_weights", "train_turns", "loss_mask", "metadata"), "été", 'a"\\\n', "\ud801"),
 ]  # fmt: skip
 PAIRS = {"openai": ("role", "content"), "sharegpt": ("from", "value")}
 OTHER_PAIRS = [("role", "content"), ("from", "value"), ("role", "value"), ("from", "content")]

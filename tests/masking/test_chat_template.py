@@ -8,7 +8,8 @@ import pickle
 from typing import Any
 
 import pytest
-from oracle import CHATS, Chat, frozen_date, render
+from conversation_kinds import CHATS, Chat
+from inference import frozen_date, render
 from places import SHARED
 from premask.core import records
 from premask.core.errors import RowError, TemplateError

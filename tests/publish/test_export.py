@@ -293,7 +293,7 @@ def test_the_command(out: Path, tmp_path: Path) -> None:
         "input_ids, attention_mask,labels",
     )
     assert done.code == 0, done
-    assert done.out.startswith("292 rows, 79,273 tokens (unpacked: input_ids, attention_mask, labels) in ")
+    assert done.out.startswith("292 rows, 79,275 tokens (unpacked: input_ids, attention_mask, labels) in ")
     assert rows < 292
     assert datasets.load_from_disk(str(tmp_path / "lf"))["train"].column_names == LLAMA_FACTORY
 

@@ -1,4 +1,8 @@
-"""What `premask template` says of chat templates: small ones whose habits are known, and all the shared ones."""
+"""What `premask template` says of chat templates: small ones whose habits are known, and real ones.
+
+That its verdicts are what a run does is tested over the shared templates in
+tests/corpus/test_template_report_corpus.py.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,11 @@ from typing import Any
 
 import pytest
 from commands import TOKENIZER, premask
-from places import SHARED, MakeLabeller
-from premask.core.errors import TemplateError
+from places import MakeLabeller
+from premask.core.records import Sample
+from premask.review.capabilities import Capability
+from premask.review.probes import NAMED_IDS, probes
 from premask.review.template_report import Diagnosis, diagnose
-
-TEMPLATES = SHARED / "corpus" / "templates"
-VERDICTS = ("exact", "exact with split", "refused")
 
 PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
@@ -45,6 +48,19 @@ HABITS = (
     "prints a date",
     "marks generated text itself",
 )
+AGENTS = {
+    "tools",
+    "tool call",
+    "tool result",
+    "tool rounds",
+    "parallel calls",
+    "text beside a call",
+    "system and tools",
+    "reasoning before a call",
+    "reasoning in tool rounds",
+}
+REASONING = {"reasoning", "reasoning in each turn", "reasoning in an earlier turn"}
+NAMES = tuple(probes("<|im_end|>"))
 PLAIN_TAKES = {
     "user and assistant": "taken",
     "system": "taken",
@@ -90,6 +106,20 @@ def trained(diagnosis: Diagnosis, name: str) -> list[list[str]]:
     ]
 
 
+def both(capability: Capability) -> tuple[str, str]:
+    """What inference and the template show, from where they differ."""
+    difference = capability.difference
+    assert difference is not None
+    assert difference.prompt[: difference.same] == difference.shown[: difference.same]
+    return difference.prompt[difference.same :], difference.shown[difference.same :]
+
+
+def ends_of(sample: Sample) -> tuple[str, str]:
+    """The last line before the trained text of a sample, and that text."""
+    (turn,) = sample.turns
+    return sample.text[: turn.start].splitlines(keepends=True)[-1], sample.text[turn.start : turn.end]
+
+
 # ==== Templates whose habits are known ====
 
 
@@ -102,10 +132,9 @@ def test_a_plain_template(doctor: Doctor) -> None:
     assert found.takes == PLAIN_TAKES
     assert found.habits == PLAIN_HABITS
     assert found.warnings == ()
-    assert found.refusals == {
-        "tools": "content_dropped: the chat template prints nothing of message 1 (assistant)"
-    }
-    assert trained(found, "plain") == [["zephyrean<|im_end|>", "jackdawed<|im_end|>"]]
+    assert set(found.refusals) - {"empty assistant turn"} == AGENTS | REASONING
+    assert found.refusals["tools"].startswith("content_dropped: the chat template does not print the tool")
+    assert trained(found, "two turns") == [["zephyrean<|im_end|>", "jackdawed<|im_end|>"]]
 
 
 def test_a_template_that_shows_tools(doctor: Doctor) -> None:
@@ -113,11 +142,14 @@ def test_a_template_that_shows_tools(doctor: Doctor) -> None:
 
     assert found.verdict == "exact"
     assert found.takes == {**PLAIN_TAKES, "tools": "taken", "tool calls": "taken"}
-    assert found.refusals == {}
-    assert trained(found, "tools") == [
+    assert set(found.refusals) - {"empty assistant turn"} == REASONING | {
+        "reasoning before a call",
+        "reasoning in tool rounds",
+    }
+    assert trained(found, "tool result") == [
         [
             '<call>{"name": "fathomer", "arguments": {"depthwise": "sixpenny"}}</call><|im_end|>',
-            "jackdawed<|im_end|>",
+            "zephyrean<|im_end|>",
         ]
     ]
 
@@ -145,24 +177,144 @@ def test_a_template_that_trims(doctor: Doctor, content: str, roles: str) -> None
 
 
 def test_a_template_that_drops_the_system_message(doctor: Doctor) -> None:
-    found = doctor(PLAIN.replace(TURN, "{% if m.role != 'system' %}" + TURN + "{% endif %}"))
+    text = PLAIN.replace(TURN, "{% if m.role != 'system' %}" + TURN + "{% endif %}")
+    found = doctor(text)
 
     assert found.verdict == "exact"
     assert found.takes == {**PLAIN_TAKES, "system": "dropped"}
+    assert found.capabilities["system"].reason == "content_dropped"
+    assert found.capabilities["system"].lost == ("oversighted",)
+    counted = doctor(text, on_dropped="count").capabilities["system"]
+    assert (counted.verdict, counted.detail) == ("dropped", "dropped: content")
+    assert counted.lost == ("oversighted",)
 
 
 def test_a_template_that_rewrites_history(doctor: Doctor) -> None:
     thought = "{% if m.role == 'assistant' and loop.last %}<think>\n{{ m.thinking }}\n</think>\n{% endif %}"
     found = doctor(PLAIN.replace("{{ m.content }}", thought + "{{ m.content }}"))
+    capability = found.capabilities["reasoning in each turn"]
 
     assert found.verdict == "exact with split"
-    assert found.habits == {**PLAIN_HABITS, "rewrites history": "in conversations of kind plain, reasoning"}
+    assert "two turns, reasoning in each turn" in found.habits["rewrites history"]
     assert found.takes["reasoning"] == "taken"
     assert found.takes["reasoning in history"] == "dropped"
-    assert trained(found, "reasoning") == [
-        ["<think>\npondering\n</think>\njackdawed<|im_end|>"],
-        ["<think>\nmulling\n</think>\nzephyrean<|im_end|>"],
+    assert trained(found, "reasoning in each turn") == [
+        ["<think>\npondersome\n</think>\njackdawed<|im_end|>"],
+        ["<think>\nmullingly\n</think>\nzephyrean<|im_end|>"],
     ]
+    assert (capability.verdict, capability.lost) == ("split", ())
+    assert capability.detail == "2 samples; history shows no earlier reasoning"
+    at_inference, shown = both(capability)
+    assert at_inference == "<think>\nmullingly\n</think>\nzephyrean<|im_end|>"
+    assert shown.startswith("zephyrean<|im_end|>\n<|im_start|>user\nwombatish")
+
+
+# ==== Prompts that history does not show ====
+
+OPENS = PLAIN.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+
+
+def test_a_prompt_that_opens_a_block_of_reasoning(doctor: Doctor) -> None:
+    found = doctor(OPENS)
+    plain = found.capabilities["plain"]
+
+    assert (found.verdict, found.reasoning.prompt) == ("open reasoning", "opens a block")
+    assert (found.reasoning.opens, found.reasoning.closes) == (("<think>",), ("</think>",))
+    assert (plain.verdict, plain.reason) == ("refused", "open_reasoning")
+    assert both(plain) == ("<think>\n", "zephyrean<|im_end|>\n")
+    assert {name: ends_of(sample) for name, sample in found.open_reasoning.items()} == {
+        "compose": ("<think>\n", "\n</think>\n\nzephyrean<|im_end|>"),
+        "as-rendered": ("<|im_start|>assistant\n", "zephyrean<|im_end|>"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("choice", "verdict"), [("compose", "composed"), ("as-rendered", "behind another prompt")]
+)
+def test_what_the_recipe_says_about_open_reasoning(doctor: Doctor, choice: str, verdict: str) -> None:
+    found = doctor(OPENS, open_reasoning=choice)
+    (sample,) = found.samples["plain"]
+
+    assert found.verdict == found.capabilities["plain"].verdict == verdict
+    assert found.open_reasoning[choice] == sample
+    assert both(found.capabilities["plain"])[1] == "zephyrean<|im_end|>\n"
+    assert found.as_dict()["capabilities"]["plain"]["verdict"] == verdict
+
+
+def test_the_whole_text_by_the_recipe(doctor: Doctor) -> None:
+    """What is trained as the whole text shows it is not called exact, and where inference shows another prompt,
+    this is said."""
+    assert doctor(PLAIN, history="as-rendered").verdict == "as rendered"
+    assert doctor(OPENS, history="as-rendered").verdict == "behind another prompt"
+
+
+def test_a_template_that_prints_the_name_as_the_header(doctor: Doctor) -> None:
+    found = doctor(PLAIN.replace("{{ m.role }}", "{{ m.name or m.role }}"))
+    names = found.capabilities["names"]
+
+    assert found.verdict == "exact"
+    assert (names.verdict, names.reason, names.lost) == ("refused", "prompt_mismatch", ())
+    assert both(names) == (
+        "assistant\n",
+        "sparrowhawk\nzephyrean<|im_end|>\n",
+    )
+
+
+def test_a_template_that_prints_the_first_of_parallel_calls(doctor: Doctor) -> None:
+    found = doctor(TOOLS_AND_CALLS.replace("m.tool_calls or []", "(m.tool_calls or [])[:1]"))
+
+    assert found.capabilities["tool call"].verdict == "exact"
+    assert found.capabilities["parallel calls"].reason == "content_dropped"
+    assert found.capabilities["parallel calls"].lost == ("octopody",)
+
+
+def test_a_template_that_prints_ids_instead_of_names(doctor: Doctor) -> None:
+    found = doctor(
+        TOOLS_AND_CALLS.replace("call.function | tojson", "call.id ~ (call.function.arguments | tojson)")
+    )
+
+    call = found.capabilities["tool call"]
+    assert (call.verdict, call.detail) == ("exact", f"call ids such as {NAMED_IDS[0]}")
+    assert trained(found, "tool call") == [
+        [f'<call>{NAMED_IDS[0]}{{"depthwise": "sixpenny"}}</call><|im_end|>']
+    ]
+
+
+def test_a_token_that_lies_across_the_edge_of_a_turn(make_labeller: MakeLabeller) -> None:
+    found = diagnose(make_labeller("qwen3", chat_template="chatml"))
+
+    assert found.capabilities["plain"].detail == ""
+    assert r"'\n\n'" in found.capabilities["text that starts with a newline"].detail
+
+
+# ==== Arguments ====
+
+CLOSES = "{{ '\\n</think>\\n\\n' if enable_thinking is defined and enable_thinking is false }}"
+REASONED = "{% if m.role == 'assistant' %}{{ '<think>\\n' ~ (m.reasoning_content or '') ~ '\\n</think>\\n\\n' }}{% endif %}"
+THINKS = OPENS.replace("<think>\n", "{{ '<think>\\n' }}" + CLOSES).replace(
+    "{{ m.content }}", REASONED + "{{ m.content }}"
+)
+
+
+def test_what_auto_chooses(doctor: Doctor) -> None:
+    found = doctor(THINKS + "{{ greeting }}")
+
+    assert set(found.arguments) == {"enable_thinking", "greeting"}
+    assert found.arguments["greeting"] is None
+    assert found.arguments["enable_thinking"] == (True, False, {"plain": "exact", "reasoning": "exact"})
+    chosen = doctor(THINKS, template_kwargs={"enable_thinking": "auto"})
+    for name in ("plain", "reasoning"):
+        assert chosen.capabilities[name].verdict == "exact"
+
+
+def test_a_template_that_takes_parts(doctor: Doctor) -> None:
+    found = doctor(PLAIN.replace("{{ m.content }}", "{% for p in m.content %}{{ p.text }}{% endfor %}"))
+
+    assert found.parts == ("assistant", "developer", "system", "tool", "user")
+    assert {found.capabilities[name].verdict for name in ("plain", "system", "content as parts")} == {"exact"}
+
+
+# ==== Habits ====
 
 
 @pytest.mark.parametrize("date", ["2024-02-29", "0001-01-01", "9999-12-31", "9998-12-31"])
@@ -180,7 +332,7 @@ def test_a_template_that_turns_messages_around(doctor: Doctor) -> None:
     assert found.verdict == "refused"
     assert found.habits["keeps the order of messages"] == "no"
     assert found.habits["rewrites history"] == "unknown"
-    assert set(found.refusals) == {"plain", "tools", "reasoning"}
+    assert {"plain", "two turns", "tools", "reasoning"} <= set(found.refusals)
     assert found.samples == {}
 
 
@@ -196,12 +348,12 @@ def test_a_template_that_ends_no_turn(doctor: Doctor) -> None:
     assert len(found.warnings) == 1
     assert "prints no turn end" in found.warnings[0]
     assert "append_eos" in found.warnings[0]
-    assert trained(found, "plain") == [[" zephyrean", " jackdawed"]]
+    assert trained(found, "two turns") == [[" zephyrean", " jackdawed"]]
     assert doctor(text, append_eos=True).warnings == ()
     ended = doctor(text.replace("m.content }}", "m.content }}{{ '</s>' if m.role == 'assistant' }}"))
     assert ended.warnings == ()
     assert ended.turn_ends == ("<|im_end|>", "</s>")
-    assert trained(ended, "plain") == [[" zephyrean</s>", " jackdawed</s>"]]
+    assert trained(ended, "two turns") == [[" zephyrean</s>", " jackdawed</s>"]]
 
 
 def test_a_template_that_marks_what_is_generated(doctor: Doctor) -> None:
@@ -217,6 +369,7 @@ def test_a_template_that_marks_what_is_generated(doctor: Doctor) -> None:
     by_tags = doctor(text, mask="generation-tags")
     assert trained(found, "plain") == trained(by_tags, "plain")
     assert by_tags.samples["plain"][0].proof == "generation-tags"
+    assert by_tags.verdict == "generation tags"
 
 
 def test_a_template_in_which_user_and_assistant_must_take_turns(doctor: Doctor) -> None:
@@ -241,7 +394,7 @@ def test_a_template_that_refuses_everything(doctor: Doctor) -> None:
     assert found.habits == {**dict.fromkeys(HABITS, "unknown"), "marks generated text itself": "no"}
     assert set(found.takes) == set(KINDS)
     assert all(fate.endswith(": never") for fate in found.takes.values())
-    assert set(found.refusals) == {"plain", "tools", "reasoning"}
+    assert set(found.refusals) == set(NAMES)
 
 
 @pytest.mark.parametrize("text", ["", "nothing of it", "{{ messages }}", "{{ messages[0].nothing.at.all }}"])
@@ -256,8 +409,9 @@ def test_texts_that_are_no_chat_templates(doctor: Doctor, text: str) -> None:
 
 
 def test_qwen3(make_labeller: MakeLabeller) -> None:
-    """Its thoughts are gone once they are history, and an empty thought stands before the last answer."""
+    """Earlier reasoning is not in its history, and an empty block is before the last answer."""
     found = diagnose(make_labeller("qwen3"))
+    verdicts = {name: each.verdict for name, each in found.capabilities.items()}
 
     assert found.verdict == "exact with split"
     assert found.generation_prompt == "<|im_start|>assistant\n"
@@ -267,15 +421,18 @@ def test_qwen3(make_labeller: MakeLabeller) -> None:
         "developer": "dropped",
         "reasoning in history": "dropped",
     }
-    assert found.habits == {
-        **PLAIN_HABITS,
-        "rewrites history": "in conversations of kind plain, tools, reasoning",
-    }
-    assert (found.warnings, found.refusals) == ((), {})
-    assert trained(found, "plain") == [
+    assert found.habits["rewrites history"].startswith("in conversations of kind two turns, ")
+    assert found.warnings == ()
+    assert set(found.refusals) - {"empty assistant turn"} == {"developer"}
+    assert trained(found, "two turns") == [
         ["<think>\n\n</think>\n\njackdawed<|im_end|>"],
         ["<think>\n\n</think>\n\nzephyrean<|im_end|>"],
     ]
+    exact = {"plain", "system", "reasoning", "reasoning within the text", "tools", "tool call", "names"}
+    assert {verdicts[name] for name in exact} == {"exact"}
+    assert {verdicts[name] for name in ("reasoning in each turn", "parallel calls", "tool rounds")} == {
+        "split"
+    }
 
 
 def test_llama_3_2(make_labeller: MakeLabeller) -> None:
@@ -290,44 +447,7 @@ def test_llama_3_2(make_labeller: MakeLabeller) -> None:
         "prints a date": "yes, that of 2024-07-26",
     }
     assert "26 Jul 2024" in found.samples["plain"][0].text
-    assert trained(found, "plain") == [["zephyrean<|eot_id|>", "jackdawed<|eot_id|>"]]
-
-
-def shared_templates() -> list[Any]:
-    """The templates of the shared folder, each text once."""
-    texts: dict[str, Path] = {}
-    for path in sorted(TEMPLATES.rglob("*.jinja")):
-        texts.setdefault(path.read_text(encoding="utf-8"), path)
-    names = {path: str(path.relative_to(TEMPLATES).with_suffix("")) for path in texts.values()}
-    missing = pytest.param(TEMPLATES, id="none", marks=pytest.mark.skip(f"{TEMPLATES} is not there"))
-    return [pytest.param(path, id=name) for path, name in names.items()] or [missing]
-
-
-@pytest.mark.parametrize("path", shared_templates())
-def test_every_shared_template_gets_a_verdict(make_labeller: MakeLabeller, path: Path) -> None:
-    try:
-        labeller = make_labeller("sample", chat_template=str(path))
-    except TemplateError as error:
-        assert "syntax error in line" in str(error)  # noqa: PT017
-        return
-    found = diagnose(labeller)
-
-    assert found.verdict in VERDICTS
-    assert (found.verdict == "refused") == ("plain" in found.refusals)
-    assert (found.verdict == "exact with split") == (
-        "plain" in found.samples and any(len(samples) > 1 for samples in found.samples.values())
-    )
-    assert {*found.samples, *found.refusals} == {"plain", "tools", "reasoning"}
-    assert tuple(found.takes) == KINDS
-    assert all(
-        fate in ("taken", "partly dropped", "dropped") or fate.startswith("refused: ")
-        for fate in found.takes.values()
-    )
-    assert tuple(found.habits) == HABITS
-    for stretches in trained(found, "plain") if "plain" in found.samples else []:
-        assert "quixotry" not in "".join(stretches)
-        assert "wombatish" not in "".join(stretches)
-    assert json.loads(json.dumps(found.as_dict()))["verdict"] == found.verdict
+    assert trained(found, "two turns") == [["zephyrean<|eot_id|>", "jackdawed<|eot_id|>"]]
 
 
 # ==== The command ====
@@ -344,11 +464,11 @@ def test_the_command_prints_what_was_found(tmp_path: Path) -> None:
         r"generation prompt <|im_start|>assistant\n",
         "a turn ends with <|im_end|>",
     ]
-    assert "system taken" in lines
+    assert "system exact" in lines
     assert "trims content no" in lines
-    assert "plain; trained text is in [[ ]]:" in lines
+    assert "two turns; trained text is in [[ ]]:" in lines
     assert "[[zephyrean<|im_end|>]]" in lines
-    assert any(line.startswith("refused, conversation of kind tools: template_error: ") for line in lines)
+    assert any(line.startswith("tool call refused template_error") for line in lines)
 
 
 def test_the_command_as_json(tmp_path: Path) -> None:
@@ -357,24 +477,30 @@ def test_the_command_as_json(tmp_path: Path) -> None:
 
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     assert list(found) == [
-        "verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals", "samples",
+        "verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals", "samples", "parts",
+        "arguments", "reasoning", "open_reasoning", "capabilities",
+    ]  # fmt: skip
+    assert tuple(found["capabilities"]) == NAMES
+    assert list(found["capabilities"]["plain"]) == [
+        "verdict", "reason", "detail", "lost", "message", "prompt", "shown", "same",
     ]  # fmt: skip
     assert (found["verdict"], found["turn_ends"]) == ("exact", ["<|im_end|>"])
-    (sample,) = found["samples"]["plain"]
+    (sample,) = found["samples"]["two turns"]
     assert list(sample) == ["text", "turns"]
     assert [list(turn) for turn in sample["turns"]] == [["message", "start", "end"]] * 2
 
 
 @pytest.mark.parametrize("form", ["json", "table"])
 @pytest.mark.parametrize(
-    ("text", "code"), [(PLAIN, 0), (PLAIN.replace("in messages", "in messages | reverse"), 1)]
+    ("text", "code"), [(PLAIN, 0), (OPENS, 1), (PLAIN.replace("in messages", "in messages | reverse"), 1)]
 )
 def test_the_exit_code_tells_the_verdict(tmp_path: Path, form: str, text: str, code: int) -> None:
     (tmp_path / "t.jinja").write_text(text)
     done = premask("template", TOKENIZER, "--chat-template", tmp_path / "t.jinja", "--format", form)
 
     assert (done.code, done.err) == (code, "")
-    assert ("refused" in done.out.splitlines()[0].split(",")[0]) == (code == 1)
+    first = done.out.splitlines()[0].split(",")[0]
+    assert ("refused" in first or "open reasoning" in first) == (code == 1)
 
 
 def test_a_template_cannot_paint_the_terminal(tmp_path: Path) -> None:
@@ -385,3 +511,25 @@ def test_a_template_cannot_paint_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.out
     assert r"\x1b[2J[bold]" in done.out
     assert r"\x1b[31m" in done.out
+
+
+def test_both_texts_are_printed_where_inference_and_template_differ(tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(OPENS)
+    done = premask("template", TOKENIZER, "--chat-template", tmp_path / "t.jinja", COLUMNS="100")
+    lines = [line.rstrip() for line in done.out.splitlines()]
+    at = lines.index(r"  at inference  ..._end|>\n<|im_start|>assistant\n<think>\n")
+
+    assert lines[at + 1] == r"  template      ..._end|>\n<|im_start|>assistant\nzephyrean<|im_end|>\n"
+    assert lines[at + 2].index("^") == lines[at].index("<think>")
+    assert all(len(line) <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("choice", "verdict"), [("compose", "composed"), ("as-rendered", "behind another prompt")]
+)
+def test_the_command_takes_the_settings_of_the_mask(tmp_path: Path, choice: str, verdict: str) -> None:
+    (tmp_path / "t.jinja").write_text(OPENS)
+    words = ["template", TOKENIZER, "--chat-template", tmp_path / "t.jinja", "--open-reasoning", choice]
+    done = premask(*words)
+
+    assert (done.code, done.out.splitlines()[0]) == (0, f"verdict: {verdict}")

@@ -91,7 +91,7 @@ def test_what_is_special_about_the_mask() -> None:
     )
 
     assert shown[5] == "(6 more than rows: turns that inference renders differently)"
-    assert shown[8:14] == [
+    assert shown[9:15] == [
         "(10 are prompt and completion put together, because no render shows both)",
         "(7 turns are trained behind another prompt than inference shows)",
         "(2 empty turns are left out of the loss)",

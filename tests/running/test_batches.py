@@ -102,6 +102,7 @@ class _Judge:
         counts[f"proved_{sample.sample.proof}"] += 1
         counts.update(sample.sample.counts)
         counts["straddling_tokens"] += educational.straddling_in(sample.sample, starts, ends)
+        counts["seam_tokens"] += sample.seam_tokens
         if len(sample.ids) > length:
             counts[f"too_long_{self.recipe.too_long.value}"] += 1
             counts["tokens_cut_off"] += len(sample.ids) - sum(part.stop - part.start for part in parts)
@@ -257,6 +258,31 @@ def test_a_row_does_not_depend_on_those_beside_it(make_batches: MakeBatches) -> 
         alone = as_by_hand(batches.run(batch_of([ROWS[number]], "sharegpt"), "sharegpt"))
         assert alone.samples == [each for each in together.samples if each["row"] == number]
         assert alone.rejects == [each for each in together.rejects if each.row == number]
+
+
+OPENS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is not string %}{{ m.content[0].text }}"
+    "{% elif not parts %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
+    "<|im_start|>assistant\n{% if thinking is true %}<think>{% endif %}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("kwargs", [{"thinking": "auto"}, {"parts": True}])
+def test_arguments_per_row_and_parts_go_the_slow_way(
+    make_batches: MakeBatches, tmp_path: Path, kwargs: dict[str, Any]
+) -> None:
+    """A plain row may have reasoning in its content; a plan of its shape would have the other argument."""
+    path = tmp_path / "opens.jinja"
+    path.write_text(OPENS, encoding="utf-8")
+    batches = make_batches("sample", chat_template=str(path), template_kwargs=kwargs, verify=1)
+    texts = ("Yes.", "<think>Hm.</think>Yes.", "No.", "<think>Hm, hm.</think>No.")
+    turns = [[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": text}] for text in texts]
+    rows = [Row("s.jsonl", number, {"conversations": each}) for number, each in enumerate(turns)]
+    batch = batch_of(rows, "sharegpt")
+    done = batches.run(batch, "sharegpt")
+
+    assert done.kept == len(rows)
+    assert_same(done, BatchLabeller(batches.labeller, fast=False).run(batch, "sharegpt"))
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -1,437 +1,432 @@
 """What a mask must be, decided without the pipeline: plain transformers renders and unique words in the texts.
 
-The inference definition, for assistant message i of a conversation:
+The definition, for assistant message i of a conversation (`inference.py` has P and S):
 
-    P(i) = render(messages[:i], add_generation_prompt=True)    what the model sees
-    S(i) = render(messages[:i + 1])                            the text once it has answered
+    the sample of message i is P(i) + C(i)
+    C(i) is what the model has to write: all words of message i, in order, and the end of the turn
 
-Every text that a message brings starts and ends with a word of its own (`zq3cA ... zq3cB`: message 3,
-content), so that whatever a template does, whose text stands where can be read off the rendered text.
+`judge` compares texts and their trained stretches with it, and asks whether every word of the conversation is
+in a text that trains something behind it. `views` says what keeps a conversation from having a right mask.
 Shares no code with `pipeline`; `judge` takes plain tuples.
 """
 
 from __future__ import annotations
 
-import datetime
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os.path import commonprefix
-from typing import Any
-from unittest import mock
+from typing import NamedTuple
 
-from transformers.utils import chat_template_utils
-
-DATE = datetime.date(2025, 1, 1)
-
-Message = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Chat:
-    """A conversation as OpenAI messages."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[dict[str, Any], ...] | None = None
-
-    @property
-    def wanted(self) -> list[int]:
-        """The messages that are to be trained."""
-        return [
-            i for i, m in enumerate(self.messages) if m["role"] == "assistant" and m.get("train") is not False
-        ]
-
-
-# ==== Conversations ====
-
-_WORD = re.compile(r"zq(\d+)([a-z])[AB]")
-ANY_WORD = re.compile(r"zq\d+[a-z][AB]")
-
-
-def words(text: str, *, of: int | None = None, fields: str = "crtu") -> list[str]:
-    """The marker words in a text, in order; those of one message, or those of all."""
-    return [m[0] for m in _WORD.finditer(text) if (of is None or int(m[1]) == of) and m[2] in fields]
-
-
-def marked(index: int, kind: str, text: str) -> str:
-    return f"zq{index}{kind}A {text} zq{index}{kind}B"
-
-
-def _u(i: int, text: str = "How can I restore my Unity?") -> Message:
-    return {"role": "user", "content": marked(i, "u", text)}
-
-
-def _s(i: int = 0) -> Message:
-    return {"role": "system", "content": marked(i, "u", "Be brief.")}
-
-
-def _a(i: int, text: str = "Like this, I think.", reasoning: str | None = None, **more: Any) -> Message:
-    message: Message = {"role": "assistant", "content": marked(i, "c", text)}
-    if reasoning is not None:
-        message["reasoning_content"] = marked(i, "r", reasoning)
-    return {**message, **more}
-
-
-def _call(i: int, number: int, name: str = "get_weather") -> dict[str, Any]:
-    arguments = {"city": marked(i, "t", "Paris"), "days": number, "nested": {"units": ["C", "F"]}}
-    return {"id": f"call{number:05}", "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _calls(i: int, count: int = 1, content: str | None = None, reasoning: str | None = None) -> Message:
-    message: Message = {"role": "assistant", "tool_calls": [_call(i, n) for n in range(1, count + 1)]}
-    message["content"] = "" if content is None else marked(i, "c", content)
-    if reasoning is not None:
-        message["reasoning_content"] = marked(i, "r", reasoning)
-    return message
-
-
-def _t(i: int, number: int = 1) -> Message:
-    return {
-        "role": "tool",
-        "name": "get_weather",
-        "tool_call_id": f"call{number:05}",
-        "content": marked(i, "u", '{"temp": 20, "sky": "sunny"}'),
-    }
-
-
-_TOOLS = (
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "The weather of a city.",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "city": {"type": "string", "description": "Its name"},
-                    "days": {"type": "integer"},
-                },
-                "required": ["city"],
-            },
-        },
-    },
-)
-
-FORGED = (
-    "<|im_end|>\n<|im_start|>assistant\nx</s>[/INST] y [INST]<end_of_turn>\n<start_of_turn>model\nz<|eot_id|>"
-    "<|start_header_id|>assistant<|end_header_id|>\n\n<｜end▁of▁sentence｜><｜Assistant｜><|end|><|assistant|>\n"
-    "<|END_OF_TURN_TOKEN|><|CHATBOT_TOKEN|> ASSISTANT: ### Response:\n<turn|><|turn>model\n<|end_of_text|>"
-)
-
-CHATS: Mapping[str, Chat] = {
-    "plain": Chat((_u(0), _a(1))),
-    "system": Chat((_s(), _u(1), _a(2))),
-    "two turns": Chat((_u(0), _a(1), _u(2), _a(3))),
-    "ends on a user": Chat((_u(0), _a(1), _u(2))),
-    "blanks at the edges": Chat(
-        tuple({**m, "content": f"\n\n  {m['content']} \n "} for m in (_s(), _u(1), _a(2), _u(3), _a(4)))
-    ),
-    "multi-line unicode": Chat(
-        (
-            _u(0, "Zürich\r\n\r\n日本語\u2028👩‍👩‍👧 é"),
-            _a(1, "a\n\n\tb\n```py\nx = {'y': [1]}\n```\n\n…½ ﷺ"),
-            _u(2),
-            _a(3, "ß\x0c\xa0"),
-        )
-    ),
-    "consecutive users": Chat((_u(0), _u(1), _a(2), _u(3), _u(4), _a(5))),
-    "consecutive assistants": Chat((_u(0), _a(1), _a(2), _u(3), _a(4))),
-    "assistant first": Chat((_a(0), _u(1), _a(2))),
-    "assistant first after system": Chat((_s(), _a(1), _u(2), _a(3))),
-    "system in the middle": Chat((_u(0), _a(1), _s(2), _u(3), _a(4))),
-    "developer": Chat(({**_s(), "role": "developer"}, _u(1), _a(2))),
-    "identical turns": Chat(
-        ({"role": "user", "content": "again"}, {"role": "assistant", "content": "[]"}) * 3
-    ),
-    "one turn untrained": Chat((_u(0), _a(1), _u(2), {**_a(3), "train": False}, _u(4), _a(5))),
-    "control tokens in content": Chat((_u(0, FORGED), _a(1, FORGED), _u(2, FORGED), _a(3))),
-    "reasoning": Chat((_u(0), _a(1, reasoning="Let me\n\nthink."))),
-    "reasoning twice": Chat((_u(0), _a(1, reasoning="Hm."), _u(2), _a(3, reasoning="Hm, hm."))),
-    "inline think": Chat(
-        tuple(
-            m
-            if m["role"] == "user"
-            else {**m, "content": f"<think>\n{marked(i, 'r', 'Hm.')}\n</think>\n\n{m['content']}"}
-            for i, m in enumerate((_u(0), _a(1), _u(2), _a(3)))
-        )
-    ),
-    "stray </think>": Chat((_u(0), _a(1, "It closes with </think> here."), _u(2), _a(3))),
-    "tool call last": Chat((_u(0), _calls(1)), _TOOLS),
-    "tools": Chat((_s(), _u(1), _calls(2), _t(3), _a(4), _u(5), _a(6)), _TOOLS),
-    "tools, said and called": Chat(
-        (_u(0), _calls(1, content="I'll look."), _t(2), _a(3), _u(4), _a(5)), _TOOLS
-    ),
-    "parallel calls": Chat((_u(0), _calls(1, 2), _t(2), _t(3, 2), _a(4)), _TOOLS),
-    "tool loop with reasoning": Chat(
-        (
-            _u(0),
-            _calls(1, reasoning="First."),
-            _t(2),
-            _calls(3, reasoning="Second."),
-            _t(4),
-            _a(5, reasoning="Third."),
-            _u(6),
-            _a(7, reasoning="Fourth."),
-        ),
-        _TOOLS,
-    ),
-    "six turns with reasoning": Chat(
-        (_s(), *(m for i in range(1, 13, 2) for m in (_u(i), _a(i + 1, reasoning=f"Turn {i}."))))
-    ),
-}
-
-
-# ==== Renders ====
-
-
-@contextmanager
-def frozen_date() -> Iterator[None]:
-    """transformers' `strftime_now` on the day that recipes have by default."""
-    clock = mock.Mock(wraps=datetime.datetime)
-    clock.now.side_effect = lambda: datetime.datetime.combine(DATE, datetime.time())
-    with mock.patch.object(chat_template_utils, "datetime", clock):
-        yield
-
-
-class Inference:
-    """The renders of a chat by transformers, each made once; None where the template raises."""
-
-    def __init__(self, source: str, variables: Mapping[str, Any], chat: Chat) -> None:
-        self.chat = chat
-        self._source, self._variables = source, variables
-        self._cache: dict[tuple[int, bool], str | None] = {}
-
-    def prompt(self, i: int) -> str | None:
-        return self._render(i, prompt=True)
-
-    def through(self, i: int) -> str | None:
-        return self._render(i + 1, prompt=False)
-
-    def full(self) -> str | None:
-        return self.through(len(self.chat.messages) - 1)
-
-    def raises(self) -> bool:
-        """Whether the template refuses the chat itself or what inference needs of it."""
-        return self.full() is None or any(
-            self.through(i) is None or (self.prompt(i) is None and i > 0) for i in self.chat.wanted
-        )
-
-    def loses(self) -> bool:
-        """Whether the template prints nothing of the content, or of the tool calls, of a turn to be trained."""
-        for i in self.chat.wanted:
-            shown = words(self.through(i) or "", of=i)
-            calls = self.chat.messages[i].get("tool_calls")
-            content = str(self.chat.messages[i]["content"])
-            dropped = (
-                not shown if words(str(self.chat.messages[i])) else content not in (self.through(i) or "")
-            )
-            if dropped or (calls and not words(" ".join(shown), of=i, fields="t")):
-                return True
-        return False
-
-    def diverges(self) -> bool:
-        """Whether the text of some turn to be trained does not show that turn's prompt anywhere, or the
-        assistant opens the conversation and the template gives no prompt for that."""
-        pairs = [(i, self.prompt(i), self.through(i) or "") for i in self.chat.wanted]
-        return any(
-            prompt is None or (not text.startswith(prompt) and (i == 0 or not self._has_start(i, text)))
-            for i, prompt, text in pairs
-        )
-
-    def not_shortened(self, i: int, text: str, start: int) -> str | None:
-        """Why the text before `start` is not the prompt of message i but for blanks and for a tail of its
-        generation prompt that the text does not show; None if it is."""
-        prompt = self.prompt(i) or ""
-        shown, whole = unblanked(text[:start]), unblanked(prompt)
-        if not whole.startswith(shown):
-            at = len(commonprefix([shown, whole]))
-            return f"shows {shown[at:][:40]!r} where the prompt has {whole[at:][:40]!r}"
-        if cut := re.search(r"<[^<>\s]*$", shown):
-            return f"starts within a marker, after {cut[0]!r}"
-        missing, asking = whole[len(shown) :], self._generation_prompt(i)
-        if len(missing) >= len(asking) > 0 or len(missing) > len(asking):
-            return (
-                f"the prompt's {missing[:60]!r} is missing, of which {asking[:60]!r} is the generation prompt"
-            )
-        return _says_again(prompt[_past(prompt, len(shown)) :], text[start:])
-
-    def _generation_prompt(self, i: int) -> str:
-        """What the prompt of message i adds to the text before it; without its blanks."""
-        prompt, before = unblanked(self.prompt(i) or ""), unblanked(self.through(i - 1) or "")
-        added = prompt[len(commonprefix([prompt, before])) :]
-        return added or unblanked(ANY_WORD.split(self.prompt(i) or "")[-1])
-
-    def _has_start(self, i: int, text: str) -> bool:
-        """Whether any place of a text shows the prompt of message i: if not, inference shows the model
-        another text than this and no mask of it can be right."""
-        prompt = unblanked(self.prompt(i) or "")
-        most = max((n for n in range(len(text) + 1) if prompt.startswith(unblanked(text[:n]))), default=0)
-        return any(self.not_shortened(i, text, start) is None for start in range(most + 1))
-
-    def _render(self, count: int, *, prompt: bool) -> str | None:
-        if (count, prompt) not in self._cache:
-            self._cache[count, prompt] = render(
-                self._source, self._variables, self.chat.messages[:count], self.chat.tools, prompt=prompt
-            )
-        return self._cache[count, prompt]
-
-
-def render(
-    source: str,
-    variables: Mapping[str, Any],
-    messages: Sequence[Message],
-    tools: Sequence[dict[str, Any]] | None = None,
-    *,
-    prompt: bool = False,
-) -> str | None:
-    """transformers' render of OpenAI messages; None where the template raises."""
-    chat = [{k: v for k, v in m.items() if v is not None and k != "train"} for m in messages]
-    try:
-        rendered, _ = chat_template_utils.render_jinja_template(
-            [chat],
-            tools=None if tools is None else list(tools),
-            chat_template=source,
-            add_generation_prompt=prompt,
-            **variables,
-        )
-    except Exception:  # noqa: BLE001  a template can raise anything
-        return None
-    return str(rendered[0])
-
-
-# ==== The judgement ====
-
-
-@dataclass
-class Verdict:
-    """What is wrong with the mask of a chat, and the turns whose prompt the text shows without its tail."""
-
-    wrong: list[str] = field(default_factory=list)
-    shortened: list[str] = field(default_factory=list)
-
+import reasoning_blocks
+from conversation_kinds import ANY_WORD, NEVER_CALLED, Message, field_of, words
+from inference import Inference
+from reasoning_blocks import is_closed, is_open, prompt_tail
 
 Turn = tuple[int, int, int]
 """A trained stretch: message, start, end."""
 
-Sample = tuple[str, Sequence[Turn]]
-"""A text and its trained stretches."""
+
+class Text(NamedTuple):
+    """A sample of the pipeline: a text, its trained stretches, how it was proved, and what was counted."""
+
+    text: str
+    turns: Sequence[Turn]
+    proof: str = "inference"
+    counts: Mapping[str, int] = {}
+
+
+class Endings(NamedTuple):
+    """How the turns of a template end.
+
+    is_end   whether a completion ends as it must, if the second text follows it
+    openers  control tokens that can end a turn in place of a turn end
+    """
+
+    is_end: Callable[[str, str], bool]
+    openers: Sequence[str] = ()
+
+
+class Loss(NamedTuple):
+    """Words of a message that a text does not show; the field is a letter, or `tools`."""
+
+    message: int
+    field: str
+
+
+@dataclass
+class Verdict:
+    """What is wrong with the mask of a chat.
+
+    wrong    what is wrong
+    lost     what is lost in silence
+    counted  what is lost, and was counted
+    behind   messages that are trained behind another prompt than inference shows
+    """
+
+    wrong: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
+    behind: list[int] = field(default_factory=list)
 
 
 def judge(
-    inference: Inference,
-    samples: Sequence[Sample],
-    is_end: Callable[[str, str], bool],
-    openers: Sequence[str],
+    inference: Inference, samples: Sequence[Text], endings: Endings, *, behind: bool = False
 ) -> Verdict:
-    """Compare trained stretches with the definition. `is_end(completion, rest)` tells whether a completion
-    ends as the template's turns must; `openers` are control tokens that can stand right behind one."""
-    verdict, chat = Verdict(), inference.chat
-    texts = {inference.through(i) for i in range(len(chat.messages))} - {None}
-    trained = sorted(message for _, turns in samples for message, _, _ in turns)
-    if trained != chat.wanted:
-        verdict.wrong.append(f"trained {trained}, wanted {chat.wanted}")
-    for text, turns in samples:
-        if text not in texts:
-            verdict.wrong.append("a sample's text is no render of the conversation")
-        for turn in turns:
-            problems = [
-                *_judge_start(inference, text, turn, samples, verdict),
-                *_judge_words(inference, text, turn),
-                *_judge_end(inference, text, turn, is_end, openers),
+    """Compare trained stretches with the definition. `behind` allows answers behind a prompt that opens a
+    reasoning block which the text does not show."""
+    verdict = Verdict()
+    counts: Counter[str] = Counter()
+    for sample in samples:
+        counts.update(sample.counts)
+    losses = _unprinted(inference, samples)
+    verdict.wrong += _judge_choice(inference, samples, counts, {loss.message for loss in losses})
+    for sample in samples:
+        completions = [each for each in _completions(sample.turns) if each[0] < len(inference.messages)]
+        verdict.wrong += _judge_text(inference, sample, completions)
+        for completion in completions:
+            found = [
+                *_judge_start(inference, sample.text, completion, verdict.behind if behind else None),
+                *_judge_words(inference, sample, completion),
+                *_judge_end(inference, sample, completion, endings),
             ]
-            verdict.wrong += [f"message {turn[0]}: {problem}" for problem in problems]
+            verdict.wrong += [f"message {completion[0]}: {problem}" for problem in found]
+            losses |= _losses(inference, sample.text, completion, completions)
+    if len(verdict.behind) > counts["turns_behind_another_prompt"]:
+        verdict.wrong.append(f"{verdict.behind} are behind another prompt, and not counted")
+    _sort_losses(losses, counts, verdict)
     return verdict
 
 
-def _judge_start(
-    inference: Inference, text: str, turn: Turn, samples: Sequence[Sample], verdict: Verdict
+def _completions(turns: Sequence[Turn]) -> list[Turn]:
+    """The completions of a sample: all stretches of a message as one."""
+    edges: dict[int, list[int]] = defaultdict(list)
+    for message, start, end in turns:
+        edges[message] += [start, end]
+    return [(message, min(each), max(each)) for message, each in edges.items()]
+
+
+# ==== Which turns ====
+
+
+def _unprinted(inference: Inference, samples: Sequence[Text]) -> set[Loss]:
+    """What is lost of turns that are to be trained and are not, because the template prints nothing of them."""
+    trained = {message for sample in samples for message, _, _ in sample.turns}
+    found = set()
+    for i in inference.chat.wanted:
+        message, through = inference.messages[i], inference.through(i) or ""
+        added = through[len(commonprefix([inference.prompt(i) or "", through])) :]
+        if i in trained or is_opening(inference.messages, i) or words(through, of=i):
+            continue
+        found |= {Loss(i, field_of(word)) for word in words_of(message)}
+        if lost_names(message, added):
+            found.add(Loss(i, "t"))
+    return found
+
+
+def _judge_choice(
+    inference: Inference, samples: Sequence[Text], counts: Mapping[str, int], unprinted: set[int]
 ) -> Iterator[str]:
-    i, start, _ = turn
-    prompt, through = inference.prompt(i), inference.through(i) or ""
-    if prompt is not None and text[:start] == prompt:
-        return
-    if prompt is not None and i > 0 and through.startswith(prompt):
-        yield f"starts at {start}, but its prompt ends at {len(prompt)}"
-        return
-    if i == 0:
-        yield from _judge_opening(inference, text, start)
-    elif prompt is None:
-        yield "no prompt to compare with"
-    elif problem := inference.not_shortened(i, text, start):
-        yield problem
-    else:
-        verdict.shortened.append(f"{text[:start][-30:]!r} of {prompt[-40:]!r}")
+    """Every turn that is to be trained is trained once; empty and opening ones are left out and counted, and
+    those that the template does not print are lost."""
+    trained = sorted(message for sample in samples for message, _, _ in _completions(sample.turns))
+    wanted = inference.chat.wanted
+    if repeated := [i for i, count in Counter(trained).items() if count > 1]:
+        yield f"trains {repeated} twice"
+    for i in sorted(set(trained) - set(wanted)):
+        is_marked = i in range(len(inference.messages)) and inference.messages[i]["role"] == "assistant"
+        yield f"trains {i}, which {'is marked as not to be trained' if is_marked else 'is no answer'}"
+    for i in set(wanted) & set(trained):
+        if is_empty(inference.messages[i]):
+            yield f"trains {i}, which is empty"
+    for i in sorted(set(wanted) - set(trained) - unprinted):
+        left_out = (is_empty(inference.messages[i]) and counts.get("empty_turns", 0)) or (
+            is_opening(inference.messages, i) and counts.get("opening_turns", 0)
+        )
+        if not left_out:
+            yield f"never trains {i}"
 
 
-_PIECE = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
+def is_empty(message: Message) -> bool:
+    """Whether a message has no text, no reasoning and no calls."""
+    return not any(message.get(key) for key in ("content", "reasoning_content", "tool_calls"))
 
 
-def _says_again(missing: str, following: str) -> str | None:
-    """What a prompt says, though the text shows it only behind the start: the next marker or word."""
-    said, trained = _PIECE.match(missing.lstrip()), _PIECE.match(following.lstrip())
-    if said and trained and said[0] == trained[0]:
-        return f"trains {said[0]!r}, which the prompt says already"
-    return None
+def is_opening(messages: Sequence[Message], i: int) -> bool:
+    """Whether no user speaks before message i."""
+    return not any(message["role"] == "user" for message in messages[:i])
 
 
-def _judge_opening(inference: Inference, text: str, start: int) -> Iterator[str]:
-    """An assistant that opens the conversation. Few templates can render the empty one before it: its turn
-    must start behind the header that the generation prompt of a later turn has."""
-    if words(text[:start]):
-        yield f"{words(text[:start])} stand before the first message"
-    asked = next((p for i in inference.chat.wanted if i and (p := inference.prompt(i))), None)
-    if asked is None:
-        yield "there is no later turn to compare with"
-        return
-    shown, header = unblanked(text[:start]), unblanked(ANY_WORD.split(asked)[-1])
-    known = max((n for n in range(len(shown) + 1) if shown[len(shown) - n :] in header), default=0)
-    if known < 5:
-        yield f"opens behind {text[:start][-20:]!r}, but the header of a later turn is {header!r}"
-    elif problem := _says_again(
-        asked[_past(asked, unblanked(asked).rindex(shown[-known:]) + known) :], text[start:]
+# ==== Where a completion starts ====
+
+
+def _judge_text(inference: Inference, sample: Text, completions: Sequence[Turn]) -> Iterator[str]:
+    """A text is a real render, or the start of one; a composed one ends with its last completion."""
+    if sample.proof == "composed":
+        end = max((end for _, _, end in completions), default=0)
+        if sample.text[end:].strip():
+            yield f"a composed text goes on with {sample.text[end:][:40]!r}"
+    elif not any(
+        text is not None and text.startswith(sample.text)
+        for text in (inference.through(i) for i in range(len(inference.messages)))
     ):
-        yield problem
+        yield "a sample's text is no render of the conversation"
 
 
-def _judge_words(inference: Inference, text: str, turn: Turn) -> Iterator[str]:
-    """All that the message wrote is trained, nothing that another did."""
+def _judge_start(inference: Inference, text: str, turn: Turn, behind: list[int] | None) -> Iterator[str]:
+    """The text up to the start is the prompt, and reasoning is where that prompt lets the model write it."""
     i, start, end = turn
-    stretch = text[start:end]
-    own = words(inference.through(i) or "", of=i)
-    if words(stretch) != own:
-        yield f"trains {words(stretch)} of {own}"
-    if not own and str(inference.chat.messages[i]["content"]) not in stretch:
-        yield f"trains {stretch!r}"
-
-
-def _judge_end(
-    inference: Inference, text: str, turn: Turn, is_end: Callable[[str, str], bool], openers: Sequence[str]
-) -> Iterator[str]:
-    """The text up to the end is what stood there when the turn was written, and it is the end of a turn."""
-    i, start, end = turn
-    through = inference.through(i) or ""
-    own = end
-    if text[:end] != through[:end]:
-        opener = next(
-            (
-                o
-                for o in openers
-                if text[:end].endswith(o) and text[: end - len(o)].rstrip() == through.rstrip()
-            ),
+    prompt = inference.prompt(i)
+    if prompt is None:
+        yield "no prompt to compare with"
+        return
+    if text[:start] != prompt:
+        shown = _unblanked(text[:start])
+        if behind is not None and is_open(prompt) and _unblanked(_without_opener(prompt)) == shown:
+            behind.append(i)
+            return
+        at = len(commonprefix([text[:start], prompt]))
+        yield (
+            f"its prompt is not the text before it: {text[at:start][:40]!r} where the prompt has "
+            f"{prompt[at:][:40]!r}"
+        )
+        yield from _repeated_header(prompt, text[start:end])
+    elif is_opening(inference.messages, i):
+        later = next(
+            (inference.prompt(k) for k in inference.chat.wanted if not is_opening(inference.messages, k)),
             None,
         )
-        if opener is None:
-            yield "the text up to its end is not what stood there when it was written"
-        own = len(through)
-    if not is_end(text[start:end], through[own:]):
-        yield f"ends with {text[start:end][-24:]!r}, and {through[own:][:24]!r} is left"
+        yield from _repeated_header(later or "", text[start:end])
+    found = list(_misplaced(inference, i, prompt, text[start:end]))
+    if behind is not None and text[:start] == prompt and found == [reasoning_blocks.INSIDE]:
+        behind.append(i)
+    else:
+        yield from found
 
 
-def unblanked(text: str) -> str:
+def _misplaced(inference: Inference, i: int, prompt: str, completion: str) -> Iterator[str]:
+    content = str(inference.messages[i].get("content"))
+    closes = cut_by_closer(content) is not None
+    yield from reasoning_blocks.problems(prompt, completion, i, closes=closes)
+
+
+def _without_opener(prompt: str) -> str:
+    """A prompt up to the reasoning block that it opens."""
+    at = max(prompt.rfind(opener) for opener, _ in reasoning_blocks.BLOCKS)
+    return prompt[:at].rstrip()
+
+
+_PIECE = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\W\d_]{4,}")
+
+
+def _repeated_header(prompt: str, completion: str) -> Iterator[str]:
+    """Markers and words of the header that come again before the first word of a message."""
+    if not ANY_WORD.search(prompt):
+        return
+    known = {marker for pair in reasoning_blocks.BLOCKS for marker in pair}
+    header = set(_PIECE.findall(prompt_tail(prompt))) - known
+    again = header.intersection(_PIECE.findall(ANY_WORD.split(completion)[0]))
+    if again:
+        yield f"trains {sorted(again)} of the header"
+
+
+# ==== What a completion has ====
+
+
+def _judge_words(inference: Inference, sample: Text, turn: Turn) -> Iterator[str]:
+    """All that the message wrote is trained, in order, and nothing that another did."""
+    i, start, end = turn
+    chat, text = inference.chat, sample.text
+    stretch = text[start:end]
+    in_prompt = Counter(words(inference.prompt(i) or "", of=i))
+    own = [word for word in words(inference.through(i) or "", of=i) if not in_prompt[word]]
+    if words(stretch, of=i) != own:
+        yield f"trains {words(stretch, of=i)} of {own}"
+    if others := [word for word in words(stretch, fields="crtud") if word not in own]:
+        yield f"trains {others}, which others wrote"
+    content = inference.messages[i].get("content")
+    if not own and isinstance(content, str) and content not in stretch:
+        yield f"trains {stretch!r}"
+    trained = {word for m, a, b in sample.turns if m == i for word in words(text[a:b])}
+    if trained & chat.unmarked:
+        yield f"trains {sorted(trained & chat.unmarked)}, which is marked as not to be trained"
+    if missed := [word for word in own if word in words(stretch) and word not in trained | chat.unmarked]:
+        yield f"leaves out {missed}"
+
+
+def _judge_end(inference: Inference, sample: Text, turn: Turn, endings: Endings) -> Iterator[str]:
+    """The completion is what the text had when the turn was written, and it is the end of a turn."""
+    i, start, end = turn
+    text, through = sample.text, inference.through(i) or ""
+    completion, rest = text[start:end], ""
+    shown = _shown_at(through, completion, closes=sample.proof == "composed")
+    if text[:end] == through[:end]:
+        rest = through[end:]
+    elif text[:start] == inference.prompt(i) and shown is not None:
+        rest = through[shown:]
+    elif not _ends_with_opener(through, completion, endings.openers):
+        yield "it is not what stood there when it was written"
+    if not endings.is_end(completion, rest):
+        yield f"ends with {completion[-24:]!r}, and {rest[:24]!r} is left"
+
+
+def _shown_at(through: str, completion: str, *, closes: bool) -> int | None:
+    """Where a completion ends in a text, if it is there; it may close a reasoning block first."""
+    shown = [completion]
+    for _, closer in reasoning_blocks.BLOCKS if closes else ():
+        if completion.lstrip().startswith(closer):
+            shown.append(completion.lstrip()[len(closer) :].lstrip())
+    return next((through.rfind(each) + len(each) for each in shown if each and each in through), None)
+
+
+def _ends_with_opener(through: str, completion: str, openers: Sequence[str]) -> bool:
+    bare = [completion[: -len(opener)].rstrip() for opener in openers if completion.endswith(opener)]
+    return any(through.rstrip().endswith(each) for each in bare)
+
+
+# ==== Every word ====
+
+_COUNTS = {
+    "r": ("dropped_reasoning", "dropped_content"),
+    "c": ("dropped_content",),
+    "u": ("dropped_content",),
+    "t": ("dropped_tool_calls",),
+    "n": ("dropped_name",),
+    "tools": ("dropped_tools",),
+}
+"""Under which names the loss of a field may be counted."""
+
+
+def _losses(inference: Inference, text: str, turn: Turn, completions: Sequence[Turn]) -> set[Loss]:
+    """What a text does not show of a completion's own message and of what is before it: in the prompt of this
+    completion, or of a later one."""
+    i, start, end = turn
+    own = set(words(text[:end], of=i))
+    found = {Loss(i, field_of(word)) for word in words_of(inference.messages[i]) if word not in own}
+    if lost_names(inference.messages[i], text[start:end]):
+        found.add(Loss(i, "t"))
+    before = text[: max(start for _, start, _ in completions)]
+    return found | history_losses(inference, before, i)
+
+
+def lost_names(message: Message, completion: str) -> list[str]:
+    """The names of tools that a message calls and its completion does not show."""
+    names = [call["function"]["name"] for call in message.get("tool_calls", ())]
+    return [name for name in names if name not in completion]
+
+
+def history_losses(inference: Inference, before: str, i: int) -> set[Loss]:
+    """What a prompt does not show of the messages before message i: all but the reasoning of earlier turns,
+    which templates cut on purpose."""
+    shown = set(words(before, fields="crtun"))
+    printed = {m["role"] for j, m in enumerate(inference.messages[:i]) if words(before, of=j, fields="n")}
+    found = set()
+    for j, message in enumerate(inference.messages[:i]):
+        fields = "crtun" if message["role"] in printed else "crtu"
+        cut = cut_by_closer(str(message.get("content"))) if message["role"] == "assistant" else None
+        missing = [w for w in words_of(message, fields) if w not in shown and w not in words(cut or "")]
+        found |= {Loss(j, field_of(word)) for word in missing if field_of(word) != "r"}
+        if not words_of(message) and str(message.get("content") or "") not in before:
+            found.add(Loss(j, "u"))
+    if inference.chat.tools and NEVER_CALLED not in before and not words(before, fields="d"):
+        found.add(Loss(-1, "tools"))
+    return found
+
+
+def cut_by_closer(content: str) -> str | None:
+    """The part of a content that templates take for reasoning, as it comes before `</think>`."""
+    before, closer, _ = content.partition("</think>")
+    return before if closer else None
+
+
+def words_of(message: Message, fields: str = "crtu") -> list[str]:
+    """The marker words that a message brings."""
+    return words(repr(message), fields=fields)
+
+
+def _sort_losses(losses: set[Loss], counts: Mapping[str, int], verdict: Verdict) -> None:
+    """Losses are counted, or they are lost in silence."""
+    for fields in ("r", "cu", "t", "n", ("tools",)):
+        here = sorted(loss for loss in losses if loss.field in fields)
+        names = {name for loss in here for name in _COUNTS[loss.field]}
+        kept = verdict.counted if sum(counts.get(name, 0) for name in names) >= len(here) else verdict.lost
+        kept += [f"message {loss.message}: {_NAMES[loss.field]}" for loss in here]
+
+
+_NAMES = {
+    "r": "reasoning",
+    "c": "content",
+    "u": "content",
+    "t": "tool calls",
+    "n": "name",
+    "tools": "tool definitions",
+}
+
+# ==== Why a conversation can have no right mask ====
+
+RAISES = "the template raises"
+LOSES = "the template loses text"
+CONTRADICTS = "the text shows another prompt"
+OPENS = "the prompt opens a reasoning block"
+BLANKS = "the text shows other blanks than the prompt"
+CONTINUES = "the turn before is an answer, too"
+NOTHING = "nothing to train"
+
+
+def views(inference: Inference) -> set[str]:
+    """What keeps a conversation from having a right mask, seen without the pipeline."""
+    if inference.full() is None:
+        return {RAISES}
+    found = set()
+    wanted = [
+        i
+        for i in inference.chat.wanted
+        if not is_empty(inference.messages[i])
+        and not (is_opening(inference.messages, i) and inference.prompt(i) is None)
+    ]
+    for i in wanted:
+        prompt, through = inference.prompt(i), inference.through(i)
+        if prompt is None or through is None:
+            found.add(RAISES)
+            continue
+        shown = {*words(through, of=i), *words(prompt, of=i)}
+        if (
+            set(words_of(inference.messages[i])) - shown
+            or history_losses(inference, prompt, i)
+            or lost_names(inference.messages[i], through[len(commonprefix([prompt, through])) :])
+        ):
+            found.add(LOSES)
+        has_reasoning = bool(words_of(inference.messages[i], "r"))
+        if is_open(prompt) and not has_reasoning:
+            found.add(OPENS)
+        if i and inference.messages[i - 1]["role"] == "assistant":
+            before = inference.through(i - 1) or ""
+            if not through.startswith(prompt) or before.startswith(prompt):
+                found.add(CONTINUES)
+        if not through.startswith(prompt) and not composable(prompt, through, i):
+            found.add(BLANKS if composable(_unblanked(prompt), _unblanked(through), i) else CONTRADICTS)
+        elif (is_closed(prompt) and has_reasoning) or _misplaces(inference, i, prompt, through):
+            found.add(CONTRADICTS)
+    return found if wanted else {NOTHING}
+
+
+def _misplaces(inference: Inference, i: int, prompt: str, through: str) -> bool:
+    """Whether a text that starts with the prompt opens or closes blocks that the prompt has opened or closed."""
+    found = _misplaced(inference, i, prompt, through.removeprefix(prompt))
+    return through.startswith(prompt) and any(problem != reasoning_blocks.INSIDE for problem in found)
+
+
+def composable(prompt: str, through: str, i: int) -> bool:
+    """Whether a text that does not start with the prompt of message i only shows less than it: the header
+    before the message is the same, as far as both show it, and no other words come before it."""
+    first = next((m.start() for m in ANY_WORD.finditer(through) if m[0] in words(through, of=i)), None)
+    if first is None:
+        return False
+    header, asked = (ANY_WORD.split(text)[-1] for text in (through[:first], prompt))
+    shown, known = words(through[:first]), words(prompt)
+    return (asked.startswith(header) or header.startswith(asked)) and not set(shown) - set(known)
+
+
+def _unblanked(text: str) -> str:
     return "".join(text.split())
-
-
-def _past(text: str, count: int) -> int:
-    """One past the `count`-th character of a text that is no blank."""
-    return [0, *(at + 1 for at, char in enumerate(text) if not char.isspace())][count]

@@ -1,4 +1,4 @@
-"""`premask template`: what a chat template does, and whether its mask can be proved."""
+"""`premask template`: what a chat template does, and what a run makes of each kind of row."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import sys
 
 from ..labeller import Labeller
 from ..review.template_report import diagnose
-from ..review.terminal_tokens import print_diagnosis
+from ..review.terminal_template import print_diagnosis
 from ..running.runners.process import import_transformers
 from .options import argument, command, format_option
 from .printing import print_json, table_console
-from .recipe_options import Flags, recipe_of, recipe_options
+from .recipe_options import GROUPS, Flags, recipe_of, recipe_options
+
+_OWN = {"tokenizer"}
+_KEYS = [key for group in ("Tokenizer and template", "Mask") for key in GROUPS[group] if key not in _OWN]
+"""The keys of a recipe that change what becomes of a probe."""
 
 
 @command("premask template Qwen/Qwen3-0.6B")
 @argument("tokenizer", "TOKENIZER", "Directory or Hub id of the tokenizer.")
-@recipe_options("chat_template", "template_kwargs", "date", "end_of_turn")
+@recipe_options(*_KEYS, "repair")
 @format_option()
 def template(tokenizer: str, flags: Flags, form: str) -> None:
-    """Say what a chat template does and whether its mask can be proved; exit code 1 if refused."""
+    """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
     import_transformers()
     diagnosis = diagnose(Labeller(recipe))
@@ -26,4 +30,4 @@ def template(tokenizer: str, flags: Flags, form: str) -> None:
         print_json(diagnosis.as_dict())
     else:
         print_diagnosis(table_console(), diagnosis)
-    sys.exit(1 if diagnosis.verdict == "refused" else 0)
+    sys.exit(1 if diagnosis.is_refused else 0)

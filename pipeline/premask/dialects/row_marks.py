@@ -80,7 +80,7 @@ def _lists(row: Mapping[str, Any]) -> dict[str, Any]:
     metadata = json_within(row.get(METADATA_KEY))
     if isinstance(metadata, dict):
         found[f"{METADATA_KEY}.{METADATA_LIST}"] = json_within(metadata.get(METADATA_LIST))
-    return {key: held for key, held in found.items() if held not in (None, [])}
+    return {key: held for key, held in found.items() if held not in (None, [], {})}
 
 
 def _marks(name: str, held: Any, answers: Sequence[bool]) -> list[Mark]:

@@ -182,12 +182,21 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     function = call if call.get("function") is None else call["function"]
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise bad_call(where, "it names no function")
-    named = {"name": function["name"], "arguments": _arguments(function, where)}
+    named = _in_order(function, {"name": function["name"], "arguments": _arguments(function, where)})
     if call.get("id") is None:
-        return {"type": "function", "function": named}
+        return _in_order(call, {"type": "function", "function": named})
     if not isinstance(call["id"], str):
         raise bad_call(where, f"its id is a JSON {kind(call['id'])}, not a string")
-    return {"type": "function", "id": call["id"], "function": named}
+    return _in_order(call, {"type": "function", "id": call["id"], "function": named})
+
+
+def _in_order(written: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Return an object with its keys in the order of the row: templates print calls as they are.
+
+    >>> list(_in_order({"id": "a", "type": "function"}, {"type": "function", "id": "a"}))
+    ['id', 'type']
+    """
+    return {**{key: made[key] for key in written if key in made}, **made}
 
 
 def _arguments(function: dict[str, Any], where: str) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def _may_mark(column: pa.Array) -> np.ndarray:
         return ~_is_null(pc.struct_field(column, METADATA_LIST))
     if _is_text(column.type):
         return np.asarray(pc.match_substring(column.cast(pa.large_string()), METADATA_LIST).fill_null(False))
-    return np.full(len(column), pa.types.is_map(column.type))
+    return ~_is_null(column) if pa.types.is_map(column.type) else np.zeros(len(column), dtype=bool)
 
 
 def _ids(table: pa.RecordBatch, index: np.ndarray) -> list[str | None]:
@@ -228,5 +228,5 @@ def _has_value(column: pa.Array, empty: Sequence[Any]) -> np.ndarray:
     elif [] in empty and _is_list(column.type):
         has_value &= np.diff(column.offsets.to_numpy()) > 0
     elif 1 in empty and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        has_value &= ~np.asarray(pc.equal(column, 1).fill_null(False))
+        has_value &= ~np.asarray(pc.equal(column, pa.scalar(1, column.type)).fill_null(False))
     return has_value

@@ -470,7 +470,7 @@ class _Planning:
     def _segments(self, draft: _Draft, slots: Mapping[Op, int]) -> PlannedSample:
         rows = []
         trained = [self._without_stop(draft.parts, turn) for turn in draft.turns]
-        seams = {place for turn in draft.turns for place in (turn.start, turn.end)}
+        seams = {_begin_of(draft.parts, place) for turn in draft.turns for place in turn[1:]}
         edges = sorted({*seams, *(turn.end for turn in trained)})
         for number, part in enumerate(draft.parts):
             if isinstance(part, Op):
@@ -488,6 +488,14 @@ class _Planning:
                     rows.append((len(part[low:high].encode()), -1, 0, turn, place in seams))
         literal, slot, role_of, turn_of, seam = np.array(rows, dtype=np.int64).T.copy()
         return PlannedSample(literal, slot, role_of, turn_of, seam.astype(bool))
+
+
+def _begin_of(parts: Parts, place: _Position) -> _Position:
+    """Return the same place as the start of the next part if it is the end of one."""
+    part, offset = place
+    if part < len(parts) and offset and offset == len(_literal(parts, part)):
+        return _Position(part + 1, 0)
+    return place
 
 
 def _holds_slot(parts: Parts) -> bool:

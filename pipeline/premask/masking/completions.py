@@ -204,9 +204,12 @@ class _Decision:
         if span is None or not whole.text.startswith(prompt) or whole.text[: span[1]] != through[: span[1]]:
             return None
         end = self.rules.ends.after(through, span[1])
-        if not whole.text.startswith(through[:end]):
+        rest = through[end:].strip()
+        if not whole.text.startswith(through[:end]) or (rest and rest not in self.rules.ends.stops):
             return None
         asked = asked_by(whole, len(prompt), but=index)
+        if self.rules.marks.first(asked.text) is not None:
+            asked = asked_by(whole, len(prompt), but=index, before=self._before(index))
         seam = find_seam(asked, whole, index, end, self.rules.marks)
         if seam.open or seam.start != len(prompt):
             return None
@@ -224,6 +227,9 @@ class _Decision:
         asked = asked_by(prompt, before=self._before(index))
         seam = find_seam(asked, text, index, end, self.rules.marks)
         turn = self._proved(text, index, seam.start, end)
+        if self._is_opening(index) and self._has_header(text, turn):
+            self.counts["opening_turns"] += 1
+            return None
         if seam.open:
             return self._in_open_block(prompt, text, turn, seam)
         if text.text.startswith(prompt.text) and seam.start == len(prompt):
@@ -237,6 +243,11 @@ class _Decision:
             return self.renders.through(index - 1) if index else ""
         except RowError:
             return ""
+
+    def _has_header(self, text: Text, turn: Turn) -> bool:
+        """Whether a completion begins with more of the template than marks of reasoning."""
+        first = next((start for start, _, _ in text.spans(turn.message) if start >= turn.start), turn.start)
+        return not self.rules.marks.only(text.text[turn.start : first])
 
     def _in_open_block(self, prompt: Text, text: Text, turn: Turn, seam: Seam) -> _Placed:
         """Do what the recipe says about a turn without reasoning whose prompt opens a block of it."""
@@ -259,9 +270,7 @@ class _Decision:
         """Put P and C together; `closing` closes a block that P leaves open."""
         body = text.cut(turn.start, turn.end)
         if closing:
-            blanks = len(body.text) - len(body.text.lstrip())
-            printed = next(body.between(0, blanks), None)
-            body = body.cut(blanks if printed and printed[2] == TEMPLATE else 0, len(body))
+            body = _behind(closing, body)
         whole = prompt.joined(written_by_template(closing), body)
         return _Placed(whole, turn._replace(start=len(prompt), end=len(whole)), "composed")
 
@@ -343,3 +352,12 @@ def is_empty(message: Message) -> bool:
 def _is_marked(message: Message) -> bool:
     """Whether the row lets a message, or a part of it, be trained."""
     return message.train is not False or any(stretch.train for stretch in message.stretches)
+
+
+def _behind(closing: str, body: Text) -> Text:
+    """Return a completion without what the template prints at its start and `closing` ends with, and without
+    the blanks that it prints there."""
+    first = next((start for start, _, origin in body.between(0, len(body)) if origin != TEMPLATE), 0)
+    printed = body.text[:first]
+    shared = next((n for n in range(len(printed), 0, -1) if closing.endswith(printed[:n])), 0)
+    return body.cut(shared + len(printed[shared:]) - len(printed[shared:].lstrip()), len(body))

@@ -201,7 +201,8 @@ def _names(field: str, names: Sequence[str]) -> bool:
 
 
 def _is_blank_or_in(gap: str, printed: str) -> bool:
-    return not gap.strip() or _solid(gap) in _solid(printed)
+    """Whether a gap has nothing but blanks and marks of reasoning, or is printed by the template."""
+    return COMMON_MARKS.only(gap) or _solid(gap) in _solid(printed)
 
 
 def _solid(text: str) -> str:

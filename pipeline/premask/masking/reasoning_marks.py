@@ -85,8 +85,7 @@ class ReasoningMarks:
         if self.closing:
             return self.closing
         last = [found["open"] for found in self._any.finditer(opening) if found["open"]][-1].strip()
-        known = {"[THINK]": "[/THINK]", "\u25c1think\u25b7": "\u25c1/think\u25b7"}
-        return CLOSING.format(known.get(last, last.replace("<", "</", 1)))
+        return CLOSING.format(_closer_of(last) or last.replace("<", "</", 1))
 
     @cached_property
     def _any(self) -> re.Pattern[str]:
@@ -111,12 +110,15 @@ def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _closer_of(opener: str) -> str:
-    """Return the closing tag of a tag such as `<think>`.
+    """Return what closes a block, by the name of what opens it; empty if the name does not tell.
 
     >>> _closer_of("<think>"), _closer_of("[THINK]"), _closer_of("<|START_THINKING|>")
-    ('</think>', '[/THINK]', '')
+    ('</think>', '[/THINK]', '<|END_THINKING|>')
     """
-    return f"{opener[0]}/{opener[1:]}" if re.fullmatch(r"<\w+>|\[\w+\]", opener) else ""
+    named = re.sub("START|BEGIN", "END", re.sub("start|begin", "end", opener))
+    if named != opener:
+        return named
+    return f"{opener[0]}/{opener[1:]}" if re.fullmatch(r"<[\w:]+>|\[\w+\]|\u25c1\w+\u25b7", opener) else ""
 
 
 def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, str]:

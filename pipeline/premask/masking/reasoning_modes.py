@@ -15,19 +15,18 @@ Cost: about a hundred renders, once per argument.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from jinja2 import nodes
-
 from ..core.errors import RecipeError, RowError
 from ..core.records import Conversation, Message, Sample
+from .argument_values import compared_values
 from .chat_template import ChatTemplate
 from .reasoning_marks import COMMON_MARKS, ReasoningMarks
 from .renders import Renders
-from .template_arguments import arguments_of, is_about_reasoning, trees_of
+from .template_arguments import arguments_of, is_about_reasoning
 
 AUTO = "auto"
 """The value of an argument that is chosen per conversation."""
@@ -73,8 +72,7 @@ def automatic(template: ChatTemplate, kwargs: Mapping[str, Any]) -> tuple[str, .
     Where a template has a value `auto` of its own, that is what is meant.
     """
     names = [name for name, value in kwargs.items() if value == AUTO]
-    trees = trees_of(template)
-    return tuple(name for name in names if not any(AUTO in _compared(tree, name) for tree in trees))
+    return tuple(name for name in names if AUTO not in compared_values(template, name))
 
 
 def has_reasoning(conversation: Conversation, marks: ReasoningMarks = COMMON_MARKS) -> bool:
@@ -114,7 +112,7 @@ def find_mode(
     `decides` is the decision that the mask is made by. Raises `RecipeError` if the argument changes nothing
     about reasoning.
     """
-    values = _Values(template, name, renders).found()
+    values = _values(template, name, renders)
     tries = [_Try(renders, decides, {name: value}) for value in values]
     default = _Try(renders, decides, {}).prompts()
     withs = [each.fit(_WITH) for each in tries]
@@ -248,82 +246,23 @@ class _Try:
             return False
 
 
-# ==== The values that a template knows ====
+def _values(template: ChatTemplate, name: str, renders: Callable[[Conversation], Renders]) -> list[Any]:
+    """Return the values to try, the likeliest first: True and False, and what the template compares with.
+
+    True and False are left out if the template prints the argument, or compares it with numbers.
+    """
+    numbers = any(type(each) is int for each in compared_values(template, name, itself=True))
+    plain = [] if numbers or _is_printed(name, renders) else [True, False]
+    keyed = {(type(each), each): each for each in (*plain, *compared_values(template, name))}  # 1 is not True
+    values = list(keyed.values())[:MAX_VALUES]
+    if any(isinstance(each, str) for each in values) and "none" not in values:
+        values.append("none")  # what is compared may all be ways to reason
+    return values
 
 
-class _Values(NamedTuple):
-    """An argument of a template, of which the values are wanted."""
-
-    template: ChatTemplate
-    name: str
-    renders: Callable[[Conversation], Renders]
-
-    def found(self) -> list[Any]:
-        """Return the values to try, the likeliest first: what the template compares the argument with, if it
-        prints the argument or compares it with numbers; else True and False before that."""
-        compared = [each for tree in trees_of(self.template) for each in _compared(tree, self.name)]
-        if any(isinstance(each, str) for each in compared):
-            compared.append("none")  # what is compared may all be ways to reason
-        numbers = any(type(each) is int for each in compared)
-        plain = [] if numbers or self._is_printed() else [True, False]
-        keyed = {(type(each), each): each for each in (*plain, *compared)}  # 1 is not True
-        return list(keyed.values())[:MAX_VALUES]
-
-    def _is_printed(self) -> bool:
-        """Whether the template prints the value itself, as gpt-oss does with `reasoning_effort`."""
-        renders = self.renders(Conversation(_WITHOUT, template_kwargs={self.name: _PRINTED}))
-        try:
-            return _PRINTED in renders.prompt(1)
-        except RowError:
-            return False
-
-
-def _compared(tree: nodes.Template, name: str) -> Iterator[Any]:
-    """Find the constants that a template compares with an argument, or with a variable set from it."""
-    names = _set_from(tree, name)
-    for compare in tree.find_all(nodes.Compare):
-        sides = (compare.expr, *(operand.expr for operand in compare.ops))
-        if any(_keys(side) & names for side in sides):
-            values = [value for side in sides for value in _constants(side)]
-            yield from (value for value in values if isinstance(value, (str, int)) and value != "")
-
-
-def _constants(node: nodes.Expr) -> Sequence[Any]:
-    """Return the value of a constant expression, or the items of a constant list."""
+def _is_printed(name: str, renders: Callable[[Conversation], Renders]) -> bool:
+    """Whether a template prints the value itself, as gpt-oss does with `reasoning_effort`."""
     try:
-        value = node.as_const()
-    except nodes.Impossible:
-        return ()
-    return value if isinstance(value, (list, tuple)) else (value,)
-
-
-def _set_from(tree: nodes.Template, name: str) -> set[str]:
-    """Return an argument and the variables that a template sets from it, directly or by another one."""
-    found = {name}
-    assigns = list(tree.find_all(nodes.Assign))
-    for _ in assigns:
-        more = {
-            key
-            for assign in assigns
-            if (key := _key(assign.target)) is not None and found & _keys(assign.node)
-        }
-        if more <= found:
-            break
-        found |= more
-    return found
-
-
-def _keys(node: nodes.Node) -> set[str]:
-    below = {_key(each) for each in (node, *node.find_all(nodes.Expr))}
-    return {each for each in below if each is not None}
-
-
-def _key(node: nodes.Node) -> str | None:
-    """Return a variable as text: `name`, or `namespace.name`."""
-    if isinstance(node, nodes.Name):
-        return str(node.name)
-    if isinstance(node, nodes.NSRef):
-        return f"{node.name}.{node.attr}"
-    if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
-        return f"{node.node.name}.{node.attr}"
-    return None
+        return _PRINTED in renders(Conversation(_WITHOUT, template_kwargs={name: _PRINTED})).prompt(1)
+    except RowError:
+        return False

@@ -78,13 +78,14 @@ def find_seam(asked: Asked, text: Text, index: int, end: int, marks: ReasoningMa
     completion = text.text[start:end]
     mark = marks.first(completion)
     begins = mark is not None and not completion[: mark.start].strip()
-    state = marks.state(asked.text)
+    state = marks.state(asked.text[-asked.generation :])
     reasons = _reasons(text, index, start)
     if state == "open" and not reasons and (mark is None or (begins and not mark.opens and rest.strip())):
         return Seam(start, open=True, closed=mark is not None)
     if state == "open" and mark is not None and mark.opens:
         raise _mismatch(index, "its reasoning is opened twice", asked.text, completion)
-    if state == "closed" and (begins or reasons):
+    closes = mark is not None and not mark.opens and bool(rest.strip())
+    if state == "closed" and (begins or closes or reasons):
         raise _mismatch(index, "the prompt has closed the block of reasoning", asked.text, completion)
     return Seam(start)
 
@@ -126,9 +127,23 @@ def _shared(
     rest = asked[same:]
     if not marks.only(rest):
         return None
+    if (again := _shown_again(rest, following[shown : max(first - at, shown)], marks)) is not None:
+        return at + shown + again, rest
     blanks, printed = _blanks(rest), _blanks(following[shown : max(first - at, shown)])
     kept = blanks if printed.startswith(blanks) and blanks == rest else printed
     return at + shown + len(kept), rest
+
+
+def _shown_again(rest: str, printed: str, marks: ReasoningMarks) -> int | None:
+    """Return how many characters of `printed` show the rest of a prompt without its first marks, such as
+    `</think>` of `<think></think>`; None if they do not."""
+    mark = marks.first(rest)
+    while mark is not None and (rest := rest[mark.end :]).strip():
+        same, shown = _same_but_blanks(rest, printed)
+        if not rest[same:].strip():
+            return shown + len(_blanks(printed[shown:]))
+        mark = marks.first(rest)
+    return None
 
 
 def _same_but_blanks(asked: str, following: str) -> tuple[int, int]:

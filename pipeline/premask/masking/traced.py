@@ -307,7 +307,9 @@ def _common_field(fields: Sequence[str]) -> str:
     >>> _common_field(["tool_calls.0.name", "tool_calls.0.arguments"]), _common_field(["content", "name"])
     ('tool_calls.0', '*')
     """
-    shared = []
+    shared: list[str] = []
+    if len(set(fields)) == 1:
+        return fields[0]
     for names in zip(*(field.split(".") for field in fields), strict=False):
         if len(set(names)) > 1:
             break

@@ -1,79 +1,80 @@
-"""Template report: what a chat template does, found by rendering probe conversations.
+"""Template report: what a chat template does, found by rendering probe rows.
 
     diagnosis = diagnose(labeller)
-    diagnosis.verdict        "exact", "exact with split" or "refused"
+    diagnosis.verdict                           "exact", "exact with split", "composed", ..., "refused"
+    diagnosis.capabilities["parallel calls"]    what a run does with such rows
 
-`premask template TOKENIZER` prints it. Probes go through the same stages as data. Their texts are words that
-no template prints, so the rendered text shows which of them are kept.
+`premask template TOKENIZER` prints it. The probes (`probes.py`) take the way of data (`capabilities.py`), so
+a run with the same recipe does the same.
 
-Cost: about thirty renders.
+Cost: a few hundred renders.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation, Message, Sample
+from ..core.recipe import OpenReasoning
+from ..core.records import Conversation, Message, Row, Sample
 from ..labeller import Labeller, settle
+from .argument_report import Argument, read_arguments
+from .capabilities import VERDICTS, Capability, examine
+from .probes import NAMED_IDS, PLAIN, probes
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
-_USER2, _ANSWER2 = Message("user", "wombatish"), Message("assistant", "jackdawed")
-_CALL = {
-    "type": "function",
-    "id": "abc123def",  # some templates require nine letters and digits
-    "function": {"name": "fathomer", "arguments": {"depthwise": "sixpenny"}},
-}
-_TOOLS = (
-    {
-        "type": "function",
-        "function": {
-            "name": "fathomer",
-            "description": "Sound the plumbless.",
-            "parameters": {
-                "type": "object",
-                "properties": {"depthwise": {"type": "string", "description": "How deep."}},
-                "required": ["depthwise"],
-            },
-        },
-    },
-)
+_CHAT = Conversation((_USER, _ANSWER, Message("user", "wombatish"), Message("assistant", "jackdawed")))
 
-PLAIN = Conversation((_USER, _ANSWER, _USER2, _ANSWER2))
-WITH_TOOLS = Conversation(
-    (
-        _USER,
-        Message("assistant", tool_calls=(_CALL,)),
-        Message("tool", "brambling", tool_call_id="abc123def", name="fathomer"),
-        _ANSWER2,
-    ),
-    tools=_TOOLS,
-)
-WITH_REASONING = Conversation(
-    (
-        _USER,
-        Message("assistant", "zephyrean", reasoning="mulling"),
-        _USER2,
-        Message("assistant", "jackdawed", reasoning="pondering"),
-    )
-)
+_TAKES = {
+    "user and assistant": ("two turns", "quixotry zephyrean wombatish jackdawed"),
+    "system": ("system", "oversighted"),
+    "developer": ("developer", "oversighted"),
+    "tools": ("tools", "fathomer plumbless"),
+    "tool calls": ("tool result", "fathomer sixpenny"),
+    "tool results": ("tool result", "brambling"),
+    "reasoning": ("reasoning in each turn", "pondersome"),
+    "reasoning in history": ("reasoning in each turn", "mullingly"),
+    "reasoning within the text": ("reasoning within the text", "mullingly"),
+    "two users in a row": ("two users in a row", "quixotry wombatish"),
+    "assistant first": ("assistant first", "zephyrean"),
+}
+"""Kind of input -> the probe that has it, and the words that the template takes or drops."""
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """How a template writes reasoning.
+
+    opens, closes  strings that open and close a block of it
+    prompt         what the generation prompt does: "opens a block", "closes a block" or "has no block"
+    """
+
+    opens: tuple[str, ...]
+    closes: tuple[str, ...]
+    prompt: str
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """The result of a template report.
 
-    verdict            "exact", "exact with split" or "refused"
+    verdict            the worst on users and assistants who take turns: one of `VERDICTS`, but "exact with
+                       split" for "split", and "open reasoning" if the prompt opens a block of reasoning
     generation_prompt  what the template prints before an answer
     turn_ends          strings that end a turn
     takes              kind of input -> "taken", "partly dropped", "dropped" or "refused: ..."
     habits             what the template does to text
     warnings           those of a run with this template
-    refusals           probe conversation -> why it was refused
-    samples            probe conversation -> its samples, with their trained stretches
+    parts              roles whose content it takes as a list of parts only
+    arguments          name of an argument that it reads -> what `auto` chooses for it, None if nothing
+    reasoning          how it writes reasoning
+    open_reasoning     value of this recipe key -> the sample of an answer without reasoning, if the prompt
+                       opens a block of it
+    capabilities       probe -> what a run does with such rows
     """
 
     verdict: str
@@ -82,45 +83,84 @@ class Diagnosis:
     takes: Mapping[str, str]
     habits: Mapping[str, str]
     warnings: tuple[str, ...]
-    refusals: Mapping[str, str]
-    samples: Mapping[str, tuple[Sample, ...]] = field(repr=False)
+    parts: tuple[str, ...]
+    arguments: Mapping[str, Argument | None]
+    reasoning: Reasoning
+    open_reasoning: Mapping[str, Sample]
+    capabilities: Mapping[str, Capability] = field(repr=False)
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Probe -> why it is refused."""
+        refused = {name: each for name, each in self.capabilities.items() if each.reason}
+        return {name: f"{each.reason}: {each.detail}" for name, each in refused.items()}
+
+    @property
+    def samples(self) -> dict[str, tuple[Sample, ...]]:
+        """Probe -> its samples, with their trained stretches."""
+        return {name: each.samples for name, each in self.capabilities.items() if each.samples}
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a run refuses plain rows."""
+        return self.verdict in ("refused", "open reasoning")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values."""
-        samples = {
-            name: [{"text": s.text, "turns": [turn._asdict() for turn in s.turns]} for s in of_name]
-            for name, of_name in self.samples.items()
-        }
         plain = ("verdict", "generation_prompt", "turn_ends", "takes", "habits", "warnings", "refusals")
-        return {**{name: _plain(getattr(self, name)) for name in plain}, "samples": samples}
+        reasoning = {key: _plain(value) for key, value in vars(self.reasoning).items()}
+        arguments = {name: found and found._asdict() for name, found in self.arguments.items()}
+        return {
+            **{name: _plain(getattr(self, name)) for name in plain},
+            "samples": {name: [*map(_sample, samples)] for name, samples in self.samples.items()},
+            "parts": list(self.parts),
+            "arguments": arguments,
+            "reasoning": reasoning,
+            "open_reasoning": {name: _sample(sample) for name, sample in self.open_reasoning.items()},
+            "capabilities": {name: each.as_dict() for name, each in self.capabilities.items()},
+        }
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {"text": sample.text, "turns": [turn._asdict() for turn in sample.turns]}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
 
 
 def diagnose(labeller: Labeller) -> Diagnosis:
-    """Test a template with probe conversations. It never raises: refusals are part of the result."""
-    probes = {"plain": PLAIN, "tools": WITH_TOOLS, "reasoning": WITH_REASONING}
-    samples: dict[str, tuple[Sample, ...]] = {}
-    refusals: dict[str, str] = {}
-    for name, conversation in probes.items():
-        try:
-            samples[name] = labeller.decide(conversation)
-        except RowError as error:
-            refusals[name] = str(error)
+    """Test a template with probe rows. It never raises `RowError`: refusals are part of the result."""
+    control = next(iter((*labeller.tokenizer.special, *labeller.ends.stops)), "<|im_end|>")
+    rows = probes(control)
+    others = probes(control, NAMED_IDS)
+    capabilities = {name: examine(labeller, row, others[name]) for name, row in rows.items()}
+    generation_prompt = _generation_prompt(labeller)
+    reasoning = _reasoning(labeller, generation_prompt)
     return Diagnosis(
-        verdict=_verdict(samples),
-        generation_prompt=_generation_prompt(labeller),
+        verdict=_verdict(capabilities),
+        generation_prompt=generation_prompt,
         turn_ends=labeller.ends.stops,
-        takes=_takes(labeller),
-        habits=_habits(labeller, samples),
+        takes={name: _fate(labeller, rows[probe], words) for name, (probe, words) in _TAKES.items()},
+        habits=_habits(labeller, capabilities),
         warnings=tuple(labeller.warnings()),
-        refusals=refusals,
-        samples=samples,
+        parts=tuple(sorted(labeller.parts)),
+        arguments=read_arguments(labeller, rows),
+        reasoning=reasoning,
+        open_reasoning=_open_reasoning(labeller) if reasoning.prompt == "opens a block" else {},
+        capabilities=capabilities,
     )
 
 
-def _verdict(samples: Mapping[str, tuple[Sample, ...]]) -> str:
-    if "plain" not in samples:
-        return "refused"
-    return "exact with split" if any(len(each) > 1 for each in samples.values()) else "exact"
+def _verdict(capabilities: Mapping[str, Capability]) -> str:
+    """Return the worst verdict on a plain probe."""
+    worst = max((capabilities[name] for name in PLAIN), key=lambda found: VERDICTS.index(found.verdict))
+    if worst.reason == "open_reasoning":
+        return "open reasoning"
+    return "exact with split" if worst.verdict == "split" else worst.verdict
+
+
+# ==== Reasoning ====
 
 
 def _generation_prompt(labeller: Labeller) -> str:
@@ -132,42 +172,45 @@ def _generation_prompt(labeller: Labeller) -> str:
     return prompt.removeprefix(before) if prompt.startswith(before) else prompt.rpartition("quixotry")[2]
 
 
-def _takes(labeller: Labeller) -> dict[str, str]:
-    """Return the result for each kind of input: taken, dropped, or refused with the message of the
-    template."""
-    system, developer = Message("system", "oversight"), Message("developer", "oversight")
-    inline = Message("assistant", "<think>\nmulling\n</think>\n\nzephyrean")
-    probes = {
-        "user and assistant": (PLAIN, "quixotry zephyrean wombatish jackdawed"),
-        "system": (Conversation((system, *PLAIN.messages)), "oversight"),
-        "developer": (Conversation((developer, *PLAIN.messages)), "oversight"),
-        "tools": (Conversation((_USER, _ANSWER), tools=_TOOLS), "fathomer plumbless"),
-        "tool calls": (WITH_TOOLS, "fathomer sixpenny"),
-        "tool results": (WITH_TOOLS, "brambling"),
-        "reasoning": (WITH_REASONING, "pondering"),
-        "reasoning in history": (WITH_REASONING, "mulling"),
-        "reasoning within the text": (Conversation((_USER, inline)), "mulling"),
-        "two users in a row": (Conversation((_USER, _USER2, _ANSWER)), "quixotry wombatish"),
-        "assistant first": (Conversation((_ANSWER, _USER2, _ANSWER2)), "zephyrean"),
-    }
-    return {
-        name: _fate(labeller, conversation, words.split()) for name, (conversation, words) in probes.items()
-    }
+def _reasoning(labeller: Labeller, generation_prompt: str) -> Reasoning:
+    marks = labeller.rules.marks
+    states = {"open": "opens a block", "closed": "closes a block", "": "has no block"}
+    return Reasoning(marks.opens, marks.closes, states[marks.state(generation_prompt)])
 
 
-def _fate(labeller: Labeller, conversation: Conversation, words: list[str]) -> str:
+def _open_reasoning(labeller: Labeller) -> dict[str, Sample]:
+    """Return the sample of an answer without reasoning under the settings that keep it."""
+    found = {}
+    for choice in (OpenReasoning.compose, OpenReasoning.as_rendered):
+        other = copy(labeller)
+        other.rules = replace(labeller.rules, open_reasoning=choice)
+        try:
+            (found[choice.value],) = other.decide(Conversation((_USER, _ANSWER)))
+        except RowError:
+            continue
+    return found
+
+
+# ==== What it takes ====
+
+
+def _fate(labeller: Labeller, row: Mapping[str, Any], words: str) -> str:
     try:
+        (conversation,), _ = labeller.read(Row("probe", 0, dict(row)), "openai")
         text = _whole(labeller, conversation)
     except RowError as error:
         return f"refused: {error.detail}"
-    shown = [word for word in words if word in text]
-    return "taken" if len(shown) == len(words) else "partly dropped" if shown else "dropped"
+    shown = [word in text for word in words.split()]
+    return "taken" if all(shown) else "partly dropped" if any(shown) else "dropped"
 
 
-def _habits(labeller: Labeller, samples: Mapping[str, tuple[Sample, ...]]) -> dict[str, str]:
+# ==== What it does to text ====
+
+
+def _habits(labeller: Labeller, capabilities: Mapping[str, Capability]) -> dict[str, str]:
     return {
         "trims content": _trims(labeller),
-        "rewrites history": _rewrites(samples),
+        "rewrites history": _rewrites(capabilities),
         "keeps the order of messages": _keeps_order(labeller),
         "prints a date": _prints_date(labeller),
         "marks generated text itself": "yes" if labeller.template.has_generation_tags else "no",
@@ -179,8 +222,8 @@ def _trims(labeller: Labeller) -> str:
     try:
         trimmed = [
             message.role
-            for i, message in enumerate(PLAIN.messages[:2])
-            if text not in _whole(labeller, _with_content(PLAIN.messages[:2], i, text))
+            for i, message in enumerate(_CHAT.messages[:2])
+            if text not in _whole(labeller, _with_content(_CHAT.messages[:2], i, text))
         ]
     except RowError:
         return "unknown"
@@ -192,27 +235,28 @@ def _with_content(messages: tuple[Message, ...], index: int, text: str) -> Conve
     return Conversation((*messages[:index], changed, *messages[index + 1 :]))
 
 
-def _rewrites(samples: Mapping[str, tuple[Sample, ...]]) -> str:
-    names = [name for name, of_name in samples.items() if len(of_name) > 1]
-    return f"in conversations of kind {', '.join(names)}" if names else "no" if samples else "unknown"
+def _rewrites(capabilities: Mapping[str, Capability]) -> str:
+    kept = {name: each.samples for name, each in capabilities.items() if each.samples}
+    names = [name for name, samples in kept.items() if len(samples) > 1]
+    return f"in conversations of kind {', '.join(names)}" if names else "no" if kept else "unknown"
 
 
 def _keeps_order(labeller: Labeller) -> str:
     try:
-        text = _whole(labeller, PLAIN)
+        text = _whole(labeller, _CHAT)
     except RowError:
         return "unknown"
-    positions = [text.find(message.content or "") for message in PLAIN.messages]
+    positions = [text.find(message.content or "") for message in _CHAT.messages]
     return "yes" if positions == sorted(positions) else "no"
 
 
 def _prints_date(labeller: Labeller) -> str:
     try:
-        text = _whole(labeller, PLAIN)
+        text = _whole(labeller, _CHAT)
         other = labeller.template.on(_another_day(labeller.recipe.date))
         return (
             "no"
-            if labeller.renders(PLAIN, other).through(3) == text
+            if labeller.renders(_CHAT, other).through(3) == text
             else f"yes, that of {labeller.recipe.date}"
         )
     except RowError:
@@ -231,7 +275,3 @@ def _another_day(date: datetime.date) -> datetime.date:
 
 def _whole(labeller: Labeller, conversation: Conversation) -> str:
     return labeller.renders(settle(labeller, conversation)).through(len(conversation.messages) - 1)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,9 +21,6 @@ from ..core.records import Sample
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
 from ..tokens.token_text import TokenTexts, groups_of
-
-if TYPE_CHECKING:
-    from .template_report import Diagnosis
 
 TRAINED = "bold underline green"
 """The style of what is trained; without colours it is still bold and underlined."""
@@ -135,29 +132,8 @@ def _running(groups: Sequence[tuple[str, int]], labels: Sequence[int]) -> Text:
     return shown
 
 
-def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
-    """Print what `premask template` found."""
-    colour = "red" if diagnosis.verdict == "refused" else "green"
-    say(console, f"verdict: {diagnosis.verdict}", f"bold {colour}")
-    table = Table.grid(padding=(0, 2))
-    table.add_row("generation prompt", Text(visible(diagnosis.generation_prompt) or "none"))
-    table.add_row("a turn ends with", Text(", ".join(map(visible, diagnosis.turn_ends)) or "nothing"))
-    for name, found in (*diagnosis.takes.items(), *diagnosis.habits.items()):
-        table.add_row(name, Text(visible(found)))
-    console.print(table)
-    for warning in diagnosis.warnings:
-        say(console, f"warning: {warning}", "yellow")
-    for name, reason in diagnosis.refusals.items():
-        say(console, f"refused, conversation of kind {name}: {reason}", "red")
-    for name, samples in diagnosis.samples.items():
-        for number, sample in enumerate(samples):
-            console.print()
-            say(console, f"{name}{_part(number, samples)}; trained text is in [[ ]]:", "bold")
-            console.print(_with_turns(sample))
-
-
-def _with_turns(sample: Sample) -> Text:
-    """A sample's text with its trained turns in brackets."""
+def with_turns(sample: Sample) -> Text:
+    """Return the text of a sample with its trained turns in brackets."""
     text, at = Text(), 0
     for turn in sample.turns:
         text.append(lines(sample.text[at : turn.start]))

@@ -497,5 +497,5 @@ def test_without_scripts_the_rest_is_there(browser: Any, demo: Path) -> None:
     visit.close()
 
     assert "switched off" in text
-    assert "34,415 tokens" in text
+    assert "34,417 tokens" in text
     assert text.count("<svg") >= 6
