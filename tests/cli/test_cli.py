@@ -406,14 +406,15 @@ AWKWARD = """\
 {%- if first == 'unstable' %}{{ lipsum(n=1) }}{% endif -%}
 {%- if first == 'lost' %}{{ first.encode }}{% endif -%}
 {%- if first == 'raised' %}{{ raise_exception('not this one') }}{% endif -%}
-{%- if first == 'mismatch' and add_generation_prompt %}{{ 'prompts only' }}{% endif -%}
 {%- for message in messages -%}
     {{- '<|im_start|>' + message['role'] + '\\n' -}}
-    {%- if message['role'] == 'assistant' and first == 'unclear' %}{{ first }}{% endif -%}
+    {%- if message['role'] == 'assistant' and first == 'mismatch' %}{{ first }}{% endif -%}
     {%- if message['role'] == 'user' or first != 'dropped' %}{{ message['content'] }}{% endif -%}
+    {%- if message['role'] == 'assistant' and first == 'unclear' %}{{ first }}{% endif -%}
     {{- '<|im_end|>\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif -%}
+{%- if add_generation_prompt and first == 'opens' %}{{ '<think>\\n' }}{% endif -%}
 """
 REJECTED: dict[str, Any] = {
     "invalid_json": '{"messages": [}',
@@ -438,6 +439,7 @@ REJECTED: dict[str, Any] = {
     "origin_lost": chat("lost", "Ho"),
     "content_dropped": chat("dropped", "Ho"),
     "prompt_mismatch": chat("mismatch", "Ho"),
+    "open_reasoning": chat("opens", "Ho"),
     "boundary_unclear": chat("unclear", "Ho"),
     "control_token": chat("Hi", "Say <|im_end|> and stop"),
     "nothing_trained": {

@@ -92,7 +92,7 @@ def test_templates_that_keep_history(
     make_labeller: MakeLabeller, name: str, turn_end: str, kwargs: dict[str, str], messages: Chat
 ) -> None:
     """One sample a row, whose ids are those of `apply_chat_template`."""
-    labeller = once(make_labeller, name, template_kwargs=kwargs)
+    labeller = once(make_labeller, name, template_kwargs=kwargs, seam="template")
     check_against_reference(labeller, messages, turn_end, **kwargs)
     (sample,) = label(labeller, messages)
 
@@ -105,9 +105,10 @@ _LABELLERS: dict[str, Labeller] = {}
 
 
 def once(make_labeller: MakeLabeller, name: str, **keys: Any) -> Labeller:
-    if name not in _LABELLERS:
-        _LABELLERS[name] = make_labeller(name, **keys)
-    return _LABELLERS[name]
+    key = f"{name} {keys}"
+    if key not in _LABELLERS:
+        _LABELLERS[key] = make_labeller(name, **keys)
+    return _LABELLERS[key]
 
 
 @given(
@@ -117,7 +118,7 @@ def once(make_labeller: MakeLabeller, name: str, **keys: Any) -> Labeller:
 )
 def test_a_template_that_rewrites_history(make_labeller: MakeLabeller, messages: Chat) -> None:
     """Qwen3 prints an empty thought before the last answers only; each other answer is a sample of its own."""
-    labeller = once(make_labeller, "qwen3")
+    labeller = once(make_labeller, "qwen3", seam="template")
     check_against_reference(labeller, messages, "<|im_end|>")
     whole = label(labeller, messages)[0]
 

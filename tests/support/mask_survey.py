@@ -14,7 +14,7 @@ from conversation_kinds import KINDS, Chat
 from inference import Inference, frozen_date
 from oracle import Text, Verdict, judge, views
 from places import SAMPLE
-from premask.core.errors import RowError
+from premask.core.errors import RecipeError, RowError
 from premask.core.recipe import Recipe
 from premask.core.records import Row, Sample
 from premask.labeller import Labeller
@@ -56,7 +56,7 @@ def samples_of(file: str, chat: Chat, **settings: Any) -> tuple[Sample, ...]:
 
 def texts_of(samples: tuple[Sample, ...]) -> list[Text]:
     """Samples as the oracle takes them: stretches of weight 0 are not trained."""
-    return [Text(s.text, tuple(_weighed(s)), s.proof, s.counts) for s in samples]
+    return [Text(s.text, tuple(_weighed(s)), s.proof, s.counts, s.seams) for s in samples]
 
 
 def _weighed(sample: Sample) -> Iterator[tuple[int, int, int]]:
@@ -132,6 +132,10 @@ def result_of(file: str, kind: str, **settings: Any) -> Result:
         seen = {view for inference in inferences for view in views(inference)}
         why = "; ".join(sorted(seen)) or "unexplained"
         return Result(file, kind, "refused", setting, error.reason, why, error.detail)
+    except RecipeError as error:
+        return Result(
+            file, kind, "refused", setting, "recipe", "the template has no such argument", str(error)
+        )
     except Exception as error:  # noqa: BLE001  a crash is a finding like others
         return Result(file, kind, "wrong", setting, detail=f"crash: {type(error).__name__}: {error}")
     behind = settings.get("open_reasoning") == "as-rendered"

@@ -29,12 +29,14 @@ Turn = tuple[int, int, int]
 
 
 class Text(NamedTuple):
-    """A sample of the pipeline: a text, its trained stretches, how it was proved, and what was counted."""
+    """A sample of the pipeline: a text, its trained stretches, how it was proved, what was counted, and where
+    its completions start and end (where parts of them are not trained)."""
 
     text: str
     turns: Sequence[Turn]
     proof: str = "inference"
     counts: Mapping[str, int] = {}
+    seams: Sequence[int] = ()
 
 
 class Endings(NamedTuple):
@@ -83,7 +85,7 @@ def judge(
     losses = _unprinted(inference, samples)
     verdict.wrong += _judge_choice(inference, samples, counts, {loss.message for loss in losses})
     for sample in samples:
-        completions = [each for each in _completions(sample.turns) if each[0] < len(inference.messages)]
+        completions = [each for each in _completions(sample) if each[0] < len(inference.messages)]
         verdict.wrong += _judge_text(inference, sample, completions)
         for completion in completions:
             found = [
@@ -99,11 +101,14 @@ def judge(
     return verdict
 
 
-def _completions(turns: Sequence[Turn]) -> list[Turn]:
-    """The completions of a sample: all stretches of a message as one."""
+def _completions(sample: Text) -> list[Turn]:
+    """The completions of a sample: all stretches of a message as one, up to the seams around them."""
     edges: dict[int, list[int]] = defaultdict(list)
-    for message, start, end in turns:
-        edges[message] += [start, end]
+    for message, start, end in sample.turns:
+        edges[message] += [
+            max((seam for seam in sample.seams if seam <= start), default=start),
+            min((seam for seam in sample.seams if seam >= end), default=end),
+        ]
     return [(message, min(each), max(each)) for message, each in edges.items()]
 
 
@@ -130,7 +135,7 @@ def _judge_choice(
 ) -> Iterator[str]:
     """Every turn that is to be trained is trained once; empty and opening ones are left out and counted, and
     those that the template does not print are lost."""
-    trained = sorted(message for sample in samples for message, _, _ in _completions(sample.turns))
+    trained = sorted(message for sample in samples for message, _, _ in _completions(sample))
     wanted = inference.chat.wanted
     if repeated := [i for i, count in Counter(trained).items() if count > 1]:
         yield f"trains {repeated} twice"

@@ -143,6 +143,8 @@ END_OF_FILE: dict[str, str | tuple[str, ...]] = {
     "llamacpp/stepfun-ai-Step-3.5-Flash.jinja": "<|im_end|>",
     "other/automodel-examples_convergence_tulu3_models_moonlight-16b_chat_template.jinja": "<|im_end|>",
     "other/automodel-examples_dllm_sft_llada_chat_template.jinja": "<|eot_id|>",
+    "trl/idefics3.jinja": "<end_of_utterance>",
+    "trl/idefics3_training.jinja": "<end_of_utterance>",
     "unsloth/phi-4.jinja": "<|im_end|>",
     "unsloth/yi-chat.jinja": "<|im_end|>",
     "vllm/builtin_template_minicpmv45.jinja": "<|im_end|>",

@@ -167,7 +167,8 @@ class _Decision:
         if self._prompt(index) is None:
             return None
         try:
-            return self._in_whole(index) or self._in_own(index)
+            placed_turn = self._in_whole(index) or self._in_own(index)
+            self._check_begin(placed_turn)
         except RowError as error:
             if error.reason != "prompt_mismatch":
                 raise
@@ -175,6 +176,18 @@ class _Decision:
                 raise self._with_advice(error, index) from None
             self.counts["opening_turns"] += 1
             return None
+        header = _printed_first(placed_turn) if placed_turn else ""
+        if self._is_opening(index) and not self.rules.marks.only(header):
+            self.counts["opening_turns"] += 1
+            return None
+        return placed_turn
+
+    def _check_begin(self, placed_turn: _Placed | None) -> None:
+        """Raise `RowError` if a completion begins by ending another turn."""
+        if placed_turn and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops):
+            index, prompt = placed_turn.turn.message, placed_turn.text.text[: placed_turn.turn.start]
+            detail = f"message {index}: its prompt ends within the turn before it, with {prompt[-60:]!r}"
+            raise RowError("prompt_mismatch", detail)
 
     def _is_opening(self, index: int) -> bool:
         """Whether the assistant opens the conversation with a message."""
@@ -227,9 +240,6 @@ class _Decision:
         asked = asked_by(prompt, before=self._before(index))
         seam = find_seam(asked, text, index, end, self.rules.marks)
         turn = self._proved(text, index, seam.start, end)
-        if self._is_opening(index) and self._has_header(text, turn):
-            self.counts["opening_turns"] += 1
-            return None
         if seam.open:
             return self._in_open_block(prompt, text, turn, seam)
         if text.text.startswith(prompt.text) and seam.start == len(prompt):
@@ -243,11 +253,6 @@ class _Decision:
             return self.renders.through(index - 1) if index else ""
         except RowError:
             return ""
-
-    def _has_header(self, text: Text, turn: Turn) -> bool:
-        """Whether a completion begins with more of the template than marks of reasoning."""
-        first = next((start for start, _, _ in text.spans(turn.message) if start >= turn.start), turn.start)
-        return not self.rules.marks.only(text.text[turn.start : first])
 
     def _in_open_block(self, prompt: Text, text: Text, turn: Turn, seam: Seam) -> _Placed:
         """Do what the recipe says about a turn without reasoning whose prompt opens a block of it."""
@@ -352,6 +357,13 @@ def is_empty(message: Message) -> bool:
 def _is_marked(message: Message) -> bool:
     """Whether the row lets a message, or a part of it, be trained."""
     return message.train is not False or any(stretch.train for stretch in message.stretches)
+
+
+def _printed_first(placed_turn: _Placed) -> str:
+    """Return what the template prints at the start of a completion, before the text of the message."""
+    text, turn, _ = placed_turn
+    first = next((start for start, _, _ in text.spans(turn.message) if start >= turn.start), turn.start)
+    return text.text[turn.start : first]
 
 
 def _behind(closing: str, body: Text) -> Text:

@@ -1,8 +1,9 @@
-"""The mask, slow and readable: one text, one token at a time. The tests compare `labels.py` with it.
+"""The mask, slow and readable: one text, one token at a time. The tests compare the other modules with it.
 
-A run does not use this module. It does in a few lines what `labels.py` and `tokens/pieces.py` do for whole
-batches:
+A run does not use this module. It does in a few lines what `completions.py` and `seams.py` decide, and what
+`labels.py` and `tokens/pieces.py` do for whole batches:
 
+    prompt_and_completion(renders, i, rules)  the text that turn i is trained in, and what is trained of it
     tokens_of(sample, encode)                 ids, starts and ends, cut at seams as at inference
     labels_of(sample, ids, starts, ends)      one label per token
     origins_of(sample, starts)                the writer of the first character of each token
@@ -17,6 +18,9 @@ from itertools import pairwise
 
 from ..core.contract import IGNORE_INDEX
 from ..core.records import TEMPLATE, Origin, Sample, placed
+from .renders import Renders
+from .rules import Rules
+from .traced import runs_of
 
 Token = tuple[int, int, int]
 """Id, first character, and one past the last."""
@@ -93,3 +97,47 @@ def origins_of(sample: Sample, starts: Sequence[int]) -> list[Origin]:
     """Return the origin of the first character of each token."""
     runs = list(placed(sample.runs))
     return [next((origin for begin, end, origin in runs if begin <= at < end), TEMPLATE) for at in starts]
+
+
+# ==== The sample of a turn ====
+
+
+def prompt_and_completion(renders: Renders, index: int, rules: Rules) -> tuple[str, str] | None:
+    """Return P and C of message `index` by the definition, read off character by character.
+
+    P is what inference shows. C is what the text that ends with the message prints after the header that P
+    ends with, up to the turn end. The header may have other blanks there, and may lack marks of reasoning at
+    its end. None if the text shows another header than that.
+
+    >>> from premask.core.records import Conversation, Message
+    >>> from premask.masking.chat_template import ChatTemplate
+    >>> from premask.masking.turn_ends import TurnEnds
+    >>> template = ChatTemplate("{% for m in messages %}{{ m.content }}.{% endfor %}")
+    >>> chat = Conversation((Message("user", "Hi"), Message("assistant", "Yes")))
+    >>> prompt_and_completion(Renders(chat, template), 1, Rules(TurnEnds((".",))))
+    ('Hi.', 'Yes.')
+    """
+    prompt, text = renders.prompt(index), renders.through(index)
+    of_prompt, of_text = _writers(renders.prompt_traced(index)), _writers(renders.through_traced(index))
+    own = [at for at, writer in enumerate(of_text) if writer == index]
+    end = rules.ends.after(text, own[-1] + 1)
+    header = prompt[_content_end(of_prompt) :]
+    begin = _content_end(of_text[: own[0]])
+    if text.startswith(header, begin):
+        return prompt, text[begin + len(header) : end]
+    for start in range(own[0], begin - 1, -1):
+        shown = "".join(text[begin:start].split())
+        rest = "".join(header.split()).removeprefix(shown)
+        if "".join(header.split()) == shown + rest and rules.marks.only(rest):
+            return prompt, text[start:end]
+    return None
+
+
+def _writers(text: str) -> list[int]:
+    """Return the message that wrote each character; a negative number if it is none."""
+    return [origin.message for length, origin in runs_of(text) for _ in range(length)]
+
+
+def _content_end(writers: Sequence[int]) -> int:
+    """Return one past the last character that the template did not write."""
+    return max((at + 1 for at, writer in enumerate(writers) if writer != TEMPLATE.message), default=0)

@@ -138,6 +138,7 @@ def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, st
     closer = re.match(r"\s*([<\[][^\s<\[]*[>\]])", closing)
     if closer is None or not _CLOSES.search(closing):
         return "", "", ""
+    closing = closing[: closer.end()] + re.match(r"\s*", closing[closer.end() :])[0]  # type: ignore[index]
     return (opener if _OPENS.search(opener) else ""), closer[1], closing
 
 

@@ -12,7 +12,6 @@ Cost: a few hundred renders.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -21,13 +20,13 @@ from typing import Any
 from ..core.errors import RowError
 from ..core.recipe import OpenReasoning
 from ..core.records import Conversation, Message, Row, Sample
-from ..labeller import Labeller, settle
+from ..labeller import Labeller
 from .argument_report import Argument, read_arguments
 from .capabilities import VERDICTS, Capability, examine
+from .habits import find_habits, whole_text
 from .probes import NAMED_IDS, PLAIN, probes
 
 _USER, _ANSWER = Message("user", "quixotry"), Message("assistant", "zephyrean")
-_CHAT = Conversation((_USER, _ANSWER, Message("user", "wombatish"), Message("assistant", "jackdawed")))
 
 _TAKES = {
     "user and assistant": ("two turns", "quixotry zephyrean wombatish jackdawed"),
@@ -142,7 +141,7 @@ def diagnose(labeller: Labeller) -> Diagnosis:
         generation_prompt=generation_prompt,
         turn_ends=labeller.ends.stops,
         takes={name: _fate(labeller, rows[probe], words) for name, (probe, words) in _TAKES.items()},
-        habits=_habits(labeller, capabilities),
+        habits=find_habits(labeller, capabilities),
         warnings=tuple(labeller.warnings()),
         parts=tuple(sorted(labeller.parts)),
         arguments=read_arguments(labeller, rows),
@@ -197,81 +196,8 @@ def _open_reasoning(labeller: Labeller) -> dict[str, Sample]:
 def _fate(labeller: Labeller, row: Mapping[str, Any], words: str) -> str:
     try:
         (conversation,), _ = labeller.read(Row("probe", 0, dict(row)), "openai")
-        text = _whole(labeller, conversation)
+        text = whole_text(labeller, conversation)
     except RowError as error:
         return f"refused: {error.detail}"
     shown = [word in text for word in words.split()]
     return "taken" if all(shown) else "partly dropped" if any(shown) else "dropped"
-
-
-# ==== What it does to text ====
-
-
-def _habits(labeller: Labeller, capabilities: Mapping[str, Capability]) -> dict[str, str]:
-    return {
-        "trims content": _trims(labeller),
-        "rewrites history": _rewrites(capabilities),
-        "keeps the order of messages": _keeps_order(labeller),
-        "prints a date": _prints_date(labeller),
-        "marks generated text itself": "yes" if labeller.template.has_generation_tags else "no",
-    }
-
-
-def _trims(labeller: Labeller) -> str:
-    text = " \n quixotry \n "
-    try:
-        trimmed = [
-            message.role
-            for i, message in enumerate(_CHAT.messages[:2])
-            if text not in _whole(labeller, _with_content(_CHAT.messages[:2], i, text))
-        ]
-    except RowError:
-        return "unknown"
-    return f"of {' and '.join(trimmed)}" if trimmed else "no"
-
-
-def _with_content(messages: tuple[Message, ...], index: int, text: str) -> Conversation:
-    changed = Message(messages[index].role, text)
-    return Conversation((*messages[:index], changed, *messages[index + 1 :]))
-
-
-def _rewrites(capabilities: Mapping[str, Capability]) -> str:
-    kept = {name: each.samples for name, each in capabilities.items() if each.samples}
-    names = [name for name, samples in kept.items() if len(samples) > 1]
-    return f"in conversations of kind {', '.join(names)}" if names else "no" if kept else "unknown"
-
-
-def _keeps_order(labeller: Labeller) -> str:
-    try:
-        text = _whole(labeller, _CHAT)
-    except RowError:
-        return "unknown"
-    positions = [text.find(message.content or "") for message in _CHAT.messages]
-    return "yes" if positions == sorted(positions) else "no"
-
-
-def _prints_date(labeller: Labeller) -> str:
-    try:
-        text = _whole(labeller, _CHAT)
-        other = labeller.template.on(_another_day(labeller.recipe.date))
-        return (
-            "no"
-            if labeller.renders(_CHAT, other).through(3) == text
-            else f"yes, that of {labeller.recipe.date}"
-        )
-    except RowError:
-        return "unknown"
-
-
-def _another_day(date: datetime.date) -> datetime.date:
-    """Return a day with another year, month and weekday, within the range of Python's dates.
-
-    >>> _another_day(datetime.date(2025, 1, 1)).strftime("%a %d %b %Y")
-    'Thu 05 Feb 2026'
-    """
-    days = datetime.timedelta(days=400)
-    return date + days if date.year < datetime.MAXYEAR - 1 else date - days
-
-
-def _whole(labeller: Labeller, conversation: Conversation) -> str:
-    return labeller.renders(settle(labeller, conversation)).through(len(conversation.messages) - 1)

@@ -147,10 +147,9 @@ def _print_differences(console: Console, capabilities: Mapping[str, Capability])
 
 
 def _skeleton(text: str) -> str:
-    """Return what two differences of the same kind have in common: the start of the text; nothing if it is
-    text of the probe."""
-    text = text.lstrip()
-    return "" if _WORD.match(text) else _WORD.sub("", text)[:_ALIKE]
+    """Return what two differences of the same kind have in common: the start of the text, before the first
+    word of the probe."""
+    return _WORD.split(text.lstrip())[0][:_ALIKE]
 
 
 def _side_by_side(difference: Difference) -> Text:
