@@ -41,7 +41,7 @@ FAULTS = {
     BLANK: "nothing else is wrong than a blank: one of the header or after the end is trained, or one inside "
     "is not",
     PROMPT: "the text before what is trained is not the prompt of inference",
-    BLOCK: "it is, but reasoning is behind a block that the prompt has closed, or an answer in one it has opened",
+    BLOCK: "it is, but reasoning is behind a block that the prompt closes, or an answer is inside an open one",
     IDS: "it is, but its last ids, between the last message and the answer, are not those of the prompt",
     HISTORY_IDS: "it is, but ids of earlier turns are not those that a server gives to the whole prompt",
     HEADER: "a part of the prompt is trained",
@@ -314,8 +314,8 @@ class _Turn:
     # ---- Where it ends ----
 
     def _end(self, high: int) -> tuple[str | None, int]:
-        """The string that ends the turn in the text, and where. A string that the model does not have to write
-        is one only if it is trained."""
+        """The string that ends the turn in the text, and where. If the model does not have to write one, it
+        counts only where it is trained."""
         text = self.view.text
         end = _first_of(self.ends, text[self.last : high])
         at = self.last if end is None else text.index(end, self.last)
