@@ -41,7 +41,7 @@ FAULTS = {
     BLANK: "nothing else is wrong than a blank: one of the header or after the end is trained, or one inside "
     "is not",
     PROMPT: "the text before what is trained is not the prompt of inference",
-    BLOCK: "it is, but reasoning is behind a block that the prompt closes, or an answer is inside an open one",
+    BLOCK: "it is, but reasoning is behind a block that the prompt closes, or an answer inside an open one",
     IDS: "it is, but its last ids, between the last message and the answer, are not those of the prompt",
     HISTORY_IDS: "it is, but ids of earlier turns are not those that a server gives to the whole prompt",
     HEADER: "a part of the prompt is trained",
@@ -221,26 +221,32 @@ class _Turn:
 
     # ---- Where it starts ----
 
-    def _bounds(self) -> tuple[int, int]:
-        """Where the text of other messages before and after this one ends and starts."""
-        view, own = self.view, set(self.own)
-        before = [end for _, end, word in view.words if end <= self.first and word not in own]
-        after = [start for start, _, word in view.words if start >= self.last and word not in own]
-        low = before[-1] if before else 0
-        if self._is_answer(self.i - 1):  # the end of that one is its own
-            low += self._past_answer(view.text[low : self.first])
-        return low, (after[0] if after else len(view.text))
+    @cached_property
+    def _neighbours(self) -> tuple[tuple[int, int | None], tuple[int, int | None]]:
+        """Where the words of other messages before and after this one end and start, and whose they are."""
+        own, view = set(self.own), self.view
+        others = [(first, last, message_of(word)) for first, last, word in view.words if word not in own]
+        before = [(last, index) for _, last, index in others if last <= self.first]
+        after = [(first, index) for first, _, index in others if first >= self.last]
+        return (before[-1] if before else (0, None)), (after[0] if after else (len(view.text), None))
 
-    def _past_answer(self, between: str) -> int:
-        """Where the answer before this one ends, in the text between their words."""
-        written = _behind_words(self.reader.reread(self.inference.through(self.i - 1)) or "")
+    def _bounds(self) -> tuple[int, int]:
+        """Where the text of this message can start and end."""
+        (low, index), (high, _) = self._neighbours
+        if index is not None and self._is_answer(index):  # the end of that one is its own
+            low += self._past_answer(index, self.view.text[low : self.first])
+        return low, high
+
+    def _is_answer(self, index: int | None) -> bool:
+        messages = self.inference.messages  # words of tool definitions have no message
+        return index is not None and index < len(messages) and messages[index]["role"] == "assistant"
+
+    def _past_answer(self, index: int, between: str) -> int:
+        """Where an answer before this one ends, in the text between their words."""
+        written = _behind_words(self.reader.reread(self.inference.through(index)) or "")
         shown = commonprefix([written, between])
         opener = _first_of(self.openers, between)
         return len(shown) if shown.strip() or opener is None else between.index(opener) + len(opener)
-
-    def _is_answer(self, index: int) -> bool:
-        messages = self.inference.messages
-        return 0 <= index < len(messages) and messages[index]["role"] == "assistant"
 
     def _start_faults(self, start: int) -> Iterator[str]:
         text, prompt = self.view.text, self.prompt
@@ -333,7 +339,7 @@ class _Turn:
         wanted = self._wanted_end
         if wanted is not None and (wanted != end or not view.is_on(at, stop)):
             yield STOP
-        if self._is_answer(self.i + 1):
+        if self._is_answer(self._neighbours[1][1]):
             return  # what follows is the start of that one
         follows = "".join(view.parts(stop, high, trained=True))
         own = () if end else (*self.openers, _behind_words(self.through).strip())
