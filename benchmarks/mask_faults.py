@@ -12,6 +12,7 @@ Texts are those of the ids. In them a character is a byte, so that every token h
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
@@ -264,7 +265,7 @@ class _Turn:
     def _id_faults(self, start: int) -> Iterator[str]:
         """Ids of the prompt, and those of its header: from the first token behind the last word."""
         wanted = self.reader.ids(self.inference.prompt(self.i) or "")
-        shown = tuple(self.view.ids[: self.view.edges.index(start)])
+        shown = tuple(self.view.ids[: bisect_right(self.view.edges, start) - 1])
         if shown == wanted:
             return
         header = len(_behind_words(self.prompt))
