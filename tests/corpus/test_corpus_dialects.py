@@ -83,7 +83,7 @@ def table() -> Iterator[str]:
 
 EXPECTED: dict[str, tuple[str, int, int]] = {
     "alpaca-cleaned-ext/gsm_8k/gsm_8k_train.json": ("alpaca", 7473, 7473),
-    "axolotl-fixtures/conversation.missingturns.json": ("sharegpt", 1, 0),
+    "axolotl-fixtures/conversation.missingturns.json": ("sharegpt", 1, 1),
     "gorilla/data/BFCL_v4_simple_python.json": ("bfcl", 400, 0),
     "gorilla/data/apibench/huggingface_eval.json": ("transcript", 911, 905),
     "litgpt/dolly.json": ("dolly", 12, 12),

@@ -182,7 +182,7 @@ def test_a_shifted_mask(file: Any, shift: tuple[int, int]) -> None:
     chat: Chat = KINDS["two turns"]
     inference = Inference(source_of(file), variables_of(file), chat)
     settings = {"open_reasoning": "compose"} if "3.5" in file else {}
-    samples = texts_of(samples_of(file, chat, **settings))
+    samples = texts_of(samples_of(file, chat, **settings), chat)
 
     assert not judge(inference, samples, endings_of(file)).wrong
 

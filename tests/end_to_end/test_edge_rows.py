@@ -285,9 +285,8 @@ def test_tool_schemas_of_odd_types_are_passed_on() -> None:
 
 
 @needs_corpus
-def test_an_empty_answer_is_refused_or_repaired() -> None:
+def test_an_empty_answer_is_kept_or_repaired() -> None:
     name = "axolotl-fixtures/conversation.missingturns.json"
-    assert reason(name) == "empty_assistant"
     (whole,) = conversations(values(name)[1][0], "sharegpt")
     mended, applied = repair(whole, [Repair.strip_empty_turns])
 

@@ -54,9 +54,11 @@ def samples_of(file: str, chat: Chat, **settings: Any) -> tuple[Sample, ...]:
     return labeller.decide_together(found)
 
 
-def texts_of(samples: tuple[Sample, ...]) -> list[Text]:
+def texts_of(samples: tuple[Sample, ...], chat: Chat) -> list[Text]:
     """Samples as the oracle takes them: stretches of weight 0 are not trained."""
-    return [Text(s.text, tuple(_weighed(s)), s.proof, s.counts, s.seams) for s in samples]
+    return [
+        Text(s.text, tuple(_weighed(s)), s.proof, s.counts, s.seams if chat.unmarked else ()) for s in samples
+    ]
 
 
 def _weighed(sample: Sample) -> Iterator[tuple[int, int, int]]:
@@ -139,7 +141,7 @@ def result_of(file: str, kind: str, **settings: Any) -> Result:
     except Exception as error:  # noqa: BLE001  a crash is a finding like others
         return Result(file, kind, "wrong", setting, detail=f"crash: {type(error).__name__}: {error}")
     behind = settings.get("open_reasoning") == "as-rendered"
-    verdicts = [judge(each, texts_of(samples), endings_of(file), behind=behind) for each in inferences]
+    verdicts = [judge(each, texts_of(samples, chat), endings_of(file), behind=behind) for each in inferences]
     verdict = min(verdicts, key=lambda each: (len(each.wrong), len(each.lost)))
     return Result(file, kind, _outcome(samples, verdict), setting, detail=_detail(verdict))
 

@@ -188,7 +188,8 @@ def _judge_start(inference: Inference, text: str, turn: Turn, behind: list[int] 
         return
     if text[:start] != prompt:
         shown = _unblanked(text[:start])
-        if behind is not None and is_open(prompt) and _unblanked(_without_opener(prompt)) == shown:
+        header = _unblanked(_without_opener(prompt))
+        if behind is not None and is_open(prompt) and (shown == header or shown.endswith(header[-16:])):
             behind.append(i)
             return
         at = len(commonprefix([text[:start], prompt]))
@@ -377,6 +378,7 @@ OPENS = "the prompt opens a reasoning block"
 BLANKS = "the text shows other blanks than the prompt"
 CONTINUES = "the turn before is an answer, too"
 NOTHING = "nothing to train"
+STRAY = "text before </think> is taken for reasoning, and the prompt has closed the block"
 
 
 def views(inference: Inference) -> set[str]:
@@ -403,8 +405,7 @@ def views(inference: Inference) -> set[str]:
         ):
             found.add(LOSES)
         has_reasoning = bool(words_of(inference.messages[i], "r"))
-        if is_open(prompt) and not has_reasoning:
-            found.add(OPENS)
+        found |= _blocks(inference.messages[i], prompt, has_reasoning=has_reasoning)
         if i and inference.messages[i - 1]["role"] == "assistant":
             before = inference.through(i - 1) or ""
             if not through.startswith(prompt) or before.startswith(prompt):
@@ -414,6 +415,13 @@ def views(inference: Inference) -> set[str]:
         elif (is_closed(prompt) and has_reasoning) or _misplaces(inference, i, prompt, through):
             found.add(CONTRADICTS)
     return found if wanted else {NOTHING}
+
+
+def _blocks(message: Message, prompt: str, *, has_reasoning: bool) -> set[str]:
+    """What the reasoning block at the end of a prompt has against a message."""
+    is_stray = is_closed(prompt) and cut_by_closer(str(message.get("content"))) is not None
+    opens = is_open(prompt) and not has_reasoning
+    return ({STRAY} if is_stray else set()) | ({OPENS} if opens else set())
 
 
 def _misplaces(inference: Inference, i: int, prompt: str, through: str) -> bool:

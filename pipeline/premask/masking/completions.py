@@ -256,6 +256,7 @@ class _Decision:
 
     def _in_open_block(self, prompt: Text, text: Text, turn: Turn, seam: Seam) -> _Placed:
         """Do what the recipe says about a turn without reasoning whose prompt opens a block of it."""
+        self.dropped.check_turn(text, turn.message)  # reasoning that the template cuts is a loss
         if self.rules.open_reasoning is OpenReasoning.reject:
             detail = (
                 f"message {turn.message} has no reasoning, but its prompt opens a block of it "

@@ -66,6 +66,11 @@ class Dropped:
         what = f"the chat template prints nothing of message {index} ({message.role})"
         self._note(index, "content" if message.content else "tool_calls", what)
 
+    def check_turn(self, text: Text, index: int) -> None:
+        """Check a trained message alone, in a text that ends with it. Raises `RowError`."""
+        for kind in _missing(self._messages[index], index, text, is_history=False):
+            self._note(index, kind)
+
     def check(self, text: Text, turns: Sequence[Turn]) -> None:
         """Check all messages up to the last trained turn of a sample. Raises `RowError`."""
         last = max(turn.message for turn in turns)

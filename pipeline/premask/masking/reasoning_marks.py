@@ -124,7 +124,8 @@ def _closer_of(opener: str) -> str:
 def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, str]:
     """Return what a template prints around reasoning: opener, closer, and all up to the answer."""
     try:
-        text = Text.of(renders_of(PROBE).full())
+        renders = renders_of(PROBE)
+        text, prompt = Text.of(renders.full()), Text.of(renders.prompt_traced(1))
     except RowError:
         return "", "", ""
     fields = {field: (start, end) for start, end, field in text.spans(1)}
@@ -134,6 +135,14 @@ def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, st
         return "", "", ""
     before = text.text[text.content_before(reasoning[0], but=1)[0] : reasoning[0]].rstrip()
     closing = text.text[reasoning[1] : answer[0]]
+    asked = prompt.text[prompt.content_before(len(prompt))[0] :].strip()
+    opening = asked.removeprefix(before.strip()).strip() if asked.startswith(before.strip()) else ""
+    if opening and closing.strip() and not _OPENS.search(opening) and not _CLOSES.search(opening + closing):
+        return (
+            opening,
+            closing.strip(),
+            closing,
+        )  # words instead of tags, which only the prompt shows (Apriel)
     opener = before[max(before.rfind("<"), before.rfind("[")) :] if re.search(r"[<\[]\S*$", before) else ""
     closer = re.match(r"\s*([<\[][^\s<\[]*[>\]])", closing)
     if closer is None or not _CLOSES.search(closing):

@@ -84,7 +84,7 @@ def find_seam(asked: Asked, text: Text, index: int, end: int, marks: ReasoningMa
         return Seam(start, open=True, closed=mark is not None)
     if state == "open" and mark is not None and mark.opens:
         raise _mismatch(index, "its reasoning is opened twice", asked.text, completion)
-    closes = mark is not None and not mark.opens and bool(rest.strip())
+    closes = mark is not None and not mark.opens and _begins_with_closer(rest, marks)
     if state == "closed" and (begins or closes or reasons):
         raise _mismatch(index, "the prompt has closed the block of reasoning", asked.text, completion)
     return Seam(start)
@@ -168,6 +168,12 @@ def _same_but_blanks(asked: str, following: str) -> tuple[int, int]:
 
 def _blanks(text: str) -> str:
     return text[: len(text) - len(text.lstrip())]
+
+
+def _begins_with_closer(rest: str, marks: ReasoningMarks) -> bool:
+    """Whether a text shows the opener of a block that the prompt then closes."""
+    mark = marks.first(rest)
+    return mark is not None and not mark.opens
 
 
 def _reasons(text: Text, index: int, start: int) -> bool:
