@@ -454,7 +454,7 @@ CASES: dict[str, Case] = {
         {
             "sources": [*first(40, "llamafactory/reason_tool_use_demo_50.jsonl"), "made/weighted.jsonl.zst"],
             "tokenizer": QWEN,
-            "template_kwargs": {"enable_thinking": False},
+            "template_kwargs": {"enable_thinking": "auto"},
             "train": {"reasoning": False},
             "end_of_turn": ["<|im_end|>"],
             "max_length": 4096,

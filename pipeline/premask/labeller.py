@@ -230,6 +230,11 @@ class Labeller:
                 "the chat template prints no turn end: a model trained on it would not learn to stop; "
                 "set append_eos, or name the stop string with end_of_turn"
             )
+        if self.ends.openers and not self.recipe.append_eos:
+            found.append(
+                "the chat template ends a turn only before the next one: the last of a row trains no end; "
+                "set append_eos"
+            )
         return found
 
     def _rules(self) -> Rules:

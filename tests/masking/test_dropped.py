@@ -162,6 +162,23 @@ def test_earlier_reasoning_is_only_counted(thinking: Message) -> None:
     assert samples[0].counts == {"dropped_reasoning": 1}
 
 
+def test_the_words_of_another_message_are_not_those_that_are_lost() -> None:
+    """The user repeats what the template cuts, and the header has a letter of it."""
+    cut = template("{{ m.content.split('##')[0] if m.role == 'assistant' else m.content }}")
+    chat = (
+        USER,
+        Message("assistant", "It is sunny.## Take a hat."),
+        Message("user", "## Take a hat. Why?"),
+        ANSWER,
+    )
+    with pytest.raises(RowError, match=r"content of message 1 \(assistant\)"):
+        decided(cut, *chat)
+    with pytest.raises(RowError, match=r"content of message 1 \(assistant\)"):
+        decided(
+            template("{{ m.content | replace('a', '') }}"), Message("user", "Hi"), Message("assistant", "a1")
+        )
+
+
 def test_what_follows_the_last_trained_turn_does_not_count() -> None:
     source = template("{{ m.content if m.content != 'Bye' }}")
     (sample,) = decided(source, USER, ANSWER, Message("user", "Bye"))

@@ -60,6 +60,24 @@ def test_parts_that_the_recipe_leaves_out(
     assert trained(USER, message, train=Train(**train)) == expected  # type: ignore[arg-type]
 
 
+INLINE = Message("assistant", "<think>Hm.</think>So.")
+PLAIN = SOURCE.replace("<think>{{ m.reasoning_content or '' }}</think>", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "expected"),
+    [
+        (PLAIN, INLINE, ["<think>", "</think>So.</s>"]),
+        (PLAIN.replace("<assistant>{% endif", "<assistant><think>{% endif"), INLINE, ["</think>So.</s>"]),
+        (PLAIN, Message("assistant", "It is </think> here."), ["It is </think> here.</s>"]),
+    ],
+)
+def test_reasoning_within_the_content_is_reasoning(
+    source: str, message: Message, expected: list[str]
+) -> None:
+    assert trained(USER, message, source=source, train=Train(reasoning=False)) == expected
+
+
 def test_strings_of_the_template_are_left_out_but_not_those_of_the_message() -> None:
     message = Message("assistant", "It is </think> here.", reasoning="Hm.")
 

@@ -77,3 +77,14 @@ def test_find_turn_ends(source: str, stops: list[str], control: list[str], expec
 
 def test_turn_ends_of_a_template_that_refuses_the_probes() -> None:
     assert find_turn_ends(renders_of(REFUSES), stops=["</s>"]).stops == ("</s>",)
+
+
+def test_ends_that_differ_where_the_turn_is_the_last() -> None:
+    """What follows the common text is a control token in both cases; the first of each ends the turn."""
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if m.role == 'assistant' %}</answer>"
+        "{{ '<|eot|>' if loop.last else '<|im_end|>' }}{% else %}<|im_end|>{% endif %}\n{% endfor %}"
+    )
+    control = ["<|im_start|>", "<|im_end|>", "<|eot|>"]
+
+    assert find_turn_ends(renders_of(source), control_tokens=control) == TurnEnds(("<|eot|>", "<|im_end|>"))

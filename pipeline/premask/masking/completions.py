@@ -158,6 +158,7 @@ class _Decision:
             self.drafts.append(home)
         elif proof == "as-rendered":
             home.proof = proof
+        home.text = _as_prompt(home.text, turn)
         home.turns.append(turn)
 
     # ==== one turn ====
@@ -184,7 +185,12 @@ class _Decision:
 
     def _check_begin(self, placed_turn: _Placed | None) -> None:
         """Raise `RowError` if a completion begins by ending another turn."""
-        if placed_turn and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops):
+        follows = placed_turn and self.messages[max(placed_turn.turn.message - 1, 0)].role == "assistant"
+        if (
+            placed_turn
+            and follows
+            and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops)
+        ):
             index, prompt = placed_turn.turn.message, placed_turn.text.text[: placed_turn.turn.start]
             detail = f"message {index}: its prompt ends within the turn before it, with {prompt[-60:]!r}"
             raise RowError("prompt_mismatch", detail)
@@ -358,6 +364,16 @@ def is_empty(message: Message) -> bool:
 def _is_marked(message: Message) -> bool:
     """Whether the row lets a message, or a part of it, be trained."""
     return message.train is not False or any(stretch.train for stretch in message.stretches)
+
+
+def _as_prompt(text: Text, turn: Turn) -> Text:
+    """Return a text in which what a message wrote before its completion is text of the template: inference
+    shows it in the prompt, such as `<think>`."""
+    first, _ = text.span(turn.message) or (turn.start, 0)
+    if first >= turn.start:
+        return text
+    shown = written_by_template(text.text[first : turn.start])
+    return text.cut(0, first).joined(shown, text.cut(turn.start, len(text)))
 
 
 def _printed_first(placed_turn: _Placed) -> str:

@@ -19,16 +19,19 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.errors import RowError
 from ..core.recipe import History, OnDropped
-from ..core.records import TOOLS, Message, Turn
+from ..core.records import TEMPLATE, TOOLS, Message, Turn
 from .reasoning_marks import COMMON_MARKS
 from .texts import Text
 from .trained_parts import REASONING
+
+_PIECE = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
 
 
 class _Lost(NamedTuple):
@@ -189,13 +192,17 @@ class _Region:
             found = original.find(piece, at)
             if found < 0:
                 return None
-            if not _is_blank_or_in(original[at:found], self._text.text[before:start]):
+            if not _is_blank_or_in(original[at:found], self._printed(before, start)):
                 lost.append(_Lost(at, len(original[:found].rstrip())))
             at, before = found + len(piece), end
-        behind = next((low for low, *_ in self._text.between(before, len(self._text))), before)
-        if not _is_blank_or_in(original[at:], self._text.text[before : behind + 200]):
+        if not _is_blank_or_in(original[at:], self._printed(before, len(self._text))):
             lost.append(_Lost(at, len(original.rstrip())))
         return lost
+
+    def _printed(self, start: int, end: int) -> str:
+        """Return what the template printed from `start` on, up to text of a message or `end`."""
+        low, high, origin = next(self._text.between(start, end), (start, start, TEMPLATE))
+        return self._text.text[low:high] if origin == TEMPLATE else ""
 
 
 def _names(field: str, names: Sequence[str]) -> bool:
@@ -207,7 +214,7 @@ def _names(field: str, names: Sequence[str]) -> bool:
 
 def _is_blank_or_in(gap: str, printed: str) -> bool:
     """Whether a gap has nothing but blanks and marks of reasoning, or is printed by the template."""
-    return COMMON_MARKS.only(gap) or _solid(gap) in _solid(printed)
+    return COMMON_MARKS.only(gap) or not Counter(_PIECE.findall(gap)) - Counter(_PIECE.findall(printed))
 
 
 def _solid(text: str) -> str:

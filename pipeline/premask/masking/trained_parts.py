@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from ..core.errors import RowError
 from ..core.records import TEMPLATE, Message, Turn
+from .reasoning_marks import COMMON_MARKS
 from .rules import Rules
 from .texts import Text
 
@@ -93,6 +94,8 @@ def _holes(text: Text, turn: Turn, message: Message, rules: Rules) -> Iterator[S
     reasoning = span_of_field(text, turn.message, *REASONING)
     if not train.reasoning and reasoning is not None:
         yield reasoning
+    if not train.reasoning and reasoning is None:
+        yield from _inline_reasoning(text, turn)
     if not (train.reasoning and train.empty_reasoning) and reasoning is None:
         yield from _empty_reasoning(text, turn, rules)
     content = span_of_field(text, turn.message, "content")
@@ -107,6 +110,19 @@ def _holes(text: Text, turn: Turn, message: Message, rules: Rules) -> Iterator[S
         yield from _printed(text, turn, words)
     if message.train is not False:
         yield from _stretches(text, turn, message, wanted=False)
+
+
+def _inline_reasoning(text: Text, turn: Turn) -> Iterator[Span]:
+    """Yield the reasoning that a message has at the beginning of its content, between marks."""
+    completion, at = text.text[turn.start : turn.end], turn.start
+    mark = COMMON_MARKS.first(completion)
+    if mark is not None and mark.opens and not completion[: mark.start].strip():
+        at = turn.start + mark.end
+        mark = COMMON_MARKS.first(completion[mark.end :])
+    elif COMMON_MARKS.state(text.text[max(0, turn.start - 64) : turn.start]) != "open":
+        return
+    if mark is not None and not mark.opens:
+        yield at, at + mark.start
 
 
 def _empty_reasoning(text: Text, turn: Turn, rules: Rules) -> Iterator[Span]:

@@ -55,6 +55,12 @@ def find_turn_ends(
     always = _always_prompts(renders_of(Conversation(PROBE[:2])), last)
     common = commonprefix([answered, last])
     end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
+    if end and not any(map(end.count, control_tokens)):
+        # the turn goes on with control tokens, which differ: the first of each ends it
+        rests = (last[len(common) :].lstrip(), answered[len(common) :].lstrip())
+        firsts = [next((t for t in control_tokens if rest.startswith(t)), "") for rest in rests]
+        if firsts[0]:
+            return TurnEnds(tuple(dict.fromkeys([*stops, *filter(None, firsts)])), always_prompts=always)
     if end:
         known = any(stop in common for stop in stops)
         return TurnEnds(tuple(stops) if known else (*stops, end), always_prompts=always)
