@@ -54,7 +54,8 @@ def find_turn_ends(
         return TurnEnds(tuple(stops))
     always = _always_prompts(renders_of(Conversation(PROBE[:2])), last)
     common = commonprefix([answered, last])
-    end = _turn_end(common[: whole_marker(common, len(common), 0)], control_tokens)
+    common = common[: whole_marker(common, len(common), 0)]
+    end = _turn_end(common, control_tokens)
     if end and not any(map(end.count, control_tokens)):
         # the turn goes on with control tokens, which differ: the first of each ends it
         rests = (last[len(common) :].lstrip(), answered[len(common) :].lstrip())
