@@ -36,16 +36,13 @@ FILES = [*INDEX, *CORPUS[len(INDEX) :: 6]]
 EXPLAINED = {
     "*dse_qwen2_vl*": "an embedding model: its prompt ends with <|endoftext|>, behind which nothing is written",
     "*WorldPM*": "a reward model: its prompt ends with <|endoftext|>, behind which nothing is written",
+    "*praxisresearch*": "it prints no turn end after a turn of reasoning alone",
     "*kanana-safeguard*": "a classifier: it prints one conversation into the turn of a user",
 }
 """Templates with refusals for which the oracle sees no reason, and why they are right all the same."""
 
 
 KNOWN = {
-    (
-        "*praxisresearch*",
-        "reasoning and no text",
-    ): "wrong: the template prints no turn end after reasoning alone",
     ("*Apriel-1.6*", "identical turns"): "the oracle cannot tell its system text from a block of reasoning",
     ("*Apriel-1.6*", "empty user"): "the oracle cannot tell its system text from a block of reasoning",
 }

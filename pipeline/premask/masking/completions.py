@@ -170,6 +170,7 @@ class _Decision:
         try:
             placed_turn = self._in_whole(index) or self._in_own(index)
             self._check_begin(placed_turn)
+            self._check_end(placed_turn)
         except RowError as error:
             if error.reason != "prompt_mismatch":
                 raise
@@ -194,6 +195,17 @@ class _Decision:
             index, prompt = placed_turn.turn.message, placed_turn.text.text[: placed_turn.turn.start]
             detail = f"message {index}: its prompt ends within the turn before it, with {prompt[-60:]!r}"
             raise RowError("prompt_mismatch", detail)
+
+    def _check_end(self, placed_turn: _Placed | None) -> None:
+        """Raise `RowError` if a turn of reasoning alone has no end, although other turns have one."""
+        if placed_turn is None or self.rules.eos or self.rules.ends.openers or not self.rules.ends.seen:
+            return
+        text, turn, _ = placed_turn
+        message = self.messages[turn.message]
+        alone = not message.tool_calls and not (message.content or "").strip()
+        if alone and self.rules.ends.begin(text.text, turn.end, last_written(text, turn)) == turn.end:
+            detail = f"the chat template prints no turn end after message {turn.message}, which has no text"
+            raise RowError("boundary_unclear", f"{detail}; set append_eos")
 
     def _is_opening(self, index: int) -> bool:
         """Whether the assistant opens the conversation with a message."""
