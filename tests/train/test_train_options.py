@@ -108,7 +108,8 @@ def test_generation_tags_within_a_macro(make_labeller: MakeLabeller, tmp_path: P
         "{% set all %}{% for m in messages %}{{ say(m) }}{% endfor %}{% endset %}{{ all }}"
     )
     (tmp_path / "macro.jinja").write_text(source, encoding="utf-8")
-    labeller = make_labeller("sample", chat_template=str(tmp_path / "macro.jinja"), mask=Mask.generation_tags)
+    keys = {"chat_template": str(tmp_path / "macro.jinja"), "on_dropped": "count"}
+    labeller = make_labeller("sample", mask=Mask.generation_tags, **keys)
 
     assert trained(labeller, TALK[:2]) == ["Hello<|im_end|>"]
 
@@ -172,7 +173,7 @@ def test_a_row_keeps_the_samples_of_which_something_is_left(
     )
     (tmp_path / "marks.jinja").write_text(source, encoding="utf-8")
     talk = [TALK[0], {**TALK[3], "content": ""}, TALK[4], TALK[5]]
-    keys = {"chat_template": str(tmp_path / "marks.jinja")}
+    keys = {"chat_template": str(tmp_path / "marks.jinja"), "on_dropped": "count"}
 
     assert len(kept(make_labeller("sample", **keys), row(talk), "openai")) == 2
     without = make_labeller("sample", **keys, train=Train(tool_calls=False, end_of_turn=False))
