@@ -20,13 +20,10 @@ from premask.core.records import (
     MIXED,
     TEMPLATE,
     Origin,
-    content_end,
-    content_start,
     cut,
     placed,
-    span_of,
-    wrote,
 )
+from premask.masking.texts import Text
 from premask.masking.traced import (
     TracedMarkup,
     TracedStr,
@@ -522,18 +519,17 @@ def test_cutting_runs_is_slicing_the_text(text: Any, start: Any, stop: Any) -> N
 
 
 def test_questions_about_runs() -> None:
-    text = "<u>" + TracedStr.of("hi", USER) + "</u>" + TracedStr.of("yes", ANSWER) + "."
-    runs = runs_of(text)
+    text = Text.of("<u>" + TracedStr.of("hi", USER) + "</u>" + TracedStr.of("yes", ANSWER) + ".")  # type: ignore[arg-type]
 
-    assert list(placed(runs))[1] == (3, 5, USER)
-    assert span_of(runs, 0) == (3, 5)
-    assert span_of(runs, 7) is None
-    assert span_of(runs, 1, ["thinking"]) is None
-    assert wrote(runs, 1, "content")
-    assert not wrote(runs, 1, "thinking")
-    assert content_end(runs) == 12
-    assert content_start(runs, 5) == 9
-    assert content_start(runs, 12) is None
+    assert list(placed(text.runs))[1] == (3, 5, USER)
+    assert text.span(0) == (3, 5)
+    assert text.span(7) is None
+    assert list(text.spans(1)) == [(9, 12, "content")]
+    assert text.content_before(12) == (12, 1)
+    assert text.content_before(12, but=1) == (5, 0)
+    assert text.content_before(3) == (0, -1)
+    assert text.cut(4, 10).text == "i</u>y"
+    assert list(text.between(4, 6)) == [(4, 5, USER), (5, 6, TEMPLATE)]
 
 
 @given(text=traced)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -58,6 +58,12 @@ class Message:
     weight: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     stretches: tuple[Stretch, ...] = ()
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it has a tool call, or a text or reasoning that is not blank."""
+        texts = (self.content, self.reasoning)
+        return bool(self.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,31 +431,3 @@ def placed(runs: Runs) -> Iterator[tuple[int, int, Origin]]:
     for length, origin in runs:
         yield at, at + length, origin
         at += length
-
-
-def span_of(runs: Runs, message: int, fields: Sequence[str] = ()) -> tuple[int, int] | None:
-    """Return the first and one past the last character that a message, or some of its fields, wrote; None if
-    it wrote none."""
-    spans = [
-        (start, end)
-        for start, end, origin in placed(runs)
-        if origin.message == message and (not fields or origin.field in fields)
-    ]
-    return (spans[0][0], spans[-1][1]) if spans else None
-
-
-def wrote(runs: Runs, message: int, field: str) -> bool:
-    """Whether any character comes from a field of a message."""
-    return any(origin.message == message and origin.field in (field, "*") for _, origin in runs)
-
-
-def content_end(runs: Runs) -> int:
-    """Return one past the last character that does not come from the template."""
-    return max((end for _, end, origin in placed(runs) if origin != TEMPLATE), default=0)
-
-
-def content_start(runs: Runs, at: int) -> int | None:
-    """Return the first character from `at` on that does not come from the template; None if there is none."""
-    return next(
-        (max(start, at) for start, end, origin in placed(runs) if end > at and origin != TEMPLATE), None
-    )

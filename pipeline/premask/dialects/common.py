@@ -298,16 +298,10 @@ def check_assistants(messages: Sequence[Message]) -> None:
     turns = [(index, message) for index, message in enumerate(messages) if message.role == "assistant"]
     if not turns:
         raise RowError("no_assistant", f"none of the {len(messages)} messages is by the assistant")
-    if not any(says_something(message) for _, message in turns):
+    if not any(message.says_something for _, message in turns):
         index, number = turns[0][0], len(turns)
         which = f"message {index} (assistant) has" if number == 1 else f"all {number} assistant messages have"
         raise RowError("empty_assistant", f"{which} no text and no tool call")
-
-
-def says_something(message: Message) -> bool:
-    """Whether a message has a text that is not blank, reasoning or a tool call."""
-    texts = (message.content, message.reasoning)
-    return bool(message.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
 def _check_texts(conversation: Conversation) -> None:

@@ -34,7 +34,6 @@ from itertools import accumulate, pairwise
 from ..core.errors import RecipeError, RowError
 from ..core.recipe import Repair
 from ..core.records import ROLES, Conversation, Message, Stretch
-from .common import says_something
 
 Messages = tuple[Message, ...]
 
@@ -169,7 +168,7 @@ def _without_stretches(text: str, opening: re.Pattern[str], closing: re.Pattern[
 
 def strip_empty_turns(messages: Messages) -> Messages:
     """Leave out turns that say nothing; an empty tool result says that there was none."""
-    return tuple(each for each in messages if each.role == "tool" or says_something(each))
+    return tuple(each for each in messages if each.role == "tool" or each.says_something)
 
 
 def drop_leading_assistant(messages: Messages) -> Messages:

@@ -27,7 +27,7 @@ def shown_turn(whole: Text, own: Text, asked: Asked, index: int, ends: TurnEnds)
     following = whole.text[at:]
     same = len(commonprefix([asked.text, following]))
     if same < len(asked.text) and asked.text[same:].strip():
-        same = whole_marker(asked.text, same, 0)
+        same = whole_marker(asked.text, same)
     if asked.text.strip() and not asked.text[:same].strip():
         detail = f"the whole text does not show the prompt of message {index}"
         raise RowError("prompt_mismatch", f"{detail}, {asked.text[-60:]!r}, but {following[:60]!r}")
@@ -54,5 +54,5 @@ def _end(whole: Text, own: Text, index: int, last: int, ends: TurnEnds) -> int:
     if following is None or any(stop in rest for stop in ends.stops):
         return ends.after(whole.text[:following], last)
     shared = commonprefix([rest, own.text[at:]])
-    end = last + len(shared[: whole_marker(shared, len(shared), 0)].rstrip())
+    end = last + len(shared[: whole_marker(shared, len(shared))].rstrip())
     return end + len(ends.answered) if whole.text.startswith(ends.answered, end) else end

@@ -139,7 +139,7 @@ class _Decision:
         if not wanted:
             detail = f"no message of role {' or '.join(train.roles)} is to be trained"
             raise RowError("nothing_trained", detail)
-        filled = [i for i in wanted if not is_empty(self.messages[i])]
+        filled = [i for i in wanted if self.messages[i].says_something]
         self.counts["empty_turns"] += len(wanted) - len(filled)
         if not filled:
             raise RowError("nothing_trained", "every message that is to be trained is empty")
@@ -186,13 +186,12 @@ class _Decision:
 
     def _check_begin(self, placed_turn: _Placed | None) -> None:
         """Raise `RowError` if a completion begins by ending another turn."""
-        follows = placed_turn and self.messages[max(placed_turn.turn.message - 1, 0)].role == "assistant"
-        if (
-            placed_turn
-            and follows
-            and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops)
-        ):
-            index, prompt = placed_turn.turn.message, placed_turn.text.text[: placed_turn.turn.start]
+        if placed_turn is None:
+            return
+        text, (index, start, _), _ = placed_turn
+        follows = index > 0 and self.messages[index - 1].role == "assistant"
+        if follows and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops):
+            prompt = text.text[:start]
             detail = f"message {index}: its prompt ends within the turn before it, with {prompt[-60:]!r}"
             raise RowError("prompt_mismatch", detail)
 
@@ -365,12 +364,6 @@ class _Decision:
         seams = tuple(sorted({edge for turn in turns for edge in turn[1:]}))
         weights = weights_of(draft.text, turns, self.messages, self.renders.weight)
         return Sample(draft.text.text, tuple(parts), draft.text.runs, draft.proof, weights, seams)
-
-
-def is_empty(message: Message) -> bool:
-    """Whether a message has neither text nor tool calls."""
-    texts = (message.content, message.reasoning)
-    return not message.tool_calls and not any(text and not text.isspace() for text in texts)
 
 
 def _is_marked(message: Message) -> bool:

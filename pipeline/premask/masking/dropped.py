@@ -28,8 +28,8 @@ from ..core.errors import RowError
 from ..core.recipe import History, OnDropped
 from ..core.records import TEMPLATE, TOOLS, Message, Turn
 from .reasoning_marks import COMMON_MARKS
+from .renders import REASONING_FIELDS
 from .texts import Text
-from .trained_parts import REASONING
 
 _PIECE = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^\s<\[]+|[<\[]")
 
@@ -55,8 +55,6 @@ class Dropped:
         self._refuse = on_dropped is OnDropped.reject
         self._as_rendered = history is History.as_rendered
         self._found: set[tuple[int, str]] = set()
-        self._checked = ""  # the text that was checked before, and of which messages
-        self._checked_spans: dict[int, int] = {}
 
     @property
     def counts(self) -> Counter[str]:
@@ -125,7 +123,7 @@ def _missing(message: Message, index: int, text: Text, *, is_history: bool) -> I
     written = list(text.spans(index))
     region = _Region(text, written)
     if message.reasoning and message.reasoning.strip():
-        for _ in region.lost(message.reasoning, *REASONING):
+        for _ in region.lost(message.reasoning, *REASONING_FIELDS):
             yield "reasoning"
             break
     if message.content and message.content.strip():

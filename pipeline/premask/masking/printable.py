@@ -20,10 +20,11 @@ from itertools import groupby
 from jinja2 import nodes
 
 from ..core.errors import RecipeError, RowError
-from ..core.records import TEMPLATE, Conversation, Message, span_of
+from ..core.records import TEMPLATE, Conversation, Message
 from .chat_template import ChatTemplate
 from .renders import Renders
 from .template_arguments import trees_of
+from .texts import Text
 from .traced import runs_of
 
 _CALL = {
@@ -161,9 +162,9 @@ def _by_template(renders: Renders) -> Iterator[str]:
 
 
 def _behind(renders: Renders) -> Iterator[str]:
-    text = renders.full()
-    spans = [span_of(runs_of(text), index) for index in range(len(renders.messages))]
+    text = Text.of(renders.full())
+    spans = [text.span(index) for index in range(len(renders.messages))]
     starts = [span[0] for span in spans if span] + [len(text)]
     for message, span in zip(renders.messages, spans, strict=True):
         if span and message.role == "assistant":
-            yield str.__str__(text)[span[1] : min(start for start in starts if start >= span[1])]
+            yield text.text[span[1] : min(start for start in starts if start >= span[1])]

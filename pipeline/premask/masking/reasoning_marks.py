@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message
-from .renders import Renders
+from .renders import REASONING_FIELDS, Renders
 from .texts import Text
 
 _NAMES = "(?:[a-z]+[:_])?(?:think|thinking|thought|thoughts|reasoning)(?:_[a-z]+)?"
@@ -129,7 +129,7 @@ def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, st
     except RowError:
         return "", "", ""
     fields = {field: (start, end) for start, end, field in text.spans(1)}
-    reasoning = fields.get("reasoning_content") or fields.get("thinking")
+    reasoning = next((fields[name] for name in REASONING_FIELDS if name in fields), None)
     answer = fields.get("content")
     if reasoning is None or answer is None or answer[0] < reasoning[1]:
         return "", "", ""
@@ -138,17 +138,13 @@ def _probed(renders_of: Callable[[Conversation], Renders]) -> tuple[str, str, st
     asked = prompt.text[prompt.content_before(len(prompt))[0] :].strip()
     opening = asked.removeprefix(before.strip()).strip() if asked.startswith(before.strip()) else ""
     if opening and closing.strip() and not _OPENS.search(opening) and not _CLOSES.search(opening + closing):
-        return (
-            opening,
-            closing.strip(),
-            closing,
-        )  # words instead of tags, which only the prompt shows (Apriel)
+        return opening, closing.strip(), closing  # words, not tags, which only the prompt shows (Apriel)
     opener = before[max(before.rfind("<"), before.rfind("[")) :] if re.search(r"[<\[]\S*$", before) else ""
     closer = re.match(r"\s*([<\[][^\s<\[]*[>\]])", closing)
     if closer is None or not _CLOSES.search(closing):
         return "", "", ""
-    closing = closing[: closer.end()] + re.match(r"\s*", closing[closer.end() :])[0]  # type: ignore[index]
-    return (opener if _OPENS.search(opener) else ""), closer[1], closing
+    blanks = len(closing[closer.end() :]) - len(closing[closer.end() :].lstrip())
+    return (opener if _OPENS.search(opener) else ""), closer[1], closing[: closer.end() + blanks]
 
 
 COMMON_MARKS = ReasoningMarks(

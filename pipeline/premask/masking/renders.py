@@ -25,6 +25,9 @@ from .traced import TracedDict, TracedList, TracedStr, as_traced, concat, trace
 
 T = TypeVar("T")
 
+REASONING_FIELDS = ("thinking", "reasoning_content")
+"""The names under which templates get the reasoning of a message."""
+
 
 class Renders:
     """The renders of one conversation; every method raises `RowError` if the template raises.

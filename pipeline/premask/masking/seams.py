@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from ..core.errors import RowError
 from .reasoning_marks import ReasoningMarks
+from .renders import REASONING_FIELDS
 from .texts import Text
 
 _CLOSERS = " \t\r\n>]:}"
@@ -78,7 +79,7 @@ def find_seam(asked: Asked, text: Text, index: int, end: int, marks: ReasoningMa
     completion = text.text[start:end]
     mark = marks.first(completion)
     begins = mark is not None and not completion[: mark.start].strip()
-    state = marks.state(asked.text[-asked.generation :])
+    state = marks.state(asked.text[-asked.generation :])  # all of it if the generation prompt is not known
     reasons = _reasons(text, index, start)
     if state == "open" and not reasons and (mark is None or (begins and not mark.opens and rest.strip())):
         return Seam(start, open=True, closed=mark is not None)
@@ -122,7 +123,7 @@ def _shared(
         return at + len(asked), ""
     same, shown = _same_but_blanks(asked, following)
     if asked[same:].strip() and not asked[same].isspace():
-        same = whole_marker(asked, same, 0)
+        same = whole_marker(asked, same)
         shown = _same_but_blanks(asked[:same], following)[1]
     rest = asked[same:]
     if not marks.only(rest):
@@ -178,8 +179,7 @@ def _begins_with_closer(rest: str, marks: ReasoningMarks) -> bool:
 
 def _reasons(text: Text, index: int, start: int) -> bool:
     """Whether a completion has reasoning of its message."""
-    fields = ("thinking", "reasoning_content")
-    return any(field in fields and end > start for _, end, field in text.spans(index))
+    return any(field in REASONING_FIELDS and end > start for _, end, field in text.spans(index))
 
 
 def _mismatch(index: int, what: str, asked: str, shown: str) -> RowError:
@@ -187,12 +187,12 @@ def _mismatch(index: int, what: str, asked: str, shown: str) -> RowError:
     return RowError("prompt_mismatch", f"{detail}, the text has {shown[:60]!r}")
 
 
-def whole_marker(prompt: str, end: int, least: int) -> int:
+def whole_marker(prompt: str, end: int) -> int:
     """Step back from `end` until no marker such as `<think>` is cut in two.
 
-    >>> whole_marker("assistant\\n<think>", 12, 0)
+    >>> whole_marker("assistant\\n<think>", 12)
     10
     """
-    while end > least and prompt[end - 1] not in _CLOSERS:
+    while end > 0 and prompt[end - 1] not in _CLOSERS:
         end -= 1
     return end

@@ -14,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from ..core.errors import RowError
 from ..core.records import TEMPLATE, Message, Turn
 from .reasoning_marks import COMMON_MARKS
+from .renders import REASONING_FIELDS
 from .rules import Rules
 from .texts import Text
 
 Span = tuple[int, int]
-
-REASONING = ("thinking", "reasoning_content")
-"""The fields of a message that hold its reasoning."""
 
 
 def trained_parts(text: Text, turn: Turn, message: Message, rules: Rules) -> list[Turn]:
@@ -91,7 +89,7 @@ def span_of_field(text: Text, message: int, *fields: str) -> Span | None:
 def _holes(text: Text, turn: Turn, message: Message, rules: Rules) -> Iterator[Span]:
     """Yield the parts of a completion that are not trained."""
     train, ends = rules.train, rules.ends
-    reasoning = span_of_field(text, turn.message, *REASONING)
+    reasoning = span_of_field(text, turn.message, *REASONING_FIELDS)
     if not train.reasoning and reasoning is not None:
         yield reasoning
     if not train.reasoning and reasoning is None:

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from os.path import commonprefix
 
 from ..core.errors import RowError
-from ..core.records import Conversation, Message, span_of
+from ..core.records import Conversation, Message
 from .renders import Renders
 from .seams import whole_marker
-from .traced import runs_of
+from .texts import Text
 
 PROBE = (
     Message("user", "ping"),
@@ -54,7 +54,7 @@ def find_turn_ends(
         return TurnEnds(tuple(stops))
     always = _always_prompts(renders_of(Conversation(PROBE[:2])), last)
     common = commonprefix([answered, last])
-    common = common[: whole_marker(common, len(common), 0)]
+    common = common[: whole_marker(common, len(common))]
     end = _turn_end(common, control_tokens)
     if end and not any(map(end.count, control_tokens)):
         # the turn goes on with control tokens, which differ: the first of each ends it
@@ -86,9 +86,9 @@ def _turn_end(common: str, control_tokens: Sequence[str]) -> str:
 
 def _printed_after_first_answer(renders: Renders) -> str | None:
     """Return what the template prints between the first answer and the text of the next message."""
-    text = renders.full()
-    answer, question = span_of(runs_of(text), 1), span_of(runs_of(text), 2)
-    return None if answer is None else str.__str__(text)[answer[1] : question[0] if question else None]
+    text = Text.of(renders.full())
+    answer, question = text.span(1), text.span(2)
+    return None if answer is None else text.text[answer[1] : question[0] if question else None]
 
 
 def _always_prompts(renders: Renders, last: str) -> bool:
@@ -96,11 +96,11 @@ def _always_prompts(renders: Renders, last: str) -> bool:
 
     If so, that text ends like the text between a question and its answer.
     """
-    text = renders.full()
-    question, answer = span_of(runs_of(text), 0), span_of(runs_of(text), 1)
+    text = Text.of(renders.full())
+    question, answer = text.span(0), text.span(1)
     if question is None or answer is None or renders.through(1) != renders.prompt(2):
         return False
-    opening = str.__str__(text)[question[1] : answer[0]]
+    opening = text.text[question[1] : answer[0]]
     shared = commonprefix([last.rstrip()[::-1], opening.rstrip()[::-1]])[::-1]
     header = re.search(r"[<\[\n].*", shared, re.DOTALL)  # from the start of a marker or a line
     return header is not None and bool(header[0].strip())

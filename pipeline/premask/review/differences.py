@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import Sample
-from ..masking.completions import is_empty
 from ..masking.renders import Renders
 from ..masking.seams import whole_marker
 
@@ -45,7 +44,7 @@ def find_difference(renders: Renders, samples: Sequence[Sample], eos: str = "") 
     """Return the difference of the first turn that has one; None if no turn has one, or if the template
     refuses the conversation. `eos` is what the recipe appends to a last turn."""
     for index, message in enumerate(renders.messages):
-        if message.role == "assistant" and message.train is not False and not is_empty(message):
+        if message.role == "assistant" and message.train is not False and message.says_something:
             try:
                 found = _of_turn(renders, index, samples, eos)
             except RowError:
@@ -75,6 +74,6 @@ def _at_inference(prompt: str, index: int, samples: Sequence[Sample], eos: str) 
 
 
 def _difference(index: int, expected: str, text: str, *, history: bool) -> Difference:
-    same = whole_marker(expected, len(commonprefix([expected, text])), 0)
+    same = whole_marker(expected, len(commonprefix([expected, text])))
     own = slice(max(same - BEFORE, 0), same + BEHIND)
     return Difference(index, expected[own], text[own], same - own.start, history)
