@@ -34,12 +34,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import WORK, note, shown
+from kinds import KINDS
 from text_pool import CONVERSATIONS, Draw, glue, records, text_pool
 from tool_rows import Row, agent_rows, reasoning_rows, tools_rows
 
 Message = tuple[str, str]
 """Role and content."""
-KINDS = ("chat", "short", "reasoning", "tools", "agents20", "agents100", "agents400", "agents1000")
 SEED = 4
 ROW_GROUP = 1000  # rows, as the Hub's own conversion writes them
 
@@ -69,7 +69,7 @@ def ensure(
     folder.mkdir(parents=True, exist_ok=True)
     note(f"making {shown(path)}")
     partial = path.with_name(f".{path.name}")
-    made = islice(rows_of(kind, seed), rows)
+    made = islice(generate(kind, seed), rows)
     if suffix == "jsonl":
         _write_jsonl(partial, made)
     else:
@@ -77,7 +77,7 @@ def ensure(
     return partial.rename(path)
 
 
-def rows_of(kind: str, seed: int = SEED) -> Iterator[Row]:
+def generate(kind: str, seed: int = SEED) -> Iterator[Row]:
     """Yield rows without end."""
     if agents := re.fullmatch(r"agents(\d+)", kind):
         return agent_rows(int(agents[1]), seed)

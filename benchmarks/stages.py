@@ -1,9 +1,10 @@
 """Where the time of a run goes: CPU time of each part of it, without the parts it calls.
 
-    python benchmarks/stages.py [--rows 20000] [--tokenizer DIR] [--chat-template FILE_OR_NAME]
+    python benchmarks/stages.py [--kinds chat,tools] [--scale 0.5] [--chat-template FILE_OR_NAME]
 
-Runs premask in this process with clocks around its parts, once for chat rows and once for short ones, and
-prints nanoseconds a token and the share of the whole. The clocks cost some per cent themselves.
+Runs premask in this process with clocks around its parts, once for each kind of rows, and prints nanoseconds
+a token and the share of the whole. The clocks cost some per cent themselves. Beside them stands what the
+engine alone takes for the same text, rendered before: less is not possible with it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from common import WORK, fresh, parser, recipe, table
+from against_bare import ENGINES, run_bare, write_texts
+from common import fresh, parser, table
 from data import ensure
+from kinds import AGAINST, KINDS, add_rows, rows_of, wanted
 from premask import labeller
 from premask.core.recipe_file import make_recipe
 from premask.fast import fill, render_plans
@@ -24,6 +28,7 @@ from premask.output import shards, windows
 from premask.running import batches, crashes, inputs, run
 from premask.running.runners.process import prepare_process
 from premask.tokens import encode, engines
+from premask_runs import recipe
 
 PARTS: list[tuple[Any, str, str]] = [
     (inputs, "inspect_sources", "inspect and hash the input"),
@@ -103,9 +108,9 @@ def main() -> None:
         setattr(owner, name, clocks.around(getattr(owner, name), label))
     crashes.read_batches = clocks.each(crashes.read_batches, "read")
     shards.pack_tables = clocks.each(shards.pack_tables, "fill packs")
-    for kind in ("chat", "short"):
-        rows = options.rows if kind == "chat" else 3 * options.rows
-        data = ensure(kind, rows, folder=options.work / "data")
+    for kind in wanted(options.kinds):
+        rows = rows_of(kind, options)
+        data = ensure(kind, rows, suffix=KINDS[kind].format, folder=options.work / "data")
         values = recipe(kind, data, fresh(options.work / f"stages-{kind}"), options)
         loaded = labeller.Labeller(make_recipe(values))
         run.Labeller = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
@@ -120,15 +125,24 @@ def main() -> None:
             for name, seconds in clocks.seconds.most_common()
         ]
         print(f"\n**{kind} rows**: {rows:,} rows, {tokens:,} tokens, {whole:.2f} CPU-s without loading\n")
-        print(table(["part", "ns a token", "share"], [*lines, ["whole", 1e9 * whole / tokens, "100 %"]]))
+        texts = write_texts(
+            data, Path(values["output"]) / "tokenizer", options.work / f"stages-{kind}.parquet"
+        )
+        alone = run_bare(ENGINES[-1], texts, options).report
+        bare = 1e9 * alone["work"][1] / alone["tokens"]
+        lines += [
+            ["whole", 1e9 * whole / tokens, "100 %"],
+            [f"{ENGINES[-1]} alone", bare, f"{bare * tokens / whole / 1e9:.1%}"],
+        ]
+        print(table(["part", "ns a token", "share"], lines))
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    wanted = parser(__doc__)
-    wanted.add_argument("--rows", type=int, default=20_000)
-    wanted.set_defaults(work=WORK)
-    return wanted.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--kinds", default=",".join(AGAINST))
+    add_rows(made)
+    return made.parse_args()
 
 
 if __name__ == "__main__":
