@@ -6,13 +6,9 @@ TRL's side is `SFTTrainer._prepare_dataset` (`contender_trl.py`) in an interpret
 with one and with two processes. premask's is the command `premask run` with all proofs on, and the same
 run in a process that is warm (`contender_premask.py`), with one and two workers. Both read the template
 that TRL ships with its training tags; premask finds the mask without them. `kinds.py` says what is read for
-each kind of rows. Other contenders are given with `--peer`:
-
-    --peer "renderers=VENV/bin/python benchmarks/contender_renderers.py {data} --tokenizer {tokenizer}
-        --family {family} --output {output}"
-
-and the same for `contender_llamafactory.py`, which also takes `--max-length {max_length}`, and
-`contender_nemotron.py`, which takes both. A peer that fails on a kind is told and left out of it.
+each kind of rows. Other contenders are renderers and LLaMA-Factory, where `--renderers-python` and
+`--llamafactory-python` say which interpreter has them, and any command given with `--peer`. A peer that fails
+on a kind is told and left out of it.
 
 Printed are thousand tokens a CPU-second, seconds and memory (medians of alternating runs), how many times
 less CPU and time premask takes (a ratio each round, then the median), and what differs in what comes out.
@@ -53,6 +49,14 @@ from data import ensure
 from kinds import AGAINST, KINDS, add_rows, copy_of, rows_of, wanted
 from premask_runs import recipe, run_command, run_warm
 
+TRIAL = 20
+"""Rows on which a peer must get through before it is measured."""
+PEERS = {
+    "renderers": "benchmarks/contender_renderers.py {data} --tokenizer {tokenizer} --family {family}",
+    "LLaMA-Factory": "benchmarks/contender_llamafactory.py {data} --tokenizer {tokenizer} --family {family} "
+    "--max-length {max_length}",
+}
+"""What runs other peers, without the interpreter and `--output`."""
 CONTENDERS = "premask 1,premask 2,command 1,command 2,TRL 1,TRL 2"
 
 PEER = """another contender: {data}, {tokenizer}, {template} (the model's own), {family}, {max_length} and
@@ -65,13 +69,22 @@ def main() -> None:
     add_rows(arguments)
     arguments.add_argument("--contenders", default=CONTENDERS, help="who, and with how many processes")
     arguments.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help=PEER)
+    for name in PEERS:
+        arguments.add_argument(_flag(name), type=Path, help=f"interpreter that has {name}")
     options = arguments.parse_args()
+    for name, words in PEERS.items():
+        if python := getattr(options, _flag(name).strip("-").replace("-", "_")):
+            options.peer.append(f"{name}={python} {words} --output {{output}}")
     if options.trl_python is None:
         sys.exit("--trl-python is missing: the interpreter of an environment with trl and torch")
     copy_templates(options.trl_python)
     figures = {kind: compare(kind, options) for kind in wanted(options.kinds)}
     print(f"\n**All kinds**: times less than TRL, and than the best of the others\n\n{summary(figures)}")
     save(options.json, figures)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('-', '').lower()}-python"
 
 
 def copy_templates(trl_python: Path) -> None:
@@ -99,9 +112,10 @@ def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]
             contenders[name] = partial(run_trl, kind, data, int(processes), options)
     for peer in options.peer:
         name, _, command = peer.partition("=")
-        run = partial(run_peer, command, kind, data, outputs / f"{kind}-{name}", options)
-        if does(run, f"{name} on {kind} rows"):
-            contenders[name] = run
+        output = outputs / f"{kind}-{name}"
+        few = ensure(kind, TRIAL, suffix=KINDS[kind].format, folder=options.work / "data")
+        if does(partial(run_peer, command, kind, few, output, options), f"{name} on {kind} rows"):
+            contenders[name] = partial(run_peer, command, kind, data, output, options)
     runs = alternate(contenders, options.rounds, say=kind)
     print(
         f"\n**{kind} rows**: {rows:,} rows, {KINDS[kind].max_length} tokens a pack, {options.rounds} rounds\n"

@@ -32,15 +32,19 @@ def run_warm(values: Mapping[str, Any], workers: int) -> Finished:
     return measure([sys.executable, script, json.dumps(values), "--workers", str(workers)])
 
 
-def run_command(values: Mapping[str, Any], workers: int) -> Finished:
+def command() -> list[str]:
+    """Return the words that start premask: the installed command where there is one."""
+    installed = Path(sys.executable).with_name("premask")
+    return [str(installed)] if installed.is_file() else [sys.executable, "-m", "premask"]
+
+
+def run_command(values: Mapping[str, Any], workers: int, *, env: Mapping[str, str] | None = None) -> Finished:
     """Run a recipe as users do: the command `premask run`, all of it."""
     fresh(Path(values["output"]))
-    installed = Path(sys.executable).with_name("premask")
-    words = [str(installed)] if installed.is_file() else [sys.executable, "-m", "premask"]
     flags = [
         word
         for key, value in values.items()
         if key != "sources"
         for word in (f"--{key.replace('_', '-')}", str(value))
     ]
-    return measure([*words, "run", *values["sources"], *flags, "--workers", str(workers)])
+    return measure([*command(), "run", *values["sources"], *flags, "--workers", str(workers)], env=env)
