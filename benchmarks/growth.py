@@ -73,8 +73,8 @@ def growth_table(runs: dict[Size, list[Finished]], commands: dict[Size, Finished
                 added = 1e9 * (cpu - before[1]) / (tokens - before[0])
             before = tokens, cpu
             lines.append([
-                f"{rows:,} rows", workers, tokens, cpu, wall, nanoseconds, 1e9 * wall / tokens, 1e6 * cpu / rows,
-                nanoseconds / first, added, commands[rows, workers].wall,
+                f"{rows:,} rows", workers, tokens, cpu, wall, nanoseconds, 1e9 * wall / tokens,
+                1e6 * cpu / rows, nanoseconds / first, added, commands[rows, workers].wall,
                 megabytes(commands[rows, workers].peak_mb), megabytes(commands[rows, workers].anonymous_mb),
             ])  # fmt: skip
     header = [
