@@ -330,7 +330,9 @@ def parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=rounds, help="alternating runs; the median counts")
     made.add_argument("--tokenizer", type=Path, default=default_tokenizer())
-    made.add_argument("--chat-template", help="Jinja file or built-in name; default: that of the kind")
+    made.add_argument(
+        "--chat-template", help="Jinja file, or a name of TRL's or of premask; default: the kind's"
+    )
     made.add_argument("--work", type=Path, default=WORK, help="where data and outputs are written")
     made.add_argument("--json", type=Path, help="write the raw figures there")
     return made

@@ -34,8 +34,7 @@ class Kind:
     def template(self, *, tagged: bool | None = None) -> str:
         """The file of the template, or a built-in one where there is none here."""
         wanted = self.tagged if tagged is None else tagged
-        name = f"{self.family}{'_training' if wanted else ''}.jinja"
-        return next((str(folder / name) for folder in TEMPLATES if (folder / name).is_file()), "chatml")
+        return template(f"{self.family}{'_training' if wanted else ''}", "chatml")
 
 
 KINDS = {
@@ -72,6 +71,12 @@ def wanted(names: str) -> list[str]:
     if unknown := [name for name in listed if name not in KINDS]:
         raise ValueError(f"{unknown} are no kinds of rows; known are {', '.join(KINDS)}")
     return listed
+
+
+def template(name: str, otherwise: str) -> str:
+    """Return the file of a template that TRL ships; where it is not here, something else."""
+    files = [folder / f"{name}.jinja" for folder in TEMPLATES]
+    return next((str(file) for file in files if file.is_file()), otherwise)
 
 
 def copy_of(name: str, folder: Path = TEMPLATES[0]) -> Path:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, Finished, fresh, measure
-from kinds import KINDS
+from kinds import KINDS, template
 
 
 def recipe(kind: str, data: Path, output: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return the recipe of all benchmarks: defaults, and long rows cut off, because peers do that."""
+    given: str | None = options.chat_template
     return {
         "sources": [str(data)],
         "tokenizer": str(options.tokenizer),
-        "chat_template": str(options.chat_template or KINDS[kind].template()),
+        "chat_template": template(given, given) if given else KINDS[kind].template(),
         "max_length": KINDS[kind].max_length,
         "too_long": "truncate",
         "output": str(output),

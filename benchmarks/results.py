@@ -78,7 +78,11 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "heads": (["--rounds 3"], ["--rounds 1 --length 128 --vocabulary 32768"]),
     "memory_run": (
-        ["--megabytes 100,1000,10000", f"--kinds {','.join(AGAINST)} --megabytes 100 --workers 1"],
+        [
+            "--megabytes 100,1000,10000",
+            f"--kinds {','.join(AGAINST)} --megabytes 100 --workers 1",
+            "--kinds agents20,agents100 --chat-template qwen3 --megabytes 8 --workers 1",
+        ],
         ["--megabytes 20,100"],
     ),
     "cost_model": (["--rounds 2"], ["--kinds chat --rounds 1 --megabytes 20"]),
