@@ -124,8 +124,8 @@ def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]
     if {"TRL 1", "premask 1"} <= runs.keys():
         theirs = outputs / f"{kind}-TRL-1"
         print(f"\n{same_output(outputs / f'{kind}-premask-1', theirs, options.tokenizer)}")
-        tags = {**recipe(kind, data, outputs / f"{kind}-tags", options), "mask": "generation-tags"}
-        run_command(tags, 1)
+        tags = {"chat_template": KINDS[kind].template(tagged=True), "mask": "generation-tags"}
+        run_command({**recipe(kind, data, outputs / f"{kind}-tags", options), **tags}, 1)
         print("\nWith `mask: generation-tags`, which takes TRL's tags at their word:\n")
         print(same_output(outputs / f"{kind}-tags", theirs, options.tokenizer))
     return runs
