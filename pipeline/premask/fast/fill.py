@@ -1,6 +1,6 @@
 """Batches of plain rows: their texts and masks, without an object per message.
 
-    filled = Filler(plans).fill(roles, texts)
+    filled = Filler(plans).fill(shapes, texts)
     filled.rows       # which of the given rows have a render plan
     filled.masked     # their texts in segments, equal to those of `masking/completions.py`
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.arrays import offsets_of
 from ..core.records import PROOFS, MaskedTexts
+from ..core.shapes import RowShape
 from .render_plans import Plan, Plans
 
 
@@ -43,8 +44,8 @@ class Filler:
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
 
-    def fill(self, roles: Sequence[bytes], texts: Sequence[Sequence[str]]) -> FilledRows | None:
-        """Fill plain rows, from the role (an index into `records.ROLES`) and text of each message.
+    def fill(self, shapes: Sequence[RowShape], texts: Sequence[Sequence[str]]) -> FilledRows | None:
+        """Fill rows, from their shapes and the texts of their slots.
 
         Returns None if no row has a plan.
         """
@@ -52,8 +53,8 @@ class Filler:
         plans: list[Plan] = []
         samples: list[str] = []
         slots: list[str] = []
-        for row, (of_row, contents) in enumerate(zip(roles, texts, strict=True)):
-            filled = self._plans.fill(of_row, contents)
+        for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
+            filled = self._plans.fill(shape, of_row)
             if filled is not None:
                 rows.append(row)
                 plans.append(filled.plan)
@@ -96,8 +97,11 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
         for number, sample in enumerate(kinds[kind].samples):
             lengths[first_sample[rows] + number] = len(sample.literal)
     offsets = offsets_of(lengths)
+    proofs = np.empty(len(lengths), dtype=np.int8)
     sizes, writers, messages = (np.empty(int(offsets[-1]), dtype=np.int64) for _ in range(3))
     seams = np.empty(int(offsets[-1]), dtype=bool)
+    weighted = any(sample.weight is not None for plan in kinds for sample in plan.samples)
+    weights = np.ones(int(offsets[-1]), dtype=np.float32) if weighted else None
     for kind, rows in enumerate(groups.values()):
         for number, sample in enumerate(kinds[kind].samples):
             at = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
@@ -105,6 +109,8 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
             sizes[at] = sample.literal
             sizes[at[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
             writers[at], messages[at], seams[at] = sample.role, sample.turn, sample.seam
-    proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
+            if weights is not None and sample.weight is not None:
+                weights[at] = sample.weight
+            proofs[first_sample[rows] + number] = PROOFS.index(kinds[kind].proofs[number])
     of_row = np.repeat(np.arange(len(plans)), samples)
-    return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages, seams)
+    return MaskedTexts(texts, of_row, proofs, offsets, sizes, writers, messages, seams, weights)
