@@ -8,7 +8,10 @@ run in a process that is warm (`contender_premask.py`), with one and two workers
 that TRL ships with its training tags; premask finds the mask without them. `kinds.py` says what is read for
 each kind of rows. Other contenders are renderers and LLaMA-Factory, where `--renderers-python` and
 `--llamafactory-python` say which interpreter has them, and any command given with `--peer`. A peer that fails
-on a kind is told and left out of it.
+on a kind is told and left out of it. `nemotron.data_prep` is in no package index; from a checkout, a script
+that calls its `process_chat_sft_spool_core` and `process_chat_sft_parquet_from_spool_core` fits:
+
+    --peer "nemotron=NEMOTRON/bin/python SCRIPT {data} {tokenizer} {template} {max_length} {output}"
 
 Printed are thousand tokens a CPU-second, seconds and memory (medians of alternating runs), how many times
 less CPU and time premask takes (a ratio each round, then the median), and what differs in what comes out.
