@@ -18,7 +18,7 @@ from jinja2.utils import missing
 from ...core.shapes import RowShape
 from ..chat_template import PlainEnvironment
 from ..symbolic import JsonSlot, Op, Symbolic, parts_of
-from .facets import Affine
+from .facets import Affine, Number
 from .states import State
 from .units import UNITS_FILE, Unset
 from .views import View
@@ -130,6 +130,8 @@ class _Naming:
         for number, each in enumerate(self._made):
             if value is each:
                 return "made", number
+        if kind is Number:
+            return ("number",)
         if kind is Affine:
             return "affine", value.times, value.plus
         if kind is View:
