@@ -43,8 +43,8 @@ class Notes:
     near        distances of messages that it read
     places      places of messages that it read
     position    (comparison, number, answer), of the place of the current message
-    numbers     (comparison, offset, owner, answer): the place of the current message, with an offset, compared
-                with a number that a loop found
+    numbers     (comparison, offset, owner, answer): the place of the current message, with an offset,
+                compared with a number that a loop found
     remainders  (number, offset, remainder), of the place of the current message
     least       number of messages that each version must have
     is_last     whether the current message is the last one; None if it did not ask

@@ -4,15 +4,16 @@
     records.learn(shape, texts, kwargs)               # the units of a row are remembered
     records.of(shape, kwargs)[unit, state, message]   # the records of a unit
 
-A record holds for every row: a unit does the same if its state is the same, its message has the same shape, and
-all that it asked has the same answer. States and texts are named by their distance to the current message, so
-that records of one row serve at any place of another (`names.py`).
+A record holds for every row: a unit does the same if its state is the same, its message has the same shape,
+and all that it asked has the same answer. States and texts are named by their distance to the current
+message, so that records of one row serve at any place of another (`names.py`).
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -139,11 +140,8 @@ class Records:
         messages = unknown.template_messages
         learner = _Learner(Names(shape, messages, unknown.tools), questions, self._numbered)
         variables = {"documents": None, **self._template.variables, **kwargs, "tools": unknown.tools}
-        try:
+        with suppress(NotFollowed, Unplannable, RowError):  # what was learned before holds
             _LearningRun(units, messages, variables, learner)
-        except (NotFollowed, Unplannable, RowError):
-                __import__("traceback").print_exc()
-            # what was learned before holds
         known = self.of(shape, kwargs)
         known.silent = units.silent
         for key, record in learner.found:
@@ -178,7 +176,7 @@ class _Learner:
         try:
             return self._number(self.names.state(state, frame, made, here))
         except Unnamed:
-            raise NotFollowed("a state without a name")
+            raise NotFollowed("a state without a name") from None
 
     def add(  # noqa: PLR0913  what a unit did
         self,
