@@ -80,8 +80,10 @@ class Paths:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
         self._chunks = Chunks()
-        self._decisions = TurnDecisions(rules, self._chunks)
+        self._decisions = TurnDecisions(rules)
         self._failures = 0
+        self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
+        """What is printed behind the last message in a state, if it is always the same."""
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
@@ -314,7 +316,11 @@ class _Walk:
         end = self.last[place]
         if end is None:
             raise _NoPath
-        after, filled = end.chunk.record.next, list[_Filled]()
+        first = after = end.chunk.record.next
+        known = self.paths.tails.get((id(self.known), first, prompt))
+        if known is not None:
+            return known
+        filled = list[_Filled]()
         while after.unit is not None:
             if after.start is not None:
                 raise _NoPath
@@ -323,6 +329,8 @@ class _Walk:
                 raise _Missing(place)
             filled.append(found)
             after = found.chunk.record.next
+        if all(each.chunk.is_constant for each in filled):
+            self.paths.tails[id(self.known), first, prompt] = filled
         return filled
 
     def _find(  # noqa: PLR0913  what a record depends on
@@ -337,20 +345,26 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for record in self.known.get((unit, state, shape), ()):
+        for chunk in self.paths.chunks.of(self.known, (unit, state, shape)):
+            record = chunk.record
             if (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least
-                and record.is_at(place)
-                and (not record.beside or self._has_beside(record, place))
-                and (not record.numbers or self._has_numbers(record, place, is_last=is_last))
+                and (record.is_anywhere or self._is_at(record, place, is_last=is_last))
             ):
-                chunk = self.paths.chunks.of(record)
                 found = chunk.fill(self.row.texts, place)
                 if found is not None:
                     return _Filled(chunk, *found)
         return None
+
+    def _is_at(self, record: Record, place: int, *, is_last: bool | None) -> bool:
+        """Whether the place of a message is one for which a record holds."""
+        return (
+            record.is_at(place)
+            and (not record.beside or self._has_beside(record, place))
+            and (not record.numbers or self._has_numbers(record, place, is_last=is_last))
+        )
 
     def _has_beside(self, record: Record, place: int) -> bool:
         shapes = self.row.shape.messages
@@ -395,17 +409,18 @@ class _Walk:
         pieces: list[str] = []
         stretches: list[Placed] = []
         slots: list[str] = []
-        final = len(self.row.shape.messages) - 1
+        shapes = self.row.shape.messages
+        final = len(shapes) - 1
         for each in opening:
-            self._append(each, each.chunk.kind(self.row.shape, 0), 0, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, 0), 0, (pieces, stretches, slots))
         for place in range(first, final + 1):
             own = self.trunk[place] if place != final else self.last[place]
             if own is None:
                 raise _NoPath
-            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(self.row.shape, place)
+            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(shapes, place)
             self._append(own, kind, place, (pieces, stretches, slots))
         for each in tail:
-            self._append(each, each.chunk.kind(self.row.shape, final), final, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, final), final, (pieces, stretches, slots))
         return Path("".join(pieces), stretches, slots)
 
     def _append(
