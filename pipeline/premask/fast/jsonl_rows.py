@@ -1,6 +1,6 @@
 """Plain rows of JSONL: lines are parsed directly into roles and texts.
 
-    LineReader(plain).plain_rows(block)
+    LineReader(plain, dialect).shaped_rows(block)
 
 Rows of a file usually have the same fields. Then msgspec gets a type for a line: turns of two strings, an id,
 and known fields that are null. It parses such a line four times as fast as an untyped one, and refuses any
@@ -23,14 +23,13 @@ import msgspec
 
 from ..core.strict_json import may_be_deep
 from ..core.text import is_encodable
+from ..dialects import shaped_row
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import (
     EMPTY,
     NO_JSON,
     NO_MEDIA,
     NO_WEIGHT,
-    PlainRow,
-    PlainRows,
     PlainTurns,
     has_blank,
     may_mark,
@@ -40,6 +39,7 @@ from ..dialects.plain import (
     with_system,
 )
 from ..dialects.row_marks import METADATA_KEY
+from ..dialects.shaped import ShapedRow, ShapedRows
 from ..dialects.turns import CALL_KEYS
 from ..sources.jsonl import LineBlock
 
@@ -68,26 +68,26 @@ class _Likeness(NamedTuple):
 class LineReader:
     """Finds the plain rows in the lines of one file, and learns their type."""
 
-    def __init__(self, plain: PlainTurns) -> None:
-        self._plain = plain
+    def __init__(self, plain: PlainTurns, dialect: str) -> None:
+        self._plain, self._dialect = plain, dialect
         self._like: _Likeness | None = None
         self._decode: _Decode = _nothing_known
 
-    def plain_rows(self, block: LineBlock) -> PlainRows:
-        """Return the plain rows of a block. Raises `SourceError` for a line that is not UTF-8."""
-        found = PlainRows()
+    def shaped_rows(self, block: LineBlock) -> ShapedRows:
+        """Return the rows with a shape of a block. Raises `SourceError` for a line that is not UTF-8."""
+        found = ShapedRows()
         for at, line in enumerate(block.lines):
             try:
                 row = self._decode(line)
             except (msgspec.DecodeError, RecursionError, UnicodeError):
                 plain = self._parsed(block, at)
             else:
-                plain = self._plain_row(row)
+                plain = self._plain_row(row) or self._parsed(block, at)
             if plain is not None:
                 found.add(at, plain)
         return found
 
-    def _plain_row(self, row: Any) -> PlainRow | None:
+    def _plain_row(self, row: Any) -> ShapedRow | None:
         turns = row.turns
         roles = read_roles(self._plain, tuple([turn.role for turn in turns]))
         texts = [turn.text for turn in turns]
@@ -101,13 +101,13 @@ class LineReader:
             found = row.id_1 if row.id_1 is not None else row.id_2
         return shape, texts, found if type(found) is str else written_id(found)
 
-    def _parsed(self, block: LineBlock, at: int) -> PlainRow | None:
+    def _parsed(self, block: LineBlock, at: int) -> ShapedRow | None:
         """Parse a line that does not have the known type; if its row is plain, learn its type."""
         value = block.row(at).value
-        plain = plain_row(value, self._plain)
-        if plain is not None:
+        row = shaped_row(value, self._dialect)
+        if row is not None and plain_row(value, self._plain) is not None:
             self._learn(value)
-        return plain
+        return row
 
     def _learn(self, row: Mapping[str, Any]) -> None:
         like = _likeness(row, self._plain)
