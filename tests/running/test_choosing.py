@@ -36,9 +36,9 @@ from premask.running.duplicates import (
     count_by_source,
     find_duplicates,
     hashed_rows,
+    read_dropped,
     shape_hash,
     shaped_keys,
-    read_dropped,
     write_dropped,
     write_hashes,
 )

@@ -43,6 +43,7 @@ def json_text(value: Any) -> str:
     """Return the JSON text that the filter `tojson` of chat templates prints without arguments."""
     return "".join(_ENCODE(value, 0)) if _ENCODE else _ENCODER.encode(value)
 
+
 _CALL_KEYS = {"type", "id", "function"}
 _FUNCTION_KEYS = {"name", "arguments"}
 

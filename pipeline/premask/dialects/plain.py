@@ -56,11 +56,12 @@ ASSISTANT = ROLES.index("assistant")
 class PlainTurns:
     """How the turns of a dialect are written where nothing is unusual.
 
-    keys    fields of a row that may hold the turns; one of them does, the others are null
-    pairs   keys of role and text; all turns of a row have the same pair, and no key of another pair
-    roles   spelling -> role, as `read_role` takes them
-    others  keys of a turn that mean something beside them, so that they must be null; None: every key does
-    system  field of a row whose text goes before the turns, unless there is a system text among them
+    keys       fields of a row that may hold the turns; one of them does, the others are null
+    pairs      keys of role and text; all turns of a row have the same pair, and no key of another pair
+    roles      spelling -> role, as `read_role` takes them
+    others     keys of a turn that mean something beside them, so that they must be null; None: every key does
+    system     field of a row whose text goes before the turns, unless there is a system text among them
+    call_role  role of turns that are no plain ones: their text is the JSON of tool calls
     """
 
     keys: Sequence[str]
@@ -68,6 +69,7 @@ class PlainTurns:
     roles: Mapping[str, str]
     others: Collection[str] | None = None
     system: str | None = None
+    call_role: str | None = None
 
     @cached_property
     def spellings(self) -> frozenset[str]:

@@ -3,7 +3,8 @@
     ShapedRow    of one row: its shape, the texts of its slots, the id
     ShapedRows   those of a batch
 
-`shaped_row` of this package finds them in rows as Python objects. `fast/` finds the same ones in whole batches.
+`shaped_row` of this package finds them in rows as Python objects. `fast/` finds the same ones in whole
+batches.
 """
 
 from __future__ import annotations

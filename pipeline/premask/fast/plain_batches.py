@@ -35,7 +35,7 @@ from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 
-__all__ = ["ShapedRows", "RowBatch", "read_batches"]
+__all__ = ["RowBatch", "ShapedRows", "read_batches"]
 
 BATCH_ROWS = 1024
 """Rows of a batch; fewer if they are long."""

@@ -30,8 +30,8 @@ from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
-from ..dialects.shaped import ShapedRows
 from ..dialects.repair import needs_none
+from ..dialects.shaped import ShapedRows
 from ..fast.fill import FilledRows, Filler
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
@@ -109,8 +109,8 @@ class Setup(NamedTuple):
 class BatchLabeller:
     """A labeller for batches.
 
-    With `fast`, rows with a shape take the fast path, and a share of all rows is verified (recipe key `verify`).
-    Without it, every row takes the slow path, once.
+    With `fast`, rows with a shape take the fast path, and a share of all rows is verified (recipe key
+    `verify`). Without it, every row takes the slow path, once.
     """
 
     def __init__(self, labeller: Labeller, *, fast: bool = True) -> None:

@@ -74,7 +74,7 @@ class RowKeys:
 
 
 def shaped_keys(shaped: ShapedRows, n: int, split_by: SplitBy | None = None) -> RowKeys:
-    """Return the keys of a batch of `n` rows, set for those with a shape; with groups if `split_by` is given."""
+    """Return the keys of a batch of `n` rows, set for those with a shape; groups if `split_by` is given."""
     hashes = [shape_hash(shape, texts) for shape, texts in zip(shaped.shapes, shaped.texts, strict=True)]
     index = np.asarray(shaped.index, dtype=np.int64)
     keys = RowKeys(

@@ -31,7 +31,7 @@ from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
 from .choosing import choose, duplicates_of
 from .crashes import Failures, read_failures, without_rows
-from .duplicates import hashed_rows, shaped_keys, read_dropped, write_hashes
+from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
 
