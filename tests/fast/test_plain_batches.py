@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -245,7 +246,7 @@ def turns(draw: Callable[..., Any], dialect: str) -> Any:
         at = draw(st.integers(0, len(found) - 1))
         change = draw(st.sampled_from(["text", "text", "role", "key", "turn"]))
         if change == "turn":
-            found[at] = draw(SMALL)
+            found[at] = deepcopy(draw(SMALL))  # it may be changed in turn
         elif isinstance(found[at], dict):
             key = {"text": text, "role": role}.get(change) or draw(st.sampled_from(TURN_KEYS))
             found[at][key] = draw({"text": TEXTS, "role": SPELLINGS}.get(change, SMALL))
