@@ -5,7 +5,7 @@
 Plain rows are usually a column of lists of structs with two strings. Such columns are checked as a whole:
 which turns have a known role, which have more than a role and a text, and which rows have such turns. Turns
 in another form (JSON inside a string, lists of a fixed size, two spellings side by side) are converted to
-Python objects, without unused columns, and read one by one.
+Python objects and read one by one.
 
 Cost: 1 us for a row of four turns and 460 bytes, besides reading the file; 9 us if the row is read by itself.
 """
@@ -23,16 +23,18 @@ import pyarrow.compute as pc
 from ..core.arrays import offsets_of
 from ..core.records import ROLES
 from ..core.shapes import RowShape, plain_shape
+from ..dialects import shaped_rows
 from ..dialects.common import ID_KEYS, written_id
-from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
+from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainTurns, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST
+from ..dialects.shaped import ShapedRows
 from ..dialects.turns import CALL_KEYS
 from ..sources.parquet import TableBlock
 
 _UNKNOWN = 255  # the code of an unknown role
 
 
-def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
+def plain_rows_of_table(block: TableBlock, plain: PlainTurns, dialect: str) -> ShapedRows:
     """Return the plain rows of a block; none if Arrow finds a broken value, so that its row is rejected."""
     table = block.table
     try:
@@ -41,20 +43,14 @@ def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
         turns = _turns(table.column(held[0]), plain) if len(held) == 1 else None
         if turns is not None:
             return _assembled(table, plain, turns)
-        return plain_rows_of(block.values(_looked_at(table, plain)), plain) if held else PlainRows()
+        return shaped_rows(block.values(table.schema.names), dialect) if held else ShapedRows()
     except (pa.ArrowException, ValueError, KeyError):
-        return PlainRows()
+        return ShapedRows()
 
 
 def _holds(table: pa.RecordBatch, key: str) -> bool:
     """Whether a column exists and is not all null."""
     return key in table.schema.names and bool(table.column(key).null_count < table.num_rows)
-
-
-def _looked_at(table: pa.RecordBatch, plain: PlainTurns) -> list[str]:
-    """Return the columns that decide whether a row is plain."""
-    names = {*plain.keys, *EMPTY, *ID_KEYS, plain.system, METADATA_KEY}
-    return [name for name in table.schema.names if name in names]
 
 
 # ==== Turns ====
@@ -116,7 +112,7 @@ def _codes(roles: pa.Array, plain: PlainTurns) -> np.ndarray:
 # ==== Rows ====
 
 
-def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> PlainRows:
+def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> ShapedRows:
     """Return the plain rows, with their system texts and ids."""
     index = np.flatnonzero(~(_other_columns(table, plain) | _other_turns(turns)))
     codes = turns.codes.tobytes()
@@ -126,7 +122,7 @@ def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> Plain
     if plain.system and _holds(table, plain.system):
         for i, text in enumerate(_taken(table, plain.system, index)):
             shapes[i], texts[i] = with_system(text, shapes[i], texts[i])
-    return PlainRows(index.tolist(), shapes, texts, _ids(table, index))
+    return ShapedRows(index.tolist(), shapes, texts, _ids(table, index))
 
 
 @lru_cache(maxsize=4096)
