@@ -97,8 +97,11 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
         for number, sample in enumerate(kinds[kind].samples):
             lengths[first_sample[rows] + number] = len(sample.literal)
     offsets = offsets_of(lengths)
+    proofs = np.empty(len(lengths), dtype=np.int8)
     sizes, writers, messages = (np.empty(int(offsets[-1]), dtype=np.int64) for _ in range(3))
     seams = np.empty(int(offsets[-1]), dtype=bool)
+    weighted = any(sample.weight is not None for plan in kinds for sample in plan.samples)
+    weights = np.ones(int(offsets[-1]), dtype=np.float32) if weighted else None
     for kind, rows in enumerate(groups.values()):
         for number, sample in enumerate(kinds[kind].samples):
             at = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
@@ -106,6 +109,8 @@ def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> 
             sizes[at] = sample.literal
             sizes[at[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
             writers[at], messages[at], seams[at] = sample.role, sample.turn, sample.seam
-    proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
+            if weights is not None and sample.weight is not None:
+                weights[at] = sample.weight
+            proofs[first_sample[rows] + number] = PROOFS.index(kinds[kind].proofs[number])
     of_row = np.repeat(np.arange(len(plans)), samples)
-    return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages, seams)
+    return MaskedTexts(texts, of_row, proofs, offsets, sizes, writers, messages, seams, weights)
