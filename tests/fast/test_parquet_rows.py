@@ -23,7 +23,7 @@ from premask.core.records import Conversation, Slice
 from premask.core.shapes import conversation_of, json_text, shape_of
 from premask.core.strict_json import without_nulls
 from premask.dialects import plain_turns, recognize_file
-from premask.dialects.plain import PlainRows
+from premask.dialects.shaped import ShapedRows
 from premask.fast.arrow_json import NoJsonError, json_texts
 from premask.fast.parquet_calls import printed
 from premask.fast.parquet_rows import plain_rows_of_table
@@ -50,11 +50,11 @@ def expected_of(block: TableBlock, at: int, dialect: str) -> Conversation | None
     return conversation if not names and all(each.says_something for each in answers) else None
 
 
-def check(block: TableBlock, dialect: str) -> PlainRows:
+def check(block: TableBlock, dialect: str) -> ShapedRows:
     """Each row that is found has the shape and the texts of its conversation, with keys in their order."""
     plain = plain_turns(dialect)
     assert plain is not None
-    found = plain_rows_of_table(block, plain)
+    found = plain_rows_of_table(block, plain, dialect)
     assert (np.diff(found.index) > 0).all()
     for at, shape, texts, id_ in zip(found.index, found.shapes, found.texts, found.ids, strict=True):
         conversation = expected_of(block, at, dialect)

@@ -1,4 +1,4 @@
-"""Batches: that plain rows are what `normalize` makes of them, and all rows what `read_slice` gives."""
+"""Batches: that rows with a shape are what is read of them, and all rows what `read_slice` gives."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
 from premask.core.errors import RowError, SourceError
 from premask.core.records import Conversation, Row, Slice
-from premask.core.shapes import RowShape, conversation_of, plain_shape
-from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
-from premask.dialects.plain import plain_row
+from premask.core.shapes import RowShape, conversation_of, plain_shape, shape_of
+from premask.dialects import (
+    DIALECTS,
+    conversations,
+    normalize,
+    plain_turns,
+    recognize_file,
+    shaped_row,
+)
+from premask.dialects.common import check_assistants
+from premask.dialects.joined_calls import join_calls
 from premask.fast.jsonl_rows import LineReader
 from premask.fast.parquet_rows import plain_rows_of_table
 from premask.fast.plain_batches import RowBatch, read_batches
@@ -42,20 +50,31 @@ PLAIN = {"openai": {"messages": [HI, OK]}, "sharegpt": {"conversations": [HUMAN,
 # ==== What must hold of every batch ====
 
 
+def read(value: Any, dialect: str) -> Conversation:
+    """The one conversation of a row, as `Labeller.read` gives it without repairs."""
+    (found,) = conversations(value, dialect, every=True)
+    joined, names = join_calls(found)
+    check_assistants(joined.messages)
+    assert not names
+    return joined
+
+
 def bare(shape: RowShape, texts: Sequence[str], id_: str | None) -> Conversation:
     return replace(conversation_of(shape, texts), id=id_)
 
 
 def check(batch: RowBatch, dialect: str) -> None:
-    """Each plain row is what `normalize` makes of it, and no row is in twice."""
-    plain = batch.plain
-    lengths = {len(each) for each in (plain.index, plain.shapes, plain.texts, plain.ids)}
+    """Each row with a shape is what is read of it, and no row is in twice."""
+    shaped = batch.shaped
+    lengths = {len(each) for each in (shaped.index, shaped.shapes, shaped.texts, shaped.ids)}
 
     assert len(lengths) == 1
-    assert (np.diff(plain.index) > 0).all()
+    assert (np.diff(shaped.index) > 0).all()
     assert batch.numbers.dtype == np.int64
-    for i, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
-        assert normalize(batch.row(i).value, dialect) == bare(shape, texts, id_)
+    for i, shape, texts, id_ in zip(shaped.index, shaped.shapes, shaped.texts, shaped.ids, strict=True):
+        found = read(batch.row(i).value, dialect)
+        assert repr(found) == repr(bare(shape, texts, id_))  # with the types of numbers and the order of keys
+        assert shape_of(found) == (shape, texts)
 
 
 def could_be_plain(value: Any, dialect: str) -> bool:
@@ -107,7 +126,7 @@ def check_pieces(pieces: Sequence[Slice], dialect: str, size: int) -> None:
 
 def share_of(source: str, dialect: str) -> float:
     batches = list(read_batches(whole(inspect_source(source)), dialect))
-    return sum(len(batch.plain.index) for batch in batches) / sum(map(len, batches))
+    return sum(len(batch.shaped.index) for batch in batches) / sum(map(len, batches))
 
 
 # ==== Rows of all kinds ====
@@ -270,8 +289,8 @@ def test_what_is_learned_from_rows_changes_no_row(dialect: str, data: st.DataObj
     values = data.draw(st.lists(rows(dialect), min_size=1, max_size=12))
     written = [json.dumps(value).encode() for value in data.draw(st.permutations(values * 2))]
     block = LineBlock("a", np.arange(len(written)), written)
-    found = LineReader(plain).plain_rows(block)
-    expected = [plain_row(json.loads(line), plain) for line in written]
+    found = LineReader(plain, dialect).shaped_rows(block)
+    expected = [shaped_row(json.loads(line), dialect) for line in written]
 
     assert found.index == [i for i, row in enumerate(expected) if row is not None]
     assert list(zip(found.shapes, found.texts, found.ids, strict=True)) == [row for row in expected if row]
@@ -316,7 +335,7 @@ def test_blank_lines_and_byte_order_marks(tmp_path: Path) -> None:
 
     assert batch.numbers.tolist() == [1, 3, 4, 5]
     assert [batch.row(i).error is None for i in range(4)] == [True, False, False, True]
-    assert batch.plain.index == [0, 3]
+    assert batch.shaped.index == [0, 3]
     for text, numbers in ((f"\ufeff{line}\n", [0]), (f"\ufeff\n{line}", [1])):
         piece = Slice(write(tmp_path / "b.jsonl", text), "jsonl", None, 0, None, 0, None)
         check_pieces([piece], "openai", 2)
@@ -335,7 +354,7 @@ def test_errors_are_those_of_read_slice(tmp_path: Path) -> None:
     table = pa.table({"messages": [[HI, OK]] * 9, "note": column})
     pq.write_table(table, tmp_path / "a.parquet")
     piece = whole(inspect_source((tmp_path / "a.parquet").as_posix()))
-    assert [batch.plain.index for batch in read_batches(piece, "openai", 4)] == [[0, 1, 2, 3], [], [0]]
+    assert [batch.shaped.index for batch in read_batches(piece, "openai", 4)] == [[0, 1, 2, 3], [], [0]]
     check_pieces([piece], "openai", 4)
     check_pieces([piece._replace(stop_row=12)], "openai", 4)
 
@@ -448,11 +467,11 @@ def test_any_table(dialect: str, data: st.DataObject) -> None:
     maps = "strict" if "map<" in str(table.schema) else None
     piece = Slice("a.parquet", "parquet", None, 0, None, None, None)
     block = TableBlock("a.parquet", np.arange(part.num_rows), part, maps, piece)
-    batch = RowBatch(block, plain_rows_of_table(block, plain))
+    batch = RowBatch(block, plain_rows_of_table(block, plain, dialect))
     check(batch, dialect)
-    twin = [i for i in range(len(batch)) if plain_row(batch.row(i).value, plain) is not None]
+    twin = [i for i in range(len(batch)) if shaped_row(batch.row(i).value, dialect) is not None]
 
-    assert set(batch.plain.index) <= set(twin)
+    assert set(batch.shaped.index) <= set(twin)
 
 
 @pytest.mark.parametrize("dialect", SAID)
@@ -481,10 +500,10 @@ def test_fields_of_any_type_beside_the_turns_and_in_them(
         maps = "strict" if "map<" in str(table.schema) else None
         piece = Slice("a.parquet", "parquet", None, 0, None, None, None)
         block = TableBlock("a.parquet", np.arange(len(items)), table, maps, piece)
-        batch = RowBatch(block, plain_rows_of_table(block, plain))
+        batch = RowBatch(block, plain_rows_of_table(block, plain, dialect))
         check(batch, dialect)
         if in_turn not in (role, text):
-            assert {0, len(items) - 1} <= set(batch.plain.index)
+            assert {0, len(items) - 1} <= set(batch.shaped.index)
 
 
 @settings(max_examples=60)
@@ -522,7 +541,7 @@ def test_plain_rows_are_found_in_every_format(
         for unit in plan_units([inspect_source(source)], unit_rows=4):
             check_pieces(unit.slices, dialect, size)
             for batch in (batch for piece in unit.slices for batch in read_batches(piece, dialect, size)):
-                assert len(batch.plain.index) == len(batch)
+                assert len(batch.shaped.index) == len(batch)
 
 
 # ==== Single cases ====
@@ -587,7 +606,7 @@ def test_which_rows_are_plain(
         found = {}
         for batch in read_batches(whole(info), dialect):
             check(batch, dialect)
-            found |= dict(zip(batch.plain.index, batch.plain.texts, strict=True))
+            found |= dict(zip(batch.shaped.index, batch.shaped.texts, strict=True))
 
         for at, value in enumerate(values):
             assert found.get(at) == (texts if value is row else ["Hi", "Hello"])
@@ -626,7 +645,7 @@ def test_lines_that_are_almost_like_the_others(tmp_path: Path, wrong: str) -> No
 
     check_pieces([Slice(source, "jsonl", None, 0, 3, 0, None)], "sharegpt", 9)
     (batch,) = read_batches(Slice(source, "jsonl", None, 0, 3, 0, None), "sharegpt")
-    assert {0, 2} <= set(batch.plain.index)
+    assert {0, 2} <= set(batch.shaped.index)
 
 
 @pytest.mark.parametrize(
@@ -654,7 +673,7 @@ def test_ids_of_plain_rows(tmp_path: Path, ids: dict[str, Any], found: str | Non
         sources.append(write_parquet(tmp_path / "a.parquet", [row] * 3))
     for source in sources:
         (batch,) = read_batches(whole(inspect_source(source)), "openai")
-        assert batch.plain.ids == [found] * 3
+        assert batch.shaped.ids == [found] * 3
 
 
 def test_rows_of_a_dialect_that_says_nothing_are_read_to_see_whether_they_are_plain(
@@ -665,8 +684,8 @@ def test_rows_of_a_dialect_that_says_nothing_are_read_to_see_whether_they_are_pl
     source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows) + "oops\n")
     (batch,) = read_batches(whole(inspect_source(source)), "openai")
 
-    assert (len(batch), batch.plain.index) == (4, [0])
-    assert (batch.plain.texts, batch.plain.ids) == ([["Hi", "Hello"]], ["7"])
+    assert (len(batch), batch.shaped.index) == (4, [0])
+    assert (batch.shaped.texts, batch.shaped.ids) == ([["Hi", "Hello"]], ["7"])
 
 
 def test_rows_with_several_conversations_are_not_plain(tmp_path: Path) -> None:
@@ -675,7 +694,7 @@ def test_rows_with_several_conversations_are_not_plain(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     (batch,) = read_batches(whole(inspect_source(source)), "prompt_completion")
 
-    assert batch.plain.index == [0]
+    assert batch.shaped.index == [0]
 
 
 def test_lines_of_rows_with_many_different_keys_are_read_all_the_same(tmp_path: Path) -> None:
@@ -692,7 +711,7 @@ def test_long_parquet_rows_come_in_small_batches(tmp_path: Path) -> None:
     batches = list(read_batches(whole(inspect_source(source)), "openai"))
 
     assert max(map(len, batches)) < 60
-    assert sum(len(batch.plain.index) for batch in batches) == 80
+    assert sum(len(batch.shaped.index) for batch in batches) == 80
 
 
 # ==== Real files ====
@@ -724,7 +743,7 @@ def test_corpus_rows_are_plain_or_not_worth_it(tmp_path: Path) -> None:
         ]
         found = next(
             iter(read_batches(Slice(as_lines, "jsonl", None, 0, None, 0, None), dialect))
-        ).plain.index
+        ).shaped.index
         assert set(found) <= set(wanted)
         assert len(found) >= 0.98 * len(wanted), name
     assert files > 20

@@ -22,7 +22,8 @@ from premask.core.recipe import Recipe, SplitBy
 from premask.core.records import Conversation, Message
 from premask.dialects import normalize
 from premask.dialects.openai import PLAIN
-from premask.dialects.plain import PlainRows, plain_row
+from premask.dialects.plain import plain_row
+from premask.dialects.shaped import ShapedRows
 from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running import cache as cache_module
@@ -35,9 +36,9 @@ from premask.running.duplicates import (
     count_by_source,
     find_duplicates,
     hashed_rows,
-    plain_hash,
-    plain_keys,
     read_dropped,
+    shape_hash,
+    shaped_keys,
     write_dropped,
     write_hashes,
 )
@@ -83,7 +84,7 @@ def test_a_plain_row_has_the_hash_of_its_conversation(turns: list[tuple[str, str
     plain = plain_row(row, PLAIN)
     if plain is None:  # no answer, or an empty one
         return
-    assert plain_hash(plain[0], plain[1]) == conversation_hash(normalize(row, "openai"))
+    assert shape_hash(plain[0], plain[1]) == conversation_hash(normalize(row, "openai"))
 
 
 @given(
@@ -120,13 +121,13 @@ def test_all_that_is_trained_or_rendered_counts(other: Conversation) -> None:
 
 def groups_of(rows: list[dict[str, Any]], split_by: SplitBy) -> tuple[list[int], list[int]]:
     """Groups found from plain rows, and from conversations."""
-    plain = PlainRows()
+    plain = ShapedRows()
     for at, row in enumerate(rows):
         found = plain_row(row, PLAIN)
         assert found is not None
         plain.add(at, found)
-    fast = plain_keys(plain, len(rows), split_by)
-    slow = plain_keys(PlainRows(), len(rows), split_by)
+    fast = shaped_keys(plain, len(rows), split_by)
+    slow = shaped_keys(ShapedRows(), len(rows), split_by)
     for at, row in enumerate(rows):
         slow.add(at, [normalize(row, "openai")])
     assert fast.hashes.tolist() == slow.hashes.tolist()

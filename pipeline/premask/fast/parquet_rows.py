@@ -4,8 +4,8 @@
 
 The turns are usually a column of lists of structs. Such columns are checked as a whole, field by field
 (`parquet_turns.py`); lists of tools, weights and ids beside them are columns, too. Turns in another form (JSON
-inside a string, lists of a fixed size, two spellings side by side) are converted to Python objects, without
-unused columns, and read one by one.
+inside a string, lists of a fixed size, two spellings side by side) are converted to Python objects and read
+one by one.
 
 Cost: 1 us for a row of four turns and 460 bytes, besides reading the file; 9 us if the row is read by itself.
 """
@@ -22,16 +22,18 @@ import pyarrow.compute as pc
 from ..core.arrays import offsets_of
 from ..core.errors import RowError
 from ..core.shapes import RowShape, json_text
-from ..dialects.common import ID_KEYS, TOOL_KEYS, make_conversation, written_id
-from ..dialects.plain import ASSISTANT, EMPTY, PlainRows, PlainTurns, plain_rows_of, with_system
+from ..dialects import shaped_rows
+from ..dialects.common import ID_KEYS, TOOL_KEYS, read_tools, written_id
+from ..dialects.plain import ASSISTANT, EMPTY, PlainTurns, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, row_weight
+from ..dialects.shaped import ShapedRows
 from ..sources.parquet import TableBlock
 from .arrow_columns import has_value, held, is_text, strings
 from .arrow_json import NoJsonError, json_texts
 from .parquet_turns import Turns, read_turns
 
 
-def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
+def plain_rows_of_table(block: TableBlock, plain: PlainTurns, dialect: str) -> ShapedRows:
     """Return the rows of a block that have a shape; none if Arrow finds a broken value, so that its row is
     rejected."""
     table = block.table
@@ -41,9 +43,9 @@ def plain_rows_of_table(block: TableBlock, plain: PlainTurns) -> PlainRows:
         turns = read_turns(table.column(filled[0]), plain) if len(filled) == 1 else None
         if turns is not None:
             return _assembled(table, plain, turns)
-        return plain_rows_of(block.values(_looked_at(table, plain)), plain) if filled else PlainRows()
+        return shaped_rows(block.values(table.schema.names), dialect) if filled else ShapedRows()
     except (pa.ArrowException, ValueError, KeyError):
-        return PlainRows()
+        return ShapedRows()
 
 
 def _holds(table: pa.RecordBatch, key: str) -> bool:
@@ -51,16 +53,10 @@ def _holds(table: pa.RecordBatch, key: str) -> bool:
     return key in table.schema.names and bool(table.column(key).null_count < table.num_rows)
 
 
-def _looked_at(table: pa.RecordBatch, plain: PlainTurns) -> list[str]:
-    """Return the columns that decide whether a row has a shape."""
-    names = {*plain.keys, *EMPTY, *ID_KEYS, plain.system, METADATA_KEY}
-    return [name for name in table.schema.names if name in names]
-
-
 # ==== Rows ====
 
 
-def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: Turns) -> PlainRows:
+def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: Turns) -> ShapedRows:
     """Return the rows that have a shape, with their tools, system texts and ids."""
     tools, weights = _tools(table), _weights(table)
     other = _other_columns(table, plain) | _other_turns(turns) | tools.other | weights.other
@@ -75,7 +71,7 @@ def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: Turns) -> PlainR
             shapes[i], texts[i] = shapes[i]._replace(tools=len(own)), own + texts[i]
         if row in weights.held:
             shapes[i] = shapes[i]._replace(weight=weights.held[row])
-    return PlainRows(index.tolist(), shapes, texts, _ids(table, index))
+    return ShapedRows(index.tolist(), shapes, texts, _ids(table, index))
 
 
 def _of_turns(turns: Turns, index: np.ndarray) -> tuple[list[RowShape], list[list[str]]]:
@@ -161,7 +157,7 @@ def tool_texts(written: tuple[tuple[str, str], ...]) -> list[str] | None:
     ['{"type": "function", "function": {"name": "f"}}']
     """
     try:
-        tools = make_conversation(dict(written), ()).tools
+        tools = read_tools(dict(written))
     except RowError:
         return None
     return [json_text(tool) for tool in tools or ()]
