@@ -70,6 +70,27 @@ def strings(column: pa.Array) -> pa.Array | None:
     return column if simple else column.cast(pa.large_string())
 
 
+def with_simple_texts(table: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a table whose texts are no views: Arrow cannot filter these."""
+    if "string_view" not in str(table.schema):
+        return table
+    return table.cast(pa.schema([(field.name, _simple(field.type)) for field in table.schema]))
+
+
+def _simple(type_: pa.DataType) -> pa.DataType:
+    if type_ == pa.string_view():
+        return pa.large_string()
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _simple(field.type)) for field in type_])
+    if pa.types.is_list(type_):
+        return pa.list_(_simple(type_.value_type))
+    if pa.types.is_large_list(type_):
+        return pa.large_list(_simple(type_.value_type))
+    if pa.types.is_map(type_):
+        return pa.map_(_simple(type_.key_type), _simple(type_.item_type))
+    return type_
+
+
 def objects(texts: pa.Array) -> np.ndarray:
     """Return plain strings as Python strings, object[n]; None where there is none."""
     found: np.ndarray = texts.to_numpy(zero_copy_only=False)

@@ -269,6 +269,6 @@ def _read(key: str, value: Any) -> tuple[tuple[CallShape, ...], list[str]] | Non
     try:
         message = make_message(0, {key: value}, role="assistant", content=None)
         shaped = shape_of(make_conversation({}, [message]))
-    except RowError:
+    except (RowError, TypeError):  # a TypeError: of a value that JSON does not have
         return None
     return None if shaped is None else (shaped[0].messages[0].calls, shaped[1])

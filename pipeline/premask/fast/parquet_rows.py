@@ -28,17 +28,20 @@ from ..dialects.plain import ASSISTANT, EMPTY, PlainTurns, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, row_weight
 from ..dialects.shaped import ShapedRows
 from ..sources.parquet import TableBlock
-from .arrow_columns import has_value, held, is_text, strings
+from .arrow_columns import has_value, held, is_text, strings, with_simple_texts
 from .arrow_json import NoJsonError, json_texts
 from .parquet_turns import Turns, read_turns
+
+_PLAIN_KEYS = EMPTY.keys() - {*TOOL_KEYS, *ROW_WEIGHT_KEYS}
+"""Fields beside the turns that a row with a shape does not have."""
 
 
 def plain_rows_of_table(block: TableBlock, plain: PlainTurns, dialect: str) -> ShapedRows:
     """Return the rows of a block that have a shape; none if Arrow finds a broken value, so that its row is
     rejected."""
-    table = block.table
     try:
-        table.validate(full=True)
+        block.table.validate(full=True)
+        table = with_simple_texts(block.table)
         filled = [key for key in plain.keys if _holds(table, key)]
         turns = read_turns(table.column(filled[0]), plain) if len(filled) == 1 else None
         if turns is not None:
@@ -169,7 +172,7 @@ def _weights(table: pa.RecordBatch) -> _Beside:
     columns = {key: table.column(key) for key in ROW_WEIGHT_KEYS if _holds(table, key)}
     numbers = {}
     for key, column in columns.items():
-        if _is_number(column.type):
+        if _is_number(column.type) or is_text(column.type):
             numbers[key] = column.to_pylist()
         else:
             found.other[held(column)] = True
@@ -198,11 +201,7 @@ def _other_columns(table: pa.RecordBatch, plain: PlainTurns) -> np.ndarray:
         column = table.column(name)
         if name in plain.keys and _holds(table, name):
             other |= ~held(column)
-        elif (
-            name in EMPTY
-            and name not in TOOL_KEYS
-            and not (name in ROW_WEIGHT_KEYS and _is_number(column.type))
-        ):
+        elif name in _PLAIN_KEYS:
             other |= has_value(column, EMPTY[name])
         elif name == METADATA_KEY:
             other |= _may_mark(column)
