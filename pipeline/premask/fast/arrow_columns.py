@@ -72,9 +72,15 @@ def strings(column: pa.Array) -> pa.Array | None:
 
 def with_simple_texts(table: pa.RecordBatch) -> pa.RecordBatch:
     """Return a table whose texts are no views: Arrow cannot filter these."""
-    if "string_view" not in str(table.schema):
+    if not any(_has_views(field.type) for field in table.schema):
         return table
     return table.cast(pa.schema([(field.name, _simple(field.type)) for field in table.schema]))
+
+
+def _has_views(type_: pa.DataType) -> bool:
+    if type_.num_fields:
+        return any(_has_views(type_.field(i).type) for i in range(type_.num_fields))
+    return bool(type_ == pa.string_view())
 
 
 def _simple(type_: pa.DataType) -> pa.DataType:

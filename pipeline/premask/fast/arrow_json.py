@@ -13,6 +13,8 @@ Cost: 0.1 us for each value of a leaf; for each different value 0.3 us more.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +22,14 @@ import pyarrow as pa
 
 from ..core.arrays import runs_of_numbers
 from ..core.shapes import json_text
+from ..core.strict_json import without_nulls
 from .arrow_columns import held, is_list, is_text, lengths, sequences, strings
 
 _MAX_LEVELS = 64
 """Levels of nesting that are written; `dialects/` refuse some more than 256."""
+
+_FEW = 64
+"""Values that are written one by one; a column by itself would take longer."""
 
 
 class NoJsonError(Exception):
@@ -52,6 +58,10 @@ def json_texts(column: pa.Array, levels: int = _MAX_LEVELS) -> JsonTexts:
         raise NoJsonError
     if column.null_count == len(column):
         return JsonTexts(np.full(len(column), -1), [])
+    if len(column) < _FEW and _is_simple(type_):
+        return _numbered(
+            [None if value is None else json_text(without_nulls(value)) for value in column.to_pylist()]
+        )
     if pa.types.is_struct(type_):
         return _structs(column, levels - 1)
     if is_list(type_):
@@ -59,6 +69,20 @@ def json_texts(column: pa.Array, levels: int = _MAX_LEVELS) -> JsonTexts:
     if pa.types.is_map(type_):
         return _maps(column, levels - 1)
     return _leaves(column)
+
+
+@lru_cache(maxsize=4096)
+def _is_simple(type_: pa.DataType, levels: int = _MAX_LEVELS) -> bool:
+    """Whether `json_text` writes all values of a type as they are written here."""
+    if pa.types.is_struct(type_):
+        names = {field.name for field in type_}
+        return len(names) == type_.num_fields and all(_is_simple(field.type, levels - 1) for field in type_)
+    if is_list(type_):
+        return levels > 0 and _is_simple(type_.value_type, levels - 1)
+    simple = (
+        is_text(type_) or pa.types.is_boolean(type_) or pa.types.is_integer(type_) or pa.types.is_null(type_)
+    )
+    return levels > 0 and bool(simple)
 
 
 # ==== Leaves ====
@@ -86,8 +110,11 @@ def _floats(column: pa.Array) -> JsonTexts:
     values = column.to_pylist()
     if not all(value is None or math.isfinite(value) for value in values):
         raise NoJsonError
+    return _numbered([None if value is None else json_text(value) for value in values])
+
+
+def _numbered(texts: Sequence[str | None]) -> JsonTexts:
     known: dict[str, int] = {}
-    texts = [None if value is None else json_text(value) for value in values]
     codes = [-1 if text is None else known.setdefault(text, len(known)) for text in texts]
     return JsonTexts(np.array(codes, dtype=np.int64), list(known))
 
@@ -101,10 +128,10 @@ def _structs(column: pa.Array, levels: int) -> JsonTexts:
         raise NoJsonError
     codes, texts = np.zeros(len(column), dtype=np.int64), [""]
     for name, field in zip(names, column.flatten(), strict=True):
-        where = np.flatnonzero(held(field))
-        if not len(where):
+        if field.null_count == len(field):
             continue
-        inner = json_texts(field if len(where) == len(field) else field.drop_null(), levels)
+        where = np.flatnonzero(held(field)) if field.null_count else slice(None)
+        inner = json_texts(field.drop_null() if field.null_count else field, levels)
         key = f"{json_text(name)}: "
         numbers, pairs = _paired(codes[where], inner)
         codes[where] = len(texts) + numbers
@@ -116,6 +143,10 @@ def _structs(column: pa.Array, levels: int) -> JsonTexts:
 
 def _paired(before: np.ndarray, inner: JsonTexts) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Number the pairs of a number and a text: int64[n], and the different pairs."""
+    if len(before) < _FEW:
+        known: dict[tuple[int, int], int] = {}
+        pairs = zip(before.tolist(), inner.codes.tolist(), strict=True)
+        return np.array([known.setdefault(pair, len(known)) for pair in pairs]), list(known)
     many = len(inner.texts)
     different, numbers = np.unique(before * many + inner.codes, return_inverse=True)
     return numbers, [divmod(pair, many) for pair in different.tolist()]

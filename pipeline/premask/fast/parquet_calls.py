@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from ..core.errors import RowError
 from ..core.shapes import CallShape, json_text, shape_of
-from ..core.strict_json import MAX_DEPTH, may_be_deep, parse_json, without_nulls
+from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
 from ..core.text import is_encodable
 from ..dialects.common import make_conversation
 from ..dialects.plain import NO_JSON
@@ -47,6 +47,9 @@ from .arrow_json import NoJsonError, json_texts
 _CALL = frozenset({"id", "type", "index", "name", "arguments"})
 """Keys of a call or function, beside which nothing can hold arguments."""
 
+_MOST_LEVELS = MAX_DEPTH - 8
+"""Levels that arguments may have, so that a message with them has fewer than MAX_DEPTH."""
+
 _PRINTED = (
     r'^\{"(?:[^"\\\x00-\x1f]|\\["\\nrtbf])*": '
     r'(?:"(?:[^"\\\x00-\x1f]|\\["\\nrtbf])*"|true|false|null|0|-?[1-9][0-9]{0,17})\}$'
@@ -69,9 +72,11 @@ class Calls(NamedTuple):
     other: np.ndarray
 
 
-def read_calls(fields: Mapping[str, pa.Array], n: int) -> Calls:
-    """Return the calls of n turns with these fields; a turn with both kinds of calls is other."""
-    found = [_calls(key, fields[key]) for key in CALL_KEYS if key in fields]
+def read_calls(fields: Mapping[str, pa.Array], n: int, called: pa.Array | None = None) -> Calls:
+    """Return the calls of n turns with these fields; a turn with calls in two fields is other. `called` are
+    the contents of those turns whose content is calls."""
+    found = [] if called is None else [_by_reading(CALL_KEYS[0], called)]
+    found += [_calls(key, fields[key]) for key in CALL_KEYS if key in fields]
     if not found:
         return _none(n)
     first, *older = found
@@ -222,15 +227,17 @@ def printed(text: str) -> str | None:
     except ValueError:
         return None
     found = json_text(value)
-    if not is_encodable(found) or (may_be_deep(text, "[", "{") and _is_deep(value)):
+    if not is_encodable(found) or _is_deep(text, value):
         return None
     return found
 
 
-def _is_deep(value: Any) -> bool:
-    """Whether a value is nested so deeply that a call with it may be refused."""
+def _is_deep(text: str, value: Any) -> bool:
+    """Whether the value of a JSON text is nested so deeply that a call with it may be refused."""
+    if len(text) < 2 * _MOST_LEVELS or text.count("[") + text.count("{") < _MOST_LEVELS:
+        return False
     level = [value]
-    for _ in range(MAX_DEPTH - 8):
+    for _ in range(_MOST_LEVELS):
         nodes = (node.values() if isinstance(node, dict) else node for node in level)
         level = [child for node in nodes for child in node if isinstance(child, (dict, list))]
         if not level:
@@ -248,7 +255,7 @@ def _by_reading(key: str, column: pa.Array) -> Calls:
     known: dict[tuple[CallShape, ...], int] = {(): 0}
     texts: list[str] = []
     for at, value in zip(where.tolist(), _values(column.take(pa.array(where))), strict=True):
-        read = _read(key, value)
+        read = _parsed(value) or _read(key, value)
         if read is None:
             found.other[at] = True
             continue
@@ -262,6 +269,24 @@ def _by_reading(key: str, column: pa.Array) -> Calls:
 def _values(column: pa.Array) -> list[Any]:
     maps = "strict" if "map<" in str(column.type) else None
     return [without_nulls(value) for value in column.to_pylist(maps_as_pydicts=maps)]
+
+
+def _parsed(value: Any) -> tuple[tuple[CallShape, ...], list[str]] | None:
+    """Return what `_read` does of one call in JSON that has a name and arguments only; None of another value."""
+    if not isinstance(value, str):
+        return None
+    try:
+        call = parse_json(value)
+    except ValueError:
+        return None
+    if not isinstance(call, dict) or call.keys() != {"name", "arguments"}:
+        return None
+    name, arguments = call["name"], call["arguments"]
+    if not isinstance(name, str) or not isinstance(arguments, dict) or _is_deep(value, arguments):
+        return None
+    texts = [name, json_text(arguments)] if arguments else [name]
+    shape = CallShape(function=tuple(call), is_filled=bool(arguments))
+    return ((shape,), texts) if all(map(is_encodable, texts)) else None
 
 
 def _read(key: str, value: Any) -> tuple[tuple[CallShape, ...], list[str]] | None:

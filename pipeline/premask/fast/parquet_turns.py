@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core.errors import RowError
 from ..core.records import ROLES
@@ -74,18 +75,25 @@ def read_turns(column: pa.Array, plain: PlainTurns) -> Turns | None:
         return None
     others = [field for name, field in fields.items() if name not in _READ and plain.counts(name)]
     starts, ends = offsets[:-1] - offsets[0], offsets[1:] - offsets[0]
-    read = _read(_roles(role, plain), texts_of(content, len(structs)), fields)
+    read = _read(*_roles(role, plain), content, fields)
     other = ~held(structs) | any_held(others, len(structs)) | read.other(starts)
     return Turns(starts, ends, read.roles, read.content.held, *read.shapes(), read.slots, other)
 
 
-def _roles(written: pa.Array, plain: PlainTurns) -> np.ndarray:
-    """Return roles as indices, uint8[t]; each spelling is read once."""
+def _roles(written: pa.Array, plain: PlainTurns) -> tuple[np.ndarray, np.ndarray]:
+    """Return roles as indices, uint8[t], and where a content is tool calls, bool[t]; each spelling is read
+    once."""
     encoded = written.dictionary_encode()
-    known = [plain.code(each) for each in encoded.dictionary.to_pylist()]
+    spellings = encoded.dictionary.to_pylist()
+    are_calls = [
+        plain.call_role is not None and each.strip().lower() == plain.call_role for each in spellings
+    ]
+    known = [
+        ASSISTANT if is_call else plain.code(each) for is_call, each in zip(are_calls, spellings, strict=True)
+    ]
     codes = np.array([_UNKNOWN if code is None else code for code in [*known, None]], dtype=np.uint8)
-    indices: np.ndarray = encoded.indices.fill_null(len(known)).to_numpy()
-    return codes.take(indices)
+    indices = encoded.indices.fill_null(len(known)).to_numpy()
+    return codes.take(indices), np.array([*are_calls, False]).take(indices)
 
 
 # ==== Messages ====
@@ -130,8 +138,9 @@ class _Fields(NamedTuple):
         answers = self.roles == ASSISTANT
         other |= ~self.content.held & ~answers
         blank = answers.copy()
-        for i in np.flatnonzero(answers).tolist():
-            blank[i] = _is_blank(self.content.texts[i]) and _is_blank(self.reasoning.texts[i])
+        blank[answers] = [not text or text.isspace() for text in self.content.texts[answers].tolist()]
+        for i in np.flatnonzero(blank & self.reasoning.held).tolist():
+            blank[i] = not self.reasoning.texts[i].strip()
         has_calls = self.calls.slots.sizes > 0
         after_answer = np.append(False, answers)[: len(answers)]
         after_answer[starts[starts < len(answers)]] = False
@@ -139,18 +148,21 @@ class _Fields(NamedTuple):
         return other | joined | (blank & ~has_calls)
 
 
-def _read(roles: np.ndarray, content: Texts, fields: Mapping[str, pa.Array]) -> _Fields:
+def _read(
+    roles: np.ndarray, are_calls: np.ndarray, contents: pa.Array, fields: Mapping[str, pa.Array]
+) -> _Fields:
     """Return the fields of turns."""
-    n, results = len(roles), (roles == _TOOL) & ~content.held
+    n, called = len(roles), None
+    if are_calls.any():
+        called = pc.if_else(pa.array(are_calls), contents, pa.scalar(None, contents.type))
+        contents = pc.if_else(pa.array(are_calls), pa.scalar(None, contents.type), contents)
+    content = texts_of(contents, n)
+    results = (roles == _TOOL) & ~content.held
     content.texts[results] = ""
     content = content._replace(held=content.held | results)
-    reasoning = _reasoning(content, fields)
+    reasoning, calls = _reasoning(content, fields), read_calls(fields, n, called)
     result, name = (texts_of(fields.get(key), n) for key in ("tool_call_id", "name"))
-    return _Fields(roles, content, reasoning, read_calls(fields, n), result, name, _marks(fields, n))
-
-
-def _is_blank(text: str | None) -> bool:
-    return not text or text.isspace()
+    return _Fields(roles, content, reasoning, calls, result, name, _marks(fields, n))
 
 
 def _combined(features: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> tuple[np.ndarray, list[list[Any]]]:
