@@ -129,7 +129,7 @@ def has_value(column: pa.Array, empty: Sequence[Any]) -> np.ndarray:
 
 def lengths(column: pa.Array) -> np.ndarray:
     """Return how many items the lists of a column have, int64[n]; 0 where it is null."""
-    found = np.diff(column.offsets.to_numpy()).astype(np.int64)
+    found: np.ndarray = np.diff(column.offsets.to_numpy()).astype(np.int64)
     found[~held(column)] = 0
     return found
 

@@ -50,8 +50,8 @@ class JsonTexts(NamedTuple):
 def json_texts(column: pa.Array, levels: int = _MAX_LEVELS) -> JsonTexts:
     """Return the values of a column as JSON, without keys that hold null.
 
-    Raises `NoJsonError` for types that JSON does not have, numbers that are not finite, keys that come twice, and
-    more than `levels` levels of nesting.
+    Raises `NoJsonError` for types that JSON does not have, numbers that are not finite, keys that come twice,
+    and more than `levels` levels of nesting.
     """
     type_ = column.type
     if not levels:

@@ -13,7 +13,7 @@ Cost: 1.5 us a call with one argument; 20 us if it is read by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,6 @@ from .arrow_columns import (
     has_value,
     held,
     is_list,
-    is_text,
     lengths,
     object_array,
     sequences,
@@ -150,7 +149,7 @@ def _single_calls(structs: pa.Array) -> Calls | None:
     bits = [held(kind), ids.held, held(written), arguments.held]
     numbers = np.sum([bit.astype(np.int64) << i for i, bit in enumerate(bits)], axis=0)
     different, codes = np.unique(numbers, return_inverse=True)
-    shapes = [(_shape(fields, number),) for number in different.tolist()]
+    shapes: list[tuple[CallShape, ...]] = [(_shape(fields, number),) for number in different.tolist()]
     slots = woven([ids.slots, names.slots, arguments.slots])
     return Calls(codes, shapes, slots, other)
 
@@ -196,8 +195,10 @@ def _shape(fields: _Fields, number: int) -> CallShape:
 
 def _arguments(column: pa.Array) -> Texts:
     """Return arguments as JSON, without those that are empty."""
+    texts: Sequence[str | None]
+    plain = strings(column)
     try:
-        codes, texts = _printed(column) if is_text(column.type) else json_texts(column)
+        codes, texts = json_texts(column) if plain is None else _printed(plain)
     except NoJsonError:
         codes, texts = held(column) - 1, [None]
     right = [text is not None and text[0] == "{" for text in texts]
@@ -208,7 +209,7 @@ def _arguments(column: pa.Array) -> Texts:
 
 def _printed(column: pa.Array) -> tuple[np.ndarray, list[str | None]]:
     """Return JSON within strings as `json_text` prints it, None if it cannot be read: indices and texts."""
-    encoded = strings(column).dictionary_encode()
+    encoded = column.dictionary_encode()
     texts: list[str | None] = encoded.dictionary.to_pylist()
     right = np.asarray(pc.match_substring_regex(encoded.dictionary, _PRINTED))
     for i in np.flatnonzero(~right).tolist():
@@ -272,7 +273,7 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _parsed(value: Any) -> tuple[tuple[CallShape, ...], list[str]] | None:
-    """Return what `_read` does of one call in JSON that has a name and arguments only; None of another value."""
+    """Return what `_read` does, of one call in JSON with a name and arguments only; None of another value."""
     if not isinstance(value, str):
         return None
     try:

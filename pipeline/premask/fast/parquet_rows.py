@@ -3,9 +3,9 @@
     plain_rows_of_table   block -> its rows with a shape
 
 The turns are usually a column of lists of structs. Such columns are checked as a whole, field by field
-(`parquet_turns.py`); lists of tools, weights and ids beside them are columns, too. Turns in another form (JSON
-inside a string, lists of a fixed size, two spellings side by side) are converted to Python objects and read
-one by one.
+(`parquet_turns.py`); lists of tools, weights and ids beside them are columns, too. Turns in another form
+(JSON inside a string, lists of a fixed size, two spellings side by side) are converted to Python objects and
+read one by one.
 
 Cost: 1 us for a row of four turns and 460 bytes, besides reading the file; 9 us if the row is read by itself.
 """
@@ -145,8 +145,9 @@ def _tools(table: pa.RecordBatch) -> _Beside:
 
 def _json(column: pa.Array) -> tuple[list[int], list[str]]:
     """Return a column as indices and different JSON texts; texts are JSON as they are."""
-    if is_text(column.type):
-        encoded = strings(column).dictionary_encode()
+    plain = strings(column)
+    if plain is not None:
+        encoded = plain.dictionary_encode()
         return encoded.indices.fill_null(-1).to_pylist(), encoded.dictionary.to_pylist()
     codes, texts = json_texts(column)
     return codes.tolist(), texts

@@ -144,8 +144,9 @@ class _Fields(NamedTuple):
         has_calls = self.calls.slots.sizes > 0
         after_answer = np.append(False, answers)[: len(answers)]
         after_answer[starts[starts < len(answers)]] = False
-        joined: np.ndarray = blank & has_calls & after_answer  # these are joined with the turn before
-        return other | joined | (blank & ~has_calls)
+        joined = blank & has_calls & after_answer  # these are joined with the turn before
+        found: np.ndarray = other | joined | (blank & ~has_calls)
+        return found
 
 
 def _read(
@@ -174,9 +175,9 @@ def _combined(features: Sequence[tuple[np.ndarray, Sequence[Any]]]) -> tuple[np.
     different, found = np.unique(numbers, return_inverse=True)
     combinations = []
     for number in different.tolist():
-        combination = []
+        left, combination = number, []
         for _, values in reversed(features):
-            number, code = divmod(number, len(values))
+            left, code = divmod(left, len(values))
             combination.append(values[code])
         combinations.append(combination[::-1])
     return found, combinations
@@ -209,7 +210,11 @@ def _reasoning(content: Texts, fields: Mapping[str, pa.Array]) -> Texts:
 
 def _may_repeat(content: str | None) -> bool:
     """Whether a content may begin with a block of reasoning."""
-    return bool(content) and (content[0] in "<[" or content[0].isspace() or "</think>" in content)
+    return (
+        content is not None
+        and content != ""
+        and (content[0] in "<[" or content[0].isspace() or "</think>" in content)
+    )
 
 
 # ==== Marks ====
