@@ -54,13 +54,16 @@ class Run:
         self._most = UNITS_AT_LEAST + UNITS_PER_MESSAGE * len(messages)
         self._units = units
         self._refusals: tuple[type[Exception], ...] = (NotFollowed, *refusals)
-        self._versions = Versions(versions)
+        self._versions = self._versions_of(versions)
         self._environment = units.environment
         self._context = Context(
             units.environment, {**units.globals, **variables, **self._facets(messages)}, None, {}
         )
         with self._environment.running(self._versions):
             self._go(0, [State(self._versions.every, units.start, {}, (), Node(None, ()))])
+
+    def _versions_of(self, versions: Sequence[Version]) -> Versions:
+        return Versions(versions)
 
     def _facets(self, messages: Sequence[Any]) -> dict[str, Any]:
         """Return the variables in which versions differ."""

@@ -22,6 +22,7 @@ from jinja2.utils import missing
 from markupsafe import Markup
 
 from ..chat_template import PlainEnvironment
+from ..symbolic import JsonSlot, Symbolic
 from ..traced import JoinedStr, TracedDict, TracedList, TracedMarkup, TracedStr
 from .facets import Affine, Choice, choice
 from .units import UNITS_FILE, Unset
@@ -79,6 +80,7 @@ ATOMS: frozenset[type] = frozenset(
         *(str, int, float, bool, type(None), bytes, complex, range),
         *(TracedStr, JoinedStr, TracedMarkup, Markup),
         *(TracedDict, TracedList, View, Affine, Choice, Undefined, Unset, type(missing)),
+        *(Symbolic, JsonSlot),
     }
 )
 """Types of values that nothing changes."""
