@@ -28,11 +28,12 @@ import numpy as np
 
 from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
-from ..core.records import MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
 from ..dialects.repair import needs_none
 from ..dialects.shaped import ShapedRows
 from ..fast.fill import FilledRows, Filler
+from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
 from ..labeller import LabelledTexts, Labeller, reject, settle
@@ -118,7 +119,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
-        self._filler = Filler(_plans(labeller)) if plans else None
+        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -219,13 +220,19 @@ def _plans(labeller: Labeller) -> Plans:
     )
 
 
+def _paths(labeller: Labeller) -> Paths | None:
+    """Return the paths of a recipe; None if its template arguments depend on the row."""
+    if labeller.has_modes:
+        return None
+    kwargs = labeller.template_arguments(Conversation(()))
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+
+
 def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:
     """Return the counts of filled rows that have some, by their index in the batch."""
     if filled is None:
         return {}
-    return {
-        at: plan.counts for at, plan in zip(filled.rows.tolist(), filled.plans, strict=True) if plan.counts
-    }
+    return {at: row.counts for at, row in zip(filled.rows.tolist(), filled.filled, strict=True) if row.counts}
 
 
 @dataclass
@@ -273,7 +280,7 @@ class _Verifying(NamedTuple):
         chosen, in_full = hashed < recipe.verify, hashed < recipe.verify / DECIDED_AGAIN
         filled = np.zeros(len(self.batch), dtype=bool)
         if self.filled is not None:
-            filled[self.filled.rows] = [plan.last is not None for plan in self.filled.plans]
+            filled[self.filled.rows] = [row.last is not None for row in self.filled.filled]
         for at in np.flatnonzero(chosen).tolist():
             same = self._same_labels if in_full[at] or not filled[at] else self._same_ids
             if not same(at):
@@ -299,7 +306,7 @@ class _Verifying(NamedTuple):
         (conversation,), _ = labeller.read(self.batch.row(at), self.dialect)
         renders = labeller.renders(settle(labeller, conversation))
         index = int(np.searchsorted(self.filled.rows, at))
-        texts = [renders.through(last) for last in self.filled.plans[index].last or ()]
+        texts = [renders.through(last) for last in self.filled.filled[index].last or ()]
         own = self._own(at)
         if texts != self.labelled.masked.texts[own]:
             return False

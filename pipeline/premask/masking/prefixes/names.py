@@ -44,16 +44,13 @@ def name_of(message: int, here: int | None) -> str:
     return f"{message - here:+d}"
 
 
-class Names:
-    """The names of one row: of its texts, and of the values that a state holds."""
+class TextNames:
+    """The names of the texts of one row."""
 
-    def __init__(self, shape: RowShape, messages: Sequence[Mapping[str, Any]], tools: Any) -> None:
+    def __init__(self, shape: RowShape) -> None:
         self.shape = shape
-        self.messages, self._tools = messages, tools
         self._places = list(_places_of(shape))
-        self._parts: dict[int, tuple[int, tuple[Hashable, ...]]] = {}
-        for index, message in enumerate(messages):
-            self._parts |= {id(value): (index, path) for path, value in _containers(message)}
+        self._slots = {place: slot for slot, place in enumerate(self._places)}
 
     def op(self, op: Op, here: int | None) -> Op:
         """Return an expression of named texts for one of the slots of the row."""
@@ -61,6 +58,35 @@ class Names:
             owner, number = self._places[op.args[0]]
             return Op("text", (TOOLS if owner < 0 else name_of(owner, here), number))
         return Op(op.name, tuple(self.op(arg, here) if isinstance(arg, Op) else arg for arg in op.args))
+
+    def slots(self, op: Op, here: int) -> Op:
+        """Return an expression of the slots of the row for one of named texts."""
+        if op.name == "text":
+            name, number = op.args
+            return Op("text", (self._slots[message_of(name, here), number],))
+        return Op(op.name, tuple(self.slots(arg, here) if isinstance(arg, Op) else arg for arg in op.args))
+
+
+def message_of(name: str, here: int) -> int:
+    """Return the message that a name stands for; -1 for the tools.
+
+    >>> message_of("-1", 4), message_of("=0", 4)
+    (3, 0)
+    """
+    if name == TOOLS:
+        return -1
+    return int(name[1:]) if name[0] == "=" else here + int(name)
+
+
+class Names(TextNames):
+    """The names of one row: of its texts, and of the values that a state holds."""
+
+    def __init__(self, shape: RowShape, messages: Sequence[Mapping[str, Any]], tools: Any) -> None:
+        super().__init__(shape)
+        self.messages, self._tools = messages, tools
+        self._parts: dict[int, tuple[int, tuple[Hashable, ...]]] = {}
+        for index, message in enumerate(messages):
+            self._parts |= {id(value): (index, path) for path, value in _containers(message)}
 
     def state(self, state: State, frame: Sequence[Any], made: Sequence[Any], here: int | None) -> Hashable:
         """Return the name of a state with another frame. `made` are the facet of the generation prompt and

@@ -24,7 +24,7 @@ from ..symbolic import JsonSlot, Op, Part, Questions, Symbolic, Unplannable, par
 from .learning import Compare, LearningVersions, Notes
 from .names import Names, Unnamed
 from .run import Run
-from .states import State
+from .states import Node, State
 from .symbolic_environment import SymbolicPrefixEnvironment
 from .units import Units, Unsplit
 from .versions import NotFollowed, Version, Versions, bits
@@ -37,7 +37,7 @@ MAX_RECORDS = 20_000
 class Next(NamedTuple):
     """What follows a unit.
 
-    unit    the unit that is next; None at the end of the template
+    unit    the unit that is next, of a turn the one behind the loop; None at the end of the template
     state   the number of the state behind the unit
     start   if a loop over the messages begins, the place of its first message; else None
     leaves  whether a turn of a loop leaves it
@@ -128,9 +128,10 @@ class Records:
         variables = {"documents": None, **self._template.variables, **kwargs, "tools": unknown.tools}
         try:
             _LearningRun(units, messages, variables, learner)
-        except (NotFollowed, Unplannable, RowError) as e:
-            if __import__("os").environ.get("DBG"): __import__("traceback").print_exc()
-            pass  # what was learned before holds
+        except (NotFollowed, Unplannable, RowError):
+            if __import__("os").environ.get("DBG"):
+                __import__("traceback").print_exc()
+            # what was learned before holds
         known = self.of(shape, kwargs)
         for key, record in learner.found:
             signature = (id(known), key, record.signature())
@@ -138,6 +139,15 @@ class Records:
                 self._seen.add(signature)
                 known.setdefault(key, []).append(record)
         return len(self._seen) > before
+
+    def start(self, shape: RowShape) -> int | None:
+        """Return the number of the state before the first unit; None if the template cannot be cut."""
+        which = "tool_use" if shape.tools is not None and "tool_use" in self._template.sources else "default"
+        units = self._units.get(which)
+        if units is None:
+            return None
+        state = State(0, units.start, {}, (), Node(None, ()))
+        return self._numbered(Names(RowShape(()), [], None).state(state, units.start, [], None))
 
     def _numbered(self, state: Hashable) -> int:
         return self._numbers.setdefault(state, len(self._numbers))
@@ -268,7 +278,9 @@ class _LearningRun(Run):
     def _next(self, number: int, result: Any, end: State, made: Sequence[Any], base: int | None) -> Next:
         state = self._learner.state
         if self._place is not None:
-            return Next(number, state(end, end.frame, made, self._place + 1), leaves=bool(result))
+            return Next(
+                self._units.loops[number], state(end, end.frame, made, self._place + 1), leaves=bool(result)
+            )
         if result is None:
             return Next(None, 0)
         unit, frame, *items = result
