@@ -51,9 +51,9 @@ _MOST_KEYS = 64  # with more different keys, rows have no common type
 _NoItems = msgspec.Meta(max_length=0)
 _Nothing = Annotated[list[Any], _NoItems] | Annotated[dict[str, Any], _NoItems]
 _NoMedia = Literal[""] | _Nothing | None
-_NoJson = Literal["", "[]", "{}", "null"] | _Nothing | None
+_NoJsonError = Literal["", "[]", "{}", "null"] | _Nothing | None
 _NoWeight = Literal[1] | None
-_OF_EMPTY = {id(NO_MEDIA): _NoMedia, id(NO_JSON): _NoJson, id(NO_WEIGHT): _NoWeight}
+_OF_EMPTY = {id(NO_MEDIA): _NoMedia, id(NO_JSON): _NoJsonError, id(NO_WEIGHT): _NoWeight}
 _Id = str | int | float | bool | None
 
 _Decode = Callable[[bytes], Any]
@@ -214,7 +214,7 @@ def _type_in_turn(plain: PlainTurns, key: str) -> Any:
     """Return the type of a key of a turn that is neither its role, its text, nor another slot."""
     if not plain.counts(key):
         return Any
-    return _NoJson if key in CALL_KEYS else None
+    return _NoJsonError if key in CALL_KEYS else None
 
 
 def _type_in_row(plain: PlainTurns, key: str) -> Any:
