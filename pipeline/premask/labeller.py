@@ -20,13 +20,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .core.errors import RowError, TemplateError
+from .core.facts import recall
 from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .dialects import Form, conversations
@@ -47,7 +48,8 @@ from .masking.template_arguments import arguments_of, check_arguments, unread
 from .masking.turn_ends import PROBE, find_turn_ends
 from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engine_check import prove_engine
-from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
+from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
+from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -124,7 +126,7 @@ class Labeller:
         printable = Printable(self.template, self.renders)
         check_left_out(printable, recipe.leave_out)
         check_turn_ends(printable, recipe.end_of_turn, self.tokenizer.special)
-        self.proof = proof or prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
+        self.proof = proof or self._prove()
         self.encoder = self._encoder(self.proof)
 
     def __call__(self, conversation: Conversation) -> tuple[LabelledSample, ...]:
@@ -237,6 +239,13 @@ class Labeller:
             )
         return found
 
+    def _prove(self) -> EngineProof:
+        """Return the result of the engine check. A refusal is not kept: its cause may be a lack of memory."""
+        backend, wish = self.tokenizer.backend, self.recipe.engine
+        about = None if wish is EngineChoice.tokenizers else [self.tokenizer.sha256()]
+        prove = partial(prove_engine, backend, wish, make=shared_engine)
+        return recall("engine", about, EngineProof, prove, holds=lambda proof: proof.fast)
+
     def _rules(self) -> Rules:
         recipe = self.recipe
         return Rules(
@@ -256,12 +265,13 @@ class Labeller:
         added = [token for token in tokenizer.added if token.strip()]
         printed = [token for token in added if any(token in source for source in sources)]
         written = [token for token in added if token in structure]
+        make = partial(LateEngine, backend=tokenizer.backend)
         return Encoder(
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
             rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
-            engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
+            engines=TwoEngines(tokenizer.backend, proof, make=make, tokenizer_json=tokenizer.json),
         )
 
     @cached_property
@@ -400,14 +410,12 @@ def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledS
 
 # ==== Loading ====
 
-_gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the engine check and the encoder share one
-
 
 def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
     """Load what every labeller of this tokenizer needs: most of the cost of making one."""
     byte_tables(tokenizer.json)
     if recipe.engine is not EngineChoice.tokenizers:
-        _gigatoken(tokenizer.json)
+        shared_engine(tokenizer.json)
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:

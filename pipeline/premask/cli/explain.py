@@ -8,7 +8,7 @@ from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..review.explain import explain as explain_rows
 from ..review.terminal_tokens import print_explained
-from ..running.runners.process import import_transformers
+from ..tokens.from_transformers import leave_torch_out
 from .options import command, format_option, option
 from .printing import print_json, table_console
 from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_options
@@ -28,7 +28,7 @@ from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_
 def explain(inputs: tuple[str, ...], flags: Flags, row: int | None, limit: int | None, form: str) -> None:
     """Show what is trained in single rows, token by token."""
     recipe = recipe_of(inputs, {**flags, "output": "-"})
-    import_transformers()
+    leave_torch_out()
     if limit is None and row is None and form == "table":
         limit = 1
     console, shown = table_console(), 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..running.ranks import finish_slices
-from ..running.runners.process import import_transformers
+from ..tokens.from_transformers import leave_torch_out
 from .options import OVERWRITE, WORK, argument, command
 from .recipe_options import recipe_of
 from .results import fail_if_skipped, print_result
@@ -18,7 +18,7 @@ from .results import fail_if_skipped, print_result
 def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
     """Assemble an output from its ranks (run --rank I --world N); names those that are not done."""
     recipe = recipe_of([output], {}) if output.endswith((".yaml", ".yml")) else None
-    import_transformers()
+    leave_torch_out()
     out = output if recipe is None else recipe.output
     result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
     print_result(result)

@@ -19,8 +19,9 @@ from ..running.ranks import WAIT_S, Share, run_slice
 from ..running.run import local
 from ..running.run import run as run_recipe
 from ..running.runners.on_ray import RayRunner
-from ..running.runners.process import import_transformers, prepare_process
+from ..running.runners.process import prepare_process
 from ..running.tasks import ATTEMPTS
+from ..tokens.from_transformers import leave_torch_out
 from .options import OVERWRITE, PRIVATE, WORK, command, option
 from .printing import table_console
 from .push import push_to_repo
@@ -98,7 +99,7 @@ def run(
     share = _share_of(rank, world, wait)
     repo = _push_target(push_to_hub, recipe, share, private=private)
     prepare_process()
-    import_transformers()
+    leave_torch_out()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         options: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "work_dir": work}

@@ -7,7 +7,7 @@ import sys
 from ..labeller import Labeller
 from ..review.template_report import diagnose
 from ..review.terminal_template import print_diagnosis
-from ..running.runners.process import import_transformers
+from ..tokens.from_transformers import leave_torch_out
 from .options import argument, command, format_option
 from .printing import print_json, table_console
 from .recipe_options import GROUPS, Flags, recipe_of, recipe_options
@@ -24,7 +24,7 @@ _KEYS = [key for group in ("Tokenizer and template", "Mask") for key in GROUPS[g
 def template(tokenizer: str, flags: Flags, form: str) -> None:
     """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
-    import_transformers()
+    leave_torch_out()
     diagnosis = diagnose(Labeller(recipe))
     if form == "json":
         print_json(diagnosis.as_dict())

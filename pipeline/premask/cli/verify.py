@@ -6,7 +6,7 @@ import sys
 
 from ..review.terminal_outputs import print_report
 from ..review.verify import verify as verify_output
-from ..running.runners.process import import_transformers
+from ..tokens.from_transformers import leave_torch_out
 from .options import argument, command, format_option, option
 from .printing import print_json, table_console
 
@@ -18,7 +18,7 @@ from .printing import print_json, table_console
 @format_option()
 def verify(output: str, revision: str | None, form: str, *, full: bool) -> None:
     """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
-    import_transformers()
+    leave_torch_out()
     report = verify_output(output, revision=revision, full=full)
     if form == "json":
         print_json(report.as_dict())

@@ -40,9 +40,9 @@ from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..core.versions import code_hash
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
-from ..output.identity import code_hash
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of

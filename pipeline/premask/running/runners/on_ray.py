@@ -39,7 +39,7 @@ from ...core.atomic_files import named
 from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError, first_line
 from ...core.recipe import Recipe
 from ...core.urls import is_url
-from ...output.identity import code_hash, versions
+from ...core.versions import code_hash, versions
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
