@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.atomic_files import named, write_json
+from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
@@ -53,9 +54,6 @@ from .runners import Runner
 from .runners.process import begin_work
 from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
 from .units import scan_unit
-
-WAIT_S = 3600.0
-"""Seconds that a rank waits for files of other ranks, by default."""
 
 _POLL_S = 1.0
 _NAMED_UNITS = 10  # missing units of a rank that are listed by number

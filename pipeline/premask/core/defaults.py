@@ -1,0 +1,13 @@
+"""Choices and defaults of options that are no keys of a recipe. The help of a command needs no more than these."""
+
+ATTEMPTS = 3
+"""How often a unit may fail before its rows are examined (`run --attempts`)."""
+
+WAIT_S = 3600.0
+"""How many seconds a rank waits for others (`run --wait`)."""
+
+FORMS = ("arrow", "jsonl")
+"""The forms of an export (`export --format`)."""
+
+EXAMPLES = 3
+"""Rejected rows that are shown of each reason (`rejects --limit`)."""
