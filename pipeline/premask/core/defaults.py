@@ -1,4 +1,5 @@
-"""Choices and defaults of options that are no keys of a recipe. The help of a command needs no more than these."""
+"""Choices and defaults of options that are no keys of a recipe: all that the help needs of the modules that
+use them."""
 
 ATTEMPTS = 3
 """How often a unit may fail before its rows are examined (`run --attempts`)."""

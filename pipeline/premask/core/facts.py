@@ -91,9 +91,9 @@ def find(name: str, about: Sequence[Any], kind: type[T]) -> T | None:
 
 def keep(name: str, about: Sequence[Any], fact: Any) -> None:
     """Write a fact into its file, all at once. If the file cannot be written, nothing is kept."""
-    key = _key(name, about)
-    path, body = _path(name, key), msgspec.msgpack.encode(fact)
-    with suppress(OSError):
+    with suppress(OSError, UnicodeEncodeError):  # a text with half a surrogate pair cannot be written
+        key = _key(name, about)
+        path, body = _path(name, key), msgspec.msgpack.encode(fact)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_own(path.parent.lstat()):
             return

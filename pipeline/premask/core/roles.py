@@ -1,4 +1,4 @@
-"""The roles of messages. Records, recipes and dialects have them, and the command line needs no more of these."""
+"""The roles of messages: all that a recipe needs of the records."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """The roles of messages."""

@@ -4,8 +4,8 @@
     engines = TwoEngines(backend, proof, make=make)
 
 Loading the fast engine takes as long as encoding a million characters with the reference engine, and both
-give the same ids for the texts that the engine check allows. So the first texts of a process use the reference
-engine: a command for a few rows never loads the other one. Large batches load it at once.
+give the same ids for the texts that the engine check allows. So the first texts of a process use the
+reference engine: a command for a few rows never loads the other one. Large batches load it at once.
 
 All encoders of a process share one engine for each tokenizer (`shared_engine`), and so does the engine check.
 """

@@ -28,6 +28,7 @@ import tokenizers
 from ..core.errors import TokenizerError
 from ..core.facts import are_kept, find, keep, recall
 from .from_transformers import check_exists, file_of, from_transformers
+from .quick_spec import quick_spec
 from .tokenizer_files import TokenizerFiles
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -80,7 +81,7 @@ class LoadedTokenizer:
     @cached_property
     def json(self) -> str:
         """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
-        return self.backend.to_str()
+        return recall("json", self.files, str, self.backend.to_str)
 
     def without_hf(self) -> LoadedTokenizer:
         """Return the same without the object of transformers: enough to encode, and fast to send."""
@@ -134,9 +135,12 @@ def _are_inside(files: Mapping[str, bytes]) -> bool:
 
 
 class _Kept(msgspec.Struct):
-    """A tokenizer as it is kept: what `LoadedTokenizer` has of it."""
+    """A tokenizer as it is kept: what `LoadedTokenizer` has of it.
 
-    json: str
+    `spec` gives the same backend as its JSON, which is a fact of its own.
+    """
+
+    spec: str
     sha256: str
     added: dict[str, int]
     vocab_size: int
@@ -202,7 +206,7 @@ def _added(backend: tokenizers.Tokenizer) -> dict[str, Any]:
 def _kept(tokenizer: LoadedTokenizer) -> _Kept:
     template = tokenizer.chat_template
     return _Kept(
-        json=tokenizer.json,
+        spec=quick_spec(tokenizer.json),
         sha256=tokenizer.sha256(),
         added=dict(tokenizer.added),
         vocab_size=tokenizer.vocab_size,
@@ -216,7 +220,7 @@ def _kept(tokenizer: LoadedTokenizer) -> _Kept:
 def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | None:
     """Return a tokenizer that was kept; None if it is not what was written."""
     try:
-        backend = tokenizers.Tokenizer.from_str(kept.json)
+        backend = tokenizers.Tokenizer.from_str(kept.spec)
     except Exception:  # noqa: BLE001  the library raises bare exceptions
         return None
     tokenizer = LoadedTokenizer(
@@ -231,7 +235,7 @@ def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | 
     )
     if tokenizer.added != kept.added or tokenizer.vocab_size != kept.vocab_size:
         return None
-    tokenizer.__dict__.update(json=kept.json, _sha256=kept.sha256)
+    tokenizer.__dict__["_sha256"] = kept.sha256
     return tokenizer
 
 
