@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
-from premask.core.records import ROLES, Conversation, Message, Sample
+from premask.core.records import ROLES, Conversation, Sample
+from premask.core.shapes import RowShape, conversation_of, plain_shape
 from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans
 from premask.masking.chat_template import ChatTemplate, built_in_templates, template_source
 from premask.masking.completions import decide
@@ -23,7 +24,7 @@ from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-CODES = {letter: ROLES.index(role) for letter, role in zip("sduat", ROLES, strict=True)}
+ROLE_OF = dict(zip("sduat", ROLES, strict=True))
 SHAPES = (
     "ua",
     "sua",
@@ -61,12 +62,12 @@ OPTIONS: list[dict[str, Any]] = [
 """What a recipe may want otherwise than by default."""
 
 
-def roles_of(shape: str) -> bytes:
-    return bytes(CODES[letter] for letter in shape)
+def shape_of(letters: str) -> RowShape:
+    return plain_shape(tuple(ROLE_OF[letter] for letter in letters))
 
 
-def conversation(roles: bytes, texts: list[str]) -> Conversation:
-    return Conversation(tuple(Message(ROLES[code], text) for code, text in zip(roles, texts, strict=True)))
+def conversation(letters: str, texts: list[str]) -> Conversation:
+    return conversation_of(shape_of(letters), texts)
 
 
 class Both:
@@ -94,7 +95,7 @@ class Both:
         return decide(self._renders(chat), self.rules)
 
     def fill(self, shape: str, texts: list[str]) -> Filled | None:
-        return self.plans.fill(roles_of(shape), texts)
+        return self.plans.fill(shape_of(shape), texts)
 
     def planned(self, shape: str, texts: list[str]) -> Filled:
         """Filled into a plan, that of the row itself if there is none yet."""
@@ -158,7 +159,7 @@ def compare(both: Both, source: str, count: int, seed: int) -> Counter[str]:
     for shape, texts in rows(source, count, seed):
         filled = both.fill(shape, texts)
         try:
-            samples = both.decide(conversation(roles_of(shape), texts))
+            samples = both.decide(conversation(shape, texts))
         except RowError:
             samples = ()
         if filled is None:

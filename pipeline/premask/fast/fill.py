@@ -1,6 +1,6 @@
 """Batches of plain rows: their texts and masks, without an object per message.
 
-    filled = Filler(plans).fill(roles, texts)
+    filled = Filler(plans).fill(shapes, texts)
     filled.rows       # which of the given rows have a render plan
     filled.masked     # their texts in segments, equal to those of `masking/completions.py`
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core.arrays import offsets_of
 from ..core.records import PROOFS, MaskedTexts
+from ..core.shapes import RowShape
 from .render_plans import Plan, Plans
 
 
@@ -43,8 +44,8 @@ class Filler:
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
 
-    def fill(self, roles: Sequence[bytes], texts: Sequence[Sequence[str]]) -> FilledRows | None:
-        """Fill plain rows, from the role (an index into `records.ROLES`) and text of each message.
+    def fill(self, shapes: Sequence[RowShape], texts: Sequence[Sequence[str]]) -> FilledRows | None:
+        """Fill rows, from their shapes and the texts of their slots.
 
         Returns None if no row has a plan.
         """
@@ -52,8 +53,8 @@ class Filler:
         plans: list[Plan] = []
         samples: list[str] = []
         slots: list[str] = []
-        for row, (of_row, contents) in enumerate(zip(roles, texts, strict=True)):
-            filled = self._plans.fill(of_row, contents)
+        for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
+            filled = self._plans.fill(shape, of_row)
             if filled is not None:
                 rows.append(row)
                 plans.append(filled.plan)

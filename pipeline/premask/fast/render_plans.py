@@ -1,7 +1,7 @@
 """Render plans: what a chat template prints for all rows of one shape, and what of it is trained.
 
     plans = Plans(template, rules, template_kwargs, decide=labeller.decide)
-    filled = plans.fill(roles, texts)       # None: this row takes the slow path
+    filled = plans.fill(shape, texts)       # None: this row takes the slow path
     filled.texts                            # the texts of the samples
     filled.plan.samples[0].turn             # the message of each segment, if it is trained
 
@@ -34,7 +34,8 @@ import numpy as np
 
 from ..core.errors import RowError
 from ..core.recipe import History, Turns
-from ..core.records import NOT_TRAINED, ROLES, Conversation, Message, Sample
+from ..core.records import NOT_TRAINED, ROLES, Conversation, Sample
+from ..core.shapes import RowShape, conversation_of
 from ..masking.chat_template import ChatTemplate
 from ..masking.rules import Rules
 from .symbolic import Answers, Op, Part, Rendered, SymbolicTemplate, Unplannable
@@ -109,19 +110,15 @@ class Plans:
     ) -> None:
         self._decide = decide
         self._planner = _Planner(template, rules, kwargs)
-        self._shapes: dict[bytes, _Shape] = {}
+        self._shapes: dict[RowShape, _Shape] = {}
         self._count = 0
 
-    def fill(self, roles: bytes, texts: Sequence[str]) -> Filled | None:
-        """Fill a plain row into the plan of its shape; `roles` are indices into `records.ROLES`.
-
-        Returns None if there is no plan for it.
-        """
-        shape = self._shapes.get(roles)
+    def fill(self, row: RowShape, texts: Sequence[str]) -> Filled | None:
+        """Fill a row into the plan of its shape. Returns None if there is no plan for it."""
+        shape = self._shapes.get(row)
         if shape is None:
-            shape = self._shapes[roles] = _Shape(
-                tries=MAX_VARIANTS if len(roles) <= MAX_PLANNED_MESSAGES else 0
-            )
+            is_short = len(row.messages) <= MAX_PLANNED_MESSAGES
+            shape = self._shapes[row] = _Shape(tries=MAX_VARIANTS if is_short and row.is_plain else 0)
             if len(self._shapes) > MANY_SHAPES:
                 return None  # most of these shapes are never seen again
         for plan in shape.plans:
@@ -131,7 +128,7 @@ class Plans:
         if not shape.tries or self._count >= MAX_PLANS:
             return None
         shape.tries -= 1
-        new = self._new(roles, texts)
+        new = self._new(row, texts)
         if new is None:
             return None
         self._count += 1
@@ -139,12 +136,11 @@ class Plans:
         filled = new.fill(texts)
         return None if filled is None else Filled(new, *filled)
 
-    def _new(self, roles: bytes, texts: Sequence[str]) -> Plan | None:
+    def _new(self, shape: RowShape, texts: Sequence[str]) -> Plan | None:
         """Return a plan for a row, if it gives what the slow path gives."""
-        messages = [Message(ROLES[code], text) for code, text in zip(roles, texts, strict=True)]
-        row = Conversation(tuple(messages))
+        row = conversation_of(shape, texts)
         try:
-            plan = self._planner.plan([message.role for message in messages], texts)
+            plan = self._planner.plan([message.role for message in row.messages], texts)
             filled = plan.fill(texts)
             if filled is None or not plan.samples:  # the slow path rejects a row without trained text
                 return None

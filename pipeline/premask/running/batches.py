@@ -172,16 +172,16 @@ class BatchLabeller:
     def _in_repair(self, plain: PlainRows) -> PlainRows:
         """Return the plain rows that need no repair."""
         found = PlainRows()
-        for at, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
-            if needs_none(roles, texts, self.recipe.repair):
-                found.add(at, (roles, texts, id_))
+        for at, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+            if needs_none(shape, texts, self.recipe.repair):
+                found.add(at, (shape, texts, id_))
         return found
 
     def _fill(self, plain: PlainRows) -> FilledRows | None:
         """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
-        if self._filler is None or not len(plain.roles):
+        if self._filler is None or not plain.shapes:
             return None
-        filled = self._filler.fill(plain.roles, plain.texts)
+        filled = self._filler.fill(plain.shapes, plain.texts)
         if filled is None:
             return None
         return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
