@@ -114,7 +114,7 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
-        mock.patch("premask.labeller.prove_engine", _proved_once),
+        mock.patch("premask.tokens.engine_check.prove_engine", _proved_once),
         mock.patch("premask.running.run.load_tokenizer", _loaded_once),
     ):
         yield

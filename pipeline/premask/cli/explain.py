@@ -25,7 +25,7 @@ def explain(inputs: tuple[str, ...], flags: Flags, row: int | None, limit: int |
     """Show what is trained in single rows, token by token."""
     from ..review.explain import explain as explain_rows
     from ..review.terminal_tokens import print_explained
-    from ..tokens.from_transformers import leave_torch_out
+    from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console
 
     recipe = recipe_of(inputs, {**flags, "output": "-"})

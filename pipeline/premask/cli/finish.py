@@ -15,7 +15,7 @@ from .recipe_options import recipe_of
 def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
     """Assemble an output from its ranks (run --rank I --world N); names those that are not done."""
     from ..running.ranks import finish_slices
-    from ..tokens.from_transformers import leave_torch_out
+    from ..tokens.transformers_library import leave_torch_out
     from .results import fail_if_skipped, print_result
 
     recipe = recipe_of([output], {}) if output.endswith((".yaml", ".yml")) else None

@@ -16,7 +16,7 @@ def plan(inputs: tuple[str, ...], flags: Flags, form: str) -> None:
     from ..review.terminal import print_forecast
     from ..running.forecast import forecast
     from ..running.runners.process import prepare_process
-    from ..tokens.from_transformers import leave_torch_out
+    from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console
 
     recipe = recipe_of(inputs, flags)

@@ -90,7 +90,7 @@ def run(
     from ..running.run import local
     from ..running.run import run as run_recipe
     from ..running.runners.process import prepare_process
-    from ..tokens.from_transformers import leave_torch_out
+    from ..tokens.transformers_library import leave_torch_out
     from .results import fail_if_skipped, print_result
 
     recipe = recipe_of(inputs, flags)

@@ -21,7 +21,7 @@ def template(tokenizer: str, flags: Flags, form: str) -> None:
     from ..labeller import Labeller
     from ..review.template_report import diagnose
     from ..review.terminal_template import print_diagnosis
-    from ..tokens.from_transformers import leave_torch_out
+    from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console
 
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})

@@ -42,8 +42,8 @@ from ..sources.cutting import whole
 from ..sources.inspection import inspect_source
 from ..sources.reading import read_blocks
 from ..tokens.engines import EngineProof, TokenizersEngine
-from ..tokens.from_transformers import leave_torch_out
 from ..tokens.token_bytes import character_spans
+from ..tokens.transformers_library import leave_torch_out
 from .explain import origins_of
 from .verify_files import Findings
 

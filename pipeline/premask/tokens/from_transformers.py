@@ -1,24 +1,17 @@
 """Tokenizers as `transformers` loads them: what trainers and inference servers get.
 
-    leave_torch_out()                       # in a command, before anything is loaded
     hf, warnings = from_transformers("Qwen/Qwen3-0.6B")
 
 Some classes of `AutoTokenizer` rebuild a tokenizer from its parts and lose added tokens that are in
 `tokenizer.json` only. Then `tokenizer.json` is loaded as it is, with a warning. If the ids of texts differ,
 this is a warning, too (`tokenizer_check.py`).
 
-Cost: importing `transformers` takes half a second, loading another half and about 100 MB. So the library is
-imported only when a tokenizer is not known yet (`tokenizer.py`).
+Cost: half a second and about 100 MB, besides the import of the library.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +19,7 @@ import tokenizers
 
 from ..core.errors import TokenizerError, one_line
 from .tokenizer_check import Listed, first_difference, read_listed
-
-_without_torch = False
-
-
-def leave_torch_out() -> None:
-    """From here on, import transformers without torch, which tokenizers do not need.
-
-    Gain: more than a CPU second if torch is installed. If transformers is already loaded, nothing changes.
-    This is for commands: a program that imports premask keeps its own settings.
-    """
-    global _without_torch  # noqa: PLW0603  a setting of the process
-    _without_torch = True
-
-
-def _transformers() -> Any:
-    if _without_torch and "transformers" not in sys.modules:
-        with _no_torch():
-            importlib.import_module("transformers.utils").is_torch_available()  # the answer is remembered
-    return importlib.import_module("transformers")
-
-
-@contextmanager
-def _no_torch() -> Iterator[None]:
-    """Let nobody find torch in the `with` block."""
-    find = importlib.util.find_spec
-
-    def find_but_torch(name: str, package: str | None = None) -> ModuleSpec | None:
-        return None if name == "torch" else find(name, package)
-
-    importlib.util.find_spec = find_but_torch
-    try:
-        yield
-    finally:
-        importlib.util.find_spec = find
+from .transformers_library import transformers
 
 
 def from_transformers(name: str) -> tuple[Any, list[str]]:
@@ -67,7 +27,7 @@ def from_transformers(name: str) -> tuple[Any, list[str]]:
 
     Raises `TokenizerError` if there is none or it cannot be read.
     """
-    library = _transformers()
+    library = transformers()
     try:
         hf = library.AutoTokenizer.from_pretrained(name)
     except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
@@ -92,16 +52,6 @@ def from_transformers(name: str) -> tuple[Any, list[str]]:
             "tokenizer.json lists; fix the file: their ids must be consecutive, after the vocabulary"
         )
     return hf, [warning]
-
-
-def check_exists(name: str) -> None:
-    """Raise `TokenizerError` if a name can only be that of a directory, and there is none."""
-    path = Path(name)
-    if path.is_file():
-        raise TokenizerError(f"tokenizer {name} is a file; give its directory")
-    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if looks_local and not path.is_dir():
-        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
 
 
 def _lost_tokens(listed: Listed | None, hf: Any) -> list[str]:
@@ -138,7 +88,7 @@ def file_of(name: str, file: str) -> Path | None:
     if Path(name).is_dir():
         path = Path(name) / file
         return path if path.is_file() else None
-    found = _transformers().utils.cached_file(
+    found = transformers().utils.cached_file(
         name,
         file,
         _raise_exceptions_for_missing_entries=False,

@@ -27,9 +27,8 @@ import tokenizers
 
 from ..core.errors import TokenizerError
 from ..core.facts import are_kept, find, keep, recall
-from .from_transformers import check_exists, file_of, from_transformers
 from .quick_spec import quick_spec
-from .tokenizer_files import TokenizerFiles
+from .tokenizer_files import TokenizerFiles, check_exists
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(
@@ -64,6 +63,8 @@ class LoadedTokenizer:
     @cached_property
     def hf(self) -> Any:
         """The tokenizer as an object of transformers; this may take a second."""
+        from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
+
         return from_transformers(self.name)[0] if self.loaded is None else self.loaded
 
     @property
@@ -86,8 +87,18 @@ class LoadedTokenizer:
     def without_hf(self) -> LoadedTokenizer:
         """Return the same without the object of transformers: enough to encode, and fast to send."""
         light = replace(self, loaded=None)
-        light.__dict__["json"] = self.json
+        light.__dict__.update(json=self.json, _sha256=self.sha256())
+        if "_spec" in self.__dict__:
+            light.__dict__["_spec"] = self.__dict__["_spec"]
         return light
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the object of transformers, with the backend as JSON that loads fast."""
+        others = {name: value for name, value in self.__dict__.items() if name not in ("hf", "_spec")}
+        return {**others, "loaded": None, "backend": self.__dict__.get("_spec", self.json)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, backend=tokenizers.Tokenizer.from_str(state["backend"]))
 
     def sha256(self) -> str:
         """Return the hash of the tokenizer and its template variables."""
@@ -172,6 +183,8 @@ def load_tokenizer(name: str) -> LoadedTokenizer:
 
 
 def _load(name: str) -> LoadedTokenizer:
+    from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
+
     hf, warnings = from_transformers(name)
     backend = getattr(hf, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
@@ -235,12 +248,14 @@ def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | 
     )
     if tokenizer.added != kept.added or tokenizer.vocab_size != kept.vocab_size:
         return None
-    tokenizer.__dict__["_sha256"] = kept.sha256
+    tokenizer.__dict__.update(_sha256=kept.sha256, _spec=kept.spec)
     return tokenizer
 
 
 def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
     """Return the stop tokens of the generation config of the model, if it is beside the tokenizer."""
+    from .from_transformers import file_of  # noqa: PLC0415  most tokenizers are known
+
     path = file_of(name, "generation_config.json")
     if path is None:
         return []

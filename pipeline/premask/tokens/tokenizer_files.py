@@ -13,11 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import TokenizerError
+
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".npz", ".ot"}
 """Endings of files that a model may have beside its tokenizer, and that no tokenizer reads."""
 
 _MOST_BYTES = 256 << 20
 _TEMPLATES = ("additional_chat_templates", "chat_templates")
+
+
+def check_exists(name: str) -> None:
+    """Raise `TokenizerError` if a name can only be that of a directory, and there is none."""
+    path = Path(name)
+    if path.is_file():
+        raise TokenizerError(f"tokenizer {name} is a file; give its directory")
+    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
+    if looks_local and not path.is_dir():
+        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
 
 
 @dataclass(frozen=True)

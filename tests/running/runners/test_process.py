@@ -14,7 +14,7 @@ SCRIPT = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
 from premask.running.runners.process import prepare_process
-from premask.tokens.from_transformers import leave_torch_out
+from premask.tokens.transformers_library import leave_torch_out
 prepare_process()
 leave_torch_out()
 assert importlib.util.find_spec is find
