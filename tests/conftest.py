@@ -11,6 +11,8 @@ from typing import Any
 from unittest import mock
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="premask-hf-")  # before any library reads it
+os.environ["PREMASK_CACHE"] = tempfile.mkdtemp(prefix="premask-cache-")  # not that of the user
+os.environ["PREMASK_FACTS"] = "off"  # what a test proves was not proved by another one
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
