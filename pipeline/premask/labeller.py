@@ -93,6 +93,24 @@ class LabelledSample:
         return self.sample.text
 
 
+_NOT_OF_A_CONVERSATION = (
+    *(
+        "sources",
+        "dialect",
+        "fields",
+        "paths",
+        "repair",
+        "duplicates",
+        "splits",
+        "split_by",
+        "seed",
+        "shuffle",
+    ),
+    *("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"),
+)
+"""Recipe keys that decide nothing between a conversation and its texts."""
+
+
 class _Found(msgspec.Struct):
     """What the probes of a template found out.
 
@@ -137,7 +155,7 @@ class Labeller:
     def _about(self) -> list[Any]:
         """Return all that decides what the probes of the template find, as JSON values."""
         tokenizer, template = self.tokenizer, self.template
-        recipe = self.recipe.model_dump(mode="json", exclude={*OTHER_KEYS, "sources"})
+        recipe = self.recipe.model_dump(mode="json", exclude={*OTHER_KEYS, *_NOT_OF_A_CONVERSATION})
         return [tokenizer.sha256(), list(tokenizer.stops), template.sources, str(template.date), recipe]
 
     def _probe(self) -> _Found:
