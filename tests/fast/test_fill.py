@@ -27,7 +27,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 def filler_of(labeller: Labeller) -> Filler:
     recipe = labeller.recipe
-    return Filler(Plans(labeller.template, labeller.rules, recipe.template_kwargs, decide=labeller.decide))
+    return Filler(
+        Plans(
+            labeller.template, labeller.rules, decide=labeller.decide, arguments=labeller.template_arguments
+        )
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ Cost: 2 us a message; the JSON of tools and arguments is serialized.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
@@ -177,18 +177,20 @@ def _call_shape(call: Mapping[str, Any]) -> CallShape | None:
     return CallShape(tuple(call), tuple(function), bool(function["arguments"]))
 
 
-def conversation_of(shape: RowShape, texts: Sequence[str]) -> Conversation:
-    """Return the conversation of a shape with these texts."""
+def conversation_of(
+    shape: RowShape, texts: Sequence[str], parse: Callable[[str], Any] = json.loads
+) -> Conversation:
+    """Return the conversation of a shape with these texts; `parse` makes a value of a slot of JSON."""
     left = iter(texts)
-    tools = None if shape.tools is None else tuple(json.loads(next(left)) for _ in range(shape.tools))
-    messages = tuple(_message_of(each, left) for each in shape.messages)
+    tools = None if shape.tools is None else tuple(parse(next(left)) for _ in range(shape.tools))
+    messages = tuple(_message_of(each, left, parse) for each in shape.messages)
     return Conversation(messages, tools, weight=shape.weight)
 
 
-def _message_of(shape: MessageShape, texts: Iterator[str]) -> Message:
+def _message_of(shape: MessageShape, texts: Iterator[str], parse: Callable[[str], Any]) -> Message:
     content = next(texts) if shape.content else None
     reasoning = next(texts) if shape.reasoning else None
-    calls = tuple(_call_of(call, texts) for call in shape.calls)
+    calls = tuple(_call_of(call, texts, parse) for call in shape.calls)
     return Message(
         shape.role,
         content,
@@ -201,10 +203,10 @@ def _message_of(shape: MessageShape, texts: Iterator[str]) -> Message:
     )
 
 
-def _call_of(shape: CallShape, texts: Iterator[str]) -> dict[str, Any]:
+def _call_of(shape: CallShape, texts: Iterator[str], parse: Callable[[str], Any]) -> dict[str, Any]:
     id_ = next(texts) if "id" in shape.fields else None
     name = next(texts)
-    arguments = json.loads(next(texts)) if shape.is_filled else {}
+    arguments = parse(next(texts)) if shape.is_filled else {}
     function = {"name": name, "arguments": arguments}
     call = {"type": "function", "id": id_, "function": {key: function[key] for key in shape.function}}
     return {key: call[key] for key in shape.fields}

@@ -113,7 +113,7 @@ class ChatTemplate:
         try:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; only its row is rejected
-            raise _row_error(error) from None
+            raise row_error(error) from None
 
     def _compile(self, mode: str) -> dict[str, jinja2.Template]:
         """Compile the template for a mode, at its first render in it."""
@@ -158,7 +158,7 @@ def _compile_all(
         raise TemplateError(f"{name} is nested too deeply to compile") from None
 
 
-def _row_error(error: Exception) -> RowError:
+def row_error(error: Exception) -> RowError:
     """Return the error of a render as that of its row, with the line of the template if known."""
     if isinstance(error, RowError):
         return error

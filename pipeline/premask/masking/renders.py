@@ -51,6 +51,11 @@ class Renders:
         self._plain = [template_message(message, as_parts) for message in self.messages]
         self._cache: dict[tuple[str, int], str] = {}
 
+    @property
+    def template_messages(self) -> list[dict[str, Any]]:
+        """The messages as the template gets them."""
+        return self._plain
+
     def full(self) -> TracedStr:
         """Return the traced text of the whole conversation. Raises `RowError` if tracing changed it."""
         return self.through_traced(len(self.messages) - 1)

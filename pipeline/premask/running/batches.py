@@ -28,14 +28,15 @@ import numpy as np
 
 from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
-from ..core.records import MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
 from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
 from ..fast.fill import FilledRows, Filler
+from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import LabelledTexts, Labeller, reject
+from ..labeller import LabelledTexts, Labeller, reject, settle
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
@@ -117,8 +118,8 @@ class BatchLabeller:
         self.labeller = labeller
         self.recipe = labeller.recipe
         self.fast = fast
-        plans = fast and self.recipe.mask is Mask.provenance and labeller.is_uniform
-        self._filler = Filler(_plans(labeller)) if plans else None
+        plans = fast and self.recipe.mask is Mask.provenance
+        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -164,7 +165,7 @@ class BatchLabeller:
         samples = samples_of(labelled, pieces, batch.source, rows, weights=self.recipe.loss_weights)
         tally = count(labelled, pieces, self.recipe.too_long)
         of_row = labelled.masked.rows[pieces.sample]
-        add_row_counts(tally, of_row, decided.counts)
+        add_row_counts(tally, of_row, decided.counts | _counts_of(filled))
         refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in errors.items()}
         lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
         return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
@@ -209,8 +210,29 @@ class BatchLabeller:
 
 
 def _plans(labeller: Labeller) -> Plans:
-    kwargs = labeller.recipe.template_kwargs
-    return Plans(labeller.template, labeller.rules, kwargs, decide=labeller.decide)
+    return Plans(
+        labeller.template,
+        labeller.rules,
+        decide=labeller.decide,
+        arguments=labeller.template_arguments,
+        as_parts=labeller.parts,
+        has_modes=labeller.has_modes,
+    )
+
+
+def _paths(labeller: Labeller) -> Paths | None:
+    """Return the paths of a recipe; None if its template arguments depend on the row."""
+    if labeller.has_modes:
+        return None
+    kwargs = labeller.template_arguments(Conversation(()))
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+
+
+def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:
+    """Return the counts of filled rows that have some, by their index in the batch."""
+    if filled is None:
+        return {}
+    return {at: row.counts for at, row in zip(filled.rows.tolist(), filled.filled, strict=True) if row.counts}
 
 
 @dataclass
@@ -257,8 +279,8 @@ class _Verifying(NamedTuple):
         hashed = _hashed(self.batch.numbers)
         chosen, in_full = hashed < recipe.verify, hashed < recipe.verify / DECIDED_AGAIN
         filled = np.zeros(len(self.batch), dtype=bool)
-        if self.filled is not None and not recipe.append_eos:
-            filled[self.filled.rows] = True
+        if self.filled is not None:
+            filled[self.filled.rows] = [row.last is not None for row in self.filled.filled]
         for at in np.flatnonzero(chosen).tolist():
             same = self._same_labels if in_full[at] or not filled[at] else self._same_ids
             if not same(at):
@@ -282,9 +304,9 @@ class _Verifying(NamedTuple):
             return False
         labeller = self.batches.labeller.by_reference
         (conversation,), _ = labeller.read(self.batch.row(at), self.dialect)
-        renders = labeller.renders(conversation)
+        renders = labeller.renders(settle(labeller, conversation))
         index = int(np.searchsorted(self.filled.rows, at))
-        texts = [renders.through(last) for last in self.filled.plans[index].last]
+        texts = [renders.through(last) for last in self.filled.filled[index].last or ()]
         own = self._own(at)
         if texts != self.labelled.masked.texts[own]:
             return False
