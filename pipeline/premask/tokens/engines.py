@@ -28,6 +28,7 @@ import numpy as np
 import tokenizers
 
 from ..core.arrays import offsets_of
+from .flat_ids import flat_ids
 
 Ids = tuple[np.ndarray, np.ndarray]
 """Ids of n texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
@@ -79,10 +80,7 @@ class GigatokenEngine:
 
     def encode(self, texts: Sequence[str]) -> Ids:
         """Return the ids of all texts, flat: the arrays of the library, not copied."""
-        layout = self._tokenizer.encode_batch(list(texts), parallel=False).layout
-        offsets = np.asarray(layout.offsets.data).astype(np.int64, copy=False)
-        ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
-        return ids.view(np.int32) if ids.dtype == np.uint32 else ids.astype(np.int32), offsets - offsets[0]
+        return flat_ids(self._tokenizer, texts)
 
 
 MakeEngine = Callable[[str], Engine]

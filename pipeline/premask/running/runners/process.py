@@ -42,6 +42,9 @@ def prepare_process() -> None:
     collect_seldom()
     _keep_freed_memory()
     _keep_pandas_out()
+    from ...tokens.flat_ids import leave_awkward_out  # noqa: PLC0415  `__main__` does not need it
+
+    leave_awkward_out()
 
 
 def _keep_freed_memory() -> None:
