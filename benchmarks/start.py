@@ -1,6 +1,6 @@
 """What it takes before the first row: CPU seconds of small commands, with and without what is known already.
 
-    python benchmarks/start.py [--rounds 5] [--rows 300] [--before CHECKOUT]
+    python benchmarks/start.py [--rounds 5] [--rows 300] [--kind short] [--before CHECKOUT]
 
 `first` starts with an empty cache folder, `again` with what the first one has left there (`core/facts.py`).
 `--before` measures another checkout of the project as well, in turns with this one.
@@ -21,9 +21,10 @@ from data import ensure
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--rows", type=int, default=300)
+    made.add_argument("--kind", choices=["short", "chat"], default="short")
     made.add_argument("--before", type=Path, help="another checkout of the project")
     options = made.parse_args()
-    data = ensure("chat", options.rows, suffix="jsonl", folder=options.work / "data")
+    data = ensure(options.kind, options.rows, suffix="jsonl", folder=options.work / "data")
     trees = {"now": ROOT, **({"before": options.before} if options.before else {})}
     contenders = {
         (name, tree): command
