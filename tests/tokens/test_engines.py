@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.core.errors import TokenizerError
 from premask.core.recipe import EngineChoice
-from premask.tokens import engine_check as engine_proof
+from premask.tokens import engine_kinds
 from premask.tokens import probe_texts as engine_probes
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import (
@@ -364,7 +364,7 @@ def test_what_gigatoken_gets_wrong_is_refused(kind: str) -> None:
 )
 def test_probes_find_it_too(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds are known from trying; should one not be known, the texts tell."""
-    monkeypatch.setattr(engine_proof._Kind, "check", lambda _: None)
+    monkeypatch.setattr(engine_kinds.Kind, "check", lambda _: None)
     proof = prove_engine(REFUSED[kind][0](), EngineChoice.auto)
 
     assert re.search("differently from tokenizers", proof.reason), proof
