@@ -46,6 +46,7 @@ from .engines import (
     without,
 )
 
+
 def prove_engine(
     backend: tokenizers.Tokenizer, wish: EngineChoice, *, make: MakeEngine = GigatokenEngine
 ) -> EngineProof:

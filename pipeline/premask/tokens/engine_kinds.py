@@ -172,7 +172,10 @@ _MADE_ASCII = ((0x37E, 0x37E), (0x1FEF, 0x1FEF), (0x212A, 0x212A))
 _SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
 _PREPEND = {"type": "Prepend", "prepend": "\u2581"}
 _GEMMA = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-_ISOLATES = (("Isolated", False), ("Removed", True))  # the latter drops what its regex does not match: nothing
+_ISOLATES = (
+    ("Isolated", False),
+    ("Removed", True),
+)  # the latter drops what its regex does not match: nothing
 
 
 def _cuts_bytes(cuts: Sequence[Part]) -> bool:

@@ -117,7 +117,9 @@ def is_number(character: str) -> bool:
 @lru_cache(maxsize=1)
 def _number_class() -> str:
     numbers = (code for code in range(0x110000) if is_number(chr(code)))
-    runs = ([code for _, code in run] for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]))
+    runs = (
+        [code for _, code in run] for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0])
+    )
     return "".join(f"\\U{run[0]:08x}-\\U{run[-1]:08x}" for run in runs)
 
 
