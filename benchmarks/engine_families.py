@@ -19,6 +19,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 SIZE = 4000
 SPACE = "\u2581"
+UNKNOWN = "[UNK]"
 QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -31,12 +32,11 @@ O200K = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 TEKKEN = O200K.replace(CONTRACTIONS, "").replace("{1,3}", "")
-DEEPSEEK_V3 = (
-    r"\p{N}{1,3}",
-    "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+WORDS = (
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
-    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
 )
+DEEPSEEK_V3 = (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", WORDS)
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 
 
@@ -111,9 +111,7 @@ def sentence_pieces(
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     kinds = {models.BPE: trainers.BpeTrainer, models.Unigram: trainers.UnigramTrainer}
     options = {"unk_token": "<unk>"} if isinstance(model, models.Unigram) else {}
-    trainer = kinds[type(model)](
-        vocab_size=SIZE, special_tokens=special, show_progress=False, **options
-    )
+    trainer = kinds[type(model)](vocab_size=SIZE, special_tokens=special, show_progress=False, **options)
     tokenizer.train_from_iterator(texts(), trainer)
     spec = json.loads(tokenizer.to_str())
     spec["added_tokens"] = spec["added_tokens"][:3]
@@ -125,7 +123,9 @@ def sentence_pieces(
         tokenizer.normalizer = normalizer
     if pre_tokenizer is not None:
         tokenizer.pre_tokenizer = pre_tokenizer
-    tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     tokenizer.add_tokens(list(added))
     return tokenizer
 
@@ -142,10 +142,10 @@ def unigram(*parts: Any, **options: Any) -> Tokenizer:
 
 def word_pieces() -> Tokenizer:
     """Return a tokenizer like that of BERT."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece({UNKNOWN: 0}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=["[UNK]"], show_progress=False)
+    trainer = trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=[UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts(), trainer)
     return tokenizer
 

@@ -2,11 +2,11 @@
 
     python benchmarks/engines.py [--real FOLDER] [--rows 2000] [--rounds 3]
 
-For each family, a small tokenizer of ours with the parts of the real one (`engine_families.py`); with `--real`
-also each tokenizer.json in a folder of that folder. The engine check decides about each. Then the same texts,
-the messages of chat rows, are encoded by `tokenizers` alone, and as a run encodes them: by the fast engine, and
-by `tokenizers` where a text is odd. The ids must be the same. CPU seconds with one thread, medians of alternating
-rounds.
+For each family, a small tokenizer of ours with the parts of the real one (`engine_families.py`); with
+`--real` also each tokenizer.json in a folder of that folder. The engine check decides about each. Then the same texts,
+the messages of chat rows, are encoded by `tokenizers` alone, and as a run encodes them: by the fast engine,
+and by `tokenizers` where a text is odd. The ids must be the same. CPU seconds with one thread, caches warm,
+medians of alternating rounds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for kind, tokenizers in kinds.items():
         found = [measured(name, make(), texts, options) for name, make in tokenizers]
-        print(f"\n**{kind} vocabularies**: {len(texts):,} texts, {size:,} characters, {options.rounds} rounds\n")
+        print(
+            f"\n**{kind} vocabularies**: {len(texts):,} texts, {size:,} characters, {options.rounds} rounds"
+        )
+        print()
         print(table(HEADER, [line for line, _ in found]))
         print("\nWhere `tokenizers` is used:\n")
         print("\n".join(f"- {line[0]}: {reason}" for line, reason in found if reason))

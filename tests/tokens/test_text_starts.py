@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from premask.core.records import TEMPLATE, MaskedTexts, Sample
 from premask.masking.segments import masked_texts
 from premask.tokens.encode import Encoder
+from premask.tokens.placed import Placed
 from premask.tokens.text_starts import Before, artificial_space
 from premask.tokens.token_bytes import byte_offsets
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -144,9 +145,12 @@ def test_no_offsets_are_needed(kind: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Texts as templates print them have known places; only a text with U+2581 itself has none."""
     asked: list[str] = []
     with_offsets = Encoder._with_offsets
-    monkeypatch.setattr(
-        Encoder, "_with_offsets", lambda self, text: asked.append(text) or with_offsets(self, text)
-    )
+
+    def noted(self: Encoder, text: str) -> Placed:
+        asked.append(text)
+        return with_offsets(self, text)
+
+    monkeypatch.setattr(Encoder, "_with_offsets", noted)
     texts = ["<s>Hello</s>", "Hello<s> bye</s>\n", " é</s></s>中", "", "<s>", f"a{SPACE}b"]
     Encoder(_backend(kind)).as_whole(masked(texts))
 

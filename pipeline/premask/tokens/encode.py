@@ -443,11 +443,11 @@ class Encoder:
 
     @cached_property
     def _changes_ascii(self) -> bool:
-        """Whether the tokenizer may change even ASCII text by a normalizer, other than a Unicode form or space
-        marks.
+        """Whether the tokenizer may change even ASCII text by a normalizer, other than a Unicode form or
+        space marks.
 
-        Added tokens that strip adjacent blanks are noticed, because the sizes of tokens do not add up; but not
-        if artificial spaces may make up for it.
+        Added tokens that strip adjacent blanks are noticed, because the sizes of tokens do not add up; but
+        not if artificial spaces may make up for it.
         """
         strips = any(token.lstrip or token.rstrip for token in self._added.values())
         adds = self._space is None and within_a_text(self._spec) is not None

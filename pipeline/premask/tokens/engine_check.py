@@ -98,7 +98,7 @@ def _prove(backend: tokenizers.Tokenizer, make: MakeEngine) -> Excluded:
 
 
 def _differing_in_cuts(kind: Kind, make: MakeEngine, runs: Sequence[Any], texts: Sequence[str]) -> Ranges:
-    """Return the characters beside which the engines may cut a text differently, shown by a probe tokenizer."""
+    """Return the characters beside which the engines may cut a text differently, by a probe tokenizer."""
     probe = probes.boundary_tokenizer(kind.normalizer, kind.pre_tokenizer)
     cuts = _Both(make(probe), TokenizersEngine(tokenizers.Tokenizer.from_str(probe)))
     context = probes.beside_marks if kind.normalizes else probes.beside_others

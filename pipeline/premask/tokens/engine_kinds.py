@@ -9,10 +9,10 @@ of a tokenizer that matters to some texts only does not refuse the engine:
 
     bytes            a byte without a token: texts with its characters are odd
     whole words      an added token that matches only as a whole word: texts with its string
-    normalized text  an added token that is searched for in text after NFC: texts with a part of its string that
-                     no normal form can make or break
-    overlaps         two added tokens that share characters, and are searched for one after the other: texts with
-                     both in this way
+    normalized text  an added token that is searched for in text after NFC: texts with a part of its string
+                     that no normal form can make or break
+    overlaps         two added tokens that share characters, and are searched for one after the other: texts
+                     with both in this way
     numbers          an added token with numbers, where numbers are cut off: texts with its string
 """
 
@@ -76,8 +76,8 @@ class Kind:
     def trace(self, token: tokenizers.AddedToken) -> str:
         """Return a string that every text has in which this added token is found.
 
-        A normal form can change other characters of the token, but it makes none of these ASCII characters (but
-        for `_MADE_ASCII`), and puts nothing between them.
+        A normal form can change other characters of the token, but it makes none of these ASCII characters
+        (but for `_MADE_ASCII`), and puts nothing between them.
         """
         if not (token.normalized and self._normalizers):
             return str(token.content)
@@ -153,8 +153,8 @@ class Kind:
         ]
 
     def _overlaps(self) -> Iterator[str]:
-        """Yield the strings in which two added tokens share characters, if the tokenizer searches for one kind
-        after the other."""
+        """Yield the strings in which two added tokens share characters, if the tokenizer searches for one
+        kind after the other."""
         odd = {token.content for token in self._odd_tokens()}
         others = [token for token in self.added if token.content not in odd]
         texts = [[each.content for each in others if each.normalized is which] for which in (True, False)]

@@ -83,7 +83,7 @@ class GigatokenEngine:
         """Return the ids of all texts, flat: the arrays of the library, not copied."""
         if self._pieces is None:
             return self._encode(texts)
-        pieces = list(map(self._pieces.findall, texts))
+        pieces = list(map(self._pieces, texts))
         ids, offsets = self._encode(list(chain.from_iterable(pieces)))
         return ids, offsets[offsets_of(list(map(len, pieces)))]
 
