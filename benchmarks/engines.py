@@ -3,10 +3,10 @@
     python benchmarks/engines.py [--real FOLDER] [--rows 2000] [--rounds 3]
 
 For each family, a small tokenizer of ours with the parts of the real one (`engine_families.py`); with
-`--real` also each tokenizer.json in a folder of that folder. The engine check decides about each. Then the same texts,
-the messages of chat rows, are encoded by `tokenizers` alone, and as a run encodes them: by the fast engine,
-and by `tokenizers` where a text is odd. The ids must be the same. CPU seconds with one thread, caches warm,
-medians of alternating rounds.
+`--real` also each tokenizer.json in a folder of that folder. The engine check decides about each. Then the
+same texts, the messages of chat rows, are encoded by `tokenizers` alone, and as a run encodes them: by the
+fast engine, and by `tokenizers` where a text is odd. The ids must be the same. CPU seconds with one thread,
+caches warm, medians of alternating rounds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def measured(
     proof = prove_engine(backend, EngineChoice.auto)
     check = time.process_time() - begin
     engines = TwoEngines(backend, proof)
-    slow = compared(engines, texts, name)
+    size, slow = compared(engines, texts, name)
+    tokens = size / 1e6
     batches = [texts[at : at + 1000] for at in range(0, len(texts), 1000)]
     work: dict[str, Callable[[], object]] = {
         "tokenizers": lambda: [engines.reference(batch) for batch in batches],
@@ -89,11 +90,9 @@ def measured(
     }
     took = cpu_of(work if proof.fast else {"tokenizers": work["tokenizers"]}, options.rounds)
     note(f"{name}: {proof.engine} {took}")
-    tokens = sum(len(engines.reference(batch)[0]) for batch in batches) / 1e6
     own = tokens / took["tokenizers"]
     fast = [tokens / took["both"], own, took["tokenizers"] / took["both"]] if proof.fast else ["-", own, "-"]
-    size = backend.get_vocab_size()
-    line = [name, size, proof.engine, check, known(proof), len(proof.strings), slow, *fast]
+    line = [name, backend.get_vocab_size(), proof.engine, check, known(proof), len(proof.strings), slow, *fast]
     return line, proof.reason
 
 
@@ -105,13 +104,13 @@ def known(proof: EngineProof) -> int:
     return sum(unicodedata.category(chr(code)) not in ("Cn", "Cs") for code in codes)
 
 
-def compared(engines: TwoEngines, texts: list[str], name: str) -> int:
-    """Return how many texts `tokenizers` encodes. Exits if any ids differ."""
+def compared(engines: TwoEngines, texts: list[str], name: str) -> tuple[int, int]:
+    """Return the number of tokens, and how many texts `tokenizers` encodes. Exits if any ids differ."""
     ids, offsets, slow = engines.encode(texts)
     expected, places = engines.reference(texts)
     if not (np.array_equal(ids, expected) and np.array_equal(offsets, places)):
         sys.exit(f"{name}: the engines gave different ids")
-    return slow
+    return len(ids), slow
 
 
 if __name__ == "__main__":
