@@ -53,8 +53,8 @@ def main() -> None:
         )
         print()
         print(table(HEADER, [line for line, _ in found]))
-        print("\nWhere `tokenizers` is used:\n")
-        print("\n".join(f"- {line[0]}: {reason}" for line, reason in found if reason))
+        reasons = [f"- {line[0]}: {reason}" for line, reason in found if reason]
+        print("\n".join(["\nWhere `tokenizers` is used:\n", *reasons] if reasons else []))
         figures[kind] = [[*line, reason] for line, reason in found]
     save(options.json, figures)
 
@@ -92,7 +92,16 @@ def measured(
     note(f"{name}: {proof.engine} {took}")
     own = tokens / took["tokenizers"]
     fast = [tokens / took["both"], own, took["tokenizers"] / took["both"]] if proof.fast else ["-", own, "-"]
-    line = [name, backend.get_vocab_size(), proof.engine, check, known(proof), len(proof.strings), slow, *fast]
+    line = [
+        name,
+        backend.get_vocab_size(),
+        proof.engine,
+        check,
+        known(proof),
+        len(proof.strings),
+        slow,
+        *fast,
+    ]
     return line, proof.reason
 
 
