@@ -79,7 +79,7 @@ class Paths:
     ) -> None:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
-        self._chunks = Chunks()
+        self._chunks: dict[int, Chunks] = {}
         self._decisions = TurnDecisions(rules)
         self._failures = 0
         self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
@@ -93,14 +93,18 @@ class Paths:
         if start is None or shape.weight is not None:
             return None
         row = _Row(shape, texts, _by_message(shape, texts))
+        chunks = self._chunks.get(id(known))
+        if chunks is None:
+            chunks = self._chunks[id(known)] = Chunks(known)
         learned: set[int] = set()
         while True:
             try:
-                path = _Walk(self, known, row).path(start)
+                path = _Walk(self, known, chunks, row).path(start)
             except _Missing as missing:
                 if missing.message in learned or not self._learn(row, missing.message):
                     break
                 learned.add(missing.message)
+                chunks.renew()
             except _NoPath:
                 break
             else:
@@ -119,11 +123,6 @@ class Paths:
         part = shape._replace(messages=tuple(shape.messages[i] for i in kept))
         own = [text for i in kept for text in row.texts[i]]
         return self._records.learn(part, [*row.texts[-1], *own], self._kwargs)
-
-    @property
-    def chunks(self) -> Chunks:
-        """The records as chunks."""
-        return self._chunks
 
     @property
     def decisions(self) -> TurnDecisions:
@@ -223,6 +222,7 @@ class _Walk:
 
     paths: Paths
     known: Known
+    chunks: Chunks
     row: _Row
     counts: list[int] = field(default_factory=list)
     numbers: dict[Owner, dict[int, int]] = field(default_factory=dict)
@@ -278,6 +278,9 @@ class _Walk:
     def turn(self, unit: int, state: int, place: int) -> Record:
         """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
         shape = self.row.shape.messages[place]
+        chunks = self.chunks[unit, state, shape]
+        if chunks and chunks[0].is_silent:
+            return chunks[0].record
         found = self._find(unit, state, shape, place, least=place + 1)
         if found is None:
             raise _Missing(place)
@@ -345,9 +348,9 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for chunk in self.paths.chunks.of(self.known, (unit, state, shape)):
+        for chunk in self.chunks[unit, state, shape]:
             record = chunk.record
-            if (
+            if chunk.is_always or (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least

@@ -44,6 +44,14 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
+        self.is_always = record.is_anywhere and (record.is_last, record.prompt, record.least) == (
+            None,
+            None,
+            0,
+        )
+        """Whether it holds at every place and in every version, if the texts give its answers."""
+        self.is_silent = self.is_always and not record.answers and not record.parts
+        """Whether it prints nothing in every row."""
         self.is_constant = record.is_anywhere and not record.answers and not self.slots
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
@@ -128,19 +136,24 @@ def _whole_text(op: Op) -> Op | None:
     return op
 
 
-class Chunks:
-    """The chunks of records, each made once."""
+class Chunks(dict[Key, "list[Chunk]"]):
+    """The chunks of known records by their key, each made once."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, Key], list[Chunk]] = {}
+    def __init__(self, known: Known) -> None:
+        super().__init__()
+        self._known = known
+        self._made: dict[Record, Chunk] = {}
 
-    def of(self, known: Known, key: Key) -> list[Chunk]:
-        """Return the chunks of a unit."""
-        chunks = self._known.setdefault((id(known), key), [])
-        records = known.get(key, ())
-        if len(chunks) < len(records):
-            chunks += map(Chunk, records[len(chunks) :])
+    def __missing__(self, key: Key) -> list[Chunk]:
+        made, records = self._made, self._known.get(key, ())
+        chunks = self[key] = [
+            made.setdefault(record, made.get(record) or Chunk(record)) for record in records
+        ]
         return chunks
+
+    def renew(self) -> None:
+        """Note that more records are known."""
+        self.clear()
 
 
 class Surroundings(NamedTuple):
