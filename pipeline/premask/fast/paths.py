@@ -14,7 +14,7 @@ A path exists if each turn is trained in the text of the whole conversation. Cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,7 +68,8 @@ class _NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
 
 
 class Paths:
-    """The paths of one recipe. Rows are learned as they come."""
+    """The paths of one recipe. Rows are learned as they come. `refuses` says whether all rows of a shape are
+    refused."""
 
     def __init__(
         self,
@@ -76,11 +77,12 @@ class Paths:
         rules: Rules,
         kwargs: Mapping[str, Any],
         as_parts: frozenset[str] = frozenset(),
+        refuses: Callable[[RowShape], bool] = lambda _: False,
     ) -> None:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
         self._chunks: dict[int, Chunks] = {}
-        self._decisions = TurnDecisions(rules)
+        self._decisions = TurnDecisions(rules, refuses)
         self._failures = 0
         self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
         """What is printed behind the last message in a state, if it is always the same."""

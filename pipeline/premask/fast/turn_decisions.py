@@ -12,7 +12,7 @@ Cost: a millisecond for a new window, 1 us for a known one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, cast
@@ -184,10 +184,10 @@ class _Decided(NamedTuple):
 
 
 class TurnDecisions:
-    """The decisions of one recipe."""
+    """The decisions of one recipe. `refuses` says whether all rows of a shape are refused."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, rules: Rules, refuses: Callable[[RowShape], bool]) -> None:
+        self._rules, self._refuses = rules, refuses
         self._known: dict[Surroundings, list[_Decided]] = {}
         self._tries: dict[Surroundings, int] = {}
         self.wanted = lru_cache(maxsize=4096)(self._wanted)
@@ -196,6 +196,8 @@ class TurnDecisions:
         """Return the messages that are to be trained, if they are all the assistant's and say something; that
         they do is a condition of each decision."""
         train = self._rules.train
+        if self._refuses(shape):
+            return ()
         found = [
             i
             for i, message in enumerate(shape.messages)
