@@ -14,7 +14,7 @@ A path exists if each turn is trained in the text of the whole conversation. Cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,7 +68,8 @@ class _NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
 
 
 class Paths:
-    """The paths of one recipe. Rows are learned as they come."""
+    """The paths of one recipe. Rows are learned as they come. `refuses` says whether all rows of a shape are
+    refused."""
 
     def __init__(
         self,
@@ -76,12 +77,15 @@ class Paths:
         rules: Rules,
         kwargs: Mapping[str, Any],
         as_parts: frozenset[str] = frozenset(),
+        refuses: Callable[[RowShape], bool] = lambda _: False,
     ) -> None:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
-        self._chunks = Chunks()
-        self._decisions = TurnDecisions(rules, self._chunks)
+        self._chunks: dict[int, Chunks] = {}
+        self._decisions = TurnDecisions(rules, refuses)
         self._failures = 0
+        self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
+        """What is printed behind the last message in a state, if it is always the same."""
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
@@ -91,14 +95,18 @@ class Paths:
         if start is None or shape.weight is not None:
             return None
         row = _Row(shape, texts, _by_message(shape, texts))
+        chunks = self._chunks.get(id(known))
+        if chunks is None:
+            chunks = self._chunks[id(known)] = Chunks(known)
         learned: set[int] = set()
         while True:
             try:
-                path = _Walk(self, known, row).path(start)
+                path = _Walk(self, known, chunks, row).path(start)
             except _Missing as missing:
                 if missing.message in learned or not self._learn(row, missing.message):
                     break
                 learned.add(missing.message)
+                chunks.renew()
             except _NoPath:
                 break
             else:
@@ -117,11 +125,6 @@ class Paths:
         part = shape._replace(messages=tuple(shape.messages[i] for i in kept))
         own = [text for i in kept for text in row.texts[i]]
         return self._records.learn(part, [*row.texts[-1], *own], self._kwargs)
-
-    @property
-    def chunks(self) -> Chunks:
-        """The records as chunks."""
-        return self._chunks
 
     @property
     def decisions(self) -> TurnDecisions:
@@ -221,6 +224,7 @@ class _Walk:
 
     paths: Paths
     known: Known
+    chunks: Chunks
     row: _Row
     counts: list[int] = field(default_factory=list)
     numbers: dict[Owner, dict[int, int]] = field(default_factory=dict)
@@ -276,6 +280,9 @@ class _Walk:
     def turn(self, unit: int, state: int, place: int) -> Record:
         """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
         shape = self.row.shape.messages[place]
+        chunks = self.chunks[unit, state, shape]
+        if chunks and chunks[0].is_silent:
+            return chunks[0].record
         found = self._find(unit, state, shape, place, least=place + 1)
         if found is None:
             raise _Missing(place)
@@ -314,7 +321,11 @@ class _Walk:
         end = self.last[place]
         if end is None:
             raise _NoPath
-        after, filled = end.chunk.record.next, list[_Filled]()
+        first = after = end.chunk.record.next
+        known = self.paths.tails.get((id(self.known), first, prompt))
+        if known is not None:
+            return known
+        filled = list[_Filled]()
         while after.unit is not None:
             if after.start is not None:
                 raise _NoPath
@@ -323,6 +334,8 @@ class _Walk:
                 raise _Missing(place)
             filled.append(found)
             after = found.chunk.record.next
+        if all(each.chunk.is_constant for each in filled):
+            self.paths.tails[id(self.known), first, prompt] = filled
         return filled
 
     def _find(  # noqa: PLR0913  what a record depends on
@@ -337,20 +350,26 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for record in self.known.get((unit, state, shape), ()):
-            if (
+        for chunk in self.chunks[unit, state, shape]:
+            record = chunk.record
+            if chunk.is_always or (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least
-                and record.is_at(place)
-                and (not record.beside or self._has_beside(record, place))
-                and (not record.numbers or self._has_numbers(record, place, is_last=is_last))
+                and (record.is_anywhere or self._is_at(record, place, is_last=is_last))
             ):
-                chunk = self.paths.chunks.of(record)
                 found = chunk.fill(self.row.texts, place)
                 if found is not None:
                     return _Filled(chunk, *found)
         return None
+
+    def _is_at(self, record: Record, place: int, *, is_last: bool | None) -> bool:
+        """Whether the place of a message is one for which a record holds."""
+        return (
+            record.is_at(place)
+            and (not record.beside or self._has_beside(record, place))
+            and (not record.numbers or self._has_numbers(record, place, is_last=is_last))
+        )
 
     def _has_beside(self, record: Record, place: int) -> bool:
         shapes = self.row.shape.messages
@@ -395,17 +414,18 @@ class _Walk:
         pieces: list[str] = []
         stretches: list[Placed] = []
         slots: list[str] = []
-        final = len(self.row.shape.messages) - 1
+        shapes = self.row.shape.messages
+        final = len(shapes) - 1
         for each in opening:
-            self._append(each, each.chunk.kind(self.row.shape, 0), 0, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, 0), 0, (pieces, stretches, slots))
         for place in range(first, final + 1):
             own = self.trunk[place] if place != final else self.last[place]
             if own is None:
                 raise _NoPath
-            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(self.row.shape, place)
+            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(shapes, place)
             self._append(own, kind, place, (pieces, stretches, slots))
         for each in tail:
-            self._append(each, each.chunk.kind(self.row.shape, final), final, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, final), final, (pieces, stretches, slots))
         return Path("".join(pieces), stretches, slots)
 
     def _append(

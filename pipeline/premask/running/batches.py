@@ -6,14 +6,14 @@
 
 The fast path and the slow path meet right after the mask is decided:
 
-    plain rows   fast/fill.py     \\
+    shaped rows  fast/fill.py     \\
                                     MaskedTexts -> encode -> label -> fit -> LabelledBatch
     other rows   the labeller     /
 
 Here a run catches the `RowError` of a row. A row that cannot be used becomes a line of the
 reject log, and the run continues.
 
-Cost: about 15 us for a plain row, a millisecond for any other row.
+Cost: about 15 us for a row with a render plan, a millisecond for any other row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,14 +30,15 @@ import numpy as np
 from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.shapes import RowShape, conversation_of
 from ..dialects import Form
-from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
+from ..dialects.shaped import ShapedRows
 from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import LabelledTexts, Labeller, reject, settle
+from ..labeller import LabelledTexts, Labeller, check, reject, settle
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
@@ -44,7 +46,7 @@ from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
-from .duplicates import RowKeys, plain_keys
+from .duplicates import RowKeys, shaped_keys
 from .fitting import count, fit, samples_of
 
 DECIDED_AGAIN = 8
@@ -110,8 +112,8 @@ class Setup(NamedTuple):
 class BatchLabeller:
     """A labeller for batches.
 
-    With `fast`, plain rows take the fast path, and a share of all rows is verified (recipe key `verify`).
-    Without it, every row takes the slow path, once.
+    With `fast`, rows with a shape take the fast path, and a share of all rows is verified (recipe key
+    `verify`). Without it, every row takes the slow path, once.
     """
 
     def __init__(self, labeller: Labeller, *, fast: bool = True) -> None:
@@ -154,9 +156,9 @@ class BatchLabeller:
         Raises `VerifyError` if a verified row gives two different results.
         """
         if self.recipe.repair:
-            batch = replace(batch, plain=self._in_repair(batch.plain))
-        keys = plain_keys(batch.plain, len(batch), self.split_by)
-        filled = self._fill(batch.plain)
+            batch = replace(batch, shaped=self._in_repair(batch.shaped))
+        keys = shaped_keys(batch.shaped, len(batch), self.split_by)
+        filled = self._fill(batch.shaped)
         decided = self._decide(batch, dialect, filled, keys)
         labelled = self.labeller.label(_joined(filled, decided))
         pieces, errors = fit(labelled, self.recipe.max_length, self.recipe.too_long)
@@ -170,22 +172,22 @@ class BatchLabeller:
         lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
         return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
 
-    def _in_repair(self, plain: PlainRows) -> PlainRows:
-        """Return the plain rows that need no repair."""
-        found = PlainRows()
-        for at, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+    def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
+        """Return the rows with a shape that need no repair."""
+        found = ShapedRows()
+        for at, shape, texts, id_ in zip(shaped.index, shaped.shapes, shaped.texts, shaped.ids, strict=True):
             if needs_none(shape, texts, self.recipe.repair):
                 found.add(at, (shape, texts, id_))
         return found
 
-    def _fill(self, plain: PlainRows) -> FilledRows | None:
-        """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
-        if self._filler is None or not plain.shapes:
+    def _fill(self, shaped: ShapedRows) -> FilledRows | None:
+        """Fill the rows that have a render plan; `rows` are their indices in the batch."""
+        if self._filler is None or not shaped.shapes:
             return None
-        filled = self._filler.fill(plain.shapes, plain.texts)
+        filled = self._filler.fill(shaped.shapes, shaped.texts)
         if filled is None:
             return None
-        return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
+        return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
     def _decide(self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys) -> _Decided:
         """Decide the rows that were not filled, one by one; set the keys of rows that have none."""
@@ -225,7 +227,17 @@ def _paths(labeller: Labeller) -> Paths | None:
     if labeller.has_modes:
         return None
     kwargs = labeller.template_arguments(Conversation(()))
-    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller))
+
+
+def _refuses(labeller: Labeller, shape: RowShape) -> bool:
+    """Whether a recipe refuses all rows of a shape."""
+    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
+    try:
+        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
+    except RowError:
+        return True
+    return False
 
 
 def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:

@@ -74,7 +74,7 @@ def _byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None
     sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
     lengths[list(vocabulary.values())] = list(sizes)
     for token, index in added.items():
-        lengths[index] = len(token.encode())
+        lengths[index] = len(token.encode()) if byte_level else _fallback_length(token)
     unknown = None if model.unk_token is None else vocabulary.get(model.unk_token)
     if unknown is not None:
         lengths[unknown] = _UNKNOWN

@@ -15,6 +15,7 @@ import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ...core.errors import RowError
@@ -76,6 +77,11 @@ class Record:
     prompt: bool | None
     writes: tuple[tuple[Owner, int], ...]
     next: Next
+
+    @cached_property
+    def is_anywhere(self) -> bool:
+        """Whether the place of the message and the messages beside it do not matter."""
+        return not (self.position or self.remainders or self.beside or self.numbers)
 
     def signature(self) -> Hashable:
         """Return what distinguishes records of one key."""
