@@ -19,12 +19,13 @@ from typing import Any
 
 from ...core.records import Conversation
 from ..chat_template import ChatTemplate
-from ..renders import Renders
-from ..traced import JoinedStr, as_traced
+from ..renders import Renders, Window
 from .run import Run
+from .states import Node
 from .traced_environment import TracedPrefixEnvironment
 from .units import Units, Unsplit
 from .versions import NotFollowed, Version
+from .windows import PrefixWindow, WholeRope
 
 
 class PrefixTemplate:
@@ -84,6 +85,7 @@ class PrefixRenders(Renders):
         if wanted is None:
             wanted = (i for i, message in enumerate(self.messages) if message.role == "assistant")
         self._versions = _versions_of(wanted, len(self.messages))
+        self._last = len(self._versions) - 1
         self._numbers = {version: number for number, version in enumerate(self._versions)}
 
     @cached_property
@@ -94,15 +96,42 @@ class PrefixRenders(Renders):
         except NotFollowed as reason:
             self._prefixes.reasons[str(reason)] += 1
             return None
-        whole = len(self._versions) - 1
-        if whole not in run.texts:
+        if self._last not in run.texts:
             self._prefixes.reasons["an error in the whole conversation"] += 1
             return None
-        plain = super()._render(len(self.messages), prompt=False)
-        if plain != _text_of(run, whole):
+        if super()._render(len(self.messages), prompt=False) != run.text(self._last):
             self._prefixes.reasons["another text than a plain render"] += 1
             return None
         return run
+
+    def window(self, index: int) -> Window:
+        nodes = self._nodes_of(index)
+        if nodes is None or (span := self.whole.span(index)) is None:
+            return super().window(index)
+        texts = list(nodes.values())
+        base = self._rope.base(texts, index)
+        if span[0] < base:
+            return super().window(index)
+        whole = self.whole.cut(base, max(span[1], self._rope.end(base, texts)))
+        return PrefixWindow(self, index, base, whole, **nodes)
+
+    def _nodes_of(self, index: int) -> dict[str, Node] | None:
+        """Return the texts of a turn; None if the run has not all of them."""
+        versions = {
+            "prompt": Version(index, prompt=True),
+            "through": Version(index + 1, prompt=False),
+            "before": Version(index, prompt=False),
+        }
+        numbers = {name: self._numbers.get(version, -1) for name, version in versions.items()}
+        if self.run is None or not all(number in self.run.texts for number in numbers.values()):
+            return None
+        return {name: self.run.texts[number] for name, number in numbers.items()}
+
+    @cached_property
+    def _rope(self) -> WholeRope:
+        if self.run is None:
+            raise NotFollowed("no run")
+        return WholeRope(self.run.texts[self._last], self.whole)
 
     def _render(self, count: int, *, prompt: bool, traced: bool = False) -> str:
         number = self._numbers.get(Version(count, prompt))
@@ -110,14 +139,10 @@ class PrefixRenders(Renders):
             self._prefixes.reasons["another version"] += 1
         elif self.run is not None:
             if number in self.run.texts:
-                return self._text(number, traced=traced)
+                text = self.run.text(number)
+                return text if traced else str.__str__(text)
             self._prefixes.reasons["an error in a version"] += 1
         return super()._render(count, prompt=prompt, traced=traced)
-
-    def _text(self, number: int, *, traced: bool) -> str:
-        if self.run is None:
-            raise NotFollowed
-        return _text_of(self.run, number) if traced else str.__str__(_text_of(self.run, number))
 
 
 def _versions_of(wanted: Iterable[int], count: int) -> list[Version]:
@@ -128,8 +153,3 @@ def _versions_of(wanted: Iterable[int], count: int) -> list[Version]:
         if index:  # without a message before it, most templates raise
             versions |= {Version(index, prompt=True), Version(index, prompt=False)}
     return sorted(versions)
-
-
-def _text_of(run: Run, number: int) -> str:
-    pieces = [piece for node in run.texts[number].path() for piece in node.pieces]
-    return as_traced(JoinedStr.joined(pieces))

@@ -20,6 +20,7 @@ from typing import Any
 from jinja2.runtime import Context
 
 from ..chat_template import MAX_RENDERED
+from ..traced import JoinedStr, TracedStr, as_traced
 from .environment import TOO_MUCH
 from .facets import Choice, choice
 from .states import ATOMS, Node, State, check_frame, check_held, merged
@@ -61,6 +62,11 @@ class Run:
         )
         with self._environment.running(self._versions):
             self._go(0, [State(self._versions.every, units.start, {}, (), Node(None, ()))])
+
+    def text(self, number: int) -> TracedStr:
+        """Return the text of a version, traced."""
+        pieces = [piece for node in self.texts[number].path() for piece in node.pieces]
+        return as_traced(JoinedStr.joined(pieces))
 
     def _facets(self, messages: Sequence[Any]) -> dict[str, Any]:
         """Return the variables in which versions differ."""
