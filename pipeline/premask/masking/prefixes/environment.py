@@ -43,10 +43,12 @@ IN_LOOPS = frozenset({"_loop_vars", "_block_vars"})
 class FacetEnvironment(PlainEnvironment):
     """What an environment adds to follow facets. `versions` are those of the run at work.
 
-    texts   the types of strings that can be printed and joined as they are
+    texts        the types of strings that can be printed and joined as they are
+    unchanging   types of values of a row that are neither strings, numbers, lists nor dicts
     """
 
     texts: frozenset[type] = frozenset({str})
+    unchanging: frozenset[type] = frozenset()
 
     def __init__(self, given: Any) -> None:
         super().__init__(given)

@@ -23,7 +23,7 @@ from ..chat_template import MAX_RENDERED
 from ..traced import JoinedStr, TracedStr, as_traced
 from .environment import TOO_MUCH
 from .facets import Choice, choice
-from .states import ATOMS, Node, State, check_frame, check_held, merged
+from .states import Node, State, check_frame, check_held, merged
 from .units import Units
 from .versions import NotFollowed, Version, Versions, bits
 from .views import Listed, Loop, Once, View
@@ -86,7 +86,7 @@ class Run:
                     self.texts.update(dict.fromkeys(bits(end.versions), end.node))
                     continue
                 end.frame = result[1]
-                check_frame((*end.frame, *end.variables.values()), self._environment.namespaces)
+                check_frame((*end.frame, *end.variables.values()), self._environment)
                 if result[0] in self._units.loops:
                     loops.setdefault(result[0], []).append((end, result[2]))
                 else:
@@ -119,10 +119,10 @@ class Run:
                 self.failed.update(dict.fromkeys(bits(versions.live), error))
                 pending &= ~versions.live
                 continue
-            made = len(state.held) if is_turn else environment.made
+            made = len(state.held) if is_turn else environment.made  # a turn leaves none of its own behind
             held = tuple(environment.held_by(each) for each in range(made))
-            if held:
-                self._check(held, made)
+            for attributes in held:
+                check_held(attributes.values(), environment, made)
             yield result, State(versions.live, state.frame, self._context.vars, held, node, environment.steps)
             pending &= ~versions.live
 
@@ -138,13 +138,6 @@ class Run:
         if node.size > MAX_RENDERED:
             raise NotFollowed(TOO_MUCH)
         return node
-
-    def _check(self, held: Sequence[dict[str, Any]], made: int) -> None:
-        """Check what the namespaces hold; a turn of a loop must not leave one of its own behind."""
-        for attributes in held:
-            for value in attributes.values():
-                if type(value) not in ATOMS:
-                    check_held((value,), self._environment.namespaces[:made])
 
     # ==== loops ====
 
