@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from ...core.errors import RowError
 from ...core.records import Conversation
 from ..chat_template import ChatTemplate
 from ..renders import Renders, Window
@@ -94,15 +95,19 @@ class PrefixRenders(Renders):
         try:
             run = self._prefixes.run(self._traced, self._versions, self._traced_tools, self._traced_kwargs)
         except NotFollowed as reason:
-            self._prefixes.reasons[str(reason)] += 1
-            return None
+            return self._plain_way(str(reason))
         if self._last not in run.texts:
-            self._prefixes.reasons["an error in the whole conversation"] += 1
-            return None
-        if super()._render(len(self.messages), prompt=False) != run.text(self._last):
-            self._prefixes.reasons["another text than a plain render"] += 1
-            return None
-        return run
+            return self._plain_way("an error in the whole conversation")
+        try:
+            plain = super()._render(len(self.messages), prompt=False)
+        except RowError:
+            return self._plain_way("an error in the whole conversation")
+        return run if plain == run.text(self._last) else self._plain_way("another text than a plain render")
+
+    def _plain_way(self, reason: str) -> Run | None:
+        """Count why there is no run."""
+        self._prefixes.reasons[reason] += 1
+        return None
 
     def window(self, index: int) -> Window:
         nodes = self._nodes_of(index)
