@@ -129,7 +129,6 @@ TEMPLATES: Mapping[str, str] = {
     "filtered loop else": "{% for m in messages if m.role == 'tool' %}{{ m.content }}{% else %}no tools</each><each></each>",
     "scoped": "{% set x = 1 %}<each>{% set x = x + 1 %}{{ x }}</each>{{ x }}",
     "macro calls macro": "{% macro a(m) %}{{ b(m) }}{% endmacro %}{% macro b(m) %}{{ m.role }}{{ messages[-1].role }}{% endmacro %}<each>{{ a(message) }}</each>",
-    "caller over messages": "{% macro each() %}<each>{{ caller(message) }}</each>{% endmacro %}{% call(m) each() %}{{ m.role }}{% endcall %}",
     "format method": "<each>{{ '{} of {}'.format(loop.index, messages|length) }}{{ '%s' % messages[-1].role }}</each>",
     "sum": "{{ messages|map(attribute='content')|map('length')|sum }}<each></each>",
     "steps": "<each>{% for i in range(loop.index) %}{{ i }}</each></each>",
@@ -229,6 +228,10 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "slices": (
         "the messages or `loop` as an argument",
         "{% for m in messages[1:][:-1] %}{{ m.content }}</each>|{% for m in messages[-3:] %}{{ m.role }}</each>|{% for m in messages[:2] %}{{ m.role }}</each>|{% for m in messages[2:messages|length-1] %}{{ m.role }}</each>|{{ messages[5:] }}<each></each>",
+    ),
+    "caller over messages": (
+        "unsplit: no loop over messages",
+        "{% macro each() %}<each>{{ caller(message) }}</each>{% endmacro %}{% call(m) each() %}{{ m.role }}{% endcall %}",
     ),
 }
 """What is not followed: the reason, and the template."""

@@ -85,15 +85,15 @@ class PrefixRenders(Renders):
         self._prefixes = template
         if wanted is None:
             wanted = (i for i, message in enumerate(self.messages) if message.role == "assistant")
-        self._versions = _versions_of(wanted, len(self.messages))
-        self._last = len(self._versions) - 1
-        self._numbers = {version: number for number, version in enumerate(self._versions)}
+        self.versions = _versions_of(wanted, len(self.messages))
+        self._last = len(self.versions) - 1
+        self._numbers = {version: number for number, version in enumerate(self.versions)}
 
     @cached_property
     def run(self) -> Run | None:
         """The run of all versions; None if these are rendered the plain way."""
         try:
-            run = self._prefixes.run(self._traced, self._versions, self._traced_tools, self._traced_kwargs)
+            run = self._prefixes.run(self._traced, self.versions, self._traced_tools, self._traced_kwargs)
         except NotFollowed as reason:
             return self._plain_way(str(reason))
         if self._last not in run.texts:
