@@ -39,18 +39,23 @@ class PrefixTemplate:
     def __init__(self, template: ChatTemplate) -> None:
         self.template = template
         self.reasons: Counter[str] = Counter()
-        self._units: dict[str, Units] = {}
-        self._unsplit: dict[str, str] = {}
-        for name, source in template.sources.items():
-            try:
-                self._units[name] = Units(TracedPrefixEnvironment(template.date), source)
-            except Unsplit as error:
-                self._unsplit[name] = f"unsplit: {error}"
+        self._units: dict[str, Units | Unsplit] = {}
 
     @property
     def unsplit(self) -> dict[str, str]:
-        """The sources that could not be cut, and why."""
-        return dict(self._unsplit)
+        """The sources that cannot be cut, and why."""
+        units = {name: self._cut(name) for name in self.template.sources}
+        return {name: str(each) for name, each in units.items() if isinstance(each, Unsplit)}
+
+    def _cut(self, name: str) -> Units | Unsplit:
+        """Return the units of a source, made when they are first asked for, or why there are none."""
+        if name not in self._units:
+            try:
+                environment = TracedPrefixEnvironment(self.template.date)
+                self._units[name] = Units(environment, self.template.sources[name])
+            except Unsplit as error:
+                self._units[name] = error
+        return self._units[name]
 
     def run(
         self,
@@ -61,10 +66,11 @@ class PrefixTemplate:
     ) -> Run:
         """Run the template for some versions of traced messages. Raises `NotFollowed`."""
         which = "tool_use" if tools is not None and "tool_use" in self.template.sources else "default"
-        if which in self._unsplit:
-            raise NotFollowed(self._unsplit[which])
+        units = self._cut(which)
+        if isinstance(units, Unsplit):
+            raise NotFollowed(f"unsplit: {units}")
         variables = {"documents": None, **self.template.variables, **kwargs, "tools": tools}
-        return Run(self._units[which], versions, messages, variables)
+        return Run(units, versions, messages, variables)
 
 
 class PrefixRenders(Renders):

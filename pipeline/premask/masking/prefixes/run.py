@@ -120,7 +120,7 @@ class Run:
                 pending &= ~versions.live
                 continue
             made = len(state.held) if is_turn else environment.made  # a turn leaves none of its own behind
-            held = tuple(environment.held_by(each) for each in range(made))
+            held = environment.held(made)
             for attributes in held:
                 check_held(attributes.values(), environment, made)
             yield result, State(versions.live, state.frame, self._context.vars, held, node, environment.steps)
