@@ -15,15 +15,16 @@ against decisions, over all shared templates, with texts made of the strings tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from ..core.recipe import History
-from ..core.records import TEMPLATE, Conversation, Sample, Turn
+from ..core.records import TEMPLATE, Conversation, Message, Origin, Sample, Turn
 from ..core.shapes import RowShape
 from ..masking.reasoning_marks import COMMON_MARKS, ReasoningMarks
 from ..masking.rules import Rules
 from ..masking.symbolic import Op, Part, Questions, Unplannable
-from ..masking.symbolic_renders import SymbolicRenders, slot_in, slot_of
+from ..masking.symbolic_renders import slot_in, slot_of
 
 Parts = tuple[Part, ...]
 
@@ -31,13 +32,34 @@ _NO_WORDS = ("name", "tool_call_id")
 """Fields that need not be printed, beside the ids of calls."""
 
 
+class DecidedRenders(Protocol):
+    """The renders that a decision was made on."""
+
+    questions: Questions
+    messages: tuple[Message, ...]
+
+    def parts(self, count: int, *, prompt: bool) -> Parts:
+        """Return the parts of the render of the first `count` messages."""
+
+    def origin_of(self, op: Op) -> Origin:
+        """Return whose text an expression prints."""
+
+
 def add_conditions(
-    renders: SymbolicRenders, samples: Sequence[Sample], rules: Rules, shape: RowShape
+    renders: DecidedRenders,
+    samples: Sequence[Sample],
+    rules: Rules,
+    shape: RowShape,
+    only: Collection[int] | None = None,
 ) -> None:
-    """Ask all that the decision about a conversation depends on. Raises `Unplannable`."""
+    """Ask all that the decision about a conversation depends on; with `only`, about these messages.
+
+    Raises `Unplannable` if that cannot be asked.
+    """
     if rules.history is History.as_rendered:
         raise Unplannable
-    conditions = _Conditions(renders, samples, rules, shape)
+    slots = {place: slot for place, slot in _slots_of(shape) if only is None or place[0] in only}
+    conditions = _Conditions(renders, samples, rules, slots)
     conditions.ask_blanks()
     conditions.ask_comparisons()
     conditions.ask_searches()
@@ -83,14 +105,18 @@ class _Conditions:
     """The conditions of the decision about one conversation."""
 
     def __init__(
-        self, renders: SymbolicRenders, samples: Sequence[Sample], rules: Rules, shape: RowShape
+        self,
+        renders: DecidedRenders,
+        samples: Sequence[Sample],
+        rules: Rules,
+        slots: Mapping[tuple[int, str], int],
     ) -> None:
         self._renders, self._samples, self._rules = renders, samples, rules
-        self._questions: Questions = renders.questions
+        self._questions = renders.questions
         self._messages = renders.messages
         self._trained = sorted({turn.message for sample in samples for turn in sample.turns})
         self._texts = [parts_of_sample(sample) for sample in samples]
-        self._slots = dict(_slots_of(shape))
+        self._slots = slots
         self._whole = renders.parts(len(self._messages), prompt=False)
 
     # ==== blanks ====
@@ -217,7 +243,7 @@ class _Conditions:
         because it is reasoning."""
         for sample, parts in zip(self._samples, self._texts, strict=True):
             last = max(turn.message for turn in sample.turns)
-            whole = {slot_in(part) for part in parts if isinstance(part, Op) and _is_whole(part)}
+            whole = {slot_in(part) for part in parts if isinstance(part, Op) and is_whole(part)}
             some = {slot_in(part) for part in parts if isinstance(part, Op)}
             for (index, field), slot in self._slots.items():
                 if (
@@ -292,7 +318,7 @@ def _literal(parts: Parts, number: int) -> str:
     return part if isinstance(part, str) else ""
 
 
-def _is_whole(op: Op) -> bool:
+def is_whole(op: Op) -> bool:
     """Whether an expression is the text of a slot, without blanks at its edges or with them."""
     while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip"):
         if not all(chars is None or chars.isspace() for chars in op.args[2:]):

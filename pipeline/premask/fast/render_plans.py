@@ -24,23 +24,20 @@ Cost: filling a plan takes about 1 us a message; rendering and proving a row tak
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..core.errors import RowError
-from ..core.records import Conversation, Origin, Sample, placed
+from ..core.records import Conversation, Sample
 from ..core.shapes import RowShape, conversation_of, json_text
 from ..masking.chat_template import ChatTemplate
 from ..masking.completions import decide
 from ..masking.rules import Rules
 from ..masking.segments import segments_of
 from ..masking.symbolic import Answers, Op, Questions, SymbolicTemplate, Unplannable
-from ..masking.symbolic_renders import SymbolicRenders, origins_of, slot_of
+from ..masking.symbolic_renders import SymbolicRenders, origins_of
+from .kinds import Kind, kind_of, planned_segments
 from .plan_code import compiled
 from .plan_conditions import Parts, add_conditions, ask_reasoning, parts_of_sample
 
@@ -58,26 +55,6 @@ MAX_PLANS = 4096
 
 
 @dataclass(frozen=True)
-class PlannedSample:
-    """One sample of a plan, cut into k segments at the edges of texts and of trained stretches.
-
-    literal  int64[k]    bytes of a segment that the template prints, 0 for a slot
-    slot     int64[k]    the slot that fills the segment, -1 for a literal
-    role     int64[k]    the writer, an index into `records.WRITERS`
-    turn     int64[k]    the message whose completion it belongs to, `NOT_TRAINED` (-1) if it is not trained
-    seam     bool[k]     whether it begins at the edge of a completion
-    weight   float32[k]  its loss weight; None if all are 1
-    """
-
-    literal: np.ndarray
-    slot: np.ndarray
-    role: np.ndarray
-    turn: np.ndarray
-    seam: np.ndarray
-    weight: np.ndarray | None
-
-
-@dataclass(frozen=True)
 class Plan:
     """The result for rows of one shape.
 
@@ -86,7 +63,7 @@ class Plan:
     """
 
     fill: Callable[[Sequence[str]], tuple[tuple[str, ...], tuple[str, ...]] | None]
-    samples: tuple[PlannedSample, ...]
+    samples: tuple[Kind, ...]
     slots: int
     proofs: tuple[str, ...]
     counts: Mapping[str, int]
@@ -124,18 +101,26 @@ class Plans:
         self._shapes: dict[RowShape, _Shape] = {}
         self._count = 0
 
+    def known(self, row: RowShape, texts: Sequence[str]) -> Filled | None:
+        """Fill a row into a plan of its shape. Returns None if no plan that was made holds for it."""
+        shape = self._shapes.get(row)
+        for plan in shape.plans if shape is not None else ():
+            filled = plan.fill(texts)
+            if filled is not None:
+                return Filled(plan, *filled)
+        return None
+
     def fill(self, row: RowShape, texts: Sequence[str]) -> Filled | None:
-        """Fill a row into the plan of its shape. Returns None if there is no plan for it."""
+        """Fill a row into a plan of its shape, a new one if no other holds. Returns None if there is none."""
         shape = self._shapes.get(row)
         if shape is None:
             is_short = len(row.messages) <= MAX_PLANNED_MESSAGES
             shape = self._shapes[row] = _Shape(tries=MAX_VARIANTS if is_short else 0)
             if len(self._shapes) > MANY_SHAPES:
                 return None  # most of these shapes are never seen again
-        for plan in shape.plans:
-            filled = plan.fill(texts)
-            if filled is not None:
-                return Filled(plan, *filled)
+        filled = self.known(row, texts)
+        if filled is not None:
+            return filled
         if not shape.tries or self._count >= MAX_PLANS:
             return None
         shape.tries -= 1
@@ -144,8 +129,8 @@ class Plans:
             return None
         self._count += 1
         shape.plans.append(new)
-        filled = new.fill(texts)
-        return None if filled is None else Filled(new, *filled)
+        own = new.fill(texts)
+        return None if own is None else Filled(new, *own)
 
     def _new(self, shape: RowShape, texts: Sequence[str]) -> Plan | None:
         """Return a plan for a row, if it gives what the slow path gives."""
@@ -218,7 +203,11 @@ class _Made(NamedTuple):
     def parts(self) -> list[tuple[Any, ...]]:
         """What must be the same for other rows of the shape."""
         return [
-            (each.proof, text, [(size if op is None else op, *rest) for size, op, *rest in _segments(each)])
+            (
+                each.proof,
+                text,
+                [(size if op is None else op, *rest) for size, op, *rest in planned_segments(each)],
+            )
             for each, text in zip(self.samples, self.texts, strict=True)
         ]
 
@@ -230,7 +219,7 @@ class _Made(NamedTuple):
                 slots.setdefault(part, len(slots))
         fill = compiled(self.texts, slots, self.answers)
         proofs = tuple(each.proof for each in self.samples)
-        planned = tuple(_planned(each, slots) for each in self.samples)
+        planned = tuple(kind_of(list(planned_segments(each)), slots) for each in self.samples)
         return Plan(fill, planned, len(slots), proofs, dict(counts), self.last)
 
 
@@ -287,34 +276,3 @@ def _last_messages(renders: SymbolicRenders, samples: Sequence[Sample]) -> tuple
             return None
         found.append(last)
     return tuple(found)
-
-
-def _segments(sample: Sample) -> Iterator[tuple[int, Op | None, int, int, bool, float]]:
-    """Yield bytes, expression (None if the template printed it), writer, message, seam and weight of each
-    segment. Raises `Unplannable` if an expression is cut."""
-    sizes = [(len(text.encode()), origin) for text, origin in _runs(sample)]
-    ends = list(accumulate(size for size, _ in sizes))
-    at = 0
-    for size, writer, message, seam, weight in segments_of(sample):
-        place = bisect_right(ends, at)
-        of_run, origin = sizes[place]
-        op = slot_of(origin)
-        if op is not None and size != of_run:
-            raise Unplannable
-        yield size, op, writer, message, seam, weight
-        at += size
-
-
-def _runs(sample: Sample) -> Iterator[tuple[str, Origin]]:
-    for start, end, origin in placed(sample.runs):
-        yield sample.text[start:end], origin
-
-
-def _planned(sample: Sample, slots: Mapping[Op, int]) -> PlannedSample:
-    rows = [
-        (size if op is None else 0, -1 if op is None else slots[op], writer, message, seam)
-        for size, op, writer, message, seam, _ in _segments(sample)
-    ]
-    literal, slot, role, turn, seam = np.array(rows, dtype=np.int64).T.copy()
-    weights = np.array([weight for *_, weight in _segments(sample)], dtype=np.float32)
-    return PlannedSample(literal, slot, role, turn, seam.astype(bool), weights if sample.weights else None)

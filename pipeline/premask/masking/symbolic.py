@@ -116,6 +116,7 @@ class Questions:
 
     texts: Sequence[str]
     answers: Answers = field(default_factory=dict)
+    asked: dict[Op, None] = field(default_factory=dict)  # since the owner last emptied it
 
     def text(self, slot: int) -> str:
         """Return the text of a slot, symbolic."""
@@ -123,6 +124,7 @@ class Questions:
 
     def ask(self, question: Op) -> Any:
         """Answer a question for these texts, and keep the answer."""
+        self.asked[question] = None
         if question not in self.answers:
             self.answers[question] = question.value(self.texts)
         return self.answers[question]

@@ -6,14 +6,14 @@
 
 The fast path and the slow path meet right after the mask is decided:
 
-    plain rows   fast/fill.py     \\
+    shaped rows  fast/fill.py     \\
                                     MaskedTexts -> encode -> label -> fit -> LabelledBatch
     other rows   the labeller     /
 
 Here a run catches the `RowError` of a row. A row that cannot be used becomes a line of the
 reject log, and the run continues.
 
-Cost: about 15 us for a plain row, a millisecond for any other row.
+Cost: about 15 us for a row with a render plan, a millisecond for any other row.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ import numpy as np
 
 from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
-from ..core.records import MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
-from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
+from ..dialects.shaped import ShapedRows
 from ..fast.fill import FilledRows, Filler
+from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
 from ..labeller import LabelledTexts, Labeller, reject, settle
@@ -43,7 +44,7 @@ from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
-from .duplicates import RowKeys, plain_keys
+from .duplicates import RowKeys, shaped_keys
 from .fitting import count, fit, samples_of
 
 DECIDED_AGAIN = 8
@@ -109,8 +110,8 @@ class Setup(NamedTuple):
 class BatchLabeller:
     """A labeller for batches.
 
-    With `fast`, plain rows take the fast path, and a share of all rows is verified (recipe key `verify`).
-    Without it, every row takes the slow path, once.
+    With `fast`, rows with a shape take the fast path, and a share of all rows is verified (recipe key
+    `verify`). Without it, every row takes the slow path, once.
     """
 
     def __init__(self, labeller: Labeller, *, fast: bool = True) -> None:
@@ -118,7 +119,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
-        self._filler = Filler(_plans(labeller)) if plans else None
+        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -153,9 +154,9 @@ class BatchLabeller:
         Raises `VerifyError` if a verified row gives two different results.
         """
         if self.recipe.repair:
-            batch = replace(batch, plain=self._in_repair(batch.plain))
-        keys = plain_keys(batch.plain, len(batch), self.split_by)
-        filled = self._fill(batch.plain)
+            batch = replace(batch, shaped=self._in_repair(batch.shaped))
+        keys = shaped_keys(batch.shaped, len(batch), self.split_by)
+        filled = self._fill(batch.shaped)
         decided = self._decide(batch, dialect, filled, keys)
         labelled = self.labeller.label(_joined(filled, decided))
         pieces, errors = fit(labelled, self.recipe.max_length, self.recipe.too_long)
@@ -169,22 +170,22 @@ class BatchLabeller:
         lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
         return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
 
-    def _in_repair(self, plain: PlainRows) -> PlainRows:
-        """Return the plain rows that need no repair."""
-        found = PlainRows()
-        for at, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+    def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
+        """Return the rows with a shape that need no repair."""
+        found = ShapedRows()
+        for at, shape, texts, id_ in zip(shaped.index, shaped.shapes, shaped.texts, shaped.ids, strict=True):
             if needs_none(shape, texts, self.recipe.repair):
                 found.add(at, (shape, texts, id_))
         return found
 
-    def _fill(self, plain: PlainRows) -> FilledRows | None:
-        """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
-        if self._filler is None or not plain.shapes:
+    def _fill(self, shaped: ShapedRows) -> FilledRows | None:
+        """Fill the rows that have a render plan; `rows` are their indices in the batch."""
+        if self._filler is None or not shaped.shapes:
             return None
-        filled = self._filler.fill(plain.shapes, plain.texts)
+        filled = self._filler.fill(shaped.shapes, shaped.texts)
         if filled is None:
             return None
-        return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
+        return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
     def _decide(self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys) -> _Decided:
         """Decide the rows that were not filled, one by one; set the keys of rows that have none."""
@@ -219,13 +220,19 @@ def _plans(labeller: Labeller) -> Plans:
     )
 
 
+def _paths(labeller: Labeller) -> Paths | None:
+    """Return the paths of a recipe; None if its template arguments depend on the row."""
+    if labeller.has_modes:
+        return None
+    kwargs = labeller.template_arguments(Conversation(()))
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+
+
 def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:
     """Return the counts of filled rows that have some, by their index in the batch."""
     if filled is None:
         return {}
-    return {
-        at: plan.counts for at, plan in zip(filled.rows.tolist(), filled.plans, strict=True) if plan.counts
-    }
+    return {at: row.counts for at, row in zip(filled.rows.tolist(), filled.filled, strict=True) if row.counts}
 
 
 @dataclass
@@ -273,7 +280,7 @@ class _Verifying(NamedTuple):
         chosen, in_full = hashed < recipe.verify, hashed < recipe.verify / DECIDED_AGAIN
         filled = np.zeros(len(self.batch), dtype=bool)
         if self.filled is not None:
-            filled[self.filled.rows] = [plan.last is not None for plan in self.filled.plans]
+            filled[self.filled.rows] = [row.last is not None for row in self.filled.filled]
         for at in np.flatnonzero(chosen).tolist():
             same = self._same_labels if in_full[at] or not filled[at] else self._same_ids
             if not same(at):
@@ -299,7 +306,7 @@ class _Verifying(NamedTuple):
         (conversation,), _ = labeller.read(self.batch.row(at), self.dialect)
         renders = labeller.renders(settle(labeller, conversation))
         index = int(np.searchsorted(self.filled.rows, at))
-        texts = [renders.through(last) for last in self.filled.plans[index].last or ()]
+        texts = [renders.through(last) for last in self.filled.filled[index].last or ()]
         own = self._own(at)
         if texts != self.labelled.masked.texts[own]:
             return False

@@ -23,11 +23,12 @@ from jinja2.sandbox import MAX_RANGE
 
 from ..chat_template import MAX_RENDERED, PlainEnvironment
 from ..traced import TracedDict
-from .facets import Affine, Choice, choice, pinned
+from .facets import Affine, Choice, Distance, Position, choice, pinned
 from .filters import followed_filter, followed_test
 from .versions import NotFollowed, Versions
 from .views import LOOP_NAMES, STAND_INS, VIEWS, Loop, Once, View
 
+_NUMBERS: frozenset[type] = frozenset({Affine, Position, Distance, int})
 _DICT_NAMES = frozenset(dir(dict))
 _DICTS: frozenset[type] = frozenset({dict, TracedDict})
 
@@ -166,6 +167,7 @@ class FacetEnvironment(PlainEnvironment):
 
     def _part(self, obj: Choice, how: str, name: str, read: Callable[[Any, str], Any]) -> Any:
         """Return an attribute or item of a choice: a choice again, if all versions have it."""
+        obj.versions.reads(obj)
         known = obj.parts.get((how, name))
         if known is None:
             try:
@@ -238,8 +240,10 @@ class FacetEnvironment(PlainEnvironment):
                 return pinned(left) + pinned(right)
             if kinds & VIEWS:
                 raise NotFollowed(f"operator {operator} on the messages or `loop`")
-            if operator == "+" and kinds <= {Affine, int}:
+            if operator == "+" and kinds <= _NUMBERS:
                 return left + right
+            if operator == "%" and type(left) is Position and type(right) is int:
+                return left % right
             return self._binop_of_facets(context, operator, left, right)
         return super().call_binop(context, operator, left, right)
 

@@ -47,7 +47,7 @@ class Facet:
             raise
         except Exception:  # noqa: BLE001  perhaps only other versions raise
             return bool(test(self.pin()))
-        return self.versions.guard(yes)
+        return self.versions.guard_of(self, yes)
 
     def __bool__(self) -> bool:
         return self.ask(bool)
@@ -208,6 +208,10 @@ class Affine(Facet):
             return Affine(self.versions, self.times, self.plus - other)
         if isinstance(other, Affine):
             return affine(self.versions, self.times - other.times, self.plus - other.plus)
+        if isinstance(other, Position) and self.times == 1:
+            return _distance(self, other)
+        if isinstance(other, Distance) and self.times == other.times == 1:
+            return Position(self.versions, other.place, self.plus - other.plus)
         return super().__sub__(other)
 
     def __rsub__(self, other: Any) -> Any:
@@ -232,6 +236,109 @@ def affine(versions: Versions, times: int, plus: int) -> Affine | int:
     return Affine(versions, times, plus) if times else plus
 
 
+class Position(Facet):
+    """`place + plus`, where `place` is that of the current message: the same in all versions, but another
+    one in each turn of a loop. Only runs that are remembered have it (`learning.py`)."""
+
+    __slots__ = ("place", "plus")
+
+    def __init__(self, versions: Versions, place: int, plus: int) -> None:
+        self.versions, self.place, self.plus = versions, place, plus
+
+    @property
+    def value(self) -> int:
+        """The number itself; reading it must be noted."""
+        return self.place + self.plus
+
+    def pin(self) -> int:
+        self.versions.notes_position(operator.eq, self.place)
+        return self.value
+
+    def where(self, test: Callable[[Any], Any]) -> int:
+        return self.versions.live if test(self.pin()) else 0
+
+    def ask(self, test: Callable[[Any], Any]) -> bool:
+        return bool(test(self.pin()))
+
+    def __add__(self, other: Any) -> Any:
+        if type(other) is int:
+            return Position(self.versions, self.place, self.plus + other)
+        return super().__add__(other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        if type(other) is int:
+            return Position(self.versions, self.place, self.plus - other)
+        if isinstance(other, Affine) and other.times == 1:
+            return -_distance(other, self)
+        return super().__sub__(other)
+
+    def __rsub__(self, other: Any) -> Any:
+        if isinstance(other, Affine) and other.times == 1:
+            return _distance(other, self)
+        return super().__rsub__(other)
+
+    def __mod__(self, other: Any) -> Any:
+        return self.versions.remainder(self, other) if type(other) is int else super().__mod__(other)
+
+
+def _distance(count: Affine, position: Position) -> Distance:
+    return Distance(count.versions, position.place, 1, count.plus - position.plus)
+
+
+class Distance(Facet):
+    """`times * (k - place) + plus` in a version of k messages: how far it is to the end."""
+
+    __slots__ = ("place", "plus", "times")
+
+    def __init__(self, versions: Versions, place: int, times: int, plus: int) -> None:
+        self.versions, self.place, self.times, self.plus = versions, place, times, plus
+
+    def pin(self) -> int:
+        return self.times * (self.versions.count() - self.place) + self.plus
+
+    def where(self, test: Callable[[Any], Any]) -> int:
+        live = self.versions.live
+        counts = ((count, bits) for count, bits in self.versions.by_count.items() if bits & live)
+        return sum(bits & live for k, bits in counts if test(self.times * (k - self.place) + self.plus))
+
+    def ask(self, test: Callable[[Any], Any]) -> bool:
+        return self.versions.guard_distance(self.where(test), lambda far: test(self.times * far + self.plus))
+
+    def __neg__(self) -> Distance:
+        return Distance(self.versions, self.place, -self.times, -self.plus)
+
+    def __add__(self, other: Any) -> Any:
+        if type(other) is int:
+            return Distance(self.versions, self.place, self.times, self.plus + other)
+        return super().__add__(other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        if type(other) is int:
+            return Distance(self.versions, self.place, self.times, self.plus - other)
+        return super().__sub__(other)
+
+
+class Number(Facet):
+    """A number that a loop before the messages found: a place. It can be compared with a position. `owner` is
+    the namespace and the attribute that hold it. Only runs that are remembered have it (`learning.py`)."""
+
+    __slots__ = ("owner", "value")
+
+    def __init__(self, versions: Versions, owner: tuple[int, str], value: int) -> None:
+        self.versions, self.owner, self.value = versions, owner, value
+
+    def pin(self) -> int:
+        raise NotFollowed("a number that a loop found")
+
+    def where(self, test: Callable[[Any], Any]) -> int:
+        del test
+        return self.pin()
+
+
 class Choice(Facet):
     """One of several values; `pairs` cover all versions that can see it."""
 
@@ -243,6 +350,7 @@ class Choice(Facet):
         """Attributes and items of the value that were read before."""
 
     def pin(self) -> Any:
+        self.versions.reads(self)
         for versions, value in self.pairs:
             if versions >> self.versions.lead & 1:
                 self.versions.live &= versions
@@ -255,6 +363,7 @@ class Choice(Facet):
 
     def computed(self, compute: Callable[[Any], Any]) -> Any:
         """Return the results of a computation for all live versions. Raises what it raises for the lead."""
+        self.versions.reads(self)
         live = self.versions.live
         try:
             return choice(
@@ -304,6 +413,8 @@ _REFLECTED: dict[Operator, Operator] = {
 
 
 def _compare(compare: Operator, left: Facet, right: Any) -> bool:
+    if isinstance(left, Position) or isinstance(right, Position):
+        return _compare_position(compare, left, right)
     if isinstance(left, Affine) and type(right) is int:
         return _compare_affine(compare, left, right)
     if not isinstance(right, Facet):
@@ -316,6 +427,25 @@ def _compare(compare: Operator, left: Facet, right: Any) -> bool:
     if isinstance(left, Choice):
         return _compare_choice(compare, left, right)
     raise NotFollowed("a comparison of facets")
+
+
+def _compare_position(compare: Operator, left: Facet, right: Any) -> bool:
+    if not isinstance(left, Position):
+        return _compare(_REFLECTED.get(compare, compare), right, left)
+    if type(right) is int:
+        left.versions.notes_position(compare, right - left.plus)
+        return bool(compare(left.value, right))
+    if isinstance(right, Position):
+        return bool(compare(left.plus, right.plus))
+    if isinstance(right, Number):
+        return left.versions.compares(compare, left, right)
+    if isinstance(right, Affine) and right.times == 1:
+        return _compare(_REFLECTED.get(compare, compare), _distance(right, left), 0)
+    return (
+        _compare(compare, right, left.pin())
+        if compare in (operator.eq, operator.ne)
+        else _compare(_REFLECTED[compare], right, left.pin())
+    )
 
 
 def _compare_affine(compare: Operator, left: Affine, right: int) -> bool:

@@ -55,7 +55,7 @@ class Run:
         self._most = UNITS_AT_LEAST + UNITS_PER_MESSAGE * len(messages)
         self._units = units
         self._refusals: tuple[type[Exception], ...] = (NotFollowed, *refusals)
-        self._versions = Versions(versions)
+        self._versions = self._versions_of(versions)
         self._environment = units.environment
         self._context = Context(
             units.environment, {**units.globals, **variables, **self._facets(messages)}, None, {}
@@ -67,6 +67,9 @@ class Run:
         """Return the text of a version, traced."""
         pieces = [piece for node in self.texts[number].path() for piece in node.pieces]
         return as_traced(JoinedStr.joined(pieces))
+
+    def _versions_of(self, versions: Sequence[Version]) -> Versions:
+        return Versions(versions)
 
     def _facets(self, messages: Sequence[Any]) -> dict[str, Any]:
         """Return the variables in which versions differ."""

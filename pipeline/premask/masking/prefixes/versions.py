@@ -11,8 +11,8 @@ set, and the unit is run for them again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 
 class NotFollowed(Exception):  # noqa: N818  no error: the conversation is rendered the plain way
@@ -52,6 +52,54 @@ class Versions:
             return True
         self.live &= ~yes
         return False
+
+    # ==== what a run that is remembered must know (`learning.py`) ====
+
+    def guard_near(self, yes: int, distance: int) -> bool:
+        """Return as `guard` whether there is a message that is `distance` after the current one."""
+        del distance
+        return self.guard(yes)
+
+    def guard_least(self, count: int) -> bool:
+        """Return as `guard` whether there are at least `count` messages."""
+        return self.guard(self.least(count))
+
+    def guard_of(self, facet: object, yes: int) -> bool:
+        """Return as `guard` the answer of a facet."""
+        del facet
+        return self.guard(yes)
+
+    def reads(self, facet: object) -> None:
+        """Note that the value of a facet is used."""
+
+    def position(self, place: int, plus: int) -> Any:
+        """Return `place + plus`, where `place` is that of the current message."""
+        return place + plus
+
+    def sees(self, place: int, *, is_near: bool) -> None:
+        """Note that a message beside the current one is read, by its distance or by its place."""
+
+    def guard_distance(self, yes: int, test: Callable[[int], Any]) -> bool:
+        """Return as `guard` what `test` says of the number of messages from the current one to the end."""
+        del test
+        return self.guard(yes)
+
+    def notes_position(self, compare: Callable[[Any, Any], Any], number: int) -> None:
+        """Note that the place of the current message is compared with a number."""
+
+    def compares(self, compare: Callable[[Any, Any], Any], position: Any, number: Any) -> bool:
+        """Return what the comparison of a position and a number that a loop found gives."""
+        return bool(compare(position.value, number.value))
+
+    def remainder(self, position: Any, number: int) -> Any:
+        """Return the remainder of a position."""
+        return position.pin() % number
+
+    def only_count(self) -> int | None:
+        """Return the number of messages of all live versions, if it is used that they have as many."""
+        return None
+
+    # ==== sets ====
 
     def count(self) -> int:
         """Return the number of messages of the lead; only the versions with as many stay."""

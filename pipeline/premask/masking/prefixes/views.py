@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from jinja2.runtime import Undefined
 
-from .facets import Affine, Choice, Facet, choice, pinned
+from .facets import Affine, Choice, Distance, Facet, Number, Position, choice, pinned
 from .versions import NotFollowed, Versions
 
 
@@ -63,7 +63,7 @@ class View:
             return choice(
                 self.versions, [(bits, self._count(k)) for k, bits in self.versions.by_count.items()]
             )
-        if self.versions.guard(self.longer(0)):
+        if self.versions.guard_least(self.start + self.less + 1):
             return Affine(self.versions, 1, -self.less - self.start)
         return 0
 
@@ -76,6 +76,8 @@ class View:
         return self._count(self.versions.count())
 
     def __bool__(self) -> bool:
+        if self.places is None and self.start < len(self.items):
+            return self.versions.guard_least(self.start + self.less + 1)
         return self.versions.guard(self.longer(0))
 
     # ==== items ====
@@ -97,13 +99,35 @@ class View:
             return self._slice(key)
         if isinstance(key, Affine) and key.times == 1 and self.places is None and not self.backwards:
             return self._at_end(key)
+        if isinstance(key, Position) and self.places is None and not (self.backwards or self.less):
+            return self._near(key)
         key = pinned(key)
         if type(key) is not int:
             raise TypeError
+        if self.places is None and not self.backwards and 0 <= key < len(self.items) - self.start:
+            return self._at(self.start + key)
         index = -1 - key if self.backwards else key
         if not self.versions.guard(self.longer(index if index >= 0 else -index - 1)):
             raise IndexError
         return self.items[self.start + index] if index >= 0 else self._last(-index)
+
+    def _at(self, place: int) -> Any:
+        """Return an item by its place."""
+        if not self.versions.guard_least(place + self.less + 1):
+            raise IndexError
+        self.versions.sees(place, is_near=False)
+        return self.items[place]
+
+    def _near(self, key: Position) -> Any:
+        """Return an item by its distance to the current one."""
+        if key < 0:
+            return self[key.pin()]
+        place = self.start + key.place + key.plus
+        distance = self.start + key.plus
+        if not self.versions.guard_near(self.longer(key.place + key.plus), distance):
+            raise IndexError
+        self.versions.sees(place, is_near=True)
+        return self.items[place]
 
     def _at_end(self, key: Affine) -> Any:
         """Return item k + n: always the same from the end."""
@@ -116,6 +140,11 @@ class View:
 
     def _last(self, number: int) -> Any:
         """Return the last item (1), the one before it (2), and so on."""
+        only = self.versions.only_count()
+        if only is not None:
+            place = self.start + self._count(only) - number
+            self.versions.sees(place, is_near=True)
+            return self.items[place]
         if number not in self._from_end:
             counts = ((bits, self._count(k)) for k, bits in self.versions.by_count.items())
             pairs = [(bits, self.items[self.start + n - number]) for bits, n in counts if n >= number]
@@ -250,7 +279,8 @@ class Loop:
 
     @property
     def index0(self) -> Any:
-        return self.length - (self._index + 1) if self._over.backwards else self._index
+        position = self._over.versions.position(self._place, -self._over.start)
+        return self.length - (position + 1) if self._over.backwards else position
 
     @property
     def index(self) -> Any:
@@ -258,11 +288,13 @@ class Loop:
 
     @property
     def first(self) -> bool:
-        return not self._has(self._index + 1) if self._over.backwards else self._index == 0
+        return not self._has(self._index + 1) if self._over.backwards else bool(self.index0 == 0)
 
     @property
     def last(self) -> bool:
-        return self._index == 0 if self._over.backwards else not self._has(self._index + 1)
+        if self._over.backwards:
+            return bool(self._over.versions.position(self._place, -self._over.start) == 0)
+        return not self._has(self._index + 1)
 
     @property
     def length(self) -> Any:
@@ -270,7 +302,8 @@ class Loop:
 
     @property
     def revindex(self) -> Any:
-        return self._index + 1 if self._over.backwards else self.length - self._index
+        position = self._over.versions.position(self._place, -self._over.start)
+        return position + 1 if self._over.backwards else self.length - position
 
     @property
     def revindex0(self) -> Any:
@@ -298,18 +331,20 @@ class Loop:
         return int(pinned(self.length))
 
     def _has(self, index: int) -> bool:
-        return self._over.versions.guard(self._over.longer(index))
+        return self._over.versions.guard_near(self._over.longer(index), index - self._index)
 
     def _beside(self, step: int, which: str) -> Any:
         index = self._index + step
-        if index < 0 or not self._has(index):
+        is_first = index < 0 if self._over.backwards else step < 0 and self.first
+        if is_first or not self._has(index):
             return self._undefined(f"there is no {which} item")
+        self._over.versions.sees(self._over.start + index, is_near=True)
         return self._over.items[self._over.start + index]
 
     __str__ = __repr__ = __call__ = _refuse
 
 
-FACETS: frozenset[type] = frozenset({Affine, Choice})
+FACETS: frozenset[type] = frozenset({Affine, Choice, Position, Distance, Number})
 VIEWS: frozenset[type] = frozenset({View, Once, Loop})
 STAND_INS = FACETS | VIEWS
 """Types of the values that only this package knows how to read."""
