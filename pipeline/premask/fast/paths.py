@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..core.recipe import History
 from ..core.shapes import MessageShape, RowShape
 from ..masking.chat_template import ChatTemplate
 from ..masking.prefixes.learning import Owner
@@ -87,7 +88,8 @@ class Paths:
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
-        if self._rules.eos or self._failures > MAX_FAILURES:
+        rules = self._rules
+        if rules.eos or rules.history is History.as_rendered or self._failures > MAX_FAILURES:
             return None
         known, start = self._records.of(shape, self._kwargs), self._records.start(shape)
         if start is None or shape.weight is not None:
@@ -450,11 +452,16 @@ class _Walk:
             behind=tuple(_chunks(behind)),
             shapes=self.row.shape.messages[place - 1 : place + 2],
             place=place if place < 2 else None,
+            is_opening=self._is_opening(place),
         )
         kind = self.paths.decisions.kind(around, self.row.shape, self.row.flat, self.row.texts, place)
         if kind is None:
             raise _NoPath
         return kind
+
+    def _is_opening(self, place: int) -> bool:
+        """Whether the assistant opens the conversation with a message."""
+        return all(shape.role not in ("user", "assistant") for shape in self.row.shape.messages[:place])
 
 
 def _chunks(filled: Sequence[_Filled | None]) -> Iterator[Chunk]:

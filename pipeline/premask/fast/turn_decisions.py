@@ -44,7 +44,9 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
-        self.is_constant = record.is_anywhere and not record.answers and not self.slots
+        self.is_constant = (
+            record.is_anywhere and record.least <= 1 and not record.answers and not self.slots
+        )
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
         self._whole = {text for part in self.slots if (text := _whole_text(part)) is not None}
@@ -153,6 +155,7 @@ class Surroundings(NamedTuple):
     own       the turn in the whole conversation
     behind    what follows it there
     place     the place of one of the first two turns: texts of message 0 have another name there
+    is_opening   whether neither the user nor the assistant said something before the turn
     """
 
     before: Chunk
@@ -163,6 +166,7 @@ class Surroundings(NamedTuple):
     behind: tuple[Chunk, ...]
     shapes: tuple[MessageShape, ...]
     place: int | None
+    is_opening: bool
 
 
 class _Decided(NamedTuple):
