@@ -29,6 +29,7 @@ import numpy as np
 from .core.errors import RowError, TemplateError
 from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.shapes import RowShape
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.joined_calls import join_calls
@@ -301,6 +302,15 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         )
         raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
+
+
+def check_shape(labeller: Labeller, shape: RowShape) -> bool:
+    """Return whether `check` accepts the conversations of a shape."""
+    if len(shape.messages) > MAX_MESSAGES:
+        return False
+    if labeller.recipe.loss_weights:
+        return True
+    return shape.weight in (None, 1) and all(each.weight in (None, 0, 1) for each in shape.messages)
 
 
 def _check_weights(conversation: Conversation) -> None:

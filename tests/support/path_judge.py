@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ from premask.fast import turn_decisions
 from premask.fast.fill import Filler
 from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
-from premask.labeller import Labeller
+from premask.labeller import Labeller, check_shape
 from premask.masking.prefixes import records as records_module
 from premask.masking.segments import masked_texts
 from premask.tokens.engines import EngineProof, TokenizersEngine
@@ -140,12 +140,15 @@ class Judge:
         rows = [(each, *own) for each, own in found if own is not None]
         right = [self._decided(conversation) for conversation, *_ in rows]
         if self._paths is not None:
-            self._compare("path", Filler(cast("Plans", NoPlans()), self._paths), rows, right)
+            self._compare("path", self._filler(cast("Plans", NoPlans()), self._paths), rows, right)
         if self._plans is not None:
-            self._compare("plan", Filler(self._plans), rows, right)
+            self._compare("plan", self._filler(self._plans), rows, right)
         self.judged.counts["rows"] += len(rows)
         self.judged.counts["trainable"] += sum(each is not None for each in right)
         return self.judged
+
+    def _filler(self, plans: Plans, paths: Paths | None = None) -> Filler:
+        return Filler(plans, paths, accepts=partial(check_shape, self.labeller))
 
     def _decided(self, conversation: Conversation) -> tuple[MaskedTexts, dict[str, int]] | None:
         try:
@@ -217,7 +220,7 @@ def rows_of(labeller: Labeller, source: str, count: int, seed: int) -> Iterator[
     """Batches of rows: random ones and the kinds, in a random order, every row twice."""
     chance = random.Random(seed)  # noqa: S311  the same rows each time
     pool = pool_of(source, (*labeller.tokenizer.stops, *labeller.tokenizer.special[:20]))
-    chats = RandomChats(chance, pool, weights=chance.random() < 0.3)
+    chats = RandomChats(chance, pool, weights=bool(labeller.recipe.loss_weights) or chance.random() < 0.05)
     rows = [*kinds_of(labeller)] if count > 40 or chance.random() < 0.5 else []
     rows += (chats.next() for _ in range(count))
     chance.shuffle(rows)

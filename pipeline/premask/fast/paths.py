@@ -235,7 +235,7 @@ class _Walk:
         """Return the path of the row. Raises `_Missing` or `_NoPath`."""
         shapes = self.row.shape.messages
         wanted = self.paths.decisions.wanted(self.row.shape)
-        if not wanted:
+        if not wanted or not self._all_say_something(wanted):
             raise _NoPath
         self.counts = sorted({count for index in wanted for count in (index, index + 1)} | {len(shapes)})
         opening, loop = self._opening(start)
@@ -246,6 +246,19 @@ class _Walk:
         tail = self._tail(len(shapes) - 1, prompt=False)
         self._check_complete(opening, first, wanted[-1])
         return self._assembled(opening, first, tail, set(wanted))
+
+    def _all_say_something(self, wanted: tuple[int, ...]) -> bool:
+        """Whether all answers do that are not decided: the others are counted. Of those that are decided, it
+        is a condition."""
+        answers = self.paths.decisions.answers(self.row.shape)
+        return len(answers) == len(wanted) or all(map(self._says_something, answers[:-1]))
+
+    def _says_something(self, place: int) -> bool:
+        shape, texts = self.row.shape.messages[place], self.row.texts[place]
+        said = zip(shape.slots, texts, strict=True)
+        return bool(shape.calls) or any(
+            text.strip() for field, text in said if field in ("content", "reasoning")
+        )
 
     def _opening(self, start: int) -> tuple[list[_Filled], Next]:
         """Return what is printed before the loop over messages, and that loop."""

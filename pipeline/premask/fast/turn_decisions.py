@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple, cast
 
 from ..core.errors import RowError
+from ..core.recipe import History, Turns
 from ..core.records import NOT_TRAINED, TEMPLATE, WRITERS, Message, Origin, Sample
 from ..core.shapes import MessageShape, RowShape, conversation_of
 from ..masking.completions import decide
@@ -181,21 +182,24 @@ class TurnDecisions:
         self._rules = rules
         self._known: dict[Surroundings, list[_Decided]] = {}
         self._tries: dict[Surroundings, int] = {}
-        self.wanted = lru_cache(maxsize=4096)(self._wanted)
+        self.answers = lru_cache(maxsize=4096)(self._answers)
 
-    def _wanted(self, shape: RowShape) -> tuple[int, ...]:
-        """Return the messages that are to be trained, if they are all the assistant's and say something; that
-        they do is a condition of each decision."""
+    def _answers(self, shape: RowShape) -> tuple[int, ...]:
+        """Return the messages that may be trained, if they are all the assistant's."""
         train = self._rules.train
         found = [
             i
             for i, message in enumerate(shape.messages)
             if message.role in train.roles and message.train is not False
         ]
-        if any(shape.messages[i].role != "assistant" for i in found):
-            return ()
-        only_last = self._rules.history.value == "last" or train.turns.value == "last"
-        return tuple(found[-1:] if only_last else found)
+        return tuple(found) if all(shape.messages[i].role == "assistant" for i in found) else ()
+
+    def wanted(self, shape: RowShape) -> tuple[int, ...]:
+        """Return those that are to be trained, if they say something; that they do is a condition of each
+        decision."""
+        found = self.answers(shape)
+        only_last = self._rules.history is History.last or self._rules.train.turns is Turns.last
+        return found[-1:] if only_last else found
 
     def kind(
         self,

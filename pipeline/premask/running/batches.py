@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import LabelledTexts, Labeller, reject, settle
+from ..labeller import LabelledTexts, Labeller, check_shape, reject, settle
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
@@ -119,7 +120,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
-        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
+        self._filler = _filler(labeller) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -207,6 +208,10 @@ class BatchLabeller:
                 decided.rows += [at] * len(samples)
                 decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+def _filler(labeller: Labeller) -> Filler:
+    return Filler(_plans(labeller), _paths(labeller), accepts=partial(check_shape, labeller))
 
 
 def _plans(labeller: Labeller) -> Plans:
