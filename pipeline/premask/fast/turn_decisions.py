@@ -31,7 +31,7 @@ from ..masking.symbolic_renders import SlotOrigin, origins_of, slot_in
 from ..masking.texts import Text
 from .kinds import Kind, Segment, kind_of, planned_segments, without_turns
 from .plan_code import Check, FillChunk, compiled_check, compiled_chunk
-from .plan_conditions import Parts, add_conditions, is_whole
+from .plan_conditions import Parts, add_conditions, whole_texts
 
 MAX_TRIES = 16
 """Windows of the same chunks that are decided; they differ in the answers to questions about texts."""
@@ -50,7 +50,7 @@ class Chunk:
         )
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
-        self._whole = {text for part in self.slots if (text := _whole_text(part)) is not None}
+        self._whole = {text for part in self.slots for text in whole_texts(part)}
         self._empty = {
             op.args[0] for op, answer in record.answers.items() if op.name == "bool" and not answer
         }
@@ -120,15 +120,6 @@ def _name_in(op: Op) -> str:
         op = op.args[0]
     name: str = op.args[0]
     return name
-
-
-def _whole_text(op: Op) -> Op | None:
-    """Return the text that an expression prints whole; None if it prints a piece."""
-    if not is_whole(op):
-        return None
-    while op.name != "text":
-        op = op.args[0]
-    return op
 
 
 class Chunks:
