@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..core.recipe import History
 from ..core.shapes import MessageShape, RowShape
 from ..masking.chat_template import ChatTemplate
 from ..masking.prefixes.learning import Owner
@@ -89,7 +90,8 @@ class Paths:
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
-        if self._rules.eos or self._failures > MAX_FAILURES:
+        rules = self._rules
+        if rules.eos or rules.history is History.as_rendered or self._failures > MAX_FAILURES:
             return None
         known, start = self._records.of(shape, self._kwargs), self._records.start(shape)
         if start is None or shape.weight is not None:
@@ -235,7 +237,7 @@ class _Walk:
         """Return the path of the row. Raises `_Missing` or `_NoPath`."""
         shapes = self.row.shape.messages
         wanted = self.paths.decisions.wanted(self.row.shape)
-        if not wanted:
+        if not wanted or not self._all_say_something(wanted):
             raise _NoPath
         self.counts = sorted({count for index in wanted for count in (index, index + 1)} | {len(shapes)})
         opening, loop = self._opening(start)
@@ -246,6 +248,19 @@ class _Walk:
         tail = self._tail(len(shapes) - 1, prompt=False)
         self._check_complete(opening, first, wanted[-1])
         return self._assembled(opening, first, tail, set(wanted))
+
+    def _all_say_something(self, wanted: tuple[int, ...]) -> bool:
+        """Whether all answers do that are not decided: the others are counted. Of those that are decided, it
+        is a condition."""
+        answers = self.paths.decisions.answers(self.row.shape)
+        return len(answers) == len(wanted) or all(map(self._says_something, answers[:-1]))
+
+    def _says_something(self, place: int) -> bool:
+        shape, texts = self.row.shape.messages[place], self.row.texts[place]
+        said = zip(shape.slots, texts, strict=True)
+        return bool(shape.calls) or any(
+            text.strip() for field, text in said if field in ("content", "reasoning")
+        )
 
     def _opening(self, start: int) -> tuple[list[_Filled], Next]:
         """Return what is printed before the loop over messages, and that loop."""
@@ -455,11 +470,16 @@ class _Walk:
             behind=tuple(_chunks(behind)),
             shapes=self.row.shape.messages[place - 1 : place + 2],
             place=place if place < 2 else None,
+            is_opening=self._is_opening(place),
         )
         kind = self.paths.decisions.kind(around, self.row.shape, self.row.flat, self.row.texts, place)
         if kind is None:
             raise _NoPath
         return kind
+
+    def _is_opening(self, place: int) -> bool:
+        """Whether the assistant opens the conversation with a message."""
+        return all(shape.role not in ("user", "assistant") for shape in self.row.shape.messages[:place])
 
 
 def _chunks(filled: Sequence[_Filled | None]) -> Iterator[Chunk]:

@@ -121,7 +121,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
-        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
+        self._filler = _filler(labeller) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -209,6 +209,10 @@ class BatchLabeller:
                 decided.rows += [at] * len(samples)
                 decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+def _filler(labeller: Labeller) -> Filler:
+    return Filler(_plans(labeller), _paths(labeller))
 
 
 def _plans(labeller: Labeller) -> Plans:
