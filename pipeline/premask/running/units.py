@@ -144,10 +144,12 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
         return _all_skipped(piece, failures.all_rows)
     if skipped := failures.of_piece(number):
         others = read_batches(piece, dialect, take=without_rows(skipped))
-        return chain((batches.run(batch, dialect) for batch in others), [_skipped(skipped)])
+        return chain(
+            (part for batch in others for part in batches.parts(batch, dialect)), [_skipped(skipped)]
+        )
 
     def label() -> Iterator[LabelledBatch]:
-        return (batches.run(batch, dialect) for batch in read_batches(piece, dialect))
+        return (part for batch in read_batches(piece, dialect) for part in batches.parts(batch, dialect))
 
     if batches.recipe.cache is None:
         return label()
