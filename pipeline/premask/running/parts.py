@@ -29,8 +29,8 @@ from ..output.windows import concat_samples
 from ..tokens.placed import text_sizes
 from .fitting import count, fit, samples_of
 
-PART_BYTES = 8 << 20
-"""Bytes of text that are encoded and labelled together: about two million tokens."""
+PART_BYTES = 2 << 20
+"""Bytes of text that are encoded and labelled together: about half a million tokens."""
 
 
 class RowsOf(NamedTuple):

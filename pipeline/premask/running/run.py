@@ -189,7 +189,10 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
         tokenizer=_about_tokenizer(labeller),
         template=_about_template(labeller),
     )
-    return Prepared(work, BatchLabeller(labeller), identity)
+    prepared = Prepared(work, BatchLabeller(labeller), identity)
+    if runner is not None:
+        runner.loaded(prepared.batches)
+    return prepared
 
 
 def do_units(

@@ -1,16 +1,20 @@
 """The local runner: units in this process and in others of this machine.
 
-    with LocalRunner(processes=4) as runner:            # starts three workers in the background
+    with LocalRunner(processes=4) as runner:
+        runner.load_ahead(recipe, tokenizer)
+        runner.loaded(batches)                          # three workers, copies of this process
         records = runner.do(run_unit, tasks, batches, progress)
 
-Workers (`worker.py`) load tokenizer and template once and take one unit after another, as this process does.
+Workers (`worker.py`) take one unit after another, as this process does. They are copies of this process once
+it has loaded tokenizer and template. If that is not safe, they start in the background and load both.
 A unit goes to the first process that is ready. The result does not depend on the number of processes.
 
 A worker that dies is replaced. Its unit is retried in a worker, never in this process, which might die too.
 The same holds for a unit that raises an unexpected error. After `attempts` failures, the rows that are the
 cause are skipped (`crashes.py`).
 
-Cost: a worker takes about two CPU seconds to start, so there should not be more processes than units.
+Cost: a worker that loads for itself takes about three CPU seconds to start, so there should not be more
+processes than units.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from ..crashes import (
     settle,
 )
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from .process import without_old_garbage
+from .process import may_fork, without_old_garbage
 from .worker import NoWorkerError, Worker, describe, system_error
 
 
@@ -55,8 +59,9 @@ class LocalRunner:
         self._spare = Worker()  # for units that must not run in this process, if there is no other worker
 
     def __enter__(self) -> LocalRunner:
-        for other, thread in zip(self._others, self._threads, strict=True):
-            thread.submit(other.start)
+        if not may_fork():
+            for other, thread in zip(self._others, self._threads, strict=True):
+                thread.submit(other.start)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,9 +73,17 @@ class LocalRunner:
         """Have the workers load what they can before the template is known; return at once."""
         light = tokenizer.without_hf()
         self._spare.know(recipe, light)
+        copies = may_fork()
         for other, thread in zip(self._others, self._threads, strict=True):
             other.know(recipe, light)
-            thread.submit(other.load_ahead)
+            if not copies:
+                thread.submit(other.load_ahead)
+
+    def loaded(self, batches: BatchLabeller) -> None:
+        """Start the workers as copies of this process, which has loaded a labeller, where that is safe."""
+        if self._others and may_fork():
+            for other in self._others:
+                other.fork(batches)
 
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
