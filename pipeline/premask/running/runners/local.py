@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,9 @@ from ..crashes import (
     remove_mark,
     settle,
 )
+from ..sharing import may_share
 from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..units import label_shared, run_unit
 from .process import may_fork, without_old_garbage
 from .worker import NoWorkerError, Worker, describe, system_error
 
@@ -93,7 +96,7 @@ class LocalRunner:
         `batches` does the work of this process; workers make theirs from what they have loaded. Raises the
         `PremaskError` that the job raises, and `RunError` if no process can be started that does a task.
         """
-        todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts)
+        todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts, len(self._others) + 1)
         helpers: list[Future[None]] = []
         try:
             helpers += [
@@ -130,10 +133,17 @@ class _Todo:
     middle of a unit. Thread-safe.
     """
 
-    def __init__(
-        self, job: Job, tasks: Sequence[Task | BucketTask], setup: Setup, progress: Progress, attempts: int
+    def __init__(  # noqa: PLR0913  made once
+        self,
+        job: Job,
+        tasks: Sequence[Task | BucketTask],
+        setup: Setup,
+        progress: Progress,
+        attempts: int,
+        processes: int,
     ) -> None:
         self.job, self.setup, self.progress = job, setup, progress
+        self._processes, self._shared = processes, dict[int, Task]()
         self.records: dict[int, UnitRecord] = {}
         self.ended = False
         self._attempts = attempts
@@ -145,19 +155,40 @@ class _Todo:
 
     def for_this_process(self) -> Iterator[tuple[int, Any]]:
         """Take tasks that have never failed, until none is left."""
-        return _taken(self._left)
+        return self._shareable(_taken(self._left))
 
     def for_workers(self) -> Iterator[tuple[int, Any]]:
         """Take any tasks, until none is left; failed tasks come first."""
-        return _taken(self._suspect, self._left)
+        return self._shareable(_taken(self._suspect, self._left))
+
+    def _shareable(self, taken: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Let processes that find no unit left help with those that are taken last."""
+        for number, task in taken:
+            is_last = self.job is run_unit and len(self._left) < self._processes - 1
+            shared = may_share(task) if is_last else None
+            if shared is not None:
+                self._shared[number] = shared
+            yield number, shared or task
+
+    def to_help(self) -> Iterator[Task]:
+        """Yield the tasks that others work on and that can be helped with."""
+        seen = set[int]()
+        while others := [number for number in self._shared if number not in seen]:
+            seen.add(others[0])
+            with suppress(KeyError):  # another thread has just finished it
+                yield self._shared[others[0]]
 
     def done(self, number: int, record: UnitRecord | None) -> None:
         """Keep the record of a finished task, if the job makes one."""
+        self._shared.pop(number, None)
         if record is not None:
             self.records[number] = record
 
     def again(self, number: int, task: Task | BucketTask) -> None:
         """Make a task available to other workers."""
+        self._shared.pop(number, None)
+        if isinstance(task, Task):
+            task = replace(task, shared=None)
         self._suspect.append((number, task))
 
     def failed(self, number: int, task: Task | BucketTask, why: str) -> None:
@@ -174,6 +205,7 @@ class _Todo:
         self.ended = True
         self._left.clear()
         self._suspect.clear()
+        self._shared.clear()
 
 
 def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -200,12 +232,30 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
             todo.failed(number, task, describe(error))
         else:
             todo.done(number, record)
+    for task in todo.to_help():
+        with begun_here(task.failures):
+            label_shared(batches, task)
 
 
 def _in_thread(other: Worker, todo: _Todo) -> None:
-    """Have a worker do tasks, until none is left or the worker cannot be started."""
+    """Have a worker do tasks and help with those of others, until none is left or the worker cannot be
+    started."""
     with suppress(NoWorkerError):  # other workers do them; if there is none, the last `_in_another` raises
         _in_another(other, todo)
+        _help_in(other, todo)
+
+
+def _help_in(other: Worker, todo: _Todo) -> None:
+    """Have a worker help with the tasks of others. If it dies of a row, so will the process of the task."""
+    try:
+        for task in todo.to_help():
+            with suppress(TaskError):
+                other.do(todo.setup, label_shared, task)
+    except NoWorkerError:
+        raise
+    except BaseException:
+        todo.end()
+        raise
 
 
 def _in_another(other: Worker, todo: _Todo) -> None:
