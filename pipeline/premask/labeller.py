@@ -176,11 +176,15 @@ class Labeller:
 
     def renders(self, conversation: Conversation, template: ChatTemplate | None = None) -> Renders:
         """Return the renders of a conversation with the template of the recipe, or another one."""
-        kwargs = dict(self._given)
-        if self._modes:
-            reasoning = has_reasoning(conversation, self.rules.marks)
-            kwargs |= {mode.name: mode.value(reasoning=reasoning) for mode in self._modes}
+        kwargs = self.template_arguments(conversation)
         return Renders(conversation, template or self.template, kwargs, as_parts=self.parts)
+
+    def template_arguments(self, conversation: Conversation) -> dict[str, Any]:
+        """Return the template arguments of the recipe for a conversation."""
+        if not self._modes:
+            return dict(self._given)
+        reasoning = has_reasoning(conversation, self.rules.marks)
+        return self._given | {mode.name: mode.value(reasoning=reasoning) for mode in self._modes}
 
     def modes(self, conversation: Conversation) -> Mapping[str, int]:
         """Return the counts of the values that were chosen for a conversation, such as
@@ -200,9 +204,9 @@ class Labeller:
         return unread(self.template, filled)
 
     @property
-    def is_uniform(self) -> bool:
-        """Whether the template gets the same arguments for all plain rows, and their contents as strings."""
-        return not self._modes and not self.parts
+    def has_modes(self) -> bool:
+        """Whether the template arguments depend on the reasoning of a conversation."""
+        return bool(self._modes)
 
     @cached_property
     def _given(self) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from hypothesis import given
 from inputs import batch_of
 from mixed_rows import sharegpt_row, sharegpt_rows
 from places import MakeLabeller
-from premask.core.records import PROOFS, ROLES, MaskedTexts, Row
+from premask.core.records import PROOFS, MaskedTexts, Row
+from premask.core.shapes import plain_shape
 from premask.fast.fill import Filler
 from premask.fast.render_plans import Plans
 from premask.labeller import Labeller
@@ -26,7 +27,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 def filler_of(labeller: Labeller) -> Filler:
     recipe = labeller.recipe
-    return Filler(Plans(labeller.template, labeller.rules, recipe.template_kwargs, decide=labeller.decide))
+    return Filler(
+        Plans(
+            labeller.template, labeller.rules, decide=labeller.decide, arguments=labeller.template_arguments
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def seams_of(masked: MaskedTexts) -> list[int]:
 def check(labeller: Labeller, filler: Filler, rows: list[Row]) -> int:
     """Each row that is filled is what it is by itself; returns how many these are."""
     plain = batch_of(rows, "sharegpt").plain
-    filled = filler.fill(plain.roles, plain.texts)
+    filled = filler.fill(plain.shapes, plain.texts)
     if filled is None:
         return 0
     masked = filled.masked
@@ -107,7 +112,7 @@ def test_rows_of_several_samples_are_told_apart(pairs: list[tuple[Labeller, Fill
     talk = [("human", "Hi"), ("gpt", "Hello"), ("human", "Bye"), ("gpt", "Ciao")]
     rows = [sharegpt_row(0, talk), sharegpt_row(1, talk[:2]), sharegpt_row(2, talk)]
     plain = batch_of(rows, "sharegpt").plain
-    filled = filler.fill(plain.roles, plain.texts)
+    filled = filler.fill(plain.shapes, plain.texts)
 
     assert filled is not None
     assert filled.masked.rows.tolist() == [0, 0, 1, 2, 2]
@@ -126,5 +131,5 @@ def test_rows_without_a_plan_are_left(pairs: list[tuple[Labeller, Filler]]) -> N
     talk = [("human", "Hi"), ("gpt", "Hello"), ("human", "Bye")]
 
     assert check(labeller, filler, [sharegpt_row(0, talk)]) == 1
-    assert filler.fill([bytes([ROLES.index("user")])], [["Hi"]]) is None
+    assert filler.fill([plain_shape(("user",))], [["Hi"]]) is None
     assert filler.fill([], []) is None

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, compressed, needs_corpus, write, write_parquet
 from premask.core.errors import RowError, SourceError
-from premask.core.records import ROLES, Conversation, Message, Row, Slice
+from premask.core.records import Conversation, Row, Slice
+from premask.core.shapes import RowShape, conversation_of, plain_shape
 from premask.dialects import DIALECTS, conversations, normalize, plain_turns, recognize_file
 from premask.dialects.plain import plain_row
 from premask.fast.jsonl_rows import LineReader
@@ -40,21 +42,20 @@ PLAIN = {"openai": {"messages": [HI, OK]}, "sharegpt": {"conversations": [HUMAN,
 # ==== What must hold of every batch ====
 
 
-def bare(roles: bytes, texts: Sequence[str], id_: str | None) -> Conversation:
-    messages = tuple(Message(ROLES[role], text) for role, text in zip(roles, texts, strict=True))
-    return Conversation(messages, id=id_)
+def bare(shape: RowShape, texts: Sequence[str], id_: str | None) -> Conversation:
+    return replace(conversation_of(shape, texts), id=id_)
 
 
 def check(batch: RowBatch, dialect: str) -> None:
     """Each plain row is what `normalize` makes of it, and no row is in twice."""
     plain = batch.plain
-    lengths = {len(each) for each in (plain.index, plain.roles, plain.texts, plain.ids)}
+    lengths = {len(each) for each in (plain.index, plain.shapes, plain.texts, plain.ids)}
 
     assert len(lengths) == 1
     assert (np.diff(plain.index) > 0).all()
     assert batch.numbers.dtype == np.int64
-    for i, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
-        assert normalize(batch.row(i).value, dialect) == bare(roles, texts, id_)
+    for i, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+        assert normalize(batch.row(i).value, dialect) == bare(shape, texts, id_)
 
 
 def could_be_plain(value: Any, dialect: str) -> bool:
@@ -68,8 +69,8 @@ def could_be_plain(value: Any, dialect: str) -> bool:
     texts = [message.content for message in found.messages]
     if any(message.role == "assistant" and not (message.content or "").strip() for message in found.messages):
         return False
-    roles = bytes(ROLES.index(message.role) for message in found.messages)
-    return None not in texts and found == bare(roles, [text or "" for text in texts], found.id)
+    shape = plain_shape(tuple(message.role for message in found.messages))
+    return None not in texts and found == bare(shape, [text or "" for text in texts], found.id)
 
 
 def rows_and_error(rows: Iterable[Row]) -> tuple[list[Row], str]:
@@ -273,7 +274,7 @@ def test_what_is_learned_from_rows_changes_no_row(dialect: str, data: st.DataObj
     expected = [plain_row(json.loads(line), plain) for line in written]
 
     assert found.index == [i for i, row in enumerate(expected) if row is not None]
-    assert list(zip(found.roles, found.texts, found.ids, strict=True)) == [row for row in expected if row]
+    assert list(zip(found.shapes, found.texts, found.ids, strict=True)) == [row for row in expected if row]
 
 
 def test_json_and_csv(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from premask.core.errors import RowError
 from premask.core.recipe import History, Train
-from premask.core.records import ROLES, Conversation, Message, Sample
-from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, NOT_TRAINED, Filled, Plans
+from premask.core.records import NOT_TRAINED, ROLES, Conversation, Sample
+from premask.core.shapes import RowShape, conversation_of, plain_shape
+from premask.fast.render_plans import MAX_PLANNED_MESSAGES, MAX_VARIANTS, Filled, Plans
 from premask.masking.chat_template import ChatTemplate, built_in_templates, template_source
 from premask.masking.completions import decide
 from premask.masking.reasoning_marks import find_reasoning_marks
@@ -23,7 +24,7 @@ from premask.masking.turn_ends import TurnEnds, find_turn_ends
 from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-CODES = {letter: ROLES.index(role) for letter, role in zip("sduat", ROLES, strict=True)}
+ROLE_OF = dict(zip("sduat", ROLES, strict=True))
 SHAPES = (
     "ua",
     "sua",
@@ -61,12 +62,12 @@ OPTIONS: list[dict[str, Any]] = [
 """What a recipe may want otherwise than by default."""
 
 
-def roles_of(shape: str) -> bytes:
-    return bytes(CODES[letter] for letter in shape)
+def shape_of(letters: str) -> RowShape:
+    return plain_shape(tuple(ROLE_OF[letter] for letter in letters))
 
 
-def conversation(roles: bytes, texts: list[str]) -> Conversation:
-    return Conversation(tuple(Message(ROLES[code], text) for code, text in zip(roles, texts, strict=True)))
+def conversation(letters: str, texts: list[str]) -> Conversation:
+    return conversation_of(shape_of(letters), texts)
 
 
 class Both:
@@ -85,7 +86,7 @@ class Both:
         self.ends: TurnEnds = find_turn_ends(self._renders, stops=("</s>",), control_tokens=control_tokens)
         marks = find_reasoning_marks(template.sources.values(), self._renders)
         self.rules = Rules(self.ends, marks, history=history, train=train or Train(), eos=eos)
-        self.plans = Plans(template, self.rules, {}, decide=self.decide)
+        self.plans = Plans(template, self.rules, decide=self.decide)
 
     def _renders(self, chat: Conversation) -> Renders:
         return Renders(chat, self._template)
@@ -94,7 +95,7 @@ class Both:
         return decide(self._renders(chat), self.rules)
 
     def fill(self, shape: str, texts: list[str]) -> Filled | None:
-        return self.plans.fill(roles_of(shape), texts)
+        return self.plans.fill(shape_of(shape), texts)
 
     def planned(self, shape: str, texts: list[str]) -> Filled:
         """Filled into a plan, that of the row itself if there is none yet."""
@@ -110,7 +111,7 @@ def by_plan(filled: Filled) -> Judged:
     """Text, turns and proof of each sample, the turns in bytes: a readable twin of what the hot path does
     with segments."""
     found = []
-    for text, sample in zip(filled.texts, filled.plan.samples, strict=True):
+    for text, sample, proof in zip(filled.texts, filled.plan.samples, filled.plan.proofs, strict=True):
         covered: dict[int, list[int]] = {}
         at = 0
         for literal, slot, turn in zip(sample.literal, sample.slot, sample.turn, strict=True):
@@ -119,7 +120,7 @@ def by_plan(filled: Filled) -> Judged:
                 covered.setdefault(int(turn), []).extend([at, at + size])
             at += size
         assert at == len(text.encode())
-        found.append((text, [(turn, min(e), max(e)) for turn, e in covered.items()], filled.plan.proof))
+        found.append((text, [(turn, min(e), max(e)) for turn, e in covered.items()], proof))
     return found
 
 
@@ -158,7 +159,7 @@ def compare(both: Both, source: str, count: int, seed: int) -> Counter[str]:
     for shape, texts in rows(source, count, seed):
         filled = both.fill(shape, texts)
         try:
-            samples = both.decide(conversation(roles_of(shape), texts))
+            samples = both.decide(conversation(shape, texts))
         except RowError:
             samples = ()
         if filled is None:
@@ -227,14 +228,13 @@ def test_after_many_shapes_a_new_one_must_come_twice(chatml: Both, monkeypatch: 
     assert chatml.fill("uaua", ["x", "y", "x", "y"])
 
 
-def test_a_template_that_looks_at_every_length_gets_few_plans() -> None:
+def test_a_template_that_looks_at_every_length_gets_no_plan() -> None:
     source = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ m.content | length }}</s>{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}"
     )
     both = Both(ChatTemplate(source, variables=VARIABLES))
-    filled = [both.fill("ua", ["x" * size, "y"]) for size in range(1, 3 * MAX_VARIANTS)]
-    assert sum(each is not None for each in filled) == MAX_VARIANTS
+    assert not any(both.fill("ua", ["x" * size, "y"]) for size in range(1, 2 * MAX_VARIANTS))
 
 
 def test_rows_that_the_template_refuses_have_no_plan() -> None:

@@ -25,7 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..core.errors import RowError, SourceError
-from ..core.records import ROLES, Conversation, Message
+from ..core.records import Conversation, Message
+from ..core.shapes import plain_shape
 from ..core.text import kind
 from . import (
     anthropic,
@@ -44,7 +45,7 @@ from . import (
 from .advice import advice
 from .common import check_assistants
 from .fields import MappedFields
-from .plain import ASSISTANT, PlainRow, PlainTurns, has_blank
+from .plain import PlainRow, PlainTurns, has_blank
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
 
 __all__ = [
@@ -156,13 +157,10 @@ def plain_by_reading(value: Any, dialect: Form) -> PlainRow | None:
     messages = first.messages
     if any(each.content is None or each != Message(each.role, each.content) for each in messages):
         return None
-    codes, texts = (
-        bytes([ROLES.index(each.role) for each in messages]),
-        [each.content or "" for each in messages],
-    )
-    if has_blank(texts, [i for i, code in enumerate(codes) if code == ASSISTANT]):
+    texts = [each.content or "" for each in messages]
+    if has_blank(texts, [i for i, each in enumerate(messages) if each.role == "assistant"]):
         return None
-    return codes, texts, first.id
+    return plain_shape(tuple([each.role for each in messages])), texts, first.id
 
 
 def _recognize(value: Any) -> str | None:

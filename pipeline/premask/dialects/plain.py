@@ -10,7 +10,7 @@ more. Not plain is always a right answer, only a slow one, so whatever is seldom
     >>> turns = PlainTurns(["messages"], [("role", "content")], {"user": "user", "model": "assistant"})
     >>> row = {"id": 7, "messages": [{"role": " User", "content": "Hi"}, {"role": "model", "content": "Ho"}]}
     >>> plain_row(row, turns)
-    (b'\\x02\\x03', ['Hi', 'Ho'], '7')
+    (RowShape(...), ['Hi', 'Ho'], '7')
 
 Cost: 1.5 us a turn, an eighth of `normalize`. `fast/` finds the same rows in whole batches, without a Python
 object for each turn; this is its readable twin, and reads what it leaves over.
@@ -25,14 +25,15 @@ from typing import Any, NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import ROLES
+from ..core.shapes import RowShape, message_shape, plain_shape
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
 from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
 from .turns import CALL_KEYS, read_role
 
-PlainRow = tuple[bytes, list[str], "str | None"]
-"""Of one row: a byte a message (index into `records.ROLES`), the content of each message, the id."""
+PlainRow = tuple[RowShape, list[str], "str | None"]
+"""Of one row: its shape, the texts of its slots, the id."""
 
 NO_MEDIA: tuple[Any, ...] = (None, "", [], {})
 """Values of a media field that refer to nothing."""
@@ -51,9 +52,6 @@ EMPTY: Mapping[str, tuple[Any, ...]] = {
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
 
 ASSISTANT = ROLES.index("assistant")
-
-
-SYSTEM = ROLES.index("system")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +89,9 @@ class PlainTurns:
 
 
 class Roles(NamedTuple):
-    """The roles of a row: a byte a message, index into `records.ROLES`, and which are the assistant's."""
+    """The roles of a row: its shape, and which messages are the assistant's."""
 
-    codes: bytes
+    shape: RowShape
     answers: tuple[int, ...]
 
 
@@ -102,7 +100,9 @@ def read_roles(plain: PlainTurns, written: tuple[str, ...]) -> Roles | None:
     """The roles of a row as they are written; None when one is unknown or none is the assistant's."""
     codes = [code for each in written if (code := plain.code(each)) is not None]
     answers = tuple(i for i, code in enumerate(codes) if code == ASSISTANT)
-    return Roles(bytes(codes), answers) if answers and len(codes) == len(written) else None
+    if not answers or len(codes) != len(written):
+        return None
+    return Roles(plain_shape(tuple(ROLES[code] for code in codes)), answers)
 
 
 def plain_row(value: Any, plain: PlainTurns) -> PlainRow | None:
@@ -121,7 +121,7 @@ def plain_row(value: Any, plain: PlainTurns) -> PlainRow | None:
     system = value.get(plain.system) if plain.system else None
     if system is not None and not (isinstance(system, str) and is_encodable(system)):
         return None
-    return *with_system(system, roles.codes, texts), row_id(value)
+    return *with_system(system, roles.shape, texts), row_id(value)
 
 
 def has_blank(texts: Sequence[str], answers: Sequence[int]) -> bool:
@@ -132,11 +132,20 @@ def has_blank(texts: Sequence[str], answers: Sequence[int]) -> bool:
     return False
 
 
-def with_system(system: str | None, codes: bytes, texts: list[str]) -> tuple[bytes, list[str]]:
+def with_system(system: str | None, shape: RowShape, texts: list[str]) -> tuple[RowShape, list[str]]:
     """Put the system text that is beside the turns before them, unless there is one among them."""
-    if not system or system.isspace() or SYSTEM in codes:
-        return codes, texts
-    return bytes([SYSTEM, *codes]), [system, *texts]
+    if not system or system.isspace():
+        return shape, texts
+    behind = _behind_system(shape)
+    return (shape, texts) if behind is None else (behind, [system, *texts])
+
+
+@lru_cache(maxsize=4096)
+def _behind_system(shape: RowShape) -> RowShape | None:
+    """The shape with a system message before the others; None if it has one."""
+    if any(message.role == "system" for message in shape.messages):
+        return None
+    return shape._replace(messages=(message_shape("system"), *shape.messages))
 
 
 def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
@@ -191,29 +200,29 @@ def _is_plain(turn: Any, pair: tuple[str, str], plain: PlainTurns) -> bool:
 class PlainRows:
     """The plain rows of a batch, one item each.
 
-    index  which rows of the batch they are, ascending
-    roles  a byte a message, index into `records.ROLES`
-    texts  the content of each message
-    ids    what `row_id` gives
+    index   which rows of the batch they are, ascending
+    shapes  the shape of each row
+    texts   the texts of its slots
+    ids     what `row_id` gives
 
     One list each: tuples of rows would double the work of the garbage collector.
 
     >>> rows = PlainRows()
-    >>> rows.add(3, (b"\\x02\\x03", ["Hi", "Hello"], "a"))
-    >>> rows
-    PlainRows(index=[3], roles=[b'\\x02\\x03'], texts=[['Hi', 'Hello']], ids=['a'])
+    >>> rows.add(3, (plain_shape(("user", "assistant")), ["Hi", "Hello"], "a"))
+    >>> rows.index, rows.texts, rows.ids
+    ([3], [['Hi', 'Hello']], ['a'])
     """
 
     index: list[int] = field(default_factory=list)
-    roles: list[bytes] = field(default_factory=list)
+    shapes: list[RowShape] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     ids: list[str | None] = field(default_factory=list)
 
     def add(self, at: int, row: PlainRow) -> None:
         """Append row `at` of the batch."""
-        roles, texts, id_ = row
+        shape, texts, id_ = row
         self.index.append(at)
-        self.roles.append(roles)
+        self.shapes.append(shape)
         self.texts.append(texts)
         self.ids.append(id_)
 

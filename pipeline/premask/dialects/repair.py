@@ -33,7 +33,8 @@ from itertools import accumulate, pairwise
 
 from ..core.errors import RecipeError, RowError
 from ..core.recipe import Repair
-from ..core.records import ROLES, Conversation, Message, Stretch
+from ..core.records import Conversation, Message, Stretch
+from ..core.shapes import RowShape, conversation_of
 
 Messages = tuple[Message, ...]
 
@@ -67,14 +68,14 @@ def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conv
     return (replace(conversation, messages=messages) if applied else conversation), tuple(applied)
 
 
-def needs_none(roles: bytes, texts: Sequence[str], policies: Sequence[Repair]) -> bool:
+def needs_none(shape: RowShape, texts: Sequence[str], policies: Sequence[Repair]) -> bool:
     """Whether a plain row (`dialects/plain.py`) is one in which no policy would change anything.
 
-    >>> needs_none(b"\\x02\\x03", ["Hi", "Hello"], [*Repair])
+    >>> from premask.core.shapes import plain_shape
+    >>> needs_none(plain_shape(("user", "assistant")), ["Hi", "Hello"], [*Repair])
     True
     """
-    messages = tuple(Message(ROLES[code], text) for code, text in zip(roles, texts, strict=True))
-    return not repair(Conversation(messages), policies)[1]
+    return not repair(conversation_of(shape, texts), policies)[1]
 
 
 def check_repair(policies: Sequence[Repair]) -> None:

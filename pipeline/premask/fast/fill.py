@@ -1,67 +1,133 @@
-"""Batches of plain rows: their texts and masks, without an object per message.
+"""Batches of rows: their texts and masks, without an object per message.
 
-    filled = Filler(plans).fill(roles, texts)
-    filled.rows       # which of the given rows have a render plan
+    filled = Filler(plans, paths).fill(shapes, texts)
+    filled.rows       # which of the given rows were filled
     filled.masked     # their texts in segments, equal to those of `masking/completions.py`
 
-A row with a render plan (`render_plans.py`) is filled into it. Every other row takes the slow path: the
-labeller processes rows one by one. The path changes the time only. Tests compare both paths on the same rows,
-and every run compares them on a share of its rows (`verify`).
+A row is filled into a render plan (`render_plans.py`) if rows of its shape are frequent, else it is put
+together from records (`paths.py`). Every other row takes the slow path: the labeller processes rows one by
+one. The path changes the time only. Tests compare all paths on the same rows, and every run compares them on
+a share of its rows (`verify`).
 
-Cost: about 1 us a message.
+Cost: about 1 us a message of a plan, 5 us a message of a path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.arrays import offsets_of
-from ..core.records import PROOFS, MaskedTexts
-from .render_plans import Plan, Plans
+from ..core.records import NOT_TRAINED, PROOFS, MaskedTexts
+from ..core.shapes import RowShape
+from .kinds import Kind
+from .paths import Path, Paths, Placed
+from .render_plans import Filled, Plans
+
+FREQUENT = 4
+"""Rows of one shape after which the shape gets a plan, if its rows have paths."""
+
+
+class FilledRow(NamedTuple):
+    """A row that was filled.
+
+    texts   of its samples
+    last    the last message of each sample, None if one is not a render
+    proofs  how the mask of each sample was proved
+    counts  what is counted of the row as a whole
+    """
+
+    texts: Sequence[str]
+    last: tuple[int, ...] | None
+    proofs: tuple[str, ...]
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class FilledRows:
-    """Rows that have a render plan: m rows, n samples.
+    """Rows that were filled: m rows, n samples.
 
     rows    int64[m]  indices into the given rows, ascending
-    plans   m render plans
+    filled  m rows
     masked  n texts; `masked.rows` are indices into `rows`
     """
 
     rows: np.ndarray
-    plans: list[Plan]
+    filled: list[FilledRow]
     masked: MaskedTexts
 
 
+@dataclass
+class _Batch:
+    """The rows filled so far: stretches of all samples with their number in each sample, and all slots."""
+
+    rows: list[int] = field(default_factory=list)
+    filled: list[FilledRow] = field(default_factory=list)
+    stretches: list[Placed] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    slots: list[str] = field(default_factory=list)
+
+    def add_plan(self, row: int, filled: Filled) -> None:
+        plan = filled.plan
+        self.rows.append(row)
+        self.filled.append(FilledRow(filled.texts, plan.last, plan.proofs, plan.counts))
+        for kind in plan.samples:
+            self.stretches.append(Placed(kind, 0))
+            self.counts.append(1)
+            self.slots += filled.slots
+
+    def add_path(self, row: int, path: Path, last: int) -> None:
+        self.rows.append(row)
+        self.filled.append(FilledRow((path.text,), (last,), ("inference",), {}))
+        self.stretches += path.stretches
+        self.counts.append(len(path.stretches))
+        self.slots += path.slots
+
+
 class Filler:
-    """Fills rows into the render plans of one recipe."""
+    """Fills the rows of one recipe. `paths` is None if its rows cannot have paths."""
 
-    def __init__(self, plans: Plans) -> None:
-        self._plans = plans
+    def __init__(self, plans: Plans, paths: Paths | None = None) -> None:
+        self._plans, self._paths = plans, paths
+        self._seen: dict[RowShape, int] = {}
 
-    def fill(self, roles: Sequence[bytes], texts: Sequence[Sequence[str]]) -> FilledRows | None:
-        """Fill plain rows, from the role (an index into `records.ROLES`) and text of each message.
+    def fill(self, shapes: Sequence[RowShape], texts: Sequence[Sequence[str]]) -> FilledRows | None:
+        """Fill rows, from their shapes and the texts of their slots.
 
-        Returns None if no row has a plan.
+        Returns None if no row was filled.
         """
-        rows: list[int] = []
-        plans: list[Plan] = []
-        samples: list[str] = []
-        slots: list[str] = []
-        for row, (of_row, contents) in enumerate(zip(roles, texts, strict=True)):
-            filled = self._plans.fill(of_row, contents)
-            if filled is not None:
-                rows.append(row)
-                plans.append(filled.plan)
-                samples += filled.texts
-                slots += filled.slots
-        if not rows:
+        batch = _Batch()
+        for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
+            self._fill(batch, row, shape, of_row)
+        if not batch.rows:
             return None
-        return FilledRows(np.array(rows), plans, _masked(plans, samples, _byte_sizes(slots)))
+        return FilledRows(np.array(batch.rows), batch.filled, _masked(batch))
+
+    def _fill(self, batch: _Batch, row: int, shape: RowShape, texts: Sequence[str]) -> None:
+        filled = self._plans.known(shape, texts)
+        if filled is None and self._paths is not None and not self._is_frequent(shape):
+            path = self._paths.fill(shape, texts)
+            if path is not None:
+                batch.add_path(row, path, len(shape.messages) - 1)
+                return
+        if filled is None:
+            filled = self._plans.fill(shape, texts)
+        if filled is not None:
+            batch.add_plan(row, filled)
+
+    def _is_frequent(self, shape: RowShape) -> bool:
+        """Whether a shape was seen before often enough for a plan."""
+        seen = self._seen.get(shape, 0)
+        if seen < FREQUENT and len(self._seen) < MAX_SEEN:
+            self._seen[shape] = seen + 1
+        return seen >= FREQUENT
+
+
+MAX_SEEN = 65_536
+"""Shapes of which it is counted how often they were seen."""
 
 
 # ==== Parts ====
@@ -76,35 +142,60 @@ def _byte_sizes(texts: list[str]) -> np.ndarray:
     return sizes
 
 
-def _masked(plans: Sequence[Plan], texts: list[str], slot_sizes: np.ndarray) -> MaskedTexts:
-    """Return the texts of rows that were filled into these plans, in segments.
+class _Groups:
+    """The stretches of a batch by kind: each kind, and which stretches are of it."""
 
-    `slot_sizes` are the bytes of all slots, row by row. All rows of one plan are processed at a time.
-    """
-    groups: dict[int, list[int]] = {}
-    for row, plan in enumerate(plans):
-        groups.setdefault(id(plan), []).append(row)
-    kinds = [plans[rows[0]] for rows in groups.values()]
-    kind_of = np.empty(len(plans), dtype=np.int64)
-    for kind, rows in enumerate(groups.values()):
-        kind_of[rows] = kind
-    samples = np.array([len(plan.samples) for plan in kinds])[kind_of]
-    first_slot = offsets_of(np.array([plan.slots for plan in kinds])[kind_of])
-    first_sample = offsets_of(samples)
-    lengths = np.empty(int(first_sample[-1]), dtype=np.int64)
-    for kind, rows in enumerate(groups.values()):
-        for number, sample in enumerate(kinds[kind].samples):
-            lengths[first_sample[rows] + number] = len(sample.literal)
-    offsets = offsets_of(lengths)
-    sizes, writers, messages = (np.empty(int(offsets[-1]), dtype=np.int64) for _ in range(3))
-    seams = np.empty(int(offsets[-1]), dtype=bool)
-    for kind, rows in enumerate(groups.values()):
-        for number, sample in enumerate(kinds[kind].samples):
-            at = offsets[first_sample[rows] + number][:, None] + np.arange(len(sample.literal))
-            is_slot = sample.slot >= 0
-            sizes[at] = sample.literal
-            sizes[at[:, is_slot]] = slot_sizes[first_slot[rows][:, None] + sample.slot[is_slot]]
-            writers[at], messages[at], seams[at] = sample.role, sample.turn, sample.seam
-    proofs = np.array([PROOFS.index(plan.proof) for plan in kinds], dtype=np.int8)[kind_of]
-    of_row = np.repeat(np.arange(len(plans)), samples)
-    return MaskedTexts(texts, of_row, proofs[of_row], offsets, sizes, writers, messages, seams)
+    def __init__(self, stretches: Sequence[Placed]) -> None:
+        self.kinds: list[Kind] = []
+        self.members: list[list[int]] = []
+        numbers: dict[int, int] = {}
+        for at, (kind, _) in enumerate(stretches):
+            number = numbers.get(id(kind))
+            if number is None:
+                number = numbers[id(kind)] = len(self.kinds)
+                self.kinds.append(kind)
+                self.members.append([])
+            self.members[number].append(at)
+
+    def __iter__(self) -> Iterator[tuple[Kind, np.ndarray]]:
+        for kind, members in zip(self.kinds, self.members, strict=True):
+            yield kind, np.array(members)
+
+    def spread(self, values: Iterable[int], count: int) -> np.ndarray:
+        """Return for each stretch the value of its kind, int64[count]."""
+        found = np.empty(count, dtype=np.int64)
+        for value, members in zip(values, self.members, strict=True):
+            found[members] = value
+        return found
+
+
+def _masked(batch: _Batch) -> MaskedTexts:
+    """Return the texts of rows in segments. All stretches of one kind are processed at a time."""
+    n, groups = len(batch.stretches), _Groups(batch.stretches)
+    places = np.fromiter((place for _, place in batch.stretches), dtype=np.int64, count=n)
+    sizes_of = _byte_sizes(batch.slots)
+    first_slot = offsets_of(groups.spread((kind.slots for kind in groups.kinds), n))
+    first = offsets_of(groups.spread((len(kind.literal) for kind in groups.kinds), n))
+    sizes, writers, messages = (np.empty(int(first[-1]), dtype=np.int64) for _ in range(3))
+    seams = np.empty(int(first[-1]), dtype=bool)
+    weighted = any(kind.weight is not None for kind in groups.kinds)
+    weights = np.ones(int(first[-1]), dtype=np.float32) if weighted else None
+    for kind, members in groups:
+        at = first[members][:, None] + np.arange(len(kind.literal))
+        is_slot = kind.slot >= 0
+        sizes[at] = kind.literal
+        sizes[at[:, is_slot]] = sizes_of[first_slot[members][:, None] + kind.slot[is_slot]]
+        writers[at], seams[at] = kind.role, kind.seam
+        messages[at] = np.where(kind.turn == NOT_TRAINED, NOT_TRAINED, kind.turn + places[members][:, None])
+        if weights is not None and kind.weight is not None:
+            weights[at] = kind.weight
+    of_sample = offsets_of(np.array(batch.counts))
+    edges = np.flatnonzero(groups.spread((kind.is_edge for kind in groups.kinds), n))
+    seams[first[np.setdiff1d(edges + 1, of_sample)]] = True
+    proofs = [PROOFS.index(proof) for row in batch.filled for proof in row.proofs]
+    rows = np.repeat(np.arange(len(batch.filled)), [len(row.texts) for row in batch.filled])
+    texts = [text for row in batch.filled for text in row.texts]
+    offsets = first[of_sample]
+    return MaskedTexts(
+        texts, rows, np.array(proofs, dtype=np.int8), offsets, sizes, writers, messages, seams, weights
+    )

@@ -93,13 +93,13 @@ class LineReader:
         texts = [turn.text for turn in turns]
         if roles is None or has_blank(texts, roles.answers) or may_mark(row.metadata):
             return None
-        codes = roles.codes
+        shape = roles.shape
         if self._plain.system:
-            codes, texts = with_system(row.system, codes, texts)
+            shape, texts = with_system(row.system, shape, texts)
         found = row.id_0
         if found is None:
             found = row.id_1 if row.id_1 is not None else row.id_2
-        return codes, texts, found if type(found) is str else written_id(found)
+        return shape, texts, found if type(found) is str else written_id(found)
 
     def _parsed(self, block: LineBlock, at: int) -> PlainRow | None:
         """Parse a line that does not have the known type; if its row is plain, learn its type."""

@@ -13,6 +13,7 @@ Cost: 1 us for a row of four turns and 460 bytes, besides reading the file; 9 us
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.arrays import offsets_of
+from ..core.records import ROLES
+from ..core.shapes import RowShape, plain_shape
 from ..dialects.common import ID_KEYS, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, NO_JSON, PlainRows, PlainTurns, plain_rows_of, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST
@@ -118,12 +121,18 @@ def _assembled(table: pa.RecordBatch, plain: PlainTurns, turns: _Turns) -> Plain
     index = np.flatnonzero(~(_other_columns(table, plain) | _other_turns(turns)))
     codes = turns.codes.tobytes()
     spans = list(zip(turns.starts[index].tolist(), turns.ends[index].tolist(), strict=True))
-    roles = [codes[start:end] for start, end in spans]
+    shapes = [_shape_of(codes[start:end]) for start, end in spans]
     texts = [turns.texts[start:end] for start, end in spans]
     if plain.system and _holds(table, plain.system):
         for i, text in enumerate(_taken(table, plain.system, index)):
-            roles[i], texts[i] = with_system(text, roles[i], texts[i])
-    return PlainRows(index.tolist(), roles, texts, _ids(table, index))
+            shapes[i], texts[i] = with_system(text, shapes[i], texts[i])
+    return PlainRows(index.tolist(), shapes, texts, _ids(table, index))
+
+
+@lru_cache(maxsize=4096)
+def _shape_of(codes: bytes) -> RowShape:
+    """Return the shape of messages by their roles, as indices."""
+    return plain_shape(tuple([ROLES[code] for code in codes]))
 
 
 def _other_turns(turns: _Turns) -> np.ndarray:

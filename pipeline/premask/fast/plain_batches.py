@@ -1,8 +1,8 @@
 """Batches of rows, with the plain rows as columns. Most rows are read without an object per message.
 
     for batch in read_batches(piece, "openai"):         # part of a file -> batches of rows
-        for i, roles, texts in zip(batch.plain.index, batch.plain.roles, batch.plain.texts):
-            print(batch.numbers[i], roles, texts)
+        for i, shape, texts in zip(batch.plain.index, batch.plain.shapes, batch.plain.texts):
+            print(batch.numbers[i], shape, texts)
         batch.row(0)                                     # any row of the batch
 
 A row is plain if it is a list of turns with a known role and a text each, and nothing else that counts

@@ -117,7 +117,7 @@ class ChatTemplate:
         try:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; only its row is rejected
-            raise _row_error(error) from None
+            raise row_error(error) from None
 
 
 _BUILT_IN = Path(__file__).parent / "templates"
@@ -157,7 +157,7 @@ def _compile_all(
         raise TemplateError(f"{name} is nested too deeply to compile") from None
 
 
-def _row_error(error: Exception) -> RowError:
+def row_error(error: Exception) -> RowError:
     """Return the error of a render as that of its row, with the line of the template if known."""
     if isinstance(error, RowError):
         return error

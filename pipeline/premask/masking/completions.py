@@ -24,6 +24,7 @@ Cost: two plain renders per turn, and comparisons of text.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from ..core.recipe import History, OpenReasoning, Turns
 from ..core.records import GENERATED, MIXED, TEMPLATE, Message, Sample, Turn, placed
 from .as_rendered import shown_turn
 from .dropped import Dropped
-from .renders import Renders
+from .renders import Renders, Window
 from .rules import Rules
 from .seams import Seam, asked_by, find_seam
 from .texts import Text, written_by_template
@@ -52,11 +53,13 @@ class _Draft:
 
 class _Placed(NamedTuple):
     """The completion of a turn at the end of its prompt: `text` begins with P + C, and C is the stretch
-    `turn`. `proof` is empty if `text` is a render."""
+    `turn`. `proof` is empty if `text` is a render. `in_whole` says that it is that of the whole
+    conversation."""
 
     text: Text
     turn: Turn
     proof: str = ""
+    in_whole: bool = False
 
 
 def decide(renders: Renders, rules: Rules) -> tuple[Sample, ...]:
@@ -101,7 +104,7 @@ class _Decision:
         self.messages = renders.messages
         self.counts: Counter[str] = Counter()
         self.wanted = self._wanted()
-        self.drafts = [_Draft(Text.of(renders.full()))]
+        self.drafts = [_Draft(renders.whole)]
         self.dropped = Dropped(self.messages, renders.tools, rules.on_dropped, rules.history)
 
     def samples(self) -> tuple[Sample, ...]:
@@ -120,6 +123,8 @@ class _Decision:
         """Return the drafts with trained text as samples; raise `RowError` if there is none."""
         kept = [draft for draft in self.drafts if draft.turns]
         for draft in kept:
+            if draft.proof != "generation-tags":
+                draft.text = _as_prompts(draft.text, draft.turns)
             self._end_turns(draft)
             self.dropped.check(draft.text, draft.turns)
         for draft in kept:
@@ -150,25 +155,28 @@ class _Decision:
         """Add a completion to the first text that begins with its P + C; to a new one if none does."""
         if placed_turn is None:
             return
-        text, turn, proof = placed_turn
-        begin = text.text[: turn.end]
-        home = next((draft for draft in self.drafts if draft.text.text.startswith(begin)), None)
+        text, turn, proof, in_whole = placed_turn
+        home = self.drafts[0] if in_whole else self._home(text, turn)
         if home is None:
             home = _Draft(text, proof)
             self.drafts.append(home)
         elif proof == "as-rendered":
             home.proof = proof
-        home.text = _as_prompt(home.text, turn)
         home.turns.append(turn)
+
+    def _home(self, text: Text, turn: Turn) -> _Draft | None:
+        begin = text.text[: turn.end]
+        return next((draft for draft in self.drafts if draft.text.text.startswith(begin)), None)
 
     # ==== one turn ====
 
     def _completion(self, index: int) -> _Placed | None:
         """Return P + C of a message; None if the turn is left out of the loss."""
-        if self._prompt(index) is None:
+        window = self._window(index)
+        if window is None:
             return None
         try:
-            placed_turn = self._in_whole(index) or self._in_own(index)
+            placed_turn = self._in_whole(window, index) or self._in_own(window, index)
             self._check_begin(placed_turn)
             self._check_end(placed_turn)
         except RowError as error:
@@ -182,13 +190,23 @@ class _Decision:
         if self._is_opening(index) and not self.rules.marks.only(header):
             self.counts["opening_turns"] += 1
             return None
-        return placed_turn
+        return placed_turn and self._complete(window, placed_turn)
+
+    def _complete(self, window: Window, placed_turn: _Placed) -> _Placed:
+        """Return a completion of a window as one of complete texts."""
+        text, turn, proof, in_whole = placed_turn
+        if not window.base:
+            return placed_turn
+        shifted = turn._replace(start=turn.start + window.base, end=turn.end + window.base)
+        whole = self.drafts[0].text
+        complete = whole if in_whole else whole.cut(0, window.base).joined(text)
+        return _Placed(complete, shifted, proof, in_whole)
 
     def _check_begin(self, placed_turn: _Placed | None) -> None:
         """Raise `RowError` if a completion begins by ending another turn."""
         if placed_turn is None:
             return
-        text, (index, start, _), _ = placed_turn
+        text, (index, start, _), _, _ = placed_turn
         follows = index > 0 and self.messages[index - 1].role == "assistant"
         if follows and any(stop in _printed_first(placed_turn) for stop in self.rules.ends.stops):
             prompt = text.text[:start]
@@ -199,7 +217,7 @@ class _Decision:
         """Raise `RowError` if a turn of reasoning alone has no end, although other turns have one."""
         if placed_turn is None or self.rules.eos or self.rules.ends.openers or not self.rules.ends.seen:
             return
-        text, turn, _ = placed_turn
+        text, turn, *_ = placed_turn
         message = self.messages[turn.message]
         alone = not message.tool_calls and not (message.content or "").strip()
         if alone and self.rules.ends.begin(text.text, turn.end, last_written(text, turn)) == turn.end:
@@ -217,19 +235,21 @@ class _Decision:
         advice = "message {} is by the assistant, too; set repair: merge_consecutive"
         return RowError(error.reason, f"{error.detail}; {advice.format(index - 1)}")
 
-    def _prompt(self, index: int) -> str | None:
-        """Return the prompt of a message; None if the assistant opens and inference has no prompt for it."""
+    def _window(self, index: int) -> Window | None:
+        """Return the texts of a turn; None if the assistant opens and inference has no prompt for it."""
+        window = self.renders.window(index)
         try:
-            return self.renders.prompt(index)
+            window.prompt()
         except RowError:
             if not self._is_opening(index):
                 raise
             self.counts["opening_turns"] += 1
             return None
+        return window
 
-    def _in_whole(self, index: int) -> _Placed | None:
+    def _in_whole(self, window: Window, index: int) -> _Placed | None:
         """Return the completion as the whole conversation shows it; None if it does not show P + C."""
-        whole, through, prompt = self.drafts[0].text, self.renders.through(index), self.renders.prompt(index)
+        whole, through, prompt = window.whole, window.through(), window.prompt()
         span = whole.span(index)
         if span is None or not whole.text.startswith(prompt) or whole.text[: span[1]] != through[: span[1]]:
             return None
@@ -239,22 +259,22 @@ class _Decision:
             return None
         asked = asked_by(whole, len(prompt), but=index)
         if self.rules.marks.first(asked.text) is not None:
-            asked = asked_by(whole, len(prompt), but=index, before=self._before(index))
+            asked = asked_by(whole, len(prompt), but=index, before=window.before())
         seam = find_seam(asked, whole, index, end, self.rules.marks)
         if seam.open or seam.start != len(prompt):
             return None
-        return _Placed(whole, self._proved(whole, index, len(prompt), end))
+        return _Placed(whole, self._proved(whole, index, len(prompt), end), in_whole=True)
 
-    def _in_own(self, index: int) -> _Placed | None:
+    def _in_own(self, window: Window, index: int) -> _Placed | None:
         """Return P + C from the renders of P and of the text that ends with the message."""
-        text = Text.of(self.renders.through_traced(index))
+        text = window.through_traced()
         span = text.span(index)
         if span is None:
             self.dropped.nothing_of(index)
             return None
-        prompt = Text.of(self.renders.prompt_traced(index))
+        prompt = window.prompt_traced()
         end = self.rules.ends.after(text.text, span[1])
-        asked = asked_by(prompt, before=self._before(index))
+        asked = asked_by(prompt, before=window.before())
         seam = find_seam(asked, text, index, end, self.rules.marks)
         turn = self._proved(text, index, seam.start, end)
         if seam.open:
@@ -262,14 +282,6 @@ class _Decision:
         if text.text.startswith(prompt.text) and seam.start == len(prompt):
             return _Placed(text, turn)
         return self._composed(prompt, text, turn)
-
-    def _before(self, index: int) -> str:
-        """Return the text of the messages before a message, without a generation prompt; empty if the
-        template refuses them."""
-        try:
-            return self.renders.through(index - 1) if index else ""
-        except RowError:
-            return ""
 
     def _in_open_block(self, prompt: Text, text: Text, turn: Turn, seam: Seam) -> _Placed:
         """Do what the recipe says about a turn without reasoning whose prompt opens a block of it."""
@@ -321,14 +333,13 @@ class _Decision:
         if whole.span(index) is None:
             self.dropped.nothing_of(index)
             return None
-        if self._prompt(index) is None:
+        window = self._window(index)
+        if window is None:
             return None
-        own, prompt = (
-            Text.of(render(index)) for render in (self.renders.through_traced, self.renders.prompt_traced)
-        )
+        own, prompt = Text.of(self.renders.through_traced(index)), Text.of(self.renders.prompt_traced(index))
         turn = self._proved(whole, *shown_turn(whole, own, asked_by(prompt), index, self.rules.ends))
         self.counts["turns_behind_another_prompt"] += whole.text[: turn.start] != prompt.text
-        return _Placed(whole, turn)
+        return _Placed(whole, turn, in_whole=True)
 
     # ==== the samples ====
 
@@ -371,19 +382,21 @@ def _is_marked(message: Message) -> bool:
     return message.train is not False or any(stretch.train for stretch in message.stretches)
 
 
-def _as_prompt(text: Text, turn: Turn) -> Text:
+def _as_prompts(text: Text, turns: Sequence[Turn]) -> Text:
     """Return a text in which what a message wrote before its completion is text of the template: inference
     shows it in the prompt, such as `<think>`."""
-    first, _ = text.span(turn.message) or (turn.start, 0)
-    if first >= turn.start:
-        return text
-    shown = written_by_template(text.text[first : turn.start])
-    return text.cut(0, first).joined(shown, text.cut(turn.start, len(text)))
+    kept, at = list[Text](), 0
+    for turn in sorted(turns, key=lambda turn: turn.start):
+        first = max(at, (text.span(turn.message) or (turn.start, 0))[0])
+        if first < turn.start:
+            kept += text.cut(at, first), written_by_template(text.text[first : turn.start])
+            at = turn.start
+    return kept[0].joined(*kept[1:], text.cut(at, len(text))) if kept else text
 
 
 def _printed_first(placed_turn: _Placed) -> str:
     """Return what the template prints at the start of a completion, before the text of the message."""
-    text, turn, _ = placed_turn
+    text, turn, *_ = placed_turn
     first = next((start for start, _, _ in text.spans(turn.message) if start >= turn.start), turn.start)
     return text.text[turn.start : first]
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from ..core.errors import RowError
 from ..core.records import TOOLS, Conversation, Message, Origin, Stretch
 from .chat_template import ChatTemplate
+from .texts import Text
 from .traced import TracedDict, TracedList, TracedStr, as_traced, concat, trace
 
 T = TypeVar("T")
@@ -50,6 +51,11 @@ class Renders:
         self._plain = [template_message(message, as_parts) for message in self.messages]
         self._cache: dict[tuple[str, int], str] = {}
 
+    @property
+    def template_messages(self) -> list[dict[str, Any]]:
+        """The messages as the template gets them."""
+        return self._plain
+
     def full(self) -> TracedStr:
         """Return the traced text of the whole conversation. Raises `RowError` if tracing changed it."""
         return self.through_traced(len(self.messages) - 1)
@@ -70,6 +76,15 @@ class Renders:
     def prompt_traced(self, index: int) -> TracedStr:
         """Return `prompt`, traced."""
         return self._checked(index, prompt=True)
+
+    @cached_property
+    def whole(self) -> Text:
+        """The text of the whole conversation, as `full` returns it. Raises `RowError` as `full` does."""
+        return Text.of(self.full())
+
+    def window(self, index: int) -> Window:
+        """Return what the proof of turn `index` looks at."""
+        return Window(self, index)
 
     def tagged(self) -> TracedStr:
         """Return the whole text; text inside `{% generation %}` tags is marked `GENERATED`."""
@@ -126,6 +141,47 @@ class Renders:
     @cached_property
     def _traced_kwargs(self) -> Any:
         return {key: trace(value, TOOLS) for key, value in self._kwargs.items()}
+
+
+class Window:
+    """The texts that the proof of one turn looks at, from character `base` on; they are equal before it.
+
+    Every method raises `RowError` if the template does. Here, the texts are complete.
+    """
+
+    base = 0
+
+    def __init__(self, renders: Renders, index: int) -> None:
+        self._renders, self._index = renders, index
+
+    @property
+    def whole(self) -> Text:
+        """The whole conversation, up to a place behind the turn at least."""
+        return self._renders.whole
+
+    def through(self) -> str:
+        """Return the text that ends with the turn."""
+        return self._renders.through(self._index)
+
+    def through_traced(self) -> Text:
+        """Return `through` with its origins."""
+        return Text.of(self._renders.through_traced(self._index))
+
+    def prompt(self) -> str:
+        """Return the prompt of the turn."""
+        return self._renders.prompt(self._index)
+
+    def prompt_traced(self) -> Text:
+        """Return `prompt` with its origins."""
+        return Text.of(self._renders.prompt_traced(self._index))
+
+    def before(self) -> str:
+        """Return the text of the messages before the turn, without a generation prompt; empty if the template
+        refuses them."""
+        try:
+            return self._renders.through(self._index - 1) if self._index else ""
+        except RowError:
+            return ""
 
 
 def template_message(message: Message, as_parts: frozenset[str] = frozenset()) -> dict[str, Any]:

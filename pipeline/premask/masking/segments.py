@@ -20,7 +20,7 @@ from ..core.records import NOT_TRAINED, PROOFS, WRITERS, MaskedTexts, Sample, pl
 
 def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
     """Cut samples into segments; `rows` are the rows of the samples in their batch, ascending."""
-    segments = [_segments(sample) for sample in samples]
+    segments = [segments_of(sample) for sample in samples]
     flat = [segment for of_sample in segments for segment in of_sample]
     sizes, writers, messages = np.array([each[:3] for each in flat], dtype=np.int64).reshape(-1, 3).T
     weights = None
@@ -39,7 +39,10 @@ def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
     )
 
 
-class _Segment(NamedTuple):
+class Segment(NamedTuple):
+    """A stretch of a text: its bytes, writer (an index into `WRITERS`), message if it is trained, whether it
+    begins at the edge of a completion, and loss weight."""
+
     size: int
     writer: int
     message: int
@@ -47,7 +50,7 @@ class _Segment(NamedTuple):
     weight: float
 
 
-def _segments(sample: Sample) -> list[_Segment]:
+def segments_of(sample: Sample) -> list[Segment]:
     """Cut a text where the writer changes and at the edges of completions; sizes in bytes."""
     text, seams = sample.text, frozenset(sample.seams)
     runs, turns = deque(placed(sample.runs)), deque(sample.turns)
@@ -67,7 +70,7 @@ def _segments(sample: Sample) -> list[_Segment]:
         message = turns[0].message if trained else NOT_TRAINED
         size = end - start if text.isascii() else len(text[start:end].encode())
         weight = weights[0][1] if weights else 1.0
-        segments.append(_Segment(size, writer, message, start in seams, weight))
+        segments.append(Segment(size, writer, message, start in seams, weight))
     return segments
 
 

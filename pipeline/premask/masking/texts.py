@@ -11,6 +11,7 @@ Cost: an index over the runs is made once per text; each question is then a bina
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from itertools import accumulate
 
 from ..core.records import TEMPLATE, Origin, Runs
 from .traced import TracedStr, runs_of
+
+_BLANKS = re.compile(r"\s*")
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,27 @@ class Text:
             if origin.message >= 0:
                 found.setdefault(origin.message, []).append(place)
         return found
+
+
+def after_blanks(text: str, at: int) -> int:
+    """Return the first character from `at` on that is not white space.
+
+    >>> after_blanks("a \\n b", 1)
+    4
+    """
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
+
+
+def before_blanks(text: str, at: int) -> int:
+    """Return one past the last character before `at` that is not white space.
+
+    >>> before_blanks("a \\n b", 4)
+    1
+    """
+    while at and text[at - 1].isspace():
+        at -= 1
+    return at
 
 
 def written_by_template(text: str) -> Text:

@@ -225,6 +225,51 @@ class TracedList(list[Any]):
         return mark(list.__repr__(self), self)
 
 
+class JoinedStr(TracedStr):
+    """A traced string that is made of others; its runs are worked out when they are asked for."""
+
+    __slots__ = ("_known", "_made")
+    _made: Sequence[str]
+    _known: Runs | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[str]) -> JoinedStr:
+        """Return the parts as one text."""
+        return cls.made(str.join("", parts), parts)
+
+    @classmethod
+    def made(cls, text: str, parts: Sequence[str]) -> JoinedStr:
+        """Return a text that is known to be its parts, joined."""
+        joined = str.__new__(cls, text)
+        joined._made, joined._known = parts, None
+        return joined
+
+    @property
+    def _runs(self) -> Runs:  # type: ignore[override]  # read only: the runs are those of the parts
+        if self._known is None:
+            self._known, self._made = _joined_runs(self._made), ()
+        return self._known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TracedStr.with_runs, (str.__str__(self), self._runs))
+
+
+def _joined_runs(parts: Sequence[str]) -> Runs:
+    runs: list[tuple[int, Origin]] = []
+    waiting = list(reversed(parts))
+    while waiting:
+        part = waiting.pop()
+        if type(part) is JoinedStr and part._known is None:
+            waiting.extend(reversed(part._made))
+            continue
+        for length, origin in runs_of(part):
+            if runs and runs[-1][1] == origin:
+                runs[-1] = (runs[-1][0] + length, origin)
+            else:
+                runs.append((length, origin))
+    return tuple(runs)
+
+
 def trace(value: Any, origin: Origin) -> Any:
     """Return a copy of a JSON value in which every string, key or value, comes from `origin`."""
     if isinstance(value, str):

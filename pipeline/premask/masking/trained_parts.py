@@ -16,7 +16,7 @@ from ..core.records import TEMPLATE, Message, Turn
 from .reasoning_marks import COMMON_MARKS
 from .renders import REASONING_FIELDS
 from .rules import Rules
-from .texts import Text
+from .texts import Text, before_blanks
 
 Span = tuple[int, int]
 
@@ -102,7 +102,7 @@ def _holes(text: Text, turn: Turn, message: Message, rules: Rules) -> Iterator[S
     if not train.tool_calls:
         yield from _tool_call_block(text, turn, rules)
     if not train.end_of_turn:
-        printed = len(text.text[: turn.end].rstrip())  # tags may enclose a newline after the stop
+        printed = before_blanks(text.text, turn.end)  # tags may enclose a newline after the stop
         yield ends.begin(text.text, printed, last_written(text, turn)), turn.end
     for words in rules.leave_out:
         yield from _printed(text, turn, words)

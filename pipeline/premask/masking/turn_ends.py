@@ -24,7 +24,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from .renders import Renders
 from .seams import whole_marker
-from .texts import Text
+from .texts import Text, after_blanks
 
 PROBE = (
     Message("user", "ping"),
@@ -139,7 +139,7 @@ class TurnEnds:
         """
         if not self.openers or self.begin(text, at, written) < at:
             return at
-        blank = len(text) - len(text[at:].lstrip())
+        blank = after_blanks(text, at)
         return max(
             (blank + len(token) for token in self.openers if text.startswith(token, blank)), default=at
         )

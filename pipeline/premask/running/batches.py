@@ -28,11 +28,12 @@ import numpy as np
 
 from ..core.errors import RowError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
-from ..core.records import MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
 from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
 from ..fast.fill import FilledRows, Filler
+from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
 from ..labeller import Labeller, reject
@@ -116,8 +117,8 @@ class BatchLabeller:
         self.labeller = labeller
         self.recipe = labeller.recipe
         self.fast = fast
-        plans = fast and self.recipe.mask is Mask.provenance and labeller.is_uniform
-        self._filler = Filler(_plans(labeller)) if plans else None
+        plans = fast and self.recipe.mask is Mask.provenance
+        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -166,11 +167,12 @@ class BatchLabeller:
         filled = self._fill(batch.plain)
         check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
         for first, last, decided in self._decided(batch, dialect, filled, keys, size):
-            masked = _joined(_filled_in(filled, first, last), decided)
+            part = _filled_in(filled, first, last)
+            masked = _joined(part, decided)
             rows = RowsOf(batch.source, batch.numbers, keys.ids)
             found = fit_texts(self.labeller, masked, rows, size, check.see if check else _ignore)
             verified = check.verify(first, last, masked) if check else 0
-            add_row_counts(found.tally, found.of_row, decided.counts)
+            add_row_counts(found.tally, found.of_row, decided.counts | _counts_of(part))
             refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in found.errors.items()}
             lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
             yield LabelledBatch(
@@ -187,16 +189,16 @@ class BatchLabeller:
     def _in_repair(self, plain: PlainRows) -> PlainRows:
         """Return the plain rows that need no repair."""
         found = PlainRows()
-        for at, roles, texts, id_ in zip(plain.index, plain.roles, plain.texts, plain.ids, strict=True):
-            if needs_none(roles, texts, self.recipe.repair):
-                found.add(at, (roles, texts, id_))
+        for at, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+            if needs_none(shape, texts, self.recipe.repair):
+                found.add(at, (shape, texts, id_))
         return found
 
     def _fill(self, plain: PlainRows) -> FilledRows | None:
         """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
-        if self._filler is None or not len(plain.roles):
+        if self._filler is None or not plain.shapes:
             return None
-        filled = self._filler.fill(plain.roles, plain.texts)
+        filled = self._filler.fill(plain.shapes, plain.texts)
         if filled is None:
             return None
         return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
@@ -243,8 +245,29 @@ class BatchLabeller:
 
 
 def _plans(labeller: Labeller) -> Plans:
-    kwargs = labeller.recipe.template_kwargs
-    return Plans(labeller.template, labeller.rules, kwargs, decide=labeller.decide)
+    return Plans(
+        labeller.template,
+        labeller.rules,
+        decide=labeller.decide,
+        arguments=labeller.template_arguments,
+        as_parts=labeller.parts,
+        has_modes=labeller.has_modes,
+    )
+
+
+def _paths(labeller: Labeller) -> Paths | None:
+    """Return the paths of a recipe; None if its template arguments depend on the row."""
+    if labeller.has_modes:
+        return None
+    kwargs = labeller.template_arguments(Conversation(()))
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+
+
+def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:
+    """Return the counts of filled rows that have some, by their index in the batch."""
+    if filled is None:
+        return {}
+    return {at: row.counts for at, row in zip(filled.rows.tolist(), filled.filled, strict=True) if row.counts}
 
 
 @dataclass
@@ -277,7 +300,7 @@ def _filled_in(filled: FilledRows | None, first: int, last: int) -> FilledRows |
         return None
     own = np.searchsorted(filled.masked.rows, [low, high]).tolist()
     masked = filled.masked.cut(*own)
-    return FilledRows(filled.rows[low:high], filled.plans[low:high], replace(masked, rows=masked.rows - low))
+    return FilledRows(filled.rows[low:high], filled.filled[low:high], replace(masked, rows=masked.rows - low))
 
 
 def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:

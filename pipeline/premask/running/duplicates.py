@@ -27,6 +27,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ import numpy as np
 from ..core.atomic_files import named
 from ..core.recipe import SplitBy
 from ..core.records import ROLES, Conversation, Message
+from ..core.shapes import RowShape, plain_shape
 from ..dialects.plain import PlainRows
 
 # ==== What rows are compared by ====
@@ -81,7 +83,7 @@ class RowKeys:
 
 def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> RowKeys:
     """Return the keys of a batch of `n` rows, set for the plain ones; with groups if `split_by` is given."""
-    hashes = [plain_hash(codes, texts) for codes, texts in zip(plain.roles, plain.texts, strict=True)]
+    hashes = [plain_hash(shape, texts) for shape, texts in zip(plain.shapes, plain.texts, strict=True)]
     index = np.asarray(plain.index, dtype=np.int64)
     keys = RowKeys(
         np.zeros((n, HASH_BYTES), dtype=np.uint8),
@@ -95,7 +97,7 @@ def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> Row
     for at, id_ in zip(plain.index, plain.ids, strict=True):
         keys.ids[at] = id_
     if split_by is not None:
-        firsts = map(_first_user, plain.roles, plain.texts)
+        firsts = map(_first_user, plain.shapes, plain.texts)
         keys.groups[index] = np.fromiter(
             (_group(*each, split_by) for each in zip(hashes, firsts, plain.ids, strict=True)),
             dtype=np.uint64,
@@ -104,10 +106,16 @@ def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> Row
     return keys
 
 
-def plain_hash(codes: bytes, texts: Sequence[str]) -> bytes:
-    """Return the hash of a conversation of roles (indices into `records.ROLES`) and texts only."""
+def plain_hash(shape: RowShape, texts: Sequence[str]) -> bytes:
+    """Return the hash of a conversation of roles and texts only."""
     sizes = ",".join([str(len(text)) for text in texts])
-    return _hash(b"%b\0%b\0%b" % (codes, sizes.encode(), "".join(texts).encode()))
+    return _hash(b"%b\0%b\0%b" % (_codes(shape), sizes.encode(), "".join(texts).encode()))
+
+
+@lru_cache(maxsize=4096)
+def _codes(shape: RowShape) -> bytes:
+    """Return the roles of messages, a byte each: indices into `records.ROLES`."""
+    return bytes([ROLES.index(message.role) for message in shape.messages])
 
 
 def conversation_hash(conversation: Conversation) -> bytes:
@@ -115,8 +123,8 @@ def conversation_hash(conversation: Conversation) -> bytes:
     messages = conversation.messages
     beside = conversation.tools or conversation.template_kwargs or conversation.weight is not None
     if not beside and all(map(_is_plain, messages)):
-        codes = bytes([ROLES.index(message.role) for message in messages])
-        return plain_hash(codes, [message.content or "" for message in messages])
+        shape = plain_shape(tuple([message.role for message in messages]))
+        return plain_hash(shape, [message.content or "" for message in messages])
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
     weight = [] if conversation.weight is None else [conversation.weight]
     text = json.dumps([*parts, conversation.template_kwargs, *weight], sort_keys=True, default=str)
@@ -127,9 +135,9 @@ def _is_plain(message: Message) -> bool:
     return message.content is not None and message == Message(message.role, message.content)
 
 
-def _first_user(codes: bytes, texts: Sequence[str]) -> str | None:
+def _first_user(shape: RowShape, texts: Sequence[str]) -> str | None:
     """Return the first user text that is not empty."""
-    for code, text in zip(codes, texts, strict=True):
+    for code, text in zip(_codes(shape), texts, strict=True):
         if code == _USER and text:
             return text
     return None

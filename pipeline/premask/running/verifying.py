@@ -24,7 +24,7 @@ from ..core.records import MaskedTexts
 from ..dialects import Form
 from ..fast.fill import FilledRows
 from ..fast.plain_batches import RowBatch
-from ..labeller import LabelledTexts, Labeller, segment
+from ..labeller import LabelledTexts, Labeller, segment, settle
 from .parts import PART_BYTES, text_spans
 
 DECIDED_AGAIN = 8
@@ -49,8 +49,8 @@ class Verifying:
         share, hashed = labeller.recipe.verify, _hashed(batch.numbers)
         self._chosen, self._in_full = hashed < share, hashed < share / DECIDED_AGAIN
         self._is_filled = np.zeros(len(batch), dtype=bool)
-        if filled is not None and not labeller.recipe.append_eos:
-            self._is_filled[filled.rows] = True
+        if filled is not None:
+            self._is_filled[filled.rows] = [row.last is not None for row in filled.filled]
         self._seen: dict[int, list[Seen]] = {}
 
     def see(self, labelled: LabelledTexts) -> None:
@@ -97,9 +97,9 @@ class Verifying:
             return False
         labeller = self._labeller.by_reference
         (conversation,), _ = labeller.read(self._batch.row(at), self._dialect)
-        renders = labeller.renders(conversation)
+        renders = labeller.renders(settle(labeller, conversation))
         index = int(np.searchsorted(self._filled.rows, at))
-        texts = [renders.through(last) for last in self._filled.plans[index].last]
+        texts = [renders.through(last) for last in self._filled.filled[index].last or ()]
         own = masked.cut(*np.searchsorted(masked.rows, [at, at + 1]).tolist())
         if texts != own.texts:
             return False

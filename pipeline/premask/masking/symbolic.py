@@ -1,8 +1,10 @@
 """Symbolic renders: a chat template is run on unknown texts, to learn what it does with any text.
 
-    rendered = SymbolicTemplate(template).render(["user"], ["Hi "])
-    rendered.parts      # ("<user>", Op("call", (Op("text", (0,)), "strip", None)), "</user>")
-    rendered.answers    # {}: the template asked no question
+    questions = Questions(["Hi "])
+    messages = [{"role": "user", "content": questions.text(0)}]
+    SymbolicTemplate(template).render(messages, questions=questions)
+    # ("<user>", Op("call", (Op("text", (0,)), "strip", None)), "</user>")
+    questions.answers    # {}: the template asked no question
 
 A chat template joins texts and its own literals. Sometimes it asks a question about a text (does it contain
 `</think>`?) or cuts it (`trim`). It is rendered once with `Symbolic` strings instead of texts. The result is
@@ -11,7 +13,7 @@ the parts that it prints, as literals and expressions of the texts, and its ques
 For any other conversation with the same roles and the same answers, the template prints the same parts.
 Nothing else in it depends on a text: every access of a template to a string is either followed (`Symbolic`;
 filters, tests, calls and operators of the environment) or raises `Unplannable`. An operation that is not
-known to be harmless raises, too. `render_plans.py` is built on this.
+known to be harmless raises, too. The render plans of the fast path are built on this.
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ from jinja2 import nodes
 from jinja2.compiler import Frame
 from jinja2.runtime import LoopContext, Macro
 
-from ..masking.chat_template import MAX_RENDERED, ChatTemplate, PlainEnvironment, TracedCodeGenerator
+from .chat_template import (
+    MAX_RENDERED,
+    ChatTemplate,
+    PlainEnvironment,
+    TracedCodeGenerator,
+    row_error,
+    to_json,
+)
 
 MAX_PARTS = 4096
 """Parts of a text; a text with more has no plan, so that their number stays small."""
@@ -43,7 +52,7 @@ class Unplannable(Exception):  # noqa: N818  no error: such conversations take t
 class Op:
     """An expression of the texts of a conversation.
 
-    text (i)                   the content of message i
+    text (i)                   the text of slot i
     call (op, method, ...)     the result of a method of `str`
     item (op, index)           a character, or an element of a list that `call` returned
     slice (op, i, j, k)        op[i:j:k]
@@ -107,9 +116,15 @@ class Questions:
 
     texts: Sequence[str]
     answers: Answers = field(default_factory=dict)
+    asked: dict[Op, None] = field(default_factory=dict)  # since the owner last emptied it
+
+    def text(self, slot: int) -> str:
+        """Return the text of a slot, symbolic."""
+        return Symbolic.of(self, [Op("text", (slot,))])
 
     def ask(self, question: Op) -> Any:
         """Answer a question for these texts, and keep the answer."""
+        self.asked[question] = None
         if question not in self.answers:
             self.answers[question] = question.value(self.texts)
         return self.answers[question]
@@ -335,13 +350,36 @@ def _is_plain(value: object) -> bool:
 
 
 def _holds_symbolic(value: Any) -> bool:
-    if isinstance(value, Symbolic):
+    if isinstance(value, (Symbolic, JsonSlot)):
         return True
     if isinstance(value, Mapping):
         return any(map(_holds_symbolic, value.values()))
     if isinstance(value, (list, tuple, types.GeneratorType)):
         return isinstance(value, types.GeneratorType) or any(map(_holds_symbolic, value))
     return False
+
+
+class JsonSlot:
+    """A JSON object of which only the text is known, as `tojson` prints it. Everything else raises."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __bool__(self) -> bool:
+        return self.text != "{}"
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise Unplannable
+
+    __str__ = __repr__ = __format__ = __iter__ = __len__ = __getitem__ = __contains__ = __call__ = _refuse
+    __eq__ = __ne__ = __hash__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _refuse
+
+    def json(self) -> str:
+        """Return the JSON text."""
+        return self.text
 
 
 # ==== The environment ====
@@ -360,6 +398,14 @@ _TYPE_TESTS = {
     *("callable", "true", "false", "iterable", "eq", "equalto", "==", "ne", "!=", "sameas"),
 }
 """Tests that check the type of a value or compare it."""
+
+
+_OBJECT_TESTS = {
+    **dict.fromkeys(("defined", "mapping", "iterable", "sequence"), True),
+    **dict.fromkeys(("undefined", "none", "string", "number", "integer", "float", "boolean"), False),
+    **dict.fromkeys(("callable", "true", "false"), False),
+}
+"""Tests of the type of a value -> their result for a JSON object."""
 
 
 class SymbolicEnvironment(PlainEnvironment):
@@ -455,11 +501,15 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         values = (*args, *kwargs.values())
+        if any(isinstance(value, JsonSlot) for value in values) and name not in ("tojson", "default", "d"):
+            raise Unplannable
         if any(isinstance(value, Symbolic) for value in values):
             rest = args[1:] if args and isinstance(args[0], Symbolic) else args
             allowed = _TEXT_FILTERS if name not in ("default", "d") else {name}
             if name not in allowed or (rest and name == "trim" and not all(map(_is_plain, rest))):
                 raise Unplannable
+        elif name == "tojson":
+            return _to_json(*args, **kwargs)
         elif name not in _LIST_FILTERS and any(map(_holds_symbolic, values)):
             raise Unplannable
         return function(*args, **kwargs)
@@ -467,9 +517,24 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+def _to_json(value: Any, **kwargs: Any) -> str:
+    """Return JSON of values without symbolic strings, of slots of JSON, and of lists of such slots."""
+    if not _holds_symbolic(value):
+        return to_json(value, **kwargs)
+    if kwargs not in ({}, {"ensure_ascii": False}):
+        raise Unplannable
+    if isinstance(value, JsonSlot):
+        return value.json()
+    if isinstance(value, list) and all(isinstance(each, JsonSlot) for each in value):
+        return join("", ["[", join(", ", [each.json() for each in value]), "]"])
+    raise Unplannable
+
+
 def _test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, JsonSlot) for value in (*args, *kwargs.values())):
+            return _test_json(name, *args, **kwargs)
         if any(isinstance(value, Symbolic) for value in (*args, *kwargs.values())):
             if name == "sequence":
                 return True
@@ -480,6 +545,13 @@ def _test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return checked
+
+
+def _test_json(name: str, *args: Any, **kwargs: Any) -> bool:
+    """Return whether a test holds for any JSON object."""
+    if len(args) > 1 or kwargs or name not in _OBJECT_TESTS:
+        raise Unplannable
+    return _OBJECT_TESTS[name]
 
 
 def _join(value: Iterable[Any], d: str = "", attribute: Any = None) -> str:
@@ -498,44 +570,37 @@ def _replace(value: Any, old: str, new: str, count: int | None = None) -> str:
 # ==== Rendering ====
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """What a template prints for all texts with these answers to its questions."""
-
-    parts: tuple[Part, ...]
-    answers: Answers
-
-
 class SymbolicTemplate:
     """A chat template, compiled for symbolic strings."""
 
-    def __init__(self, template: ChatTemplate, kwargs: Mapping[str, Any] | None = None) -> None:
-        self._arguments = {"documents": None, **template.variables, **(kwargs or {}), "tools": None}
-        self._environment = SymbolicEnvironment(template)
-        self._compiled = self._environment.from_string(template.sources["default"])
+    def __init__(self, template: ChatTemplate) -> None:
+        self._variables = {"documents": None, **template.variables}
+        environment = self._environment = SymbolicEnvironment(template)
+        self._compiled = {name: environment.from_string(text) for name, text in template.sources.items()}
 
-    def render(self, roles: Sequence[str], texts: Sequence[str], *, prompt: bool = False) -> Rendered:
-        """Render messages with these roles and texts, as `ChatTemplate.render` does.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        questions: Questions,
+        tools: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        prompt: bool = False,
+    ) -> tuple[Part, ...]:
+        """Return the parts that the template prints for symbolic messages, as `ChatTemplate.render` does.
 
-        Raises `Unplannable` if the render depends on a text in a way that is not followed, or if the template
-        raises.
+        `questions` gets the questions that it asks. Raises `Unplannable` if the render depends on a text in a
+        way that is not followed, `RowError` if the template raises.
         """
-        questions = Questions(texts)
-        messages = [
-            {"role": role, "content": Symbolic.of(questions, [Op("text", (i,))])}
-            for i, role in enumerate(roles)
-        ]
+        which = "tool_use" if tools is not None and "tool_use" in self._compiled else "default"
+        arguments = {**self._variables, **(kwargs or {}), "messages": messages, "tools": tools}
         self._environment.steps = 0
         try:
-            text = self._compiled.render(
-                {**self._arguments, "messages": messages, "add_generation_prompt": prompt}
-            )
-        except Exception as error:
-            raise Unplannable from error
+            text = self._compiled[which].render({**arguments, "add_generation_prompt": prompt})
+        except Unplannable:
+            raise
+        except Exception as error:  # noqa: BLE001  a template can raise anything
+            raise row_error(error) from None
         parts = parts_of(text)
-        for part in parts:
-            if isinstance(part, Op):
-                questions.ask(Op("bool", (part,)))
-        printed = (part for part in parts if isinstance(part, str) or questions.answers[Op("bool", (part,))])
-        merged = Symbolic.of(questions, printed)
-        return Rendered(parts_of(merged), questions.answers)
+        printed = [part for part in parts if isinstance(part, str) or questions.ask(Op("bool", (part,)))]
+        return parts_of(Symbolic.of(questions, printed))
