@@ -15,7 +15,9 @@ from mixed_rows import FORGETS
 from places import MakeBatches
 from premask.core.arrays import offsets_of
 from premask.core.records import MaskedTexts, Row
+from premask.running import growth as growth_module
 from premask.running.batches import BatchLabeller, LabelledBatch
+from premask.running.growth import Growth
 from premask.running.parts import row_spans, text_spans
 
 
@@ -133,3 +135,38 @@ def test_a_long_row_is_refused_as_a_whole_and_for_the_same_reason(
     assert rejects == whole.rejects
     assert sum(part.verified for part in parts) == whole.verified == 3
     assert [part.kept for part in parts if len(part.numbers)] == [1, 0, 1]
+
+
+# ==== Rows that are filled together ====
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.floats(1, 9))
+def test_rows_are_filled_together_up_to_a_limit(sizes: list[int], factor: float) -> None:
+    """Spans cover all rows; one that is larger than it may be is a single row."""
+    rows = [_short_row(number, "x" * size) for number, size in enumerate(sizes)]
+    batch, growth = batch_of(rows, "openai"), Growth()
+    growth._factor = factor * growth_module.FILL_BYTES / 20
+    found = list(growth.spans(batch, 1))
+    assert found[0][0] == 0
+    assert found[-1][1] == len(rows)
+    assert all(before[1] == behind[0] for before, behind in pairwise(found))
+    for first, last in found:
+        cut = batch.cut(first, last)
+        assert [cut.row(i).row for i in range(len(cut))] == list(range(first, last))
+        texts = [text for of_row in cut.plain.texts for text in of_row]
+        assert last - first <= 1 or sum(map(len, texts)) * factor <= 20
+
+
+def test_growth_is_learned_at_once_and_forgotten_slowly(make_batches: MakeBatches) -> None:
+    batches = make_batches("sample", chat_template="chatml", verify=0)
+    rows = [_short_row(number, "Yes, of course it is.") for number in range(40)]
+    before = batches._growth._factor
+    batches.run(batch_of(rows, "openai"), "openai")
+
+    assert before / 2 <= batches._growth._factor < before
+    assert list(batches._growth.spans(batch_of(rows, "openai"), 1)) == [(0, 40)]
+
+
+def _short_row(number: int, answer: str) -> Row:
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    return Row("s.jsonl", number, {"messages": turns})

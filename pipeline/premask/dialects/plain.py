@@ -18,6 +18,7 @@ object for each turn; this is its readable twin, and reads what it leaves over.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -225,6 +226,12 @@ class PlainRows:
         self.shapes.append(shape)
         self.texts.append(texts)
         self.ids.append(id_)
+
+    def cut(self, first: int, last: int) -> PlainRows:
+        """Return the plain rows among rows `first` to `last` of the batch."""
+        low, high = bisect_left(self.index, first), bisect_left(self.index, last)
+        index = [at - first for at in self.index[low:high]]
+        return PlainRows(index, self.shapes[low:high], self.texts[low:high], self.ids[low:high])
 
 
 def plain_rows_of(values: Iterable[Any], plain: PlainTurns) -> PlainRows:

@@ -46,6 +46,7 @@ from ..tokens.placed import text_sizes
 from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, plain_keys
+from .growth import Growth
 from .parts import PART_BYTES, RowsOf, fit_texts
 from .verifying import Verifying
 
@@ -118,6 +119,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
+        self._growth = Growth()
         self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
 
     def setup(self) -> Setup:
@@ -163,8 +165,15 @@ class BatchLabeller:
         """
         if self.recipe.repair:
             batch = replace(batch, plain=self._in_repair(batch.plain))
+        for first, last in self._growth.spans(batch, size):
+            yield from self._parts(batch.cut(first, last), dialect, size)
+
+    def _parts(self, batch: RowBatch, dialect: Form, size: int) -> Iterator[LabelledBatch]:
+        """Take rows through all stages that are filled together."""
         keys = plain_keys(batch.plain, len(batch), self.split_by)
         filled = self._fill(batch.plain)
+        if filled is not None:
+            self._growth.learn(batch.plain, filled.masked)
         check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
         for first, last, decided in self._decided(batch, dialect, filled, keys, size):
             part = _filled_in(filled, first, last)
