@@ -110,7 +110,7 @@ def read(path: Path) -> dict[str, Any]:
     units, rows = plan_units(infos), 0
     for unit in units:
         for piece in unit.slices:
-            rows += sum(len(batch.plain.index) for batch in read_batches(piece, "openai"))
+            rows += sum(len(batch.shaped.index) for batch in read_batches(piece, "openai"))
     cpu = time.process_time() - begin
     about = {"bytes": infos[0].bytes, "rows": rows, "units": len(units)}
     return {**about, "cpu": cpu, "peak_mb": _peak_mb(), "start_mb": start}

@@ -68,7 +68,7 @@ def seams_of(masked: MaskedTexts) -> list[int]:
 
 def check(labeller: Labeller, filler: Filler, rows: list[Row]) -> int:
     """Each row that is filled is what it is by itself; returns how many these are."""
-    plain = batch_of(rows, "sharegpt").plain
+    plain = batch_of(rows, "sharegpt").shaped
     filled = filler.fill(plain.shapes, plain.texts)
     if filled is None:
         return 0
@@ -111,7 +111,7 @@ def test_rows_of_several_samples_are_told_apart(pairs: list[tuple[Labeller, Fill
     _, filler = pairs[-1]
     talk = [("human", "Hi"), ("gpt", "Hello"), ("human", "Bye"), ("gpt", "Ciao")]
     rows = [sharegpt_row(0, talk), sharegpt_row(1, talk[:2]), sharegpt_row(2, talk)]
-    plain = batch_of(rows, "sharegpt").plain
+    plain = batch_of(rows, "sharegpt").shaped
     filled = filler.fill(plain.shapes, plain.texts)
 
     assert filled is not None

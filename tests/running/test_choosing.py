@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from premask.core.errors import RunError
 from premask.core.recipe import Recipe, SplitBy
 from premask.core.records import Conversation, Message
-from premask.dialects import normalize
+from premask.dialects import normalize, shaped_rows
 from premask.dialects.openai import PLAIN
-from premask.dialects.plain import PlainRows, plain_row
+from premask.dialects.plain import plain_row
+from premask.dialects.shaped import ShapedRows
 from premask.output.dataset import open_dataset
 from premask.review.verify import verify
 from premask.running import cache as cache_module
@@ -35,9 +36,9 @@ from premask.running.duplicates import (
     count_by_source,
     find_duplicates,
     hashed_rows,
-    plain_hash,
-    plain_keys,
     read_dropped,
+    shape_hash,
+    shaped_keys,
     write_dropped,
     write_hashes,
 )
@@ -83,7 +84,7 @@ def test_a_plain_row_has_the_hash_of_its_conversation(turns: list[tuple[str, str
     plain = plain_row(row, PLAIN)
     if plain is None:  # no answer, or an empty one
         return
-    assert plain_hash(plain[0], plain[1]) == conversation_hash(normalize(row, "openai"))
+    assert shape_hash(plain[0], plain[1]) == conversation_hash(normalize(row, "openai"))
 
 
 @given(
@@ -118,15 +119,51 @@ def test_all_that_is_trained_or_rendered_counts(other: Conversation) -> None:
     assert conversation_hash(one) == conversation_hash(Conversation(one.messages, id="7"))
 
 
+FIELDS: list[dict[str, Any]] = [
+    {},
+    {"reasoning": "x"},
+    {"name": "x"},
+    {"tool_call_id": "x"},
+    {"tool_calls": [{"name": "f", "arguments": {}}]},
+    {"tool_calls": [{"name": "f", "arguments": {"a": 1, "b": 2}}]},
+    {"tool_calls": [{"name": "f", "arguments": {"b": 2, "a": 1}}]},
+    {"tool_calls": [{"name": "f", "arguments": {"a": True, "b": 2}}]},
+    {"tool_calls": [{"id": "x", "name": "f", "arguments": {}}]},
+    {"train": True},
+    {"train": False},
+    {"weight": 2},
+    {"weight": 0.5},
+]
+BESIDE = [{}, {"tools": [{"name": "f"}]}, {"tools": [{"name": "f"}, {"name": "g"}]}, {"weight": 2}]
+
+
+@pytest.mark.parametrize("split_by", list(SplitBy))
+def test_rows_with_a_shape_have_the_keys_of_their_conversations(split_by: SplitBy) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": "", **field}, {"role": "user", "content": f"{n % 3}"}, {"role": "assistant", "content": "Ho"}], **beside}
+        for n, field in enumerate(FIELDS)
+        for beside in BESIDE
+    ]  # fmt: skip
+    shaped, slow = shaped_rows(rows, "openai"), shaped_keys(ShapedRows(), len(rows), split_by)
+    for at, row in enumerate(rows):
+        slow.add(at, [normalize(row, "openai")])
+    fast = shaped_keys(shaped, len(rows), split_by)
+
+    assert shaped.index == list(range(len(rows)))
+    assert (fast.hashes.tolist(), fast.groups.tolist()) == (slow.hashes.tolist(), slow.groups.tolist())
+    assert len({bytes(each) for each in fast.hashes}) == len(rows)
+    assert len(set(fast.groups.tolist())) == (len(rows) if split_by is SplitBy.conversation else 3)
+
+
 def groups_of(rows: list[dict[str, Any]], split_by: SplitBy) -> tuple[list[int], list[int]]:
     """Groups found from plain rows, and from conversations."""
-    plain = PlainRows()
+    plain = ShapedRows()
     for at, row in enumerate(rows):
         found = plain_row(row, PLAIN)
         assert found is not None
         plain.add(at, found)
-    fast = plain_keys(plain, len(rows), split_by)
-    slow = plain_keys(PlainRows(), len(rows), split_by)
+    fast = shaped_keys(plain, len(rows), split_by)
+    slow = shaped_keys(ShapedRows(), len(rows), split_by)
     for at, row in enumerate(rows):
         slow.add(at, [normalize(row, "openai")])
     assert fast.hashes.tolist() == slow.hashes.tolist()

@@ -153,7 +153,7 @@ def test_rows_are_filled_together_up_to_a_limit(sizes: list[int], factor: float)
     for first, last in found:
         cut = batch.cut(first, last)
         assert [cut.row(i).row for i in range(len(cut))] == list(range(first, last))
-        texts = [text for of_row in cut.plain.texts for text in of_row]
+        texts = [text for of_row in cut.shaped.texts for text in of_row]
         assert last - first <= 1 or sum(map(len, texts)) * factor <= 20
 
 

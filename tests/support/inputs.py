@@ -14,8 +14,7 @@ import pytest
 import zstandard
 from places import SHARED
 from premask.core.records import Row, SourceInfo
-from premask.dialects import plain_turns
-from premask.dialects.plain import plain_rows_of
+from premask.dialects import shaped_rows
 from premask.fast.plain_batches import RowBatch
 from premask.sources.blocks import RowBlock
 from premask.sources.cutting import plan_units, whole
@@ -48,11 +47,9 @@ def read_units(infos: Sequence[SourceInfo], unit_rows: int) -> list[Row]:
 
 def batch_of(rows: Sequence[Row], dialect: str) -> RowBatch:
     """Rows as `read_batches` would have them."""
-    plain = plain_turns(dialect)
-    assert plain is not None
     source = rows[0].source if rows else "-"
     block = RowBlock(source, np.array([row.row for row in rows], dtype=np.int64), rows)
-    return RowBatch(block, plain_rows_of((row.value for row in rows), plain))
+    return RowBatch(block, shaped_rows((row.value for row in rows), dialect))
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], group: int = 1000) -> str:

@@ -24,8 +24,25 @@ from typing import Any, NamedTuple
 
 from .records import Conversation, Message
 
-json_text = json.JSONEncoder(ensure_ascii=False).encode
-"""Value -> JSON text as the filter `tojson` of chat templates prints it without arguments."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_MAKE = getattr(json.encoder, "c_make_encoder", None)  # `encode` calls it each time, which is slow
+_ENCODE = _MAKE and _MAKE(
+    None,
+    _ENCODER.default,
+    json.encoder.encode_basestring,
+    None,
+    _ENCODER.key_separator,
+    _ENCODER.item_separator,
+    False,  # sort_keys
+    False,  # skipkeys
+    True,  # allow_nan
+)
+
+
+def json_text(value: Any) -> str:
+    """Return the JSON text that the filter `tojson` of chat templates prints without arguments."""
+    return "".join(_ENCODE(value, 0)) if _ENCODE else _ENCODER.encode(value)
+
 
 _CALL_KEYS = {"type", "id", "function"}
 _FUNCTION_KEYS = {"name", "arguments"}
@@ -84,10 +101,9 @@ class MessageShape:
             yield "name"
 
 
-@lru_cache(maxsize=1 << 16)
 def message_shape(  # noqa: PLR0913  one argument per field
     role: str,
-    content: bool = True,  # noqa: FBT001, FBT002  a cached function is called by position
+    content: bool = True,  # noqa: FBT001, FBT002  as in `MessageShape`
     reasoning: bool = False,  # noqa: FBT001, FBT002
     calls: tuple[CallShape, ...] = (),
     tool_call_id: bool = False,  # noqa: FBT001, FBT002
@@ -96,7 +112,10 @@ def message_shape(  # noqa: PLR0913  one argument per field
     weight: float | None = None,
 ) -> MessageShape:
     """Return the shape with these fields, always the same object."""
-    return MessageShape(role, content, reasoning, calls, tool_call_id, name, train, weight)
+    return _SHAPES(role, content, reasoning, calls, tool_call_id, name, train, weight)
+
+
+_SHAPES = lru_cache(maxsize=1 << 16)(MessageShape)  # it knows arguments by position and by default apart
 
 
 class RowShape(NamedTuple):

@@ -3,6 +3,7 @@
     recognize_file   values of many rows of a file -> name of its dialect
     normalize        one value -> Conversation, or a RowError with the reason why not
     conversations    one value -> all its conversations: message trees and lists of answers have several
+    shaped_row       one value -> the shape of its conversation and the texts, for the fast path
 
 One small module a dialect, with `recognize(value)` and `normalize(value)`, and `paths(value)` where a row can
 hold several conversations; dialects that keep a question and its answer in columns are data in
@@ -25,8 +26,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..core.errors import RowError, SourceError
-from ..core.records import Conversation, Message
-from ..core.shapes import plain_shape
+from ..core.records import Conversation
+from ..core.shapes import shape_of
 from ..core.text import kind
 from . import (
     anthropic,
@@ -45,8 +46,10 @@ from . import (
 from .advice import advice
 from .common import check_assistants
 from .fields import MappedFields
-from .plain import PlainRow, PlainTurns, has_blank
+from .joined_calls import join_calls
+from .plain import PlainTurns, plain_row
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
+from .shaped import ShapedRow, ShapedRows
 
 __all__ = [
     "DIALECTS",
@@ -54,9 +57,10 @@ __all__ = [
     "Form",
     "conversations",
     "normalize",
-    "plain_by_reading",
     "plain_turns",
     "recognize_file",
+    "shaped_row",
+    "shaped_rows",
 ]
 
 
@@ -143,24 +147,40 @@ def plain_turns(dialect: Form) -> PlainTurns | None:
     return plain
 
 
-def plain_by_reading(value: Any, dialect: Form) -> PlainRow | None:
-    """What `plain.plain_row` gives, for dialects that do not say how their plain rows are written: the row is
-    read, and is plain if it comes to one conversation of roles and texts alone."""
+def shaped_row(value: Any, dialect: Form) -> ShapedRow | None:
+    """Return the shape of a row, the texts of its slots and its id; None if it has no shape.
+
+    With the id, `conversation_of` makes of them the one conversation that the row has after `join_calls`. A
+    row has no shape if nothing can be learned from it, if it has several conversations, or something that is
+    no slot, if calls were joined (this is counted), or if a message of the assistant says nothing.
+    """
+    plain = plain_turns(dialect)
+    row = plain_row(value, plain) if plain is not None else None
+    return _by_reading(value, dialect) if row is None else row
+
+
+def shaped_rows(values: Iterable[Any], dialect: Form) -> ShapedRows:
+    """Return the rows with a shape among rows as Python objects."""
+    found = ShapedRows()
+    for at, value in enumerate(values):
+        row = shaped_row(value, dialect)
+        if row is not None:
+            found.add(at, row)
+    return found
+
+
+def _by_reading(value: Any, dialect: Form) -> ShapedRow | None:
+    """What `shaped_row` returns, from the conversation that the dialect reads."""
     try:
         found = conversations(value, dialect, every=True)
-        check_assistants(found[0].messages)
+        conversation, joined = join_calls(found[0])
     except RowError:
         return None
-    first = found[0]
-    if len(found) != 1 or first.tools or first.template_kwargs or first.weight is not None:
+    answers = [message for message in conversation.messages if message.role == "assistant"]
+    if len(found) > 1 or joined or not answers or not all(each.says_something for each in answers):
         return None
-    messages = first.messages
-    if any(each.content is None or each != Message(each.role, each.content) for each in messages):
-        return None
-    texts = [each.content or "" for each in messages]
-    if has_blank(texts, [i for i, each in enumerate(messages) if each.role == "assistant"]):
-        return None
-    return plain_shape(tuple([each.role for each in messages])), texts, first.id
+    shaped = shape_of(conversation)
+    return None if shaped is None else (*shaped, conversation.id)
 
 
 def _recognize(value: Any) -> str | None:

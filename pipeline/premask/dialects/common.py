@@ -201,14 +201,15 @@ def make_conversation(value: Any, messages: Sequence[Message]) -> Conversation:
 
 def _conversation(row: Mapping[str, Any], messages: Sequence[Message]) -> Conversation:
     _check_media(row)
-    parts = tuple(messages), _tools(row), _template_kwargs(row), row_id(row), row_weight(row)
+    parts = tuple(messages), read_tools(row), _template_kwargs(row), row_id(row), row_weight(row)
     conversation = Conversation(*parts)
     _check_texts(conversation)
     return conversation
 
 
-def _tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
-    """Tools in OpenAI's shape; None when there are none."""
+def read_tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
+    """The tools of a row in OpenAI's shape; None when there are none. Raises `RowError`: wrong_type,
+    invalid_text."""
     key, tools = _first_filled(row, TOOL_KEYS)
     if tools is None:
         return None

@@ -1,11 +1,11 @@
 """Plain rows: turns with a known role and a text each, and nothing else that counts. Most rows are.
 
     PlainTurns     what a dialect says of its plain rows, one constant `PLAIN` in its module
-    plain_row      any row -> its roles, texts and id, or None where it is not surely plain
-    plain_rows_of  many rows -> the plain ones as columns (`PlainRows`)
+    plain_row      any row -> its shape, texts and id, or None where it is not surely plain
 
 Such a row needs no Conversation: `normalize` would give messages of a role and a content, an id and nothing
-more. Not plain is always a right answer, only a slow one, so whatever is seldom is left to `normalize`.
+more. Not plain is always a right answer, only a slow one, so whatever is seldom is left to `normalize`. A row
+with reasoning, calls or tools is not plain, but has a shape as well (`shaped.py`).
 
     >>> turns = PlainTurns(["messages"], [("role", "content")], {"user": "user", "model": "assistant"})
     >>> row = {"id": 7, "messages": [{"role": " User", "content": "Hi"}, {"role": "model", "content": "Ho"}]}
@@ -18,9 +18,8 @@ object for each turn; this is its readable twin, and reads what it leaves over.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -31,10 +30,8 @@ from ..core.strict_json import parse_json
 from ..core.text import is_encodable
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
 from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .shaped import ShapedRow
 from .turns import CALL_KEYS, read_role
-
-PlainRow = tuple[RowShape, list[str], "str | None"]
-"""Of one row: its shape, the texts of its slots, the id."""
 
 NO_MEDIA: tuple[Any, ...] = (None, "", [], {})
 """Values of a media field that refer to nothing."""
@@ -59,11 +56,12 @@ ASSISTANT = ROLES.index("assistant")
 class PlainTurns:
     """How the turns of a dialect are written where nothing is unusual.
 
-    keys    fields of a row that may hold the turns; one of them does, the others are null
-    pairs   keys of role and text; all turns of a row have the same pair, and no key of another pair
-    roles   spelling -> role, as `read_role` takes them
-    others  keys of a turn that mean something beside them, so that they must be null; None: every key does
-    system  field of a row whose text goes before the turns, unless there is a system text among them
+    keys       fields of a row that may hold the turns; one of them does, the others are null
+    pairs      keys of role and text; all turns of a row have the same pair, and no key of another pair
+    roles      spelling -> role, as `read_role` takes them
+    others     keys of a turn that mean something beside them, so that they must be null; None: every key does
+    system     field of a row whose text goes before the turns, unless there is a system text among them
+    call_role  role of turns that are no plain ones: their text is the JSON of tool calls
     """
 
     keys: Sequence[str]
@@ -71,6 +69,7 @@ class PlainTurns:
     roles: Mapping[str, str]
     others: Collection[str] | None = None
     system: str | None = None
+    call_role: str | None = None
 
     @cached_property
     def spellings(self) -> frozenset[str]:
@@ -106,7 +105,7 @@ def read_roles(plain: PlainTurns, written: tuple[str, ...]) -> Roles | None:
     return Roles(plain_shape(tuple(ROLES[code] for code in codes)), answers)
 
 
-def plain_row(value: Any, plain: PlainTurns) -> PlainRow | None:
+def plain_row(value: Any, plain: PlainTurns) -> ShapedRow | None:
     """The roles, texts and id of a row, or None when it is not surely plain."""
     turns = _bare_turns(value, plain)
     pair = pair_of(turns[0], plain) if turns else None
@@ -192,53 +191,3 @@ def _is_plain(turn: Any, pair: tuple[str, str], plain: PlainTurns) -> bool:
     return not any(
         plain.counts(key) and turn[key] not in (NO_JSON if key in CALL_KEYS else (None,)) for key in others
     )
-
-
-# ==== Many rows ====
-
-
-@dataclass(frozen=True, slots=True)
-class PlainRows:
-    """The plain rows of a batch, one item each.
-
-    index   which rows of the batch they are, ascending
-    shapes  the shape of each row
-    texts   the texts of its slots
-    ids     what `row_id` gives
-
-    One list each: tuples of rows would double the work of the garbage collector.
-
-    >>> rows = PlainRows()
-    >>> rows.add(3, (plain_shape(("user", "assistant")), ["Hi", "Hello"], "a"))
-    >>> rows.index, rows.texts, rows.ids
-    ([3], [['Hi', 'Hello']], ['a'])
-    """
-
-    index: list[int] = field(default_factory=list)
-    shapes: list[RowShape] = field(default_factory=list)
-    texts: list[list[str]] = field(default_factory=list)
-    ids: list[str | None] = field(default_factory=list)
-
-    def add(self, at: int, row: PlainRow) -> None:
-        """Append row `at` of the batch."""
-        shape, texts, id_ = row
-        self.index.append(at)
-        self.shapes.append(shape)
-        self.texts.append(texts)
-        self.ids.append(id_)
-
-    def cut(self, first: int, last: int) -> PlainRows:
-        """Return the plain rows among rows `first` to `last` of the batch."""
-        low, high = bisect_left(self.index, first), bisect_left(self.index, last)
-        index = [at - first for at in self.index[low:high]]
-        return PlainRows(index, self.shapes[low:high], self.texts[low:high], self.ids[low:high])
-
-
-def plain_rows_of(values: Iterable[Any], plain: PlainTurns) -> PlainRows:
-    """The plain rows among rows as Python objects."""
-    found = PlainRows()
-    for at, value in enumerate(values):
-        row = plain_row(value, plain)
-        if row is not None:
-            found.add(at, row)
-    return found

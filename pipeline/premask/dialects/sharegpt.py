@@ -35,6 +35,7 @@ PLAIN = PlainTurns(
     {spelling: role for spelling, role in ROLES.items() if spelling != CALL_ROLE},
     others=KNOWN_KEYS,
     system="system",
+    call_role=CALL_ROLE,
 )
 
 

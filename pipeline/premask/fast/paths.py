@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..core.shapes import MessageShape, RowShape
 from ..masking.chat_template import ChatTemplate
+from ..masking.prefixes.learning import Owner
 from ..masking.prefixes.records import Known, Next, Record, Records
 from ..masking.rules import Rules
 from .kinds import Kind
@@ -79,8 +80,10 @@ class Paths:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
         self._chunks = Chunks()
-        self._decisions = TurnDecisions(rules, self._chunks)
+        self._decisions = TurnDecisions(rules)
         self._failures = 0
+        self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
+        """What is printed behind the last message in a state, if it is always the same."""
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
@@ -153,6 +156,67 @@ def _by_message(shape: RowShape, texts: Sequence[str]) -> list[Sequence[str]]:
     return found
 
 
+class _Scanned(NamedTuple):
+    """The state behind a loop that prints nothing, the numbers that it found, and whether it was left."""
+
+    state: int
+    numbers: dict[Owner, int]
+    left: bool = False
+
+
+class _Turns:
+    """The turns of a loop that prints nothing, for all versions of a row. `behind` is the unit after it."""
+
+    def __init__(self, walk: _Walk, unit: int, first: int) -> None:
+        self._walk, self._unit, self._first = walk, unit, first
+        self.behind: int | None = None
+
+    def forwards(self, state: int) -> dict[int, _Scanned]:
+        """Return what is found in the version of each number of messages."""
+        now = _Scanned(state, {})
+        found = dict.fromkeys(range(self._first + 1), now)
+        for place in range(self._first, self._walk.counts[-1]):
+            now = now if now.left else _behind(now, self._turn(place, now.state))
+            found[place + 1] = now
+        return found
+
+    def backwards(self, state: int) -> dict[int, _Scanned]:
+        """Return what is found in the version of each number of messages: the turn of its last message, and
+        then what is found from there on."""
+        found = {count: _Scanned(state, {}) for count in range(self._first + 1)}
+        known: dict[int, _Scanned] = {}
+        for place in range(self._first, self._walk.counts[-1]):
+            before = known
+            known = {}
+            for each in {state, *before}:
+                turn = self._turn(place, each)
+                known[each] = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, before))
+            found[place + 1] = known[state]
+        return found
+
+    def _from(self, place: int, state: int, known: dict[int, _Scanned]) -> _Scanned:
+        """Return what is found from a message backwards."""
+        if place < self._first:
+            return _Scanned(state, {})
+        if state not in known:
+            turn = self._turn(place, state)
+            rest = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, {}))
+            known[state] = rest
+        return known[state]
+
+    def _turn(self, place: int, state: int) -> _Scanned:
+        record = self._walk.turn(self._unit, state, place)
+        self.behind = record.next.unit
+        numbers = {owner: place + plus for owner, plus in record.writes}
+        return _Scanned(record.next.state, numbers, record.next.leaves)
+
+
+def _behind(one: _Scanned, other: _Scanned) -> _Scanned:
+    """Return what is found by turns and others after them."""
+    numbers = {**one.numbers, **other.numbers} if one.numbers or other.numbers else one.numbers
+    return _Scanned(other.state, numbers, other.left)
+
+
 @dataclass
 class _Walk:
     """The way of one row through the records."""
@@ -160,6 +224,8 @@ class _Walk:
     paths: Paths
     known: Known
     row: _Row
+    counts: list[int] = field(default_factory=list)
+    numbers: dict[Owner, dict[int, int]] = field(default_factory=dict)
     trunk: list[_Filled | None] = field(default_factory=list)
     last: list[_Filled | None] = field(default_factory=list)
 
@@ -169,7 +235,8 @@ class _Walk:
         wanted = self.paths.decisions.wanted(self.row.shape)
         if not wanted:
             raise _NoPath
-        opening, loop = self._opening(start, wanted[0])
+        self.counts = sorted({count for index in wanted for count in (index, index + 1)} | {len(shapes)})
+        opening, loop = self._opening(start)
         first = loop.start or 0
         if wanted[0] <= first:
             raise _NoPath
@@ -178,21 +245,46 @@ class _Walk:
         self._check_complete(opening, first, wanted[-1])
         return self._assembled(opening, first, tail, set(wanted))
 
-    def _opening(self, start: int, least: int) -> tuple[list[_Filled], Next]:
+    def _opening(self, start: int) -> tuple[list[_Filled], Next]:
         """Return what is printed before the loop over messages, and that loop."""
         filled: list[_Filled] = []
         unit, state = 0, start
         while True:
-            found = self._find(unit, state, None, 0, least=least)
+            found = self._find(unit, state, None, 0, least=self.counts[0])
             if found is None:
                 raise _Missing(-1)
             filled.append(found)
             after = found.chunk.record.next
             if after.unit is None:
                 raise _NoPath
-            if after.start is not None:
+            if after.start is not None and after.unit not in self.known.silent:
                 return filled, after
             unit, state = after.unit, after.state
+            if after.start is not None:
+                unit, state = self._scan(after, after.start)
+
+    def _scan(self, loop: Next, first: int) -> tuple[int, int]:
+        """Run a loop that prints nothing; return the unit and the state behind it, for all versions."""
+        turns = _Turns(self, loop.unit or 0, first)
+        found = turns.backwards(loop.state) if loop.backwards else turns.forwards(loop.state)
+        ends = {found[count].state for count in self.counts}
+        if len(ends) > 1 or turns.behind is None:
+            raise _NoPath  # the versions go on in different states
+        for count in self.counts:
+            for owner, value in found[count].numbers.items():
+                self.numbers.setdefault(owner, {})[count] = value
+        return turns.behind, ends.pop()
+
+    def turn(self, unit: int, state: int, place: int) -> Record:
+        """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
+        shape = self.row.shape.messages[place]
+        found = self._find(unit, state, shape, place, least=place + 1)
+        if found is None:
+            raise _Missing(place)
+        record = found.chunk.record
+        if record.is_last is not None or record.parts:
+            raise _NoPath
+        return record
 
     def _turns(self, loop: Next, first: int, ends: set[int], least: int) -> None:
         """Find the records of all messages: as one that others follow, and where needed as the last one."""
@@ -224,7 +316,11 @@ class _Walk:
         end = self.last[place]
         if end is None:
             raise _NoPath
-        after, filled = end.chunk.record.next, list[_Filled]()
+        first = after = end.chunk.record.next
+        known = self.paths.tails.get((id(self.known), first, prompt))
+        if known is not None:
+            return known
+        filled = list[_Filled]()
         while after.unit is not None:
             if after.start is not None:
                 raise _NoPath
@@ -233,6 +329,8 @@ class _Walk:
                 raise _Missing(place)
             filled.append(found)
             after = found.chunk.record.next
+        if all(each.chunk.is_constant for each in filled):
+            self.paths.tails[id(self.known), first, prompt] = filled
         return filled
 
     def _find(  # noqa: PLR0913  what a record depends on
@@ -247,25 +345,43 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for record in self.known.get((unit, state, shape), ()):
+        for chunk in self.paths.chunks.of(self.known, (unit, state, shape)):
+            record = chunk.record
             if (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least
-                and record.is_at(place)
-                and self._has_beside(record, place)
+                and (record.is_anywhere or self._is_at(record, place, is_last=is_last))
             ):
-                chunk = self.paths.chunks.of(record)
                 found = chunk.fill(self.row.texts, place)
                 if found is not None:
                     return _Filled(chunk, *found)
         return None
+
+    def _is_at(self, record: Record, place: int, *, is_last: bool | None) -> bool:
+        """Whether the place of a message is one for which a record holds."""
+        return (
+            record.is_at(place)
+            and (not record.beside or self._has_beside(record, place))
+            and (not record.numbers or self._has_numbers(record, place, is_last=is_last))
+        )
 
     def _has_beside(self, record: Record, place: int) -> bool:
         shapes = self.row.shape.messages
         for is_near, number, shape in record.beside:
             at = place + number if is_near else number
             if not 0 <= at < len(shapes) or shapes[at] is not shape:
+                return False
+        return True
+
+    def _has_numbers(self, record: Record, place: int, *, is_last: bool | None) -> bool:
+        """Whether the numbers that loops found compare with a place as in the record, in all versions."""
+        for compare, plus, owner, answer in record.numbers:
+            of = self.numbers.get(owner, {})
+            first = place + 2 if record.is_last is False else place + 1
+            counts = [place + 1] if is_last else [count for count in self.counts if count >= first]
+            values = {of.get(count) for count in counts}
+            if None in values or any(compare(place + plus, value) is not answer for value in values):
                 return False
         return True
 
@@ -293,17 +409,18 @@ class _Walk:
         pieces: list[str] = []
         stretches: list[Placed] = []
         slots: list[str] = []
-        final = len(self.row.shape.messages) - 1
+        shapes = self.row.shape.messages
+        final = len(shapes) - 1
         for each in opening:
-            self._append(each, each.chunk.kind(self.row.shape, 0), 0, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, 0), 0, (pieces, stretches, slots))
         for place in range(first, final + 1):
             own = self.trunk[place] if place != final else self.last[place]
             if own is None:
                 raise _NoPath
-            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(self.row.shape, place)
+            kind = self._turn(place, tail) if place in wanted else own.chunk.kind(shapes, place)
             self._append(own, kind, place, (pieces, stretches, slots))
         for each in tail:
-            self._append(each, each.chunk.kind(self.row.shape, final), final, (pieces, stretches, slots))
+            self._append(each, each.chunk.kind(shapes, final), final, (pieces, stretches, slots))
         return Path("".join(pieces), stretches, slots)
 
     def _append(

@@ -1,21 +1,21 @@
-"""Batches of rows, with the plain rows as columns. Most rows are read without an object per message.
+"""Batches of rows, with the rows that have a shape as columns. They are read without an object per message.
 
     for batch in read_batches(piece, "openai"):         # part of a file -> batches of rows
-        for i, shape, texts in zip(batch.plain.index, batch.plain.shapes, batch.plain.texts):
+        for i, shape, texts in zip(batch.shaped.index, batch.shaped.shapes, batch.shaped.texts):
             print(batch.numbers[i], shape, texts)
         batch.row(0)                                     # any row of the batch
 
-A row is plain if it is a list of turns with a known role and a text each, and nothing else that counts
-(`dialects/plain.py`). Such a row equals the conversation that its dialect reads. Every other row is not in
-`plain` and takes the slow path. A plain row may take the slow path, too: it gives the same result.
+A row has a shape if its conversation consists of slots and nothing else (`core/shapes.py`): texts, reasoning,
+tool calls, tool results, tools, marks and weights. Shape and texts equal the conversation that its dialect
+reads. Every other row is not in `shaped` and takes the slow path. A row with a shape may take the slow path,
+too: it gives the same result.
 
-The format decides how plain rows are found. Lines of JSONL are parsed directly into turns (`jsonl_rows.py`).
-Parquet is read as Arrow arrays (`parquet_rows.py`). JSON and CSV are parsed as usual and then checked row by
-row. Some dialects do not declare what is plain: their rows are read one by one, and are plain if the
-conversation has only roles and texts.
+The format decides how these rows are found. Lines of JSONL are parsed directly into slots (`jsonl_rows.py`).
+Parquet is read as Arrow arrays (`parquet_rows.py`). All other rows are read one by one (`shaped_row` of
+`dialects`): JSON, CSV, and the dialects that do not declare how their turns are written.
 
-Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet; if a row is checked by
-itself, 6 us besides parsing; if its dialect reads it, 15 us. Memory is that of a batch.
+Cost, for a row of four turns and 460 bytes: 2.5 us from JSONL, 1.6 us from Parquet; if a plain row is checked
+by itself, 6 us besides parsing; if its dialect reads it, 15 us a message. Memory is that of a batch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..core.records import Row, Slice
-from ..dialects import Form, plain_by_reading, plain_turns
-from ..dialects.plain import PlainRows, plain_rows_of
+from ..dialects import Form, plain_turns, shaped_rows
+from ..dialects.shaped import ShapedRows
 from ..sources.blocks import Block
 from ..sources.jsonl import LineBlock
 from ..sources.parquet import TableBlock
@@ -35,7 +35,7 @@ from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 
-__all__ = ["PlainRows", "RowBatch", "read_batches"]
+__all__ = ["RowBatch", "ShapedRows", "read_batches"]
 
 BATCH_ROWS = 1024
 """Rows of a batch; fewer if they are long."""
@@ -46,7 +46,7 @@ class RowBatch:
     """Consecutive rows of one file."""
 
     block: Block
-    plain: PlainRows
+    shaped: ShapedRows
 
     @property
     def source(self) -> str:
@@ -76,7 +76,7 @@ class RowBatch:
             return self
         place = np.arange(len(self))
         block = self.block.taken((place >= first) & (place < last))
-        return RowBatch(replace(block, left_out={}) if first else block, self.plain.cut(first, last))
+        return RowBatch(replace(block, left_out={}) if first else block, self.shaped.cut(first, last))
 
     def __len__(self) -> int:
         return len(self.block.numbers)
@@ -96,29 +96,23 @@ def read_batches(
         yield RowBatch(wanted, find(wanted))
 
 
-def _finder(dialect: Form) -> Callable[[Block], PlainRows]:
-    """Return what finds the plain rows in the blocks of a slice."""
+def _finder(dialect: Form) -> Callable[[Block], ShapedRows]:
+    """Return what finds the rows with a shape in the blocks of a slice."""
     plain = plain_turns(dialect)
-    if plain is None:
-        return lambda block: _by_reading(block, dialect)
-    lines = LineReader(plain)
+    if plain is None or not isinstance(dialect, str):
+        return lambda block: _one_by_one(block, dialect)
+    lines = LineReader(plain, dialect)
 
-    def find(block: Block) -> PlainRows:
+    def find(block: Block) -> ShapedRows:
         if isinstance(block, LineBlock):
-            return lines.plain_rows(block)
+            return lines.shaped_rows(block)
         if isinstance(block, TableBlock):
-            return plain_rows_of_table(block, plain)
-        return plain_rows_of((block.row(i).value for i in range(len(block.numbers))), plain)
+            return plain_rows_of_table(block, plain, dialect)
+        return _one_by_one(block, dialect)
 
     return find
 
 
-def _by_reading(block: Block, dialect: Form) -> PlainRows:
-    """Return the plain rows of a dialect that does not declare what is plain: each row is read."""
-    found = PlainRows()
-    for at in range(len(block.numbers)):
-        row = block.row(at)
-        plain = plain_by_reading(row.value, dialect) if row.error is None else None
-        if plain is not None:
-            found.add(at, plain)
-    return found
+def _one_by_one(block: Block, dialect: Form) -> ShapedRows:
+    """Return the rows with a shape, each read by itself; a row with an error has the value null."""
+    return shaped_rows((block.row(at).value for at in range(len(block.numbers))), dialect)

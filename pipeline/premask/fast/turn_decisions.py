@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from functools import cached_property, lru_cache
+from typing import NamedTuple, cast
 
 from ..core.errors import RowError
 from ..core.records import NOT_TRAINED, TEMPLATE, WRITERS, Message, Origin, Sample
 from ..core.shapes import MessageShape, RowShape, conversation_of
 from ..masking.completions import decide
 from ..masking.prefixes.names import TOOLS, TextNames, message_of
-from ..masking.prefixes.records import Record
+from ..masking.prefixes.records import Key, Known, Record
 from ..masking.renders import Renders
 from ..masking.rules import Rules
 from ..masking.symbolic import Op, Part, Questions, Unplannable
@@ -44,12 +44,16 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
+        self.is_constant = record.is_anywhere and not record.answers and not self.slots
+        """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
         self._whole = {text for part in self.slots if (text := _whole_text(part)) is not None}
         self._empty = {
             op.args[0] for op, answer in record.answers.items() if op.name == "bool" and not answer
         }
-        self._kinds: dict[tuple[Any, ...], Kind] = {}
+        self._names = tuple(dict.fromkeys(map(_name_in, self.slots)))
+        self._is_own = set(self._names) <= {"+0", TOOLS}
+        self._kinds: dict[tuple[str, ...], Kind] = {}
         self._complete: dict[MessageShape, bool] = {}
 
     def prints_tools(self, count: int) -> bool:
@@ -76,30 +80,36 @@ class Chunk:
                 return False
         return True
 
-    def kind(self, shape: RowShape, place: int) -> Kind:
-        """Return how its text is segmented if nothing of it is trained."""
-        roles = tuple(self._writer(part, shape, place) for part in self.record.parts)
-        known = self._kinds.get(roles)
+    def kind(self, shapes: Sequence[MessageShape], place: int) -> Kind:
+        """Return how its text is segmented if nothing is trained; `shapes` are those of all messages."""
+        if self._is_own:
+            key: tuple[str, ...] = (shapes[place].role,)
+        else:
+            key = tuple(shapes[message_of(name, place)].role for name in self._names if name != TOOLS)
+        known = self._kinds.get(key)
         if known is None:
-            segments: list[Segment] = [
-                (0, part, role, NOT_TRAINED, False, 1.0)
-                if isinstance(part, Op)
-                else (len(part.encode()), None, role, NOT_TRAINED, False, 1.0)
-                for part, role in zip(self.record.parts, roles, strict=True)
-            ]
-            known = self._kinds[roles] = kind_of(segments, self.numbers)
+            parts = self.record.parts
+            segments = [(*_size(part), self._writer(part, shapes, place)) for part in parts]
+            known = self._kinds[key] = kind_of(
+                [(size, op, writer, NOT_TRAINED, False, 1.0) for size, op, writer in segments], self.numbers
+            )
         return known
 
-    def _writer(self, part: Part, shape: RowShape, place: int) -> int:
+    def _writer(self, part: Part, shapes: Sequence[MessageShape], place: int) -> int:
         if not isinstance(part, Op):
             return _TEMPLATE
         message = message_of(_name_in(part), place)
-        return _TOOLS if message < 0 else WRITERS.index(shape.messages[message].role)
+        return _TOOLS if message < 0 else WRITERS.index(shapes[message].role)
 
-    @property
+    @cached_property
     def numbers(self) -> dict[Op, int]:
         """The numbers of its slots."""
         return {op: number for number, op in enumerate(self.slots)}
+
+
+def _size(part: Part) -> tuple[int, Op | None]:
+    """Return the bytes of a literal, or an expression."""
+    return (0, part) if isinstance(part, Op) else (len(part.encode()), None)
 
 
 def _name_in(op: Op) -> str:
@@ -122,14 +132,15 @@ class Chunks:
     """The chunks of records, each made once."""
 
     def __init__(self) -> None:
-        self._known: dict[Record, Chunk] = {}
+        self._known: dict[tuple[int, Key], list[Chunk]] = {}
 
-    def of(self, record: Record) -> Chunk:
-        """Return the chunk of a record."""
-        chunk = self._known.get(record)
-        if chunk is None:
-            chunk = self._known[record] = Chunk(record)
-        return chunk
+    def of(self, known: Known, key: Key) -> list[Chunk]:
+        """Return the chunks of a unit."""
+        chunks = self._known.setdefault((id(known), key), [])
+        records = known.get(key, ())
+        if len(chunks) < len(records):
+            chunks += map(Chunk, records[len(chunks) :])
+        return chunks
 
 
 class Surroundings(NamedTuple):
@@ -162,8 +173,8 @@ class _Decided(NamedTuple):
 class TurnDecisions:
     """The decisions of one recipe."""
 
-    def __init__(self, rules: Rules, chunks: Chunks) -> None:
-        self._rules, self._chunks = rules, chunks
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self._known: dict[Surroundings, list[_Decided]] = {}
         self._tries: dict[Surroundings, int] = {}
         self.wanted = lru_cache(maxsize=4096)(self._wanted)

@@ -6,14 +6,14 @@
 
 The fast path and the slow path meet right after the mask is decided:
 
-    plain rows   fast/fill.py     \\
+    shaped rows  fast/fill.py     \\
                                     MaskedTexts -> encode -> label -> fit -> LabelledBatch
     other rows   the labeller     /
 
 Here a run catches the `RowError` of a row. A row that cannot be used becomes a line of the
 reject log, and the run continues.
 
-Cost: about 15 us for a plain row, a millisecond for any other row.
+Cost: about 15 us for a row with a render plan, a millisecond for any other row.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ..core.errors import RowError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..dialects import Form
-from ..dialects.plain import PlainRows
 from ..dialects.repair import needs_none
+from ..dialects.shaped import ShapedRows
 from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
@@ -45,7 +45,7 @@ from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.placed import text_sizes
 from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
-from .duplicates import RowKeys, plain_keys
+from .duplicates import RowKeys, shaped_keys
 from .growth import Growth
 from .parts import PART_BYTES, RowsOf, fit_texts
 from .verifying import Verifying
@@ -110,8 +110,8 @@ class Setup(NamedTuple):
 class BatchLabeller:
     """A labeller for batches.
 
-    With `fast`, plain rows take the fast path, and a share of all rows is verified (recipe key `verify`).
-    Without it, every row takes the slow path, once.
+    With `fast`, rows with a shape take the fast path, and a share of all rows is verified (recipe key
+    `verify`). Without it, every row takes the slow path, once.
     """
 
     def __init__(self, labeller: Labeller, *, fast: bool = True) -> None:
@@ -164,16 +164,16 @@ class BatchLabeller:
         Raises `VerifyError` if a verified row gives two different results.
         """
         if self.recipe.repair:
-            batch = replace(batch, plain=self._in_repair(batch.plain))
+            batch = replace(batch, shaped=self._in_repair(batch.shaped))
         for first, last in self._growth.spans(batch, size):
             yield from self._parts(batch.cut(first, last), dialect, size)
 
     def _parts(self, batch: RowBatch, dialect: Form, size: int) -> Iterator[LabelledBatch]:
         """Take rows through all stages that are filled together."""
-        keys = plain_keys(batch.plain, len(batch), self.split_by)
-        filled = self._fill(batch.plain)
+        keys = shaped_keys(batch.shaped, len(batch), self.split_by)
+        filled = self._fill(batch.shaped)
         if filled is not None:
-            self._growth.learn(batch.plain, filled.masked)
+            self._growth.learn(batch.shaped, filled.masked)
         check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
         for first, last, decided in self._decided(batch, dialect, filled, keys, size):
             part = _filled_in(filled, first, last)
@@ -195,22 +195,22 @@ class BatchLabeller:
                 {} if first else batch.left_out,
             )
 
-    def _in_repair(self, plain: PlainRows) -> PlainRows:
-        """Return the plain rows that need no repair."""
-        found = PlainRows()
-        for at, shape, texts, id_ in zip(plain.index, plain.shapes, plain.texts, plain.ids, strict=True):
+    def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
+        """Return the rows with a shape that need no repair."""
+        found = ShapedRows()
+        for at, shape, texts, id_ in zip(shaped.index, shaped.shapes, shaped.texts, shaped.ids, strict=True):
             if needs_none(shape, texts, self.recipe.repair):
                 found.add(at, (shape, texts, id_))
         return found
 
-    def _fill(self, plain: PlainRows) -> FilledRows | None:
-        """Fill the plain rows that have a render plan; `rows` are their indices in the batch."""
-        if self._filler is None or not plain.shapes:
+    def _fill(self, shaped: ShapedRows) -> FilledRows | None:
+        """Fill the rows that have a render plan; `rows` are their indices in the batch."""
+        if self._filler is None or not shaped.shapes:
             return None
-        filled = self._filler.fill(plain.shapes, plain.texts)
+        filled = self._filler.fill(shaped.shapes, shaped.texts)
         if filled is None:
             return None
-        return replace(filled, rows=np.asarray(plain.index, dtype=np.int64)[filled.rows])
+        return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
     def _decided(
         self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys, size: int

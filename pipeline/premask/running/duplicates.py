@@ -1,15 +1,15 @@
 """Deduplication over all units of a run, and the hashes by which rows are compared.
 
-    keys = plain_keys(batch.plain, n=len(batch), split_by=recipe.split_by)
-    keys.add(at, [conversation])              # for each row that is not plain
+    keys = shaped_keys(batch.shaped, n=len(batch), split_by=recipe.split_by)
+    keys.add(at, [conversation])              # for each row without a shape
     keys.hashes[at], keys.groups[at]
 
     write_hashes(path, hashes)                # the rows of a unit, in the order in which they are read
     for place, first in find_duplicates(paths): ...
 
 The hash of a conversation (128 bits of SHA-256) covers messages, tools and template arguments, but not the id
-of the row. Rows of different dialects have the same hash if their conversations are equal. A plain row
-(`dialects/plain.py`) is hashed without making a Conversation. A second hash keeps related rows in one split.
+of the row. Rows of different dialects have the same hash if their conversations are equal. A row with a shape
+(`core/shapes.py`) is hashed without making a Conversation. A second hash keeps related rows in one split.
 
 A unit knows only its own rows. Each unit writes the hashes of its rows to a file, and the files are compared
 here. The order of the input alone decides which of equal rows is the first.
@@ -35,17 +35,14 @@ import numpy as np
 
 from ..core.atomic_files import named
 from ..core.recipe import SplitBy
-from ..core.records import ROLES, Conversation, Message
-from ..core.shapes import RowShape, plain_shape
-from ..dialects.plain import PlainRows
+from ..core.records import ROLES, Conversation
+from ..core.shapes import MessageShape, RowShape, shape_of
+from ..dialects.shaped import ShapedRows
 
 # ==== What rows are compared by ====
 
 HASH_BYTES = 16
 """Bytes of the hash of a conversation. Among 10^9 rows, a collision occurs once in 10^20 runs."""
-
-
-_USER = ROLES.index("user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class RowKeys:
         return RowKeys(self.hashes[own], self.known[own], self.groups[own], self.ids[own], self.split_by)
 
     def add(self, at: int, conversations: Sequence[Conversation]) -> None:
-        """Set the keys of row `at`, which is not plain, from its conversations."""
+        """Set the keys of row `at`, which has no shape, from its conversations."""
         hashes = [conversation_hash(each) for each in conversations]
         hashed = hashes[0] if len(hashes) == 1 else _hash(b"".join(hashes))
         self.hashes[at] = np.frombuffer(hashed, np.uint8)
@@ -81,10 +78,10 @@ class RowKeys:
             self.groups[at] = _group(hashed, next(users, None), self.ids[at], self.split_by)
 
 
-def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> RowKeys:
-    """Return the keys of a batch of `n` rows, set for the plain ones; with groups if `split_by` is given."""
-    hashes = [plain_hash(shape, texts) for shape, texts in zip(plain.shapes, plain.texts, strict=True)]
-    index = np.asarray(plain.index, dtype=np.int64)
+def shaped_keys(shaped: ShapedRows, n: int, split_by: SplitBy | None = None) -> RowKeys:
+    """Return the keys of a batch of `n` rows, set for those with a shape; groups if `split_by` is given."""
+    hashes = [shape_hash(shape, texts) for shape, texts in zip(shaped.shapes, shaped.texts, strict=True)]
+    index = np.asarray(shaped.index, dtype=np.int64)
     keys = RowKeys(
         np.zeros((n, HASH_BYTES), dtype=np.uint8),
         np.zeros(n, dtype=bool),
@@ -94,52 +91,68 @@ def plain_keys(plain: PlainRows, n: int, split_by: SplitBy | None = None) -> Row
     )
     keys.hashes[index] = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, HASH_BYTES)
     keys.known[index] = True
-    for at, id_ in zip(plain.index, plain.ids, strict=True):
+    for at, id_ in zip(shaped.index, shaped.ids, strict=True):
         keys.ids[at] = id_
     if split_by is not None:
-        firsts = map(_first_user, plain.shapes, plain.texts)
+        firsts = map(_first_user, shaped.shapes, shaped.texts)
         keys.groups[index] = np.fromiter(
-            (_group(*each, split_by) for each in zip(hashes, firsts, plain.ids, strict=True)),
+            (_group(*each, split_by) for each in zip(hashes, firsts, shaped.ids, strict=True)),
             dtype=np.uint64,
             count=len(index),
         )
     return keys
 
 
-def plain_hash(shape: RowShape, texts: Sequence[str]) -> bytes:
-    """Return the hash of a conversation of roles and texts only."""
+def shape_hash(shape: RowShape, texts: Sequence[str]) -> bytes:
+    """Return the hash of a conversation that has a shape."""
     sizes = ",".join([str(len(text)) for text in texts])
-    return _hash(b"%b\0%b\0%b" % (_codes(shape), sizes.encode(), "".join(texts).encode()))
+    return _hash(b"%b\0%b\0%b" % (_described(shape), sizes.encode(), "".join(texts).encode()))
+
+
+def _described(shape: RowShape) -> bytes:
+    """Return a shape as bytes; no two shapes have the same ones.
+
+    Of messages with a role and a content only: their roles, a byte each (indices into `records.ROLES`).
+    """
+    codes = _codes(shape) if shape.tools is None and shape.weight is None else None
+    if codes is not None:
+        return codes
+    head = f"shape {shape.tools} {shape.weight}".encode()
+    return b"\n".join([head, *map(_described_message, shape.messages)])
 
 
 @lru_cache(maxsize=4096)
-def _codes(shape: RowShape) -> bytes:
-    """Return the roles of messages, a byte each: indices into `records.ROLES`."""
-    return bytes([ROLES.index(message.role) for message in shape.messages])
+def _codes(shape: RowShape) -> bytes | None:
+    """Return the roles of messages, a byte each; None if they have more than a role and a content."""
+    return bytes([ROLES.index(message.role) for message in shape.messages]) if shape.is_plain else None
+
+
+@lru_cache(maxsize=4096)
+def _described_message(shape: MessageShape) -> bytes:
+    """Return the shape of a message as JSON: its role, slots, tool calls and marks."""
+    calls = [[*call] for call in shape.calls]
+    return json.dumps([shape.role, shape.slots, calls, shape.train, shape.weight]).encode()
 
 
 def conversation_hash(conversation: Conversation) -> bytes:
-    """Return the hash of any conversation; for a plain one, it equals `plain_hash`."""
+    """Return the hash of any conversation; if it has a shape, it equals `shape_hash`."""
+    shaped = shape_of(conversation)
+    if shaped is not None:
+        return shape_hash(*shaped)
     messages = conversation.messages
-    beside = conversation.tools or conversation.template_kwargs or conversation.weight is not None
-    if not beside and all(map(_is_plain, messages)):
-        shape = plain_shape(tuple([message.role for message in messages]))
-        return plain_hash(shape, [message.content or "" for message in messages])
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
     weight = [] if conversation.weight is None else [conversation.weight]
     text = json.dumps([*parts, conversation.template_kwargs, *weight], sort_keys=True, default=str)
     return _hash(text.encode())
 
 
-def _is_plain(message: Message) -> bool:
-    return message.content is not None and message == Message(message.role, message.content)
-
-
 def _first_user(shape: RowShape, texts: Sequence[str]) -> str | None:
     """Return the first user text that is not empty."""
-    for code, text in zip(_codes(shape), texts, strict=True):
-        if code == _USER and text:
-            return text
+    at = shape.tools or 0
+    for message in shape.messages:
+        if message.role == "user" and message.content and texts[at]:
+            return texts[at]
+        at += len(message.slots)
     return None
 
 

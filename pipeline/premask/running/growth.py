@@ -2,7 +2,7 @@
 
     growth = Growth()
     for first, last in growth.spans(batch, size): ...
-    growth.learn(plain, masked)          # after some rows were filled
+    growth.learn(shaped, masked)          # after some rows were filled
 
 A template may print the history of each turn again, so that a row becomes hundreds of times its own text. How
 many times is known only after rows of its kind were filled. The result of a run does not depend on it.
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.arrays import offsets_of
 from ..core.records import MaskedTexts
-from ..dialects.plain import PlainRows
+from ..dialects.shaped import ShapedRows
 from ..fast.plain_batches import RowBatch
 
 FILL_BYTES = 16 << 20
@@ -38,22 +38,22 @@ class Growth:
         """Yield spans of rows (first, one past the last) that are to be filled together; a larger `size` than
         `FILL_BYTES` takes its place."""
         limit = max(size, FILL_BYTES) / self._factor
-        if _characters(batch.plain) <= limit:
+        if _characters(batch.shaped) <= limit:
             yield 0, len(batch)
             return
         sizes = np.zeros(len(batch), dtype=np.int64)
-        sizes[batch.plain.index] = [sum(map(len, texts)) for texts in batch.plain.texts]
+        sizes[batch.shaped.index] = [sum(map(len, texts)) for texts in batch.shaped.texts]
         before, at = offsets_of(sizes), 0
         while at < len(batch):
             stop = max(at + 1, int(np.searchsorted(before, before[at] + limit, side="right")) - 1)
             yield at, stop
             at = stop
 
-    def learn(self, plain: PlainRows, masked: MaskedTexts) -> None:
+    def learn(self, shaped: ShapedRows, masked: MaskedTexts) -> None:
         """Note how much text was made of rows. Expectations fall slowly, because rows differ."""
-        found = int(masked.sizes.sum()) / max(1, _characters(plain))
+        found = int(masked.sizes.sum()) / max(1, _characters(shaped))
         self._factor = max(1.0, found, self._factor / 2)
 
 
-def _characters(plain: PlainRows) -> int:
-    return sum(map(len, chain.from_iterable(plain.texts)))
+def _characters(shaped: ShapedRows) -> int:
+    return sum(map(len, chain.from_iterable(shaped.texts)))

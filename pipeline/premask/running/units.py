@@ -34,7 +34,7 @@ from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
 from .choosing import choose, duplicates_of
 from .crashes import Failures, read_failures, without_rows
-from .duplicates import hashed_rows, plain_keys, read_dropped, write_hashes
+from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
 from .sharing import SharedSlice
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
@@ -127,7 +127,7 @@ def scan_unit(
     for number, piece in enumerate(task.unit.slices if not failures.all_rows else ()):
         dialect = task.dialects[piece.source]
         for batch in read_batches(piece, dialect, take=without_rows(failures.of_piece(number))):
-            keys = plain_keys(batch.plain, len(batch))
+            keys = shaped_keys(batch.shaped, len(batch))
             for at in np.flatnonzero(~keys.known).tolist():
                 try:
                     keys.add(at, batches.labeller.read(batch.row(at), dialect)[0])

@@ -208,6 +208,10 @@ class Affine(Facet):
             return Affine(self.versions, self.times, self.plus - other)
         if isinstance(other, Affine):
             return affine(self.versions, self.times - other.times, self.plus - other.plus)
+        if isinstance(other, Position) and self.times == 1:
+            return _distance(self, other)
+        if isinstance(other, Distance) and self.times == other.times == 1:
+            return Position(self.versions, other.place, self.plus - other.plus)
         return super().__sub__(other)
 
     def __rsub__(self, other: Any) -> Any:
@@ -318,6 +322,23 @@ class Distance(Facet):
         return super().__sub__(other)
 
 
+class Number(Facet):
+    """A number that a loop before the messages found: a place. It can be compared with a position. `owner` is
+    the namespace and the attribute that hold it. Only runs that are remembered have it (`learning.py`)."""
+
+    __slots__ = ("owner", "value")
+
+    def __init__(self, versions: Versions, owner: tuple[int, str], value: int) -> None:
+        self.versions, self.owner, self.value = versions, owner, value
+
+    def pin(self) -> int:
+        raise NotFollowed("a number that a loop found")
+
+    def where(self, test: Callable[[Any], Any]) -> int:
+        del test
+        return self.pin()
+
+
 class Choice(Facet):
     """One of several values; `pairs` cover all versions that can see it."""
 
@@ -416,6 +437,8 @@ def _compare_position(compare: Operator, left: Facet, right: Any) -> bool:
         return bool(compare(left.value, right))
     if isinstance(right, Position):
         return bool(compare(left.plus, right.plus))
+    if isinstance(right, Number):
+        return left.versions.compares(compare, left, right)
     if isinstance(right, Affine) and right.times == 1:
         return _compare(_REFLECTED.get(compare, compare), _distance(right, left), 0)
     return (

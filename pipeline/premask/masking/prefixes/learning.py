@@ -28,6 +28,9 @@ from .versions import NotFollowed, Version, Versions
 
 Compare = Callable[[Any, Any], Any]
 
+Owner = tuple[int, str]
+"""A namespace, by its number, and one of its attributes."""
+
 FAR = 5000
 """The distance to the end up to which it is checked that a question has one answer far from the end: more
 messages than a conversation may have."""
@@ -40,6 +43,8 @@ class Notes:
     near        distances of messages that it read
     places      places of messages that it read
     position    (comparison, number, answer), of the place of the current message
+    numbers     (comparison, offset, owner, answer): the place of the current message, with an offset,
+                compared with a number that a loop found
     remainders  (number, offset, remainder), of the place of the current message
     least       number of messages that each version must have
     is_last     whether the current message is the last one; None if it did not ask
@@ -49,6 +54,7 @@ class Notes:
     near: set[int] = field(default_factory=set)
     places: set[int] = field(default_factory=set)
     position: list[tuple[Compare, int, bool]] = field(default_factory=list)
+    numbers: list[tuple[Compare, int, Owner, bool]] = field(default_factory=list)
     remainders: list[tuple[int, int, int]] = field(default_factory=list)
     least: int = 0
     is_last: bool | None = None
@@ -125,6 +131,11 @@ class LearningVersions(Versions):
     def notes_position(self, compare: Compare, number: int) -> None:
         here = self._here()
         self.notes.position.append((compare, number, bool(compare(here, number))))
+
+    def compares(self, compare: Compare, position: Any, number: Any) -> bool:
+        answer = bool(compare(position.value, number.value))
+        self.notes.numbers.append((compare, position.plus, number.owner, answer))
+        return answer
 
     def remainder(self, position: Any, number: int) -> Any:
         if number < 1:

@@ -1,14 +1,14 @@
 """Names for texts and states that mean the same in every row, at every place.
 
-The text of a message is named by the distance of the message to the current one (`+0`, `-1`), that of message 0
-by its place (`=0`); before a loop, all are named by their place. So what a unit did at one place can be found
-again at another one.
+The text of a message is named by the distance of the message to the current one (`+0`, `-1`), that of
+message 0 by its place (`=0`); before a loop, all are named by their place. So what a unit did at one place
+can be found again at another one.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2.ext import Extension
@@ -18,7 +18,7 @@ from jinja2.utils import missing
 from ...core.shapes import RowShape
 from ..chat_template import PlainEnvironment
 from ..symbolic import JsonSlot, Op, Symbolic, parts_of
-from .facets import Affine
+from .facets import Affine, Number
 from .states import State
 from .units import UNITS_FILE, Unset
 from .views import View
@@ -121,29 +121,19 @@ class _Naming:
         kind = type(value)
         if kind in _CONSTANTS:
             return kind.__name__, repr(value)
-        if kind is Symbolic:
-            return "text", self._text(value)
-        if kind is JsonSlot:
-            return "json", self._text(value.text)
-        if kind in (list, dict, tuple):
-            return self._container(value)
+        if kind in _NAMED:
+            return _NAMED[kind](self, value)
         for number, each in enumerate(self._made):
             if value is each:
                 return "made", number
-        if kind is Affine:
-            return "affine", value.times, value.plus
-        if kind is View:
-            return self._view(value)
-        if value is missing or kind is Unset:
-            return ("missing",)
-        if kind is Undefined:
-            return "undefined", str(value._undefined_name)  # noqa: SLF001  Jinja has no other name
-        return self._code(value)
+        return ("missing",) if value is missing else self._code(value)
 
-    def _text(self, text: str) -> Hashable:
+    def text(self, text: str) -> Hashable:
+        """Return the name of a text."""
         return tuple(self._names.op(p, self._here) if isinstance(p, Op) else p for p in parts_of(text))
 
-    def _container(self, value: Any) -> Hashable:
+    def container(self, value: Any) -> Hashable:
+        """Return the name of a list or object."""
         known = self._names.container(value, self._here)
         if known is not None:
             return known
@@ -151,7 +141,12 @@ class _Naming:
             return "dict", tuple((self.value(key), self.value(each)) for key, each in value.items())
         return type(value).__name__, tuple(map(self.value, value))
 
-    def _view(self, view: View) -> Hashable:
+    def undefined(self, value: Undefined) -> Hashable:
+        """Return the name of an undefined value."""
+        return "undefined", str(value._undefined_name)  # noqa: SLF001  Jinja has no other name
+
+    def view(self, view: View) -> Hashable:
+        """Return the name of a view of the messages."""
         if view.items is not self._names.messages or view.places is not None:
             raise Unnamed
         return "view", view.start, view.less, view.backwards
@@ -185,6 +180,21 @@ class _Naming:
             except ValueError:  # not stored yet
                 found.append("empty")
         return function.__qualname__, tuple(found)
+
+
+_NAMED: Mapping[type, Callable[[_Naming, Any], Hashable]] = {
+    Symbolic: lambda naming, text: ("text", naming.text(text)),
+    JsonSlot: lambda naming, slot: ("json", naming.text(slot.text)),
+    list: _Naming.container,
+    dict: _Naming.container,
+    tuple: _Naming.container,
+    View: _Naming.view,
+    Affine: lambda _, facet: ("affine", facet.times, facet.plus),
+    Number: lambda _, __: ("number",),
+    Unset: lambda _, __: ("missing",),
+    Undefined: _Naming.undefined,
+}
+"""Types of values -> how they are named."""
 
 
 def _places_of(shape: RowShape) -> Iterator[tuple[int, int]]:

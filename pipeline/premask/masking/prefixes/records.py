@@ -4,16 +4,18 @@
     records.learn(shape, texts, kwargs)               # the units of a row are remembered
     records.of(shape, kwargs)[unit, state, message]   # the records of a unit
 
-A record holds for every row: a unit does the same if its state is the same, its message has the same shape, and
-all that it asked has the same answer. States and texts are named by their distance to the current message, so
-that records of one row serve at any place of another (`names.py`).
+A record holds for every row: a unit does the same if its state is the same, its message has the same shape,
+and all that it asked has the same answer. States and texts are named by their distance to the current
+message, so that records of one row serve at any place of another (`names.py`).
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ...core.errors import RowError
@@ -21,7 +23,8 @@ from ...core.shapes import MessageShape, RowShape, conversation_of
 from ..chat_template import ChatTemplate
 from ..renders import Renders
 from ..symbolic import JsonSlot, Op, Part, Questions, Symbolic, Unplannable, parts_of
-from .learning import Compare, LearningVersions, Notes
+from .facets import Number, Position
+from .learning import Compare, LearningVersions, Notes, Owner
 from .names import Names, Unnamed
 from .run import Run
 from .states import Node, State
@@ -40,12 +43,14 @@ class Next(NamedTuple):
     unit    the unit that is next, of a turn the one behind the loop; None at the end of the template
     state   the number of the state behind the unit
     start   if a loop over the messages begins, the place of its first message; else None
+    backwards   whether the loop begins with the last message
     leaves  whether a turn of a loop leaves it
     """
 
     unit: int | None
     state: int
     start: int | None = None
+    backwards: bool = False
     leaves: bool = False
 
 
@@ -56,7 +61,8 @@ class Record:
     parts      what it printed; texts are named as in `names.py`
     answers    what it asked of texts
     beside     (is_near, distance or place, shape) of the messages that it read beside the current one
-    position, remainders, least, is_last, prompt    as in `Notes`
+    position, numbers, remainders, least, is_last, prompt    as in `Notes`
+    writes     (owner, offset) of the numbers that it found: the place of its message, with an offset
     next       what follows
     """
 
@@ -64,19 +70,26 @@ class Record:
     answers: Mapping[Op, Any]
     beside: tuple[tuple[bool, int, MessageShape], ...]
     position: tuple[tuple[Compare, int, bool], ...]
+    numbers: tuple[tuple[Compare, int, Owner, bool], ...]
     remainders: tuple[tuple[int, int, int], ...]
     least: int
     is_last: bool | None
     prompt: bool | None
+    writes: tuple[tuple[Owner, int], ...]
     next: Next
+
+    @cached_property
+    def is_anywhere(self) -> bool:
+        """Whether the place of the message and the messages beside it do not matter."""
+        return not (self.position or self.remainders or self.beside or self.numbers)
 
     def signature(self) -> Hashable:
         """Return what distinguishes records of one key."""
         answers = frozenset((op, type(answer), answer) for op, answer in self.answers.items())
-        return (self.parts, answers, self.beside, self.position, self.remainders, *self._rest())
+        return (self.parts, answers, self.beside, self.position, self.numbers, self.remainders, *self._rest())
 
     def _rest(self) -> tuple[Hashable, ...]:
-        return self.least, self.is_last, self.prompt, self.next
+        return self.least, self.is_last, self.prompt, self.writes, self.next
 
     def is_at(self, place: int) -> bool:
         """Whether the place of the current message is one for which the record holds."""
@@ -88,7 +101,14 @@ class Record:
 Key = tuple[int, int, MessageShape | None]
 """Unit, number of the state before it, shape of the current message (None outside of the loop)."""
 
-Known = dict[Key, list[Record]]
+
+class Known(dict[Key, list[Record]]):
+    """The records of rows with as many tools and the same template arguments. `silent` are the units that are
+    turns of loops that print nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: frozenset[int] = frozenset()
 
 
 class Records:
@@ -109,7 +129,7 @@ class Records:
     def of(self, shape: RowShape, kwargs: Mapping[str, Any]) -> Known:
         """Return the records of rows with as many tools and these template arguments. They grow as rows are
         learned."""
-        return self._known.setdefault((shape.tools, repr(sorted(kwargs.items()))), {})
+        return self._known.setdefault((shape.tools, repr(sorted(kwargs.items()))), Known())
 
     def learn(self, shape: RowShape, texts: Sequence[str], kwargs: Mapping[str, Any]) -> bool:
         """Run the template for a row and remember its units, as far as it can be followed. Return whether
@@ -126,13 +146,10 @@ class Records:
         messages = unknown.template_messages
         learner = _Learner(Names(shape, messages, unknown.tools), questions, self._numbered)
         variables = {"documents": None, **self._template.variables, **kwargs, "tools": unknown.tools}
-        try:
+        with suppress(NotFollowed, Unplannable, RowError):  # what was learned before holds
             _LearningRun(units, messages, variables, learner)
-        except (NotFollowed, Unplannable, RowError):
-            if __import__("os").environ.get("DBG"):
-                __import__("traceback").print_exc()
-            # what was learned before holds
         known = self.of(shape, kwargs)
+        known.silent = units.silent
         for key, record in learner.found:
             signature = (id(known), key, record.signature())
             if signature not in self._seen:
@@ -165,9 +182,17 @@ class _Learner:
         try:
             return self._number(self.names.state(state, frame, made, here))
         except Unnamed:
-            raise NotFollowed("a state without a name")
+            raise NotFollowed("a state without a name") from None
 
-    def add(self, key: Key, notes: Notes, pieces: Sequence[str], here: int | None, after: Next) -> None:
+    def add(  # noqa: PLR0913  what a unit did
+        self,
+        key: Key,
+        notes: Notes,
+        pieces: Sequence[str],
+        here: int | None,
+        writes: Sequence[tuple[Owner, int]],
+        after: Next,
+    ) -> None:
         """Remember a unit that ran at a place."""
         parts = [part for piece in pieces for part in parts_of(piece)]
         printed = [p for p in parts if isinstance(p, str) or self.questions.ask(Op("bool", (p,)))]
@@ -177,10 +202,12 @@ class _Learner:
             {self._named(op, here): self.questions.answers[op] for op in self.questions.asked},
             tuple(self._beside(notes, here)),
             (*notes.position, *_exactly(notes, here)),
+            tuple(notes.numbers),
             tuple(notes.remainders),
             notes.least,
             notes.is_last,
             notes.prompt,
+            tuple(writes),
             after,
         )
         self.found.append((key, record))
@@ -217,7 +244,7 @@ class _LearningRun(Run):
     ) -> None:
         self._learner, self._messages = learner, messages
         self._place: int | None = None
-        self._has_looped = False
+        self._looped, self._step = 0, 1
         counts = range(1, len(messages) + 1)
         versions = sorted(Version(count, prompt) for count in counts for prompt in (False, True))
         super().__init__(units, versions, messages, variables, refusals=(Unplannable,))
@@ -232,12 +259,16 @@ class _LearningRun(Run):
         return facets
 
     def _loop(self, unit: int, state: State, over: View | Listed) -> list[State]:
-        if self._has_looped or type(over) is not View or over.items is not self._messages:
+        if self._looped & state.versions or type(over) is not View or over.items is not self._messages:
             raise NotFollowed("several loops")
-        if over.backwards or over.less or over.places is not None:
+        if over.less or over.places is not None:
             raise NotFollowed("a loop over some of the messages")
+        if over.backwards and unit not in self._units.silent:
+            raise NotFollowed("a loop that prints backwards")
+        self._step = -1 if over.backwards else 1
         ends = super()._loop(unit, state, over)
-        self._has_looped = True
+        if unit not in self._units.silent:
+            self._looped |= state.versions
         return ends
 
     def _turn(self, unit: int, state: State, over: View | Listed, place: int, ends: Any) -> None:
@@ -249,25 +280,43 @@ class _LearningRun(Run):
 
     def _results(self, number: int, state: State, *args: Any) -> Iterator[tuple[Any, State]]:
         here, base = self._here(state)
-        made = [self._learning.prompt, *self._environment.namespaces]
-        before = self._learner.state(state, state.frame, made, base)
+        before = self._learner.state(state, state.frame, self._made(), base)
         shape = None if self._place is None else self._learner.names.shape.messages[self._place]
-        self._learning.begin(here, is_behind=self._has_looped)
-        self._learner.questions.asked.clear()
+        is_behind = bool(self._looped & state.versions)
+        self._begin(here, is_behind=is_behind)
         for result, end in super()._results(number, state, *args):
-            made = [self._learning.prompt, *self._environment.namespaces]
-            after = self._next(number, result, end, made, base)
+            writes = self._found(end)
+            after = self._next(number, result, end, base)
             pieces = end.node.pieces if end.node is not state.node else ()
-            self._learner.add((number, before, shape), self._learning.notes, pieces, here, after)
+            self._learner.add((number, before, shape), self._learning.notes, pieces, here, writes, after)
             yield result, end
-            self._learning.begin(here, is_behind=self._has_looped)
-            self._learner.questions.asked.clear()
+            self._begin(here, is_behind=is_behind)
+
+    def _begin(self, here: int | None, *, is_behind: bool) -> None:
+        self._learning.begin(here, is_behind=is_behind)
+        self._learner.questions.asked.clear()
+
+    def _made(self) -> list[Any]:
+        return [self._learning.prompt, *self._environment.namespaces]
+
+    def _found(self, end: State) -> list[tuple[Owner, int]]:
+        """Make numbers of the positions that namespaces hold; return those that are new."""
+        writes = []
+        for namespace, held in enumerate(end.held):
+            for name, value in held.items():
+                owner = namespace, name
+                if type(value) is Position:
+                    held[name] = Number(self._learning, owner, value.value)
+                    writes.append((owner, value.plus))
+                elif type(value) is Number and value.owner != owner:
+                    raise NotFollowed("a number that moves")
+        return writes
 
     def _here(self, state: State) -> tuple[int | None, int | None]:
         """Return the place of the current message, and the one by which the state before it is named."""
         if self._place is not None:
             return self._place, self._place
-        if not self._has_looped:
+        if not self._looped & state.versions:
             return None, None
         counts = {self._learning.listed[version].length for version in bits(state.versions)}
         if len(counts) > 1:
@@ -275,18 +324,18 @@ class _LearningRun(Run):
         count = counts.pop()
         return count - 1, count
 
-    def _next(self, number: int, result: Any, end: State, made: Sequence[Any], base: int | None) -> Next:
-        state = self._learner.state
+    def _next(self, number: int, result: Any, end: State, base: int | None) -> Next:
+        state, made = self._learner.state, self._made()
         if self._place is not None:
-            return Next(
-                self._units.loops[number], state(end, end.frame, made, self._place + 1), leaves=bool(result)
-            )
+            behind = state(end, end.frame, made, self._place + self._step)
+            return Next(self._units.loops[number], behind, leaves=bool(result))
         if result is None:
             return Next(None, 0)
         unit, frame, *items = result
         if not items:
             return Next(unit, state(end, frame, made, base))
-        start = items[0].start if type(items[0]) is View else None
-        if start is None:
+        over = items[0]
+        if type(over) is not View:
             raise NotFollowed("a loop over some of the messages")
-        return Next(unit, state(end, frame, made, start), start=start)
+        first = None if over.backwards else over.start
+        return Next(unit, state(end, frame, made, first), start=over.start, backwards=over.backwards)

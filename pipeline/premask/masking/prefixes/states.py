@@ -24,7 +24,7 @@ from markupsafe import Markup
 from ..chat_template import PlainEnvironment
 from ..symbolic import JsonSlot, Symbolic
 from ..traced import JoinedStr, TracedDict, TracedList, TracedMarkup, TracedStr
-from .facets import Affine, Choice, choice
+from .facets import Affine, Choice, Number, Position, choice
 from .units import UNITS_FILE, Unset
 from .versions import NotFollowed, Versions
 from .views import View
@@ -79,7 +79,7 @@ ATOMS: frozenset[type] = frozenset(
     {
         *(str, int, float, bool, type(None), bytes, complex, range),
         *(TracedStr, JoinedStr, TracedMarkup, Markup),
-        *(TracedDict, TracedList, View, Affine, Choice, Undefined, Unset, type(missing)),
+        *(TracedDict, TracedList, View, Affine, Choice, Position, Number, Undefined, Unset, type(missing)),
         *(Symbolic, JsonSlot),
     }
 )

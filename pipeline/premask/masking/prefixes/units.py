@@ -73,6 +73,8 @@ class Units:
         names = _Names(units)
         self.environment = environment
         self.loops = {unit.number: unit.after for unit in units if unit.after is not None}
+        self.silent = frozenset(unit.number for unit in units if unit.is_turn and not _prints(unit))
+        """The turns of loops that print nothing."""
         self.with_loop = frozenset(unit.number for unit in units if len(unit.args) > 1)
         self.code: Sequence[Callable[..., Any]] = _compiled(units, names, environment)
         self.start: tuple[Any, ...] = (Unset(),) * len(names.frame)
@@ -305,6 +307,10 @@ class _Names:
             found |= new
             waiting.extend(new)
         return found - {unit.number}
+
+
+def _prints(unit: _Unit) -> bool:
+    return any(isinstance(node, ast.Yield) for node in _walk(unit.body))
 
 
 def _walk(statements: Sequence[ast.stmt]) -> Iterator[ast.AST]:

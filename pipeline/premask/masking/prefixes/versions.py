@@ -87,6 +87,10 @@ class Versions:
     def notes_position(self, compare: Callable[[Any, Any], Any], number: int) -> None:
         """Note that the place of the current message is compared with a number."""
 
+    def compares(self, compare: Callable[[Any, Any], Any], position: Any, number: Any) -> bool:
+        """Return what the comparison of a position and a number that a loop found gives."""
+        return bool(compare(position.value, number.value))
+
     def remainder(self, position: Any, number: int) -> Any:
         """Return the remainder of a position."""
         return position.pin() % number

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from jinja2.runtime import Undefined
 
-from .facets import Affine, Choice, Distance, Facet, Position, choice, pinned
+from .facets import Affine, Choice, Distance, Facet, Number, Position, choice, pinned
 from .versions import NotFollowed, Versions
 
 
@@ -279,9 +279,8 @@ class Loop:
 
     @property
     def index0(self) -> Any:
-        if self._over.backwards:
-            return self.length - (self._index + 1)
-        return self._over.versions.position(self._place, -self._over.start)
+        position = self._over.versions.position(self._place, -self._over.start)
+        return self.length - (position + 1) if self._over.backwards else position
 
     @property
     def index(self) -> Any:
@@ -293,7 +292,9 @@ class Loop:
 
     @property
     def last(self) -> bool:
-        return self._index == 0 if self._over.backwards else not self._has(self._index + 1)
+        if self._over.backwards:
+            return bool(self._over.versions.position(self._place, -self._over.start) == 0)
+        return not self._has(self._index + 1)
 
     @property
     def length(self) -> Any:
@@ -301,7 +302,8 @@ class Loop:
 
     @property
     def revindex(self) -> Any:
-        return self._index + 1 if self._over.backwards else self.length - self.index0
+        position = self._over.versions.position(self._place, -self._over.start)
+        return position + 1 if self._over.backwards else self.length - position
 
     @property
     def revindex0(self) -> Any:
@@ -342,7 +344,7 @@ class Loop:
     __str__ = __repr__ = __call__ = _refuse
 
 
-FACETS: frozenset[type] = frozenset({Affine, Choice, Position, Distance})
+FACETS: frozenset[type] = frozenset({Affine, Choice, Position, Distance, Number})
 VIEWS: frozenset[type] = frozenset({View, Once, Loop})
 STAND_INS = FACETS | VIEWS
 """Types of the values that only this package knows how to read."""
