@@ -217,6 +217,23 @@ class MaskedTexts:
             weights,
         )
 
+    def cut(self, first: int, last: int) -> MaskedTexts:
+        """Return samples `first` to `last`; copies no segments."""
+        if first == 0 and last == len(self.texts):
+            return self
+        own = slice(self.offsets[first], self.offsets[last])
+        return MaskedTexts(
+            self.texts[first:last],
+            self.rows[first:last],
+            self.proofs[first:last],
+            self.offsets[first : last + 1] - self.offsets[first],
+            self.sizes[own],
+            self.writers[own],
+            self.messages[own],
+            self.seams[own],
+            None if self.weights is None else self.weights[own],
+        )
+
     def taken(self, order: np.ndarray) -> MaskedTexts:
         """Return samples by their numbers, int64[n]."""
         counts = np.diff(self.offsets)[order]

@@ -156,6 +156,7 @@ class Task:
     dropped     with `duplicates: drop`, the file with its duplicates
     buckets     with `shuffle`, the number of buckets; else 0
     store       where finished units are kept, if the output is in a store
+    shared      the folder through which other processes label rows of this unit; None if none do
     """
 
     unit: Unit
@@ -168,6 +169,7 @@ class Task:
     dropped: Path | None = None
     buckets: int = 0
     store: UnitStore | None = None
+    shared: Path | None = None
 
     @property
     def shares_files(self) -> bool:

@@ -100,6 +100,9 @@ class RayRunner:
         """Load nothing: workers load with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
 
+    def loaded(self, batches: BatchLabeller) -> None:
+        """Do nothing: workers may be on other machines."""
+
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> list[UnitRecord]:
