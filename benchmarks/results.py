@@ -31,6 +31,7 @@ TRL = ("trl==1.16.0", "torch==2.13.0")
 TITLES = {
     "against_trl": "Against TRL",
     "against_bare": "Against encoding alone",
+    "engines": "Engines",
     "stages": "Where the time goes",
     "linear": "Turns",
     "growth": "Growth",
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 5"],
         ["--rounds 1 --scale 0.1"],
     ),
+    "engines": (["--rows 1000 --rounds 3"], ["--rows 100 --rounds 1"]),
     "stages": ([""], ["--scale 0.1"]),
     "linear": (["--rounds 3"], ["--rounds 1 --scale 0.2 --agents1000-rows 2"]),
     "growth": (

@@ -1,60 +1,73 @@
-"""What the start costs: `--help`, `explain` of one row, and runs of 300 rows, with an empty cache and not.
+"""What it takes before the first row: CPU seconds of small commands, with and without what is known already.
 
-    python benchmarks/start.py [--kind chat] [--rounds 5]
+    python benchmarks/start.py [--rounds 5] [--rows 300] [--kind short] [--before CHECKOUT]
 
-Cold is an empty cache; the others find in it what a run before them has proved of the tokenizer and the
-template. CPU and wall seconds of whole commands, medians of alternating runs.
+`first` starts with an empty cache folder, `again` with what the first one has left there (`core/facts.py`).
+`--before` measures another checkout of the project as well, in turns with this one.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-import tempfile
-from functools import partial
+from collections.abc import Callable
+from pathlib import Path
 
-from common import Finished, alternate, fresh, largest, measure, median, megabytes, parser, save, table
+from common import ROOT, Finished, alternate, fresh, measure, median, parser, save, table
 from data import ensure
-from kinds import KINDS
-from premask_runs import command, recipe, run_command
-
-ROWS = 300
 
 
 def main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("--kind", choices=KINDS, default="chat")
-    options = arguments.parse_args()
-    data = ensure(options.kind, ROWS, suffix=KINDS[options.kind].format, folder=options.work / "data")
-    values = recipe(options.kind, data, fresh(options.work / "outputs" / "start"), options)
-    shown = ["--tokenizer", values["tokenizer"], "--chat-template", values["chat_template"], "--row", "0"]
-    with tempfile.TemporaryDirectory() as warm:
-        env = {"PREMASK_CACHE": warm}
-        run_command(values, 1, env=env)
-        contenders = {
-            "premask --help": partial(measure, [*command(), "--help"], env=env),
-            "premask run --help": partial(measure, [*command(), "run", "--help"], env=env),
-            "explain, 1 row": partial(
-                measure, [*command(), "explain", values["sources"][0], *shown], env=env
-            ),
-            f"run, {ROWS} rows, again": partial(run_command, values, 1, env=env),
-            f"run, {ROWS} rows, cold": partial(_cold, values),
-            "python -c 'import numpy, pyarrow'": partial(
-                measure, [sys.executable, "-c", "import numpy, pyarrow"]
-            ),
-        }
-        runs = alternate(contenders, options.rounds)
-    save(options.json, runs)
-    print(f"\n**{options.kind} rows**, {options.rounds} rounds\n")
-    lines = [
-        [name, median(run.cpu for run in each), median(run.wall for run in each), megabytes(largest(each))]
-        for name, each in runs.items()
-    ]
-    print(table(["command", "CPU s", "wall s", "peak MB"], lines))
+    made = parser(__doc__)
+    made.add_argument("--rows", type=int, default=300)
+    made.add_argument("--kind", choices=["short", "chat"], default="short")
+    made.add_argument("--before", type=Path, help="another checkout of the project")
+    options = made.parse_args()
+    data = ensure(options.kind, options.rows, suffix="jsonl", folder=options.work / "data")
+    trees = {"now": ROOT, **({"before": options.before} if options.before else {})}
+    contenders = {
+        (name, tree): command
+        for tree, root in trees.items()
+        for name, command in commands(root.resolve(), data, options.tokenizer, options.work / tree).items()
+    }
+    found = alternate(
+        {f"{tree}: {name}": command for (name, tree), command in contenders.items()}, options.rounds
+    )
+    cpu = {name: median(run.cpu for run in runs) for name, runs in found.items()}
+    save(options.json, cpu)
+    names = dict.fromkeys(name for name, _ in contenders)
+    rows = [[name, *(cpu[f"{tree}: {name}"] for tree in trees)] for name in names]
+    print(table(["CPU seconds", *trees], rows))
 
 
-def _cold(values: dict[str, object]) -> Finished:
-    with tempfile.TemporaryDirectory() as empty:
-        return run_command(values, 1, env={"PREMASK_CACHE": empty})
+def commands(root: Path, data: Path, tokenizer: Path, work: Path) -> dict[str, Callable[[], Finished]]:
+    """Return what is measured, in this order: `again` follows `first`."""
+    python, cache = sys.executable, work / "cache"
+    explain = ("explain", data, "--tokenizer", tokenizer, "--row", "3")
+    run = ("run", data, "--tokenizer", tokenizer, "--output", work / "out", "--max-length", "8192")
+
+    def do(*words: str | Path, forget: bool = False) -> Callable[[], Finished]:
+        def command() -> Finished:
+            if forget:
+                shutil.rmtree(cache, ignore_errors=True)
+            fresh(work / "out")
+            environ = {"PYTHONPATH": str(root / "pipeline"), "PREMASK_CACHE": str(cache)}
+            return measure([python, *words], env={**os.environ, **environ})
+
+        return command
+
+    premask = ("-m", "premask")
+    return {
+        "python": do("-c", "pass"),
+        "import premask": do("-c", "import premask"),
+        "premask --help": do(*premask, "--help"),
+        "premask run --help": do(*premask, "run", "--help"),
+        "explain of a row, first": do(*premask, *explain, forget=True),
+        "explain of a row, again": do(*premask, *explain),
+        "run, first": do(*premask, *run, forget=True),
+        "run, again": do(*premask, *run),
+    }
 
 
 if __name__ == "__main__":
