@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from against_bare import ENGINES, run_bare, write_texts
 from common import fresh, note, parser, table
-from contender_premask import first_rows
+from contender_premask import warm_up
 from data import ensure
 from kinds import AGAINST, KINDS, add_rows, rows_of, wanted
 from premask import labeller
@@ -126,9 +125,7 @@ def main() -> None:
         loaded = labeller.Labeller(make_recipe(values))
         run.Labeller = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
         run.load_tokenizer = lambda _, ready=loaded.tokenizer: ready  # type: ignore[misc]
-        with TemporaryDirectory() as scratch:  # what is loaded late is loaded before the clocks run
-            few = first_rows(data, Path(scratch))
-            run.run(make_recipe({**values, "sources": [str(few)], "output": f"{scratch}/out"}))
+        warm_up(values)  # what is loaded late is loaded before the clocks run
         clocks.seconds.clear()
         begin = time.process_time()
         tokens = run.run(make_recipe(values), workers=1).manifest["counts"]["tokens"]
