@@ -27,6 +27,7 @@ TEMPLATE = "qwen3_training.jinja"
 TITLES = {
     "against_trl": "Against TRL",
     "against_bare": "Against encoding alone",
+    "engines": "Engines",
     "stages": "Where the time goes",
     "growth": "Growth",
     "memory_sources": "Memory of reading",
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["--rounds 5"],
         ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
     ),
+    "engines": (["--rows 1000 --rounds 3"], ["--rows 100 --rounds 1"]),
     "stages": ([""], ["--rows 2000"]),
     "growth": (
         ["--kind short --rows 10000,100000,1000000 --rounds 3", "--kind chat --rows 10000,100000 --rounds 3"],

@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrays import offsets_of, runs_of_numbers
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
-"""The roles of messages."""
+from .roles import ROLES as ROLES  # noqa: PLC0414  recipes take it from there, all else from here
 
 
 class Row(NamedTuple):

@@ -14,7 +14,7 @@ Cost: about 1 us a message of a plan, 5 us a message of a path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,8 +27,15 @@ from .kinds import Kind
 from .paths import Path, Paths, Placed
 from .render_plans import Filled, Plans
 
-FREQUENT = 4
-"""Rows of one shape after which the shape gets a plan, if its rows have paths."""
+FREQUENT = 64
+"""Rows of one shape after which the shape gets a plan although its rows have paths: making one takes some
+milliseconds."""
+
+REPEATED = 3
+"""Rows of one shape without a path after which the shape gets a plan."""
+
+FEW = 64
+"""Number of shapes up to which a shape without paths gets a plan at its first row."""
 
 
 class FilledRow(NamedTuple):
@@ -88,10 +95,17 @@ class _Batch:
 
 
 class Filler:
-    """Fills the rows of one recipe. `paths` is None if its rows cannot have paths."""
+    """Fills the rows of one recipe. `paths` is None if its rows cannot have paths. `accepts` says of a shape
+    whether the labeller accepts its conversations before it renders them."""
 
-    def __init__(self, plans: Plans, paths: Paths | None = None) -> None:
-        self._plans, self._paths = plans, paths
+    def __init__(
+        self,
+        plans: Plans,
+        paths: Paths | None = None,
+        *,
+        accepts: Callable[[RowShape], bool] = lambda _: True,
+    ) -> None:
+        self._plans, self._paths, self._accepts = plans, paths, accepts
         self._seen: dict[RowShape, int] = {}
 
     def fill(self, shapes: Sequence[RowShape], texts: Sequence[Sequence[str]]) -> FilledRows | None:
@@ -101,29 +115,34 @@ class Filler:
         """
         batch = _Batch()
         for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
-            self._fill(batch, row, shape, of_row)
+            if self._accepts(shape):
+                self._fill(batch, row, shape, of_row)
         if not batch.rows:
             return None
         return FilledRows(np.array(batch.rows), batch.filled, _masked(batch))
 
     def _fill(self, batch: _Batch, row: int, shape: RowShape, texts: Sequence[str]) -> None:
         filled = self._plans.known(shape, texts)
-        if filled is None and self._paths is not None and not self._is_frequent(shape):
-            path = self._paths.fill(shape, texts)
+        if filled is None:
+            seen = self._count(shape)
+            if seen > FREQUENT:
+                filled = self._plans.fill(shape, texts)
+            path = None if filled is not None or self._paths is None else self._paths.fill(shape, texts)
             if path is not None:
                 batch.add_path(row, path, len(shape.messages) - 1)
                 return
-        if filled is None:
-            filled = self._plans.fill(shape, texts)
+            if filled is None and (seen > REPEATED or len(self._seen) <= FEW):
+                filled = self._plans.fill(shape, texts)
         if filled is not None:
             batch.add_plan(row, filled)
 
-    def _is_frequent(self, shape: RowShape) -> bool:
-        """Whether a shape was seen before often enough for a plan."""
+    def _count(self, shape: RowShape) -> int:
+        """Return how often a shape was seen, up to the number from which it does not matter."""
         seen = self._seen.get(shape, 0)
-        if seen < FREQUENT and len(self._seen) < MAX_SEEN:
-            self._seen[shape] = seen + 1
-        return seen >= FREQUENT
+        if seen <= FREQUENT and (seen or len(self._seen) < MAX_SEEN):
+            seen += 1
+            self._seen[shape] = seen
+        return seen
 
 
 MAX_SEEN = 65_536

@@ -14,10 +14,11 @@ A path exists if each turn is trained in the text of the whole conversation. Cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..core.recipe import History
 from ..core.shapes import MessageShape, RowShape
 from ..masking.chat_template import ChatTemplate
 from ..masking.prefixes.learning import Owner
@@ -68,7 +69,8 @@ class _NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
 
 
 class Paths:
-    """The paths of one recipe. Rows are learned as they come."""
+    """The paths of one recipe. Rows are learned as they come. `refuses` says whether all rows of a shape are
+    refused."""
 
     def __init__(
         self,
@@ -76,31 +78,37 @@ class Paths:
         rules: Rules,
         kwargs: Mapping[str, Any],
         as_parts: frozenset[str] = frozenset(),
+        refuses: Callable[[RowShape], bool] = lambda _: False,
     ) -> None:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
-        self._chunks = Chunks()
-        self._decisions = TurnDecisions(rules)
+        self._chunks: dict[int, Chunks] = {}
+        self._decisions = TurnDecisions(rules, refuses)
         self._failures = 0
         self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
         """What is printed behind the last message in a state, if it is always the same."""
 
     def fill(self, shape: RowShape, texts: Sequence[str]) -> Path | None:
         """Put a row together. Returns None if that cannot be done."""
-        if self._rules.eos or self._failures > MAX_FAILURES:
+        rules = self._rules
+        if rules.eos or rules.history is History.as_rendered or self._failures > MAX_FAILURES:
             return None
         known, start = self._records.of(shape, self._kwargs), self._records.start(shape)
         if start is None or shape.weight is not None:
             return None
         row = _Row(shape, texts, _by_message(shape, texts))
+        chunks = self._chunks.get(id(known))
+        if chunks is None:
+            chunks = self._chunks[id(known)] = Chunks(known)
         learned: set[int] = set()
         while True:
             try:
-                path = _Walk(self, known, row).path(start)
+                path = _Walk(self, known, chunks, row).path(start)
             except _Missing as missing:
                 if missing.message in learned or not self._learn(row, missing.message):
                     break
                 learned.add(missing.message)
+                chunks.renew()
             except _NoPath:
                 break
             else:
@@ -119,11 +127,6 @@ class Paths:
         part = shape._replace(messages=tuple(shape.messages[i] for i in kept))
         own = [text for i in kept for text in row.texts[i]]
         return self._records.learn(part, [*row.texts[-1], *own], self._kwargs)
-
-    @property
-    def chunks(self) -> Chunks:
-        """The records as chunks."""
-        return self._chunks
 
     @property
     def decisions(self) -> TurnDecisions:
@@ -223,6 +226,7 @@ class _Walk:
 
     paths: Paths
     known: Known
+    chunks: Chunks
     row: _Row
     counts: list[int] = field(default_factory=list)
     numbers: dict[Owner, dict[int, int]] = field(default_factory=dict)
@@ -233,7 +237,7 @@ class _Walk:
         """Return the path of the row. Raises `_Missing` or `_NoPath`."""
         shapes = self.row.shape.messages
         wanted = self.paths.decisions.wanted(self.row.shape)
-        if not wanted:
+        if not wanted or not self._all_say_something(wanted):
             raise _NoPath
         self.counts = sorted({count for index in wanted for count in (index, index + 1)} | {len(shapes)})
         opening, loop = self._opening(start)
@@ -244,6 +248,19 @@ class _Walk:
         tail = self._tail(len(shapes) - 1, prompt=False)
         self._check_complete(opening, first, wanted[-1])
         return self._assembled(opening, first, tail, set(wanted))
+
+    def _all_say_something(self, wanted: tuple[int, ...]) -> bool:
+        """Whether all answers do that are not decided: the others are counted. Of those that are decided, it
+        is a condition."""
+        answers = self.paths.decisions.answers(self.row.shape)
+        return len(answers) == len(wanted) or all(map(self._says_something, answers[:-1]))
+
+    def _says_something(self, place: int) -> bool:
+        shape, texts = self.row.shape.messages[place], self.row.texts[place]
+        said = zip(shape.slots, texts, strict=True)
+        return bool(shape.calls) or any(
+            text.strip() for field, text in said if field in ("content", "reasoning")
+        )
 
     def _opening(self, start: int) -> tuple[list[_Filled], Next]:
         """Return what is printed before the loop over messages, and that loop."""
@@ -278,6 +295,9 @@ class _Walk:
     def turn(self, unit: int, state: int, place: int) -> Record:
         """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
         shape = self.row.shape.messages[place]
+        chunks = self.chunks[unit, state, shape]
+        if chunks and chunks[0].is_silent:
+            return chunks[0].record
         found = self._find(unit, state, shape, place, least=place + 1)
         if found is None:
             raise _Missing(place)
@@ -345,9 +365,9 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for chunk in self.paths.chunks.of(self.known, (unit, state, shape)):
+        for chunk in self.chunks[unit, state, shape]:
             record = chunk.record
-            if (
+            if chunk.is_always or (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least
@@ -450,11 +470,16 @@ class _Walk:
             behind=tuple(_chunks(behind)),
             shapes=self.row.shape.messages[place - 1 : place + 2],
             place=place if place < 2 else None,
+            is_opening=self._is_opening(place),
         )
         kind = self.paths.decisions.kind(around, self.row.shape, self.row.flat, self.row.texts, place)
         if kind is None:
             raise _NoPath
         return kind
+
+    def _is_opening(self, place: int) -> bool:
+        """Whether the assistant opens the conversation with a message."""
+        return all(shape.role not in ("user", "assistant") for shape in self.row.shape.messages[:place])
 
 
 def _chunks(filled: Sequence[_Filled | None]) -> Iterator[Chunk]:

@@ -104,7 +104,7 @@ class _Code:
             if isinstance(arg, Op):
                 self.of(arg)
         source = self._text(*op.args) if op.name == "text" else op.code(self.constant, self._known)
-        if op.name not in ("text", "call", "item", "slice", "join"):
+        if op.name not in ("text", "call", "item", "slice", "join", "list"):
             return source
         self._known[op] = f"v{len(self._known)}"
         self.lines.append(f"    {self._known[op]} = {source}")

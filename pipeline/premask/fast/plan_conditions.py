@@ -243,7 +243,7 @@ class _Conditions:
         because it is reasoning."""
         for sample, parts in zip(self._samples, self._texts, strict=True):
             last = max(turn.message for turn in sample.turns)
-            whole = {slot_in(part) for part in parts if isinstance(part, Op) and is_whole(part)}
+            whole = {slot_in(text) for part in parts if isinstance(part, Op) for text in whole_texts(part)}
             some = {slot_in(part) for part in parts if isinstance(part, Op)}
             for (index, field), slot in self._slots.items():
                 if (
@@ -318,13 +318,16 @@ def _literal(parts: Parts, number: int) -> str:
     return part if isinstance(part, str) else ""
 
 
-def is_whole(op: Op) -> bool:
-    """Whether an expression is the text of a slot, without blanks at its edges or with them."""
+def whole_texts(op: Op) -> tuple[Op, ...]:
+    """Return the texts of slots that an expression prints whole, without blanks at their edges or with
+    them."""
     while op.name == "call" and op.args[1] in ("strip", "lstrip", "rstrip"):
         if not all(chars is None or chars.isspace() for chars in op.args[2:]):
-            return False
+            return ()
         op = op.args[0]
-    return op.name == "text"
+    if op.name == "list":
+        return tuple(op.args)
+    return (op,) if op.name == "text" else ()
 
 
 def _is_split(string: str, before: Part, after: Part) -> bool:

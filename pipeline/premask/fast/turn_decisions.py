@@ -12,12 +12,13 @@ Cost: a millisecond for a new window, 1 us for a known one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, cast
 
 from ..core.errors import RowError
+from ..core.recipe import History, Turns
 from ..core.records import NOT_TRAINED, TEMPLATE, WRITERS, Message, Origin, Sample
 from ..core.shapes import MessageShape, RowShape, conversation_of
 from ..masking.completions import decide
@@ -30,7 +31,7 @@ from ..masking.symbolic_renders import SlotOrigin, origins_of, slot_in
 from ..masking.texts import Text
 from .kinds import Kind, Segment, kind_of, planned_segments, without_turns
 from .plan_code import Check, FillChunk, compiled_check, compiled_chunk
-from .plan_conditions import Parts, add_conditions, is_whole
+from .plan_conditions import Parts, add_conditions, whole_texts
 
 MAX_TRIES = 16
 """Windows of the same chunks that are decided; they differ in the answers to questions about texts."""
@@ -44,10 +45,15 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
-        self.is_constant = record.is_anywhere and not record.answers and not self.slots
+        asked = record.is_last, record.prompt, record.least
+        self.is_always = record.is_anywhere and asked == (None, None, 0)
+        """Whether it holds at every place and in every version, if the texts give its answers."""
+        self.is_silent = self.is_always and not record.answers and not record.parts
+        """Whether it prints nothing in every row."""
+        self.is_constant = record.is_anywhere and record.least <= 1 and not record.answers and not self.slots
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
-        self._whole = {text for part in self.slots if (text := _whole_text(part)) is not None}
+        self._whole = {text for part in self.slots for text in whole_texts(part)}
         self._empty = {
             op.args[0] for op, answer in record.answers.items() if op.name == "bool" and not answer
         }
@@ -119,28 +125,25 @@ def _name_in(op: Op) -> str:
     return name
 
 
-def _whole_text(op: Op) -> Op | None:
-    """Return the text that an expression prints whole; None if it prints a piece."""
-    if not is_whole(op):
-        return None
-    while op.name != "text":
-        op = op.args[0]
-    return op
+class Chunks(dict[Key, "list[Chunk]"]):
+    """The chunks of known records by their key, each made once."""
 
+    def __init__(self, known: Known) -> None:
+        super().__init__()
+        self._known = known
+        self._made: dict[Record, Chunk] = {}
 
-class Chunks:
-    """The chunks of records, each made once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, Key], list[Chunk]] = {}
-
-    def of(self, known: Known, key: Key) -> list[Chunk]:
-        """Return the chunks of a unit."""
-        chunks = self._known.setdefault((id(known), key), [])
-        records = known.get(key, ())
-        if len(chunks) < len(records):
-            chunks += map(Chunk, records[len(chunks) :])
+    def __missing__(self, key: Key) -> list[Chunk]:
+        made, records = self._made, self._known.get(key, ())
+        for record in records:
+            if record not in made:
+                made[record] = Chunk(record)
+        chunks = self[key] = [made[record] for record in records]
         return chunks
+
+    def renew(self) -> None:
+        """Note that more records are known."""
+        self.clear()
 
 
 class Surroundings(NamedTuple):
@@ -153,6 +156,7 @@ class Surroundings(NamedTuple):
     own       the turn in the whole conversation
     behind    what follows it there
     place     the place of one of the first two turns: texts of message 0 have another name there
+    is_opening   whether neither the user nor the assistant said something before the turn
     """
 
     before: Chunk
@@ -163,6 +167,7 @@ class Surroundings(NamedTuple):
     behind: tuple[Chunk, ...]
     shapes: tuple[MessageShape, ...]
     place: int | None
+    is_opening: bool
 
 
 class _Decided(NamedTuple):
@@ -171,27 +176,32 @@ class _Decided(NamedTuple):
 
 
 class TurnDecisions:
-    """The decisions of one recipe."""
+    """The decisions of one recipe. `refuses` says whether all rows of a shape are refused."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, rules: Rules, refuses: Callable[[RowShape], bool]) -> None:
+        self._rules, self._refuses = rules, refuses
         self._known: dict[Surroundings, list[_Decided]] = {}
         self._tries: dict[Surroundings, int] = {}
-        self.wanted = lru_cache(maxsize=4096)(self._wanted)
+        self.answers = lru_cache(maxsize=4096)(self._answers)
 
-    def _wanted(self, shape: RowShape) -> tuple[int, ...]:
-        """Return the messages that are to be trained, if they are all the assistant's and say something; that
-        they do is a condition of each decision."""
+    def _answers(self, shape: RowShape) -> tuple[int, ...]:
+        """Return the messages that may be trained, if they are all the assistant's."""
         train = self._rules.train
+        if self._refuses(shape):
+            return ()
         found = [
             i
             for i, message in enumerate(shape.messages)
             if message.role in train.roles and message.train is not False
         ]
-        if any(shape.messages[i].role != "assistant" for i in found):
-            return ()
-        only_last = self._rules.history.value == "last" or train.turns.value == "last"
-        return tuple(found[-1:] if only_last else found)
+        return tuple(found) if all(shape.messages[i].role == "assistant" for i in found) else ()
+
+    def wanted(self, shape: RowShape) -> tuple[int, ...]:
+        """Return those that are to be trained, if they say something; that they do is a condition of each
+        decision."""
+        found = self.answers(shape)
+        only_last = self._rules.history is History.last or self._rules.train.turns is Turns.last
+        return found[-1:] if only_last else found
 
     def kind(
         self,

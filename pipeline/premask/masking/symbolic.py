@@ -57,6 +57,7 @@ class Op:
     item (op, index)           a character, or an element of a list that `call` returned
     slice (op, i, j, k)        op[i:j:k]
     join (part, ...)           literals and expressions, concatenated
+    list (text, ...)           the JSON of a list of slots of JSON
     in (literal, op), eq (op, other), len (op), bool (op)      questions
     """
 
@@ -76,6 +77,8 @@ class Op:
             return f"{code(base)}.{method}({', '.join(map(code, args))})"
         if self.name == "join":
             return "''.join((" + "".join(code(arg) + ", " for arg in self.args) + "))"
+        if self.name == "list":
+            return "('[' + ', '.join((" + "".join(code(arg) + ", " for arg in self.args) + ")) + ']')"
         return _SOURCE[self.name].format(*map(code, self.args))
 
     def value(self, texts: Sequence[str]) -> Any:
@@ -100,6 +103,7 @@ _VALUE: dict[str, Callable[..., Any]] = {
     "item": lambda _, base, index: base[index],
     "slice": lambda _, base, *bounds: base[slice(*bounds)],
     "join": lambda _, *parts: "".join(parts),
+    "list": lambda _, *parts: f"[{', '.join(parts)}]",
     "in": lambda _, needle, base: needle in base,
     "eq": lambda _, base, other: base == other,
     "len": lambda _, base: len(base),
@@ -518,16 +522,23 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _to_json(value: Any, **kwargs: Any) -> str:
-    """Return JSON of values without symbolic strings, of slots of JSON, and of lists of such slots."""
+    """Return JSON of values without symbolic strings, of slots of JSON, and of the list of all tools: as a
+    whole, it is a text of the tools."""
     if not _holds_symbolic(value):
         return to_json(value, **kwargs)
     if kwargs not in ({}, {"ensure_ascii": False}):
         raise Unplannable
     if isinstance(value, JsonSlot):
         return value.json()
-    if isinstance(value, list) and all(isinstance(each, JsonSlot) for each in value):
-        return join("", ["[", join(", ", [each.json() for each in value]), "]"])
-    raise Unplannable
+    slots = [_slot_of(each) for each in value] if isinstance(value, list) else []
+    if slots != [Op("text", (number,)) for number in range(len(value))]:
+        raise Unplannable  # slots of tools are the first ones
+    return Symbolic.of(value[0].text._questions, [Op("list", tuple(slots))])
+
+
+def _slot_of(value: Any) -> Op | None:
+    parts = parts_of(value.text) if isinstance(value, JsonSlot) else ()
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], Op) else None
 
 
 def _test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

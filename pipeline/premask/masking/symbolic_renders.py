@@ -44,9 +44,10 @@ def origins_of(shape: RowShape) -> list[Origin]:
 
 
 def slot_in(op: Op) -> int:
-    """Return the slot of which an expression prints a piece; raise `Unplannable` if it prints other text."""
+    """Return the slot of which an expression prints a piece, of a list the first one; raise `Unplannable` if
+    it prints other text."""
     while op.name != "text":
-        if op.name not in ("call", "item", "slice") or not isinstance(op.args[0], Op):
+        if op.name not in ("call", "item", "slice", "list") or not isinstance(op.args[0], Op):
             raise Unplannable
         op = op.args[0]
     return int(op.args[0])

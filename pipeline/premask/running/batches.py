@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ import numpy as np
 from ..core.errors import RowError, VerifyError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.shapes import RowShape, conversation_of
 from ..dialects import Form
 from ..dialects.repair import needs_none
 from ..dialects.shaped import ShapedRows
@@ -36,7 +38,7 @@ from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import LabelledTexts, Labeller, reject, settle
+from ..labeller import LabelledTexts, Labeller, check, reject, settle
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
@@ -119,7 +121,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
-        self._filler = Filler(_plans(labeller), _paths(labeller)) if plans else None
+        self._filler = _filler(labeller) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -209,6 +211,10 @@ class BatchLabeller:
         return decided
 
 
+def _filler(labeller: Labeller) -> Filler:
+    return Filler(_plans(labeller), _paths(labeller))
+
+
 def _plans(labeller: Labeller) -> Plans:
     return Plans(
         labeller.template,
@@ -225,7 +231,17 @@ def _paths(labeller: Labeller) -> Paths | None:
     if labeller.has_modes:
         return None
     kwargs = labeller.template_arguments(Conversation(()))
-    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller))
+
+
+def _refuses(labeller: Labeller, shape: RowShape) -> bool:
+    """Whether a recipe refuses all rows of a shape."""
+    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
+    try:
+        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
+    except RowError:
+        return True
+    return False
 
 
 def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:

@@ -33,7 +33,8 @@ from ..core.locks import lock_file
 from ..core.recipe import OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples
 from ..core.source_entry import Source
-from ..output.identity import RunIdentity, code_hash
+from ..core.versions import code_hash
+from ..output.identity import RunIdentity
 from ..output.shards import reject_table
 from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys

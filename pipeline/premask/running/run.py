@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import SourceInfo
@@ -42,7 +43,6 @@ from .runners.local import LocalRunner
 from .runners.process import begin_work
 from .shuffle import pack_bucket
 from .tasks import (
-    ATTEMPTS,
     Account,
     BucketTask,
     Progress,

@@ -117,10 +117,6 @@ class Progress:
         """The run reports an event, such as a retry or what it waits for."""
 
 
-ATTEMPTS = 3
-"""How often a unit may fail before its rows are examined, by default."""
-
-
 Job = Callable[[BatchLabeller, Any, "Progress | None", "Windows | None"], Any]
 """Work on a task: `run_unit`, `pack_bucket` and so on. Can be pickled."""
 

@@ -23,6 +23,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ...core.defaults import ATTEMPTS
 from ...core.errors import PremaskError
 from ...core.recipe import Recipe
 from ...output.shards import UnitRecord
@@ -39,7 +40,7 @@ from ..crashes import (
     remove_mark,
     settle,
 )
-from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..tasks import BucketTask, Job, Progress, Task, rows_of
 from .process import without_old_garbage
 from .worker import NoWorkerError, Worker, describe, system_error
 

@@ -15,16 +15,14 @@ Cost: about two CPU seconds to start and load; 0.1 ms per call.
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +35,9 @@ from ..batches import BatchLabeller, Setup
 from ..crashes import SuspectRows, TaskError
 from ..tasks import Job, Progress
 from .process import end_with_parent, interrupts_blocked, keep_what_is_loaded, prepare_process
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _STARTS = 3  # processes that may die before one has loaded its labeller
 
@@ -138,6 +139,8 @@ class Worker:
         with self._starting:
             if self._ended:
                 raise EOFError
+            import multiprocessing  # noqa: PLC0415  a run of one unit starts no worker
+
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
