@@ -277,8 +277,8 @@ class Labeller:
 
     @cached_property
     def by_reference(self) -> Labeller:
-        """The same labeller with the reference engine, and with a render for each prompt unless a conversation
-        has very many turns."""
+        """The same labeller with the reference engine, and with a render for each prompt, unless there are
+        very many turns."""
         other = copy(self)
         other.one_run_from = MANY_TURNS
         other.encoder = self._encoder(EngineProof(TokenizersEngine.name))
