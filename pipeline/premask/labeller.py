@@ -56,8 +56,8 @@ from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 MAX_MESSAGES = 4096
-"""Messages that a conversation may have. Each turn is rendered again as at inference, so the time grows with
-the square of their number: a minute for this many, hours for a hundred thousand."""
+"""Messages that a conversation may have. All its prefixes are rendered in one run of the template, but some
+templates take time that grows with the square of the messages, and some runs are not followed."""
 
 
 MANY_TURNS = 64
