@@ -53,7 +53,7 @@ CHATML = (
     f"{LOOP}<|im_start|>{{{{ message.role }}}}\n{{{{ message.content }}}}<|im_end|>\n{END}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-DATE = datetime.date(2025, 1, 1)
+DATE, DAY = datetime.date(2025, 1, 1), datetime.date(2024, 2, 3)
 
 
 @pytest.fixture
@@ -281,9 +281,10 @@ def test_3_chance_is_refused(chance: str) -> None:
 
 def test_3_the_date_is_that_of_the_template() -> None:
     source = f"{{{{ strftime_now('%d %b') }}}}{LOOP}{{{{ message.content }}}}{END}"
-    template = PrefixTemplate(ChatTemplate(source, date=datetime.date(2024, 2, 3)))
+    template = PrefixTemplate(ChatTemplate(source + f"{LOOP}{{{{ strftime_now('%d') }}}}{END}", date=DAY))
 
     assert PrefixRenders(turns(1), template).full().startswith("03 Feb")
+    assert template.reasons == {}
 
 
 # ==== 4. The state is complete ====

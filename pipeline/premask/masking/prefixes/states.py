@@ -11,6 +11,7 @@ States of which the texts are the same and that differ in plain values alone bec
 
 from __future__ import annotations
 
+import datetime
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class State:
 
 ATOMS: frozenset[type] = frozenset(
     {
-        *(str, int, float, bool, type(None), bytes, complex, range),
+        *(str, int, float, bool, type(None), bytes, complex, range, datetime.datetime),
         *(TracedStr, JoinedStr, TracedMarkup, Markup),
         *(TracedDict, TracedList, View, Affine, Choice, Position, Number, Undefined, Unset, type(missing)),
     }
