@@ -45,9 +45,7 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
-        self.is_constant = (
-            record.is_anywhere and record.least <= 1 and not record.answers and not self.slots
-        )
+        self.is_constant = record.is_anywhere and record.least <= 1 and not record.answers and not self.slots
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
         self._whole = {text for part in self.slots for text in whole_texts(part)}
