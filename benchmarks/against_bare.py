@@ -11,19 +11,20 @@ times less CPU than `tokenizers` is a ratio each round, then the median.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from against_trl import ROWS
 from common import (
     HERE,
-    MAX_LENGTH,
     Finished,
     alternate,
     fresh,
@@ -33,12 +34,12 @@ from common import (
     megabytes,
     parser,
     ratio,
-    recipe,
-    run_warm,
     save,
     table,
 )
 from data import ensure
+from kinds import AGAINST, KINDS, add_rows, rows_of, wanted
+from premask_runs import recipe, run_warm
 
 ENGINES = [name for name in ("tokenizers", "gigatoken") if find_spec(name)]
 ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -46,17 +47,16 @@ ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--kinds", default="chat,short")
-    arguments.add_argument("--chat-rows", type=int, default=ROWS["chat"])
-    arguments.add_argument("--short-rows", type=int, default=ROWS["short"])
+    arguments.add_argument("--kinds", default=",".join(AGAINST))
+    add_rows(arguments)
     options = arguments.parse_args()
-    save(options.json, {kind: compare(kind, options) for kind in options.kinds.split(",")})
+    save(options.json, {kind: compare(kind, options) for kind in wanted(options.kinds)})
 
 
 def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]:
     """Measure one kind of rows, print its table, and return all runs."""
-    rows: int = getattr(options, f"{kind}_rows")
-    data = ensure(kind, rows, folder=options.work / "data")
+    rows = rows_of(kind, options)
+    data = ensure(kind, rows, suffix=KINDS[kind].format, folder=options.work / "data")
     output = options.work / "outputs" / f"{kind}-bare"
     values = recipe(kind, data, output, options)
     run_warm(values, 1)
@@ -68,7 +68,9 @@ def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]
     if len({run.report["ids"] for engine in ENGINES for run in runs[engine]}) != 1:
         sys.exit("tokenizers and gigatoken gave different ids")
     cpu = {name: [run.report["work"][1] for run in each] for name, each in runs.items()}
-    print(f"\n**{kind} rows**: {rows:,} rows, {MAX_LENGTH[kind]} tokens a pack, {options.rounds} rounds\n")
+    print(
+        f"\n**{kind} rows**: {rows:,} rows, {KINDS[kind].max_length} tokens a pack, {options.rounds} rounds\n"
+    )
     fastest = cpu[ENGINES[-1]]
     header = ["contender", "tokens", "k tokens / CPU-s", "CPU s", "less CPU than tokenizers",
               f"CPU to {ENGINES[-1]}'s", "peak MB"]  # fmt: skip
@@ -93,11 +95,24 @@ def write_texts(data: Path, tokenizer: Path, path: Path) -> Path:
     loaded: Any = AutoTokenizer.from_pretrained(tokenizer)
     schema = pa.schema([("text", pa.string())])
     with pq.ParquetWriter(fresh(path), schema, compression="zstd") as writer:
-        for batch in pq.ParquetFile(data).iter_batches(1000):
-            rows = batch.column("messages").to_pylist()
-            texts = [loaded.apply_chat_template(row, tokenize=False) for row in rows]
+        for rows in _batches(data):
+            texts = [
+                loaded.apply_chat_template(row["messages"], tools=row.get("tools"), tokenize=False)
+                for row in rows
+            ]
             writer.write_table(pa.table({"text": texts}, schema=schema))
     return path
+
+
+def _batches(data: Path) -> Iterator[list[dict[str, Any]]]:
+    """Rows, a thousand at a time."""
+    if data.suffix == ".parquet":
+        for batch in pq.ParquetFile(data).iter_batches(1000):
+            yield batch.to_pylist()
+    else:
+        with data.open(encoding="utf-8") as file:
+            while lines := list(islice(file, 1000)):
+                yield [json.loads(line) for line in lines]
 
 
 def run_bare(engine: str, texts: Path, options: argparse.Namespace) -> Finished:

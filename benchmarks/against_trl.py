@@ -1,11 +1,17 @@
-"""premask against TRL's own data path: same rows, tokenizer, template and length, Parquet to packed Parquet.
+"""premask against TRL's own data path: same rows, tokenizer, template and length, up to packed Parquet.
 
-    python benchmarks/against_trl.py --trl-python VENV/bin/python [--kinds chat,short] [--rounds 5]
+    python benchmarks/against_trl.py --trl-python VENV/bin/python [--kinds chat,agents20] [--scale 0.25]
 
 TRL's side is `SFTTrainer._prepare_dataset` (`contender_trl.py`) in an interpreter that has trl and torch,
 with one and with two processes. premask's is the command `premask run` with all proofs on, and the same
 run in a process that is warm (`contender_premask.py`), with one and two workers. Both read the template
-that TRL ships with its training tags; premask finds the mask without them.
+that TRL ships with its training tags; premask finds the mask without them. `kinds.py` says what is read for
+each kind of rows. Other contenders are renderers and LLaMA-Factory, where `--renderers-python` and
+`--llamafactory-python` say which interpreter has them, and any command given with `--peer`. A peer that fails
+on a kind is told and left out of it. `nemotron.data_prep` is in no package index; from a checkout, a script
+that calls its `process_chat_sft_spool_core` and `process_chat_sft_parquet_from_spool_core` fits:
+
+    --peer "nemotron=NEMOTRON/bin/python SCRIPT {data} {tokenizer} {template} {max_length} {output}"
 
 Printed are thousand tokens a CPU-second, seconds and memory (medians of alternating runs), how many times
 less CPU and time premask takes (a ratio each round, then the median), and what differs in what comes out.
@@ -29,7 +35,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from common import (
     HERE,
-    MAX_LENGTH,
     Finished,
     alternate,
     fresh,
@@ -37,47 +42,67 @@ from common import (
     measure,
     median,
     megabytes,
+    note,
     ratio,
-    recipe,
-    run_command,
-    run_warm,
     save,
     table,
     trl_parser,
 )
-from data import KINDS, ensure
+from data import ensure
+from kinds import AGAINST, KINDS, add_rows, copy_of, rows_of, wanted
+from premask_runs import recipe, run_command, run_warm
 
-ROWS = {"chat": 20_000, "short": 41_807}
+TRIAL = 20
+"""Rows on which a peer must get through before it is measured."""
+PEERS = {
+    "renderers": "benchmarks/contender_renderers.py {data} --tokenizer {tokenizer} --family {family}",
+    "LLaMA-Factory": "benchmarks/contender_llamafactory.py {data} --tokenizer {tokenizer} --family {family} "
+    "--max-length {max_length}",
+}
+"""What runs other peers, without the interpreter and `--output`."""
 CONTENDERS = "premask 1,premask 2,command 1,command 2,TRL 1,TRL 2"
 
-PEER = """another contender: {data}, {tokenizer}, {template}, {max_length} and {output} are filled in, and the
-last line it prints is a report like that of contender_trl.py"""
+PEER = """another contender: {data}, {tokenizer}, {template} (the model's own), {family}, {max_length} and
+{output} are filled in, and the last line it prints is a report like that of contender_trl.py"""
 
 
 def main() -> None:
     arguments = trl_parser(__doc__)
-    arguments.add_argument("--kinds", default="chat,short")
-    arguments.add_argument("--chat-rows", type=int, default=ROWS["chat"])
-    arguments.add_argument("--short-rows", type=int, default=ROWS["short"])
-    arguments.add_argument("--trl-template", default="qwen3", help="which of TRL's training templates")
+    arguments.add_argument("--kinds", default=",".join(AGAINST))
+    add_rows(arguments)
     arguments.add_argument("--contenders", default=CONTENDERS, help="who, and with how many processes")
     arguments.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help=PEER)
+    for name in PEERS:
+        arguments.add_argument(_flag(name), type=Path, help=f"interpreter that has {name}")
     options = arguments.parse_args()
+    for name, words in PEERS.items():
+        if python := getattr(options, _flag(name).strip("-").replace("-", "_")):
+            options.peer.append(f"{name}={python} {words} --output {{output}}")
     if options.trl_python is None:
         sys.exit("--trl-python is missing: the interpreter of an environment with trl and torch")
-    options.work.mkdir(parents=True, exist_ok=True)
-    options.chat_template = options.work / f"{options.trl_template}_training.jinja"
-    write_template = [HERE / "contender_trl.py", "--write-template", options.trl_template]
-    measure([options.trl_python, *write_template, options.chat_template])
-    save(options.json, {kind: compare(kind, options) for kind in options.kinds.split(",")})
+    copy_templates(options.trl_python)
+    figures = {kind: compare(kind, options) for kind in wanted(options.kinds)}
+    print(f"\n**All kinds**: times less than TRL, and than the best of the others\n\n{summary(figures)}")
+    save(options.json, figures)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('-', '').lower()}-python"
+
+
+def copy_templates(trl_python: Path) -> None:
+    """Write the templates of this TRL, those with tags and those without, to where `kinds.py` finds them."""
+    for family in {kind.family for kind in KINDS.values()}:
+        for name in (family, f"{family}_training"):
+            path = copy_of(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            measure([trl_python, HERE / "contender_trl.py", "--write-template", name, path])
 
 
 def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]:
     """Measure one kind of rows, print its tables, and return all runs."""
-    if kind not in KINDS:
-        sys.exit(f"{kind} is no kind of rows; known are {', '.join(KINDS)}")
-    rows: int = getattr(options, f"{kind}_rows")
-    data = ensure(kind, rows, folder=options.work / "data")
+    rows = rows_of(kind, options)
+    data = ensure(kind, rows, suffix=KINDS[kind].format, folder=options.work / "data")
     outputs = options.work / "outputs"
     contenders: dict[str, Callable[[], Finished]] = {}
     for name in options.contenders.split(","):
@@ -90,15 +115,20 @@ def compare(kind: str, options: argparse.Namespace) -> dict[str, list[Finished]]
             contenders[name] = partial(run_trl, kind, data, int(processes), options)
     for peer in options.peer:
         name, _, command = peer.partition("=")
-        contenders[name] = partial(run_peer, command, kind, data, outputs / f"{kind}-{name}", options)
+        output = outputs / f"{kind}-{name}"
+        few = ensure(kind, TRIAL, suffix=KINDS[kind].format, folder=options.work / "data")
+        if does(partial(run_peer, command, kind, few, output, options), f"{name} on {kind} rows"):
+            contenders[name] = partial(run_peer, command, kind, data, output, options)
     runs = alternate(contenders, options.rounds, say=kind)
-    print(f"\n**{kind} rows**: {rows:,} rows, {MAX_LENGTH[kind]} tokens a pack, {options.rounds} rounds\n")
+    print(
+        f"\n**{kind} rows**: {rows:,} rows, {KINDS[kind].max_length} tokens a pack, {options.rounds} rounds\n"
+    )
     print(speed_table(runs, rows))
     if {"TRL 1", "premask 1"} <= runs.keys():
         theirs = outputs / f"{kind}-TRL-1"
         print(f"\n{same_output(outputs / f'{kind}-premask-1', theirs, options.tokenizer)}")
-        tags = {**recipe(kind, data, outputs / f"{kind}-tags", options), "mask": "generation-tags"}
-        run_command(tags, 1)
+        tags = {"chat_template": KINDS[kind].template(tagged=True), "mask": "generation-tags"}
+        run_command({**recipe(kind, data, outputs / f"{kind}-tags", options), **tags}, 1)
         print("\nWith `mask: generation-tags`, which takes TRL's tags at their word:\n")
         print(same_output(outputs / f"{kind}-tags", theirs, options.tokenizer))
     return runs
@@ -111,8 +141,8 @@ def run_trl(kind: str, data: Path, processes: int, options: argparse.Namespace) 
     return measure(
         [
             options.trl_python, HERE / "contender_trl.py", data,
-            "--tokenizer", options.tokenizer, "--chat-template", options.chat_template,
-            "--max-length", str(MAX_LENGTH[kind]), "--num-proc", str(processes),
+            "--tokenizer", options.tokenizer, "--chat-template", KINDS[kind].template(tagged=True),
+            "--max-length", str(KINDS[kind].max_length), "--num-proc", str(processes),
             "--output", output / "train.parquet",
         ],
         env={"HF_DATASETS_CACHE": str(output / "cache")},
@@ -122,10 +152,22 @@ def run_trl(kind: str, data: Path, processes: int, options: argparse.Namespace) 
 def run_peer(command: str, kind: str, data: Path, output: Path, options: argparse.Namespace) -> Finished:
     """Run a contender given on the command line."""
     places = {
-        "data": data, "tokenizer": options.tokenizer, "template": options.chat_template,
-        "max_length": MAX_LENGTH[kind], "output": fresh(output),
+        "data": data, "tokenizer": options.tokenizer, "template": KINDS[kind].template(tagged=False),
+        "family": KINDS[kind].family, "max_length": KINDS[kind].max_length, "output": fresh(output),
     }  # fmt: skip
     return measure([word.format(**places) for word in shlex.split(command)])
+
+
+def does(run: Callable[[], Finished], what: str) -> bool:
+    """Whether a contender gets through; what stopped it is told."""
+    try:
+        run()
+    except SystemExit as failed:
+        lines = [line for line in str(failed).splitlines() if line.strip()]
+        note(f"{what} fails:\n" + "\n".join(lines[-3:]))
+        print(f"\n{what} fails: `{lines[-2] if len(lines) > 1 else lines[-1]}`")
+        return False
+    return True
 
 
 # ==== Tables ====
@@ -135,6 +177,7 @@ def speed_table(runs: dict[str, list[Finished]], rows: int) -> str:
     """Lay out what all contenders took, and how many times less than TRL that is."""
     tokens = next((each[0].report["tokens"] for each in runs.values() if "tokens" in each[0].report), 0)
     best_cpu, best_wall = _trl(runs, "cpu"), _trl(runs, "wall")
+    whole = [run.cpu for run in runs.get("TRL 1", [])]
     lines = []
     for name, each in runs.items():
         cpu, wall = _times(each, "cpu"), _times(each, "wall")
@@ -143,13 +186,44 @@ def speed_table(runs: dict[str, list[Finished]], rows: int) -> str:
             name, made / median(cpu) / 1000, rows / median(cpu), median(cpu), median(wall),
             ratio(cpu, best_cpu) if best_cpu else "-", ratio(wall, best_wall) if best_wall else "-",
             median(run.cpu for run in each), median(run.wall for run in each),
+            ratio([run.cpu for run in each], whole) if whole else "-",
             megabytes(largest(each)), megabytes(largest(each, anonymous=True)),
         ])  # fmt: skip
     header = [
         "contender, processes", "k tokens / CPU-s", "rows / CPU-s", "CPU s", "wall s", "less CPU than TRL 1",
-        "less wall than TRL's best", "CPU s, whole", "wall s, whole", "peak MB", "anonymous MB",
+        "less wall than TRL's best", "CPU s, whole", "wall s, whole",
+        "less CPU, whole", "peak MB", "anonymous MB",
     ]  # fmt: skip
     return table(header, lines)
+
+
+def summary(figures: dict[str, dict[str, list[Finished]]]) -> str:
+    """Lay out the ratios of all kinds: per token, because some peers write more or fewer tokens."""
+    lines = []
+    for kind, runs in figures.items():
+        cost = {name: _per_token(each, runs) for name, each in runs.items()}
+        peers = {name: each for name, each in cost.items() if name.split()[0] not in {"premask", "command"}}
+        if "premask 1" not in cost or not peers:
+            continue
+        best = min(peers, key=lambda name: median(peers[name]))
+        ours, wall = cost["premask 1"], _trl(runs, "wall")
+        two = runs.get("premask 2", [])
+        lines.append([
+            kind, 1 / median(ours) / 1000, ratio(ours, cost["TRL 1"]) if "TRL 1" in cost else "-",
+            ratio(ours, peers[best]), best,
+            ratio(_times(two, "wall"), wall) if two and wall else "-",
+            megabytes(largest(runs["premask 1"])), megabytes(largest(two)) if two else "-",
+        ])  # fmt: skip
+    header = ["rows", "k tokens / CPU-s", "less CPU than TRL 1", "less CPU than the best", "which is",
+              "2 workers, less wall than TRL's best", "peak MB", "peak MB, 2 workers"]  # fmt: skip
+    return table(header, lines)
+
+
+def _per_token(each: list[Finished], runs: dict[str, list[Finished]]) -> list[float]:
+    """CPU seconds of work a token, in each round; of a command that tells no tokens, those of premask."""
+    told = [run.report.get("tokens") for run in (each[0], *(other[0] for other in runs.values()))]
+    tokens = next(number for number in told if number)
+    return [seconds / tokens for seconds in _times(each, "cpu")]
 
 
 def _times(runs: list[Finished], what: str) -> list[float]:

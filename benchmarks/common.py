@@ -330,7 +330,9 @@ def parser(doc: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=rounds, help="alternating runs; the median counts")
     made.add_argument("--tokenizer", type=Path, default=default_tokenizer())
-    made.add_argument("--chat-template", default="chatml", help="Jinja file or built-in name")
+    made.add_argument(
+        "--chat-template", help="Jinja file, or a name of TRL's or of premask; default: the kind's"
+    )
     made.add_argument("--work", type=Path, default=WORK, help="where data and outputs are written")
     made.add_argument("--json", type=Path, help="write the raw figures there")
     return made
@@ -358,45 +360,6 @@ def fresh(path: Path) -> Path:
         else:
             each.unlink(missing_ok=True)
     return path
-
-
-# ==== premask, as a contender ====
-
-MAX_LENGTH = {"chat": 8192, "short": 2048}
-"""Tokens of a pack, for each kind of rows."""
-
-
-def recipe(kind: str, data: Path, output: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the recipe of all benchmarks: defaults, and long rows cut off, because peers do that."""
-    return {
-        "sources": [str(data)],
-        "tokenizer": str(options.tokenizer),
-        "chat_template": str(options.chat_template),
-        "max_length": MAX_LENGTH[kind],
-        "too_long": "truncate",
-        "output": str(output),
-    }
-
-
-def run_warm(values: Mapping[str, Any], workers: int) -> Finished:
-    """Run a recipe in a process that is warm; the report tells start-up and work apart."""
-    fresh(Path(values["output"]))
-    script = HERE / "contender_premask.py"
-    return measure([sys.executable, script, json.dumps(values), "--workers", str(workers)])
-
-
-def run_command(values: Mapping[str, Any], workers: int) -> Finished:
-    """Run a recipe as users do: the command `premask run`, all of it."""
-    fresh(Path(values["output"]))
-    installed = Path(sys.executable).with_name("premask")
-    words = [str(installed)] if installed.is_file() else [sys.executable, "-m", "premask"]
-    flags = [
-        word
-        for key, value in values.items()
-        if key != "sources"
-        for word in (f"--{key.replace('_', '-')}", str(value))
-    ]
-    return measure([*words, "run", *values["sources"], *flags, "--workers", str(workers)])
 
 
 def manifest(output: str | Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 from common import fresh, spent
@@ -22,14 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", help="keys of the recipe, as JSON; one Parquet source")
+    parser.add_argument("recipe", help="keys of the recipe, as JSON; one source, Parquet or JSONL")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     values = json.loads(options.recipe)
 
     begin = spent()
-    import pyarrow.parquet as pq  # noqa: PLC0415  what is imported is what is timed
-    from premask.core.recipe_file import make_recipe  # noqa: PLC0415
+    from premask.core.recipe_file import make_recipe  # noqa: PLC0415  what is imported is what is timed
     from premask.running.run import run  # noqa: PLC0415
     from premask.running.runners.process import prepare_process  # noqa: PLC0415
     from premask.running.tasks import Progress  # noqa: PLC0415
@@ -46,8 +46,7 @@ def main() -> None:
 
     recipe = make_recipe(values)
     with tempfile.TemporaryDirectory() as scratch:
-        few = Path(scratch) / "few.parquet"
-        pq.write_table(pq.ParquetFile(values["sources"][0]).read_row_group(0).slice(0, 2), few)
+        few = first_rows(Path(values["sources"][0]), Path(scratch))
         run(make_recipe({**values, "sources": [str(few)], "output": str(Path(scratch) / "out")}))
     startup = spent() - begin
 
@@ -68,6 +67,19 @@ def main() -> None:
         "tokens": counts["tokens"], "samples": counts["samples"], "packs": counts["packs"],
         "rejected": counts["rejected"], "fill": counts["fill"],
     }))  # fmt: skip
+
+
+def first_rows(path: Path, folder: Path) -> Path:
+    """Write the first two rows to a file of their own."""
+    few = folder / f"few{path.suffix}"
+    if path.suffix == ".jsonl":
+        with path.open("rb") as file:
+            few.write_bytes(b"".join(islice(file, 2)))
+        return few
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    pq.write_table(pq.ParquetFile(path).read_row_group(0).slice(0, 2), few)
+    return few
 
 
 if __name__ == "__main__":

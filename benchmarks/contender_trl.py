@@ -1,12 +1,12 @@
 """TRL's own data path, in TRL's own interpreter: what it takes, as a line of JSON.
 
-    TRL_PYTHON benchmarks/contender_trl.py rows.parquet --tokenizer DIR --max-length 8192 --output out.parquet
-    TRL_PYTHON benchmarks/contender_trl.py --write-template qwen3 template.jinja
+    TRL_PYTHON benchmarks/contender_trl.py rows.jsonl --tokenizer DIR --max-length 8192 --output out.parquet
+    TRL_PYTHON benchmarks/contender_trl.py --write-template qwen3_training template.jinja
 
 The first form calls `SFTTrainer._prepare_dataset` as `SFTTrainer(...)` calls it for a training set with
 `assistant_only_loss`, `packing` and the strategy `bfd`, on a trainer that has no model: attributes are set
-as `__init__` sets them. From Parquet to Parquet; nothing is taken from a cache. Start-up is imports,
-tokenizer, template, and a preparation of two rows. The second form writes TRL's annotated template.
+as `__init__` sets them. From Parquet or JSONL to Parquet; nothing is taken from a cache. Start-up is imports,
+tokenizer, template, and a preparation of two rows. The second form writes a template that TRL ships.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,13 @@ def _write_template(name: str, path: str) -> None:
     import trl  # noqa: PLC0415
 
     folder = Path(trl.__file__).parent / "chat_templates"
-    shutil.copyfile(folder / f"{name}_training.jinja", path)
+    shutil.copyfile(folder / f"{name}.jinja", path)
     print(json.dumps({"trl": trl.__version__}))
 
 
 def _prepare(options: argparse.Namespace, cache: str) -> dict[str, Any]:
     begin = spent()
     import datasets  # noqa: PLC0415  what is imported is what is timed
-    import pyarrow.parquet as pq  # noqa: PLC0415
     import transformers  # noqa: PLC0415
     import trl  # noqa: PLC0415
     from trl.trainer.sft_trainer import SFTTrainer  # noqa: PLC0415
@@ -71,11 +71,11 @@ def _prepare(options: argparse.Namespace, cache: str) -> dict[str, Any]:
     def prepare(rows: Any) -> Any:
         return trainer._prepare_dataset(rows, tokenizer, args, args.packing, None, "train")  # noqa: SLF001
 
-    prepare(datasets.Dataset(pq.ParquetFile(options.data).read_row_group(0).slice(0, 2)))
+    prepare(_few(options.data, cache))
     startup = spent() - begin
 
     begin = spent()
-    rows = datasets.Dataset.from_parquet(str(options.data), cache_dir=f"{cache}/rows")
+    rows = _read(options.data, f"{cache}/rows")
     packed = prepare(rows)
     packed.to_parquet(str(options.output))
     work = spent() - begin
@@ -86,6 +86,26 @@ def _prepare(options: argparse.Namespace, cache: str) -> dict[str, Any]:
         "fill": sum(lengths) / (len(lengths) * options.max_length),
         "versions": {each.__name__: each.__version__ for each in (trl, transformers, datasets)},
     }  # fmt: skip
+
+
+def _read(path: Path, cache: str) -> Any:
+    from datasets import Dataset  # noqa: PLC0415
+
+    read = Dataset.from_json if path.suffix == ".jsonl" else Dataset.from_parquet
+    return read(str(path), cache_dir=cache)
+
+
+def _few(path: Path, cache: str) -> Any:
+    """The first two rows."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    few = Path(cache) / f"few{path.suffix}"
+    if path.suffix == ".jsonl":
+        with path.open("rb") as file:
+            few.write_bytes(b"".join(islice(file, 2)))
+    else:
+        pq.write_table(pq.ParquetFile(path).read_row_group(0).slice(0, 2), few)
+    return _read(few, f"{cache}/few")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 from bulk import write_bulk
-from common import HERE, Finished, fresh, machine, measure, median, note, parser, recipe, save, table
-from data import KINDS
+from common import HERE, Finished, fresh, machine, measure, median, note, parser, save, table
+from kinds import PLAIN
+from premask_runs import recipe
 from simulation import Cluster, Costs, Job, simulate
 
 SMALL, LARGE = 0.04, 2.5
@@ -44,7 +45,7 @@ QUANTILES = 41
 
 def main() -> None:
     arguments = parser(__doc__, rounds=2)
-    arguments.add_argument("--kinds", default=",".join(KINDS))
+    arguments.add_argument("--kinds", default=PLAIN)
     arguments.add_argument("--megabytes", type=float, default=100.0, help="of the input that is fitted on")
     arguments.add_argument("--run", help=argparse.SUPPRESS)
     arguments.add_argument("--workers", type=int, help=argparse.SUPPRESS)

@@ -17,41 +17,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from against_trl import ROWS, run_trl
-from common import (
-    HERE,
-    MAX_LENGTH,
-    alternate,
-    manifest,
-    measure,
-    median,
-    recipe,
-    run_command,
-    save,
-    spent,
-    table,
-    trl_parser,
-)
+from against_trl import run_trl
+from common import HERE, alternate, manifest, measure, median, save, spent, table, trl_parser
 from data import ensure
+from kinds import KINDS, PLAIN, add_rows, rows_of, wanted
+from premask_runs import recipe, run_command
 
 
 def main() -> None:
     arguments = trl_parser(__doc__)
-    arguments.add_argument("--kinds", default="chat,short")
-    arguments.add_argument("--chat-rows", type=int, default=ROWS["chat"])
-    arguments.add_argument("--short-rows", type=int, default=ROWS["short"])
+    arguments.add_argument("--kinds", default=PLAIN)
+    add_rows(arguments)
     arguments.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.load:
         print(json.dumps(_load(options.load)))
         return
-    save(options.json, {kind: compare(kind, options) for kind in options.kinds.split(",")})
+    save(options.json, {kind: compare(kind, options) for kind in wanted(options.kinds)})
 
 
 def compare(kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one kind of rows, print its table, and return its figures."""
-    rows: int = getattr(options, f"{kind}_rows")
-    data = ensure(kind, rows, folder=options.work / "data")
+    rows = rows_of(kind, options)
+    data = ensure(kind, rows, suffix=KINDS[kind].format, folder=options.work / "data")
     output = options.work / "outputs" / f"{kind}-disk"
     run_command(recipe(kind, data, output, options), 1)
     folders, tokens = {"premask": output / "packed"}, {"premask": int(manifest(output)["counts"]["tokens"])}
@@ -70,7 +58,9 @@ def compare(kind: str, options: argparse.Namespace) -> dict[str, Any]:
             "load": [median(run.report["load"][i] for run in runs) for i in (0, 1)],
             "read": [median(run.report["read"][i] for run in runs) for i in (0, 1)],
         }  # fmt: skip
-    print(f"\n**{kind} rows**: {rows:,} rows, {MAX_LENGTH[kind]} tokens a pack, {options.rounds} rounds\n")
+    print(
+        f"\n**{kind} rows**: {rows:,} rows, {KINDS[kind].max_length} tokens a pack, {options.rounds} rounds\n"
+    )
     header = ["output", "columns", "tokens", "MB", "bytes / token", "load wall s", "load CPU ns / token",
               "read through, CPU ns / token"]  # fmt: skip
     lines = [

@@ -14,20 +14,10 @@ import shutil
 from functools import partial
 from typing import Any
 
-from common import (
-    MAX_LENGTH,
-    Finished,
-    alternate,
-    median,
-    megabytes,
-    parser,
-    recipe,
-    run_command,
-    run_warm,
-    save,
-    table,
-)
-from data import KINDS, ensure
+from common import Finished, alternate, median, megabytes, parser, save, table
+from data import ensure
+from kinds import KINDS
+from premask_runs import recipe, run_command, run_warm
 
 
 def main() -> None:
@@ -40,7 +30,8 @@ def main() -> None:
     save(
         options.json, [{"size": size, "warm": each, "command": commands[size]} for size, each in warm.items()]
     )
-    print(f"\n**{options.kind} rows**, {MAX_LENGTH[options.kind]} tokens a pack, {options.rounds} rounds\n")
+    length = KINDS[options.kind].max_length
+    print(f"\n**{options.kind} rows**, {length} tokens a pack, {options.rounds} rounds\n")
     print(growth_table(warm, commands))
 
 
@@ -52,7 +43,7 @@ def measure_all(options: argparse.Namespace) -> tuple[dict[Size, list[Finished]]
     """Return the warm runs of each size, and one run of the command."""
     recipes: dict[Size, dict[str, Any]] = {}
     for rows in map(int, options.rows.split(",")):
-        data = ensure(options.kind, rows, folder=options.work / "data")
+        data = ensure(options.kind, rows, suffix=KINDS[options.kind].format, folder=options.work / "data")
         for workers in map(int, options.workers.split(",")):
             output = options.work / "outputs" / f"{options.kind}-growth-{rows}-{workers}"
             recipes[rows, workers] = recipe(options.kind, data, output, options)
@@ -83,11 +74,11 @@ def growth_table(runs: dict[Size, list[Finished]], commands: dict[Size, Finished
             before = tokens, cpu
             lines.append([
                 f"{rows:,} rows", workers, tokens, cpu, wall, nanoseconds, 1e9 * wall / tokens,
-                nanoseconds / first, added, commands[rows, workers].wall,
+                1e6 * cpu / rows, nanoseconds / first, added, commands[rows, workers].wall,
                 megabytes(commands[rows, workers].peak_mb), megabytes(commands[rows, workers].anonymous_mb),
             ])  # fmt: skip
     header = [
-        "size", "workers", "tokens", "CPU s", "wall s", "CPU ns / token", "wall ns / token",
+        "size", "workers", "tokens", "CPU s", "wall s", "CPU ns / token", "wall ns / token", "CPU us / row",
         "to the smallest", "CPU ns / token added", "command wall s", "peak MB", "anonymous MB",
     ]  # fmt: skip
     return table(header, lines)

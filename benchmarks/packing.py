@@ -39,7 +39,7 @@ from common import (
     table,
     trl_parser,
 )
-from data import KINDS
+from kinds import PLAIN
 
 LENGTHS = {"chat": (796.0, 1272.0), "short": (80.0, 83.0)}
 """Median and mean."""
@@ -60,7 +60,7 @@ def main() -> None:
         print(json.dumps(_plan(how, np.load(file), int(capacity))))
         return
     figures = {}
-    for kind in KINDS:
+    for kind in PLAIN.split(","):
         above, cost = [], []
         for size in map(int, options.sizes.split(",")):
             for capacity in map(int, options.max_lengths.split(",")):

@@ -1,10 +1,13 @@
 """All benchmarks, one after another; what they print becomes RESULTS.md.
 
     python benchmarks/results.py [--quick] [--trl-python VENV/bin/python] [--only against_trl,growth]
+        [--with "against_trl: --scale 0.25 --rounds 2"]
 
+With `--only`, the other sections of the page stay as they are. `--with` gives a benchmark other arguments.
 `--quick` takes some minutes (fewer rows, one round) and writes into `out/benchmarks`, because its figures
 are for looking, not for keeping. Without `--trl-python` an environment with trl is made in
-`out/benchmarks/trl` (some hundred megabytes, once); `--no-trl` leaves TRL out.
+`out/benchmarks/trl` (some hundred megabytes, once); `--no-trl` leaves TRL out. Other peers are measured
+where `--renderers-python` and `--llamafactory-python` are given.
 """
 
 from __future__ import annotations
@@ -18,17 +21,21 @@ import subprocess
 import sys
 import time
 import venv
+from itertools import pairwise
 from pathlib import Path
 
 from common import GPU, HERE, ROOT, WORK, default_tokenizer, machine, note, section_of, shown
+from kinds import AGAINST
 
 TRL = ("trl==1.16.0", "torch==2.13.0")
-TEMPLATE = "qwen3_training.jinja"
 TITLES = {
     "against_trl": "Against TRL",
     "against_bare": "Against encoding alone",
+    "engines": "Engines",
     "stages": "Where the time goes",
+    "linear": "Turns",
     "growth": "Growth",
+    "start": "Start",
     "memory_sources": "Memory of reading",
     "packing": "Packing",
     "disk": "On disk",
@@ -37,21 +44,31 @@ TITLES = {
     "cost_model": "The cost model against runs",
     "driver": "What the driver holds",
 }
+ALL = ",".join(TITLES)
 WITH_TRL = ("against_trl", "packing", "disk")
+PEERS = {"--renderers-python": "RENDERERS", "--llamafactory-python": "LLAMAFACTORY"}
+"""Options of `against_trl.py`, and what stands for the folder of their environment on the page."""
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "against_trl": (
         ["--rounds 5"],
-        ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
+        ["--rounds 1 --scale 0.1"],
     ),
     "against_bare": (
         ["--rounds 5"],
-        ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
+        ["--rounds 1 --scale 0.1"],
     ),
-    "stages": ([""], ["--rows 2000"]),
+    "engines": (["--rows 1000 --rounds 3"], ["--rows 100 --rounds 1"]),
+    "stages": ([""], ["--scale 0.1"]),
+    "linear": (["--rounds 3"], ["--rounds 1 --scale 0.2 --agents1000-rows 2"]),
     "growth": (
-        ["--kind short --rows 10000,100000,1000000 --rounds 3", "--kind chat --rows 10000,100000 --rounds 3"],
+        [
+            "--kind short --rows 10000,100000,1000000 --rounds 3",
+            "--kind chat --rows 10000,100000 --rounds 3",
+            "--kind reasoning --rows 10000,100000,1000000 --workers 1 --rounds 1",
+        ],
         ["--kind short --rows 2000,20000 --rounds 1"],
     ),
+    "start": (["--rounds 5"], ["--rounds 1"]),
     "memory_sources": ([""], ["--megabytes 5,50"]),
     "packing": (
         ["--rounds 5"],
@@ -59,10 +76,17 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "disk": (
         ["--rounds 5"],
-        ["--rounds 1 --chat-rows 2000 --short-rows 10000"],
+        ["--rounds 1 --scale 0.1"],
     ),
     "heads": (["--rounds 3"], ["--rounds 1 --length 128 --vocabulary 32768"]),
-    "memory_run": (["--megabytes 100,1000,10000"], ["--megabytes 20,100"]),
+    "memory_run": (
+        [
+            "--megabytes 100,1000,10000",
+            f"--kinds {','.join(AGAINST)} --megabytes 100 --workers 1",
+            "--kinds agents20,agents100 --chat-template qwen3 --megabytes 8 --workers 1",
+        ],
+        ["--megabytes 20,100"],
+    ),
     "cost_model": (["--rounds 2"], ["--kinds chat --rounds 1 --megabytes 20"]),
     "driver": ([""], ["--units 1000 --rows 1000000"]),
 }
@@ -76,25 +100,60 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="some minutes, figures for looking only")
     parser.add_argument("--trl-python", type=Path, help="interpreter that has trl and torch")
     parser.add_argument("--no-trl", action="store_true", help="leave TRL out")
-    parser.add_argument("--only", default=",".join(TITLES), help="benchmarks, with commas")
+    parser.add_argument("--only", default=ALL, help="benchmarks, with commas")
+    parser.add_argument("--with", action="append", default=[], metavar="NAME: ARGUMENTS", dest="arguments")
+    for option in PEERS:
+        parser.add_argument(option, type=Path)
     parser.add_argument("--output", type=Path, help="default: benchmarks/RESULTS.md")
     options = parser.parse_args()
     trl = None if options.no_trl else options.trl_python or make_trl()
     output = options.output or (WORK / "RESULTS.md" if options.quick else HERE / "RESULTS.md")
-    parts = [head(trl, quick=options.quick)]
+    commands = {name: each[options.quick] for name, each in COMMANDS.items()}
+    for given in options.arguments:
+        name, _, words = given.partition(":")
+        commands[name] = [words.strip()]
+    page = Page(output if options.only != ALL else None, head(trl, quick=options.quick))
+    peers = [word for option in PEERS for word in _told(option, options)]
     partial = WORK / "RESULTS.partial.md"
     partial.parent.mkdir(parents=True, exist_ok=True)
     for name in options.only.split(","):
         if name == "against_trl" and trl is None:
             continue
-        parts.append(f"## {TITLES[name]}\n")
-        for words in COMMANDS[name][options.quick]:
-            parts.append(section(name, words, trl))
-            partial.write_text("\n".join(parts), encoding="utf-8")  # what is measured is not lost
-    partial.write_text("\n".join([*parts, gpu_section()]), encoding="utf-8")
+        text = f"## {TITLES[name]}\n\nMeasured on {today()}.\n"
+        for words in commands[name]:
+            text += f"\n{section(name, words, trl, peers if name == 'against_trl' else [])}"
+            partial.write_text(page.having(TITLES[name], text), encoding="utf-8")  # so that it is not lost
+        page = Page(partial)
     output.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(page.having(GPU, gpu_section()), encoding="utf-8")
     shutil.move(partial, output)
     print(f"{shown(output)} written")
+
+
+class Page:
+    """A page of results, in which sections are exchanged; without a file there is only its head."""
+
+    def __init__(self, path: Path | None, head: str = "") -> None:
+        self._text = path.read_text(encoding="utf-8") if path and path.is_file() else head
+
+    def having(self, title: str, section: str) -> str:
+        """The page with this section in place of that of the title, or before what was run on a GPU."""
+        old = section_of(self._text, title)
+        if old:
+            return self._text.replace(old, f"{section.rstrip()}\n\n").rstrip() + "\n"
+        gpu = section_of(self._text, GPU)
+        rest = self._text.removesuffix(gpu).rstrip() if gpu else self._text.rstrip()
+        return f"{rest}\n\n{section.rstrip()}\n\n{gpu}".rstrip() + "\n"
+
+
+def today() -> str:
+    """Return the date."""
+    return datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+
+
+def _told(option: str, options: argparse.Namespace) -> list[str]:
+    python = getattr(options, option.strip("-").replace("-", "_"))
+    return [option, str(python)] if python else []
 
 
 def make_trl() -> Path:
@@ -120,7 +179,7 @@ def head(trl: Path | None, *, quick: bool) -> str:
         "alternate between the contenders. What each benchmark measures stands at the head of its file.",
         "",
     ]
-    facts = {"date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(), **machine()}
+    facts = {"date": today(), **machine()}
     if trl is not None:
         code = "import torch, trl; print(f'trl {trl.__version__}, torch {torch.__version__}')"
         done = subprocess.run([trl, "-c", code], capture_output=True, text=True, check=True)
@@ -136,16 +195,17 @@ def gpu_section() -> str:
     return found or f"## {GPU}\n\nNot run: no GPU was at hand. `make gpu-check` writes its table here.\n"
 
 
-def section(name: str, arguments: str, trl: Path | None) -> str:
+def section(name: str, arguments: str, trl: Path | None, peers: list[str]) -> str:
     """Run a benchmark and return its command and what it printed."""
     words = shlex.split(arguments)
-    template = WORK / TEMPLATE
-    if name in {"against_bare", "growth", "disk"} and template.is_file():
-        words += ["--chat-template", shown(template)]
     told = ["python", f"benchmarks/{name}.py", *words]
     if name in WITH_TRL and trl is not None:
         words += ["--trl-python", str(trl)]
         told += ["--trl-python", "TRL/bin/python"]
+    words += peers
+    told += [
+        f"{PEERS[before]}/bin/python" if before in PEERS else word for before, word in pairwise(["", *peers])
+    ]
     note(f"==== {shlex.join(told)}")
     begin = time.monotonic()
     done = subprocess.run(

@@ -11,6 +11,8 @@ from typing import Any
 from unittest import mock
 
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="premask-hf-")  # before any library reads it
+os.environ["PREMASK_CACHE"] = tempfile.mkdtemp(prefix="premask-cache-")  # not that of the user
+os.environ["PREMASK_FACTS"] = "off"  # what a test proves was not proved by another one
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -114,7 +116,7 @@ def _proved_once(backend: Any, wish: EngineChoice, **options: Any) -> EngineProo
 def _tokenizers_are_loaded_and_proved_once() -> Iterator[None]:
     """Forget the tokenizers at the end of the session."""
     with (
-        mock.patch("premask.labeller.prove_engine", _proved_once),
+        mock.patch("premask.tokens.engine_check.prove_engine", _proved_once),
         mock.patch("premask.running.run.load_tokenizer", _loaded_once),
     ):
         yield

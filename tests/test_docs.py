@@ -36,11 +36,11 @@ from places import SHARED
 from premask import __version__
 from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
+from premask.core.defaults import FORMS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
 from premask.core.source_entry import DialectName, FieldMap, Source
 from premask.masking.chat_template import built_in_templates
-from premask.publish.export import FORMS
 from premask.publish.trainer_lines import SNIPPETS, snippets
 from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
 

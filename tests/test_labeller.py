@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -313,3 +316,95 @@ def test_the_twin_by_reference_gives_the_same(make_labeller: MakeLabeller) -> No
     for one, other in zip(ours, theirs, strict=True):
         assert np.array_equal(one.ids, other.ids)
         assert np.array_equal(one.labels, other.labels)
+
+
+# ==== Known templates ====
+
+
+PROBES = ("parts_roles", "find_turn_ends", "find_reasoning_marks", "find_mode", "Printable")
+
+
+@pytest.fixture
+def facts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of facts, which is empty."""
+    monkeypatch.setenv("PREMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PREMASK_FACTS")
+    return tmp_path / "cache" / "facts"
+
+
+def same_decisions(one: Labeller, other: Labeller) -> bool:
+    """Whether two labellers have the same rules, and give the rows of the sample the same labels."""
+    assert (one.rules, one.ends, one.parts) == (other.rules, other.ends, other.parts)
+    assert one.modes(Conversation((Message("user", "a"), Message("assistant", "b")))) == other.modes(
+        Conversation((Message("user", "a"), Message("assistant", "b")))
+    )
+    results = [label_rows(each, ROWS[:20], "sharegpt") for each in (one, other)]
+    return repr(results[0]) == repr(results[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("sample", {}),
+        ("sample", {"chat_template": "mistral", "append_eos": True}),
+        ("sample", {"chat_template": "alpaca", "end_of_turn": ["\n\n"]}),
+        ("qwen3", {}),
+        ("qwen3", {"template_kwargs": {"enable_thinking": "auto"}}),
+        ("qwen3", {"leave_out": ["<think>\n\n</think>\n\n"]}),
+        ("llama3_2", {"history": "last"}),
+    ],
+)
+def test_a_known_template_is_not_probed_again(
+    make_labeller: MakeLabeller, facts_on: Path, name: str, keys: dict[str, Any]
+) -> None:
+    first = make_labeller(name, **keys)
+    with ExitStack() as stack:
+        for probe in PROBES:
+            stack.enter_context(mock.patch(f"premask.labeller.{probe}", side_effect=AssertionError(probe)))
+        again = make_labeller(name, **keys)
+
+    assert len([*facts_on.glob("template-*")]) == 1
+    assert same_decisions(first, again)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"chat_template": "zephyr"},
+        {"template_kwargs": {"enable_thinking": "auto"}},
+        {"template_kwargs": {"enable_thinking": False}},
+        {"end_of_turn": ["<|im_end|>"]},
+        {"date": "2024-02-29"},
+        {"append_eos": True},
+    ],
+)
+def test_another_template_or_recipe_is_probed(
+    make_labeller: MakeLabeller, facts_on: Path, keys: dict[str, Any]
+) -> None:
+    make_labeller("qwen3")
+    with_facts = make_labeller("qwen3", **keys)
+
+    assert len([*facts_on.glob("template-*")]) == 2
+    with mock.patch.dict(os.environ, PREMASK_FACTS="off"):
+        assert same_decisions(make_labeller("qwen3", **keys), with_facts)
+
+
+def test_what_decides_no_row_is_no_other_template(make_labeller: MakeLabeller, facts_on: Path) -> None:
+    for keys in (
+        {},
+        {"verify": 0.5},
+        {"sources": ["other.jsonl"]},
+        {"engine": "tokenizers"},
+        {"max_length": 99},
+    ):
+        make_labeller("sample", **keys)
+
+    assert len([*facts_on.glob("template-*")]) == 1
+
+
+def test_a_recipe_that_is_refused_is_refused_again(make_labeller: MakeLabeller, facts_on: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(RecipeError, match="leave_out"):
+            make_labeller("sample", leave_out=["<never printed>"])
+
+    assert not [*facts_on.glob("template-*")]

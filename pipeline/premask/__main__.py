@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 
-from .running.runners.process import Interrupts, run_in_child, say, work_has_begun
+from .running.runners.process import Interrupts, collect_seldom, run_in_child, say, work_has_begun
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
 _STARTS = 4  # of a run that crashes, in all
@@ -26,6 +26,7 @@ _STARTS = 4  # of a run that crashes, in all
 def main() -> None:
     """Run the command; ends the process."""
     interrupts = Interrupts()
+    collect_seldom()
     if sys.argv[1:2] != ["run"] or not hasattr(os, "fork"):
         _command(interrupts)
         return

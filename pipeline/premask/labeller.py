@@ -20,16 +20,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from .core.errors import RowError, TemplateError
-from .core.recipe import EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
+from .core.facts import recall
+from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
-from .core.shapes import RowShape
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.joined_calls import join_calls
@@ -39,16 +40,16 @@ from .masking.chat_template import ChatTemplate, built_in_templates, template_so
 from .masking.content_parts import parts_roles
 from .masking.labels import label_tokens, weigh_tokens
 from .masking.printable import Printable, check_left_out, check_turn_ends
-from .masking.reasoning_marks import find_reasoning_marks
+from .masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
 from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from .masking.renders import Renders
 from .masking.rules import Rules
 from .masking.segments import masked_texts
 from .masking.template_arguments import arguments_of, check_arguments, unread
-from .masking.turn_ends import PROBE, find_turn_ends
+from .masking.turn_ends import PROBE, TurnEnds, find_turn_ends
 from .tokens.encode import Encoded, Encoder, EncodingRules
-from .tokens.engine_check import prove_engine
-from .tokens.engines import EngineProof, GigatokenEngine, TokenizersEngine, TwoEngines
+from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
+from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -92,6 +93,30 @@ class LabelledSample:
         return self.sample.text
 
 
+_NOT_OF_A_CONVERSATION = (
+    *("tokenizer", "chat_template"),  # what they name is in the key
+    *("sources", "dialect", "fields", "paths", "repair"),
+    *("duplicates", "splits", "split_by", "seed", "shuffle"),
+    *("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"),
+)
+"""Recipe keys that decide nothing between a conversation and its texts."""
+
+
+class _Found(msgspec.Struct):
+    """What the probes of a template found out.
+
+    parts      roles whose content the template takes as a list of parts
+    modes      template arguments that are chosen per conversation
+    structure  what the template prints around messages
+    """
+
+    parts: frozenset[str]
+    ends: TurnEnds
+    marks: ReasoningMarks
+    modes: tuple[Mode, ...]
+    structure: str
+
+
 class Labeller:
     """The stages of one recipe, loaded.
 
@@ -109,24 +134,39 @@ class Labeller:
         self.tokenizer = tokenizer or load_tokenizer(recipe.tokenizer)
         self.template = _load_template(recipe, self.tokenizer)
         check_arguments(self.template, recipe.template_kwargs)
-        self.parts = parts_roles(self.template, self._given)
-        self._modes: tuple[Mode, ...] = ()
         self.eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
+        self._modes: tuple[Mode, ...] = ()
+        found = recall("template", self._about(), _Found, self._probe)
+        self.parts, self.ends, self._modes = found.parts, found.ends, found.modes
+        self.rules = self._rules(found.marks)
+        self._structure = found.structure
+        self.proof = proof or self._prove()
+        self.encoder = self._encoder(self.proof)
+
+    def _about(self) -> list[Any]:
+        """Return all that decides what the probes of the template find, as JSON values."""
+        tokenizer, template = self.tokenizer, self.template
+        recipe = self.recipe.model_dump(mode="json", exclude={*OTHER_KEYS, *_NOT_OF_A_CONVERSATION})
+        return [tokenizer.sha256(), list(tokenizer.stops), template.sources, str(template.date), recipe]
+
+    def _probe(self) -> _Found:
+        """Ask the template with short conversations how it prints what; check the strings of the recipe."""
+        recipe = self.recipe
+        self.parts = parts_roles(self.template, self._given)
         bos = self.tokenizer.variables.get("bos_token")
         control = [token for token in self.tokenizer.special if token != bos]
         self.ends = find_turn_ends(self.renders, stops=self.tokenizer.stops, control_tokens=control)
         if recipe.end_of_turn:  # the recipe overrides what was found
             stops = tuple(recipe.end_of_turn)
             self.ends = replace(self.ends, stops=stops, openers=(), seen=True, answered="")
-        self.rules = self._rules()
+        self.rules = self._rules(self._marks())
         self._modes = tuple(map(self._mode, automatic(self.template, recipe.template_kwargs)))
         if self._modes:  # with these, the template may print marks that it did not print before
-            self.rules = self._rules()
+            self.rules = self._rules(self._marks())
         printable = Printable(self.template, self.renders)
         check_left_out(printable, recipe.leave_out)
         check_turn_ends(printable, recipe.end_of_turn, self.tokenizer.special)
-        self.proof = proof or prove_engine(self.tokenizer.backend, recipe.engine, make=_gigatoken)
-        self.encoder = self._encoder(self.proof)
+        return _Found(self.parts, self.ends, self.rules.marks, self._modes, self._printed_around())
 
     def __call__(self, conversation: Conversation) -> tuple[LabelledSample, ...]:
         """Take a conversation through all stages. Raises `RowError` if it cannot be used."""
@@ -242,11 +282,23 @@ class Labeller:
             )
         return found
 
-    def _rules(self) -> Rules:
+    def _prove(self) -> EngineProof:
+        """Return the result of the engine check. A refusal is not kept: its cause may be a lack of memory."""
+        from .tokens.engine_check import prove_engine  # noqa: PLC0415  most commands find it proved
+
+        backend, wish = self.tokenizer.backend, self.recipe.engine
+        about = None if wish is EngineChoice.tokenizers else [self.tokenizer.sha256()]
+        prove = partial(prove_engine, backend, wish, make=shared_engine)
+        return recall("engine", about, EngineProof, prove, holds=lambda proof: proof.fast)
+
+    def _marks(self) -> ReasoningMarks:
+        return find_reasoning_marks(self.template.sources.values(), self.renders)
+
+    def _rules(self, marks: ReasoningMarks) -> Rules:
         recipe = self.recipe
         return Rules(
             self.ends,
-            find_reasoning_marks(self.template.sources.values(), self.renders),
+            marks,
             history=recipe.history,
             train=recipe.train,
             leave_out=tuple(recipe.leave_out),
@@ -261,16 +313,16 @@ class Labeller:
         added = [token for token in tokenizer.added if token.strip()]
         printed = [token for token in added if any(token in source for source in sources)]
         written = [token for token in added if token in structure]
+        make = partial(LateEngine, backend=tokenizer.backend)
         return Encoder(
             tokenizer.backend,
             control=list(dict.fromkeys([*tokenizer.special, *printed, *written])),
             generated=[*tokenizer.special, *written],
             rules=EncodingRules(self.recipe.control_tokens, self.recipe.seam),
-            engines=TwoEngines(tokenizer.backend, proof, make=_gigatoken, tokenizer_json=tokenizer.json),
+            engines=TwoEngines(tokenizer.backend, proof, make=make, tokenizer_json=tokenizer.json),
         )
 
-    @cached_property
-    def _structure(self) -> str:
+    def _printed_around(self) -> str:
         """What the template prints around the messages of a plain conversation: headers and turn ends.
 
         Empty if the template refuses the probe.
@@ -302,15 +354,6 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         )
         raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
-
-
-def check_shape(labeller: Labeller, shape: RowShape) -> bool:
-    """Return whether `check` accepts the conversations of a shape."""
-    if len(shape.messages) > MAX_MESSAGES:
-        return False
-    if labeller.recipe.loss_weights:
-        return True
-    return shape.weight in (None, 1) and all(each.weight in (None, 0, 1) for each in shape.messages)
 
 
 def _check_weights(conversation: Conversation) -> None:
@@ -414,14 +457,12 @@ def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledS
 
 # ==== Loading ====
 
-_gigatoken = lru_cache(maxsize=4)(GigatokenEngine)  # the engine check and the encoder share one
-
 
 def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
     """Load what every labeller of this tokenizer needs: most of the cost of making one."""
     byte_tables(tokenizer.json)
     if recipe.engine is not EngineChoice.tokenizers:
-        _gigatoken(tokenizer.json)
+        shared_engine(tokenizer.json)
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:

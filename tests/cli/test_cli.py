@@ -36,7 +36,6 @@ from commands import (
     write_rows,
 )
 from outputs import bytes_of, names_in
-from premask.cli import run as run_command
 from premask.cli.app import COMMANDS
 from premask.cli.recipe_options import GROUPS, KEYS, ROW_KEYS
 from premask.core.contract import REASONS
@@ -498,8 +497,8 @@ def captured(monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[Recipe, d
         found.append((recipe, options))
         raise SystemExit
 
-    monkeypatch.setattr(run_command, "run_recipe", stop)
-    monkeypatch.setattr(run_command, "local", lambda workers, attempts: (workers, attempts))
+    monkeypatch.setattr("premask.running.run.run", stop)
+    monkeypatch.setattr("premask.running.run.local", lambda workers, attempts: (workers, attempts))
     done = premask("run", *words)
     assert done.code == 0, done
     return found[0]
@@ -786,7 +785,7 @@ def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
 
 
 def test_a_run_that_is_no_terminal_prints_plain_lines(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_command, "LineProgress", partial(LineProgress, every_s=0))
+    monkeypatch.setattr("premask.review.terminal.LineProgress", partial(LineProgress, every_s=0))
     done = run(write_rows(box / "a.jsonl", [GOOD] * 1500))
 
     assert ESCAPE not in done.out + done.err

@@ -158,13 +158,13 @@ def test_a_run_that_was_stopped_goes_on(
 
 def labels(do: Any) -> int:
     """How many units are labelled meanwhile."""
-    seen, real = set(), BatchLabeller.run
+    seen, real = set(), BatchLabeller.parts
 
     def counts(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         seen.add(rows.numbers[0] // 60)
         return real(self, rows, dialect)
 
-    with mock.patch.object(BatchLabeller, "run", counts):
+    with mock.patch.object(BatchLabeller, "parts", counts):
         do()
     return len(seen)
 
@@ -227,7 +227,7 @@ def test_a_card_is_written_anew(memory: str, tmp_path: Path, calls: Calls) -> No
 
 def test_a_row_that_gives_two_results(memory: str, calls: Calls, tmp_path: Path, scratch: Path) -> None:
     """All units are processed again, in new folders. A machine that continues knows it and uses no earlier unit."""
-    real = BatchLabeller.run
+    real = BatchLabeller.parts
 
     def mismatches(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if self.fast and rows.numbers[0] >= 120:
@@ -235,7 +235,7 @@ def test_a_row_that_gives_two_results(memory: str, calls: Calls, tmp_path: Path,
         return real(self, rows, dialect)
 
     calls.fail_at = 13
-    with mock.patch.object(BatchLabeller, "run", mismatches):
+    with mock.patch.object(BatchLabeller, "parts", mismatches):
         stopped(run(memory), "the network is gone")
         ran(run(str(tmp_path / "plain")))
     folders = Counter(path.split("/")[2] for path in there(memory) if path.endswith("done.json"))
@@ -264,7 +264,7 @@ def test_a_unit_that_was_changed_in_the_store_is_not_taken(memory: str, calls: C
 
 
 def nothing_is_done() -> Any:
-    return mock.patch.object(BatchLabeller, "run", side_effect=AssertionError("work was done"))
+    return mock.patch.object(BatchLabeller, "parts", side_effect=AssertionError("work was done"))
 
 
 def test_files_of_others_are_refused(memory: str, scratch: Path) -> None:
@@ -323,7 +323,7 @@ def test_an_unfinished_push_of_another_output_is_refused(memory: str, calls: Cal
 
 def test_two_runs_on_one_machine(memory: str) -> None:
     ended: list[Done] = []
-    real = BatchLabeller.run
+    real = BatchLabeller.parts
 
     def another(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if not ended:
@@ -331,7 +331,7 @@ def test_two_runs_on_one_machine(memory: str) -> None:
             ended.append(run(memory))
         return real(self, rows, dialect)
 
-    with mock.patch.object(BatchLabeller, "run", another):
+    with mock.patch.object(BatchLabeller, "parts", another):
         ran(run(memory))
     failed(ended[1], "another run is writing")
 
@@ -341,7 +341,7 @@ def test_two_runs_on_two_machines(
 ) -> None:
     """A second machine begins and ends while the first one is at its third unit."""
     begun: list[str] = []
-    real = BatchLabeller.run
+    real = BatchLabeller.parts
 
     def another(self: BatchLabeller, rows: Any, dialect: Any) -> Any:
         if rows.numbers[0] >= 120 and not begun:
@@ -351,7 +351,7 @@ def test_two_runs_on_two_machines(
                 begun.append(ran(run(memory)))
         return real(self, rows, dialect)
 
-    with mock.patch.object(BatchLabeller, "run", another):
+    with mock.patch.object(BatchLabeller, "parts", another):
         first = run(memory)
     assert len(begun) == 2
     stopped(first, "is gone; if no other run has finished this output meanwhile, run the same command again")

@@ -17,10 +17,11 @@ import pytest
 from commands import SAMPLE, TOKENIZER, premask
 from outputs import bytes_of, identity_of, make_output, names_in, recipe_of, rows_of
 from premask.core.atomic_files import sha256_file
+from premask.core.defaults import FORMS
 from premask.core.errors import OutputError
 from premask.core.recipe import Recipe
 from premask.output.dataset import Dataset, open_dataset
-from premask.publish.export import FORMS, export
+from premask.publish.export import export
 from premask.running.run import run
 
 LLAMA_FACTORY = ["input_ids", "attention_mask", "labels"]

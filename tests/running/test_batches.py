@@ -25,7 +25,7 @@ from premask.core.recipe import SplitBy, TooLong
 from premask.core.recipe_file import make_recipe
 from premask.core.records import NOT_TRAINED, Conversation, Reject, Row
 from premask.dialects import Form
-from premask.fast.plain_batches import read_batches
+from premask.fast.plain_batches import RowBatch, read_batches
 from premask.labeller import LabelledSample, reject
 from premask.masking import educational
 from premask.review.explain import explain_row
@@ -179,8 +179,26 @@ def assert_same(one: LabelledBatch, other: LabelledBatch) -> None:
     assert one.keys.ids == other.keys.ids
 
 
+def in_parts(batches: BatchLabeller, batch: RowBatch, dialect: Form, size: int) -> ByHand:
+    """What a batch gives in parts of so many bytes; the parts are its rows, in order."""
+    found, numbers, left_out = ByHand([], [], Counter()), list[int](), Counter[str]()
+    for part in batches.parts(batch, dialect, size):
+        own = as_by_hand(part)
+        found.samples.extend(own.samples)
+        found.rejects.extend(own.rejects)
+        found.counts.update(own.counts)
+        numbers += part.numbers.tolist()
+        left_out.update(part.left_out)
+        assert part.keys is not None
+        assert len(part.keys.ids) == len(part.keys.known) == len(part.numbers)
+        assert all(0 <= row < len(part.numbers) for row in part.of_row.tolist())
+    assert numbers == batch.numbers.tolist()
+    assert left_out == Counter(batch.left_out)
+    return found
+
+
 def check(batches: BatchLabeller, rows: Sequence[Row], dialect: str) -> None:
-    """Both ways agree with the labeller, row by row."""
+    """Both ways agree with the labeller, row by row, and in parts of a text or some."""
     batch = batch_of(rows, dialect)
     fast = batches.run(batch, dialect)
     slow = BatchLabeller(batches.labeller, fast=False).run(batch, dialect)
@@ -188,6 +206,8 @@ def check(batches: BatchLabeller, rows: Sequence[Row], dialect: str) -> None:
     assert_same(fast, slow)
     assert as_by_hand(fast) == by_hand(batches, rows, dialect)
     assert fast.of_row.tolist() == sorted(fast.of_row.tolist())
+    for size in (1, 200):
+        assert in_parts(batches, batch, dialect, size) == as_by_hand(fast)
 
 
 OPTIONS: list[dict[str, Any]] = [

@@ -474,7 +474,7 @@ def test_runs_that_only_choose_otherwise_take_rows_from_the_cache(
     mixed = [{"path": str(CHATS), "repeat": 1.5}, {"path": str(twin)}]
     expected = run_on(tmp_path / "expected", *mixed, **{**keys, **other, "cache": None})
 
-    monkeypatch.setattr(BatchLabeller, "run", lambda *_: pytest.fail("a row was labelled again"))
+    monkeypatch.setattr(BatchLabeller, "parts", lambda *_: pytest.fail("a row was labelled again"))
     again = run_on(tmp_path / "again", *mixed, **keys, **other)
     assert bytes_of(tmp_path / "again") == bytes_of(tmp_path / "expected")
     assert again.manifest["counts"] == expected.manifest["counts"]
@@ -624,6 +624,6 @@ def test_a_shuffle_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(KeyboardInterrupt):
             run_on(tmp_path / "out", CHATS, **keys)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(BatchLabeller, "run", lambda *_: pytest.fail("a row was labelled again"))
+    monkeypatch.setattr(BatchLabeller, "parts", lambda *_: pytest.fail("a row was labelled again"))
     run_on(tmp_path / "out", CHATS, **keys)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")

@@ -67,13 +67,13 @@ def test_slices_and_finish_give_the_bytes_of_a_plain_run(
 def test_what_ranks_have_done_a_plain_run_takes_up(plain: dict[str, bytes], tmp_path: Path) -> None:
     out, labelled = tmp_path / "out", []
     run_slice(recipe_of(out), Share(1, 2))
-    real = BatchLabeller.run
+    real = BatchLabeller.parts
 
     def counts(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         labelled.append(rows)
         return real(self, rows, dialect)
 
-    with mock.patch.object(BatchLabeller, "run", counts):
+    with mock.patch.object(BatchLabeller, "parts", counts):
         run(recipe_of(out))
 
     assert len(labelled) == 3
@@ -151,7 +151,7 @@ def test_a_rank_says_what_it_waits_for_and_gives_up(tmp_path: Path) -> None:
 
 
 def test_ranks_that_ended_before_a_mismatch_are_run_again(plain: dict[str, bytes], tmp_path: Path) -> None:
-    out, real = tmp_path / "out", BatchLabeller.run
+    out, real = tmp_path / "out", BatchLabeller.parts
 
     def mismatches(self: BatchLabeller, rows: Any, dialect: str) -> Any:
         if self.fast and rows.numbers[0] >= 60:
@@ -159,7 +159,7 @@ def test_ranks_that_ended_before_a_mismatch_are_run_again(plain: dict[str, bytes
         return real(self, rows, dialect)
 
     run_slice(recipe_of(out), Share(0, 5))
-    with mock.patch.object(BatchLabeller, "run", mismatches):
+    with mock.patch.object(BatchLabeller, "parts", mismatches):
         run_slice(recipe_of(out), Share(1, 5))
     for rank in (2, 3, 4):
         run_slice(recipe_of(out), Share(rank, 5))

@@ -322,12 +322,12 @@ def test_resume(done: RunResult, tmp_path: Path) -> None:
         again.append(int(rows.numbers[0]))
         return real(self, rows, dialect)
 
-    real = BatchLabeller.run
-    with mock.patch.object(BatchLabeller, "run", dies), pytest.raises(KeyboardInterrupt):
+    real = BatchLabeller.parts
+    with mock.patch.object(BatchLabeller, "parts", dies), pytest.raises(KeyboardInterrupt):
         run(recipe(tmp_path / "out", unit_rows=60))
 
     assert not (tmp_path / "out").exists()
-    with mock.patch.object(BatchLabeller, "run", counts):
+    with mock.patch.object(BatchLabeller, "parts", counts):
         result = run(recipe(tmp_path / "out", unit_rows=60))
 
     assert again[0] == began[2]

@@ -22,9 +22,9 @@ SWITCH = os.environ["PREMASK_TESTS_POISON"]
 
 
 def changed(batches):
-    run = batches.BatchLabeller.run
+    parts = batches.BatchLabeller.parts
 
-    def poisoned(self, batch, dialect):
+    def poisoned(self, batch, dialect, *size):
         if os.path.exists(SWITCH):
             word, what = json.load(open(SWITCH))
             texts = [str(batch.row(i).value) for i in range(len(batch))]
@@ -34,9 +34,9 @@ def changed(batches):
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "raise" and any(word in text for text in texts):
                 raise IndexError("nothing should raise this")
-        return run(self, batch, dialect)
+        return parts(self, batch, dialect, *size)
 
-    batches.BatchLabeller.run = poisoned
+    batches.BatchLabeller.parts = poisoned
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..review.diff import compare
-from ..review.terminal_outputs import print_difference
 from .options import PATH, argument, command, format_option
-from .printing import print_json, table_console
 
 
 @command("premask diff out/before out/after")
@@ -17,6 +14,10 @@ from .printing import print_json, table_console
 @format_option()
 def diff(before: Path, after: Path, form: str) -> None:
     """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
+    from ..review.diff import compare
+    from ..review.terminal_outputs import print_difference
+    from .printing import print_json, table_console
+
     found = compare(before, after)
     if form == "json":
         print_json(found.as_dict())

@@ -6,11 +6,7 @@ import click
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
-from ..review.explain import explain as explain_rows
-from ..review.terminal_tokens import print_explained
-from ..running.runners.process import import_transformers
 from .options import command, format_option, option
-from .printing import print_json, table_console
 from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_options
 
 
@@ -27,8 +23,13 @@ from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_
 @format_option("one object for each row, one line each")
 def explain(inputs: tuple[str, ...], flags: Flags, row: int | None, limit: int | None, form: str) -> None:
     """Show what is trained in single rows, token by token."""
+    from ..review.explain import explain as explain_rows
+    from ..review.terminal_tokens import print_explained
+    from ..tokens.transformers_library import leave_torch_out
+    from .printing import print_json, table_console
+
     recipe = recipe_of(inputs, {**flags, "output": "-"})
-    import_transformers()
+    leave_torch_out()
     if limit is None and row is None and form == "table":
         limit = 1
     console, shown = table_console(), 0

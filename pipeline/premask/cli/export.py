@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
+from ..core.defaults import FORMS
 from ..core.recipe import Layout
-from ..publish.export import FORMS
-from ..publish.export import export as export_output
 from .options import PATH, argument, command, option
-from .printing import print_line
 
 
 @command("premask export out/chats chats.jsonl --format jsonl")
@@ -34,6 +32,9 @@ def export(
     output: Path, target: Path, form: str, layout: str | None, columns: str | None, split: str | None
 ) -> None:
     """Write an output in another form: Arrow as datasets saves it to disk, or JSONL."""
+    from ..publish.export import export as export_output
+    from .printing import print_line
+
     names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     done = export_output(output, target, form=form, layout=layout, columns=names, split=split)
     text = f"{done.rows:,} rows, {done.tokens:,} tokens ({done.layout}: {', '.join(done.columns)})"

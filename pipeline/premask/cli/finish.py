@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..running.ranks import finish_slices
-from ..running.runners.process import import_transformers
 from .options import OVERWRITE, WORK, argument, command
 from .recipe_options import recipe_of
-from .results import fail_if_skipped, print_result
 
 
 @command("premask finish out/chats")
@@ -17,8 +14,12 @@ from .results import fail_if_skipped, print_result
 @OVERWRITE
 def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
     """Assemble an output from its ranks (run --rank I --world N); names those that are not done."""
+    from ..running.ranks import finish_slices
+    from ..tokens.transformers_library import leave_torch_out
+    from .results import fail_if_skipped, print_result
+
     recipe = recipe_of([output], {}) if output.endswith((".yaml", ".yml")) else None
-    import_transformers()
+    leave_torch_out()
     out = output if recipe is None else recipe.output
     result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)
     print_result(result)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ..core.errors import RecipeError
-from ..output.sending import PushResult
-from ..publish.push_hub import HubTarget, parse_repo_id, push_to_hub
-from ..publish.push_store import push_to_store
-from ..review.terminal import PushLines, print_push
 from .options import PATH, PRIVATE, argument, command, option
-from .printing import print_line, table_console
+
+if TYPE_CHECKING:
+    from ..output.sending import PushResult
+    from ..publish.push_hub import HubTarget
+    from ..review.terminal import PushLines
 
 
 @command("premask push out/chats org/name --private")
@@ -28,6 +27,9 @@ def push(
     *, private: bool, content_revision: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Push a finished output to the Hugging Face Hub, or to a store such as S3."""
+    from ..publish.push_hub import HubTarget, parse_repo_id
+    from ..publish.push_store import push_to_store
+
     if "://" not in target or target.startswith("hf://"):
         repo = parse_repo_id(target)
         push_to_repo(output, HubTarget(repo, private, revision, tag, content_revision, overwrite))
@@ -42,14 +44,23 @@ def push(
 
 def push_to_repo(output: Path, target: HubTarget) -> None:
     """Push an output to a repo of the Hub, and print what was done."""
+    from ..publish.push_hub import push_to_hub
+
     _print_pushed(push_to_hub(output, target, report=_lines()))
 
 
 def _lines() -> PushLines:
+    from rich.console import Console
+
+    from ..review.terminal import PushLines
+
     return PushLines(Console(stderr=True, highlight=False))
 
 
 def _print_pushed(result: PushResult) -> None:
+    from ..review.terminal import print_push
+    from .printing import print_line, table_console
+
     for note in result.notes:
         print_line(f"note: {note}", error=True)
     print_push(table_console(), result)

@@ -26,7 +26,6 @@ from pydantic import BaseModel
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
-from ..core.recipe_file import make_recipe, read_recipe
 from .options import F, argument, option
 
 Flags = Mapping[str, Any]
@@ -160,6 +159,8 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
 
     Raises `RecipeError` naming the option or the file, the key and how to fix it.
     """
+    from ..core.recipe_file import make_recipe, read_recipe
+
     given = {key: _read(key, value) for key, value in flags.items()}
     if not inputs[0].endswith((".yaml", ".yml")):
         return make_recipe({"sources": [*inputs], **given}, where="command line")

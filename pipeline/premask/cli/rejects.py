@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..review.rejects import EXAMPLES, export_rejects, read_reject_log
-from ..review.terminal_outputs import print_rejects
+from ..core.defaults import EXAMPLES
 from .options import PATH, argument, command, format_option, option
-from .printing import print_json, print_line, table_console
 
 
 @command("premask rejects out/chats --reason too_long --export long.jsonl")
@@ -28,6 +26,10 @@ def rejects(
     output: Path, reason: str | None, source: str | None, limit: int, export: Path | None, form: str
 ) -> None:
     """Show the rows that a run rejected, by reason, or write them out to be fixed."""
+    from ..review.rejects import export_rejects, read_reject_log
+    from ..review.terminal_outputs import print_rejects
+    from .printing import print_json, print_line, table_console
+
     if export is not None:
         count = export_rejects(output, export, reason=reason, source=source)
         print_line(f"{count:,} rows in {export}")

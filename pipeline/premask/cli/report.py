@@ -6,10 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..core.display import file_size
-from ..review.report.page import default_path, write_report
 from .options import PATH, argument, command, option
-from .printing import print_line
 
 
 @command("premask report out/chats --open")
@@ -18,6 +15,10 @@ from .printing import print_line
 @option("--open", "open_", is_flag=True, help="Show it in the browser.")
 def report(output: Path, to: Path | None, *, open_: bool) -> None:
     """Write an output as one HTML page: conversations token by token, packs, charts, rejects."""
+    from ..core.display import file_size
+    from ..review.report.page import default_path, write_report
+    from .printing import print_line
+
     made = write_report(output, to or default_path(output))
     for note in made.notes:
         print_line(f"note: {note}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from ..core.text import visible
 from ..review.terminal import print_summary
-from ..running.run import RunResult
 from .printing import table_console
+
+if TYPE_CHECKING:
+    from ..running.run import RunResult
 
 
 def print_result(result: RunResult) -> None:

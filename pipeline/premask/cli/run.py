@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
+from ..core.defaults import ATTEMPTS, WAIT_S
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..core.urls import is_url
-from ..publish.push_hub import HubTarget, check_access, parse_repo_id
-from ..review.terminal import BarProgress, LineProgress, print_slice
-from ..running.ranks import WAIT_S, Share, run_slice
-from ..running.run import local
-from ..running.run import run as run_recipe
-from ..running.runners.on_ray import RayRunner
-from ..running.runners.process import import_transformers, prepare_process
-from ..running.tasks import ATTEMPTS
 from .options import OVERWRITE, PRIVATE, WORK, command, option
-from .printing import table_console
-from .push import push_to_repo
 from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options
-from .results import fail_if_skipped, print_result
+
+if TYPE_CHECKING:
+    from ..running.ranks import Share
+    from ..running.run import MakeRunner
 
 _WORKERS, _RANKS = "Workers", "Ranks: one output from several machines"
 
@@ -92,28 +84,37 @@ def run(
 
     Options override the keys of a recipe.
     """
+    from rich.console import Console
+
+    from ..review.terminal import BarProgress, LineProgress
+    from ..running.run import local
+    from ..running.run import run as run_recipe
+    from ..running.runners.process import prepare_process
+    from ..tokens.transformers_library import leave_torch_out
+    from .results import fail_if_skipped, print_result
+
     recipe = recipe_of(inputs, flags)
     if ray_address is not None and runner != "ray":
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
     share = _share_of(rank, world, wait)
     repo = _push_target(push_to_hub, recipe, share, private=private)
     prepare_process()
-    import_transformers()
+    leave_torch_out()
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as progress:
         options: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "work_dir": work}
         if runner == "ray":
-            options["make_runner"] = partial(_ray_runner, ray_address, workers or None, attempts)
+            options["make_runner"] = _on_ray(ray_address, workers or None, attempts)
         else:
             options["make_runner"] = local(workers or core_count(), attempts)
         if share is not None:
-            print_slice(table_console(), run_slice(recipe, share, **options))
+            _run_slice(recipe, share, options)
             return
         result = run_recipe(recipe, **options)
     print_result(result)
     fail_if_skipped(result)
     if repo is not None:
-        push_to_repo(Path(result.output), HubTarget(repo, private=private))
+        _push(Path(result.output), repo, private=private)
 
 
 def core_count() -> int:
@@ -124,7 +125,11 @@ def core_count() -> int:
 def _share_of(rank: int | None, world: int | None, wait_s: float) -> Share | None:
     if (rank is None) != (world is None):
         raise RecipeError("--rank and --world belong together; give both, or neither")
-    return None if rank is None or world is None else Share(rank, world, wait_s)
+    if rank is None or world is None:
+        return None
+    from ..running.ranks import Share
+
+    return Share(rank, world, wait_s)
 
 
 def _push_target(target: str | None, recipe: Recipe, share: Share | None, *, private: bool) -> str | None:
@@ -137,11 +142,29 @@ def _push_target(target: str | None, recipe: Recipe, share: Share | None, *, pri
         raise RecipeError("a rank makes no output to push; use 'premask finish', then 'premask push'")
     if is_url(recipe.output):
         raise RecipeError("--push-to-hub pushes from a directory; write the output to one, not to a store")
+    from ..publish.push_hub import check_access, parse_repo_id
+
     repo = parse_repo_id(target)
     check_access()
     return repo
 
 
-def _ray_runner(address: str | None, workers: int | None, attempts: int, units: int) -> RayRunner:
-    del units  # Ray has the workers that it has
-    return RayRunner(address, workers, attempts)
+def _run_slice(recipe: Recipe, share: Share, options: dict[str, Any]) -> None:
+    from ..review.terminal import print_slice
+    from ..running.ranks import run_slice
+    from .printing import table_console
+
+    print_slice(table_console(), run_slice(recipe, share, **options))
+
+
+def _push(output: Path, repo: str, *, private: bool) -> None:
+    from ..publish.push_hub import HubTarget
+    from .push import push_to_repo
+
+    push_to_repo(output, HubTarget(repo, private=private))
+
+
+def _on_ray(address: str | None, workers: int | None, attempts: int) -> MakeRunner:
+    from ..running.runners.on_ray import RayRunner
+
+    return lambda _: RayRunner(address, workers, attempts)  # Ray has the workers that it has

@@ -7,13 +7,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import OutputError
-from ..output.dataset import open_dataset
-from ..output.read_samples import read_row
-from ..review.terminal_outputs import print_pack
-from ..review.terminal_tokens import print_sample
-from ..tokens.token_text import TokenTexts
 from .options import PATH, argument, command, option
-from .printing import table_console
 
 _COUNT = click.IntRange(min=0)
 
@@ -32,6 +26,13 @@ _COUNT = click.IntRange(min=0)
 @option("--tokens", is_flag=True, help="Tables of tokens instead of running text.")
 def show(output: Path, pack: int, split: str | None, sample: int | None, *, tokens: bool) -> None:
     """Show the samples of one pack, with what is trained in them."""
+    from ..output.dataset import open_dataset
+    from ..output.read_samples import read_row
+    from ..review.terminal_outputs import print_pack
+    from ..review.terminal_tokens import print_sample
+    from ..tokens.token_text import TokenTexts
+    from .printing import table_console
+
     dataset = open_dataset(output)
     found = read_row(dataset, split or dataset.splits[0], pack)
     count = len(found.length)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..review.stats import measure
-from ..review.terminal_outputs import print_stats
 from .options import PATH, argument, command, format_option
-from .printing import print_json, table_console
 
 
 @command("premask stats out/chats")
@@ -15,6 +12,10 @@ from .printing import print_json, table_console
 @format_option()
 def stats(output: Path, form: str) -> None:
     """Count an output: rows, tokens, trained share by source, split, role; lengths, packs, rejects."""
+    from ..review.stats import measure
+    from ..review.terminal_outputs import print_stats
+    from .printing import print_json, table_console
+
     figures = measure(output)
     if form == "json":
         print_json(figures)

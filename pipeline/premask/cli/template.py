@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..labeller import Labeller
-from ..review.template_report import diagnose
-from ..review.terminal_template import print_diagnosis
-from ..running.runners.process import import_transformers
 from .options import argument, command, format_option
-from .printing import print_json, table_console
 from .recipe_options import GROUPS, Flags, recipe_of, recipe_options
 
 _OWN = {"tokenizer"}
@@ -23,8 +18,14 @@ _KEYS = [key for group in ("Tokenizer and template", "Mask") for key in GROUPS[g
 @format_option()
 def template(tokenizer: str, flags: Flags, form: str) -> None:
     """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
+    from ..labeller import Labeller
+    from ..review.template_report import diagnose
+    from ..review.terminal_template import print_diagnosis
+    from ..tokens.transformers_library import leave_torch_out
+    from .printing import print_json, table_console
+
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
-    import_transformers()
+    leave_torch_out()
     diagnosis = diagnose(Labeller(recipe))
     if form == "json":
         print_json(diagnosis.as_dict())

@@ -17,8 +17,8 @@ def train(context: click.Context) -> None:
     `premask train DATASET --model MODEL --output DIR`; `--help` lists all options.
     """
     try:
-        from ..train import leave  # noqa: PLC0415  torch is an extra
-        from ..train import main as train_on_shards  # noqa: PLC0415
+        from ..train import leave
+        from ..train import main as train_on_shards
     except ModuleNotFoundError as error:
         raise RecipeError(f"{error.name} is not installed; pip install 'premask[train]'") from None
     leave(train_on_shards(context.args, "premask train"))

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..review.terminal_outputs import print_report
-from ..review.verify import verify as verify_output
-from ..running.runners.process import import_transformers
 from .options import argument, command, format_option, option
-from .printing import print_json, table_console
 
 
 @command("premask verify out/chats")
@@ -18,7 +14,12 @@ from .printing import print_json, table_console
 @format_option()
 def verify(output: str, revision: str | None, form: str, *, full: bool) -> None:
     """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
-    import_transformers()
+    from ..review.terminal_outputs import print_report
+    from ..review.verify import verify as verify_output
+    from ..tokens.transformers_library import leave_torch_out
+    from .printing import print_json, table_console
+
+    leave_torch_out()
     report = verify_output(output, revision=revision, full=full)
     if form == "json":
         print_json(report.as_dict())

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from .records import ROLES
+from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form
 
 

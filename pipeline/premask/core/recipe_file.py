@@ -16,7 +16,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from .errors import RecipeError, one_line
@@ -39,6 +38,8 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the keys of a YAML file, unchecked. Raises `RecipeError` if it cannot be read as such."""
+    import yaml  # noqa: PLC0415  options need none
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

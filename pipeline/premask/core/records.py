@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrays import offsets_of, runs_of_numbers
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
-"""The roles of messages."""
+from .roles import ROLES as ROLES  # noqa: PLC0414  recipes take it from there, all else from here
 
 
 class Row(NamedTuple):
@@ -217,6 +215,23 @@ class MaskedTexts:
             np.concatenate([self.messages, other.messages]),
             np.concatenate([self.seams, other.seams]),
             weights,
+        )
+
+    def cut(self, first: int, last: int) -> MaskedTexts:
+        """Return samples `first` to `last`; copies no segments."""
+        if first == 0 and last == len(self.texts):
+            return self
+        own = slice(self.offsets[first], self.offsets[last])
+        return MaskedTexts(
+            self.texts[first:last],
+            self.rows[first:last],
+            self.proofs[first:last],
+            self.offsets[first : last + 1] - self.offsets[first],
+            self.sizes[own],
+            self.writers[own],
+            self.messages[own],
+            self.seams[own],
+            None if self.weights is None else self.weights[own],
         )
 
     def taken(self, order: np.ndarray) -> MaskedTexts:

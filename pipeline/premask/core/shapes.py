@@ -143,8 +143,13 @@ def plain_shape(roles: tuple[str, ...]) -> RowShape:
 
 def shape_of(conversation: Conversation) -> tuple[RowShape, list[str]] | None:
     """Return the shape of a conversation and the texts of its slots; None if it has no shape."""
-    if conversation.template_kwargs:
+    try:
+        return None if conversation.template_kwargs else _shape_and_texts(conversation)
+    except TypeError:  # a value that JSON does not have, such as a date of Parquet
         return None
+
+
+def _shape_and_texts(conversation: Conversation) -> tuple[RowShape, list[str]] | None:
     texts = [json_text(tool) for tool in conversation.tools or ()]
     shapes = []
     for message in conversation.messages:

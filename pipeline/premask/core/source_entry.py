@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from .records import ROLES
+from .roles import ROLES
 
 
 class DialectName(Enum):

@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import fsspec
-
 from .errors import PremaskError, first_line
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -47,6 +45,8 @@ def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/
     """Return the file system of a URL and the path in it. Raises an error of `kind` for all that is wrong."""
     protocol = url.partition("://")[0]
     refuse_secrets(url, kind)
+    import fsspec  # noqa: PLC0415  most commands open no URL
+
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

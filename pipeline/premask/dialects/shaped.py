@@ -9,6 +9,7 @@ batches.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 from ..core.shapes import RowShape
@@ -47,3 +48,9 @@ class ShapedRows:
         self.shapes.append(shape)
         self.texts.append(texts)
         self.ids.append(id_)
+
+    def cut(self, first: int, last: int) -> ShapedRows:
+        """Return the rows with a shape among rows `first` to `last` of the batch."""
+        low, high = bisect_left(self.index, first), bisect_left(self.index, last)
+        index = [at - first for at in self.index[low:high]]
+        return ShapedRows(index, self.shapes[low:high], self.texts[low:high], self.ids[low:high])

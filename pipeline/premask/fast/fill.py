@@ -27,8 +27,15 @@ from .kinds import Kind
 from .paths import Path, Paths, Placed
 from .render_plans import Filled, Plans
 
-FREQUENT = 4
-"""Rows of one shape after which the shape gets a plan, if its rows have paths."""
+FREQUENT = 64
+"""Rows of one shape after which the shape gets a plan although its rows have paths: making one takes some
+milliseconds."""
+
+REPEATED = 3
+"""Rows of one shape without a path after which the shape gets a plan."""
+
+FEW = 64
+"""Number of shapes up to which a shape without paths gets a plan at its first row."""
 
 
 class FilledRow(NamedTuple):
@@ -116,22 +123,26 @@ class Filler:
 
     def _fill(self, batch: _Batch, row: int, shape: RowShape, texts: Sequence[str]) -> None:
         filled = self._plans.known(shape, texts)
-        if filled is None and self._paths is not None and not self._is_frequent(shape):
-            path = self._paths.fill(shape, texts)
+        if filled is None:
+            seen = self._count(shape)
+            if seen > FREQUENT:
+                filled = self._plans.fill(shape, texts)
+            path = None if filled is not None or self._paths is None else self._paths.fill(shape, texts)
             if path is not None:
                 batch.add_path(row, path, len(shape.messages) - 1)
                 return
-        if filled is None:
-            filled = self._plans.fill(shape, texts)
+            if filled is None and (seen > REPEATED or len(self._seen) <= FEW):
+                filled = self._plans.fill(shape, texts)
         if filled is not None:
             batch.add_plan(row, filled)
 
-    def _is_frequent(self, shape: RowShape) -> bool:
-        """Whether a shape was seen before often enough for a plan."""
+    def _count(self, shape: RowShape) -> int:
+        """Return how often a shape was seen, up to the number from which it does not matter."""
         seen = self._seen.get(shape, 0)
-        if seen < FREQUENT and len(self._seen) < MAX_SEEN:
-            self._seen[shape] = seen + 1
-        return seen >= FREQUENT
+        if seen <= FREQUENT and (seen or len(self._seen) < MAX_SEEN):
+            seen += 1
+            self._seen[shape] = seen
+        return seen
 
 
 MAX_SEEN = 65_536

@@ -14,7 +14,7 @@ A path exists if each turn is trained in the text of the whole conversation. Cos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,7 +69,8 @@ class _NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
 
 
 class Paths:
-    """The paths of one recipe. Rows are learned as they come."""
+    """The paths of one recipe. Rows are learned as they come. `refuses` says whether all rows of a shape are
+    refused."""
 
     def __init__(
         self,
@@ -77,11 +78,12 @@ class Paths:
         rules: Rules,
         kwargs: Mapping[str, Any],
         as_parts: frozenset[str] = frozenset(),
+        refuses: Callable[[RowShape], bool] = lambda _: False,
     ) -> None:
         self._rules, self._kwargs = rules, kwargs
         self._records = Records(template, as_parts)
-        self._chunks = Chunks()
-        self._decisions = TurnDecisions(rules)
+        self._chunks: dict[int, Chunks] = {}
+        self._decisions = TurnDecisions(rules, refuses)
         self._failures = 0
         self.tails: dict[tuple[int, Next, bool], list[_Filled]] = {}
         """What is printed behind the last message in a state, if it is always the same."""
@@ -95,14 +97,18 @@ class Paths:
         if start is None or shape.weight is not None:
             return None
         row = _Row(shape, texts, _by_message(shape, texts))
+        chunks = self._chunks.get(id(known))
+        if chunks is None:
+            chunks = self._chunks[id(known)] = Chunks(known)
         learned: set[int] = set()
         while True:
             try:
-                path = _Walk(self, known, row).path(start)
+                path = _Walk(self, known, chunks, row).path(start)
             except _Missing as missing:
                 if missing.message in learned or not self._learn(row, missing.message):
                     break
                 learned.add(missing.message)
+                chunks.renew()
             except _NoPath:
                 break
             else:
@@ -121,11 +127,6 @@ class Paths:
         part = shape._replace(messages=tuple(shape.messages[i] for i in kept))
         own = [text for i in kept for text in row.texts[i]]
         return self._records.learn(part, [*row.texts[-1], *own], self._kwargs)
-
-    @property
-    def chunks(self) -> Chunks:
-        """The records as chunks."""
-        return self._chunks
 
     @property
     def decisions(self) -> TurnDecisions:
@@ -197,14 +198,18 @@ class _Turns:
         return found
 
     def _from(self, place: int, state: int, known: dict[int, _Scanned]) -> _Scanned:
-        """Return what is found from a message backwards."""
-        if place < self._first:
-            return _Scanned(state, {})
-        if state not in known:
-            turn = self._turn(place, state)
-            rest = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, {}))
-            known[state] = rest
-        return known[state]
+        """Return what is found from a message backwards; `known` has what is for some states before it."""
+        if state in known:
+            return known[state]
+        turns, start = list[_Scanned](), state
+        while place >= self._first and not (turns and turns[-1].left):
+            turns.append(self._turn(place, state))
+            place, state = place - 1, turns[-1].state
+        found = turns.pop() if turns else _Scanned(state, {})
+        for turn in reversed(turns):
+            found = _behind(turn, found)
+        known[start] = found
+        return found
 
     def _turn(self, place: int, state: int) -> _Scanned:
         record = self._walk.turn(self._unit, state, place)
@@ -225,6 +230,7 @@ class _Walk:
 
     paths: Paths
     known: Known
+    chunks: Chunks
     row: _Row
     counts: list[int] = field(default_factory=list)
     numbers: dict[Owner, dict[int, int]] = field(default_factory=dict)
@@ -293,6 +299,9 @@ class _Walk:
     def turn(self, unit: int, state: int, place: int) -> Record:
         """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
         shape = self.row.shape.messages[place]
+        chunks = self.chunks[unit, state, shape]
+        if chunks and chunks[0].is_silent:
+            return chunks[0].record
         found = self._find(unit, state, shape, place, least=place + 1)
         if found is None:
             raise _Missing(place)
@@ -360,9 +369,9 @@ class _Walk:
         prompt: bool | None = None,
     ) -> _Filled | None:
         """Return the record of a unit that holds for the row, filled."""
-        for chunk in self.paths.chunks.of(self.known, (unit, state, shape)):
+        for chunk in self.chunks[unit, state, shape]:
             record = chunk.record
-            if (
+            if chunk.is_always or (
                 (record.is_last is None or is_last is None or record.is_last is is_last)
                 and (record.prompt is None or record.prompt is prompt)
                 and record.least <= least

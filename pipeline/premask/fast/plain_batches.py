@@ -21,7 +21,7 @@ by itself, 6 us besides parsing; if its dialect reads it, 15 us a message. Memor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,14 @@ class RowBatch:
         Raises `SourceError` if it cannot be read.
         """
         return self.block.row(i)
+
+    def cut(self, first: int, last: int) -> RowBatch:
+        """Return rows `first` to `last`; what was left out belongs to the first rows of a batch."""
+        if first == 0 and last == len(self):
+            return self
+        place = np.arange(len(self))
+        block = self.block.taken((place >= first) & (place < last))
+        return RowBatch(replace(block, left_out={}) if first else block, self.shaped.cut(first, last))
 
     def __len__(self) -> int:
         return len(self.block.numbers)

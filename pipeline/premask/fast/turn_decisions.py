@@ -12,7 +12,7 @@ Cost: a millisecond for a new window, 1 us for a known one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, cast
@@ -45,6 +45,11 @@ class Chunk:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.slots = list(dict.fromkeys(part for part in record.parts if isinstance(part, Op)))
+        asked = record.is_last, record.prompt, record.least
+        self.is_always = record.is_anywhere and asked == (None, None, 0)
+        """Whether it holds at every place and in every version, if the texts give its answers."""
+        self.is_silent = self.is_always and not record.answers and not record.parts
+        """Whether it prints nothing in every row."""
         self.is_constant = record.is_anywhere and record.least <= 1 and not record.answers and not self.slots
         """Whether it is the same in every row."""
         self.fill: FillChunk = compiled_chunk(record.parts, self.slots, record.answers)
@@ -120,19 +125,25 @@ def _name_in(op: Op) -> str:
     return name
 
 
-class Chunks:
-    """The chunks of records, each made once."""
+class Chunks(dict[Key, "list[Chunk]"]):
+    """The chunks of known records by their key, each made once."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, Key], list[Chunk]] = {}
+    def __init__(self, known: Known) -> None:
+        super().__init__()
+        self._known = known
+        self._made: dict[Record, Chunk] = {}
 
-    def of(self, known: Known, key: Key) -> list[Chunk]:
-        """Return the chunks of a unit."""
-        chunks = self._known.setdefault((id(known), key), [])
-        records = known.get(key, ())
-        if len(chunks) < len(records):
-            chunks += map(Chunk, records[len(chunks) :])
+    def __missing__(self, key: Key) -> list[Chunk]:
+        made, records = self._made, self._known.get(key, ())
+        for record in records:
+            if record not in made:
+                made[record] = Chunk(record)
+        chunks = self[key] = [made[record] for record in records]
         return chunks
+
+    def renew(self) -> None:
+        """Note that more records are known."""
+        self.clear()
 
 
 class Surroundings(NamedTuple):
@@ -165,10 +176,10 @@ class _Decided(NamedTuple):
 
 
 class TurnDecisions:
-    """The decisions of one recipe."""
+    """The decisions of one recipe. `refuses` says whether all rows of a shape are refused."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, rules: Rules, refuses: Callable[[RowShape], bool]) -> None:
+        self._rules, self._refuses = rules, refuses
         self._known: dict[Surroundings, list[_Decided]] = {}
         self._tries: dict[Surroundings, int] = {}
         self.answers = lru_cache(maxsize=4096)(self._answers)
@@ -176,6 +187,8 @@ class TurnDecisions:
     def _answers(self, shape: RowShape) -> tuple[int, ...]:
         """Return the messages that may be trained, if they are all the assistant's."""
         train = self._rules.train
+        if self._refuses(shape):
+            return ()
         found = [
             i
             for i, message in enumerate(shape.messages)

@@ -79,11 +79,7 @@ class ChatTemplate:
         self.date = date
         self.variables = dict(variables or {})
         self.name = name
-        self._compiled = {
-            "plain": _compile_all(self.sources, PlainEnvironment(date), name),
-            "traced": _compile_all(self.sources, TracedEnvironment(date), name),
-            "tagged": _compile_all(self.sources, TaggedEnvironment(date), name),
-        }
+        self._compiled = {"plain": _compile_all(self.sources, PlainEnvironment(date), name)}
 
     def on(self, date: datetime.date) -> ChatTemplate:
         """Return the same template on another day."""
@@ -109,7 +105,7 @@ class ChatTemplate:
         the text inside `{% generation %}` tags. Raises `RowError` if the template raises, does something that
         the sandbox forbids, or prints too much.
         """
-        compiled = self._compiled[mode]
+        compiled = self._compiled.get(mode) or self._compile(mode)
         which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
         arguments = {"documents": None, **self.variables, **(kwargs or {})}
         arguments |= {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
@@ -118,6 +114,11 @@ class ChatTemplate:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; only its row is rejected
             raise row_error(error) from None
+
+    def _compile(self, mode: str) -> dict[str, jinja2.Template]:
+        """Compile the template for a mode, at its first render in it."""
+        environment = TracedEnvironment(self.date) if mode == "traced" else TaggedEnvironment(self.date)
+        return self._compiled.setdefault(mode, _compile_all(self.sources, environment, self.name))
 
 
 _BUILT_IN = Path(__file__).parent / "templates"

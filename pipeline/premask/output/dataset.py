@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
@@ -155,6 +154,8 @@ class Dataset:
 
     def card(self) -> Mapping[str, Any] | None:
         """The YAML at the head of README.md; None if there is none that can be read."""
+        import yaml  # noqa: PLC0415  only the card is YAML
+
         try:
             text = (self.root / "README.md").read_text(encoding="utf-8")
             head, end, _ = text.removeprefix("---\n").partition("\n---\n")

@@ -45,8 +45,9 @@ from ..core.errors import OutputError, RunError
 from ..core.locks import Lock
 from ..core.manifest import Manifest, describe_lengths, is_manifest
 from ..core.recipe import Card
+from ..core.versions import code_hash
 from .dataset import open_dataset
-from .identity import RunIdentity, code_hash, differences
+from .identity import RunIdentity, differences
 from .shards import UnitRecord, file_record, load_record, parquet_writer, unit_file
 from .unit_store import UnitStore
 

@@ -17,18 +17,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..core.contract import CONTRACT_VERSION
 from ..core.recipe import OTHER_KEYS, Recipe
+from ..core.versions import code_hash, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +77,6 @@ def identify(
 def key_of(identity: Mapping[str, Any]) -> str:
     """Return the key of a run, given what `RunIdentity.as_dict` or `Manifest.identity` has of it."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of all that can change the bytes of a shard."""
-    packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers")
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **found}
-
-
-@cache
-def code_hash() -> str:
-    """Hash of this package's own code: what was begun with other code is not gone on with."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA
@@ -145,6 +144,8 @@ class _Cut:
 
 def _origins_of(dataset: Dataset, split: str, row: int, lengths: np.ndarray) -> pa.RecordBatch:
     """The lineage of one row of a split, whose samples must have these lengths."""
+    import pyarrow.compute as pc  # noqa: PLC0415  it takes as long as pyarrow itself
+
     columns = ["pack", "length", *_ORIGIN]
     lines = pa.Table.from_batches(
         [batch.filter(pc.equal(batch["pack"], row)) for batch in dataset.lineage(split, columns)],

@@ -35,9 +35,6 @@ from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
 from ..output.dataset import Dataset, flat, open_dataset
 
-FORMS = ("arrow", "jsonl")
-"""What an output can be exported as."""
-
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
 

@@ -21,11 +21,9 @@ from typing import Any
 
 from ..core.atomic_files import new_file
 from ..core.contract import REASONS
+from ..core.defaults import EXAMPLES
 from ..core.errors import OutputError
 from ..output.dataset import Dataset, open_dataset
-
-EXAMPLES = 3
-"""Rows shown of each reason, by default."""
 
 DUPLICATE = "duplicate"
 """The reason in the log of rows that were skipped, not rejected."""

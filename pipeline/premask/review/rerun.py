@@ -38,12 +38,12 @@ from ..output.dataset import Dataset
 from ..running.counts import row_counts
 from ..running.fitting import count, cut, fit
 from ..running.inputs import find_dialect
-from ..running.runners.process import import_transformers
 from ..sources.cutting import whole
 from ..sources.inspection import inspect_source
 from ..sources.reading import read_blocks
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.token_bytes import character_spans
+from ..tokens.transformers_library import leave_torch_out
 from .explain import origins_of
 from .verify_files import Findings
 
@@ -279,7 +279,7 @@ def labeller_of(dataset: Dataset) -> Labeller:
 
     Raises `PremaskError` if it cannot be loaded.
     """
-    import_transformers()
+    leave_torch_out()
     return Labeller(dataset.recipe(), proof=EngineProof(TokenizersEngine.name))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,8 +19,10 @@ from rich.text import Text
 from ..core.contract import IGNORE_INDEX
 from ..core.records import Sample
 from ..core.text import visible
-from ..output.read_samples import SampleBatch
 from ..tokens.token_text import TokenTexts, groups_of
+
+if TYPE_CHECKING:  # loaded by the commands that read outputs
+    from ..output.read_samples import SampleBatch
 
 TRAINED = "bold underline green"
 """The style of what is trained; without colours it is still bold and underlined."""

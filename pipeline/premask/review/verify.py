@@ -32,9 +32,10 @@ from ..core.errors import OutputError, PremaskError, one_line
 from ..core.manifest import ManifestError, Shard
 from ..core.recipe import PadRows
 from ..core.records import Selection
+from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
-from ..output.identity import key_of, versions
+from ..output.identity import key_of
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect

@@ -18,18 +18,19 @@ Cost: about 15 us for a row with a render plan, a millisecond for any other row.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from ..core.errors import RowError, VerifyError
+from ..core.errors import RowError
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
+from ..core.shapes import RowShape, conversation_of
 from ..dialects import Form
 from ..dialects.repair import needs_none
 from ..dialects.shaped import ShapedRows
@@ -37,19 +38,19 @@ from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import LabelledTexts, Labeller, check_shape, reject, settle
+from ..labeller import Labeller, check, reject
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
 from ..output.windows import concat_samples
 from ..tokens.engines import EngineProof, TokenizersEngine
+from ..tokens.placed import text_sizes
 from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, shaped_keys
-from .fitting import count, fit, samples_of
-
-DECIDED_AGAIN = 8
-"""One in this many verified rows has its mask decided again."""
+from .growth import Growth
+from .parts import PART_BYTES, RowsOf, fit_texts
+from .verifying import Verifying
 
 
 @dataclass
@@ -120,6 +121,7 @@ class BatchLabeller:
         self.recipe = labeller.recipe
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
+        self._growth = Growth()
         self._filler = _filler(labeller) if plans else None
 
     def setup(self) -> Setup:
@@ -150,26 +152,50 @@ class BatchLabeller:
         return self.recipe.split_by if self.recipe.splits or self.recipe.cache else None
 
     def run(self, batch: RowBatch, dialect: Form) -> LabelledBatch:
-        """Take the rows of a batch through all stages.
+        """Take the rows of a batch through all stages, all at once.
+
+        Raises `VerifyError` if a verified row gives two different results.
+        """
+        (whole,) = self.parts(batch, dialect, sys.maxsize)
+        return whole
+
+    def parts(self, batch: RowBatch, dialect: Form, size: int = PART_BYTES) -> Iterator[LabelledBatch]:
+        """Take the rows of a batch through all stages; yield the results of as many rows at a time as have
+        `size` bytes of text together. They do not depend on `size`.
 
         Raises `VerifyError` if a verified row gives two different results.
         """
         if self.recipe.repair:
             batch = replace(batch, shaped=self._in_repair(batch.shaped))
+        for first, last in self._growth.spans(batch, size):
+            yield from self._parts(batch.cut(first, last), dialect, size)
+
+    def _parts(self, batch: RowBatch, dialect: Form, size: int) -> Iterator[LabelledBatch]:
+        """Take rows through all stages that are filled together."""
         keys = shaped_keys(batch.shaped, len(batch), self.split_by)
         filled = self._fill(batch.shaped)
-        decided = self._decide(batch, dialect, filled, keys)
-        labelled = self.labeller.label(_joined(filled, decided))
-        pieces, errors = fit(labelled, self.recipe.max_length, self.recipe.too_long)
-        verified = _Verifying(self, batch, dialect, filled, labelled).verify() if self.fast else 0
-        rows = batch.numbers, keys.ids
-        samples = samples_of(labelled, pieces, batch.source, rows, weights=self.recipe.loss_weights)
-        tally = count(labelled, pieces, self.recipe.too_long)
-        of_row = labelled.masked.rows[pieces.sample]
-        add_row_counts(tally, of_row, decided.counts | _counts_of(filled))
-        refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in errors.items()}
-        lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
-        return LabelledBatch(batch.numbers, samples, of_row, lines, tally, verified, keys, batch.left_out)
+        if filled is not None:
+            self._growth.learn(batch.shaped, filled.masked)
+        check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
+        for first, last, decided in self._decided(batch, dialect, filled, keys, size):
+            part = _filled_in(filled, first, last)
+            masked = _joined(part, decided)
+            rows = RowsOf(batch.source, batch.numbers, keys.ids)
+            found = fit_texts(self.labeller, masked, rows, size, check.see if check else _ignore)
+            verified = check.verify(first, last, masked) if check else 0
+            add_row_counts(found.tally, found.of_row, decided.counts | _counts_of(part))
+            refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in found.errors.items()}
+            lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
+            yield LabelledBatch(
+                batch.numbers[first:last],
+                found.samples,
+                found.of_row - first,
+                lines,
+                found.tally,
+                verified,
+                keys.cut(first, last),
+                {} if first else batch.left_out,
+            )
 
     def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
         """Return the rows with a shape that need no repair."""
@@ -188,30 +214,49 @@ class BatchLabeller:
             return None
         return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
-    def _decide(self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys) -> _Decided:
-        """Decide the rows that were not filled, one by one; set the keys of rows that have none."""
+    def _decided(
+        self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys, size: int
+    ) -> Iterator[tuple[int, int, _Decided]]:
+        """Yield stretches of rows (first, one past the last), with what was decided of the rows that were not
+        filled. The texts of a stretch have `size` bytes together, or are those of one row."""
+        sizes = np.zeros(len(batch), dtype=np.int64)
+        if filled is not None:
+            rows = filled.rows[filled.masked.rows]
+            sizes[: rows[-1] + 1] = np.bincount(rows, text_sizes(filled.masked)) if len(rows) else 0
         left = np.ones(len(batch), dtype=bool)
         if filled is not None:
             left[filled.rows] = False
-        decided = _Decided()
-        for at in np.flatnonzero(left).tolist():
-            row = batch.row(at)
-            try:
-                found, repaired = self.labeller.read(row, dialect)
-                if not keys.known[at]:
-                    keys.add(at, found)
-                samples = self.labeller.decide_together(found)
-            except RowError as error:
-                decided.rejects[at] = reject(row, error)
-            else:
-                decided.samples += samples
-                decided.rows += [at] * len(samples)
-                decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
+        first, held, decided = 0, 0, _Decided()
+        for at, (is_left, own) in enumerate(zip(left.tolist(), sizes.tolist(), strict=True)):
+            row = self._decide(batch, dialect, at, keys) if is_left else None
+            grown = own if row is None else sum(len(sample.text) for sample in row.samples)
+            if held + grown > size and at > first:
+                yield first, at, decided
+                first, held, decided = at, 0, _Decided()
+            held += grown
+            if row is not None:
+                decided.add(row)
+        yield first, len(batch), decided
+
+    def _decide(self, batch: RowBatch, dialect: Form, at: int, keys: RowKeys) -> _Decided:
+        """Decide a row that was not filled; set its keys if it has none."""
+        decided, row = _Decided(), batch.row(at)
+        try:
+            found, repaired = self.labeller.read(row, dialect)
+            if not keys.known[at]:
+                keys.add(at, found)
+            samples = self.labeller.decide_together(found)
+        except RowError as error:
+            decided.rejects[at] = reject(row, error)
+        else:
+            decided.samples += samples
+            decided.rows += [at] * len(samples)
+            decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
 
 
 def _filler(labeller: Labeller) -> Filler:
-    return Filler(_plans(labeller), _paths(labeller), accepts=partial(check_shape, labeller))
+    return Filler(_plans(labeller), _paths(labeller))
 
 
 def _plans(labeller: Labeller) -> Plans:
@@ -230,7 +275,17 @@ def _paths(labeller: Labeller) -> Paths | None:
     if labeller.has_modes:
         return None
     kwargs = labeller.template_arguments(Conversation(()))
-    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+    return Paths(labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller))
+
+
+def _refuses(labeller: Labeller, shape: RowShape) -> bool:
+    """Whether a recipe refuses all rows of a shape."""
+    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
+    try:
+        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
+    except RowError:
+        return True
+    return False
 
 
 def _counts_of(filled: FilledRows | None) -> dict[int, Mapping[str, int]]:
@@ -249,6 +304,29 @@ class _Decided:
     counts: dict[int, Counter[str]] = field(default_factory=dict)
     rejects: dict[int, Reject] = field(default_factory=dict)
 
+    def add(self, other: _Decided) -> None:
+        """Add later rows."""
+        self.samples += other.samples
+        self.rows += other.rows
+        self.counts |= other.counts
+        self.rejects |= other.rejects
+
+
+def _ignore(_: object) -> None:
+    """See nothing."""
+
+
+def _filled_in(filled: FilledRows | None, first: int, last: int) -> FilledRows | None:
+    """Return the filled rows of a stretch of the batch; None if there are none."""
+    if filled is None or (first <= filled.rows[0] and filled.rows[-1] < last):
+        return filled
+    low, high = np.searchsorted(filled.rows, [first, last]).tolist()
+    if low == high:
+        return None
+    own = np.searchsorted(filled.masked.rows, [low, high]).tolist()
+    masked = filled.masked.cut(*own)
+    return FilledRows(filled.rows[low:high], filled.filled[low:high], replace(masked, rows=masked.rows - low))
+
 
 def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:
     """Return the texts of all rows, in row order."""
@@ -260,90 +338,3 @@ def _joined(filled: FilledRows | None, decided: _Decided) -> MaskedTexts:
         return own
     both = own.joined(others)
     return both.taken(np.argsort(both.rows, kind="stable"))
-
-
-# ==== Verified rows ====
-
-
-class _Verifying(NamedTuple):
-    """A batch in which a share of the rows is processed again and compared."""
-
-    batches: BatchLabeller
-    batch: RowBatch
-    dialect: Form
-    filled: FilledRows | None
-    labelled: LabelledTexts
-
-    def verify(self) -> int:
-        """Process the recipe's share of the rows again; return their number.
-
-        Every verified row is rendered and encoded by the reference engine. The mask is decided again for rows
-        that were not filled, and for one in `DECIDED_AGAIN` of the filled rows.
-        """
-        recipe = self.batches.recipe
-        hashed = _hashed(self.batch.numbers)
-        chosen, in_full = hashed < recipe.verify, hashed < recipe.verify / DECIDED_AGAIN
-        filled = np.zeros(len(self.batch), dtype=bool)
-        if self.filled is not None:
-            filled[self.filled.rows] = [row.last is not None for row in self.filled.filled]
-        for at in np.flatnonzero(chosen).tolist():
-            same = self._same_labels if in_full[at] or not filled[at] else self._same_ids
-            if not same(at):
-                raise VerifyError(f"{self.batch.source} row {self.batch.numbers[at]}")
-        return int(np.count_nonzero(chosen))
-
-    def _same_labels(self, at: int) -> bool:
-        """Whether a row gives the same ids and labels when its mask is decided again."""
-        labeller = self.batches.labeller.by_reference
-        try:
-            found, _ = labeller.read(self.batch.row(at), self.dialect)
-            again = labeller.together(found)
-        except RowError:
-            again = ()
-        return _all_equal(self._samples(at), [(each.ids, each.labels) for each in again])
-
-    def _same_ids(self, at: int) -> bool:
-        """Whether the template prints what the render plan printed, and the reference engine gives the same
-        ids."""
-        if self.filled is None:
-            return False
-        labeller = self.batches.labeller.by_reference
-        (conversation,), _ = labeller.read(self.batch.row(at), self.dialect)
-        renders = labeller.renders(settle(labeller, conversation))
-        index = int(np.searchsorted(self.filled.rows, at))
-        texts = [renders.through(last) for last in self.filled.filled[index].last or ()]
-        own = self._own(at)
-        if texts != self.labelled.masked.texts[own]:
-            return False
-        ids = labeller.encoder.encode(self.labelled.masked.taken(np.arange(own.start, own.stop))).tokens
-        spans = pairwise(ids.offsets.tolist())
-        return _all_equal([each[:1] for each in self._samples(at)], [(ids.ids[a:b],) for a, b in spans])
-
-    def _own(self, at: int) -> slice:
-        """Return which texts are those of a row."""
-        return slice(*np.searchsorted(self.labelled.masked.rows, [at, at + 1]).tolist())
-
-    def _samples(self, at: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return ids and labels of the texts of a row; none if the row cannot be used."""
-        _, encoded, labels = self.labelled
-        own, offsets = self._own(at), encoded.tokens.offsets
-        spans = list(pairwise(offsets[own.start : own.stop + 1].tolist()))
-        trained = labels.trained_before
-        if any(i in encoded.errors for i in range(own.start, own.stop)):
-            return []
-        if any(trained[a] == trained[b] for a, b in spans):
-            return []
-        return [(encoded.tokens.ids[a:b], labels.labels[a:b]) for a, b in spans]
-
-
-def _all_equal(some: Sequence[Sequence[np.ndarray]], others: Sequence[Sequence[np.ndarray]]) -> bool:
-    return len(some) == len(others) and all(
-        np.array_equal(one, other)
-        for ones, same in zip(some, others, strict=True)
-        for one, other in zip(ones, same, strict=True)
-    )
-
-
-def _hashed(numbers: np.ndarray) -> np.ndarray:
-    """Return a number from 0 to 1 per row number (Knuth's multiplicative hash, TAOCP 6.4)."""
-    return (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(2654435769) % np.uint64(2**32) / 2**32

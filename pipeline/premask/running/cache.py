@@ -33,7 +33,8 @@ from ..core.locks import lock_file
 from ..core.recipe import OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples
 from ..core.source_entry import Source
-from ..output.identity import RunIdentity, code_hash
+from ..core.versions import code_hash
+from ..output.identity import RunIdentity
 from ..output.shards import reject_table
 from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
@@ -73,7 +74,7 @@ class RowCache:
         """
         path, done = self._directory / key[:2] / f"{key}.arrow", 0
         try:
-            for batch in _read(path):
+            for batch in read_rows(path):
                 yield batch
                 done += 1
         except _UNREADABLE:
@@ -89,7 +90,7 @@ class RowCache:
         try:
             writer: pa.ipc.RecordBatchFileWriter | None = None
             for batch in batches:
-                row = _to_arrow(batch)
+                row = as_row(batch)
                 with named(self._directory):
                     writer = writer or pa.ipc.new_file(sink, row.schema, options=_OPTIONS)
                     writer.write_batch(row)
@@ -119,7 +120,7 @@ _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, TypeError)
 """What reading raises if there is no file, or a damaged one."""
 
 
-def _read(path: Path) -> Iterator[LabelledBatch]:
+def read_rows(path: Path) -> Iterator[LabelledBatch]:
     """Yield the batches of a file. It is not mapped into memory: a read error would kill the process."""
     with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as cached:
         for i in range(cached.num_record_batches):
@@ -129,7 +130,7 @@ def _read(path: Path) -> Iterator[LabelledBatch]:
 # ==== A batch as a row of lists ====
 
 
-def _to_arrow(batch: LabelledBatch) -> pa.RecordBatch:
+def as_row(batch: LabelledBatch) -> pa.RecordBatch:
     """Return a batch as one row: each of its arrays is one list."""
     samples, keys = batch.samples, batch.keys
     if keys is None:

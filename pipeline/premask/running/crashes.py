@@ -272,7 +272,8 @@ def label_batches(
             return taken
 
         for batch in read_batches(piece, task.dialects[piece.source], BATCH_ROWS, take):
-            batches.run(batch, task.dialects[piece.source])
+            for _ in batches.parts(batch, task.dialects[piece.source]):
+                pass
 
 
 def label_rows(
@@ -281,7 +282,8 @@ def label_rows(
     """Label rows one by one; report each row before it is processed."""
     del windows
     for batch in _one_by_one(probe, progress):
-        batches.run(batch, probe.task.dialects[probe.piece.source])
+        for _ in batches.parts(batch, probe.task.dialects[probe.piece.source]):
+            pass
 
 
 def lines_of(

@@ -61,6 +61,11 @@ class RowKeys:
     ids: list[str | None]
     split_by: SplitBy | None = None
 
+    def cut(self, first: int, last: int) -> RowKeys:
+        """Return the keys of rows `first` to `last`."""
+        own = slice(first, last)
+        return RowKeys(self.hashes[own], self.known[own], self.groups[own], self.ids[own], self.split_by)
+
     def add(self, at: int, conversations: Sequence[Conversation]) -> None:
         """Set the keys of row `at`, which has no shape, from its conversations."""
         hashes = [conversation_hash(each) for each in conversations]

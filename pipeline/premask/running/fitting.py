@@ -67,14 +67,16 @@ def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int,
     return pieces
 
 
-def fit(labelled: LabelledTexts, max_length: int, policy: TooLong) -> tuple[Pieces, dict[int, RowError]]:
+def fit(
+    labelled: LabelledTexts, max_length: int, policy: TooLong, before: int = 0
+) -> tuple[Pieces, dict[int, RowError]]:
     """Return the pieces of all usable texts, and the error of each other row.
 
-    A row is used as a whole or not at all.
+    A row is used as a whole or not at all. `before` is the number of texts of the first row that came before.
     """
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
-    errors = _errors(labelled)
+    errors = _errors(labelled, before)
     too_long = np.diff(offsets) > max_length
     n = len(masked.texts)
     if not errors and not too_long.any():
@@ -97,7 +99,7 @@ def fit(labelled: LabelledTexts, max_length: int, policy: TooLong) -> tuple[Piec
     return Pieces(sample, first, last), errors
 
 
-def _errors(labelled: LabelledTexts) -> dict[int, RowError]:
+def _errors(labelled: LabelledTexts, before: int) -> dict[int, RowError]:
     """Return the first error of each unusable row, regardless of its length."""
     masked, encoded, labels = labelled
     errors: dict[int, RowError] = {}
@@ -106,26 +108,30 @@ def _errors(labelled: LabelledTexts) -> dict[int, RowError]:
     trained = np.diff(labels.trained_before[encoded.tokens.offsets])
     for i in np.flatnonzero(trained == 0).tolist():
         row = int(masked.rows[i])
-        errors.setdefault(row, untrained(i - int(np.searchsorted(masked.rows, row))))
+        first = int(np.searchsorted(masked.rows, row))
+        errors.setdefault(row, untrained(i - first + (0 if first else before)))
     return errors
 
 
-def samples_of(
+def samples_of(  # noqa: PLR0913  two by keyword
     labelled: LabelledTexts,
     pieces: Pieces,
     source: str,
     rows: tuple[np.ndarray, Sequence[str | None]],
     *,
     weights: bool | Literal["per_sample"],
+    before: int = 0,
 ) -> Samples:
     """Return the samples of pieces, ready to be packed.
 
-    `rows` are row numbers and ids of the batch, `weights` is the recipe's `loss_weights`.
+    `rows` are row numbers and ids of the batch, `weights` is the recipe's `loss_weights`. `before` is the
+    number of samples of the first row that came before.
     """
     masked, encoded, labels = labelled
     of_row = masked.rows[pieces.sample]
     numbers, ids = rows
-    number = np.arange(len(of_row)) - np.searchsorted(of_row, of_row)
+    first = np.searchsorted(of_row, of_row)
+    number = np.arange(len(of_row)) - first + np.where(first == 0, before, 0)
     origin = pa.RecordBatch.from_arrays(
         [
             pa.repeat(pa.scalar(storable(source), pa.string()), len(of_row)),

@@ -11,9 +11,12 @@ from ..core.source_entry import DialectName
 from ..dialects import Form, recognize_file
 from ..dialects.fields import MappedFields
 from ..dialects.unknown_marks import unknown_marks, warning
-from ..sources.cutting import plan_units, whole
+from ..sources.cutting import can_be_cut_again, plan_units, whole
 from ..sources.listing import inspect_sources
 from ..sources.reading import peek
+
+SHARE_BYTES = 1 << 20
+"""Bytes of a file that are worth another process."""
 
 
 class Work(NamedTuple):
@@ -31,6 +34,13 @@ class Work(NamedTuple):
         """Number of rows within the limits of the sources; None if not all have been counted."""
         counts = [rows for info in self.infos if (rows := whole(info).stop_row) is not None]
         return sum(counts) if len(counts) == len(self.infos) else None
+
+    @property
+    def shares(self) -> int:
+        """Number of processes that are of use: one per unit, or per `SHARE_BYTES` of files whose units can be
+        shared."""
+        shared = sum(info.bytes for info in self.infos if can_be_cut_again(info))
+        return max(len(self.units), shared // SHARE_BYTES)
 
 
 def look_at(recipe: Recipe) -> Work:

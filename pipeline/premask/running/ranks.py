@@ -35,14 +35,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.atomic_files import named, write_json
+from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..core.versions import code_hash
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
-from ..output.identity import code_hash
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
@@ -53,9 +54,6 @@ from .runners import Runner
 from .runners.process import begin_work
 from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
 from .units import scan_unit
-
-WAIT_S = 3600.0
-"""Seconds that a rank waits for files of other ranks, by default."""
 
 _POLL_S = 1.0
 _NAMED_UNITS = 10  # missing units of a rank that are listed by number

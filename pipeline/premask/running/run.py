@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import SourceInfo
@@ -42,7 +43,6 @@ from .runners.local import LocalRunner
 from .runners.process import begin_work
 from .shuffle import pack_bucket
 from .tasks import (
-    ATTEMPTS,
     Account,
     BucketTask,
     Progress,
@@ -56,7 +56,7 @@ from .tasks import (
 from .units import run_unit, scan_unit
 
 MakeRunner = Callable[[int], Runner]
-"""Makes a runner for a number of units."""
+"""Makes a runner, given the number of processes that are of use."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
     place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
-    with (make_runner or local(workers, attempts))(len(work.units)) as runner:
+    with (make_runner or local(workers, attempts))(work.shares) as runner:
         prepared = prepare(work, runner)
         begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
@@ -159,9 +159,9 @@ def run(  # noqa: PLR0913  all by keyword but the first
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
-    """Return what makes a local runner with `workers` processes, but not more than there are units; a unit
-    may fail `attempts` times."""
-    return lambda units: LocalRunner(max(1, min(workers, units)), attempts)
+    """Return what makes a local runner with `workers` processes, but not more than are of use; a unit may
+    fail `attempts` times."""
+    return lambda shares: LocalRunner(max(1, min(workers, shares)), attempts)
 
 
 def result_of(
@@ -189,7 +189,10 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
         tokenizer=_about_tokenizer(labeller),
         template=_about_template(labeller),
     )
-    return Prepared(work, BatchLabeller(labeller), identity)
+    prepared = Prepared(work, BatchLabeller(labeller), identity)
+    if runner is not None:
+        runner.loaded(prepared.batches)
+    return prepared
 
 
 def do_units(

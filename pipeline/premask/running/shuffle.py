@@ -9,7 +9,7 @@ bucket is an equal range of them, small enough to be sorted in memory. So the or
 workers or windows.
 
 Cost: about 4 bytes a token on disk until the output is finished, and about 20 ns a token to write and read
-them. Memory is a pack window and a bucket, which is about as large as a unit.
+them. Memory is a pack window and `TOKENS_AT_ONCE` of a bucket, which is about as large as a unit.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from ..output.windows import Windows, concat_samples, cut_samples, take_samples
 from .batches import BatchLabeller
 from .choosing import order_keys
 from .tasks import BucketTask, Progress
+
+TOKENS_AT_ONCE = 24_000_000
+"""Tokens of a bucket that are sorted at a time. A bucket has more only if the template prints the history of
+each turn again; then it is read again for each part of it."""
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -127,17 +131,56 @@ def pack_bucket(
     windows = windows or Windows(recipe.pack_window)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
         for split in ("train", *recipe.splits):
-            parts = list(_parts(task, split))
-            if not parts:
-                continue
-            samples = concat_samples([part for part, _ in parts])
-            order = np.argsort(np.concatenate([keys for _, keys in parts]), kind="stable")
-            for full in windows.of(split).add(take_samples(samples, order)):
-                writer.add(full, split)
+            for samples in _in_order(task, split):
+                for full in windows.of(split).add(samples):
+                    writer.add(full, split)
             writer.add(windows.of(split).rest(), split)
         record = writer.commit(key=task.key, extra={"counts": {}, "sources": {}})
     (progress or Progress()).advance(0, 0, record.packs)
     return record
+
+
+def _in_order(task: BucketTask, split: str) -> Iterator[Samples]:
+    """Yield the samples of a bucket in the order of their keys, about `TOKENS_AT_ONCE` at a time."""
+    parts, tokens = list[tuple[Samples, np.ndarray]](), 0
+    for part in _parts(task, split):
+        parts.append(part)
+        tokens += len(part[0].ids)
+        if tokens > TOKENS_AT_ONCE:
+            break
+    else:
+        if parts:
+            yield _sorted(parts)
+        return
+    del parts, part
+    for low, high in _key_ranges(task, split):
+        yield _sorted([_within(*part, low, high) for part in _parts(task, split)])
+
+
+def _sorted(parts: list[tuple[Samples, np.ndarray]]) -> Samples:
+    samples = concat_samples([part for part, _ in parts])
+    return take_samples(samples, np.argsort(np.concatenate([keys for _, keys in parts]), kind="stable"))
+
+
+def _key_ranges(task: BucketTask, split: str) -> list[tuple[int, int | None]]:
+    """Return ranges of keys whose samples are sorted together: the first key, and one past the last; None for
+    no end."""
+    found = [(keys, np.diff(samples.offsets)) for samples, keys in _parts(task, split)]
+    keys, lengths = (np.concatenate(each) for each in zip(*found, strict=True))
+    order = np.argsort(keys, kind="stable")
+    number = (np.cumsum(lengths[order]) - 1) // TOKENS_AT_ONCE
+    starts = np.flatnonzero(np.diff(number) != 0) + 1
+    edges = [0, *np.unique(keys[order][starts]).tolist()]
+    return list(zip(edges, [*edges[1:], None], strict=True))
+
+
+def _within(samples: Samples, keys: np.ndarray, low: int, high: int | None) -> tuple[Samples, np.ndarray]:
+    """Return the samples with keys in a range, in memory of their own; keys are ascending."""
+    first = int(np.searchsorted(keys, np.uint64(low)))
+    stop = len(keys) if high is None else int(np.searchsorted(keys, np.uint64(high)))
+    if stop - first == len(keys):
+        return samples, keys
+    return take_samples(samples, np.arange(first, stop)), keys[first:stop].copy()
 
 
 def _parts(task: BucketTask, split: str) -> Iterator[tuple[Samples, np.ndarray]]:

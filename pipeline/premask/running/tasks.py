@@ -117,10 +117,6 @@ class Progress:
         """The run reports an event, such as a retry or what it waits for."""
 
 
-ATTEMPTS = 3
-"""How often a unit may fail before its rows are examined, by default."""
-
-
 Job = Callable[[BatchLabeller, Any, "Progress | None", "Windows | None"], Any]
 """Work on a task: `run_unit`, `pack_bucket` and so on. Can be pickled."""
 
@@ -160,6 +156,7 @@ class Task:
     dropped     with `duplicates: drop`, the file with its duplicates
     buckets     with `shuffle`, the number of buckets; else 0
     store       where finished units are kept, if the output is in a store
+    shared      the folder through which other processes label rows of this unit; None if none do
     """
 
     unit: Unit
@@ -172,6 +169,7 @@ class Task:
     dropped: Path | None = None
     buckets: int = 0
     store: UnitStore | None = None
+    shared: Path | None = None
 
     @property
     def shares_files(self) -> bool:

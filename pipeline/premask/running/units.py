@@ -10,8 +10,10 @@ Cost: memory is one pack window of tokens per split.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +23,7 @@ import numpy as np
 from ..core.atomic_files import named, sync
 from ..core.errors import RowError
 from ..core.records import Reject, Samples, Slice
+from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, read_batches
 from ..labeller import reject
 from ..output.shards import HASHES, UnitRecord, UnitWriter
@@ -32,6 +35,7 @@ from .cache import RowCache
 from .choosing import choose, duplicates_of
 from .crashes import Failures, read_failures, without_rows
 from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
+from .sharing import SharedSlice
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
 
@@ -83,6 +87,8 @@ def run_unit(
             rows = sum(account.rejected["crashed"] for account in accounts.values())
             extra["set_aside"] = {"rows": rows, "error": failures.why}
         record = writer.commit(key=task.key, extra=extra)
+    if task.shared is not None:
+        shutil.rmtree(task.shared, ignore_errors=True)
     progress.advance(0, 0, record.packs)
     return record
 
@@ -144,14 +150,34 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
         return _all_skipped(piece, failures.all_rows)
     if skipped := failures.of_piece(number):
         others = read_batches(piece, dialect, take=without_rows(skipped))
-        return chain((batches.run(batch, dialect) for batch in others), [_skipped(skipped)])
+        return chain(
+            (part for batch in others for part in batches.parts(batch, dialect)), [_skipped(skipped)]
+        )
 
     def label() -> Iterator[LabelledBatch]:
-        return (batches.run(batch, dialect) for batch in read_batches(piece, dialect))
+        return _label(batches, piece, dialect)
 
+    if task.shared is not None:
+        return SharedSlice(task.shared, number, piece).batches(partial(_label, batches, dialect=dialect))
     if batches.recipe.cache is None:
         return label()
     return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], label)
+
+
+def _label(batches: BatchLabeller, piece: Slice, dialect: Form) -> Iterator[LabelledBatch]:
+    return (part for batch in read_batches(piece, dialect) for part in batches.parts(batch, dialect))
+
+
+def label_shared(
+    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
+) -> None:
+    """Label rows of a unit that another process packs, until all of its rows are taken."""
+    del progress, windows
+    if task.shared is None:
+        return
+    for number, piece in enumerate(task.unit.slices):
+        label = partial(_label, batches, dialect=task.dialects[piece.source])
+        SharedSlice(task.shared, number, piece).help(label)
 
 
 def _all_skipped(piece: Slice, why: str) -> Iterator[LabelledBatch]:

@@ -151,6 +151,8 @@ class Format:
     read      (slice, n) -> its rows in blocks of at most n
     cut       (info, rows) -> the byte where each row begins, and at last the end; None where rows are found
               by their numbers alone. `rows` are 0, n, 2n ... and the end; two of them need no reading
+    places    (slice, rows) -> the byte where each of these rows of it begins, and at last its end; None where
+              rows are found by their numbers alone. A slice is not cut again where the format has none
     middle    (info, slice) -> a slice from about its middle on, as far as it is cheap to go there
     part      (slice, share, n) -> n rows or more of it, from a share of its rows on; None where it has to be
               read from the start
@@ -166,6 +168,7 @@ class Format:
     inspect: Callable[[str, str | None, At], SourceInfo]
     read: Callable[[Slice, int], Iterator[Block]]
     cut: Callable[[SourceInfo, Sequence[int]], Sequence[int | None]] = _by_rows
+    places: Callable[[Slice, Sequence[int]], Sequence[int | None]] | None = None
     middle: Callable[[SourceInfo, Slice], Slice] = _uncut
     part: Callable[[Slice, float, int], Slice | None] = _nowhere
     size: Callable[[SourceInfo], int] = _text_size

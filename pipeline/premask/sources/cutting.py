@@ -73,6 +73,32 @@ def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
         yield whole(info)._replace(start_row=start, stop_row=end, start_byte=start_byte, end_byte=end_byte)
 
 
+def can_be_cut_again(info: SourceInfo) -> bool:
+    """Whether slices of a file can be cut into stretches."""
+    return FORMATS[info.format].places is not None and info.rows is not None and info.compression is None
+
+
+def stretches(piece: Slice, count: int) -> list[Slice]:
+    """Cut a slice into at most `count` slices of equally many rows, one after another.
+
+    The slice itself where its rows are not counted, or could not be found without reading those before them.
+    Raises `SourceError` when the file is no longer what it was.
+    """
+    places, uncut = FORMATS[piece.format].places, piece.stop_row is None or piece.compression is not None
+    rows = 0 if uncut else (piece.stop_row or 0) - piece.start_row
+    if places is None or rows < 2:
+        return [piece]
+    edges = [*range(piece.start_row, piece.stop_row or 0, math.ceil(rows / count)), piece.stop_row or 0]
+    if len(edges) == 2:
+        return [piece]
+    return [
+        piece._replace(start_row=start, stop_row=end, start_byte=start_byte, end_byte=end_byte)
+        for (start, end), (start_byte, end_byte) in zip(
+            pairwise(edges), pairwise(places(piece, edges)), strict=True
+        )
+    ]
+
+
 def whole(info: SourceInfo) -> Slice:
     """A slice of all rows of a file, up to the number at which its source's limit stops."""
     stop = min((each for each in (info.rows, info.stop) if each is not None), default=None)

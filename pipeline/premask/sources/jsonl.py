@@ -96,6 +96,22 @@ def _line_starts(info: SourceInfo, every: int) -> list[int]:
     return found
 
 
+def _places(piece: Slice, rows: Sequence[int]) -> list[int | None]:
+    """Bytes at which lines of a slice begin; `rows` are ascending, the first and last are its own ends."""
+    found: list[int | None] = [piece.start_byte]
+    offset, number = piece.start_byte or 0, piece.start_row
+    with opened(piece.source, at=piece.at) as file:
+        file.seek(offset)
+        for chunk in chunks(file):
+            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            wanted = np.array(rows[len(found) : -1], dtype=np.int64) - number - 1
+            found += (newlines[wanted[wanted < len(newlines)]] + (offset + 1)).tolist()
+            if len(found) == len(rows) - 1:
+                return [*found, piece.end_byte]
+            number, offset = number + len(newlines), offset + len(chunk)
+    raise changed(piece.source)
+
+
 def _middle(_: SourceInfo, piece: Slice) -> Slice:
     return _part(piece, 0.5, 0) or piece
 
@@ -152,4 +168,6 @@ def _is_blank(number: int, line: bytes) -> bool:
     return not _without_bom(number, line).strip(b" \t\r\n")
 
 
-JSONL = Format("jsonl", (".jsonl", ".ndjson"), _inspect, _read, cut=_cut, middle=_middle, part=_part)
+JSONL = Format(
+    "jsonl", (".jsonl", ".ndjson"), _inspect, _read, cut=_cut, places=_places, middle=_middle, part=_part
+)

@@ -129,6 +129,11 @@ def _fields(kind: pa.DataType) -> Mapping[str, Any] | None:
 # ==== Cutting ====
 
 
+def _places(_: Slice, rows: Sequence[int]) -> list[int | None]:
+    """Rows are found by their numbers."""
+    return [None] * len(rows)
+
+
 def _middle(info: SourceInfo, piece: Slice) -> Slice:
     """From the start of the row group that holds the middle: no other is decoded."""
     with _opened(info.source, info.at) as file:
@@ -225,6 +230,7 @@ PARQUET = Format(
     (".parquet",),
     _inspect,
     _read,
+    places=_places,
     middle=_middle,
     part=_part,
     size=_size,

@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..core.errors import RecipeError, SourceError, first_line
 from ..core.hashing import GOLDEN, mix
@@ -192,7 +191,11 @@ def _follow(row: Any, path: Sequence[str]) -> Any:
 
 def _nested(table: pa.RecordBatch, path: Sequence[str]) -> pa.Array:
     array = table.column(path[0])
-    return pc.struct_field(array, list(path[1:])) if len(path) > 1 else array
+    if len(path) == 1:
+        return array
+    import pyarrow.compute as pc  # noqa: PLC0415  it takes as long as pyarrow itself
+
+    return pc.struct_field(array, list(path[1:]))
 
 
 def _typed(value: Any) -> tuple[str, Any]:

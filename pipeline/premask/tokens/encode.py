@@ -44,6 +44,7 @@ from .pieces import (
     within_a_text,
 )
 from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
+from .text_starts import artificial_space
 from .token_bytes import byte_offsets, byte_tables
 
 
@@ -99,6 +100,7 @@ class Encoder:
         self._generated = frozenset(generated)
         self._secret = secrets.token_hex(16)  # makes strings that no text contains; changes no id
         self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
+        self._space = artificial_space(self._spec, self._added)
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
         """Encode texts; with `reference`, always by the reference engine."""
@@ -197,38 +199,51 @@ class Encoder:
         """Return the tokens of texts as they are, and whether the reference engine encoded any of them."""
         texts = masked.texts
         if self._lengths is None:
-            return self._by_offsets(masked, None, np.zeros(len(texts), dtype=bool)), True
+            return self._by_offsets(masked, (), np.zeros(len(texts), dtype=bool)), True
         exact = np.fromiter(map(self.leaves_bytes, texts), dtype=bool, count=len(texts))
         some = texts if exact.all() else list(compress(texts, exact))
         if reference:
             (ids, offsets), slow = self._engines.reference(some), len(some)
         else:
             ids, offsets, slow = self._engines.encode(some)
-        edges = offsets_of(self._lengths.take(ids))
+        edges, ends = self._edges(self._lengths.take(ids), ids, offsets, some)
         sizes = text_sizes(masked)
         covers = np.diff(edges[offsets]) == sizes[exact]
         if exact.all() and covers.all():
-            return Tokens(ids, offsets, edges[:-1], edges[1:]), slow > 0
+            return Tokens(ids, offsets, edges[:-1], ends), slow > 0
         exact[exact] = covers
-        kept = np.repeat(covers, np.diff(offsets))
-        return self._by_offsets(masked, (ids[kept], offsets_of(np.diff(offsets)[covers])), exact), True
+        done = [
+            Placed(ids[low:high], edges[low:high] - edges[low], ends[low:high] - edges[low])
+            for (low, high), kept in zip(pairwise(offsets.tolist()), covers.tolist(), strict=True)
+            if kept
+        ]
+        return self._by_offsets(masked, done, exact), True
 
-    def _by_offsets(
-        self, masked: MaskedTexts, done: tuple[np.ndarray, np.ndarray] | None, exact: np.ndarray
-    ) -> Tokens:
+    def _edges(
+        self, lengths: np.ndarray, ids: np.ndarray, offsets: np.ndarray, texts: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bytes between tokens, int64[t + 1], and where each token ends.
+
+        A token that is only an artificial space ends behind the first byte of what follows.
+        """
+        if self._space is None:
+            edges = offsets_of(lengths)
+            return edges, edges[1:]
+        lengths[self._space.tokens(ids, offsets, texts)] -= 1
+        edges = offsets_of(lengths)
+        return edges, edges[1:] + (lengths == 0)
+
+    def _by_offsets(self, masked: MaskedTexts, done: Sequence[Placed], exact: np.ndarray) -> Tokens:
         """Return the tokens of texts. Exact texts are `done`; the others take the offsets of the
         tokenizer."""
         base = offsets_of(text_sizes(masked))[:-1].tolist()
-        spans = iter(pairwise(done[1].tolist())) if done is not None else iter(())
-        parts = []
-        for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True):
-            if is_exact and done is not None and self._lengths is not None:
-                ids = done[0][slice(*next(spans))]
-                edges = offsets_of(self._lengths[ids]) + begin
-                parts.append(Placed(ids, edges[:-1], edges[1:]))
-            else:
-                parts.append(in_bytes(self._with_offsets(text), text, begin))
-        return tokens_of(parts)
+        known = iter(done)
+        return tokens_of(
+            [
+                next(known).moved(begin) if is_exact else in_bytes(self._with_offsets(text), text, begin)
+                for text, begin, is_exact in zip(masked.texts, base, exact.tolist(), strict=True)
+            ]
+        )
 
     # ==== control tokens in content ====
 
@@ -294,7 +309,7 @@ class Encoder:
             return False
         if self._normal_form is not None and not unicodedata.is_normalized(self._normal_form, text):
             return False
-        return "\u2581" not in text
+        return self._byte_level or "\u2581" not in text
 
     def _with_offsets(self, text: str) -> Placed:
         encoding = self._backend.encode_batch([text], add_special_tokens=False)[0]
@@ -418,28 +433,38 @@ class Encoder:
 
     @cached_property
     def _normal_form(self) -> Any:
-        kinds = _normalizers(self._spec)
-        return kinds[0] if len(kinds) == 1 and kinds[0] in ("NFC", "NFD", "NFKC", "NFKD") else None
+        kinds = self._changing
+        return kinds[0] if len(kinds) == 1 and kinds[0] in _NORMAL_FORMS else None
 
     @cached_property
     def _changes_unicode(self) -> bool:
-        return any(
-            kind not in ("NFC", "NFD", "NFKC", "NFKD", "Spaces") for kind in _normalizers(self._spec)
-        ) or (len(_normalizers(self._spec)) > 1)
+        kinds = self._changing
+        return any(kind not in _NORMAL_FORMS for kind in kinds) or len(kinds) > 1
 
     @cached_property
     def _changes_ascii(self) -> bool:
-        """Whether the tokenizer may change even ASCII text: by a normalizer other than a Unicode form or
-        space marks, or by added tokens that strip adjacent blanks."""
+        """Whether the tokenizer may change even ASCII text by a normalizer, other than a Unicode form or
+        space marks.
+
+        Added tokens that strip adjacent blanks are noticed, because the sizes of tokens do not add up; but
+        not if artificial spaces may make up for it.
+        """
         strips = any(token.lstrip or token.rstrip for token in self._added.values())
-        known = ("NFC", "NFD", "NFKC", "NFKD", "Spaces")
-        return strips or any(kind not in known for kind in _normalizers(self._spec))
+        adds = self._space is None and within_a_text(self._spec) is not None
+        return (strips and adds) or any(kind not in _NORMAL_FORMS for kind in self._changing)
+
+    @cached_property
+    def _changing(self) -> list[str]:
+        """The normalizers that may change text, other than by space marks whose places are known."""
+        known = ("Spaces",) if self._space is None else ("Spaces", "Prepend")
+        return [kind for kind in _normalizers(self._spec) if kind not in known]
 
 
 # ==== Parts ====
 
 
 _CONTROL, _WRITABLE = 1, 2
+_NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
 
 _TEMPLATE, _ASSISTANT = WRITERS.index("template"), WRITERS.index("assistant")

@@ -28,6 +28,8 @@ import numpy as np
 import tokenizers
 
 from ..core.arrays import offsets_of
+from .fast_forms import fast_form
+from .flat_ids import flat_ids
 
 Ids = tuple[np.ndarray, np.ndarray]
 """Ids of n texts, int32[t], and offsets, int64[n + 1]: text i has `ids[offsets[i]:offsets[i + 1]]`."""
@@ -75,14 +77,16 @@ class GigatokenEngine:
 
     def __init__(self, tokenizer_json: str) -> None:
         gigatoken: Any = importlib.import_module("gigatoken")
-        self._tokenizer = gigatoken.Tokenizer.from_json(tokenizer_json.encode())
+        form = fast_form(tokenizer_json)
+        self._tokenizer, self._pieces = gigatoken.Tokenizer.from_json(form.json), form.pieces
 
     def encode(self, texts: Sequence[str]) -> Ids:
         """Return the ids of all texts, flat: the arrays of the library, not copied."""
-        layout = self._tokenizer.encode_batch(list(texts), parallel=False).layout
-        offsets = np.asarray(layout.offsets.data).astype(np.int64, copy=False)
-        ids = np.asarray(layout.content.data)[offsets[0] : offsets[-1]]
-        return ids.view(np.int32) if ids.dtype == np.uint32 else ids.astype(np.int32), offsets - offsets[0]
+        if self._pieces is None:
+            return flat_ids(self._tokenizer, texts)
+        pieces = list(map(self._pieces, texts))
+        ids, offsets = flat_ids(self._tokenizer, list(chain.from_iterable(pieces)))
+        return ids, offsets[offsets_of(list(map(len, pieces)))]
 
 
 MakeEngine = Callable[[str], Engine]
@@ -99,11 +103,13 @@ class EngineProof:
     engine    the engine to use
     reason    why it is the reference engine; empty if it is not
     excluded  code points whose texts always use the reference engine
+    strings   strings whose texts always use the reference engine
     """
 
     engine: str
     reason: str = ""
     excluded: Ranges = ()
+    strings: tuple[str, ...] = ()
 
     @property
     def fast(self) -> bool:
@@ -130,16 +136,14 @@ class TwoEngines:
         self._reference = TokenizersEngine(backend)
         self.tokenizer_json: str = backend.to_str() if tokenizer_json is None else tokenizer_json
         self._fast = make(self.tokenizer_json) if proof.fast else None
-        self._holds_none_of_the_excluded = without(proof.excluded)
-
-    def accepts(self, text: str) -> bool:
-        """Whether the fast engine may encode this text."""
-        return self._fast is not None and (text.isascii() or self._holds_none_of_the_excluded(text))
+        allowed = without(proof.excluded, proof.strings)
+        self.accepts: Callable[[str], bool] = allowed if proof.fast else lambda _: False
+        """Whether the fast engine may encode a text."""
 
     def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
         """Return the ids of all texts, int32[t]; their offsets, int64[n + 1]; and the number of texts that
         the reference engine encoded."""
-        accepted = np.array([self.accepts(text) for text in texts], dtype=bool)
+        accepted = np.fromiter(map(self.accepts, texts), dtype=bool, count=len(texts))
         done = self._encode_fast(list(compress(texts, accepted)))
         if done is None:
             return (*self.reference(texts), len(texts))
@@ -178,10 +182,36 @@ def _interleaved(first: np.ndarray, ones: Ids, others: Ids) -> Ids:
     return ids, offsets_of(sizes)
 
 
-# ==== Characters that are excluded ====
+# ==== What is excluded ====
 
 
-def without(excluded: Ranges) -> Callable[[str], bool]:
+def without(excluded: Ranges, strings: Sequence[str] = ()) -> Callable[[str], bool]:
+    """Return a test whether a text has none of these characters, and none of these strings.
+
+    >>> allowed = without(((0xE9, 0xE9),), ("<a>",))
+    >>> allowed("a"), allowed("caf\u00e9"), allowed("<a>")
+    (True, False, False)
+    """
+    others = _without_characters(excluded)
+    ascii_too = bool(excluded) and excluded[0][0] < 0x80
+    allowed = others if ascii_too or not excluded else lambda text: text.isascii() or others(text)
+    if not strings:
+        return allowed
+    found = _any_of(strings)
+    return lambda text: not found(text) and allowed(text)
+
+
+def _any_of(strings: Sequence[str]) -> Callable[[str], object]:
+    """Return a test whether a text has any of these strings; the search for one takes 0.1 ns a character."""
+    if len(strings) > _FEW:
+        return re.compile("|".join(map(re.escape, strings))).search
+    return lambda text: any(string in text for string in strings)
+
+
+_FEW = 24  # strings that are searched for one by one
+
+
+def _without_characters(excluded: Ranges) -> Callable[[str], bool]:
     """Return a test whether a text has none of these characters.
 
     Matching all other characters takes half the time of a search for these. The basic plane is a bitmap.

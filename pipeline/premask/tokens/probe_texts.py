@@ -193,6 +193,12 @@ def compositions() -> list[str]:
     return texts
 
 
+def ascii_pairs() -> list[str]:
+    """Return texts with every pair of ASCII characters."""
+    characters = list(map(chr, range(0x80)))
+    return ["".join(f"{one}{other}" for other in characters) for one in characters]
+
+
 def in_groups(texts: Iterable[str], size: int = 64) -> list[str]:
     """Join texts in groups of `size`: for short texts, most of the cost is the call."""
     parts = list(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,9 @@ import msgspec
 import numpy as np
 
 from ..core.arrays import offsets_of
+from ..core.facts import recall
+
+_PARTS = ("normalizer", "pre_tokenizer", "decoder")
 
 
 class _Model(msgspec.Struct):
@@ -28,16 +32,38 @@ class _Spec(msgspec.Struct):
     decoder: dict[str, Any] | None = None
 
 
+class _Tables(msgspec.Struct):
+    """The tables as they are kept: `lengths` are int32, little-endian."""
+
+    spec: dict[str, Any]
+    lengths: bytes | None
+
+
 @lru_cache(maxsize=4)
 def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
     """Return the normalizer, pre-tokenizer and decoder of a tokenizer, and the bytes of text per token id.
 
     The bytes are int32[vocabulary], or None if tokens have no fixed number of bytes. Cost: a tenth of a
-    second, once per process.
+    second, once for a tokenizer (`core/facts.py`).
     """
+    about = [hashlib.sha256(tokenizer_json.encode()).hexdigest()]
+    kept = recall("bytes", about, _Tables, lambda: _as_kept(*_byte_tables(tokenizer_json)), holds=_is_whole)
+    lengths = None if kept.lengths is None else np.frombuffer(kept.lengths, dtype="<i4").astype(np.int32)
+    return kept.spec, lengths
+
+
+def _as_kept(spec: dict[str, Any], lengths: np.ndarray | None) -> _Tables:
+    return _Tables(spec, None if lengths is None else lengths.astype("<i4").tobytes())
+
+
+def _is_whole(tables: _Tables) -> bool:
+    return tables.spec.keys() == {*_PARTS} and len(tables.lengths or b"") % 4 == 0
+
+
+def _byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]:
     whole = msgspec.json.decode(tokenizer_json, type=_Spec)
     model = whole.model
-    spec = {name: getattr(whole, name) for name in ("normalizer", "pre_tokenizer", "decoder")}
+    spec = {name: getattr(whole, name) for name in _PARTS}
     decoder = json.dumps(whole.decoder or {})
     byte_level, byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
     if model.type != "BPE" or byte_level == byte_fallback:
@@ -48,7 +74,7 @@ def byte_tables(tokenizer_json: str) -> tuple[dict[str, Any], np.ndarray | None]
     sizes = map(len, vocabulary) if byte_level else map(_fallback_length, vocabulary)
     lengths[list(vocabulary.values())] = list(sizes)
     for token, index in added.items():
-        lengths[index] = len(token.encode())
+        lengths[index] = len(token.encode()) if byte_level else _fallback_length(token)
     unknown = None if model.unk_token is None else vocabulary.get(model.unk_token)
     if unknown is not None:
         lengths[unknown] = _UNKNOWN

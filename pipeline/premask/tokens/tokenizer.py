@@ -3,12 +3,11 @@
     tokenizer = load_tokenizer("Qwen/Qwen3-0.6B")
     tokenizer.backend.encode("Hi").ids
 
-Trainers and inference servers load `AutoTokenizer`, so its ids are the right ones. Some of its classes
-rebuild a tokenizer from its parts and lose added tokens that are in `tokenizer.json` only. Then
-`tokenizer.json` is loaded as it is, with a warning. If the ids of texts differ, this is a warning, too
-(`tokenizer_check.py`).
+Trainers and inference servers load `AutoTokenizer`, so its ids are the right ones (`from_transformers.py`).
+What it loads depends on the files of the tokenizer alone. So it is kept as a fact (`core/facts.py`), and the
+next command with the same files loads it without `transformers`.
 
-Cost: loading takes one to two seconds and about 100 MB.
+Cost: loading takes one to two seconds and about 100 MB, a tenth to half a second if it is kept.
 """
 
 from __future__ import annotations
@@ -16,16 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tokenizers
 
-from ..core.errors import TokenizerError, one_line
-from .tokenizer_check import Listed, first_difference, read_listed
+from ..core.errors import TokenizerError
+from ..core.facts import are_kept, find, keep, recall
+from .quick_spec import quick_spec
+from .tokenizer_files import TokenizerFiles, check_exists
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(
@@ -42,10 +45,11 @@ class LoadedTokenizer:
     added          added tokens and their ids
     special        added tokens that are control tokens
     stops          strings that end generation, by the eos token and the generation config
+    loaded         the object of transformers, if it was loaded; `hf` loads it otherwise
+    files          what it was loaded from, as JSON values; None if that is not known
     """
 
     name: str
-    hf: Any = field(repr=False)
     backend: tokenizers.Tokenizer = field(repr=False)
     variables: Mapping[str, str]
     chat_template: str | Mapping[str, str] | None = field(repr=False)
@@ -53,6 +57,15 @@ class LoadedTokenizer:
     special: tuple[str, ...] = field(repr=False)
     stops: tuple[str, ...]
     warnings: tuple[str, ...]
+    loaded: Any = field(default=None, repr=False)
+    files: list[object] | None = field(default=None, repr=False)
+
+    @cached_property
+    def hf(self) -> Any:
+        """The tokenizer as an object of transformers; this may take a second."""
+        from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
+
+        return from_transformers(self.name)[0] if self.loaded is None else self.loaded
 
     @property
     def vocab_size(self) -> int:
@@ -69,31 +82,83 @@ class LoadedTokenizer:
     @cached_property
     def json(self) -> str:
         """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
-        return self.backend.to_str()
+        return recall("json", self.files, str, self.backend.to_str)
 
     def without_hf(self) -> LoadedTokenizer:
         """Return the same without the object of transformers: enough to encode, and fast to send."""
-        light = replace(self, hf=None)
-        light.__dict__["json"] = self.json
+        light = replace(self, loaded=None)
+        light.__dict__.update(json=self.json, _sha256=self.sha256())
+        if "_spec" in self.__dict__:
+            light.__dict__["_spec"] = self.__dict__["_spec"]
         return light
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the object of transformers, with the backend as JSON that loads fast."""
+        others = {name: value for name, value in self.__dict__.items() if name not in ("hf", "_spec")}
+        return {**others, "loaded": None, "backend": self.__dict__.get("_spec", self.json)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, backend=tokenizers.Tokenizer.from_str(state["backend"]))
 
     def sha256(self) -> str:
         """Return the hash of the tokenizer and its template variables."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         content = self.json + json.dumps(dict(self.variables), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def save(self, directory: Path, chat_template: str | Mapping[str, str]) -> None:
         """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
+        template = chat_template if isinstance(chat_template, str) else dict(chat_template)
+        about = None if self.files is None else [*self.files, template]
+        files = recall("saved", about, dict[str, bytes], lambda: self._saved(template), holds=_are_inside)
+        for name, content in files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        (directory / "tokenizer.json").write_text(self.json, encoding="utf-8")
+
+    def _saved(self, chat_template: str | dict[str, str]) -> dict[str, bytes]:
+        """Return the files that transformers writes, but for tokenizer.json."""
         own = self.hf.chat_template
-        self.hf.chat_template = chat_template if isinstance(chat_template, str) else dict(chat_template)
+        self.hf.chat_template = chat_template
         # transformers would write tokenizer.json again, which takes a tenth of a second; `self.json` has it
         self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  without this method, it is only slower
         try:
-            self.hf.save_pretrained(str(directory))
+            with tempfile.TemporaryDirectory(prefix="premask-") as folder:
+                self.hf.save_pretrained(folder)
+                found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+                return {str(path.relative_to(folder)): path.read_bytes() for path in found}
         finally:
             self.hf.chat_template = own
             del self.hf._save_pretrained  # noqa: SLF001
-        (directory / "tokenizer.json").write_text(self.json, encoding="utf-8")
+
+
+def _are_inside(files: Mapping[str, bytes]) -> bool:
+    """Whether names of files stay within the folder that they are written to."""
+    parts = [(Path(name).is_absolute(), Path(name).parts) for name in files]
+    return all(not absolute and each and ".." not in each for absolute, each in parts)
+
+
+# ==== Loading ====
+
+
+class _Kept(msgspec.Struct):
+    """A tokenizer as it is kept: what `LoadedTokenizer` has of it.
+
+    `spec` gives the same backend as its JSON, which is a fact of its own.
+    """
+
+    spec: str
+    sha256: str
+    added: dict[str, int]
+    vocab_size: int
+    variables: dict[str, str]
+    chat_template: str | dict[str, str] | None
+    stops: list[str]
+    warnings: list[str]
 
 
 def load_tokenizer(name: str) -> LoadedTokenizer:
@@ -101,7 +166,26 @@ def load_tokenizer(name: str) -> LoadedTokenizer:
 
     Raises `TokenizerError` if there is none, if it cannot be read, or if it has no fast implementation.
     """
-    hf, warnings = _load(name)
+    check_exists(name)
+    before = TokenizerFiles.of(name) if are_kept() else None
+    if before is None:
+        return _load(name)
+    kept = find("tokenizer", before.about(), _Kept)
+    known = None if kept is None else _restored(name, kept, before.about())
+    if known is not None:
+        return known
+    loaded, files = _load(name), TokenizerFiles.of(name)
+    if files is None or not before.are_those_of(files):
+        return loaded
+    loaded = replace(loaded, files=files.about())
+    keep("tokenizer", files.about(), _kept(loaded))
+    return loaded
+
+
+def _load(name: str) -> LoadedTokenizer:
+    from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
+
+    hf, warnings = from_transformers(name)
     backend = getattr(hf, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise TokenizerError(
@@ -109,94 +193,70 @@ def load_tokenizer(name: str) -> LoadedTokenizer:
         )
     backend.no_truncation()
     backend.no_padding()
-    tokens = backend.get_added_tokens_decoder()
     variables = {key: str(value) for key, value in hf.special_tokens_map.items()}
     eos = [variables["eos_token"]] if "eos_token" in variables else []
-    stops = dict.fromkeys([*eos, *_generation_stops(name, tokens)])
+    stops = dict.fromkeys([*eos, *_generation_stops(name, backend.get_added_tokens_decoder())])
     return LoadedTokenizer(
         name=name,
-        hf=hf,
         backend=backend,
         variables=variables,
         chat_template=hf.chat_template,
-        added={token.content: index for index, token in tokens.items()},
-        special=tuple(token.content for token in tokens.values() if token.special),
+        **_added(backend),
         stops=tuple(stops),
         warnings=tuple(warnings),
+        loaded=hf,
     )
 
 
-def _load(name: str) -> tuple[Any, list[str]]:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415  a second to import
+def _added(backend: tokenizers.Tokenizer) -> dict[str, Any]:
+    tokens = backend.get_added_tokens_decoder()
+    return {
+        "added": {token.content: index for index, token in tokens.items()},
+        "special": tuple(token.content for token in tokens.values() if token.special),
+    }
 
-    _check_exists(name)
+
+def _kept(tokenizer: LoadedTokenizer) -> _Kept:
+    template = tokenizer.chat_template
+    return _Kept(
+        spec=quick_spec(tokenizer.json),
+        sha256=tokenizer.sha256(),
+        added=dict(tokenizer.added),
+        vocab_size=tokenizer.vocab_size,
+        variables=dict(tokenizer.variables),
+        chat_template=dict(template) if isinstance(template, Mapping) else template,
+        stops=list(tokenizer.stops),
+        warnings=list(tokenizer.warnings),
+    )
+
+
+def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | None:
+    """Return a tokenizer that was kept; None if it is not what was written."""
     try:
-        hf = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # noqa: BLE001  transformers raises whatever its parsers do
-        reason = one_line(error, 300)
-        where = "" if Path(name).is_dir() else "there is no directory of that name here, and "
-        raise TokenizerError(
-            f"tokenizer {name} cannot be loaded: {where}{type(error).__name__}: {reason}"
-        ) from None
-    path = _file_of(name, "tokenizer.json")
-    listed = None if path is None else read_listed(path)
-    lost = _lost_tokens(listed, hf)
-    if not lost:
-        return hf, _other_ids(name, hf, path, listed)
-    warning = (
-        f"AutoTokenizer loses added tokens of {name} ({', '.join(lost[:5])}); tokenizer.json is used as it is"
+        backend = tokenizers.Tokenizer.from_str(kept.spec)
+    except Exception:  # noqa: BLE001  the library raises bare exceptions
+        return None
+    tokenizer = LoadedTokenizer(
+        name=name,
+        backend=backend,
+        variables=kept.variables,
+        chat_template=kept.chat_template,
+        **_added(backend),
+        stops=tuple(kept.stops),
+        warnings=tuple(kept.warnings),
+        files=files,
     )
-    hf = PreTrainedTokenizerFast.from_pretrained(name)
-    lost = _lost_tokens(listed, hf)
-    if lost:
-        raise TokenizerError(
-            f"tokenizer {name} gets other ids for added tokens ({', '.join(lost[:5])}) than its "
-            "tokenizer.json lists; fix the file: their ids must be consecutive, after the vocabulary"
-        )
-    return hf, [warning]
-
-
-def _check_exists(name: str) -> None:
-    path = Path(name)
-    if path.is_file():
-        raise TokenizerError(f"tokenizer {name} is a file; give its directory")
-    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if looks_local and not path.is_dir():
-        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
-
-
-def _lost_tokens(listed: Listed | None, hf: Any) -> list[str]:
-    """Return the added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
-    tokens = listed.added_tokens or [] if listed else []
-    known = {token.content: index for index, token in hf.added_tokens_decoder.items()}
-    return [token["content"] for token in tokens if known.get(token["content"]) != token["id"]]
-
-
-def _other_ids(name: str, hf: Any, path: Path | None, listed: Listed | None) -> list[str]:
-    """Return the warning about a tokenizer whose class gives other ids than its tokenizer.json."""
-    backend = getattr(hf, "backend_tokenizer", None)
-    if path is None or listed is None or not isinstance(backend, tokenizers.Tokenizer):
-        return []
-    found = first_difference(backend, path, listed)
-    if found is None:
-        return []
-    warning = (
-        f"AutoTokenizer loads {name} as {type(hf).__name__}, which gives other ids than its tokenizer.json: "
-        f"{found.text[:40]!r} is {_shown(found.loaded)}, by the file {_shown(found.listed)}; the ids of "
-        f"{type(hf).__name__} are used, as trainers do. If the file is right, set tokenizer_class in "
-        "tokenizer_config.json to PreTrainedTokenizerFast; some models only lack their config.json beside it"
-    )
-    return [warning]
-
-
-def _shown(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
-    return f"{list(ids[:8])}{more}"
+    if tokenizer.added != kept.added or tokenizer.vocab_size != kept.vocab_size:
+        return None
+    tokenizer.__dict__.update(_sha256=kept.sha256, _spec=kept.spec)
+    return tokenizer
 
 
 def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
     """Return the stop tokens of the generation config of the model, if it is beside the tokenizer."""
-    path = _file_of(name, "generation_config.json")
+    from .from_transformers import file_of  # noqa: PLC0415  most tokenizers are known
+
+    path = file_of(name, "generation_config.json")
     if path is None:
         return []
     try:
@@ -205,20 +265,3 @@ def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
         return []
     ids = ids if isinstance(ids, list) else [ids]
     return [tokens[index].content for index in ids if isinstance(index, int) and index in tokens]
-
-
-def _file_of(name: str, file: str) -> Path | None:
-    """Return a file of a tokenizer: in its directory, or in the cache of the Hub (fetched if necessary)."""
-    if Path(name).is_dir():
-        path = Path(name) / file
-        return path if path.is_file() else None
-    from transformers.utils import cached_file  # noqa: PLC0415  a second to import
-
-    found = cached_file(
-        name,
-        file,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
-    return None if found is None else Path(found)

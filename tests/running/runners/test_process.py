@@ -13,9 +13,10 @@ ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
 SCRIPT = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
-from premask.running.runners.process import import_transformers, prepare_process
+from premask.running.runners.process import prepare_process
+from premask.tokens.transformers_library import leave_torch_out
 prepare_process()
-import_transformers()
+leave_torch_out()
 assert importlib.util.find_spec is find
 import pyarrow as pa
 from premask.tokens.tokenizer import load_tokenizer

@@ -34,6 +34,14 @@ _DICTS: frozenset[type] = frozenset({dict, TracedDict})
 
 _ATTRS = "_Namespace__attrs"
 
+TEXT_METHODS = frozenset(
+    {
+        *("strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "replace"),
+        *("removeprefix", "removesuffix", "find", "partition", "rpartition"),
+    }
+)
+"""Methods of strings that templates call most."""
+
 TOO_MUCH = f"more than {MAX_RENDERED} characters"
 """Why a run ends that prints too much."""
 
@@ -44,10 +52,12 @@ IN_LOOPS = frozenset({"_loop_vars", "_block_vars"})
 class FacetEnvironment(PlainEnvironment):
     """What an environment adds to follow facets. `versions` are those of the run at work.
 
-    texts   the types of strings that can be printed and joined as they are
+    texts        the types of strings that can be printed and joined as they are
+    unchanging   types of values of a row that are neither strings, numbers, lists nor dicts
     """
 
     texts: frozenset[type] = frozenset({str})
+    unchanging: frozenset[type] = frozenset()
 
     def __init__(self, given: Any) -> None:
         super().__init__(given)
@@ -107,10 +117,11 @@ class FacetEnvironment(PlainEnvironment):
         self.made += 1
         return self.namespaces[self.made - 1]
 
-    def held_by(self, number: int) -> dict[str, Any]:
-        """Return the attributes of a namespace."""
-        held: dict[str, Any] = object.__getattribute__(self.namespaces[number], _ATTRS)
-        return held
+    def held(self, made: int) -> tuple[dict[str, Any], ...]:
+        """Return the attributes of the first namespaces."""
+        if not made:
+            return ()
+        return tuple([object.__getattribute__(each, _ATTRS) for each in self.namespaces[:made]])
 
     def fill(self, held: Sequence[dict[str, Any]]) -> None:
         """Give the first namespaces attributes; there are no others until the unit makes them."""
@@ -131,6 +142,8 @@ class FacetEnvironment(PlainEnvironment):
             return self._part(obj, "attribute", attribute, self.getattr)
         if kind is Loop and attribute in LOOP_NAMES:
             return getattr(obj, attribute)
+        if kind in self.texts and attribute in TEXT_METHODS:
+            return getattr(obj, attribute)  # what the sandbox returns, too
         if kind in VIEWS:
             raise NotFollowed(f"attribute {attribute} of the messages or of `loop`")
         return super().getattr(pinned(obj), attribute)

@@ -17,14 +17,16 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
+from ...core.errors import RowError
 from ...core.records import Conversation
 from ..chat_template import ChatTemplate
-from ..renders import Renders
-from ..traced import JoinedStr, as_traced
+from ..renders import Renders, Window
 from .run import Run
+from .states import Node
 from .traced_environment import TracedPrefixEnvironment
 from .units import Units, Unsplit
 from .versions import NotFollowed, Version
+from .windows import PrefixWindow, WholeRope
 
 
 class PrefixTemplate:
@@ -37,18 +39,23 @@ class PrefixTemplate:
     def __init__(self, template: ChatTemplate) -> None:
         self.template = template
         self.reasons: Counter[str] = Counter()
-        self._units: dict[str, Units] = {}
-        self._unsplit: dict[str, str] = {}
-        for name, source in template.sources.items():
-            try:
-                self._units[name] = Units(TracedPrefixEnvironment(template.date), source)
-            except Unsplit as error:
-                self._unsplit[name] = f"unsplit: {error}"
+        self._units: dict[str, Units | Unsplit] = {}
 
     @property
     def unsplit(self) -> dict[str, str]:
-        """The sources that could not be cut, and why."""
-        return dict(self._unsplit)
+        """The sources that cannot be cut, and why."""
+        units = {name: self._cut(name) for name in self.template.sources}
+        return {name: str(each) for name, each in units.items() if isinstance(each, Unsplit)}
+
+    def _cut(self, name: str) -> Units | Unsplit:
+        """Return the units of a source, made when they are first asked for, or why there are none."""
+        if name not in self._units:
+            try:
+                environment = TracedPrefixEnvironment(self.template.date)
+                self._units[name] = Units(environment, self.template.sources[name])
+            except Unsplit as error:
+                self._units[name] = error
+        return self._units[name]
 
     def run(
         self,
@@ -59,10 +66,11 @@ class PrefixTemplate:
     ) -> Run:
         """Run the template for some versions of traced messages. Raises `NotFollowed`."""
         which = "tool_use" if tools is not None and "tool_use" in self.template.sources else "default"
-        if which in self._unsplit:
-            raise NotFollowed(self._unsplit[which])
+        units = self._cut(which)
+        if isinstance(units, Unsplit):
+            raise NotFollowed(f"unsplit: {units}")
         variables = {"documents": None, **self.template.variables, **kwargs, "tools": tools}
-        return Run(self._units[which], versions, messages, variables)
+        return Run(units, versions, messages, variables)
 
 
 class PrefixRenders(Renders):
@@ -83,26 +91,58 @@ class PrefixRenders(Renders):
         self._prefixes = template
         if wanted is None:
             wanted = (i for i, message in enumerate(self.messages) if message.role == "assistant")
-        self._versions = _versions_of(wanted, len(self.messages))
-        self._numbers = {version: number for number, version in enumerate(self._versions)}
+        self.versions = _versions_of(wanted, len(self.messages))
+        self._last = len(self.versions) - 1
+        self._numbers = {version: number for number, version in enumerate(self.versions)}
 
     @cached_property
     def run(self) -> Run | None:
         """The run of all versions; None if these are rendered the plain way."""
         try:
-            run = self._prefixes.run(self._traced, self._versions, self._traced_tools, self._traced_kwargs)
+            run = self._prefixes.run(self._traced, self.versions, self._traced_tools, self._traced_kwargs)
         except NotFollowed as reason:
-            self._prefixes.reasons[str(reason)] += 1
+            return self._plain_way(str(reason))
+        if self._last not in run.texts:
+            return self._plain_way("an error in the whole conversation")
+        try:
+            plain = super()._render(len(self.messages), prompt=False)
+        except RowError:
+            return self._plain_way("an error in the whole conversation")
+        return run if plain == run.text(self._last) else self._plain_way("another text than a plain render")
+
+    def _plain_way(self, reason: str) -> Run | None:
+        """Count why there is no run."""
+        self._prefixes.reasons[reason] += 1
+        return None
+
+    def window(self, index: int) -> Window:
+        nodes = self._nodes_of(index)
+        if nodes is None or (span := self.whole.span(index)) is None:
+            return super().window(index)
+        texts = list(nodes.values())
+        base = self._rope.base(texts, index)
+        if span[0] < base:
+            return super().window(index)
+        whole = self.whole.cut(base, max(span[1], self._rope.end(base, texts)))
+        return PrefixWindow(self, index, base, whole, **nodes)
+
+    def _nodes_of(self, index: int) -> dict[str, Node] | None:
+        """Return the texts of a turn; None if the run has not all of them."""
+        versions = {
+            "prompt": Version(index, prompt=True),
+            "through": Version(index + 1, prompt=False),
+            "before": Version(index, prompt=False),
+        }
+        numbers = {name: self._numbers.get(version, -1) for name, version in versions.items()}
+        if self.run is None or not all(number in self.run.texts for number in numbers.values()):
             return None
-        whole = len(self._versions) - 1
-        if whole not in run.texts:
-            self._prefixes.reasons["an error in the whole conversation"] += 1
-            return None
-        plain = super()._render(len(self.messages), prompt=False)
-        if plain != _text_of(run, whole):
-            self._prefixes.reasons["another text than a plain render"] += 1
-            return None
-        return run
+        return {name: self.run.texts[number] for name, number in numbers.items()}
+
+    @cached_property
+    def _rope(self) -> WholeRope:
+        if self.run is None:
+            raise NotFollowed("no run")
+        return WholeRope(self.run.texts[self._last], self.whole)
 
     def _render(self, count: int, *, prompt: bool, traced: bool = False) -> str:
         number = self._numbers.get(Version(count, prompt))
@@ -110,14 +150,10 @@ class PrefixRenders(Renders):
             self._prefixes.reasons["another version"] += 1
         elif self.run is not None:
             if number in self.run.texts:
-                return self._text(number, traced=traced)
+                text = self.run.text(number)
+                return text if traced else str.__str__(text)
             self._prefixes.reasons["an error in a version"] += 1
         return super()._render(count, prompt=prompt, traced=traced)
-
-    def _text(self, number: int, *, traced: bool) -> str:
-        if self.run is None:
-            raise NotFollowed
-        return _text_of(self.run, number) if traced else str.__str__(_text_of(self.run, number))
 
 
 def _versions_of(wanted: Iterable[int], count: int) -> list[Version]:
@@ -128,8 +164,3 @@ def _versions_of(wanted: Iterable[int], count: int) -> list[Version]:
         if index:  # without a message before it, most templates raise
             versions |= {Version(index, prompt=True), Version(index, prompt=False)}
     return sorted(versions)
-
-
-def _text_of(run: Run, number: int) -> str:
-    pieces = [piece for node in run.texts[number].path() for piece in node.pieces]
-    return as_traced(JoinedStr.joined(pieces))

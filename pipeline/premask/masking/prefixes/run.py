@@ -20,9 +20,10 @@ from typing import Any
 from jinja2.runtime import Context
 
 from ..chat_template import MAX_RENDERED
+from ..traced import JoinedStr, TracedStr, as_traced
 from .environment import TOO_MUCH
 from .facets import Choice, choice
-from .states import ATOMS, Node, State, check_frame, check_held, merged
+from .states import Node, State, check_frame, check_held, merged
 from .units import Units
 from .versions import NotFollowed, Version, Versions, bits
 from .views import Listed, Loop, Once, View
@@ -62,6 +63,11 @@ class Run:
         with self._environment.running(self._versions):
             self._go(0, [State(self._versions.every, units.start, {}, (), Node(None, ()))])
 
+    def text(self, number: int) -> TracedStr:
+        """Return the text of a version, traced."""
+        pieces = [piece for node in self.texts[number].path() for piece in node.pieces]
+        return as_traced(JoinedStr.joined(pieces))
+
     def _versions_of(self, versions: Sequence[Version]) -> Versions:
         return Versions(versions)
 
@@ -83,7 +89,7 @@ class Run:
                     self.texts.update(dict.fromkeys(bits(end.versions), end.node))
                     continue
                 end.frame = result[1]
-                check_frame((*end.frame, *end.variables.values()), self._environment.namespaces)
+                check_frame((*end.frame, *end.variables.values()), self._environment)
                 if result[0] in self._units.loops:
                     loops.setdefault(result[0], []).append((end, result[2]))
                 else:
@@ -116,10 +122,10 @@ class Run:
                 self.failed.update(dict.fromkeys(bits(versions.live), error))
                 pending &= ~versions.live
                 continue
-            made = len(state.held) if is_turn else environment.made
-            held = tuple(environment.held_by(each) for each in range(made))
-            if held:
-                self._check(held, made)
+            made = len(state.held) if is_turn else environment.made  # a turn leaves none of its own behind
+            held = environment.held(made)
+            for attributes in held:
+                check_held(attributes.values(), environment, made)
             yield result, State(versions.live, state.frame, self._context.vars, held, node, environment.steps)
             pending &= ~versions.live
 
@@ -135,13 +141,6 @@ class Run:
         if node.size > MAX_RENDERED:
             raise NotFollowed(TOO_MUCH)
         return node
-
-    def _check(self, held: Sequence[dict[str, Any]], made: int) -> None:
-        """Check what the namespaces hold; a turn of a loop must not leave one of its own behind."""
-        for attributes in held:
-            for value in attributes.values():
-                if type(value) not in ATOMS:
-                    check_held((value,), self._environment.namespaces[:made])
 
     # ==== loops ====
 

@@ -11,6 +11,7 @@ States of which the texts are the same and that differ in plain values alone bec
 
 from __future__ import annotations
 
+import datetime
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from jinja2.utils import missing
 from markupsafe import Markup
 
 from ..chat_template import PlainEnvironment
-from ..symbolic import JsonSlot, Symbolic
 from ..traced import JoinedStr, TracedDict, TracedList, TracedMarkup, TracedStr
+from .environment import FacetEnvironment
 from .facets import Affine, Choice, Number, Position, choice
 from .units import UNITS_FILE, Unset
 from .versions import NotFollowed, Versions
@@ -77,10 +78,9 @@ class State:
 
 ATOMS: frozenset[type] = frozenset(
     {
-        *(str, int, float, bool, type(None), bytes, complex, range),
+        *(str, int, float, bool, type(None), bytes, complex, range, datetime.datetime),
         *(TracedStr, JoinedStr, TracedMarkup, Markup),
         *(TracedDict, TracedList, View, Affine, Choice, Position, Number, Undefined, Unset, type(missing)),
-        *(Symbolic, JsonSlot),
     }
 )
 """Types of values that nothing changes."""
@@ -89,46 +89,50 @@ _VIEWS_OF_DICTS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}
 _CODE = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, Macro, type)
 
 
-def check_held(values: Iterable[Any], namespaces: Sequence[Any]) -> None:
-    """Raise `NotFollowed` if a namespace holds what can change, or code: iterators, macros, `loop`."""
+def check_held(values: Iterable[Any], environment: FacetEnvironment, made: int) -> None:
+    """Raise `NotFollowed` if a value that is kept can change, or is code: iterators, macros, `loop`.
+
+    `made` are the namespaces that may be kept: the first of those of the environment.
+    """
     for value in values:
         if type(value) not in ATOMS:
-            _check(value, namespaces)
+            _check(value, environment, made)
 
 
-def check_frame(values: Iterable[Any], namespaces: Sequence[Any]) -> None:
-    """Raise `NotFollowed` if a variable holds what can change; macros may be in variables."""
+def check_frame(values: Iterable[Any], environment: FacetEnvironment) -> None:
+    """Do the same for variables, which may hold macros."""
     seen: set[int] = set()
     for value in values:
         if type(value) not in ATOMS:
-            _check_variable(value, namespaces, seen)
+            _check_variable(value, environment, seen)
 
 
-def _check(value: Any, namespaces: Sequence[Any]) -> None:
+def _check(value: Any, environment: FacetEnvironment, made: int) -> None:
     kind = type(value)
-    if kind in ATOMS or any(value is each for each in namespaces):
+    if isinstance(value, str) or kind in ATOMS or kind in environment.unchanging:
+        return
+    if any(value is each for each in environment.namespaces[:made]):
         return
     if kind is dict:
-        check_held(value.keys(), namespaces)
-        check_held(value.values(), namespaces)
+        check_held((*value.keys(), *value.values()), environment, made)
     elif kind in (list, tuple) or kind in _VIEWS_OF_DICTS:
-        check_held(value, namespaces)
+        check_held(value, environment, made)
     else:
         raise NotFollowed(f"a {kind.__name__} that is kept")
 
 
-def _check_variable(value: Any, namespaces: Sequence[Any], seen: set[int]) -> None:
+def _check_variable(value: Any, environment: FacetEnvironment, seen: set[int]) -> None:
     if id(value) in seen or type(value) in ATOMS:
         return
     seen.add(id(value))
     if isinstance(value, _SURROUNDINGS) or type(value).__module__ == PlainEnvironment.__module__:
         return
     if not isinstance(value, _CODE):
-        _check(value, namespaces)
+        _check(value, environment, environment.made)
         return
     function = value._func if isinstance(value, Macro) else value  # noqa: SLF001  Jinja has no other name
     if isinstance(function, (types.MethodType, types.BuiltinFunctionType)):
-        _check_variable(function.__self__, namespaces, seen)
+        _check_variable(function.__self__, environment, seen)
     if not isinstance(function, types.FunctionType) or function.__code__.co_filename != UNITS_FILE:
         return  # a filter or test of the environment, for one
     for cell in function.__closure__ or ():
@@ -136,7 +140,7 @@ def _check_variable(value: Any, namespaces: Sequence[Any], seen: set[int]) -> No
             inner = cell.cell_contents
         except ValueError:  # not stored yet
             continue
-        _check_variable(inner, namespaces, seen)
+        _check_variable(inner, environment, seen)
 
 
 _SURROUNDINGS = (jinja2.Environment, Context, types.ModuleType)

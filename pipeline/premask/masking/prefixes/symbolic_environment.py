@@ -1,25 +1,23 @@
-"""The environment of units whose strings are symbolic."""
+"""The environment of units whose strings are symbolic: what they print holds for all texts of a shape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from ..chat_template import ChatTemplate
-from ..symbolic import Symbolic, SymbolicEnvironment
+from ..symbolic import JsonSlot, Symbolic, SymbolicEnvironment
 from .environment import FacetEnvironment
+from .facets import Facet
 
 
 class SymbolicPrefixEnvironment(FacetEnvironment, SymbolicEnvironment):
-    """The environment of units whose strings are symbolic."""
+    """The environment of units over symbolic strings; runs must give `Unplannable` as a refusal."""
 
-    texts: frozenset[type] = frozenset({str, Symbolic})
-
-    def __init__(self, template: ChatTemplate) -> None:
-        super().__init__(template)
+    texts = frozenset({str, Symbolic})
+    unchanging = frozenset({JsonSlot})
 
     def contains(self, item: Any, container: Any) -> bool:
-        return super().contains(self.alone(item), container)
-
-    def join_strings(self, values: Iterable[Any]) -> str:
-        return SymbolicEnvironment.join_strings(self, [self.alone(value) for value in values])
+        """Return `item in container`; a facet asks each of its values."""
+        item, contains = self.alone(item), super().contains
+        if isinstance(container, Facet):
+            return container.ask(lambda value: contains(item, value))
+        return contains(item, container)

@@ -14,15 +14,9 @@ from typing import Any
 
 from ..chat_template import MAX_RENDERED, TracedEnvironment
 from ..traced import JoinedStr, TracedDict, TracedList, TracedStr
-from .environment import IN_LOOPS, FacetEnvironment
+from .environment import IN_LOOPS, TEXT_METHODS, FacetEnvironment
 from .versions import Versions
 
-_METHODS = frozenset(
-    {
-        *("strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "replace"),
-        *("removeprefix", "removesuffix", "find", "partition", "rpartition"),
-    }
-)
 _OF_PLAIN = frozenset({"startswith", "endswith", "find", "count"})
 _TEXTS: frozenset[type] = frozenset({str, TracedStr, JoinedStr})
 _TRACED: frozenset[type] = frozenset({TracedStr, JoinedStr})
@@ -55,7 +49,7 @@ class TracedPrefixEnvironment(FacetEnvironment, TracedEnvironment):
             if kind is types.MethodType:
                 if (
                     type(obj.__self__) in _TRACED
-                    and obj.__name__ in _METHODS
+                    and obj.__name__ in TEXT_METHODS
                     and all(type(arg) in _SIMPLE for arg in args)
                 ):
                     self.step()

@@ -2,6 +2,7 @@
 
     with LocalRunner(processes=4) as runner:        # or RayRunner(address)
         runner.load_ahead(recipe, tokenizer)
+        runner.loaded(batches)
         records = runner.do(run_unit, tasks, batches, progress)
 
 The files of a task depend on the task alone. So all runners give the same bytes, and a run can be continued
@@ -30,6 +31,9 @@ class Runner(Protocol):
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have workers load what they can before the template is known; return at once."""
+
+    def loaded(self, batches: BatchLabeller) -> None:
+        """Start workers as copies of this process, which has just loaded a labeller, if possible."""
 
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress

@@ -1,16 +1,20 @@
 """The local runner: units in this process and in others of this machine.
 
-    with LocalRunner(processes=4) as runner:            # starts three workers in the background
+    with LocalRunner(processes=4) as runner:
+        runner.load_ahead(recipe, tokenizer)
+        runner.loaded(batches)                          # three workers, copies of this process
         records = runner.do(run_unit, tasks, batches, progress)
 
-Workers (`worker.py`) load tokenizer and template once and take one unit after another, as this process does.
+Workers (`worker.py`) take one unit after another, as this process does. They are copies of this process once
+it has loaded tokenizer and template. If that is not safe, they start in the background and load both.
 A unit goes to the first process that is ready. The result does not depend on the number of processes.
 
 A worker that dies is replaced. Its unit is retried in a worker, never in this process, which might die too.
 The same holds for a unit that raises an unexpected error. After `attempts` failures, the rows that are the
 cause are skipped (`crashes.py`).
 
-Cost: a worker takes about two CPU seconds to start, so there should not be more processes than units.
+Cost: a worker that loads for itself takes about three CPU seconds to start, so there should not be more
+processes than units.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ...core.defaults import ATTEMPTS
 from ...core.errors import PremaskError
 from ...core.recipe import Recipe
 from ...output.shards import UnitRecord
@@ -39,8 +45,10 @@ from ..crashes import (
     remove_mark,
     settle,
 )
-from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
-from .process import without_old_garbage
+from ..sharing import may_share
+from ..tasks import BucketTask, Job, Progress, Task, rows_of
+from ..units import label_shared, run_unit
+from .process import may_fork, without_old_garbage
 from .worker import NoWorkerError, Worker, describe, system_error
 
 
@@ -55,8 +63,9 @@ class LocalRunner:
         self._spare = Worker()  # for units that must not run in this process, if there is no other worker
 
     def __enter__(self) -> LocalRunner:
-        for other, thread in zip(self._others, self._threads, strict=True):
-            thread.submit(other.start)
+        if not may_fork():
+            for other, thread in zip(self._others, self._threads, strict=True):
+                thread.submit(other.start)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -68,9 +77,17 @@ class LocalRunner:
         """Have the workers load what they can before the template is known; return at once."""
         light = tokenizer.without_hf()
         self._spare.know(recipe, light)
+        copies = may_fork()
         for other, thread in zip(self._others, self._threads, strict=True):
             other.know(recipe, light)
-            thread.submit(other.load_ahead)
+            if not copies:
+                thread.submit(other.load_ahead)
+
+    def loaded(self, batches: BatchLabeller) -> None:
+        """Start the workers as copies of this process, which has loaded a labeller, where that is safe."""
+        if self._others and may_fork():
+            for other in self._others:
+                other.fork(batches)
 
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
@@ -80,7 +97,7 @@ class LocalRunner:
         `batches` does the work of this process; workers make theirs from what they have loaded. Raises the
         `PremaskError` that the job raises, and `RunError` if no process can be started that does a task.
         """
-        todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts)
+        todo = _Todo(job, tasks, batches.setup(), _Locked(progress), self._attempts, len(self._others) + 1)
         helpers: list[Future[None]] = []
         try:
             helpers += [
@@ -117,10 +134,17 @@ class _Todo:
     middle of a unit. Thread-safe.
     """
 
-    def __init__(
-        self, job: Job, tasks: Sequence[Task | BucketTask], setup: Setup, progress: Progress, attempts: int
+    def __init__(  # noqa: PLR0913  made once
+        self,
+        job: Job,
+        tasks: Sequence[Task | BucketTask],
+        setup: Setup,
+        progress: Progress,
+        attempts: int,
+        processes: int,
     ) -> None:
         self.job, self.setup, self.progress = job, setup, progress
+        self._processes, self._shared = processes, dict[int, Task]()
         self.records: dict[int, UnitRecord] = {}
         self.ended = False
         self._attempts = attempts
@@ -132,19 +156,40 @@ class _Todo:
 
     def for_this_process(self) -> Iterator[tuple[int, Any]]:
         """Take tasks that have never failed, until none is left."""
-        return _taken(self._left)
+        return self._shareable(_taken(self._left))
 
     def for_workers(self) -> Iterator[tuple[int, Any]]:
         """Take any tasks, until none is left; failed tasks come first."""
-        return _taken(self._suspect, self._left)
+        return self._shareable(_taken(self._suspect, self._left))
+
+    def _shareable(self, taken: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Let processes that find no unit left help with those that are taken last."""
+        for number, task in taken:
+            is_last = self.job is run_unit and len(self._left) < self._processes - 1
+            shared = may_share(task) if is_last else None
+            if shared is not None:
+                self._shared[number] = shared
+            yield number, shared or task
+
+    def to_help(self) -> Iterator[Task]:
+        """Yield the tasks that others work on and that can be helped with."""
+        seen = set[int]()
+        while others := [number for number in self._shared if number not in seen]:
+            seen.add(others[0])
+            with suppress(KeyError):  # another thread has just finished it
+                yield self._shared[others[0]]
 
     def done(self, number: int, record: UnitRecord | None) -> None:
         """Keep the record of a finished task, if the job makes one."""
+        self._shared.pop(number, None)
         if record is not None:
             self.records[number] = record
 
     def again(self, number: int, task: Task | BucketTask) -> None:
         """Make a task available to other workers."""
+        self._shared.pop(number, None)
+        if isinstance(task, Task):
+            task = replace(task, shared=None)
         self._suspect.append((number, task))
 
     def failed(self, number: int, task: Task | BucketTask, why: str) -> None:
@@ -161,6 +206,7 @@ class _Todo:
         self.ended = True
         self._left.clear()
         self._suspect.clear()
+        self._shared.clear()
 
 
 def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
@@ -187,12 +233,30 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
             todo.failed(number, task, describe(error))
         else:
             todo.done(number, record)
+    for task in todo.to_help():
+        with begun_here(task.failures):
+            label_shared(batches, task)
 
 
 def _in_thread(other: Worker, todo: _Todo) -> None:
-    """Have a worker do tasks, until none is left or the worker cannot be started."""
+    """Have a worker do tasks and help with those of others, until none is left or the worker cannot be
+    started."""
     with suppress(NoWorkerError):  # other workers do them; if there is none, the last `_in_another` raises
         _in_another(other, todo)
+        _help_in(other, todo)
+
+
+def _help_in(other: Worker, todo: _Todo) -> None:
+    """Have a worker help with the tasks of others. If it dies of a row, so will the process of the task."""
+    try:
+        for task in todo.to_help():
+            with suppress(TaskError):
+                other.do(todo.setup, label_shared, task)
+    except NoWorkerError:
+        raise
+    except BaseException:
+        todo.end()
+        raise
 
 
 def _in_another(other: Worker, todo: _Todo) -> None:

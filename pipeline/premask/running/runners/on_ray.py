@@ -36,16 +36,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...core.atomic_files import named
+from ...core.defaults import ATTEMPTS
 from ...core.errors import OutputError, PremaskError, RecipeError, RunError, SourceError, first_line
 from ...core.recipe import Recipe
 from ...core.urls import is_url
-from ...output.identity import code_hash, versions
+from ...core.versions import code_hash, versions
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller
 from ..crashes import TaskError, note_failure, settle
-from ..tasks import ATTEMPTS, BucketTask, Job, Progress, Task, rows_of
+from ..tasks import BucketTask, Job, Progress, Task, rows_of
 from .process import in_directory, own_handler, prepare_process
 from .worker import Worker, describe, system_error
 
@@ -98,6 +99,9 @@ class RayRunner:
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Load nothing: workers load with their first task."""
         self._suspects.know(recipe, tokenizer.without_hf())
+
+    def loaded(self, batches: BatchLabeller) -> None:
+        """Do nothing: workers may be on other machines."""
 
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress

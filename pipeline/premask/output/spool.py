@@ -1,0 +1,81 @@
+"""Samples of one very long row, kept in a file until all of them are known.
+
+    spool = Spool()
+    spool.add(samples)          # as often as needed
+    spool.samples()             # all of them; their tokens are read from the file where they are used
+
+The files lie in the folder for temporary files and have no name, so they are gone when the samples are.
+
+Cost: 8 bytes a token on disk, 12 with loss weights; memory is that of the origins.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+
+from ..core.arrays import offsets_of
+from ..core.records import Samples
+from .windows import concat_samples
+
+
+class Spool:
+    """Gathers samples on disk. Raises `OSError` if the disk does not take them."""
+
+    def __init__(self) -> None:
+        self._ids, self._labels, self._weights = _Column(np.int32), _Column(np.int32), _Column(np.float32)
+        self._lengths: list[np.ndarray] = []
+        self._origins: list[pa.RecordBatch] = []
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return sum(map(len, self._lengths))
+
+    def add(self, samples: Samples) -> None:
+        """Put samples at the end."""
+        self._ids.add(samples.ids)
+        self._labels.add(samples.labels)
+        if samples.weights is not None:
+            self._weights.add(samples.weights)
+        self._lengths.append(np.diff(samples.offsets))
+        self._origins.append(samples.origin)
+
+    def samples(self) -> Samples:
+        """All samples, in order; nothing can be added afterwards."""
+        if not len(self):
+            return concat_samples([])
+        weights = self._weights.values()
+        return Samples(
+            self._ids.values(),
+            self._labels.values(),
+            offsets_of(np.concatenate(self._lengths)),
+            pa.concat_batches(self._origins),
+            weights if len(weights) else None,
+        )
+
+
+class _Column:
+    """Numbers of one kind in a file without a name."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = dtype
+        self._file: IO[bytes] | None = None
+
+    def add(self, values: np.ndarray) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="premask-", buffering=0)  # noqa: SIM115  until `values`
+        data = np.ascontiguousarray(values).data.cast("B") if len(values) else memoryview(b"")
+        while data:
+            data = data[self._file.write(data) :]
+
+    def values(self) -> np.ndarray:
+        """All numbers, mapped from the file."""
+        if self._file is None or not self._file.tell():
+            return np.zeros(0, dtype=self._dtype)
+        with self._file as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, dtype=self._dtype)
