@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -39,6 +40,7 @@ from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, template_source
 from .masking.content_parts import parts_roles
 from .masking.labels import label_tokens, weigh_tokens
+from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from .masking.printable import Printable, check_left_out, check_turn_ends
 from .masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
 from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
@@ -56,6 +58,11 @@ from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 MAX_MESSAGES = 4096
 """Messages that a conversation may have. Each turn is rendered again as at inference, so the time grows with
 the square of their number: a minute for this many, hours for a hundred thousand."""
+
+
+MANY_TURNS = 64
+"""Turns from which even the reference decides on one run of the template: a render for each would take too
+long."""
 
 
 class LabelledTexts(NamedTuple):
@@ -133,6 +140,7 @@ class Labeller:
         check_repair(recipe.repair)
         self.tokenizer = tokenizer or load_tokenizer(recipe.tokenizer)
         self.template = _load_template(recipe, self.tokenizer)
+        self.one_run_from = 2
         check_arguments(self.template, recipe.template_kwargs)
         self.eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         self._modes: tuple[Mode, ...] = ()
@@ -220,6 +228,15 @@ class Labeller:
         kwargs = self.template_arguments(conversation)
         return Renders(conversation, template or self.template, kwargs, as_parts=self.parts)
 
+    def prefix_renders(self, conversation: Conversation) -> Renders:
+        """Return the same renders, from one run of the template."""
+        kwargs = self.template_arguments(conversation)
+        return PrefixRenders(conversation, self._prefixes, kwargs, as_parts=self.parts)
+
+    @cached_property
+    def _prefixes(self) -> PrefixTemplate:
+        return PrefixTemplate(self.template)
+
     def template_arguments(self, conversation: Conversation) -> dict[str, Any]:
         """Return the template arguments of the recipe for a conversation."""
         if not self._modes:
@@ -260,8 +277,10 @@ class Labeller:
 
     @cached_property
     def by_reference(self) -> Labeller:
-        """The same labeller with the reference engine."""
+        """The same labeller with the reference engine, and with a render for each prompt unless a conversation
+        has very many turns."""
         other = copy(self)
+        other.one_run_from = MANY_TURNS
         other.encoder = self._encoder(EngineProof(TokenizersEngine.name))
         return other
 
@@ -390,13 +409,26 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
-    by_tags = labeller.recipe.mask is Mask.generation_tags
-    way = completions.decide_by_tags if by_tags else completions.decide
-    first, *others = way(labeller.renders(conversation), labeller.rules)
+    first, *others = _decided(labeller, conversation)
     counts = {**first.counts, **labeller.modes(conversation)}
     if ignored := labeller.unread(conversation):
         counts["dropped_template_arguments"] = len(ignored)
     return replace(first, counts=counts), *others
+
+
+def _decided(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
+    """Return the samples of a conversation.
+
+    Those of several turns are decided on one run of the template for all of them. What is refused there is
+    refused by the reference, which words the reason.
+    """
+    if labeller.recipe.mask is Mask.generation_tags:
+        return completions.decide_by_tags(labeller.renders(conversation), labeller.rules)
+    turns = sum(message.role == "assistant" for message in conversation.messages)
+    if turns >= labeller.one_run_from:
+        with suppress(RowError):
+            return completions.decide(labeller.prefix_renders(conversation), labeller.rules)
+    return completions.decide(labeller.renders(conversation), labeller.rules)
 
 
 def segment(labeller: Labeller, samples: Sequence[Sample]) -> MaskedTexts:
