@@ -31,13 +31,13 @@ from places import SAMPLE
 from premask.core.errors import RecipeError, RowError
 from premask.core.recipe import Recipe
 from premask.core.records import Conversation, MaskedTexts, Row
-from premask.core.shapes import shape_of
+from premask.core.shapes import RowShape, conversation_of, shape_of
 from premask.fast import paths as paths_module
 from premask.fast import turn_decisions
 from premask.fast.fill import Filler
 from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
-from premask.labeller import Labeller, check_shape
+from premask.labeller import Labeller, check
 from premask.masking.prefixes import records as records_module
 from premask.masking.segments import masked_texts
 from premask.tokens.engines import EngineProof, TokenizersEngine
@@ -132,7 +132,9 @@ class Judge:
             )
         if not labeller.has_modes:
             kwargs = labeller.template_arguments(Conversation(()))
-            self._paths = Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+            self._paths = Paths(
+                labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller)
+            )
 
     def judge(self, conversations: Sequence[Conversation]) -> Judged:
         """Fill conversations both ways, one batch each, and compare."""
@@ -148,7 +150,7 @@ class Judge:
         return self.judged
 
     def _filler(self, plans: Plans, paths: Paths | None = None) -> Filler:
-        return Filler(plans, paths, accepts=partial(check_shape, self.labeller))
+        return Filler(plans, paths)
 
     def _decided(self, conversation: Conversation) -> tuple[MaskedTexts, dict[str, int]] | None:
         try:
@@ -170,6 +172,16 @@ class Judge:
                 wrong = "texts of the row"
             if wrong is not None:
                 self.judged.wrong.append(f"{way}: {wrong}: {rows[row][0]}")
+
+
+def _refuses(labeller: Labeller, shape: RowShape) -> bool:
+    """Whether a recipe refuses all rows of a shape before it renders them."""
+    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
+    try:
+        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
+    except RowError:
+        return True
+    return False
 
 
 def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:
