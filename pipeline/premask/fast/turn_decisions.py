@@ -356,6 +356,8 @@ class _Window:
         """Decide the turn. Raises `RowError` or `Unplannable` if it is not trained in the conversation."""
         if not any(self._is_of_before(part) for part in self._around.before.slots):
             raise Unplannable  # the window begins before the last text before the generation prompt
+        if self._rules.ends.openers and not (self._is_last() or any(c.slots for c in self._around.behind)):
+            raise Unplannable  # the opener of the next turn may be behind the window
         samples = decide(cast("Renders", self), self._rules)
         if len(samples) != 1 or samples[0].text != self.whole.text or samples[0].counts:
             raise Unplannable
