@@ -2,7 +2,7 @@
 
     python benchmarks/contender_premask.py '{"sources": [...], "tokenizer": ..., "output": ...}' --workers 1
 
-Start-up is imports, tokenizer and template, and a run of two rows. `run` is the whole call of `run`; it
+Start-up is imports, tokenizer and template, and runs of three rows. `run` is the whole call of `run`; it
 loads and proves tokenizer and template once more before it starts on the rows, which is `load`. `work` is
 the rest: looking at the input, and all from the start on the rows to the output in place. With several
 workers their own start is part of the work.
@@ -15,6 +15,7 @@ import json
 import tempfile
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from common import fresh, spent
 
@@ -45,9 +46,7 @@ def main() -> None:
             self.at = spent()
 
     recipe = make_recipe(values)
-    with tempfile.TemporaryDirectory() as scratch:
-        few = first_rows(Path(values["sources"][0]), Path(scratch))
-        run(make_recipe({**values, "sources": [str(few)], "output": str(Path(scratch) / "out")}))
+    warm_up(values)
     startup = spent() - begin
 
     begin = spent()
@@ -67,6 +66,23 @@ def main() -> None:
         "tokens": counts["tokens"], "samples": counts["samples"], "packs": counts["packs"],
         "rejected": counts["rejected"], "fill": counts["fill"],
     }))  # fmt: skip
+
+
+def warm_up(values: dict[str, Any]) -> None:
+    """Run a recipe on its first two rows, and on a long row that says one word again and again.
+
+    A process loads the fast engine once it has encoded some hundred thousand characters.
+    """
+    from premask.core.recipe_file import make_recipe  # noqa: PLC0415
+    from premask.running.run import run  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as scratch:
+        few, long = first_rows(Path(values["sources"][0]), Path(scratch)), Path(scratch) / "long.jsonl"
+        messages = [{"role": "user", "content": "word"}, {"role": "assistant", "content": "word " * 200_000}]
+        long.write_text(json.dumps({"messages": messages}), encoding="utf-8")
+        for number, path in enumerate((few, long)):
+            output = str(Path(scratch) / f"out-{number}")
+            run(make_recipe({**values, "sources": [str(path)], "output": output}))
 
 
 def first_rows(path: Path, folder: Path) -> Path:

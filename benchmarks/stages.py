@@ -20,6 +20,7 @@ from typing import Any
 
 from against_bare import ENGINES, run_bare, write_texts
 from common import fresh, note, parser, table
+from contender_premask import warm_up
 from data import ensure
 from kinds import AGAINST, KINDS, add_rows, rows_of, wanted
 from premask import labeller
@@ -33,6 +34,7 @@ PARTS = [
     ("running.inputs", "inspect_sources", "inspect and hash the input"),
     ("running.inputs", "find_dialect", "find the dialect"),
     ("fast.fill", "Filler.fill", "fill plans"),
+    ("fast.paths", "Paths.fill", "fill paths"),
     ("fast.render_plans", "Plans._new", "make plans"),
     ("fast.fill", "_byte_sizes", "sizes of texts"),
     ("fast.fill", "_masked", "segments"),
@@ -44,10 +46,10 @@ PARTS = [
     ("tokens.engines", "TokenizersEngine.encode", "encode: tokenizers"),
     ("tokens.encode", "Encoder._holds_control", "control tokens in content"),
     ("labeller", "label_tokens", "labels"),
-    ("running.batches", "fit", "cut to length"),
-    ("running.batches", "_Verifying.verify", "verify"),
-    ("running.batches", "samples_of", "samples and lineage"),
-    ("running.batches", "count", "counts by role"),
+    ("running.parts", "fit", "cut to length"),
+    ("running.verifying", "Verifying.verify", "verify"),
+    ("running.parts", "samples_of", "samples and lineage"),
+    ("running.parts", "count", "counts by role"),
     ("output.windows", "Window._hold", "gather a window"),
     ("output.shards", "plan_packs", "plan packs"),
     ("output.shards", "lineage_table", "lineage"),
@@ -123,6 +125,7 @@ def main() -> None:
         loaded = labeller.Labeller(make_recipe(values))
         run.Labeller = lambda *_, ready=loaded, **__: ready  # type: ignore[assignment,misc]
         run.load_tokenizer = lambda _, ready=loaded.tokenizer: ready  # type: ignore[misc]
+        warm_up(values)  # what is loaded late is loaded before the clocks run
         clocks.seconds.clear()
         begin = time.process_time()
         tokens = run.run(make_recipe(values), workers=1).manifest["counts"]["tokens"]
