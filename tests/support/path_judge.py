@@ -184,7 +184,7 @@ def _refuses(labeller: Labeller, shape: RowShape) -> bool:
     return False
 
 
-def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:
+def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:  # noqa: PLR0911
     """What differs from the decision; None if nothing does."""
     if right is None:
         return "a refused row is filled"

@@ -74,9 +74,8 @@ class RandomChats:
         self._odd = chance.random() < 0.15
         self._reasons = chance.choice((0.0, 0.0, 0.5, 1.0))
         has_tools = chance.random() < 0.4
-        messages: list[Message] = []
-        for role in chance.choice(((), (), ("system",), ("system",), ("developer",), ("system", "system"))):
-            messages.append(self._said(role))
+        before = chance.choice(((), (), ("system",), ("system",), ("developer",), ("system", "system")))
+        messages: list[Message] = [self._said(role) for role in before]
         for _ in range(chance.choice((1, 1, 2, 2, 3, 5))):
             messages += self._round(has_tools=has_tools)
         if self._odd and len(messages) > 1:
