@@ -10,9 +10,10 @@ from hypothesis import given
 from inputs import batch_of
 from mixed_rows import sharegpt_row, sharegpt_rows
 from places import MakeLabeller
-from premask.core.records import PROOFS, MaskedTexts, Row
+from premask.core.records import PROOFS, Conversation, MaskedTexts, Row
 from premask.core.shapes import plain_shape
 from premask.fast.fill import Filler
+from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
 from premask.labeller import Labeller
 from premask.masking.segments import masked_texts
@@ -26,12 +27,9 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def filler_of(labeller: Labeller) -> Filler:
-    recipe = labeller.recipe
-    return Filler(
-        Plans(
-            labeller.template, labeller.rules, decide=labeller.decide, arguments=labeller.template_arguments
-        )
-    )
+    arguments = labeller.template_arguments
+    plans = Plans(labeller.template, labeller.rules, decide=labeller.decide, arguments=arguments)
+    return Filler(plans, Paths(labeller.template, labeller.rules, arguments(Conversation(()))))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,7 @@ def check(labeller: Labeller, filler: Filler, rows: list[Row]) -> int:
         len(text.encode()) for text in masked.texts
     ]
     assert (
-        sorted(set(masked.rows.tolist())) == list(range(len(filled.rows))) == list(range(len(filled.plans)))
+        sorted(set(masked.rows.tolist())) == list(range(len(filled.rows))) == list(range(len(filled.filled)))
     )
     for place, row in enumerate(filled.rows.tolist()):
         (conversation,), _ = labeller.read(rows[plain.index[row]], "sharegpt")

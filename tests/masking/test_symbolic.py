@@ -3,12 +3,14 @@ texts into its parts gives what the template prints for them. Whatever the templ
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.core.errors import RowError
-from premask.fast.symbolic import Op, Rendered, SymbolicTemplate, Unplannable
 from premask.masking.chat_template import ChatTemplate
+from premask.masking.symbolic import Answers, Op, Part, Questions, SymbolicTemplate, Unplannable
 
 ROLES = ["user", "assistant", "user"]
 TEXT = st.text(alphabet=st.sampled_from("ab <>\n\t12é\u2028"), max_size=6) | st.sampled_from(
@@ -18,6 +20,20 @@ TEXT = st.text(alphabet=st.sampled_from("ab <>\n\t12é\u2028"), max_size=6) | st
 
 def template(body: str) -> ChatTemplate:
     return ChatTemplate("{% for m in messages %}" + body + "{% endfor %}")
+
+
+class Rendered(NamedTuple):
+    """What a template prints, and what it asked."""
+
+    parts: tuple[Part, ...]
+    answers: Answers
+
+
+def render(chat_template: ChatTemplate, roles: list[str], texts: list[str]) -> Rendered:
+    questions = Questions(texts)
+    messages = [{"role": role, "content": questions.text(slot)} for slot, role in enumerate(roles)]
+    parts = SymbolicTemplate(chat_template).render(messages, questions=questions)
+    return Rendered(parts, questions.answers)
 
 
 def filled(rendered: Rendered, texts: list[str]) -> str:
@@ -154,11 +170,10 @@ def test_a_render_holds_for_all_texts_with_the_same_answers(
     body: str, one: tuple[str, ...], other: tuple[str, ...]
 ) -> None:
     chat_template = template(body)
-    symbolic = SymbolicTemplate(chat_template)
     for texts in (list(one), list(other)):
         try:
-            rendered = symbolic.render(ROLES, texts)
-        except Unplannable:
+            rendered = render(chat_template, ROLES, texts)
+        except (RowError, Unplannable):
             continue
         for others in (list(one), list(other)):
             if applies(rendered, others):
@@ -167,7 +182,7 @@ def test_a_render_holds_for_all_texts_with_the_same_answers(
 
 @pytest.mark.parametrize("body", FOLLOWED)
 def test_what_templates_commonly_do_is_followed(body: str) -> None:
-    rendered = SymbolicTemplate(template(body)).render(ROLES, ["Hi", "Hello you", "What?"])
+    rendered = render(template(body), ROLES, ["Hi", "Hello you", "What?"])
     assert filled(rendered, ["Hi", "Hello you", "What?"]) == plain(
         template(body), ["Hi", "Hello you", "What?"]
     )
@@ -178,12 +193,12 @@ def test_what_templates_commonly_do_is_followed(body: str) -> None:
 )
 def test_what_cannot_be_followed_is_refused(body: str) -> None:
     with pytest.raises(Unplannable):
-        SymbolicTemplate(template(body)).render(ROLES, ["a", "b", "c"])
+        render(template(body), ROLES, ["a", "b", "c"])
 
 
 def test_the_parts_and_the_questions_of_a_render() -> None:
     body = "<{{ m.role }}>{% if 'x' in m.content %}X{% endif %}{{ m.content.strip() }}"
-    rendered = SymbolicTemplate(template(body)).render(["user"], [" a"])
+    rendered = render(template(body), ["user"], [" a"])
     text = Op("text", (0,))
     stripped = Op("call", (text, "strip"))
     assert rendered.parts[0] == "<user>"
@@ -193,14 +208,14 @@ def test_the_parts_and_the_questions_of_a_render() -> None:
 
 
 def test_an_empty_text_leaves_no_part() -> None:
-    rendered = SymbolicTemplate(template("<{{ m.content }}>")).render(["user"], [""])
+    rendered = render(template("<{{ m.content }}>"), ["user"], [""])
     assert rendered.parts == ("<>",)
     assert rendered.answers == {Op("bool", (Op("text", (0,)),)): False}
 
 
 def test_a_template_that_raises_has_no_render() -> None:
-    with pytest.raises(Unplannable):
-        SymbolicTemplate(template("{{ raise_exception('no') }}")).render(["user"], ["a"])
+    with pytest.raises(RowError):
+        render(template("{{ raise_exception('no') }}"), ["user"], ["a"])
     with pytest.raises(RowError):
         plain(template("{{ raise_exception('no') }}"), ["a", "b", "c"])
 
@@ -214,13 +229,13 @@ def test_a_template_that_raises_has_no_render() -> None:
 def test_a_template_that_explodes_has_no_render(grow: str, text: str, start: str) -> None:
     body = f"{{% set ns = namespace(x={start}) %}}{{% for i in range(60) %}}{{% set ns.x = {grow} %}}{{% endfor %}}{{{{ ns.x }}}}"
     try:
-        rendered = SymbolicTemplate(template(body)).render(["user"], [text])
-    except Unplannable:
+        rendered = render(template(body), ["user"], [text])
+    except (RowError, Unplannable):
         return
     assert len(rendered.parts) <= 1  # stripping makes nothing grow
 
 
 def test_a_template_that_nests_without_end_has_no_render() -> None:
     body = "{% set ns = namespace(x=m.content) %}{% for i in range(9999) %}{% set ns.x = ns.x.strip() %}{% endfor %}{{ ns.x }}"
-    with pytest.raises(Unplannable):
-        SymbolicTemplate(template(body)).render(["user"], ["a"])
+    with pytest.raises((RowError, Unplannable)):
+        render(template(body), ["user"], ["a"])

@@ -31,13 +31,13 @@ from places import SAMPLE
 from premask.core.errors import RecipeError, RowError
 from premask.core.recipe import Recipe
 from premask.core.records import Conversation, MaskedTexts, Row
-from premask.core.shapes import shape_of
+from premask.core.shapes import RowShape, conversation_of, shape_of
 from premask.fast import paths as paths_module
 from premask.fast import turn_decisions
 from premask.fast.fill import Filler
 from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
-from premask.labeller import Labeller, check_shape
+from premask.labeller import Labeller, check
 from premask.masking.prefixes import records as records_module
 from premask.masking.segments import masked_texts
 from premask.tokens.engines import EngineProof, TokenizersEngine
@@ -132,7 +132,9 @@ class Judge:
             )
         if not labeller.has_modes:
             kwargs = labeller.template_arguments(Conversation(()))
-            self._paths = Paths(labeller.template, labeller.rules, kwargs, labeller.parts)
+            self._paths = Paths(
+                labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller)
+            )
 
     def judge(self, conversations: Sequence[Conversation]) -> Judged:
         """Fill conversations both ways, one batch each, and compare."""
@@ -148,7 +150,7 @@ class Judge:
         return self.judged
 
     def _filler(self, plans: Plans, paths: Paths | None = None) -> Filler:
-        return Filler(plans, paths, accepts=partial(check_shape, self.labeller))
+        return Filler(plans, paths)
 
     def _decided(self, conversation: Conversation) -> tuple[MaskedTexts, dict[str, int]] | None:
         try:
@@ -172,7 +174,17 @@ class Judge:
                 self.judged.wrong.append(f"{way}: {wrong}: {rows[row][0]}")
 
 
-def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:
+def _refuses(labeller: Labeller, shape: RowShape) -> bool:
+    """Whether a recipe refuses all rows of a shape before it renders them."""
+    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
+    try:
+        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
+    except RowError:
+        return True
+    return False
+
+
+def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:  # noqa: PLR0911
     """What differs from the decision; None if nothing does."""
     if right is None:
         return "a refused row is filled"
@@ -257,9 +269,9 @@ class _reasons:  # noqa: N801  a context
 
     def __init__(self, counts: Counter[str]) -> None:
         self._counts = counts
-        self._walk = paths_module._Walk.path  # noqa: SLF001
-        self._run = records_module._LearningRun.__init__  # noqa: SLF001
-        self._window = turn_decisions._Window.decided  # noqa: SLF001
+        self._walk = paths_module._Walk.path
+        self._run = records_module._LearningRun.__init__
+        self._window = turn_decisions._Window.decided
 
     def __enter__(self) -> None:
         counts, walk, run, window = self._counts, self._walk, self._run, self._window
@@ -268,7 +280,7 @@ class _reasons:  # noqa: N801  a context
         def walked(self: Any, start: int) -> Any:
             try:
                 return walk(self, start)
-            except paths_module._NoPath as error:  # noqa: SLF001
+            except paths_module._NoPath as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 inner = last[0] if where.name == "_turn" else where.line
                 counts[f"no path: {where.name}: {inner}"] += 1
@@ -291,14 +303,14 @@ class _reasons:  # noqa: N801  a context
                 last[0] = f"{type(error).__name__} {what} in {where.name}: {where.line}"
                 raise
 
-        paths_module._Walk.path = walked  # type: ignore[method-assign]  # noqa: SLF001
-        records_module._LearningRun.__init__ = learned  # type: ignore[method-assign]  # noqa: SLF001
-        turn_decisions._Window.decided = decided  # type: ignore[method-assign]  # noqa: SLF001
+        paths_module._Walk.path = walked  # type: ignore[method-assign]
+        records_module._LearningRun.__init__ = learned  # type: ignore[method-assign]
+        turn_decisions._Window.decided = decided  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
-        paths_module._Walk.path = self._walk  # type: ignore[method-assign]  # noqa: SLF001
-        records_module._LearningRun.__init__ = self._run  # type: ignore[method-assign]  # noqa: SLF001
-        turn_decisions._Window.decided = self._window  # type: ignore[method-assign]  # noqa: SLF001
+        paths_module._Walk.path = self._walk  # type: ignore[method-assign]
+        records_module._LearningRun.__init__ = self._run  # type: ignore[method-assign]
+        turn_decisions._Window.decided = self._window  # type: ignore[method-assign]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -99,7 +99,9 @@ TURNS: dict[str, str] = {
         + _said("{% if loop.index0 > ns.a + 1 %}late {% endif %}"),
         _NS,
     ),
-    "previous kept": _loop(_said("{% if m.role != 'user' %}{{ ns.b }}{% endif %}") + "{% set ns.b = m.content %}", _NS),
+    "previous kept": _loop(
+        _said("{% if m.role != 'user' %}{{ ns.b }}{% endif %}") + "{% set ns.b = m.content %}", _NS
+    ),
     "previous kept and asked": _loop(
         _said("{% if 'a' in ns.b %}a {% endif %}") + "{% set ns.b = m.content %}", _NS
     ),
@@ -116,7 +118,9 @@ TURNS: dict[str, str] = {
         + _said("{% if ns.c and 'x' in ns.c %}x {% endif %}"),
         _NS,
     ),
-    "all kept": _loop("{% set ns.b = ns.b + m.content %}" + _said("{% if ns.b|length > 9 %}long {% endif %}"), _NS),
+    "all kept": _loop(
+        "{% set ns.b = ns.b + m.content %}" + _said("{% if ns.b|length > 9 %}long {% endif %}"), _NS
+    ),
     "system kept, printed with the next user": _loop(
         "{% if m.role == 'system' %}{% set ns.b = m.content + '\n\n' %}{% else %}"
         + _said("{{ ns.b }}")
@@ -133,8 +137,7 @@ TURNS: dict[str, str] = {
     ),
     "macro over the place": _loop(
         _said("{{ at() }}"), "{% set ns = namespace(a=0) %}{% macro at() %}{{ ns.a }}{% endmacro %}"
-    )
-    .replace("{{ at() }}", "{% set ns.a = ns.a + 1 %}{{ at() }}"),
+    ).replace("{{ at() }}", "{% set ns.a = ns.a + 1 %}{{ at() }}"),
     "macro over a variable": _loop(
         _said("{{ say(m) }}"),
         "{% set word = messages[0].content %}{% macro say(m) %}{% if m.content == word %}w{% endif %}{% endmacro %}",
@@ -148,7 +151,9 @@ TURNS: dict[str, str] = {
     "last user, less one": _loop(_said("{% if loop.index0 >= ns.last - 1 %}new {% endif %}"), _LAST_USER),
     "last user, by index": _loop(_said("{% if loop.index > ns.last %}new {% endif %}"), _LAST_USER),
     "last user, printed": _loop(_said("{{ ns.last }} "), _LAST_USER),
-    "last user, its content": _loop(_said("{% if ns.last >= 0 and 'x' in messages[ns.last].content %}x {% endif %}"), _LAST_USER),
+    "last user, its content": _loop(
+        _said("{% if ns.last >= 0 and 'x' in messages[ns.last].content %}x {% endif %}"), _LAST_USER
+    ),
     "last user, if any": _loop(_said("{% if ns.last > -1 %}any {% endif %}"), _LAST_USER),
     "last user, only of assistants": _loop(
         HEAD
@@ -157,7 +162,9 @@ TURNS: dict[str, str] = {
         + END,
         _LAST_USER,
     ),
-    "first tool": _loop(_said("{% if ns.first >= 0 and loop.index0 > ns.first %}late {% endif %}"), _FIRST_TOOL),
+    "first tool": _loop(
+        _said("{% if ns.first >= 0 and loop.index0 > ns.first %}late {% endif %}"), _FIRST_TOOL
+    ),
     "first assistant": _loop(_said("{% if loop.index0 <= ns.at %}early {% endif %}"), _BREAK),
     "backwards": _loop(_said("{% if loop.index0 > ns.last %}new {% endif %}"), _BACKWARDS),
     "backwards, last or": _loop(
@@ -179,11 +186,13 @@ TURNS: dict[str, str] = {
     ),
     "scan that keeps a text": _loop(
         _said("{% if m.role == 'assistant' %}{{ ns.b }}{% endif %}"),
-        _NS + "{% for m in messages %}{% if m.role == 'user' %}{% set ns.b = m.content %}{% endif %}{% endfor %}",
+        _NS
+        + "{% for m in messages %}{% if m.role == 'user' %}{% set ns.b = m.content %}{% endif %}{% endfor %}",
     ),
     "scan that counts": _loop(
         _said("{% if ns.a > 1 %}many {% endif %}"),
-        _NS + "{% for m in messages %}{% if m.role == 'user' %}{% set ns.a = ns.a + 1 %}{% endif %}{% endfor %}",
+        _NS
+        + "{% for m in messages %}{% if m.role == 'user' %}{% set ns.a = ns.a + 1 %}{% endif %}{% endfor %}",
     ),
     "scan that raises": _loop(
         _said(""),
@@ -192,8 +201,7 @@ TURNS: dict[str, str] = {
     ),
     "scan by the next": _loop(
         _said("{% if loop.index0 > ns.a %}late {% endif %}"),
-        _NS
-        + "{% for m in messages %}{% if not loop.last and messages[loop.index0 + 1].role == 'tool' %}"
+        _NS + "{% for m in messages %}{% if not loop.last and messages[loop.index0 + 1].role == 'tool' %}"
         "{% set ns.a = loop.index0 %}{% endif %}{% endfor %}",
     ),
     "scan of a number and a flag": _loop(
@@ -265,7 +273,9 @@ TURNS: dict[str, str] = {
         _NS,
     ),
     "tool names": _loop(
-        HEAD + "{% if m.name %}{{ m.name }}: {% endif %}{% if m.tool_call_id %}{{ m.tool_call_id }} {% endif %}" + END
+        HEAD
+        + "{% if m.name %}{{ m.name }}: {% endif %}{% if m.tool_call_id %}{{ m.tool_call_id }} {% endif %}"
+        + END
     ),
     "tool results joined": _loop(
         "{% if m.role == 'tool' %}{% if loop.first or messages[loop.index0 - 1].role != 'tool' %}<|im_start|>user"
@@ -286,7 +296,15 @@ TURNS: dict[str, str] = {
         behind="{% if add_generation_prompt %}<_assistant>{% endif %}",
     ),
     "no header": _loop("{{ m.content }}\n", behind=""),
-    "no end": _loop("{{ m.role }}: {{ m.content }}\n", behind="{% if add_generation_prompt %}assistant:{% endif %}"),
+    "no prompt": _loop(_said(""), behind=""),
+    "the third, behind": _loop(_said(""), behind="{% if messages[2] %}three{% endif %}" + PROMPT),
+    "the third, before": _loop(_said(""), "{% if messages[2] %}three{% endif %}"),
+    "the second, before": _loop(
+        _said(""), "{% if messages[1].role == 'user' %}{{ messages[1].content }}{% endif %}"
+    ),
+    "no end": _loop(
+        "{{ m.role }}: {{ m.content }}\n", behind="{% if add_generation_prompt %}assistant:{% endif %}"
+    ),
     "nothing of users": _loop("{% if m.role != 'user' %}" + _said("") + "{% endif %}"),
     "trimmed": _loop(HEAD + "{{ m.content|trim }}<|im_end|>\n"),
     "cut at a mark": _loop(
@@ -318,7 +336,9 @@ TURNS: dict[str, str] = {
         _NS,
         behind="{% if add_generation_prompt %}<|im_start|>assistant\n{% if 'x' in ns.b %}<x>{% endif %}{% endif %}",
     ),
-    "a tail": _loop(_said(""), behind="{% if not add_generation_prompt %}</s>{% else %}<|im_start|>assistant\n{% endif %}"),
+    "a tail": _loop(
+        _said(""), behind="{% if not add_generation_prompt %}</s>{% else %}<|im_start|>assistant\n{% endif %}"
+    ),
     "leaves early": _loop("{% if m.content == 'x' %}{% break %}{% endif %}" + _said("")),
     "goes on early": _loop("{% if m.content == 'x' %}{% continue %}{% endif %}" + _said("")),
     "two loops": _loop(_said(""), "{% for m in messages %}{{ m.role[0] }}{% endfor %}"),

@@ -17,12 +17,35 @@ from premask.core.records import Conversation, Message
 MARKERS = (
     *("a", "Hello", "é", "你好", " ", "\n", "\n\n", "\t", "\u2028", "", "<", "###", "</s>", "<s>", "\x1f"),
     *("\ue000", "\U0001f642", "0", "null", "{}", '{"a": [1, "é"]}', "[]", "<tool_call>", "</tool_call>"),
-    *("<think>", "</think>", "<think>\n", "\n</think>\n\n", "<|im_end|>", "<|im_start|>assistant\n", "[/INST]"),
+    *(
+        "<think>",
+        "</think>",
+        "<think>\n",
+        "\n</think>\n\n",
+        "<|im_end|>",
+        "<|im_start|>assistant\n",
+        "[/INST]",
+    ),
 )
 """Strings that are in the pool of every template."""
 
 VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1.5, 1e300, "", "é\n", "</think>", [], {}, [1, [None]], {"a": {"b": "<|im_end|>"}}),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1.5,
+        1e300,
+        "",
+        "é\n",
+        "</think>",
+        [],
+        {},
+        [1, [None]],
+        {"a": {"b": "<|im_end|>"}},
+    ),
     *("\ue000", "Paris", '"', "\\", "<tool_call>"),
 )
 """Values of arguments."""
@@ -51,16 +74,17 @@ class RandomChats:
         self._odd = chance.random() < 0.15
         self._reasons = chance.choice((0.0, 0.0, 0.5, 1.0))
         has_tools = chance.random() < 0.4
-        messages: list[Message] = []
-        for role in chance.choice(((), (), ("system",), ("system",), ("developer",), ("system", "system"))):
-            messages.append(self._said(role))
+        before = chance.choice(((), (), ("system",), ("system",), ("developer",), ("system", "system")))
+        messages: list[Message] = [self._said(role) for role in before]
         for _ in range(chance.choice((1, 1, 2, 2, 3, 5))):
             messages += self._round(has_tools=has_tools)
         if self._odd and len(messages) > 1:
             self._disturb(messages)
         if not any(message.role == "assistant" for message in messages):
             messages.append(self._answer())
-        tools = self._tools() if has_tools and chance.random() < 0.8 else chance.choice((None, None, None, ()))
+        tools = (
+            self._tools() if has_tools and chance.random() < 0.8 else chance.choice((None, None, None, ()))
+        )
         return Conversation(tuple(messages), tools)
 
     def _round(self, *, has_tools: bool) -> list[Message]:
@@ -95,7 +119,9 @@ class RandomChats:
     def _text(self) -> str:
         chance = self._chance
         if chance.random() >= self._nasty:
-            return chance.choice(("Hello there", "x", "How can I\n\nrestore it?", "Zürich 日本", "again", "1"))
+            return chance.choice(
+                ("Hello there", "x", "How can I\n\nrestore it?", "Zürich 日本", "again", "1")
+            )
         return "".join(chance.choices(self._pool, k=chance.choice((0, 1, 1, 2, 3))))
 
     def _said(self, role: str) -> Message:

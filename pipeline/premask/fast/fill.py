@@ -14,7 +14,7 @@ Cost: about 1 us a message of a plan, 5 us a message of a path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -95,17 +95,10 @@ class _Batch:
 
 
 class Filler:
-    """Fills the rows of one recipe. `paths` is None if its rows cannot have paths. `accepts` says of a shape
-    whether the labeller accepts its conversations before it renders them."""
+    """Fills the rows of one recipe. `paths` is None if its rows cannot have paths."""
 
-    def __init__(
-        self,
-        plans: Plans,
-        paths: Paths | None = None,
-        *,
-        accepts: Callable[[RowShape], bool] = lambda _: True,
-    ) -> None:
-        self._plans, self._paths, self._accepts = plans, paths, accepts
+    def __init__(self, plans: Plans, paths: Paths | None = None) -> None:
+        self._plans, self._paths = plans, paths
         self._seen: dict[RowShape, int] = {}
 
     def fill(self, shapes: Sequence[RowShape], texts: Sequence[Sequence[str]]) -> FilledRows | None:
@@ -115,8 +108,7 @@ class Filler:
         """
         batch = _Batch()
         for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
-            if self._accepts(shape):
-                self._fill(batch, row, shape, of_row)
+            self._fill(batch, row, shape, of_row)
         if not batch.rows:
             return None
         return FilledRows(np.array(batch.rows), batch.filled, _masked(batch))

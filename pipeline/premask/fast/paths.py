@@ -198,14 +198,18 @@ class _Turns:
         return found
 
     def _from(self, place: int, state: int, known: dict[int, _Scanned]) -> _Scanned:
-        """Return what is found from a message backwards."""
-        if place < self._first:
-            return _Scanned(state, {})
-        if state not in known:
-            turn = self._turn(place, state)
-            rest = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, {}))
-            known[state] = rest
-        return known[state]
+        """Return what is found from a message backwards; `known` has what is for some states before it."""
+        if state in known:
+            return known[state]
+        turns, start = list[_Scanned](), state
+        while place >= self._first and not (turns and turns[-1].left):
+            turns.append(self._turn(place, state))
+            place, state = place - 1, turns[-1].state
+        found = turns.pop() if turns else _Scanned(state, {})
+        for turn in reversed(turns):
+            found = _behind(turn, found)
+        known[start] = found
+        return found
 
     def _turn(self, place: int, state: int) -> _Scanned:
         record = self._walk.turn(self._unit, state, place)

@@ -125,6 +125,13 @@ def _name_in(op: Op) -> str:
     return name
 
 
+def _has_name(part: Part) -> bool:
+    """Whether a part is a literal, or a piece of a single text."""
+    while isinstance(part, Op) and part.name in ("call", "item", "slice", "list"):
+        part = part.args[0]
+    return isinstance(part, str) or part.name == "text"
+
+
 class Chunks(dict[Key, "list[Chunk]"]):
     """The chunks of known records by their key, each made once."""
 
@@ -136,9 +143,9 @@ class Chunks(dict[Key, "list[Chunk]"]):
     def __missing__(self, key: Key) -> list[Chunk]:
         made, records = self._made, self._known.get(key, ())
         for record in records:
-            if record not in made:
+            if record not in made and all(map(_has_name, record.parts)):
                 made[record] = Chunk(record)
-        chunks = self[key] = [made[record] for record in records]
+        chunks = self[key] = [made[record] for record in records if record in made]
         return chunks
 
     def renew(self) -> None:
@@ -349,6 +356,8 @@ class _Window:
         """Decide the turn. Raises `RowError` or `Unplannable` if it is not trained in the conversation."""
         if not any(self._is_of_before(part) for part in self._around.before.slots):
             raise Unplannable  # the window begins before the last text before the generation prompt
+        if self._rules.ends.openers and not (self._is_last() or any(c.slots for c in self._around.behind)):
+            raise Unplannable  # the opener of the next turn may be behind the window
         samples = decide(cast("Renders", self), self._rules)
         if len(samples) != 1 or samples[0].text != self.whole.text or samples[0].counts:
             raise Unplannable

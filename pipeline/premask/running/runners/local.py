@@ -163,10 +163,12 @@ class _Todo:
         return self._shareable(_taken(self._suspect, self._left))
 
     def _shareable(self, taken: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """Let processes that find no unit left help with those that are taken last."""
+        """Let processes that find no unit left help with those that are taken last, unless an earlier driver
+        ended in one."""
         for number, task in taken:
-            is_last = self.job is run_unit and len(self._left) < self._processes - 1
-            shared = may_share(task) if is_last else None
+            is_last = len(self._left) + len(self._suspect) < self._processes - 1
+            may_be_shared = self.job is run_unit and not self.workers_only and is_last
+            shared = may_share(task) if may_be_shared else None
             if shared is not None:
                 self._shared[number] = shared
             yield number, shared or task
