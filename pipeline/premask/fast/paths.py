@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..core.recipe import History
@@ -25,6 +26,7 @@ from ..masking.prefixes.learning import Owner
 from ..masking.prefixes.records import Known, Next, Record, Records
 from ..masking.rules import Rules
 from .kinds import Kind
+from .silent_loops import SilentLoop
 from .turn_decisions import Chunk, Chunks, Surroundings, TurnDecisions
 
 MAX_FAILURES = 64
@@ -159,71 +161,6 @@ def _by_message(shape: RowShape, texts: Sequence[str]) -> list[Sequence[str]]:
     return found
 
 
-class _Scanned(NamedTuple):
-    """The state behind a loop that prints nothing, the numbers that it found, and whether it was left."""
-
-    state: int
-    numbers: dict[Owner, int]
-    left: bool = False
-
-
-class _Turns:
-    """The turns of a loop that prints nothing, for all versions of a row. `behind` is the unit after it."""
-
-    def __init__(self, walk: _Walk, unit: int, first: int) -> None:
-        self._walk, self._unit, self._first = walk, unit, first
-        self.behind: int | None = None
-
-    def forwards(self, state: int) -> dict[int, _Scanned]:
-        """Return what is found in the version of each number of messages."""
-        now = _Scanned(state, {})
-        found = dict.fromkeys(range(self._first + 1), now)
-        for place in range(self._first, self._walk.counts[-1]):
-            now = now if now.left else _behind(now, self._turn(place, now.state))
-            found[place + 1] = now
-        return found
-
-    def backwards(self, state: int) -> dict[int, _Scanned]:
-        """Return what is found in the version of each number of messages: the turn of its last message, and
-        then what is found from there on."""
-        found = {count: _Scanned(state, {}) for count in range(self._first + 1)}
-        known: dict[int, _Scanned] = {}
-        for place in range(self._first, self._walk.counts[-1]):
-            before = known
-            known = {}
-            for each in {state, *before}:
-                turn = self._turn(place, each)
-                known[each] = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, before))
-            found[place + 1] = known[state]
-        return found
-
-    def _from(self, place: int, state: int, known: dict[int, _Scanned]) -> _Scanned:
-        """Return what is found from a message backwards; `known` has what is for some states before it."""
-        if state in known:
-            return known[state]
-        turns, start = list[_Scanned](), state
-        while place >= self._first and not (turns and turns[-1].left):
-            turns.append(self._turn(place, state))
-            place, state = place - 1, turns[-1].state
-        found = turns.pop() if turns else _Scanned(state, {})
-        for turn in reversed(turns):
-            found = _behind(turn, found)
-        known[start] = found
-        return found
-
-    def _turn(self, place: int, state: int) -> _Scanned:
-        record = self._walk.turn(self._unit, state, place)
-        self.behind = record.next.unit
-        numbers = {owner: place + plus for owner, plus in record.writes}
-        return _Scanned(record.next.state, numbers, record.next.leaves)
-
-
-def _behind(one: _Scanned, other: _Scanned) -> _Scanned:
-    """Return what is found by turns and others after them."""
-    numbers = {**one.numbers, **other.numbers} if one.numbers or other.numbers else one.numbers
-    return _Scanned(other.state, numbers, other.left)
-
-
 @dataclass
 class _Walk:
     """The way of one row through the records."""
@@ -286,7 +223,7 @@ class _Walk:
 
     def _scan(self, loop: Next, first: int) -> tuple[int, int]:
         """Run a loop that prints nothing; return the unit and the state behind it, for all versions."""
-        turns = _Turns(self, loop.unit or 0, first)
+        turns = SilentLoop(partial(self._silent, loop.unit or 0), first, self.counts[-1])
         found = turns.backwards(loop.state) if loop.backwards else turns.forwards(loop.state)
         ends = {found[count].state for count in self.counts}
         if len(ends) > 1 or turns.behind is None:
@@ -296,7 +233,7 @@ class _Walk:
                 self.numbers.setdefault(owner, {})[count] = value
         return turns.behind, ends.pop()
 
-    def turn(self, unit: int, state: int, place: int) -> Record:
+    def _silent(self, unit: int, state: int, place: int) -> Record:
         """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
         shape = self.row.shape.messages[place]
         chunks = self.chunks[unit, state, shape]
