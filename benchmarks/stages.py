@@ -26,7 +26,7 @@ from kinds import AGAINST, KINDS, add_rows, rows_of, wanted
 from premask import labeller
 from premask.core.recipe_file import make_recipe
 from premask.output import shards
-from premask.running import crashes, run
+from premask.running import run, units
 from premask.running.runners.process import prepare_process
 from premask_runs import recipe
 
@@ -116,7 +116,7 @@ def main() -> None:
     clocks = Clocks()
     for module, path, label in PARTS:
         clocks.put_around(module, path, label)
-    crashes.read_batches = clocks.each(crashes.read_batches, "read")
+    units.read_batches = clocks.each(units.read_batches, "read")
     shards.pack_tables = clocks.each(shards.pack_tables, "fill packs")
     for kind in wanted(options.kinds):
         rows = rows_of(kind, options)
