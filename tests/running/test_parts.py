@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,34 @@ def test_a_long_row_is_refused_as_a_whole_and_for_the_same_reason(
     assert rejects == whole.rejects
     assert sum(part.verified for part in parts) == whole.verified == 3
     assert [part.kept for part in parts if len(part.numbers)] == [1, 0, 1]
+
+
+def test_texts_of_refused_rows_are_freed_at_once(
+    make_forgetful: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error with a traceback would hold all that was labelled with its row until garbage is collected."""
+    batches = make_forgetful(max_length=60, control_tokens="reject", verify=0)
+    honest, seen = batches.labeller.label, list[weakref.ref[Any]]()
+
+    def label(masked: MaskedTexts) -> Any:
+        labelled = honest(masked)
+        seen.append(weakref.ref(labelled.labels.labels))
+        return labelled
+
+    monkeypatch.setattr(batches.labeller, "label", label)
+    rows = [_long_row(0, 1), _long_row(1, 9), _long_row(2, 1, content="<|im_end|>")]
+    gc.disable()
+    try:
+        refused = [
+            line.reason
+            for part in batches.parts(batch_of(rows, "openai"), "openai", SIZE)
+            for line in part.rejects
+        ]
+        assert not any(each() is not None for each in seen)
+    finally:
+        gc.enable()
+    assert refused == ["too_long", "control_token"]
+    assert seen
 
 
 # ==== Rows that are filled together ====

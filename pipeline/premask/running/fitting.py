@@ -73,6 +73,7 @@ def fit(
     """Return the pieces of all usable texts, and the error of each other row.
 
     A row is used as a whole or not at all. `before` is the number of texts of the first row that came before.
+    The errors have no traceback: its frames would keep the texts of the whole part in memory.
     """
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
@@ -87,7 +88,7 @@ def fit(
             own = labels.labels[offsets[i] : offsets[i + 1]]
             pieces[i] = cut(own, max_length, policy)
         except RowError as error:
-            errors.setdefault(int(masked.rows[i]), error)
+            errors.setdefault(int(masked.rows[i]), error.with_traceback(None))
     kept = np.flatnonzero(~np.isin(masked.rows, list(errors)))
     counts = np.ones(n, dtype=np.int64)
     counts[list(pieces)] = [len(each) for each in pieces.values()]

@@ -130,7 +130,7 @@ class Encoder:
                 self._check_policy(texts[i], spans[0])
                 others[i] = in_bytes(self._encode_as_content(texts[i], spans), texts[i], 0)
             except RowError as error:
-                errors[i] = error
+                errors[i] = error.with_traceback(None)
         by_reference = zeros.copy()
         if slow and self._engines.proof.fast:
             by_reference[:] = [not self._engines.accepts(text) for text in texts]

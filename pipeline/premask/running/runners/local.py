@@ -31,6 +31,7 @@ from typing import Any
 from ...core.defaults import ATTEMPTS
 from ...core.errors import PremaskError
 from ...core.recipe import Recipe
+from ...labeller import load_ahead
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
@@ -86,6 +87,8 @@ class LocalRunner:
     def loaded(self, batches: BatchLabeller) -> None:
         """Start the workers as copies of this process, which has loaded a labeller, where that is safe."""
         if self._others and may_fork():
+            if batches.labeller.proof.fast:
+                load_ahead(batches.recipe, batches.labeller.tokenizer)  # an engine that all of them share
             for other in self._others:
                 other.fork(batches)
 
