@@ -257,13 +257,13 @@ def test_an_argument_is_chosen_per_conversation(make_labeller: MakeLabeller, tmp
 
 
 def test_rows_of_one_shape_may_need_other_arguments(make_labeller: MakeLabeller, tmp_path: Path) -> None:
-    """So they have no render plan: reasoning can be in the content of a plain row."""
+    """Reasoning can be in the content of a plain row."""
     path = tmp_path / "thinks.jinja"
     path.write_text(THINKS, encoding="utf-8")
     keys: dict[str, Any] = {"chat_template": str(path)}
 
-    assert make_labeller("sample", **keys, template_kwargs={"thinking": True}).is_uniform
-    assert not make_labeller("sample", **keys, template_kwargs={"thinking": "auto"}).is_uniform
+    assert not make_labeller("sample", **keys, template_kwargs={"thinking": True}).has_modes
+    assert make_labeller("sample", **keys, template_kwargs={"thinking": "auto"}).has_modes
 
 
 def test_contents_become_parts_where_the_template_takes_only_those(
@@ -277,7 +277,6 @@ def test_contents_become_parts_where_the_template_takes_only_those(
     labeller = make_labeller("sample", chat_template=str(path))
 
     assert labeller.parts >= {"user", "assistant"}
-    assert not labeller.is_uniform
     assert make_labeller("sample").parts == frozenset()
     assert trained_in(labeller, chat("Hi", "Hello")) == ["Hello<|im_end|>"]
 
