@@ -133,7 +133,9 @@ class Attempt:
 
     def workers(self) -> list[int]:
         """Processes that do units; not the one of `multiprocessing` that keeps account of resources."""
-        return [each.pid for each in marked(self.mark) if "spawn_main" in each.words]
+        drivers = self.drivers()
+        started = (each for each in marked(self.mark) if each.parent in drivers)
+        return [each.pid for each in started if "resource_tracker" not in each.words]
 
     def drivers(self) -> list[int]:
         """The process of the run, which the command has started."""
