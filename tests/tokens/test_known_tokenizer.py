@@ -143,7 +143,7 @@ def test_names_of_saved_files_stay_in_their_folder(tmp_path: Path, folder: Path)
     """A file that leads elsewhere is not written, whoever made the fact."""
     tokenizer = load_tokenizer(path_of("sample"))
     about = [*(tokenizer.files or []), TEMPLATE]
-    for name in ("../outside", "/tmp/premask-outside", ""):  # noqa: S108  not written
+    for name in ("../outside", "/outside", ""):
         facts.keep("saved", about, {name: b"x"})
         written = saved(tokenizer, tmp_path / f"to{len(name)}")
 
