@@ -533,7 +533,7 @@ def test_the_name_of_a_cached_slice_tells_all_that_decides_it(monkeypatch: pytes
     before = cache_module.code_hash()
     assert len(before) == 64
     with pytest.raises(ValueError, match="only rows with keys"):
-        cache_module._to_arrow(no_samples([], np.arange(0)))
+        cache_module.as_row(no_samples([], np.arange(0)))
     assert pa.ipc is not None
 
 
