@@ -196,6 +196,7 @@ class BatchLabeller:
                 keys.cut(first, last),
                 {} if first else batch.left_out,
             )
+            del decided, part, masked, found  # not kept while the next rows are decided
 
     def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
         """Return the rows with a shape that need no repair."""
@@ -236,6 +237,10 @@ class BatchLabeller:
             held += grown
             if row is not None:
                 decided.add(row)
+            row = None
+            if held > size and at + 1 < len(batch):  # a long row: its texts go before the next is decided
+                yield first, at + 1, decided
+                first, held, decided = at + 1, 0, _Decided()
         yield first, len(batch), decided
 
     def _decide(self, batch: RowBatch, dialect: Form, at: int, keys: RowKeys) -> _Decided:

@@ -147,7 +147,7 @@ class _Todo:
         processes: int,
     ) -> None:
         self.job, self.setup, self.progress = job, setup, progress
-        self._processes, self._shared = processes, dict[int, Task]()
+        self._processes, self._shared, self._taking = processes, dict[int, Task](), threading.RLock()
         self.records: dict[int, UnitRecord] = {}
         self.ended = False
         self._attempts = attempts
@@ -159,40 +159,52 @@ class _Todo:
 
     def for_this_process(self) -> Iterator[tuple[int, Any]]:
         """Take tasks that have never failed, until none is left."""
-        return self._shareable(_taken(self._left))
+        return self._taken(self._left)
 
     def for_workers(self) -> Iterator[tuple[int, Any]]:
         """Take any tasks, until none is left; failed tasks come first."""
-        return self._shareable(_taken(self._suspect, self._left))
+        return self._taken(self._suspect, self._left)
 
-    def _shareable(self, taken: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    def _taken(self, *queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Take tasks from the first queue that has some, until none has."""
+        while True:
+            with self._taking:  # whoever finds no task left sees all that are shared
+                queue = next(filter(None, queues), None)
+                if queue is None:
+                    return
+                number, task = queue.popleft()
+                shared = self._shared_form(task)
+                if shared is not None:
+                    self._shared[number] = shared
+            yield number, shared or task
+
+    def _shared_form(self, task: Any) -> Task | None:
         """Let processes that find no unit left help with those that are taken last, unless an earlier driver
         ended in one."""
-        for number, task in taken:
-            is_last = len(self._left) + len(self._suspect) < self._processes - 1
-            may_be_shared = self.job is run_unit and not self.workers_only and is_last
-            shared = may_share(task) if may_be_shared else None
-            if shared is not None:
-                self._shared[number] = shared
-            yield number, shared or task
+        is_last = len(self._left) + len(self._suspect) < self._processes - 1
+        return may_share(task) if is_last and self.job is run_unit and not self.workers_only else None
 
     def to_help(self) -> Iterator[Task]:
         """Yield the tasks that others work on and that can be helped with."""
         seen = set[int]()
-        while others := [number for number in self._shared if number not in seen]:
-            seen.add(others[0])
-            with suppress(KeyError):  # another thread has just finished it
-                yield self._shared[others[0]]
+        while True:
+            with self._taking:
+                others = [each for each in self._shared.items() if each[0] not in seen]
+            if not others:
+                return
+            number, task = others[0]
+            seen.add(number)
+            yield task
 
     def done(self, number: int, record: UnitRecord | None) -> None:
         """Keep the record of a finished task, if the job makes one."""
-        self._shared.pop(number, None)
+        self._no_longer_shared(number)
         if record is not None:
             self.records[number] = record
 
     def again(self, number: int, task: Task | BucketTask) -> None:
         """Make a task available to other workers."""
-        self._shared.pop(number, None)
+        self._no_longer_shared(number)
         if isinstance(task, Task):
             task = replace(task, shared=None)
         self._suspect.append((number, task))
@@ -202,6 +214,10 @@ class _Todo:
         note_failure(task, why, self._attempts, self.progress.say)
         self.again(number, task)
 
+    def _no_longer_shared(self, number: int) -> None:
+        with self._taking:
+            self._shared.pop(number, None)
+
     def is_tried_out(self, task: Task | BucketTask) -> bool:
         """Whether a task has no retry left."""
         return read_failures(task.failures).tries >= self._attempts and not is_done(task)
@@ -209,17 +225,10 @@ class _Todo:
     def end(self) -> None:
         """Drop all open tasks."""
         self.ended = True
-        self._left.clear()
-        self._suspect.clear()
-        self._shared.clear()
-
-
-def _taken(*queues: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    while any(queues):
-        for queue in queues:
-            with suppress(IndexError):  # another thread took the last task
-                yield queue.popleft()
-                break
+        with self._taking:
+            self._left.clear()
+            self._suspect.clear()
+            self._shared.clear()
 
 
 def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
