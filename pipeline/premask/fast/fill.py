@@ -23,6 +23,7 @@ import numpy as np
 from ..core.arrays import offsets_of
 from ..core.records import NOT_TRAINED, PROOFS, MaskedTexts
 from ..core.shapes import RowShape
+from ..masking.chat_template import MAX_RENDERED
 from .kinds import Kind
 from .paths import Path, Paths, Placed
 from .render_plans import Filled, Plans
@@ -120,12 +121,12 @@ class Filler:
             if seen > FREQUENT:
                 filled = self._plans.fill(shape, texts)
             path = None if filled is not None or self._paths is None else self._paths.fill(shape, texts)
-            if path is not None:
+            if path is not None and len(path.text) <= MAX_RENDERED:
                 batch.add_path(row, path, len(shape.messages) - 1)
                 return
             if filled is None and (seen > REPEATED or len(self._seen) <= FEW):
                 filled = self._plans.fill(shape, texts)
-        if filled is not None:
+        if filled is not None and max(map(len, filled.texts)) <= MAX_RENDERED:
             batch.add_plan(row, filled)
 
     def _count(self, shape: RowShape) -> int:
@@ -137,7 +138,7 @@ class Filler:
         return seen
 
 
-MAX_SEEN = 65_536
+MAX_SEEN = 8_192
 """Shapes of which it is counted how often they were seen."""
 
 

@@ -36,6 +36,9 @@ from .plan_conditions import Parts, add_conditions, whole_texts
 MAX_TRIES = 16
 """Windows of the same chunks that are decided; they differ in the answers to questions about texts."""
 
+MAX_WINDOWS = 50_000
+"""Windows that are remembered."""
+
 _TOOLS, _TEMPLATE = WRITERS.index("tools"), WRITERS.index("template")
 
 
@@ -219,7 +222,11 @@ class TurnDecisions:
         place: int,
     ) -> Kind | None:
         """Return how a turn is segmented; None if it is not trained in the whole conversation."""
-        known = self._known.setdefault(around, [])
+        known = self._known.get(around)
+        if known is None:
+            if len(self._known) >= MAX_WINDOWS:
+                return None
+            known = self._known[around] = []
         for decided in known:
             if decided.check(texts, place):
                 return decided.kind
