@@ -28,7 +28,7 @@ from .kinds import Kind
 from .paths import Path, Paths, Placed
 from .render_plans import Filled, Plans
 
-FREQUENT = 64
+FREQUENT = 128
 """Rows of one shape after which the shape gets a plan although its rows have paths: making one takes some
 milliseconds."""
 

@@ -26,7 +26,7 @@ from ..masking.prefixes.learning import Owner
 from ..masking.prefixes.records import Known, Next, Record, Records
 from ..masking.rules import Rules
 from .kinds import Kind
-from .silent_loops import SilentLoop
+from .silent_loops import Missing, NoPath, SilentLoop
 from .turn_decisions import Chunk, Chunks, Surroundings, TurnDecisions
 
 MAX_FAILURES = 64
@@ -57,17 +57,6 @@ class _Filled(NamedTuple):
     chunk: Chunk
     text: str
     slots: tuple[str, ...]
-
-
-class _Missing(Exception):  # noqa: N818  no error: the row is learned
-    """No record is known for a message; -1 stands for what is printed before all messages."""
-
-    def __init__(self, message: int) -> None:
-        self.message = message
-
-
-class _NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
-    """The row cannot be put together from records."""
 
 
 class Paths:
@@ -106,12 +95,12 @@ class Paths:
         while True:
             try:
                 path = _Walk(self, known, chunks, row).path(start)
-            except _Missing as missing:
+            except Missing as missing:
                 if missing.message in learned or not self._learn(row, missing.message):
                     break
                 learned.add(missing.message)
                 chunks.renew()
-            except _NoPath:
+            except NoPath:
                 break
             else:
                 self._failures = 0
@@ -175,16 +164,16 @@ class _Walk:
     last: list[_Filled | None] = field(default_factory=list)
 
     def path(self, start: int) -> Path:
-        """Return the path of the row. Raises `_Missing` or `_NoPath`."""
+        """Return the path of the row. Raises `Missing` or `NoPath`."""
         shapes = self.row.shape.messages
         wanted = self.paths.decisions.wanted(self.row.shape)
         if not wanted or not self._all_say_something(wanted):
-            raise _NoPath
+            raise NoPath
         self.counts = sorted({count for index in wanted for count in (index, index + 1)} | {len(shapes)})
         opening, loop = self._opening(start)
         first = loop.start or 0
         if wanted[0] <= first:
-            raise _NoPath
+            raise NoPath
         self._turns(loop, first, {*wanted, *(index - 1 for index in wanted), len(shapes) - 1}, wanted[0])
         tail = self._tail(len(shapes) - 1, prompt=False)
         self._check_complete(opening, first, wanted[-1])
@@ -210,11 +199,11 @@ class _Walk:
         while True:
             found = self._find(unit, state, None, 0, least=self.counts[0])
             if found is None:
-                raise _Missing(-1)
+                raise Missing(-1)
             filled.append(found)
             after = found.chunk.record.next
             if after.unit is None:
-                raise _NoPath
+                raise NoPath
             if after.start is not None and after.unit not in self.known.silent:
                 return filled, after
             unit, state = after.unit, after.state
@@ -227,24 +216,24 @@ class _Walk:
         found = turns.backwards(loop.state) if loop.backwards else turns.forwards(loop.state)
         ends = {found[count].state for count in self.counts}
         if len(ends) > 1 or turns.behind is None:
-            raise _NoPath  # the versions go on in different states
+            raise NoPath  # the versions go on in different states
         for count in self.counts:
             for owner, value in found[count].numbers.items():
                 self.numbers.setdefault(owner, {})[count] = value
         return turns.behind, ends.pop()
 
     def _silent(self, unit: int, state: int, place: int) -> Record:
-        """Return the record of a turn of a loop that prints nothing. Raises `_Missing` or `_NoPath`."""
+        """Return the record of a turn of a loop that prints nothing. Raises `Missing` or `NoPath`."""
         shape = self.row.shape.messages[place]
         chunks = self.chunks[unit, state, shape]
         if chunks and chunks[0].is_silent:
             return chunks[0].record
         found = self._find(unit, state, shape, place, least=place + 1)
         if found is None:
-            raise _Missing(place)
+            raise Missing(place)
         record = found.chunk.record
         if record.is_last is not None or record.parts:
-            raise _NoPath
+            raise NoPath
         return record
 
     def _turns(self, loop: Next, first: int, ends: set[int], least: int) -> None:
@@ -258,7 +247,7 @@ class _Walk:
             if place != final:
                 trunk = self._find(unit, state, shape, place, least=max(least, place + 1), is_last=False)
                 if trunk is None:
-                    raise _Missing(place)
+                    raise Missing(place)
                 self.trunk[place] = trunk
             if place in ends:
                 if trunk is not None and trunk.chunk.record.is_last is None:
@@ -266,17 +255,17 @@ class _Walk:
                 else:
                     self.last[place] = self._find(unit, state, shape, place, least=place + 1, is_last=True)
                 if self.last[place] is None:
-                    raise _Missing(place)
+                    raise Missing(place)
             if trunk is not None:
                 if trunk.chunk.record.next.leaves:
-                    raise _NoPath
+                    raise NoPath
                 state = trunk.chunk.record.next.state
 
     def _tail(self, place: int, *, prompt: bool) -> list[_Filled]:
         """Return what is printed behind a message if it is the last one."""
         end = self.last[place]
         if end is None:
-            raise _NoPath
+            raise NoPath
         first = after = end.chunk.record.next
         known = self.paths.tails.get((id(self.known), first, prompt))
         if known is not None:
@@ -284,10 +273,10 @@ class _Walk:
         filled = list[_Filled]()
         while after.unit is not None:
             if after.start is not None:
-                raise _NoPath
+                raise NoPath
             found = self._find(after.unit, after.state, None, place, least=place + 1, prompt=prompt)
             if found is None:
-                raise _Missing(place)
+                raise Missing(place)
             filled.append(found)
             after = found.chunk.record.next
         if all(each.chunk.is_constant for each in filled):
@@ -352,7 +341,7 @@ class _Walk:
         """Check that all texts up to the last trained turn are printed."""
         shapes, tools = self.row.shape.messages, self.row.shape.tools
         if tools and not any(each.chunk.prints_tools(tools) for each in opening):
-            raise _NoPath
+            raise NoPath
         for place in range(first, last + 1):
             own = self.trunk[place] or self.last[place]
             if own is None or not own.chunk.is_complete(shapes[place]):
@@ -364,7 +353,7 @@ class _Walk:
         """Check that a message is printed before the loop."""
         shape = self.row.shape.messages[place]
         if not any(each.chunk.prints_message(place, shape) for each in opening):
-            raise _NoPath
+            raise NoPath
 
     def _assembled(self, opening: list[_Filled], first: int, tail: list[_Filled], wanted: set[int]) -> Path:
         pieces: list[str] = []
@@ -377,7 +366,7 @@ class _Walk:
         for place in range(first, final + 1):
             own = self.trunk[place] if place != final else self.last[place]
             if own is None:
-                raise _NoPath
+                raise NoPath
             kind = self._turn(place, tail) if place in wanted else own.chunk.kind(shapes, place)
             self._append(own, kind, place, (pieces, stretches, slots))
         for each in tail:
@@ -399,7 +388,7 @@ class _Walk:
         before, before_last = self.trunk[place - 1], self.last[place - 1]
         own_last = self.last[place]
         if before is None or before_last is None or own_last is None:
-            raise _NoPath
+            raise NoPath
         own = own_last if place == final else self.trunk[place]
         behind = tail if place == final else [self.trunk[place + 1] or self.last[place + 1]]
         around = Surroundings(
@@ -415,7 +404,7 @@ class _Walk:
         )
         kind = self.paths.decisions.kind(around, self.row.shape, self.row.flat, self.row.texts, place)
         if kind is None:
-            raise _NoPath
+            raise NoPath
         return kind
 
     def _is_opening(self, place: int) -> bool:
@@ -426,5 +415,5 @@ class _Walk:
 def _chunks(filled: Sequence[_Filled | None]) -> Iterator[Chunk]:
     for each in filled:
         if each is None:
-            raise _NoPath
+            raise NoPath
         yield each.chunk

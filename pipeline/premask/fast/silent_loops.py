@@ -10,10 +10,22 @@ the loop is run for all of them here: from records, and each turn once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..masking.prefixes.learning import Owner
 from ..masking.prefixes.records import Record
+
+
+class Missing(Exception):  # noqa: N818  no error: the row is learned
+    """No record is known for a message; -1 stands for what is printed before all messages."""
+
+    def __init__(self, message: int) -> None:
+        self.message = message
+
+
+class NoPath(Exception):  # noqa: N818  no error: the row takes the slow path
+    """The row cannot be put together from records."""
 
 
 class Scanned(NamedTuple):
@@ -48,12 +60,17 @@ class SilentLoop:
         known: dict[int, Scanned] = {}
         for place in range(self._first, self._count):
             before = known
-            known = {}
-            for each in {state, *before}:
-                turn = self._turn(place, each)
-                known[each] = turn if turn.left else _behind(turn, self._from(place - 1, turn.state, before))
-            found[place + 1] = known[state]
+            found[place + 1] = self._with_earlier(place, state, before)
+            known = {state: found[place + 1]}
+            for each in before.keys() - known.keys():  # perhaps no version comes here in this state
+                with suppress(Missing, NoPath):
+                    known[each] = self._with_earlier(place, each, before)
         return found
+
+    def _with_earlier(self, place: int, state: int, known: dict[int, Scanned]) -> Scanned:
+        """Return what is found by the turn of a message and by those before it."""
+        turn = self._turn(place, state)
+        return turn if turn.left else _behind(turn, self._from(place - 1, turn.state, known))
 
     def _from(self, place: int, state: int, known: dict[int, Scanned]) -> Scanned:
         """Return what is found from a message backwards; `known` has what is for some states before it."""
