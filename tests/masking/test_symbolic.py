@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from premask.core.errors import RowError
 from premask.masking.chat_template import ChatTemplate
-from premask.masking.symbolic import Answers, Op, Part, Questions, SymbolicTemplate, Unplannable
+from premask.masking.symbolic import Answers, JsonSlot, Op, Part, Questions, SymbolicTemplate, Unplannable
 
 ROLES = ["user", "assistant", "user"]
 TEXT = st.text(alphabet=st.sampled_from("ab <>\n\t12é\u2028"), max_size=6) | st.sampled_from(
@@ -239,3 +239,15 @@ def test_a_template_that_nests_without_end_has_no_render() -> None:
     body = "{% set ns = namespace(x=m.content) %}{% for i in range(9999) %}{% set ns.x = ns.x.strip() %}{% endfor %}{{ ns.x }}"
     with pytest.raises((RowError, Unplannable)):
         render(template(body), ["user"], ["a"])
+
+
+@pytest.mark.parametrize("arguments", ['{"": 1}', '{"": [null, true]}'])
+def test_json_that_may_have_no_text_to_trace_is_refused(arguments: str) -> None:
+    """Tracing marks the JSON of an object by the texts in it; here it has none, and the template wrote it."""
+    questions = Questions([arguments, '{"a": 1}'])
+    calls = [JsonSlot(questions.text(slot)) for slot in (0, 1)]
+    symbolic = SymbolicTemplate(ChatTemplate("{{ messages[0].call | tojson }}"))
+
+    assert symbolic.render([{"call": calls[1]}], questions=questions) == (Op("text", (1,)),)
+    with pytest.raises(Unplannable):
+        symbolic.render([{"call": calls[0]}], questions=questions)

@@ -382,7 +382,9 @@ class JsonSlot:
     __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _refuse
 
     def json(self) -> str:
-        """Return the JSON text."""
+        """Return the JSON text. An object whose only key is empty raises: it may have no text to trace."""
+        if self.text.startswith('{"": '):
+            raise Unplannable
         return self.text
 
 
@@ -533,6 +535,8 @@ def _to_json(value: Any, **kwargs: Any) -> str:
     slots = [_slot_of(each) for each in value] if isinstance(value, list) else []
     if slots != [Op("text", (number,)) for number in range(len(value))]:
         raise Unplannable  # slots of tools are the first ones
+    for each in value:
+        each.json()
     return Symbolic.of(value[0].text._questions, [Op("list", tuple(slots))])
 
 
