@@ -43,6 +43,7 @@ class SilentLoop:
     def __init__(self, turn: Callable[[int, int], Record], first: int, count: int) -> None:
         self._record, self._first, self._count = turn, first, count
         self.behind: int | None = None
+        self._known: dict[Record, Scanned] = {}
 
     def forwards(self, state: int) -> dict[int, Scanned]:
         """Return what is found in the version of each number of messages."""
@@ -89,11 +90,17 @@ class SilentLoop:
     def _turn(self, place: int, state: int) -> Scanned:
         record = self._record(state, place)
         self.behind = record.next.unit
-        numbers = {owner: place + plus for owner, plus in record.writes}
-        return Scanned(record.next.state, numbers, record.next.leaves)
+        known = self._known.get(record)
+        if known is None:
+            numbers = {owner: place + plus for owner, plus in record.writes}
+            known = Scanned(record.next.state, numbers, record.next.leaves)
+            if not numbers:
+                self._known[record] = known
+        return known
 
 
 def _behind(one: Scanned, other: Scanned) -> Scanned:
     """Return what is found by turns and others after them."""
-    numbers = {**one.numbers, **other.numbers} if one.numbers or other.numbers else one.numbers
-    return Scanned(other.state, numbers, other.left)
+    if not one.numbers:
+        return other
+    return Scanned(other.state, {**one.numbers, **other.numbers}, other.left)
