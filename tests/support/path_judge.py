@@ -280,7 +280,7 @@ class _reasons:  # noqa: N801  a context
         def walked(self: Any, start: int) -> Any:
             try:
                 return walk(self, start)
-            except paths_module._NoPath as error:
+            except paths_module.NoPath as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 inner = last[0] if where.name == "_turn" else where.line
                 counts[f"no path: {where.name}: {inner}"] += 1
