@@ -146,6 +146,18 @@ TURNS: dict[str, str] = {
         "{{ say(m, loop.first) }}",
         "{% macro say(m, is_first) %}" + HEAD + "{{ 'first ' if is_first }}" + END + "{% endmacro %}",
     ),
+    "number of system messages": _loop(
+        _said("{% if n %}told {% endif %}"),
+        "{% set n = messages | selectattr('role', 'equalto', 'system') | list | length %}",
+    ),
+    "number of system messages, printed": _loop(
+        HEAD + END, "{{ messages | selectattr('role', 'equalto', 'system') | list | length }} "
+    ),
+    "last user, found again in the loop": _loop(
+        _said("{% if loop.index0 > ns.last %}new {% endif %}")
+        + "{% if m.role == 'user' %}{% set ns.last = loop.index0 - 1 %}{% endif %}",
+        _LAST_USER,
+    ),
     "last user": _loop(_said("{% if loop.index0 > ns.last %}new {% endif %}"), _LAST_USER),
     "last user, equal": _loop(_said("{% if loop.index0 == ns.last %}asked {% endif %}"), _LAST_USER),
     "last user, less one": _loop(_said("{% if loop.index0 >= ns.last - 1 %}new {% endif %}"), _LAST_USER),

@@ -8,8 +8,8 @@
 A unit is a function of its state, the current message and what it asks. What it asks of texts is recorded by
 the symbolic strings; what it asks of its place among the messages is noted here:
 
-- whether there is a message after the current one, and how far it is to the end, but for the last two turns
-  no differently in any version;
+- whether there is a message after the current one, and how far it is to the end, if the answer is the same
+  wherever another message follows;
 - its place, compared with a number, or the remainder of its place;
 - messages beside it, by their distance, and others by their place;
 - whether a generation prompt is asked for.
@@ -62,8 +62,8 @@ class Notes:
 
 
 class LearningVersions(Versions):
-    """Versions that note what is asked of them. `here` is the place of the current message, None before and
-    after the loop; behind it, `here` is that of the last one."""
+    """Versions that note what is asked of them. `here` is the place of the current message: None before the
+    loop, behind it that of the last message (`is_behind`)."""
 
     def __init__(self, versions: Sequence[Version]) -> None:
         super().__init__(versions)
@@ -149,14 +149,11 @@ class LearningVersions(Versions):
             raise NotFollowed("a place without a message")
         return self.here
 
+    def sees_all(self) -> None:
+        raise NotFollowed("all messages at once")
+
     def sees(self, place: int, *, is_near: bool) -> None:
         if not is_near:
             self.notes.places.add(place)
-        elif self.here is None:
-            raise NotFollowed("the last message before the loop")
         else:
-            self.notes.near.add(place - self.here)
-
-    def only_count(self) -> int | None:
-        counts = {self.listed[i].length for i in range(len(self.listed)) if self.live >> i & 1}
-        return counts.pop() if len(counts) == 1 and self.is_behind else None
+            self.notes.near.add(place - self._here())

@@ -79,6 +79,9 @@ class Versions:
     def sees(self, place: int, *, is_near: bool) -> None:
         """Note that a message beside the current one is read, by its distance or by its place."""
 
+    def sees_all(self) -> None:
+        """Note that all messages are read at once."""
+
     def guard_distance(self, yes: int, test: Callable[[int], Any]) -> bool:
         """Return as `guard` what `test` says of the number of messages from the current one to the end."""
         del test
@@ -94,10 +97,6 @@ class Versions:
     def remainder(self, position: Any, number: int) -> Any:
         """Return the remainder of a position."""
         return position.pin() % number
-
-    def only_count(self) -> int | None:
-        """Return the number of messages of all live versions, if it is used that they have as many."""
-        return None
 
     # ==== sets ====
 

@@ -140,11 +140,6 @@ class View:
 
     def _last(self, number: int) -> Any:
         """Return the last item (1), the one before it (2), and so on."""
-        only = self.versions.only_count()
-        if only is not None:
-            place = self.start + self._count(only) - number
-            self.versions.sees(place, is_near=True)
-            return self.items[place]
         if number not in self._from_end:
             counts = ((bits, self._count(k)) for k, bits in self.versions.by_count.items())
             pairs = [(bits, self.items[self.start + n - number]) for bits, n in counts if n >= number]
@@ -186,7 +181,8 @@ class View:
         )
 
     def kept(self, indices: Sequence[int]) -> View:
-        """Return those of the items that are at some places of `items`."""
+        """Return those of the items that are at some places of `items`; which, was asked of all items."""
+        self.versions.sees_all()
         places = [index if self.places is None else self.places[index] for index in indices]
         return View(self.versions, [self.items[index] for index in indices], 0, self.less, places=places)
 
