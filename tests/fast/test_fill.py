@@ -12,7 +12,7 @@ from mixed_rows import sharegpt_row, sharegpt_rows
 from places import MakeLabeller
 from premask.core.records import PROOFS, Conversation, MaskedTexts, Row
 from premask.core.shapes import plain_shape
-from premask.fast.fill import Filler
+from premask.fast.fill import REPEATED, Filler
 from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
 from premask.labeller import Labeller
@@ -131,3 +131,19 @@ def test_rows_without_a_plan_are_left(pairs: list[tuple[Labeller, Filler]]) -> N
     assert check(labeller, filler, [sharegpt_row(0, talk)]) == 1
     assert filler.fill([plain_shape(("user",))], [["Hi"]]) is None
     assert filler.fill([], []) is None
+
+
+def test_after_many_shapes_a_new_one_must_come_often(
+    pairs: list[tuple[Labeller, Filler]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is made at the first row of a shape, or, when there are many shapes, once the shape is frequent."""
+    monkeypatch.setattr("premask.fast.fill.FEW", 1)
+    labeller, _ = pairs[0]
+    filler = Filler(Plans(labeller.template, labeller.rules, decide=labeller.decide))
+    shapes = [plain_shape(("user", "assistant") * turns) for turns in (1, 2)]
+
+    assert filler.fill([shapes[0]], [["x", "y"]])
+    assert [filler.fill([shapes[1]], [["x", "y", "x", "y"]]) is not None for _ in range(REPEATED + 1)] == [
+        *[False] * REPEATED,
+        True,
+    ]

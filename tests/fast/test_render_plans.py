@@ -221,13 +221,6 @@ def test_long_conversations_have_no_plan(chatml: Both) -> None:
     assert chatml.fill(shape, ["x"] * len(shape)) is None
 
 
-def test_after_many_shapes_a_new_one_must_come_twice(chatml: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("premask.fast.render_plans.MANY_SHAPES", 1)
-    assert chatml.fill("ua", ["x", "y"])
-    assert chatml.fill("uaua", ["x", "y", "x", "y"]) is None
-    assert chatml.fill("uaua", ["x", "y", "x", "y"])
-
-
 def test_a_template_that_looks_at_every_length_gets_no_plan() -> None:
     source = (
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ m.content | length }}</s>{% endfor %}"

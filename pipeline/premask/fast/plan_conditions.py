@@ -28,9 +28,6 @@ from ..masking.symbolic_renders import slot_in, slot_of
 
 Parts = tuple[Part, ...]
 
-_NO_WORDS = ("name", "tool_call_id")
-"""Fields that need not be printed, beside the ids of calls."""
-
 
 class DecidedRenders(Protocol):
     """The renders that a decision was made on."""
@@ -246,12 +243,7 @@ class _Conditions:
             whole = {slot_in(text) for part in parts if isinstance(part, Op) for text in whole_texts(part)}
             some = {slot_in(part) for part in parts if isinstance(part, Op)}
             for (index, field), slot in self._slots.items():
-                if (
-                    slot in whole
-                    or index > last
-                    or field in ("tool_call_id", "name")
-                    or field.endswith(".id")
-                ):
+                if slot in whole or index > last or is_id(field) or field == "name":
                     continue
                 if field == "reasoning" and slot not in some:
                     self._says(index, field)
@@ -316,6 +308,11 @@ def _literal(parts: Parts, number: int) -> str:
     """Return part `number` if it is a literal, else an empty string."""
     part = parts[number] if 0 <= number < len(parts) else ""
     return part if isinstance(part, str) else ""
+
+
+def is_id(field: str) -> bool:
+    """Whether a slot is an id, which need not be printed."""
+    return field == "tool_call_id" or field.endswith(".id")
 
 
 def whole_texts(op: Op) -> tuple[Op, ...]:

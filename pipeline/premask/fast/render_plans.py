@@ -19,7 +19,7 @@ Why a plan is right:
 - A new plan must give what the slow path gives for the current row.
 - A share of all rows is decided again (recipe key `verify`).
 
-Cost: filling a plan takes about 1 us a message; rendering and proving a row takes about 1 ms.
+Cost: filling a plan takes about 1 us a message; making one takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -46,9 +46,6 @@ MAX_PLANNED_MESSAGES = 128
 
 MAX_VARIANTS = 16
 """Plans that are tried for one shape; they differ in the answers to the questions of the template."""
-
-MANY_SHAPES = 256
-"""Above this number of shapes, a new shape gets a plan only at its second row."""
 
 MAX_PLANS = 4096
 """Number of all plans; rows of other shapes take the slow path."""
@@ -116,8 +113,6 @@ class Plans:
         if shape is None:
             is_short = len(row.messages) <= MAX_PLANNED_MESSAGES
             shape = self._shapes[row] = _Shape(tries=MAX_VARIANTS if is_short else 0)
-            if len(self._shapes) > MANY_SHAPES:
-                return None  # most of these shapes are never seen again
         filled = self.known(row, texts)
         if filled is not None:
             return filled

@@ -31,7 +31,7 @@ from ..masking.symbolic_renders import SlotOrigin, origins_of, slot_in
 from ..masking.texts import Text
 from .kinds import Kind, Segment, kind_of, planned_segments, without_turns
 from .plan_code import Check, FillChunk, compiled_check, compiled_chunk
-from .plan_conditions import Parts, add_conditions, whole_texts
+from .plan_conditions import Parts, add_conditions, is_id, whole_texts
 
 MAX_TRIES = 16
 """Windows of the same chunks that are decided; they differ in the answers to questions about texts."""
@@ -83,7 +83,7 @@ class Chunk:
     def _prints(self, name: str, shape: MessageShape) -> bool:
         for number, field in enumerate(shape.slots):
             text = Op("text", (name, number))
-            if field == "tool_call_id" or field.endswith(".id") or text in self._whole:
+            if is_id(field) or text in self._whole:
                 continue
             if text not in self._empty and Op("call", (text, "strip", None)) not in self._empty:
                 return False

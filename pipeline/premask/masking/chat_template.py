@@ -90,6 +90,15 @@ class ChatTemplate:
         """Whether the template marks generated text with `{% generation %}`."""
         return any(re.search(r"\{%-?\s*generation\b", source) for source in self.sources.values())
 
+    def source_for(self, tools: object) -> str:
+        """Return the name of the source that renders a conversation with these tools; None if it has none."""
+        return "tool_use" if tools is not None and "tool_use" in self.sources else "default"
+
+    def variables_for(self, tools: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the variables of a render, besides the messages and whether a generation prompt is asked
+        for."""
+        return {"documents": None, **self.variables, **kwargs, "tools": tools}
+
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -106,9 +115,9 @@ class ChatTemplate:
         the sandbox forbids, or prints too much.
         """
         compiled = self._compiled.get(mode) or self._compile(mode)
-        which = "tool_use" if tools is not None and "tool_use" in compiled else "default"
-        arguments = {"documents": None, **self.variables, **(kwargs or {})}
-        arguments |= {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        which = self.source_for(tools)
+        arguments = self.variables_for(tools, kwargs or {})
+        arguments |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
         compiled[which].environment.steps = 0  # type: ignore[attr-defined]
         try:
             return compiled[which].render(arguments)

@@ -589,7 +589,7 @@ class SymbolicTemplate:
     """A chat template, compiled for symbolic strings."""
 
     def __init__(self, template: ChatTemplate) -> None:
-        self._variables = {"documents": None, **template.variables}
+        self._template = template
         environment = self._environment = SymbolicEnvironment(template)
         self._compiled = {name: environment.from_string(text) for name, text in template.sources.items()}
 
@@ -607,8 +607,8 @@ class SymbolicTemplate:
         `questions` gets the questions that it asks. Raises `Unplannable` if the render depends on a text in a
         way that is not followed, `RowError` if the template raises.
         """
-        which = "tool_use" if tools is not None and "tool_use" in self._compiled else "default"
-        arguments = {**self._variables, **(kwargs or {}), "messages": messages, "tools": tools}
+        which = self._template.source_for(tools)
+        arguments = {**self._template.variables_for(tools, kwargs or {}), "messages": messages}
         self._environment.steps = 0
         try:
             text = self._compiled[which].render({**arguments, "add_generation_prompt": prompt})

@@ -1,7 +1,8 @@
 """A run that notes what each unit looked at, so that what it did is known for other rows.
 
-    versions = LearningVersions([Version(1, True), Version(2, False)])
-    versions.begin(here=0)
+    versions = LearningVersions([Version(1, True), Version(2, False)], questions)
+    versions.begin(here=0, is_behind=False)
+    versions.take(0b11)
     ...                                          # a unit runs
     versions.notes.is_last                       # whether it asked if the current message is the last one
 
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..symbolic import Questions
 from .facets import Choice, Position
 from .versions import NotFollowed, Version, Versions
 
@@ -65,16 +67,22 @@ class LearningVersions(Versions):
     """Versions that note what is asked of them. `here` is the place of the current message: None before the
     loop, behind it that of the last message (`is_behind`)."""
 
-    def __init__(self, versions: Sequence[Version]) -> None:
+    def __init__(self, versions: Sequence[Version], questions: Questions) -> None:
         super().__init__(versions)
+        self._questions = questions
         self.notes = Notes()
         self.here: int | None = None
         self.is_behind = False
         self.prompt: Any = None
 
-    def begin(self, here: int | None, *, is_behind: bool = False) -> None:
-        """Begin a unit at a message."""
-        self.notes, self.here, self.is_behind = Notes(), here, is_behind
+    def begin(self, here: int | None, *, is_behind: bool) -> None:
+        """Say where the next units run."""
+        self.here, self.is_behind = here, is_behind
+
+    def take(self, versions: int) -> None:
+        super().take(versions)
+        self.notes = Notes()
+        self._questions.asked.clear()
 
     def guard(self, yes: int) -> bool:
         del yes

@@ -134,8 +134,7 @@ class Records:
     def learn(self, shape: RowShape, texts: Sequence[str], kwargs: Mapping[str, Any]) -> bool:
         """Run the template for a row and remember its units, as far as it can be followed. Return whether
         something new was learned."""
-        which = "tool_use" if shape.tools is not None and "tool_use" in self._template.sources else "default"
-        units, before = self._units.get(which), len(self._seen)
+        units, before = self._units.get(self._template.source_for(shape.tools)), len(self._seen)
         if units is None or before > MAX_RECORDS:
             return False
         questions = Questions(texts)
@@ -145,7 +144,7 @@ class Records:
         )
         messages = unknown.template_messages
         learner = _Learner(Names(shape, messages, unknown.tools), questions, self._numbered)
-        variables = {"documents": None, **self._template.variables, **kwargs, "tools": unknown.tools}
+        variables = self._template.variables_for(unknown.tools, kwargs)
         with suppress(NotFollowed, Unplannable, RowError):  # what was learned before holds
             _LearningRun(units, messages, variables, learner)
         known = self.of(shape, kwargs)
@@ -159,8 +158,7 @@ class Records:
 
     def start(self, shape: RowShape) -> int | None:
         """Return the number of the state before the first unit; None if the template cannot be cut."""
-        which = "tool_use" if shape.tools is not None and "tool_use" in self._template.sources else "default"
-        units = self._units.get(which)
+        units = self._units.get(self._template.source_for(shape.tools))
         if units is None:
             return None
         state = State(0, units.start, {}, (), Node(None, ()))
@@ -250,7 +248,7 @@ class _LearningRun(Run):
         super().__init__(units, versions, messages, variables, refusals=(Unplannable,))
 
     def _versions_of(self, versions: Sequence[Version]) -> Versions:
-        self._learning = LearningVersions(versions)
+        self._learning = LearningVersions(versions, self._learner.questions)
         return self._learning
 
     def _facets(self, messages: Sequence[Any]) -> dict[str, Any]:
@@ -282,19 +280,13 @@ class _LearningRun(Run):
         here, base = self._here(state)
         before = self._learner.state(state, state.frame, self._made(), base)
         shape = None if self._place is None else self._learner.names.shape.messages[self._place]
-        is_behind = bool(self._looped & state.versions)
-        self._begin(here, is_behind=is_behind)
+        self._learning.begin(here, is_behind=bool(self._looped & state.versions))
         for result, end in super()._results(number, state, *args):
             writes = self._found(end)
             after = self._next(number, result, end, base)
             pieces = end.node.pieces if end.node is not state.node else ()
             self._learner.add((number, before, shape), self._learning.notes, pieces, here, writes, after)
             yield result, end
-            self._begin(here, is_behind=is_behind)
-
-    def _begin(self, here: int | None, *, is_behind: bool) -> None:
-        self._learning.begin(here, is_behind=is_behind)
-        self._learner.questions.asked.clear()
 
     def _made(self) -> list[Any]:
         return [self._learning.prompt, *self._environment.namespaces]

@@ -65,11 +65,11 @@ class PrefixTemplate:
         kwargs: Mapping[str, Any],
     ) -> Run:
         """Run the template for some versions of traced messages. Raises `NotFollowed`."""
-        which = "tool_use" if tools is not None and "tool_use" in self.template.sources else "default"
+        which = self.template.source_for(tools)
         units = self._cut(which)
         if isinstance(units, Unsplit):
             raise NotFollowed(f"unsplit: {units}")
-        variables = {"documents": None, **self.template.variables, **kwargs, "tools": tools}
+        variables = self.template.variables_for(tools, kwargs)
         return Run(units, versions, messages, variables)
 
 
