@@ -44,7 +44,7 @@ from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from .masking.printable import Printable, check_left_out, check_turn_ends
 from .masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
 from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
-from .masking.renders import Renders
+from .masking.renders import Renders, settled
 from .masking.rules import Rules
 from .masking.segments import masked_texts
 from .masking.template_arguments import arguments_of, check_arguments, unread
@@ -392,19 +392,8 @@ def _check_weights(conversation: Conversation) -> None:
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
-    """Return the conversation in a form that the template accepts.
-
-    Many templates fail on a message with tool calls and no content, and accept empty content.
-    """
-    messages = conversation.messages
-    if all(message.content is not None for message in messages):
-        return conversation
-    try:
-        labeller.renders(conversation).through(len(messages) - 1)
-    except RowError:
-        filled = tuple(replace(each, content="") if each.content is None else each for each in messages)
-        return replace(conversation, messages=filled)
-    return conversation
+    """Return the conversation in a form that the template accepts."""
+    return settled(conversation, labeller.renders)
 
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:

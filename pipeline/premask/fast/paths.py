@@ -20,8 +20,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..core.recipe import History
-from ..core.shapes import MessageShape, RowShape
+from ..core.shapes import MessageShape, RowShape, conversation_of
 from ..masking.chat_template import ChatTemplate
+from ..masking.completions import is_opening
 from ..masking.prefixes.learning import Owner
 from ..masking.prefixes.records import Known, Next, Record, Records
 from ..masking.rules import Rules
@@ -181,11 +182,9 @@ class _Walk:
         return len(answers) == len(wanted) or all(map(self._says_something, answers[:-1]))
 
     def _says_something(self, place: int) -> bool:
-        shape, texts = self.row.shape.messages[place], self.row.texts[place]
-        said = zip(shape.slots, texts, strict=True)
-        return bool(shape.calls) or any(
-            text.strip() for field, text in said if field in ("content", "reasoning")
-        )
+        alone = RowShape((self.row.shape.messages[place],))
+        (message,) = conversation_of(alone, self.row.texts[place]).messages
+        return message.says_something
 
     def _opening(self, start: int) -> tuple[list[_Filled], Next]:
         """Return what is printed before the loop over messages, and that loop."""
@@ -397,16 +396,12 @@ class _Walk:
             behind=tuple(_chunks(behind)),
             shapes=self.row.shape.messages[place - 1 : place + 2],
             place=place if place < 2 else None,
-            is_opening=self._is_opening(place),
+            is_opening=is_opening(shape.role for shape in self.row.shape.messages[:place]),
         )
         kind = self.paths.decisions.kind(around, self.row.shape, self.row.flat, self.row.texts, place)
         if kind is None:
             raise NoPath
         return kind
-
-    def _is_opening(self, place: int) -> bool:
-        """Whether the assistant opens the conversation with a message."""
-        return all(shape.role not in ("user", "assistant") for shape in self.row.shape.messages[:place])
 
 
 def _chunks(filled: Sequence[_Filled | None]) -> Iterator[Chunk]:

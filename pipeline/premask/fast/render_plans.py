@@ -25,7 +25,7 @@ Cost: filling a plan takes about 1 us a message; making one takes some milliseco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..core.errors import RowError
@@ -33,6 +33,7 @@ from ..core.records import Conversation, Sample
 from ..core.shapes import RowShape, conversation_of, json_text
 from ..masking.chat_template import ChatTemplate
 from ..masking.completions import decide
+from ..masking.renders import settled
 from ..masking.rules import Rules
 from ..masking.segments import segments_of
 from ..masking.symbolic import Answers, Op, Questions, SymbolicTemplate, Unplannable
@@ -234,25 +235,15 @@ class _Maker(NamedTuple):
         if any(op.value(texts) != answer for op, answer in (answers or {}).items()):
             raise Unplannable
         conversation = conversation_of(shape, texts)
-        renders = self._settled(conversation, shape, questions)
+        renders = self._renders(
+            settled(conversation, lambda each: self._renders(each, shape, questions)), shape, questions
+        )
         if self.has_modes:
             ask_reasoning(conversation, shape, self.rules.marks, questions)
         samples = decide(renders, self.rules)
         add_conditions(renders, samples, self.rules, shape)
         texts_of = tuple(map(parts_of_sample, samples))
         return _Made(samples, texts_of, questions.answers, _last_messages(renders, samples))
-
-    def _settled(self, conversation: Conversation, shape: RowShape, questions: Questions) -> SymbolicRenders:
-        """Return the renders of a conversation in a form that the template accepts (`labeller.settle`)."""
-        renders = self._renders(conversation, shape, questions)
-        messages = conversation.messages
-        if any(message.content is None for message in messages):
-            try:
-                renders.through(len(messages) - 1)
-            except RowError:
-                filled = [replace(each, content=each.content or "") for each in messages]
-                return self._renders(replace(conversation, messages=tuple(filled)), shape, questions)
-        return renders
 
     def _renders(self, conversation: Conversation, shape: RowShape, questions: Questions) -> SymbolicRenders:
         kwargs = self.arguments(conversation)

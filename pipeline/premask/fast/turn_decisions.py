@@ -19,15 +19,15 @@ from typing import NamedTuple, cast
 
 from ..core.errors import RowError
 from ..core.recipe import History, Turns
-from ..core.records import NOT_TRAINED, TEMPLATE, WRITERS, Message, Origin, Sample
+from ..core.records import NOT_TRAINED, WRITERS, Message, Origin, Sample
 from ..core.shapes import MessageShape, RowShape, conversation_of
 from ..masking.completions import decide
 from ..masking.prefixes.names import TOOLS, TextNames, message_of
 from ..masking.prefixes.records import Key, Known, Record
-from ..masking.renders import Renders
+from ..masking.renders import Renders, TracedWindow
 from ..masking.rules import Rules
 from ..masking.symbolic import Op, Part, Questions, Unplannable
-from ..masking.symbolic_renders import SlotOrigin, origins_of, slot_in
+from ..masking.symbolic_renders import origins_of, slot_in, text_of
 from ..masking.texts import Text
 from .kinds import Kind, Segment, kind_of, planned_segments, without_turns
 from .plan_code import Check, FillChunk, compiled_check, compiled_chunk
@@ -242,13 +242,12 @@ class TurnDecisions:
         return new.kind
 
 
-class _Window:
+class _Window(TracedWindow):
     """The renders of a window, for `completions.decide`: those of one turn, with all other messages left out.
 
     Positions are those of the window.
     """
 
-    base = 0
     tools = None
     weight = None
 
@@ -266,10 +265,14 @@ class _Window:
             else Message(each.role, "", train=False)
             for index, each in enumerate(conversation_of(shape, flat).messages)
         )
-        self._through = self._text((around.before, *around.through), ends=2)
-        self._prompt = self._text(around.prompt, ends=1)
-        self._ended = self._text(around.ended, ends=1)
-        self.whole = self._text((around.before, around.own, *around.behind), ends=2, is_whole=True)
+        super().__init__(
+            self._text((around.before, around.own, *around.behind), ends=2, is_whole=True),
+            {
+                "through": lambda: self._text((around.before, *around.through), ends=2),
+                "prompt": lambda: self._text(around.prompt, ends=1),
+                "before": lambda: self._text(around.ended, ends=1),
+            },
+        )
 
     # ==== what `decide` asks ====
 
@@ -278,26 +281,6 @@ class _Window:
         if index != self._place:
             raise Unplannable
         return self
-
-    def through(self) -> str:
-        """Return the text that ends with the turn."""
-        return self._through.text
-
-    def through_traced(self) -> Text:
-        """Return `through` with its origins."""
-        return self._through
-
-    def prompt(self) -> str:
-        """Return the prompt of the turn."""
-        return self._prompt.text
-
-    def prompt_traced(self) -> Text:
-        """Return `prompt` with its origins."""
-        return self._prompt
-
-    def before(self) -> str:
-        """Return the text of the messages before the turn."""
-        return self._ended.text
 
     # ==== what the conditions ask ====
 
@@ -344,18 +327,8 @@ class _Window:
         return tuple(parts)
 
     def _text(self, chunks: Sequence[Chunk], ends: int, *, is_whole: bool = False) -> Text:
-        pieces: list[str] = []
-        runs: list[tuple[int, Origin]] = []
-        for parts in self._chunk_parts(chunks, ends, is_whole=is_whole):
-            for part in parts:
-                origin = TEMPLATE
-                text = part if isinstance(part, str) else part.value(self.questions.texts)
-                if isinstance(part, Op):
-                    origin = SlotOrigin(*self.origin_of(part))
-                    origin.op = part
-                pieces.append(text)
-                runs.append((len(text), origin))
-        return Text("".join(pieces), tuple(runs))
+        parts = [part for own in self._chunk_parts(chunks, ends, is_whole=is_whole) for part in own]
+        return text_of(parts, self.questions.texts, self.origin_of)
 
     # ==== the decision ====
 

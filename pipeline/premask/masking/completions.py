@@ -24,7 +24,7 @@ Cost: two plain renders per turn, and comparisons of text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -226,7 +226,7 @@ class _Decision:
 
     def _is_opening(self, index: int) -> bool:
         """Whether the assistant opens the conversation with a message."""
-        return all(message.role not in ("user", "assistant") for message in self.messages[:index])
+        return is_opening(message.role for message in self.messages[:index])
 
     def _with_advice(self, error: RowError, index: int) -> RowError:
         """Name the repair that helps if two turns of the assistant follow each other."""
@@ -375,6 +375,11 @@ class _Decision:
         seams = tuple(sorted({edge for turn in turns for edge in turn[1:]}))
         weights = weights_of(draft.text, turns, self.messages, self.renders.weight)
         return Sample(draft.text.text, tuple(parts), draft.text.runs, draft.proof, weights, seams)
+
+
+def is_opening(roles: Iterable[str]) -> bool:
+    """Whether a message after messages of these roles opens the conversation."""
+    return all(role not in ("user", "assistant") for role in roles)
 
 
 def _is_marked(message: Message) -> bool:

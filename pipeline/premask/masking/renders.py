@@ -14,6 +14,7 @@ to 150 us.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -143,6 +144,22 @@ class Renders:
         return {key: trace(value, TOOLS) for key, value in self._kwargs.items()}
 
 
+def settled(conversation: Conversation, renders_of: Callable[[Conversation], Renders]) -> Conversation:
+    """Return the conversation in a form that the template accepts.
+
+    Many templates fail on a message with tool calls and no content, and accept empty content.
+    """
+    messages = conversation.messages
+    if all(message.content is not None for message in messages):
+        return conversation
+    try:
+        renders_of(conversation).through(len(messages) - 1)
+    except RowError:
+        filled = tuple(replace(each, content="") if each.content is None else each for each in messages)
+        return replace(conversation, messages=filled)
+    return conversation
+
+
 class Window:
     """The texts that the proof of one turn looks at, from character `base` on; they are equal before it.
 
@@ -182,6 +199,39 @@ class Window:
             return self._renders.through(self._index - 1) if self._index else ""
         except RowError:
             return ""
+
+
+class TracedWindow(Window):
+    """A window of texts that are known with their origins, from character `base` on. `texts` makes those
+    named `through`, `prompt` and `before` when they are asked for."""
+
+    def __init__(self, whole: Text, texts: Mapping[str, Callable[[], Text]], base: int = 0) -> None:
+        self._whole, self._texts, self.base = whole, texts, base
+        self._made: dict[str, Text] = {}
+
+    @property
+    def whole(self) -> Text:
+        return self._whole
+
+    def through(self) -> str:
+        return self.through_traced().text
+
+    def through_traced(self) -> Text:
+        return self._text_named("through")
+
+    def prompt(self) -> str:
+        return self.prompt_traced().text
+
+    def prompt_traced(self) -> Text:
+        return self._text_named("prompt")
+
+    def before(self) -> str:
+        return self._text_named("before").text
+
+    def _text_named(self, name: str) -> Text:
+        if name not in self._made:
+            self._made[name] = self._texts[name]()
+        return self._made[name]
 
 
 def template_message(message: Message, as_parts: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Cost: a symbolic render takes twice as long as a traced one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..core.shapes import RowShape, conversation_of
 from .chat_template import ChatTemplate
 from .renders import Renders
 from .symbolic import JsonSlot, Op, Part, Questions, SymbolicTemplate, Unplannable
+from .texts import Text
 from .traced import TracedStr
 
 
@@ -27,6 +28,20 @@ class SlotOrigin(Origin):
     """The origin of a run that an expression of slots printed."""
 
     op: Op
+
+    @classmethod
+    def of(cls, origin: Origin, op: Op) -> SlotOrigin:
+        """Return an origin with the expression."""
+        own = cls(*origin)
+        own.op = op
+        return own
+
+
+def text_of(parts: Sequence[Part], texts: Sequence[str], origin_of: Callable[[Op], Origin]) -> Text:
+    """Return the text of parts for the texts of slots; each part is a run."""
+    pieces = [part if isinstance(part, str) else part.value(texts) for part in parts]
+    origins = (SlotOrigin.of(origin_of(part), part) if isinstance(part, Op) else TEMPLATE for part in parts)
+    return Text("".join(pieces), tuple(zip(map(len, pieces), origins, strict=True)))
 
 
 def slot_of(origin: Origin) -> Op | None:
@@ -109,14 +124,5 @@ class SymbolicRenders(Renders):
         return text if traced else str.__str__(text)
 
     def _traced_text(self, count: int, *, prompt: bool) -> TracedStr:
-        runs = list(self._runs(self.parts(count, prompt=prompt)))
-        return TracedStr.with_runs("".join(text for text, _ in runs), tuple((len(t), o) for t, o in runs))
-
-    def _runs(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, Origin]]:
-        for part in parts:
-            if isinstance(part, Op):
-                origin = SlotOrigin(*self.origin_of(part))
-                origin.op = part
-                yield part.value(self.questions.texts), origin
-            else:
-                yield part, TEMPLATE
+        text = text_of(self.parts(count, prompt=prompt), self.questions.texts, self.origin_of)
+        return TracedStr.with_runs(text.text, text.runs)

@@ -44,8 +44,7 @@ from premask.masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from premask.masking.prefixes.traced_environment import TracedPrefixEnvironment
 from premask.masking.prefixes.versions import Version
 from premask.masking.prefixes.views import STAND_INS
-from premask.masking.prefixes.windows import PrefixWindow
-from premask.masking.renders import Renders
+from premask.masking.renders import Renders, TracedWindow
 from premask.masking.traced import TracedStr, runs_of
 
 LOOP, END = "{% for message in messages %}", "{% endfor %}"
@@ -458,7 +457,7 @@ def test_8_the_texts_of_a_window_are_those_of_the_whole_from_its_base_on(kind: s
         assert own.before() == other.before()[own.base :]
         assert other.whole.text.startswith(own.whole.text, own.base)
         shown = plain.whole.span(index) is not None
-        assert isinstance(own, PrefixWindow) is (index > 0 and shown)
+        assert isinstance(own, TracedWindow) is (index > 0 and shown)
         assert len({each[: own.base] for each in (other.prompt(), other.through(), other.whole.text)}) == 1
 
 

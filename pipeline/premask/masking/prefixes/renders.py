@@ -14,19 +14,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ...core.errors import RowError
 from ...core.records import Conversation
 from ..chat_template import ChatTemplate
-from ..renders import Renders, Window
+from ..renders import Renders, TracedWindow, Window
 from .run import Run
 from .states import Node
 from .traced_environment import TracedPrefixEnvironment
 from .units import Units, Unsplit
 from .versions import NotFollowed, Version
-from .windows import PrefixWindow, WholeRope
+from .windows import WholeRope, text_from
 
 
 class PrefixTemplate:
@@ -124,7 +124,8 @@ class PrefixRenders(Renders):
         if span[0] < base:
             return super().window(index)
         whole = self.whole.cut(base, max(span[1], self._rope.end(base, texts)))
-        return PrefixWindow(self, index, base, whole, **nodes)
+        made = {name: partial(text_from, node, base) for name, node in nodes.items()}
+        return TracedWindow(whole, made, base)
 
     def _nodes_of(self, index: int) -> dict[str, Node] | None:
         """Return the texts of a turn; None if the run has not all of them."""

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cached_property
 
-from ..renders import Renders, Window
 from ..texts import Text
 from ..traced import JoinedStr, as_traced
 from .states import Node
 
 _NODES_BEHIND = 2
 """Nodes of the whole that a window shows behind its longest text."""
-
 
 _SHOWN = 100
 """Characters before that text that a window has at least: messages about refused rows show some of them."""
@@ -57,56 +54,11 @@ class WholeRope:
         return self._ends[min(place, len(self._ends) - 1)]
 
 
-class PrefixWindow(Window):
-    """The texts of a turn from character `base` on, as ropes show them."""
-
-    def __init__(  # noqa: PLR0913  a window has as many texts
-        self,
-        renders: Renders,
-        index: int,
-        base: int,
-        whole: Text,
-        *,
-        prompt: Node,
-        through: Node,
-        before: Node,
-    ) -> None:
-        super().__init__(renders, index)
-        self.base = base
-        self._whole, self._nodes = whole, {"prompt": prompt, "through": through, "before": before}
-
-    @property
-    def whole(self) -> Text:
-        return self._whole
-
-    def through(self) -> str:
-        return self._through.text
-
-    def through_traced(self) -> Text:
-        return self._through
-
-    def prompt(self) -> str:
-        return self._prompt.text
-
-    def prompt_traced(self) -> Text:
-        return self._prompt
-
-    def before(self) -> str:
-        return self._text("before").text
-
-    @cached_property
-    def _through(self) -> Text:
-        return self._text("through")
-
-    @cached_property
-    def _prompt(self) -> Text:
-        return self._text("prompt")
-
-    def _text(self, name: str) -> Text:
-        """Return a text from the base on, which is where a node ends."""
-        nodes, node = list[Node](), self._nodes[name]
-        while node.size > self.base and node.parent is not None:
-            nodes.append(node)
-            node = node.parent
-        pieces = [piece for each in reversed(nodes) for piece in each.pieces]
-        return Text.of(as_traced(JoinedStr.joined(pieces)))
+def text_from(node: Node, base: int) -> Text:
+    """Return a text from a character on, which is where one of its nodes ends."""
+    nodes = list[Node]()
+    while node.size > base and node.parent is not None:
+        nodes.append(node)
+        node = node.parent
+    pieces = [piece for each in reversed(nodes) for piece in each.pieces]
+    return Text.of(as_traced(JoinedStr.joined(pieces)))
