@@ -21,6 +21,7 @@ from premask.masking.reasoning_marks import find_reasoning_marks
 from premask.masking.renders import Renders
 from premask.masking.rules import Rules
 from premask.masking.turn_ends import TurnEnds, find_turn_ends
+from random_chats import MARKERS
 from template_corpus import INDEX, TEMPLATES, compiles, source_of
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -40,18 +41,6 @@ SHAPES = (
     "dua",
     "uas",
     "us",
-)
-MARKERS = (
-    *("a", "Hello", "é", "你好", " ", "\n", "\n\n", "\t", "\u2028", "", "<", "###", "</s>", "<s>"),
-    *(
-        "<think>",
-        "</think>",
-        "<think>\n",
-        "\n</think>\n\n",
-        "<|im_end|>",
-        "<|im_start|>assistant\n",
-        "[/INST]",
-    ),
 )
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import cache, partial
+from functools import cache
 from multiprocessing import get_context
 from typing import Any, cast
 
@@ -31,15 +31,15 @@ from places import SAMPLE
 from premask.core.errors import RecipeError, RowError
 from premask.core.recipe import Recipe
 from premask.core.records import Conversation, MaskedTexts, Row
-from premask.core.shapes import RowShape, conversation_of, shape_of
+from premask.core.shapes import shape_of
 from premask.fast import paths as paths_module
 from premask.fast import turn_decisions
 from premask.fast.fill import Filler
-from premask.fast.paths import Paths
 from premask.fast.render_plans import Plans
-from premask.labeller import Labeller, check
+from premask.labeller import Labeller
 from premask.masking.prefixes import records as records_module
 from premask.masking.segments import masked_texts
+from premask.running.batches import paths_of, plans_of
 from premask.tokens.engines import EngineProof, TokenizersEngine
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from random_chats import RandomChats, pool_of
@@ -120,21 +120,8 @@ class Judge:
     def __init__(self, labeller: Labeller, *, plans: bool = True) -> None:
         self.labeller = labeller
         self.judged = Judged()
-        self._plans = self._paths = None
-        if plans:
-            self._plans = Plans(
-                labeller.template,
-                labeller.rules,
-                decide=labeller.decide,
-                arguments=labeller.template_arguments,
-                as_parts=labeller.parts,
-                has_modes=labeller.has_modes,
-            )
-        if not labeller.has_modes:
-            kwargs = labeller.template_arguments(Conversation(()))
-            self._paths = Paths(
-                labeller.template, labeller.rules, kwargs, labeller.parts, partial(_refuses, labeller)
-            )
+        self._plans = plans_of(labeller) if plans else None
+        self._paths = paths_of(labeller)
 
     def judge(self, conversations: Sequence[Conversation]) -> Judged:
         """Fill conversations both ways, one batch each, and compare."""
@@ -142,15 +129,12 @@ class Judge:
         rows = [(each, *own) for each, own in found if own is not None]
         right = [self._decided(conversation) for conversation, *_ in rows]
         if self._paths is not None:
-            self._compare("path", self._filler(cast("Plans", NoPlans()), self._paths), rows, right)
+            self._compare("path", Filler(cast("Plans", NoPlans()), self._paths), rows, right)
         if self._plans is not None:
-            self._compare("plan", self._filler(self._plans), rows, right)
+            self._compare("plan", Filler(self._plans), rows, right)
         self.judged.counts["rows"] += len(rows)
         self.judged.counts["trainable"] += sum(each is not None for each in right)
         return self.judged
-
-    def _filler(self, plans: Plans, paths: Paths | None = None) -> Filler:
-        return Filler(plans, paths)
 
     def _decided(self, conversation: Conversation) -> tuple[MaskedTexts, dict[str, int]] | None:
         try:
@@ -172,16 +156,6 @@ class Judge:
                 wrong = "texts of the row"
             if wrong is not None:
                 self.judged.wrong.append(f"{way}: {wrong}: {rows[row][0]}")
-
-
-def _refuses(labeller: Labeller, shape: RowShape) -> bool:
-    """Whether a recipe refuses all rows of a shape before it renders them."""
-    texts = [""] * ((shape.tools or 0) + sum(len(message.slots) for message in shape.messages))
-    try:
-        check(labeller, conversation_of(shape, texts, parse=lambda _: {}))
-    except RowError:
-        return True
-    return False
 
 
 def _difference(own: MaskedTexts, counts: dict[str, int], right: Any) -> str | None:  # noqa: PLR0911

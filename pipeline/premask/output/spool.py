@@ -16,46 +16,28 @@ import tempfile
 from typing import IO
 
 import numpy as np
-import pyarrow as pa
 
-from ..core.arrays import offsets_of
 from ..core.records import Samples
-from .windows import concat_samples
+from .windows import HeldSamples
 
 
 class Spool:
     """Gathers samples on disk. Raises `OSError` if the disk does not take them."""
 
     def __init__(self) -> None:
-        self._ids, self._labels, self._weights = _Column(np.int32), _Column(np.int32), _Column(np.float32)
-        self._lengths: list[np.ndarray] = []
-        self._origins: list[pa.RecordBatch] = []
+        self._held = HeldSamples((_Column(np.int32), _Column(np.int32), _Column(np.float32)))
 
     def __len__(self) -> int:
         """The number of samples."""
-        return sum(map(len, self._lengths))
+        return len(self._held)
 
     def add(self, samples: Samples) -> None:
         """Put samples at the end."""
-        self._ids.add(samples.ids)
-        self._labels.add(samples.labels)
-        if samples.weights is not None:
-            self._weights.add(samples.weights)
-        self._lengths.append(np.diff(samples.offsets))
-        self._origins.append(samples.origin)
+        self._held.add(samples)
 
     def samples(self) -> Samples:
         """All samples, in order; nothing can be added afterwards."""
-        if not len(self):
-            return concat_samples([])
-        weights = self._weights.values()
-        return Samples(
-            self._ids.values(),
-            self._labels.values(),
-            offsets_of(np.concatenate(self._lengths)),
-            pa.concat_batches(self._origins),
-            weights if len(weights) else None,
-        )
+        return self._held.taken()
 
 
 class _Column:
@@ -67,12 +49,12 @@ class _Column:
 
     def add(self, values: np.ndarray) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="premask-", buffering=0)  # noqa: SIM115  until `values`
+            self._file = tempfile.TemporaryFile(prefix="premask-", buffering=0)  # noqa: SIM115  until `taken`
         data = np.ascontiguousarray(values).data.cast("B") if len(values) else memoryview(b"")
         while data:
             data = data[self._file.write(data) :]
 
-    def values(self) -> np.ndarray:
+    def taken(self) -> np.ndarray:
         """All numbers, mapped from the file."""
         if self._file is None or not self._file.tell():
             return np.zeros(0, dtype=self._dtype)

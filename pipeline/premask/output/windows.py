@@ -11,7 +11,7 @@ Cost: one copy of each token. Memory is a window, doubled while it grows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -47,24 +47,59 @@ class Window:
         self._size = size
         self._ids, self._labels = _Buffer(np.int32), _Buffer(np.int32)
         self._weights = _Buffer(np.float32)
-        self._lengths: list[np.ndarray] = []
-        self._origins: list[pa.RecordBatch] = []
+        self._held = HeldSamples((self._ids, self._labels, self._weights))
 
     def add(self, samples: Samples) -> Iterator[Samples]:
         """Take samples in; yield each window that they fill. A sample is never cut."""
         while len(self._ids) + len(samples.ids) >= self._size:
             tokens_before = samples.offsets - samples.offsets[0]
             count = int(np.searchsorted(tokens_before, self._size - len(self._ids), side="left"))
-            self._hold(cut_samples(samples, 0, count))
+            self._held.add(cut_samples(samples, 0, count))
             yield self.rest()
             samples = cut_samples(samples, count, len(samples.offsets) - 1)
-        self._hold(samples)
+        self._held.add(samples)
 
     def rest(self) -> Samples:
         """What is held; nothing is afterwards."""
+        return self._held.taken()
+
+
+class Column(Protocol):
+    """A row of numbers that grows."""
+
+    def add(self, values: np.ndarray) -> None:
+        """Put values at the end."""
+
+    def taken(self) -> np.ndarray:
+        """All values; none are held afterwards."""
+
+
+class HeldSamples:
+    """Samples one after another, with ids, labels and loss weights in three columns."""
+
+    def __init__(self, columns: tuple[Column, Column, Column]) -> None:
+        self._columns = columns
+        self._lengths: list[np.ndarray] = []
+        self._origins: list[pa.RecordBatch] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lengths))
+
+    def add(self, samples: Samples) -> None:
+        """Put samples at the end."""
+        ids, labels, weights = self._columns
+        ids.add(samples.ids)
+        labels.add(samples.labels)
+        if samples.weights is not None:
+            weights.add(samples.weights)
+        self._lengths.append(np.diff(samples.offsets))
+        self._origins.append(samples.origin)
+
+    def taken(self) -> Samples:
+        """All samples; none are held afterwards."""
         lengths, origins = self._lengths, self._origins or [origin_table([])]
         self._lengths, self._origins = [], []
-        ids, labels, weights = (each.taken() for each in (self._ids, self._labels, self._weights))
+        ids, labels, weights = (each.taken() for each in self._columns)
         return Samples(
             ids,
             labels,
@@ -72,14 +107,6 @@ class Window:
             pa.concat_batches(origins),
             weights if len(weights) else None,
         )
-
-    def _hold(self, samples: Samples) -> None:
-        self._ids.add(samples.ids)
-        self._labels.add(samples.labels)
-        if samples.weights is not None:
-            self._weights.add(samples.weights)
-        self._lengths.append(np.diff(samples.offsets))
-        self._origins.append(samples.origin)
 
 
 class _Buffer:

@@ -122,7 +122,7 @@ class BatchLabeller:
         self.fast = fast
         plans = fast and self.recipe.mask is Mask.provenance
         self._growth = Growth()
-        self._filler = _filler(labeller) if plans else None
+        self._filler = Filler(plans_of(labeller), paths_of(labeller)) if plans else None
 
     def setup(self) -> Setup:
         """Return what another process needs to make the same batch labeller."""
@@ -260,11 +260,8 @@ class BatchLabeller:
         return decided
 
 
-def _filler(labeller: Labeller) -> Filler:
-    return Filler(_plans(labeller), _paths(labeller))
-
-
-def _plans(labeller: Labeller) -> Plans:
+def plans_of(labeller: Labeller) -> Plans:
+    """Return the plans of a recipe."""
     return Plans(
         labeller.template,
         labeller.rules,
@@ -275,7 +272,7 @@ def _plans(labeller: Labeller) -> Plans:
     )
 
 
-def _paths(labeller: Labeller) -> Paths | None:
+def paths_of(labeller: Labeller) -> Paths | None:
     """Return the paths of a recipe; None if its template arguments depend on the row."""
     if labeller.has_modes:
         return None
