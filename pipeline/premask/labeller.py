@@ -199,7 +199,7 @@ class Labeller:
         """Return the fixed conversations of a row, and the names of the fixes, with that of joined calls.
         Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
-            raise RowError("invalid_json", row.error)
+            raise RowError(row.reason, row.error)
         found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]

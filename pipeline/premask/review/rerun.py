@@ -286,7 +286,7 @@ def labeller_of(dataset: Dataset) -> Labeller:
 def _retrace_source(
     labeller: Labeller, dataset: Dataset, source: str, wanted: Mapping[Key, Tokens]
 ) -> Iterator[tuple[Key, Traced]]:
-    info = inspect_source(source)
+    info = replace(inspect_source(source), max_row_bytes=labeller.recipe.max_row_bytes)
     if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, labeller.recipe)

@@ -414,6 +414,7 @@ class _Check:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
+        info = replace(info, max_row_bytes=labeller.recipe.max_row_bytes)
         if columns := columns_of(source, labeller.recipe.sources):
             info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)

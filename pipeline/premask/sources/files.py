@@ -18,6 +18,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
@@ -154,7 +155,7 @@ def check_is_file(source: str, path: Path) -> None:
 
 def check_columns(source: str, names: Sequence[str]) -> None:
     """Raise `SourceError` where two columns have the same name: one would hide the other."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise SourceError(f"{source} has columns of the same name ({', '.join(twice)}); rename one of each")
 

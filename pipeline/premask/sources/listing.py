@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
 from ..core.source_entry import Source
@@ -54,8 +55,11 @@ class File(NamedTuple):
     url: str | None = None
 
 
-def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceInfo]:
-    """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples.
+def inspect_sources(
+    sources: Sequence[Source], *, seed: int = 0, max_row_bytes: int = MAX_ROW_BYTES
+) -> list[SourceInfo]:
+    """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples, larger rows
+    than `max_row_bytes` are not read.
 
     Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
     fit.
@@ -73,7 +77,7 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
             info = inspect_source(file.name, file.url and _place(file.url, entry))
             if file.url is not None and file.url.startswith("hf://"):
                 info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
-            info = replace(info, entry=number, selection=selection)
+            info = replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
             if selection is not None:
                 check_columns_exist(info)
             if left is not None:
