@@ -17,8 +17,8 @@ Cost: loading takes a few seconds; a conversation of four turns takes about a mi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -226,16 +226,24 @@ class Labeller:
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
         """Do the stages up to the mask: return the texts of a conversation and what is trained in them.
 
-        Raises `RowError` if it cannot be used or reaches a limit, `TemplateError` if many in succession do.
+        Raises `RowError` if it cannot be used.
         """
-        seconds = SECONDS + SECONDS_PER_MESSAGE * len(conversation.messages)
+        with self.limits(conversation):
+            samples: tuple[Sample, ...] = self._through(_UP_TO_THE_MASK, conversation)
+        return samples
+
+    @contextmanager
+    def limits(self, conversation: Conversation) -> Iterator[None]:
+        """Limit what the template does for a conversation in the `with` block.
+
+        Raises `RowError` if it reaches a limit, `TemplateError` if many in succession do.
+        """
         try:
-            with limited("the chat template", seconds):
-                samples: tuple[Sample, ...] = self._through(_UP_TO_THE_MASK, conversation)
+            with limited("the chat template", SECONDS + SECONDS_PER_MESSAGE * len(conversation.messages)):
+                yield
         except LimitError as error:
             raise self._stop(error) from None
         self._stopped = 0
-        return samples
 
     def _stop(self, error: LimitError) -> RowError:
         """Return the error of a row that reached a limit. Runs of the template are begun anew."""

@@ -410,10 +410,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=limits.SECONDS, help="limit of CPU time for a row")
     parser.add_argument("--memory", type=int, default=limits.MEMORY >> 20, help="limit of memory in MB")
+    parser.add_argument("--steps", type=int, default=chat_template.MAX_STEPS, help="iterations of loops")
     parser.add_argument("--only", default="", help="bombs with this in their name")
     parser.add_argument("--tokenizer", default=str(SAMPLE))
     chosen = parser.parse_args()
-    shorten(chosen.seconds, chosen.memory)
+    shorten(chosen.seconds, chosen.memory, chosen.steps)
     tokenizer, found = load_tokenizer(chosen.tokenizer), dict[str, Tried]()
     with tempfile.TemporaryDirectory() as folder:
         for name, source in bombs():
