@@ -33,6 +33,7 @@ from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.text import is_encodable
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.joined_calls import join_calls
@@ -441,6 +442,8 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
     first, *others = _decided(labeller, conversation)
+    if not all(is_encodable(sample.text) for sample in (first, *others)):
+        raise RowError("template_error", "the chat template prints half of a surrogate pair")
     counts = {**first.counts, **labeller.modes(conversation)}
     if ignored := labeller.unread(conversation):
         counts["dropped_template_arguments"] = len(ignored)
