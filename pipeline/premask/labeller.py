@@ -31,7 +31,7 @@ import numpy as np
 from .core.errors import RowError, TemplateError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
-from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
+from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .core.text import is_encodable
 from .dialects import Form, conversations
@@ -56,6 +56,9 @@ from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
 from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
+
+LARGE_ROW = 8_000_000
+"""Characters of a conversation that is looked at by itself, because it takes a hundred times its size."""
 
 MAX_MESSAGES = 4096
 """Messages that a conversation may have. All its prefixes are rendered in one run of the template, but some
@@ -353,6 +356,11 @@ class Labeller:
         prove = partial(prove_engine, backend, wish, make=shared_engine)
         return recall("engine", about, EngineProof, prove, holds=lambda proof: proof.fast)
 
+    @cached_property
+    def longest_token(self) -> int:
+        """Characters of the longest token."""
+        return max(map(len, self.tokenizer.backend.get_vocab(with_added_tokens=True)), default=1)
+
     def _marks(self) -> ReasoningMarks:
         return find_reasoning_marks(self.template.sources.values(), self.renders)
 
@@ -406,6 +414,7 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     if len(conversation.messages) > MAX_MESSAGES:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
+    _check_length(labeller, conversation)
     if not labeller.recipe.loss_weights:
         _check_weights(conversation)
     ignored = labeller.unread(conversation)
@@ -416,6 +425,21 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         )
         raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
+
+
+def _check_length(labeller: Labeller, conversation: Conversation) -> None:
+    """Reject a conversation of many MB that cannot fit, before it takes a hundred times its size in memory."""
+    recipe = labeller.recipe
+    texts = (text for each in conversation.messages for text in (each.content, each.reasoning) if text)
+    size = sum(map(len, texts))
+    if size <= LARGE_ROW or recipe.too_long is not TooLong.reject:
+        return
+    if size > recipe.max_length * labeller.longest_token:
+        detail = (
+            f"{size:,} characters are more than max_length {recipe.max_length} tokens of at most "
+            f"{labeller.longest_token} characters"
+        )
+        raise RowError("too_long", detail)
 
 
 def _check_weights(conversation: Conversation) -> None:

@@ -50,6 +50,9 @@ nothing but the labels has changed."""
 REJECTS_A_GROUP = 4096
 """Rejects written at a time: a row group of the reject log, and what is held in memory of it."""
 
+REJECT_BYTES = 64 << 20
+"""Characters of rejected rows that are held in memory; beyond them a row group is written."""
+
 HASHES = "hashes.npy"
 """The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
 
@@ -178,6 +181,7 @@ class UnitWriter:
         self._max_length = max_length
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rejects: list[Reject] = []
+        self._held = 0  # characters of the rows in them
         self._reasons: Counter[str] = Counter()
         self._splits: dict[str, Counter[str]] = {}
 
@@ -229,10 +233,11 @@ class UnitWriter:
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Add lines to the reject log. How they are spread over calls does not change what is written."""
         self._reasons.update(reject.reason for reject in rejects)
-        self._rejects += rejects
-        while len(self._rejects) >= REJECTS_A_GROUP:
-            self._write("rejects", reject_table(self._rejects[:REJECTS_A_GROUP]))
-            del self._rejects[:REJECTS_A_GROUP]
+        for reject in rejects:
+            self._rejects.append(reject)
+            self._held += len(reject.original or "")
+            if len(self._rejects) == REJECTS_A_GROUP or self._held > REJECT_BYTES:
+                self._write_rejects()
 
     def commit(self, *, key: str, extra: Mapping[str, Any]) -> UnitRecord:
         """Make the unit a finished one, and return its record.
@@ -252,6 +257,10 @@ class UnitWriter:
             shutil.rmtree(self._scratch, ignore_errors=True)
         return record
 
+    def _write_rejects(self) -> None:
+        self._write("rejects", reject_table(self._rejects))
+        self._rejects, self._held = [], 0
+
     def _write(self, name: str, batch: pa.RecordBatch) -> None:
         with named(self._directory):
             if name not in self._writers:
@@ -262,8 +271,7 @@ class UnitWriter:
     def _close(self) -> None:
         """Complete the files; safe to call twice."""
         if self._rejects:
-            self._write("rejects", reject_table(self._rejects))
-            self._rejects = []
+            self._write_rejects()
         with named(self._directory):
             for name, writer in self._writers.items():
                 if writer.is_open:

@@ -49,6 +49,11 @@ class Block(ABC):
     def taken(self, mask: np.ndarray) -> Block:
         """The rows of a mask, bool[n]."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes that the block has, about."""
+
     def holds(self, asked: Condition) -> np.ndarray:
         """Where a condition holds, bool[n]; a row with an error is taken."""
         rows = [self.row(i) for i in range(len(self.numbers))]
@@ -66,6 +71,11 @@ class RowBlock(Block):
     """Rows that are made already."""
 
     rows: Sequence[Row]
+
+    @property
+    def size(self) -> int:
+        """Characters of the texts of its rows."""
+        return sum(len(row.original or "") for row in self.rows)
 
     def row(self, i: int) -> Row:
         """Row `i` of the block."""

@@ -32,6 +32,11 @@ class LineBlock(Block):
 
     lines: Sequence[bytes]
 
+    @property
+    def size(self) -> int:
+        """Bytes of its lines."""
+        return sum(map(len, self.lines))
+
     def row(self, i: int) -> Row:
         """Parse line `i` of the block."""
         return _row_of_line(self.source, int(self.numbers[i]), self.lines[i])

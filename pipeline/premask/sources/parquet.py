@@ -44,6 +44,11 @@ class TableBlock(Block):
     maps: str | None
     piece: Slice
 
+    @property
+    def size(self) -> int:
+        """Bytes of its table."""
+        return int(self.table.nbytes)
+
     def row(self, i: int) -> Row:
         """Turn row `i` of the block into Python objects; what cannot be raises `SourceError`."""
         number = int(self.numbers[i])
