@@ -246,7 +246,9 @@ def _bytes(value: Any) -> Any:
     >>> _bytes("64MB"), _bytes("1.5 GiB"), _bytes("1000"), _bytes("much")
     (64000000, 1610612736, '1000', 'much')
     """
-    found = isinstance(value, str) and re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?) ?([kKMG])(i?)B?", value.strip())
+    found = isinstance(value, str) and re.fullmatch(
+        r"([0-9]{1,9}(?:\.[0-9]+)?) ?([kKMG])(i?)B?", value.strip()
+    )
     if not found:
         return value
     return int(float(found[1]) * (1024 if found[3] else 1000) ** (1 + "KMG".index(found[2].upper())))

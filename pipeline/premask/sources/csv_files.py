@@ -132,7 +132,9 @@ def _header(source: str, reader: Iterator[list[str]]) -> list[str]:
         header = next((record for record in reader if record), [])
     except _LargeRecordError:
         what = f"its header has more than {_MAX_HEADER:,} bytes"
-        raise SourceError(f"{source} is not valid CSV: {what}; write the names of the columns there") from None
+        raise SourceError(
+            f"{source} is not valid CSV: {what}; write the names of the columns there"
+        ) from None
     check_columns(source, header)
     return header
 

@@ -52,9 +52,10 @@ class Growing:
             self._pieces.append(piece)
             return
         if fitted:
-            self._head = b"".join([*self._pieces, piece[:HEAD]])[:HEAD]
+            self._head = b"".join(self._pieces)[:HEAD]
             self._blank = not any(each.strip() for each in self._pieces)
             self._pieces = []
+        self._head += piece[: HEAD - len(self._head)]
         self._blank = self._blank and not piece.strip()
 
     def take(self) -> bytes | Cut:

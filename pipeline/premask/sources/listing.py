@@ -25,6 +25,7 @@ from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
 from ..core.source_entry import Source
+from ..core.text import is_encodable
 from ..core.urls import is_url, refuse_secrets
 from . import hub_datasets
 from .cutting import whole
@@ -198,9 +199,18 @@ def find_sources(patterns: Sequence[str]) -> dict[str, int]:
     """
     found: dict[str, tuple[str, int]] = {}
     for number, pattern in enumerate(patterns):
+        _check_name(pattern)
         for name in _expand(pattern):
+            _check_name(name)
             found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
     return dict(found.values())
+
+
+def _check_name(name: str) -> None:
+    """Raise `SourceError` where a name is not UTF-8: no output could name the file."""
+    if not is_encodable(name):
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise SourceError(f"the name of {shown} is not UTF-8; rename the file")
 
 
 def _expand(pattern: str) -> list[str]:

@@ -93,7 +93,9 @@ def _opened(source: str, at: At | None = None, dictionaries: Sequence[str] = ())
     try:
         with ExitStack() as stack:
             place = stack.enter_context(Stream(path)) if is_url(path) else path
-            yield stack.enter_context(pq.ParquetFile(place, read_dictionary=[*dictionaries], page_checksum_verification=True))
+            yield stack.enter_context(
+                pq.ParquetFile(place, read_dictionary=[*dictionaries], page_checksum_verification=True)
+            )
     except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
         check_version(source, at)
         if isinstance(error, OSError) and error.errno:
@@ -187,7 +189,9 @@ def _blocks(
             continue
         own = table.slice(first, last - first)
         if not own.schema.equals(schema):
-            own = own.take(pa.array(range(len(sizes[first:last])))).cast(schema)  # a cast ignores slices of lists
+            own = own.take(pa.array(range(len(sizes[first:last])))).cast(
+                schema
+            )  # a cast ignores slices of lists
         yield TableBlock(piece.source, np.arange(number + first, number + last), own, maps, piece)
 
 
@@ -234,7 +238,9 @@ def _batches(
         with _opened(piece.source, piece.at, texts.paths) as other:
             size = _rows_at_once(file.metadata, max(rows, _DICTIONARY_ROWS), groups)
             if texts.deltas:
-                size = max(1, min(size, _DELTA_BYTES // (texts.deltas * _values_a_row(file.metadata, groups))))
+                size = max(
+                    1, min(size, _DELTA_BYTES // (texts.deltas * _values_a_row(file.metadata, groups)))
+                )
             for group in groups:  # Arrow cannot go from one dictionary to the next within a batch
                 yield from other.iter_batches(batch_size=size, row_groups=[group], **columns)
     except (OSError, pa.ArrowException) as error:
@@ -261,7 +267,9 @@ def _alike(file: pq.ParquetFile, piece: Slice, groups: Sequence[int]) -> list[tu
 def _values_a_row(metadata: Any, groups: Sequence[int]) -> int:
     """The most values that a row has in a column, on average."""
     owns = [metadata.row_group(group) for group in groups]
-    values = max(own.column(at).num_values / max(own.num_rows, 1) for own in owns for at in range(own.num_columns))
+    values = max(
+        own.column(at).num_values / max(own.num_rows, 1) for own in owns for at in range(own.num_columns)
+    )
     return max(1, math.ceil(values))
 
 
