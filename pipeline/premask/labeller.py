@@ -58,7 +58,7 @@ from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 LARGE_ROW = 8_000_000
-"""Characters of a conversation that is looked at by itself, because it takes a hundred times its size."""
+"""Characters of a conversation that is looked at by itself: it takes a hundred times its size."""
 
 MAX_MESSAGES = 4096
 """Messages that a conversation may have. All its prefixes are rendered in one run of the template, but some
@@ -428,7 +428,7 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
 
 
 def _check_length(labeller: Labeller, conversation: Conversation) -> None:
-    """Reject a conversation of many MB that cannot fit, before it takes a hundred times its size in memory."""
+    """Reject a conversation of many MB that cannot fit, before it takes a hundred times its size."""
     recipe = labeller.recipe
     texts = (text for each in conversation.messages for text in (each.content, each.reasoning) if text)
     size = sum(map(len, texts))

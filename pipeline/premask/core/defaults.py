@@ -1,5 +1,5 @@
-"""Choices and defaults that several modules need: of options that are no keys of a recipe, all that the help
-needs of the modules that use them; and the size of rows, which files are read with before there is a recipe."""
+"""Choices and defaults that several modules need: of options that are no keys of a recipe, all that the
+help needs of the modules that use them; and the size of rows, for files that are read without a recipe."""
 
 MAX_ROW_BYTES = 64_000_000
 """Bytes of the largest row that is read, unless the recipe says otherwise (`max_row_bytes`)."""

@@ -340,8 +340,8 @@ class SourceInfo:
     sha256         its hash; None if only the `version` of a store is known
     entry          index of the entry of `recipe.sources` that names the file
     at             where the bytes are
-    marks          positions in a JSON array, about every 4 MB: (element, byte after the bracket or comma before
-                   it)
+    marks          positions in a JSON array, about every 4 MB: (element, byte after the bracket or comma
+                   before it)
     selection      what the entry takes of its rows
     stop           rows from this number on are left out
     left_out       number of these rows, None if they have not been counted

@@ -27,8 +27,8 @@ from typing import Any, AnyStr
 import msgspec
 
 MAX_VALUES = 4_000_000
-"""Commas, colons and opening brackets that a large value may have. Python objects take some 100 bytes for each
-that takes three in the text."""
+"""Commas, colons and opening brackets that a large value may have. Python objects take some 100 bytes for
+each that takes three in the text."""
 
 MAX_DEPTH = 256
 """Levels of nesting that a value may have; a fixed bound, because Python's own depends on the call stack."""

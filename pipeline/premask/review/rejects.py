@@ -91,8 +91,8 @@ def read_reject_log(
 def export_rejects(out: Path, target: Path, *, reason: str | None = None, source: str | None = None) -> int:
     """Write the rejected rows to a new file of JSONL, in the order of the log; return how many.
 
-    Duplicates are not among them: there is nothing to fix, and the log does not repeat them. Nor are rows that
-    are too large, of which it has the beginning.
+    Duplicates are not among them: there is nothing to fix, and the log does not repeat them. Nor are rows
+    that are too large, of which it has the beginning.
 
     Raises `OutputError` like `read_reject_log`, and if the file exists or cannot be written.
     """

@@ -124,8 +124,8 @@ def _opened(source: str, path: str, compression: str | None, stack: ExitStack) -
 
 
 class _Bounded(io.RawIOBase):
-    """Decompressed bytes, which end with `SourceError` where they are more than `_MOST` and nearly all of them
-    come from nothing."""
+    """Decompressed bytes, which end with `SourceError` where they are more than `_MOST` and nearly all of
+    them come from nothing."""
 
     def __init__(self, source: str, inflated: pa.NativeFile, packed: pa.NativeFile) -> None:
         self._source, self._inflated, self._packed = source, inflated, packed

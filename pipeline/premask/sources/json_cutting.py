@@ -169,7 +169,7 @@ def elements(
     cutter = Cutter(start or 0, inside=start is not None)
     begin, held, row = start, Growing(limit), 0
     for chunk in chunks(file):
-        base, found = cutter.offset, list[tuple[int, bytes]]()
+        base, found = cutter.offset, list[tuple[int, bytes | Cut]]()
         for cut in cutter.feed(chunk).tolist():
             kind = chunk[cut - base]
             if begin is not None:

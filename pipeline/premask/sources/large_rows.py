@@ -4,9 +4,9 @@
     growing.add(b"..."), growing.take()
     large_row                     what was kept -> a row with an error, for the reject log
 
-A row may have `max_row_bytes` of the recipe. A larger one takes no more memory than that, whatever its size, and
-the rows after it are read. What counts is a line of JSONL, an element of a JSON array with the space around it,
-the text of a CSV record, and the values of a row of Parquet.
+A row may have `max_row_bytes` of the recipe. A larger one takes no more memory than that, whatever its size,
+and the rows after it are read. What counts is a line of JSONL, an element of a JSON array with the space
+around it, the text of a CSV record, and the values of a row of Parquet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LARGE = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What is kept of a row that is too large: its first bytes, its size, and whether it is nothing but space."""
+    """What is kept of a row that is too large: its first bytes, its size, and whether it is only space."""
 
     head: bytes
     size: int
@@ -82,10 +82,10 @@ def lines_of(file: IO[bytes], limit: int, size: int | None = None) -> Iterator[l
         line.add(first)
         if lines:
             rest = lines.pop()
-            yield from _apart([line.take(), *lines], limit)
+            yield from _apart(line.take(), lines, limit)
             line.add(rest)
     if line.size:
-        yield from _apart([line.take()], limit)
+        yield from _apart(line.take(), [], limit)
 
 
 def _chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
@@ -94,22 +94,25 @@ def _chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _apart(lines: list[bytes | Cut], limit: int) -> Iterator[list[bytes] | Cut]:
+def _apart(first: bytes | Cut, lines: list[bytes], limit: int) -> Iterator[list[bytes] | Cut]:
     """Put lines that are too large, or large, apart from the others; only the first can be longer than a
     chunk."""
-    first, small = lines[0], list[bytes]()
-    if limit >= CHUNK and not isinstance(first, Cut) and len(first) <= LARGE:
-        yield lines  # type: ignore[misc]  none of them is cut
+    if isinstance(first, Cut):
+        yield first
+        yield from _apart(lines[0], lines[1:], limit) if lines else ()
         return
-    for line in lines:
-        cut = line if isinstance(line, Cut) else _cut(line) if len(line) > limit else None
-        if cut is None and len(line) <= LARGE:  # type: ignore[arg-type]  it is not cut
-            small.append(line)  # type: ignore[arg-type]
+    if limit >= CHUNK and len(first) <= LARGE:
+        yield [first, *lines]
+        return
+    small = list[bytes]()
+    for line in [first, *lines]:
+        if len(line) <= min(limit, LARGE):
+            small.append(line)
             continue
         if small:
             yield small
             small = []
-        yield [line] if cut is None else cut  # type: ignore[list-item]
+        yield [line] if len(line) <= limit else _cut(line)
     if small:
         yield small
 

@@ -24,7 +24,7 @@ from ..core.urls import is_url
 from .blocks import Block, Format, block_of
 from .files import changed, check_columns, check_version, hashed, unreadable
 from .large_rows import HEAD, Cut, large_row
-from .parquet_pages import Texts, check_group, texts_of
+from .parquet_pages import Pages, Texts, check_group, texts_of
 from .remote import Stream, streamed
 from .row_sizes import head_of, row_sizes
 from .where import Condition, condition
@@ -87,7 +87,10 @@ def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
 
 @contextmanager
 def _opened(source: str, at: At | None = None, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, its footer read; some columns keep their dictionaries. Raises `SourceError` like `opened`, also within the `with` block."""
+    """A Parquet file, its footer read; some columns keep their dictionaries.
+
+    Raises `SourceError` like `opened`, also within the `with` block.
+    """
     path = at.path if at else source
     check_version(source, at)
     try:
@@ -170,33 +173,29 @@ def _read(piece: Slice, rows: int) -> Iterator[Block]:
         maps, has_dictionary = _maps(file.schema_arrow), "dictionary<" in str(file.schema_arrow)
         for number, table in _tables(file, piece, rows):
             schema = pa.schema([file.schema_arrow.field(name) for name in table.schema.names])
+            block = TableBlock(piece.source, np.arange(number, number + table.num_rows), table, maps, piece)
             if has_dictionary or table.nbytes > piece.max_row_bytes or not table.schema.equals(schema):
-                yield from _blocks(piece, number, table, schema, maps, rows)
-                continue
-            yield TableBlock(piece.source, np.arange(number, number + table.num_rows), table, maps, piece)
+                yield from _apart(block, schema, rows)
+            else:
+                yield block
 
 
-def _blocks(
-    piece: Slice, number: int, table: pa.RecordBatch, schema: pa.Schema, maps: str | None, rows: int
-) -> Iterator[Block]:
-    """The rows of a table in blocks with a schema: rows that are too large alone, the others some MB at a
-    time."""
-    sizes = row_sizes(table)
-    for first, last in _spans(sizes, piece.max_row_bytes, rows):
-        if sizes[first] > piece.max_row_bytes:
-            cut = Cut(head_of(table, first).encode()[:HEAD], int(sizes[first]))
-            yield block_of(piece.source, [large_row(piece.source, number + first, cut, piece.max_row_bytes)])
+def _apart(block: TableBlock, schema: pa.Schema, rows: int) -> Iterator[Block]:
+    """A block in blocks with a schema: rows that are too large alone, the others some MB at a time."""
+    limit, sizes = block.piece.max_row_bytes, row_sizes(block.table)
+    for first, last in _spans(sizes, limit, rows):
+        if sizes[first] > limit:
+            cut = Cut(head_of(block.table, first).encode()[:HEAD], int(sizes[first]))
+            yield block_of(block.source, [large_row(block.source, int(block.numbers[first]), cut, limit)])
             continue
-        own = table.slice(first, last - first)
-        if not own.schema.equals(schema):
-            own = own.take(pa.array(range(len(sizes[first:last])))).cast(
-                schema
-            )  # a cast ignores slices of lists
-        yield TableBlock(piece.source, np.arange(number + first, number + last), own, maps, piece)
+        table = block.table.slice(first, last - first)
+        if not table.schema.equals(schema):
+            table = table.take(pa.array(range(last - first))).cast(schema)  # a cast ignores slices of lists
+        yield replace(block, numbers=block.numbers[first:last], table=table)
 
 
 def _spans(sizes: np.ndarray, limit: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Stretches of rows (first, one past the last) of `_BATCH_BYTES` together; rows beyond the limit alone."""
+    """Stretches of rows (first, one past the last) of `_BATCH_BYTES`; rows beyond the limit alone."""
     first, held = 0, 0
     for at, size in enumerate(sizes.tolist()):
         if at > first and (held + size > _BATCH_BYTES or size > limit or held > limit or at - first == rows):
@@ -256,7 +255,7 @@ def _alike(file: pq.ParquetFile, piece: Slice, groups: Sequence[int]) -> list[tu
     with Stream(path) if is_url(path) else Path(path).open("rb") as pages:
         for group in groups:
             check_group(piece.source, file.metadata, group)
-            texts = texts_of(piece.source, file.metadata, group, names, pages, walk=not is_url(path))
+            texts = texts_of(file.metadata, group, names, Pages(piece.source, pages, whole=not is_url(path)))
             if found and found[-1][0] == texts:
                 found[-1][1].append(group)
             else:
@@ -270,7 +269,7 @@ def _values_a_row(metadata: Any, groups: Sequence[int]) -> int:
     values = max(
         own.column(at).num_values / max(own.num_rows, 1) for own in owns for at in range(own.num_columns)
     )
-    return max(1, math.ceil(values))
+    return max(1, math.ceil(float(values)))
 
 
 def _wanted(file: pq.ParquetFile, piece: Slice) -> list[str] | None:
@@ -300,7 +299,8 @@ def _broken_group(source: str, file: pq.ParquetFile, groups: Sequence[int], erro
 
 
 def _rows_at_once(metadata: Any, rows: int, groups: Sequence[int] | None = None) -> int:
-    """How many rows of a file, or of some row groups, to hold at a time: fewer than `rows` where they are long."""
+    """How many rows of a file, or of some row groups, to hold at a time: fewer than `rows` where they are
+    long."""
     own = range(metadata.num_row_groups) if groups is None else groups
     count = sum(metadata.row_group(group).num_rows for group in own)
     return max(1, min(rows, int(_BATCH_BYTES * count // max(_bytes_of(metadata, own), 1))))

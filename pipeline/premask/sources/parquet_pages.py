@@ -1,11 +1,11 @@
-"""How large the values of a row group may become, by its footer and the headers of its pages, before any is decoded.
+"""How large the values of a row group may become, by its footer and the headers of its pages.
 
     check_group   refuses row groups that are mostly compression
     texts_of      row group -> the columns whose texts may become much larger than their pages
 
 A dictionary holds a text once, whatever the number of rows that have it: a file of 4 kB can have gigabytes of
-text. What a page holds is declared in its header, so the largest entry of a dictionary is known before the column
-is decoded. Such columns are read with their dictionary, and their rows are made flat some MB at a time.
+text. What a page holds is declared in its header, so the largest entry of a dictionary is known before the
+column is decoded. Such columns are read with their dictionary; their rows are made flat some MB at a time.
 
 The headers are Thrift structs in its compact protocol (the format's `parquet.thrift`).
 
@@ -40,8 +40,8 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}
 
 
 class Page(NamedTuple):
-    """What the header of a page says: its kind, its bytes decompressed and in the file, the number of its values
-    and their encoding, and the byte where what it holds begins."""
+    """What the header of a page says: its kind, its bytes decompressed and in the file, the number of its
+    values and their encoding, and the byte where what it holds begins."""
 
     kind: int
     size: int
@@ -79,11 +79,17 @@ def _too_dense(source: str, group: int, path: str, size: int, packed: int) -> So
     return SourceError(f"{source} cannot be read as Parquet: {what}; {fix}")
 
 
-def texts_of(
-    source: str, metadata: Any, group: int, wanted: Sequence[str] | None, file: IO[bytes], *, walk: bool
-) -> Texts:
-    """The columns of a row group whose texts may have more than `MOST` bytes in memory; `wanted` are the names of
-    those that are read, `walk` says whether all pages of the file are looked at, or dictionaries alone.
+class Pages(NamedTuple):
+    """Where pages are read from; `whole` says whether all are looked at, or dictionaries alone."""
+
+    source: str
+    file: Any
+    whole: bool
+
+
+def texts_of(metadata: Any, group: int, wanted: Sequence[str] | None, pages: Pages) -> Texts:
+    """The columns of a row group whose texts may have more than `MOST` bytes in memory; `wanted` are the
+    names of those that are read.
 
     Raises `SourceError` where a page has more than `MOST` bytes.
     """
@@ -96,43 +102,39 @@ def texts_of(
         is_text = column.physical_type == "BYTE_ARRAY"
         if most <= MOST and (not is_text or most * column.num_values <= MOST):
             continue
-        values, largest, delta = _sizes(source, group, column, file, walk=walk, is_text=is_text)
-        if values * largest > MOST:
+        size, delta = _sizes(group, column, pages)
+        if is_text and size > MOST:
             paths.append(path)
         deltas = max(deltas, delta)
     return Texts(tuple(paths), deltas)
 
 
-def _sizes(
-    source: str, group: int, column: Any, file: IO[bytes], *, walk: bool, is_text: bool
-) -> tuple[int, int, int]:
-    """How many values of a column are in its dictionary, the bytes of its largest entry, and the most that a
-    value with a delta may have."""
+def _sizes(group: int, column: Any, pages: Pages) -> tuple[int, int]:
+    """The most bytes that the values of a column with an entry of its dictionary may have, and the most that
+    a value with a delta may have."""
     values, dictionary, deltas = 0, None, 0
-    for page in _pages(column, file):
+    for page in _pages(column, pages.file):
         if page.size > MOST:
-            raise _too_dense(source, group, column.path_in_schema, page.size, page.packed)
+            raise _too_dense(pages.source, group, column.path_in_schema, page.size, page.packed)
         if page.kind == _DICTIONARY_PAGE:
             dictionary = page
-            if not walk:
-                values = column.num_values
-                break
         elif page.encoding in _DICTIONARIES:
             values += page.values
         elif page.encoding == _DELTAS and page.values * page.size > MOST:
             deltas = max(deltas, page.size)
-        if not walk:
+        if not pages.whole:
+            values = column.num_values
             break
-    if not is_text or dictionary is None or values * dictionary.size <= MOST:
-        return 0, 0, deltas
-    return values, _largest(dictionary, column.compression, file), deltas
+    if dictionary is None or values * dictionary.size <= MOST:
+        return 0, deltas
+    return values * _largest(dictionary, column.compression, pages.file, MOST // values), deltas
 
 
 # ==== Pages ====
 
 
 def _pages(column: Any, file: IO[bytes]) -> Iterator[Page]:
-    """The pages of a column of a row group, as far as their headers can be read; Arrow says what is broken."""
+    """The pages of a column of a row group, as far as their headers can be read."""
     at = column.data_page_offset
     if column.has_dictionary_page and 0 < column.dictionary_page_offset < at:
         at = column.dictionary_page_offset
@@ -166,8 +168,9 @@ def _page(file: IO[bytes], at: int) -> Page | None:
     return None
 
 
-def _largest(page: Page, compression: str, file: IO[bytes]) -> int:
-    """The bytes of the largest entry of a dictionary; all of the page where that is not known."""
+def _largest(page: Page, compression: str, file: IO[bytes], least: int) -> int:
+    """The bytes of the largest entry of a dictionary, or `least` if it is smaller; all of the page where that is
+    not known."""
     file.seek(page.begin)
     data = file.read(page.packed)
     try:
@@ -175,10 +178,10 @@ def _largest(page: Page, compression: str, file: IO[bytes]) -> int:
             data = pa.Codec(compression.lower()).decompress(data, decompressed_size=page.size, asbytes=True)
     except (pa.ArrowException, ValueError, OSError):
         return page.size
-    largest, at, end, length = 0, 0, len(data) - 3, struct.Struct("<I").unpack_from
+    largest, at, end, length = least, 0, len(data) - 3 - least, struct.Struct("<I").unpack_from
     while at < end:
         (size,) = length(data, at)
-        if size > largest:
+        if size > largest:  # noqa: PLR1730  three times as fast
             largest = size
         at += 4 + size
     return min(largest, page.size)
@@ -201,8 +204,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The numbers and structs among the fields of a struct, and the byte behind it. Raises `IndexError` where the
-    data ends, `ValueError` where it is none."""
+    """The numbers and structs among the fields of a struct, and the byte behind it.
+
+    Raises `IndexError` where the data ends, `ValueError` where it is none.
+    """
     found, key = dict[int, Any](), 0
     if depth > 8:
         raise ValueError(depth)

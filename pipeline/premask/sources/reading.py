@@ -70,8 +70,8 @@ def part_of(piece: Slice, share: float, rows: int) -> Slice | None:
 def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
     """Parsed values of up to `limit` rows, to tell what a file is about; rows that do not parse are left out.
 
-    They are the first rows, and in files cut by rows half of them come from the middle. Of large rows there are
-    fewer.
+    They are the first rows, and in files cut by rows half of them come from the middle. There are
+    fewer of large rows.
 
     Raises `SourceError` like `read_slice`.
     """

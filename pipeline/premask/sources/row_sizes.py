@@ -39,7 +39,7 @@ def _sizes(array: pa.Array) -> np.ndarray:
     """How many bytes each value has, int64[n]."""
     kind = array.type
     if isinstance(array, pa.ExtensionArray):
-        return _sizes(array.storage)
+        array, kind = array.storage, array.storage.type
     if pa.types.is_dictionary(kind):
         of_entry = np.append(_sizes(array.dictionary), 0)
         found: np.ndarray = of_entry[array.indices.cast(pa.int64()).fill_null(-1).to_numpy()]
@@ -75,7 +75,7 @@ def _of_lists(array: pa.Array) -> np.ndarray:
     offsets = array.offsets.to_numpy().astype(np.int64)
     first, count = int(offsets[0]), int(offsets[-1] - offsets[0])
     items = (array.keys, array.items) if pa.types.is_map(array.type) else (array.values,)
-    before = offsets_of(sum(_sizes(each.slice(first, count)) for each in items))
+    before = offsets_of(sum((_sizes(each.slice(first, count)) for each in items), np.zeros(count, np.int64)))
     found: np.ndarray = np.diff(before[offsets - first])
     return found
 
