@@ -37,6 +37,7 @@ from .directory import (
     Output,
     check_there,
     join_output,
+    kept_beside,
     open_output,
     update_card,
     with_card,
@@ -75,7 +76,8 @@ class Destination:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was found there that the user should look at."""
-        return ()
+        what = "holds files that lay in an output that was replaced, and were not its own; move them to their place"
+        return tuple(f"{path} {what}" for path in kept_beside(self.out))
 
     def look(self) -> None:
         """Raise `OutputError` if the destination cannot be reached."""
