@@ -17,7 +17,6 @@ Cost: a listing of the folder, and for each unit some requests at the end, `AT_O
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from typing import Any
 from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.locks import Lock
+from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from .dataset import open_dataset
 from .directory import (
@@ -233,7 +233,7 @@ class StoreOutput(Output):
         """Fetch from the store which row gave two different results; `unit` does not ask the store."""
         text = None if self._mismatch() else self._units.read("distrust.json")
         if text is not None:
-            super().note_mismatch(str(json.loads(text)["row"]))
+            super().note_mismatch(_row_of(text))
 
     def note_mismatch(self, row: str) -> None:
         self._units.write("distrust.json", json_text({"row": row}))
@@ -263,6 +263,14 @@ class StoreOutput(Output):
             store = self._destination.store
             upload(finished, store, elsewhere=self._elsewhere, overwrite=True, at_once=AT_ONCE)
         self._units.clear()
+
+
+def _row_of(text: str) -> str:
+    """The row that a note about two different results names."""
+    try:
+        return str(parse_json(text)["row"])[:1000]
+    except (ValueError, TypeError, KeyError):
+        return "a row"
 
 
 def destination_of(output: str, work_dir: str | Path | None = None) -> Destination:

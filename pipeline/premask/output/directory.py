@@ -542,7 +542,8 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         plan = read_work_json(work_directory(out), "plan.json")
     except OutputError:
         return None
-    return plan if all(isinstance(plan.get(key), kind) for key, kind in _PLAN.items()) else None
+    typed = all(isinstance(plan.get(key), kind) for key, kind in _PLAN.items())
+    return plan if typed and all(isinstance(each, dict) and {"source", "sha256"} <= each.keys() and isinstance(each["source"], str) for each in plan["inputs"]) else None
 
 
 _PLAN: Mapping[str, type] = {

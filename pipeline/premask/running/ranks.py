@@ -34,16 +34,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
 from ..core.atomic_files import named, write_json
 from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
-from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..core.received_files import UnusableFileError
+from ..core.records import Slice, SourceInfo, Unit
+from ..core.strict_json import parse_json
 from ..core.versions import code_hash
 from ..output.destination import Destination, StoreDestination, destination_of
-from ..output.directory import Output, check_same_run, read_plan, work_directory
+from ..output.directory import Output, check_same_run, read_plan, read_work_json, work_directory
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
@@ -299,10 +303,14 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
 def _world(out: Path, output: Output) -> int | None:
     """Return the number of ranks, by the rank that started last; None if none has started."""
     if output.store is not None:
-        data = json.loads(output.store.read("world.json") or "null")
+        try:
+            data = parse_json(output.store.read("world.json") or "null")
+        except ValueError:
+            return None
     else:
         data = _read_json(_ranks(out) / "world.json")
-    return None if data is None else int(data["world"])
+    world = data.get("world") if isinstance(data, dict) else None
+    return world if isinstance(world, int) and world > 0 else None
 
 
 def _wait_for(
@@ -336,7 +344,7 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     """Return `look_at(recipe)`, or the result of another rank for the same recipe and files."""
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
-    if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there)):
+    if there is not None and there.get("sign") == sign and _unchanged(found := _work_of(there, path)):
         return found._replace(recipe=recipe)
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
@@ -372,38 +380,45 @@ def _as_json(work: Work) -> dict[str, Any]:
     }
 
 
-def _work_of(data: Mapping[str, Any]) -> Work:
-    units = [
-        Unit(number, tuple(Slice(**_typed(piece)) for piece in pieces))
-        for number, pieces in enumerate(data["units"])
-    ]
-    infos = [
-        SourceInfo(**_typed(info) | {"marks": tuple(map(tuple, info["marks"]))}) for info in data["infos"]
-    ]
-    recipe = make_recipe(data["recipe"], where="work in progress")
-    dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, units, tuple(data["warnings"]))
+class _WorkFile(BaseModel):
+    """What the work file holds."""
+
+    recipe: dict[str, Any]
+    infos: list[SourceInfo]
+    dialects: dict[str, str | None]
+    units: list[list[Slice]]
+    warnings: list[str]
 
 
-def _typed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a file or slice, converted back from JSON."""
-    at, selection = data["at"], data["selection"]
-    if selection is not None:
-        where, sample, seed, columns = selection
-        selection = Selection(where, sample, seed, None if columns is None else tuple(columns))
-    return {**data, "at": None if at is None else At(*at), "selection": selection}
+def _work_of(data: Mapping[str, Any], path: Path) -> Work:
+    """Return the result of the inspection. Raises `OutputError` if the file has something else."""
+    try:
+        found = _WorkFile.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise OutputError(
+            f"{path} cannot be read ({where:.100}: {first['msg']:.100}); remove it and run the ranks again"
+        ) from None
+    units = [Unit(number, tuple(pieces)) for number, pieces in enumerate(found.units)]
+    recipe, infos = make_recipe(found.recipe, where="work in progress"), found.infos
+    for number in [each.entry for each in (*infos, *(piece for unit in units for piece in unit.slices))]:
+        if not 0 <= number < len(recipe.sources):
+            raise OutputError(f"{path} names a source that is not there; remove it and run the ranks again")
+    dialects = {info.source: found.dialects.get(info.source) or find_dialect(info, recipe) for info in infos}
+    return Work(recipe, infos, dialects, units, tuple(found.warnings))
 
 
 def _read_work(out: Path) -> Work | None:
-    data = _read_json(_ranks(out) / "work.json")
-    return None if data is None else _work_of(data)
+    path = _ranks(out) / "work.json"
+    data = _read_json(path)
+    return None if data is None else _work_of(data, path)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} cannot be read ({error}); remove it and run the ranks again") from None
-    return data
+        return read_work_json(path.parent, path.name)
+    except UnusableFileError as error:
+        if error.missing:
+            return None
+        raise
