@@ -12,6 +12,7 @@ of its time. A command may take the output or refuse it, with one line. What mus
     crash       the process is ended by a signal
     outside     a file outside the command's target was made, changed or removed
     leak        a private file, to which the output links, is in what was written or sent
+    lost        a file of somebody else that lay in the output was changed or removed
     memory      more than MOST_BYTES above what the process had before
 """
 
@@ -32,6 +33,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -47,6 +49,7 @@ import yaml
 HANG_S = 60
 MOST_BYTES = 1 << 30
 ADDRESS_SPACE = 6 << 30
+MINE = "a file of somebody else"
 PRIVATE = "a private text that is nobody's business"
 
 Mutate = Callable[[random.Random, Path], str]
@@ -497,7 +500,7 @@ def planted(rng: random.Random, folder: Path) -> str:
     mine = rng.choice(["notes.txt", "packed/notes.txt", "packed/mine.parquet", "tokenizer/mine.txt", "src/main.py", ".git/config", "README.md", "pictures/lengths.svg", "rejects/rejects-00000-of-00009.parquet"])
     path = out / mine
     path.parent.mkdir(exist_ok=True)
-    _write(path, f"mine: {PRIVATE}")
+    _write(path, MINE)
     data = json.loads((out / "manifest.json").read_text())
     how = rng.choice(["beside", "listed", "hashed"])
     if how != "beside":
@@ -654,7 +657,7 @@ def in_child(work: Callable[[Callable[[Any], None]], None]) -> tuple[list[Any], 
     return lines, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def try_commands(folder: Path, todo: dict[str, tuple[Words, tuple[str, ...]]], report: Callable[[Any], None]) -> None:
+def try_commands(folder: Path, todo: dict[str, tuple[Words, tuple[str, ...]]], report: Callable[[Any], None], *, planted_: bool) -> None:
     """Run commands one after another, and report each: before it, and what was wrong after it."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESS_SPACE, size + ADDRESS_SPACE))
@@ -666,6 +669,7 @@ def try_commands(folder: Path, todo: dict[str, tuple[Words, tuple[str, ...]]], r
     os.environ["TMPDIR"] = str(folder / "tmp")
     tempfile.tempdir = None
     before = look(folder)
+    foreign = [path for path in _files(folder / "chats") if path.read_bytes()[:99] == MINE.encode()] if planted_ else []
     for name, (words, allowed) in todo.items():
         report([name])
         start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -681,6 +685,8 @@ def try_commands(folder: Path, todo: dict[str, tuple[Words, tuple[str, ...]]], r
             faults.append(("outside", ", ".join(wrong)[:300]))
         if any(leaks(folder / each) for each in allowed if each.startswith("to")):
             faults.append(("leak", "a private file was written or sent"))
+        if any(not path.is_file() or path.read_bytes() != MINE.encode() for path in foreign):
+            faults.append(("lost", "a file of somebody else"))
         before = after
         report([name, faults])
 
@@ -694,13 +700,13 @@ def leaks(target: Path) -> bool:
 def try_mutation(folder: Path, label: str, hub: Any) -> tuple[list[Fault], int]:
     """Run all commands on a folder; returns what was wrong, and how many were run."""
     todo, found, ran = commands(folder, hub is not None), list[Fault](), 0
-    name = label.split()[0]
+    name_ = label.split()[0]
     for each, (share, always) in SELDOM.items():  # those that take half a second each
-        if name not in always and random.Random(f"{label} {each}").random() > share:
+        if name_ not in always and random.Random(f"{label} {each}").random() > share:
             todo.pop(each, None)
     while todo:
         rest = dict(todo)
-        lines, ended = in_child(lambda report: try_commands(folder, rest, report))
+        lines, ended = in_child(lambda report: try_commands(folder, rest, report, planted_=name_ == "planted"))
         last = ""
         for name, *faults in lines:
             if not faults:
@@ -820,7 +826,7 @@ def warm_up(base: Path) -> None:
             raise RuntimeError(f"{words[0]} refuses an output without a mutation")
 
 
-def survey(mutations: int, seed: int, only: Sequence[str] = (), *, hub: Any = None, say: Callable[[str], None] = print) -> tuple[dict[str, Counter[str]], list[Fault]]:
+def survey(mutations: int, seed: int, only: Sequence[str] = (), *, hub: Any = None, say: Callable[[str], None] = partial(print, flush=True)) -> tuple[dict[str, Counter[str]], list[Fault]]:
     """Try mutations; returns by their kind how many there were, how many commands were run, and what was
     wrong, and each fault."""
     kinds_ = [name for name in MUTATIONS if not only or name in only]
@@ -850,7 +856,7 @@ def survey(mutations: int, seed: int, only: Sequence[str] = (), *, hub: Any = No
     return table, faults
 
 
-COLUMNS = ("mutations", "commands", "traceback", "hang", "crash", "outside", "leak", "memory")
+COLUMNS = ("mutations", "commands", "traceback", "hang", "crash", "outside", "lost", "leak", "memory")
 
 
 def show(table: dict[str, Counter[str]]) -> str:

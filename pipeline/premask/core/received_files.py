@@ -80,14 +80,18 @@ def read_bounded(path: Path, most: int) -> bytes:
         raise UnusableFileError(path, "the file is not there", missing=True) from None
     except (OSError, ValueError) as error:
         raise _refused(path, error) from None
-    with open(file, "rb") as stream:  # noqa: PTH123  it is open already
+    try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
             raise UnusableFileError(path, f"it is {kind_of(found.st_mode)}, not a file")
-        data = b"" if found.st_size > most else stream.read(most + 1)
-        if max(found.st_size, len(data)) > most:
-            raise UnusableFileError(path, f"it has more than {most:,} bytes")
-        return data
+        if found.st_size <= most:
+            with open(file, "rb", closefd=False) as stream:  # noqa: PTH123  it is open already
+                data = stream.read(most + 1)
+            if len(data) <= most:
+                return data
+    finally:
+        os.close(file)
+    raise UnusableFileError(path, f"it has more than {most:,} bytes")
 
 
 def walk(root: Path) -> Iterator[Entry]:

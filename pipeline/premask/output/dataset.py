@@ -171,15 +171,10 @@ class Dataset:
 
     def card(self) -> Mapping[str, Any] | None:
         """The YAML at the head of README.md; None if there is none that can be read."""
-        import yaml  # noqa: PLC0415  only the card is YAML
-
         try:
-            text = read_bounded(self.path("README.md"), CARD_BYTES).decode()
-            head, end, _ = text.removeprefix("---\n").partition("\n---\n")
-            data = yaml.load(head, _plain_loader()) if text.startswith("---\n") and end else None
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return front_matter_of(read_bounded(self.path("README.md"), CARD_BYTES))
+        except OutputError:
             return None
-        return data if isinstance(data, dict) else None
 
     # ==== Rows ====
 
@@ -389,6 +384,29 @@ def _other_columns(schema: pa.Schema, wanted: pa.Schema) -> str:
     if schema.equals(wanted):
         return ""
     return f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
+
+
+def front_matter_of(card: bytes) -> Mapping[str, Any] | None:
+    """The YAML at the head of a README.md; None if there is none that can be read."""
+    import yaml  # noqa: PLC0415  only the card is YAML
+
+    try:
+        text = card[:CARD_BYTES].decode()
+        head, end, _ = text.removeprefix("---\n").partition("\n---\n")
+        data = yaml.load(head, _plain_loader()) if text.startswith("---\n") and end else None
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError, yaml.YAMLError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def is_card(front: Mapping[str, Any] | None) -> bool:
+    """Whether a front matter is that of a card which premask wrote, whoever has edited it since.
+
+    >>> is_card({"tags": ["premask", "chat"]}), is_card({"tags": 1}), is_card(None)
+    (True, False, False)
+    """
+    tags = (front or {}).get("tags")
+    return isinstance(tags, list) and "premask" in tags
 
 
 def _plain_loader() -> Any:

@@ -17,7 +17,6 @@ Cost: a listing of the folder, and for each unit some requests at the end, `AT_O
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -36,9 +35,12 @@ from .directory import (
     MakeCard,
     Output,
     check_there,
+    foreign_error,
     join_output,
     kept_beside,
     open_output,
+    remove_work,
+    replaced,
     update_card,
     with_card,
     work_directory,
@@ -48,7 +50,7 @@ from .sending import read_finished
 from .shards import HASHES, UnitRecord, is_scattered, unit_file
 from .store import AT_ONCE, Store, open_store
 from .unit_store import PARTIAL, UnitStore, name_of, scratch_folder
-from .upload import read_held, upload
+from .upload import Held, read_held, upload
 
 _NO_STORES = {
     "hf": "write to a directory, then 'premask push OUT org/name'",
@@ -176,15 +178,17 @@ class StoreDestination(Destination):
             )
         if held.arrived is not None or not held.is_output:
             return False
+        if not self._is_there(held, identity, overwrite=overwrite):
+            if held.strays:
+                raise foreign_error(self.url, held.strays)
+            return False
+        return True
+
+    def _is_there(self, held: Held, identity: RunIdentity, *, overwrite: bool) -> bool:
         try:
             manifest = held.manifest()
-        except OutputError as error:
-            if overwrite:
-                return False
-            raise OutputError(
-                f"{self.url} holds an output that cannot be read ({error}); choose another --output, or pass "
-                "--overwrite to replace it"
-            ) from None
+        except (OutputError, ValueError) as error:
+            return replaced(self.url, str(error), overwrite=overwrite)
         damaged = [shard.path for shard in manifest.shards if held.files.get(shard.path) != shard.bytes]
         damaged += [] if "README.md" in held.files else ["README.md"]
         return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
@@ -200,7 +204,7 @@ class StoreDestination(Destination):
         UnitStore(self.url, identity.key).clear()
         with suppress(OSError):  # another run has it, or it is not there
             lock = Lock(self.out)
-            shutil.rmtree(work_directory(self.out), ignore_errors=True)
+            remove_work(work_directory(self.out))
             lock.release()
             self.out.parent.rmdir()
 

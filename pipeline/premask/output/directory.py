@@ -467,11 +467,11 @@ def check_replaceable(out: Path) -> Mapping[str, Stamp]:
     return own
 
 
-def foreign_error(out: Path | str, foreign: tuple[str, ...]) -> OutputError:
+def foreign_error(out: Path | str, foreign: Sequence[str]) -> OutputError:
     """The error for an output that cannot be replaced, because it does not own these files."""
     return OutputError(
-        f"{out} cannot be replaced: {listed(foreign)} is not (or no longer) what its manifest lists; nothing was "
-        "changed there: move such files away, or choose another --output"
+        f"{out} holds files that are not its own, or were changed, so it cannot be replaced: {listed(foreign)}; "
+        "nothing was changed there: move them away, or choose another --output"
     )
 
 

@@ -15,7 +15,7 @@ Cost: for a finished output that of `Dataset.check`, which reads every byte; els
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..core.errors import OutputError
 from ..core.manifest import KINDS, PICTURES, is_manifest
 from ..core.received_files import read_bounded, regular_file, walk
-from .dataset import CARD_BYTES, Dataset, open_dataset, read_manifest
+from .dataset import Dataset, is_card, open_dataset, read_manifest
 
 Stamp = tuple[int, int, int]
 """What tells a file from another one at the same path: its number, size and time of change."""
@@ -64,10 +64,10 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{folder} is needed for work in progress, but is no folder; move it away")
 
 
-def listed(names: tuple[str, ...]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return the first of many names, for a message.
 
-    >>> listed(("a", "b", "c", "d", "e"))
+    >>> listed(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
@@ -118,8 +118,7 @@ _REPORT_HEAD = b": what you train on</title>"
 def _owned(dataset: Dataset) -> Iterator[str]:
     yield "manifest.json"
     yield from (checked.name for checked in dataset.check() if not checked.problems)
-    tags = (dataset.card() or {}).get("tags")
-    if isinstance(tags, list) and "premask" in tags:
+    if is_card(dataset.card()):
         yield "README.md"
     if _starts_as_report(dataset.root):
         yield "report.html"
