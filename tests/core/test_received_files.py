@@ -22,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "../private", "below/../../private", "", ".", "below//file", "./below/file", "a\0b"]
+    "name",
+    ["/etc/passwd", "../private", "below/../../private", "", ".", "below//file", "./below/file", "a\0b"],
 )
 def test_names_that_lead_elsewhere(folder: Path, name: str) -> None:
     with pytest.raises(UnusableFileError, match="which is outside the output"):
@@ -91,7 +92,11 @@ def test_the_cache_of_the_hub_has_links_to_its_blobs_alone(tmp_path: Path) -> No
     (blobs / "0123").write_text("text")
     (tmp_path / "repo/other").write_text("other")
     (blobs / "4567").symlink_to("../other")
-    for name, target in {"fine": "../../blobs/0123", "beside": "../../other", "behind": "../../blobs/4567"}.items():
+    for name, target in {
+        "fine": "../../blobs/0123",
+        "beside": "../../other",
+        "behind": "../../blobs/4567",
+    }.items():
         (snapshot / name).symlink_to(target)
 
     assert regular_file(snapshot, "fine") == blobs / "0123"

@@ -192,23 +192,25 @@ def become_pipe(path: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize("become", [become_link, become_pipe])
-def test_links_and_pipes_are_not_read(out: Path, tmp_path: Path, become: Callable[[Path, Path], None]) -> None:
+def test_links_and_pipes_are_not_read(
+    out: Path, tmp_path: Path, become: Callable[[Path, Path], None]
+) -> None:
     dataset = open_dataset(out)
     shard = dataset.shards("packed")[0]
     become(out / shard.path, tmp_path / "a")
     assert problems(dataset) == [("irregular", shard.path)]
-    with pytest.raises(UnreadableError, match="it is a (link|pipe)"):
+    with pytest.raises(UnreadableError, match=r"it is a (link|pipe)"):
         list(dataset.batches(shard))
-    with pytest.raises(OutputError, match="it is a (link|pipe)"):
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
         read_finished(out)
 
     become(out / "tokenizer/tokenizer.json", tmp_path / "b")
-    with pytest.raises(OutputError, match="it is a (link|pipe)"):
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
         _ = open_dataset(out).tokenizer
     become(out / "README.md", tmp_path / "c")
     assert open_dataset(out).card() is None
     become(out / "manifest.json", tmp_path / "d")
-    with pytest.raises(OutputError, match="it is a (link|pipe)"):
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
         open_dataset(out)
 
 
@@ -236,7 +238,9 @@ def test_code_is_no_part_of_a_tokenizer(out: Path) -> None:
     assert "tokenizer/tokenization_x.py" not in {file.path for file in read_finished(out).files}
 
 
-@pytest.mark.parametrize("text", ["a: &a [x, x]\nb: [*a, *a]", "a: " + "[" * 5000, "a: 0x" + "f" * 9000, "{[1]: 2}"])
+@pytest.mark.parametrize(
+    "text", ["a: &a [x, x]\nb: [*a, *a]", "a: " + "[" * 5000, "a: 0x" + "f" * 9000, "{[1]: 2}"]
+)
 def test_a_card_is_bounded(out: Path, text: str) -> None:
     (out / "README.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
 
@@ -322,7 +326,9 @@ def test_a_run_says_what_is_wrong_with_the_manifest_that_is_there(out: Path) -> 
         make_output(out)
     before = bytes_of(out)
     with pytest.raises(OutputError, match=r"cannot be replaced: README.md, lineage/.* and 7 more; nothing"):
-        make_output(out, overwrite=True)  # which files are its own, a manifest that cannot be read does not say
+        make_output(
+            out, overwrite=True
+        )  # which files are its own, a manifest that cannot be read does not say
     assert bytes_of(out) == before
 
 

@@ -56,9 +56,13 @@ def test_overwrite_refuses_where_other_files_lie(out: Path, name: str) -> None:
         assert bytes_of(out.parent) == before
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "packed/train-00000-of-00001.parquet", "../thesis.txt", "tokenizer/x"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "packed/train-00000-of-00001.parquet", "../thesis.txt", "tokenizer/x"]
+)
 @pytest.mark.parametrize("hashed", [True, False])
-def test_a_planted_manifest_makes_nothing_its_own(out: Path, tmp_path: Path, name: str, *, hashed: bool) -> None:
+def test_a_planted_manifest_makes_nothing_its_own(
+    out: Path, tmp_path: Path, name: str, *, hashed: bool
+) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     shutil.copy(out / "manifest.json", theirs)
@@ -114,7 +118,9 @@ def test_the_place_where_the_old_output_goes_must_be_free(out: Path) -> None:
     old.mkdir()
     (old / "thesis.txt").write_text("years of work")
 
-    with pytest.raises(OutputError, match=r"\.out\.old is needed while .* is replaced, but is not empty; move it"):
+    with pytest.raises(
+        OutputError, match=r"\.out\.old is needed while .* is replaced, but is not empty; move it"
+    ):
         make_output(out, identity=OTHER, overwrite=True)
     assert (old / "thesis.txt").read_text() == "years of work"
 
@@ -137,7 +143,9 @@ def refused(tmp_path: Path, what: str) -> None:
     assert bytes_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "units/thesis.txt", "units/00000/thesis.txt", "tree/thesis.txt"])
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "units/thesis.txt", "units/00000/thesis.txt", "tree/thesis.txt"]
+)
 def test_other_files_in_the_work_in_progress(work: Path, tmp_path: Path, name: str) -> None:
     (work / name).parent.mkdir(parents=True, exist_ok=True)
     (work / name).write_text("years of work")

@@ -26,7 +26,9 @@ def refused(path: Path, what: str, **bounds: int) -> None:
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("compression", ["none", "zstd", "snappy"])
 @pytest.mark.parametrize("dictionary", [True, False])
-def test_what_libraries_write_is_read(tmp_path: Path, version: str, compression: str, *, dictionary: bool) -> None:
+def test_what_libraries_write_is_read(
+    tmp_path: Path, version: str, compression: str, *, dictionary: bool
+) -> None:
     table = pa.table({"a": [[1, 2], [], [3]], "b": ["x", None, "y"], "c": [True, False, None]})
     options = {"data_page_version": version, "compression": compression, "use_dictionary": dictionary}
     path = write(tmp_path / "a.parquet", table, row_group_size=2, **options)
@@ -70,9 +72,13 @@ def test_files_that_are_cut_or_none(tmp_path: Path) -> None:
 
 
 def test_a_page_that_says_it_is_large(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", pa.table({"a": ["x" * 100]}), compression="zstd", use_dictionary=False)
+    path = write(
+        tmp_path / "a.parquet", pa.table({"a": ["x" * 100]}), compression="zstd", use_dictionary=False
+    )
     data = path.read_bytes()
-    assert data[4:7] == b"\x15\x00\x15"  # the kind of page, then its size once decompressed: a varint of two bytes
+    assert (
+        data[4:7] == b"\x15\x00\x15"
+    )  # the kind of page, then its size once decompressed: a varint of two bytes
     for size, what in ((b"\xff\x7f", "-8,192"), (b"\xfe\xff\xff\xff\x0f", "2,147,483,647")):
         path.write_bytes(data[:7] + size + data[9:])
         refused(path, f"a page is said to have {what} bytes")
@@ -91,6 +97,8 @@ def test_a_bomb_is_refused_before_it_is_decompressed(tmp_path: Path) -> None:
 
 
 def test_row_groups_that_are_read_together(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", pa.table({"a": [[1] * n for n in (3, 4, 9, 1, 1)]}), row_group_size=1)
+    path = write(
+        tmp_path / "a.parquet", pa.table({"a": [[1] * n for n in (3, 4, 9, 1, 1)]}), row_group_size=1
+    )
     with open_parquet(path, **MANY) as file:
         assert list(runs_of_groups(file.metadata, 8)) == [([0, 1], 4), ([2], 9), ([3, 4], 1)]

@@ -155,7 +155,6 @@ class _Open(BaseModel):
     """A part to which more keys may be added."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, _Plain] = Field(init=False)
 
 
 class Input(_Part):
@@ -181,6 +180,8 @@ class Input(_Part):
 class Tokenizer(_Open):
     """The tokenizer that made the ids; it is in the output as `tokenizer/`."""
 
+    __pydantic_extra__: dict[str, _Plain] = Field(init=False)
+
     name: str
     sha256: Sha256
     vocab_size: Count
@@ -188,6 +189,8 @@ class Tokenizer(_Open):
 
 class Template(_Open):
     """The chat template; `turn_ends` are the strings that end a turn."""
+
+    __pydantic_extra__: dict[str, _Plain] = Field(init=False)
 
     sha256: Sha256
     name: str = ""
@@ -358,6 +361,13 @@ class Manifest(_Part):
     def settings(self) -> Recipe:
         """The recipe as a model; keys that change no shard are as by default."""
         return _recipe_of(self.recipe)
+
+    @cached_property
+    def listed(self) -> list[tuple[str, int, str]]:
+        """Path, size in bytes and sha256 of all files that are listed."""
+        small: list[ListedFile] = [*self.pictures, *self.tokenizer_files]
+        shards = [(each.path, each.bytes, each.sha256) for each in self.shards]
+        return [*shards, *((each.path, each.bytes, each.sha256) for each in small)]
 
     @property
     def layouts(self) -> list[str]:

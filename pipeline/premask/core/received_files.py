@@ -5,8 +5,8 @@
     walk(root)                                  all that lies below a folder; links are not followed
 
 A folder from elsewhere can hold links to private files, devices that never end, pipes that nobody writes to,
-and files of any size. So only regular files within the folder are read. One exception is made: in the cache of
-the Hub's client, a file of `REPO/snapshots/COMMIT/` is a link to one in `REPO/blobs/`.
+and files of any size. So only regular files within the folder are read. One exception is made: in the cache
+of the Hub's client, a file of `REPO/snapshots/COMMIT/` is a link to one in `REPO/blobs/`.
 
 Cost: some 20 us a file.
 """
@@ -85,7 +85,7 @@ def read_bounded(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise UnusableFileError(path, f"it is {kind_of(found.st_mode)}, not a file")
         if found.st_size <= most:
-            with open(file, "rb", closefd=False) as stream:  # noqa: PTH123  it is open already
+            with open(file, "rb", closefd=False) as stream:
                 data = stream.read(most + 1)
             if len(data) <= most:
                 return data
@@ -99,8 +99,9 @@ def walk(root: Path) -> Iterator[Entry]:
     to is not looked at."""
     for folder, folders, files in os.walk(root):
         folders.sort()
-        for name in sorted([*files, *(each for each in folders if os.path.islink(f"{folder}/{each}"))]):
-            path = Path(folder, name)
+        paths = [Path(folder, each) for each in files]
+        paths += [path for each in folders if (path := Path(folder, each)).is_symlink()]
+        for path in sorted(paths):
             mode = path.lstat().st_mode
             yield Entry(path.relative_to(root).as_posix(), stat.S_ISREG(mode), kind_of(mode))
 

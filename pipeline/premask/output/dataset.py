@@ -11,8 +11,8 @@
 
 An output may come from a stranger, so nothing is used before it is checked: `parse_manifest` checks types,
 bounds and the form of names, `path` where a name leads and whether a regular file is there
-(`core/received_files.py`), `batches` what a shard declares (`parquet_files.py`), `check` what a file holds. What
-is to be checked besides belongs into one of these.
+(`core/received_files.py`), `batches` what a shard declares (`parquet_files.py`), `check` what a file holds.
+What is to be checked besides belongs into one of these.
 
 Cost: opening takes 10 us a shard. Decoding takes 2 to 5 ns a token and column; a batch has about
 `BATCH_TOKENS` tokens, whatever the size of the row groups, so memory is some tens of MB. `check` hashes every
@@ -50,7 +50,10 @@ CARD_BYTES = 1 << 20
 SMALL_BYTES = 1 << 28
 """Bytes of any other file than a shard, at most."""
 
-_FEWEST_VALUES, _MOST_VALUES = 1 << 25, 1 << 27  # in a column of a row group: what any output, and none, may have
+_FEWEST_VALUES, _MOST_VALUES = (
+    1 << 25,
+    1 << 27,
+)  # in a column of a row group: what any output, and none, may have
 _MOST_ROWS = 1 << 27  # of a shard
 _BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)  # what pyarrow raises
 _MAY_BE_NULL = {"rejects": {"id", "original"}, "lineage": {"id"}}
@@ -141,8 +144,8 @@ class Dataset:
 
     @cached_property
     def tokenizer(self) -> Path:
-        """The folder of the tokenizer and its chat template. Raises `OutputError` if it holds anything but regular
-        files, or more than a tokenizer has."""
+        """The folder of the tokenizer and its chat template. Raises `OutputError` if it holds anything but
+        regular files, or more than a tokenizer has."""
         folder = self.root / "tokenizer"
         size = 0
         for entry in self._of_tokenizer():
@@ -165,8 +168,8 @@ class Dataset:
         return Recipe.model_validate({**self.manifest.recipe, **own})
 
     def path(self, name: str) -> Path:
-        """Where a file of the output lies, by a path without links. Raises `OutputError` if it is no regular file
-        within the output (in the Hub's cache: of its repo)."""
+        """Where a file of the output lies, by a path without links. Raises `OutputError` if it is no regular
+        file within the output (in the Hub's cache: of its repo)."""
         return regular_file(self.root, name)
 
     def card(self) -> Mapping[str, Any] | None:
@@ -186,11 +189,11 @@ class Dataset:
         tokens: int = BATCH_TOKENS,
         nulls: bool = False,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a shard in batches of about so many tokens, by the average of their row groups. Lines
-        of lineage and rejects count as one token each.
+        """Yield the rows of a shard in batches of about so many tokens, by the average of their row groups.
+        Lines of lineage and rejects count as one token each.
 
-        Raises `UnreadableError` if the shard cannot be read, has no such columns, or declares what no shard has;
-        unless `nulls`, also for a null where the contract has none.
+        Raises `UnreadableError` if the shard cannot be read, has no such columns, or declares what no shard
+        has; unless `nulls`, also for a null where the contract has none.
         """
         wanted = self.schema(shard.kind)
         names = wanted.names if columns is None else list(columns)
@@ -242,7 +245,9 @@ class Dataset:
 
     def unlisted(self) -> list[str]:
         """What is no part of the output, and is not hidden."""
-        return [entry.name for entry in walk(self.root) if self._is_foreign(entry) and not _is_hidden(entry.name)]
+        return [
+            entry.name for entry in walk(self.root) if self._is_foreign(entry) and not _is_hidden(entry.name)
+        ]
 
     def small_files(self) -> Iterator[LocalFile]:
         """The tokenizer's files, the manifest, and README.md last. Raises `OutputError` if one is no regular
@@ -251,12 +256,17 @@ class Dataset:
         yield from (_hashed(self.root, name, small=True) for name in (*own, "manifest.json", "README.md"))
 
     def _of_tokenizer(self) -> list[Entry]:
-        """What lies in the folder of the tokenizer and belongs there: what the manifest lists, or all but hidden
-        files, shards and code if it is of an older version."""
+        """What lies in the folder of the tokenizer and belongs there: what the manifest lists, or all but
+        hidden files, shards and code if it is of an older version."""
         listed = {each.path for each in self.manifest.tokenizer_files}
-        found = [entry for entry in walk(self.root / "tokenizer")] if not (self.root / "tokenizer").is_symlink() else []
+        folder = self.root / "tokenizer"
+        found = [] if folder.is_symlink() else list(walk(folder))
         inside = (entry._replace(name=f"tokenizer/{entry.name}") for entry in found)
-        return [entry for entry in inside if (entry.name in listed if listed else _may_be_of_tokenizer(entry.name))]
+        return [
+            entry
+            for entry in inside
+            if (entry.name in listed if listed else _may_be_of_tokenizer(entry.name))
+        ]
 
     def _is_foreign(self, entry: Entry) -> bool:
         if entry.name in self._listed:
@@ -265,8 +275,7 @@ class Dataset:
 
     @cached_property
     def _listed(self) -> frozenset[str]:
-        parts = (*self.manifest.shards, *self.manifest.pictures, *self.manifest.tokenizer_files)
-        return frozenset({"manifest.json", "README.md", *(each.path for each in parts)})
+        return frozenset({"manifest.json", "README.md", *(path for path, _, _ in self.manifest.listed)})
 
     def _check_shard(self, shard: Shard) -> Checked:
         name, problems = shard.path, list[Problem]()
@@ -346,8 +355,8 @@ def open_dataset(out: Path) -> Dataset:
 
 
 def read_manifest(out: Path) -> bytes:
-    """Return the content of the manifest in a folder. Raises `UnusableFileError` if there is none, or it is not
-    one that is read."""
+    """Return the content of the manifest in a folder. Raises `UnusableFileError` if there is none, or it is
+    not one that is read."""
     return read_bounded(regular_file(out, "manifest.json"), MANIFEST_BYTES)
 
 
@@ -393,7 +402,7 @@ def front_matter_of(card: bytes) -> Mapping[str, Any] | None:
     try:
         text = card[:CARD_BYTES].decode()
         head, end, _ = text.removeprefix("---\n").partition("\n---\n")
-        data = yaml.load(head, _plain_loader()) if text.startswith("---\n") and end else None
+        data = yaml.load(head, _plain_loader()) if text.startswith("---\n") and end else None  # noqa: S506  it is safe
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError, yaml.YAMLError):
         return None
     return data if isinstance(data, dict) else None

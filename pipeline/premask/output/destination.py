@@ -78,7 +78,7 @@ class Destination:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was found there that the user should look at."""
-        what = "holds files that lay in an output that was replaced, and were not its own; move them to their place"
+        what = "holds files that lay in an output that was replaced, and were not its own; move them away"
         return tuple(f"{path} {what}" for path in kept_beside(self.out))
 
     def look(self) -> None:

@@ -66,8 +66,8 @@ def open_output(
     removed. Parent directories are made. `overwrite` allows to replace the output of another run. `make`
     makes the output, if it is to be of another kind.
 
-    Raises `OutputError` if another run is writing there, if `path` is a file, if it holds the output of another
-    run, or if something that does not belong to an output lies in one that would be replaced.
+    Raises `OutputError` if another run is writing there, if `path` is a file, if it holds the output of
+    another run, or if something that does not belong to an output lies in one that would be replaced.
     """
     with named(path), ExitStack() as undo:
         out = path.resolve()
@@ -244,7 +244,9 @@ class Output:
         remove_own(self._work, {name: own[name] for name in own if name.startswith("tree/")}, last="")
         if self._tree.exists():
             where = listed(tuple(name for name in foreign if name.startswith("tree/")))
-            raise OutputError(f"{self._work} holds {where or self._tree}, which is no working file; move it away")
+            raise OutputError(
+                f"{self._work} holds {where or self._tree}, which is no working file; move it away"
+            )
 
     def _tokenizer_files(self) -> list[dict[str, Any]]:
         """The lines of the manifest for the files of the tokenizer."""
@@ -389,8 +391,8 @@ def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
                 found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
     except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
         raise OutputError(
-            f"{source} was changed, and cannot be read: {one_line(error, 200)}; remove {source.parent}, then run "
-            "again: the unit is processed again"
+            f"{source} was changed and cannot be read: {one_line(error, 200)}; remove {source.parent}, "
+            "then run again: the unit is processed again"
         ) from None
     return found
 
@@ -456,8 +458,8 @@ def _is_there(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
 
 
 def check_replaceable(out: Path) -> Mapping[str, Stamp]:
-    """Return the files of the output that is to be replaced. Raises `OutputError` if others lie there, which it
-    does not own, or where the output is put meanwhile."""
+    """Return the files of the output that is to be replaced. Raises `OutputError` if others lie there, which
+    it does not own, or where the output is put meanwhile."""
     own, foreign = files_of_output(out)
     if foreign:
         raise foreign_error(out, foreign)
@@ -470,8 +472,8 @@ def check_replaceable(out: Path) -> Mapping[str, Stamp]:
 def foreign_error(out: Path | str, foreign: Sequence[str]) -> OutputError:
     """The error for an output that cannot be replaced, because it does not own these files."""
     return OutputError(
-        f"{out} holds files that are not its own, or were changed, so it cannot be replaced: {listed(foreign)}; "
-        "nothing was changed there: move them away, or choose another --output"
+        f"{out} holds files that are not its own, or were changed, so it cannot be replaced: "
+        f"{listed(foreign)}; nothing was changed there: move them away, or choose another --output"
     )
 
 
@@ -542,13 +544,21 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         plan = read_work_json(work_directory(out), "plan.json")
     except OutputError:
         return None
-    typed = all(isinstance(plan.get(key), kind) for key, kind in _PLAN.items())
-    return plan if typed and all(isinstance(each, dict) and {"source", "sha256"} <= each.keys() and isinstance(each["source"], str) for each in plan["inputs"]) else None
+    return plan if _is_plan(plan) else None
+
+
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    if not all(isinstance(plan.get(key), kind) for key, kind in _PLAN.items()):
+        return False
+    inputs = plan["inputs"]
+    return all(isinstance(each, dict) and {"source", "sha256"} <= each.keys() for each in inputs)
 
 
 _PLAN: Mapping[str, type] = {
-    "run_key": str, "recipe": dict, "premask": str, "tokenizer": dict, "template": dict, "versions": dict, "inputs": list,
-}  # fmt: skip
+    **dict.fromkeys(("run_key", "premask"), str),
+    **dict.fromkeys(("recipe", "tokenizer", "template", "versions"), dict),
+    "inputs": list,
+}
 _MOST_BYTES = 1 << 28  # of a JSON file of the work in progress
 
 
@@ -575,7 +585,7 @@ def check_same_run(out: Path, identity: RunIdentity) -> None:
 
 
 def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
-    """Return `.NAME.partial` with the finished units of this very run in it, or empty. What is there is ours."""
+    """Return `.NAME.partial` with the finished units of this very run in it, or empty."""
     work, plan = work_directory(out), read_plan(out)
     if plan is None or not _is_plan_of(plan, identity):
         remove_work(work)
@@ -624,7 +634,9 @@ def _check_is_ours(work: Path) -> None:
     begun = [path for path in work.iterdir() if not path.name.startswith(("ranks", "plan.json"))]
     if foreign or (begun and not (work / "plan.json").is_file()):
         where = f" ({listed(foreign)})" if foreign else ""
-        raise OutputError(f"{work} is needed for work in progress, but holds other files{where}; move it away")
+        raise OutputError(
+            f"{work} is needed for work in progress, but holds other files{where}; move it away"
+        )
 
 
 def _publish(tree: Path, out: Path) -> None:
@@ -644,7 +656,7 @@ def _publish(tree: Path, out: Path) -> None:
 
 
 def _remove_old(out: Path, own: Mapping[str, Stamp]) -> None:
-    """Remove the files of the output that was replaced. Others, which came there meanwhile, are kept beside it."""
+    """Remove the files of the output that was replaced. Others are kept beside it."""
     old = _old(out)
     remove_own(old, own, last="manifest.json")
     if old.exists():
@@ -654,7 +666,11 @@ def _remove_old(out: Path, own: Mapping[str, Stamp]) -> None:
 def kept_beside(out: Path) -> list[Path]:
     """Folders with files that lay in an output that was replaced, and were not its own."""
     kept = re.compile(rf"{re.escape(out.name)}\.kept-[0-9a-f]{{8}}")
-    return sorted(path for path in out.parent.iterdir() if kept.fullmatch(path.name)) if out.parent.is_dir() else []
+    return (
+        sorted(path for path in out.parent.iterdir() if kept.fullmatch(path.name))
+        if out.parent.is_dir()
+        else []
+    )
 
 
 def _restore(out: Path) -> None:

@@ -4,10 +4,10 @@
     own, foreign = files_of_work(work)          # of the work in progress
     remove_own(out, own)                        # what else is there stays
 
-An output owns `manifest.json`, its card and report, and the files that the manifest lists, if they are what it
-says: size, sha256 and, for shards, the columns of the contract. So a manifest that somebody has put into a folder
-makes none of the files there its own. The work in progress has no such list; what has the name of a working file
-and is a regular file belongs to it. Links, and what is behind them, never do.
+An output owns `manifest.json`, its card and report, and the files that the manifest lists, if they are what
+it says: size, sha256 and, for shards, the columns of the contract. So a manifest that somebody has put into a
+folder makes none of the files there its own. The work in progress has no such list; what has the name of a
+working file and is a regular file belongs to it. Links, and what is behind them, never do.
 
 Cost: for a finished output that of `Dataset.check`, which reads every byte; else some 20 us a file.
 """

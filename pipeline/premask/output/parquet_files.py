@@ -1,11 +1,12 @@
-"""Parquet files that a stranger may have sent: what they declare is held against bounds before it is believed.
+"""Parquet files that a stranger may have sent: what they declare is held against bounds before it is
+believed.
 
     with open_parquet(path, rows=1 << 27, values=1 << 25) as file:
         file.metadata, file.schema_arrow
 
 A file of some kB can declare billions of values, pages of gigabytes, and a footer without end. So, in this
-order: the size of the footer; for each row group its rows, columns, values and where its pages lie; the header
-of each page, which says how many bytes it takes once decompressed.
+order: the size of the footer; for each row group its rows, columns, values and where its pages lie; the
+header of each page, which says how many bytes it takes once decompressed.
 
 Cost: 20 us a page of (by default) a MB, 10 us a column of a row group.
 """
@@ -33,8 +34,8 @@ _MAGIC = b"PAR1"
 def open_parquet(path: Path, *, rows: int, values: int) -> pq.ParquetFile:
     """Open a Parquet file with at most so many rows, and so many values in a column of a row group.
 
-    Raises `ArrowInvalid` for a file that declares more, or what cannot be, and what pyarrow raises for one that
-    cannot be read.
+    Raises `ArrowInvalid` for a file that declares more, or what cannot be, and what pyarrow raises for one
+    that cannot be read.
     """
     _check_footer_size(path)
     file = pq.ParquetFile(

@@ -50,8 +50,8 @@ nothing but the labels has changed."""
 
 
 REJECTS_A_GROUP = 4096
-"""Rejects written at a time: a row group of the reject log, and what is held in memory of it. Fewer if their rows
-are long."""
+"""Rejects written at a time: a row group of the reject log, and what is held in memory of it. Fewer if their
+rows are long."""
 
 RECORD_BYTES = 1 << 26
 """Bytes of the record of a unit, at most."""
@@ -86,8 +86,8 @@ class _SetAside(BaseModel):
 
 
 class _Extra(BaseModel):
-    """What `extra` of a record may have besides the caller's other keys: the counts of a run, and what became of
-    the rows of its sources."""
+    """What `extra` of a record may have besides the caller's other keys: the counts of a run, and what
+    became of the rows of its sources."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 

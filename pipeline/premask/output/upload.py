@@ -9,9 +9,9 @@ stopped, and one of another output in between is not mistaken for it. The file i
 
 A file with the size and sha256 that the store's manifest records is not sent again. Stale shards are removed
 once README.md is there. Files that are not premask's are never replaced or removed: an output owns what its
-manifest lists, or the record of an upload, with the size that it says; a shard must also end as premask's do, and
-a small file have its sha256. Cost: beside the data two small requests for each file, three where shards are
-copied, one more where a file is replaced or removed.
+manifest lists, or the record of an upload, with the size that it says; a shard must also end as premask's
+do, and a small file have its sha256. Cost: beside the data two small requests for each file, three where
+shards are copied, one more where a file is replaced or removed.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def upload(  # noqa: PLR0913  by keyword but the first two
 
     `elsewhere` has the paths, in the store's file system, of shards that are there already; these are copied.
     `overwrite` allows a folder that holds files, but nothing that premask has uploaded. Raises the store's
-    `error` if that is not allowed, if a file that is not premask's lies where one of the output goes, or in its
-    folders, or if anything goes wrong; `PushError` if a file changes meanwhile.
+    `error` if that is not allowed, if a file that is not premask's lies where one of the output goes, or in
+    its folders, or if anything goes wrong; `PushError` if a file changes meanwhile.
     """
     held, files = read_held(store), [*_stored(finished, elsewhere or {}), *finished.files]
     if held.foreign and not overwrite and not held.is_output and held.arrived is None:
@@ -90,8 +90,8 @@ def upload(  # noqa: PLR0913  by keyword but the first two
         blocked += held.doubtful(store, [*stale, *sorted(sending & held.own)])
         if blocked:
             raise store.error(
-                f"{store.url} holds {listed(blocked)}, which premask has not written (or no longer as it was); "
-                "nothing was changed there: move such files away, or choose another folder"
+                f"{store.url} holds files that premask has not written, or no longer as it was: "
+                f"{listed(blocked)}; nothing was changed there: move them away, or choose another folder"
             )
         arrived = {file.path: (file.bytes, file.sha256) for file in kept}
         before = {path: known[path] for path in sorted({*stale, *sending} & known.keys())}
@@ -121,11 +121,11 @@ def load_line(layout: str, url: str) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """What a folder of a store holds: its files with sizes in bytes, the content of `manifest.json`, and whether
-    README.md is a card of premask.
+    """What a folder of a store holds: its files with sizes in bytes, the content of `manifest.json`, and
+    whether README.md is a card of premask.
 
-    `arrived` are the files of an upload that is in progress, or was stopped; None if there is none. `begun` are
-    those that it was to send, replace or remove, as pairs of path and size.
+    `arrived` are the files of an upload that is in progress, or was stopped; None if there is none. `begun`
+    are those that it was to send, replace or remove, as pairs of path and size.
     """
 
     files: Mapping[str, int]
@@ -174,12 +174,11 @@ class Held:
             found = self.manifest()
         except (OutputError, ValueError):  # all of it is sent again
             return {}
-        parts = (*found.shards, *found.pictures, *found.tokenizer_files)
-        return {each.path: (each.bytes, each.sha256) for each in parts}
+        return {path: (size, sha256) for path, size, sha256 in found.listed}
 
 
 def _is_written(store: Store, path: str, size: int, known: tuple[int, str] | None) -> bool:
-    """Whether a file is as premask writes it: a shard by its end, a small file by its hash, where that is known."""
+    """Whether a file is as premask writes it: a shard by its end, a small file by its hash."""
     if path in {"manifest.json", "README.md"}:
         return True
     if path.partition("/")[0] in KINDS:

@@ -34,7 +34,7 @@ from ..core.atomic_files import sha256_file, sync, sync_tree
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
 from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
-from ..output.dataset import Dataset, flat, open_dataset
+from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
 
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
@@ -78,7 +78,9 @@ def export(  # noqa: PLR0913  all by keyword but the first two
     schema = _schema(layout, manifest.recipe, columns)
     if target.resolve().is_relative_to(out.resolve()):
         raise OutputError(f"{target} is within {out}, which stays as it is: choose another target")
-    if os.path.lexists(target) and not (not target.is_symlink() and target.is_dir() and form == "arrow" and not any(target.iterdir())):
+    if os.path.lexists(target) and not (
+        not target.is_symlink() and target.is_dir() and form == "arrow" and not any(target.iterdir())
+    ):
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
     splits = _splits(dataset, form, split)
@@ -150,7 +152,7 @@ def _batches(
     if not same:
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
         needed = list(dict.fromkeys(["input_ids", "labels", *needed, "seq_lengths"]))
-    for batch in dataset.batches(shard, needed, **({} if tokens is None else {"tokens": tokens})):
+    for batch in dataset.batches(shard, needed, tokens=tokens or BATCH_TOKENS):
         own = batch if same else unpack(batch)
         yield pa.RecordBatch.from_arrays([own.column(f.name).cast(f.type) for f in schema], schema=schema)
 

@@ -40,9 +40,9 @@ from ..core.atomic_files import named, write_json
 from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
+from ..core.received_files import UnusableFileError
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
-from ..core.received_files import UnusableFileError
 from ..core.records import Slice, SourceInfo, Unit
 from ..core.strict_json import parse_json
 from ..core.versions import code_hash
@@ -402,9 +402,9 @@ def _work_of(data: Mapping[str, Any], path: Path) -> Work:
         ) from None
     units = [Unit(number, tuple(pieces)) for number, pieces in enumerate(found.units)]
     recipe, infos = make_recipe(found.recipe, where="work in progress"), found.infos
-    for number in [each.entry for each in (*infos, *(piece for unit in units for piece in unit.slices))]:
-        if not 0 <= number < len(recipe.sources):
-            raise OutputError(f"{path} names a source that is not there; remove it and run the ranks again")
+    entries = {info.entry for info in infos} | {piece.entry for unit in units for piece in unit.slices}
+    if not entries <= set(range(len(recipe.sources))):
+        raise OutputError(f"{path} names a source that is not there; remove it and run the ranks again")
     dialects = {info.source: found.dialects.get(info.source) or find_dialect(info, recipe) for info in infos}
     return Work(recipe, infos, dialects, units, tuple(found.warnings))
 

@@ -105,8 +105,8 @@ def _whole(hashes: Sequence[Path]) -> Iterator[None]:
     except (ValueError, LookupError, EOFError, TypeError, OverflowError) as error:
         work = hashes[0].parent.parent
         raise OutputError(
-            f"hashes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; remove that folder, "
-            "then run again"
+            f"hashes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; "
+            "remove that folder, then run again"
         ) from None
 
 
