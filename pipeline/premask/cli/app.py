@@ -24,6 +24,7 @@ import click
 
 from .. import __version__
 from ..core.errors import PremaskError, one_line
+from ..core.redact import redact_logs, redacted
 from ..core.text import visible
 
 COMMANDS: Mapping[str, str] = {
@@ -79,13 +80,14 @@ def main() -> None:
     """Run the command: errors that a user can fix are one line and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
+    redact_logs()
     try:
         with app.make_context("premask", sys.argv[1:]) as context:  # click's own `main` swallows interrupts
             app.invoke(context)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except PremaskError as error:
         sys.stderr.write(f"premask: {visible(str(error))}\n")
@@ -99,6 +101,13 @@ def main() -> None:
         _close_output()
         sys.stderr.write(f"premask: the output cannot be written: {visible(one_line(error))}\n")
         sys.exit(2)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of the command line, which may quote it, without credentials."""
+    text = io.StringIO()
+    error.show(text)
+    sys.stderr.write(redacted(text.getvalue()))
 
 
 def _close_output() -> None:
