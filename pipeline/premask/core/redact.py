@@ -27,8 +27,8 @@ from urllib.parse import quote, unquote, unquote_plus
 
 QUERY_KEYS = frozenset({
     "alt", "branch", "commit", "config", "dataset", "date", "dl", "download", "export", "format",
-    "generation", "lang", "language", "length", "limit", "offset", "page", "part", "raw", "ref", "rev", "revision", "shard",
-    "snapshot", "split", "subset", "tag", "version", "versionid",
+    "generation", "lang", "language", "length", "limit", "offset", "page", "part", "raw", "ref", "rev",
+    "revision", "shard", "snapshot", "split", "subset", "tag", "version", "versionid",
 })  # fmt: skip
 """Keys of a query that say which data a URL means, in lower case."""
 
@@ -146,9 +146,9 @@ def remember(url: str) -> None:
     found = _PARTS.fullmatch(url)
     if found is None or shown_url(url) == url:
         return
-    user = found[3].rpartition("@")[0]
-    words = [user.partition(":")[2], *(pair.partition("=")[2] for pair in (found[5] or "")[1:].split("&"))]
-    shown = shown_url(url)
+    user, shown = found[3].rpartition("@")[0], shown_url(url)
+    words = [*user.split(":", 1), (found[6] or "")[1:], *re.findall(r";[^/;=]*=([^/;]*)", found[4])]
+    words += [pair.partition("=")[2] for pair in (found[5] or "")[1:].split("&")]
     if user:
         words += [user, base64.b64encode(unquote(user).encode()).decode()]
     _remembered.update(

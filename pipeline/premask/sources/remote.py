@@ -198,8 +198,10 @@ def fetch(url: str) -> str:
     """
     filesystem, path = open_url(url, SourceError)
     before = stat(url)
-    key = hashlib.sha256(f"{source_name(url)}\n{before.version}".encode()).hexdigest()[:32]
-    target = cache_folder() / "files" / key / (PurePosixPath(unquote(urlsplit(url).path)).name or "file")
+    shown = source_name(url)
+    key = hashlib.sha256(f"{shown}\n{before.version}".encode()).hexdigest()[:32]
+    name = PurePosixPath(unquote(urlsplit(shown).path)).name or "file"
+    target = cache_folder() / "files" / key / name
     if before.version and target.is_file() and target.stat().st_size == before.size:
         return str(target)
     with _cached(url, target.parent, before.size):
