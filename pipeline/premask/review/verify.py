@@ -131,10 +131,13 @@ def _locate(target: str, revision: str | None) -> Path:
         return path
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  half a second to import
 
+    from ..publish.hub_repo import quiet  # noqa: PLC0415
+
     limit_waiting()
     try:  # by its commit: a name that the Hub does not tell would be looked up in the cache, which may be old
-        commit = HfApi().dataset_info(target, revision=revision).sha
-        return Path(snapshot_download(target, repo_type="dataset", revision=commit))
+        with quiet():
+            commit = HfApi().dataset_info(target, revision=revision).sha
+            return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
         reason = one_line(error, 300)
         raise OutputError(
