@@ -103,7 +103,6 @@ def test_all_commands_on_the_output(web: Web, tmp_path: Path) -> None:
             ["plan", recipe],
             ["explain", url, "--tokenizer", TOKENIZER, "--format", "json"],
             ["explain", url, "--tokenizer", TOKENIZER, "--row", 0],
-            ["run", recipe, "--format", "json"],
             ["run", recipe],
             ["verify", out],
             ["stats", out, "--format", "json"],

@@ -130,7 +130,8 @@ def _rows(path: Path) -> bytes:
     if path.suffix == ".parquet":
         table = pq.read_table(path)
     elif path.suffix == ".arrow":
-        table = pa.ipc.open_file(path).read_all()
+        is_file = path.read_bytes().startswith(b"ARROW1")
+        table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(path.read_bytes()).read_all()
     else:
         return b""
     return f"{table.to_pylist()} {table.schema.metadata}".encode()
