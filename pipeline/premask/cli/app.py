@@ -25,6 +25,7 @@ import click
 from .. import __version__
 from ..core.errors import PremaskError, one_line
 from ..core.limits import hold_limits
+from ..core.redact import redact_logs, redacted
 from ..core.text import visible
 
 COMMANDS: Mapping[str, str] = {
@@ -81,13 +82,14 @@ def main() -> None:
     hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
+    redact_logs()
     try:
         with app.make_context("premask", sys.argv[1:]) as context:  # click's own `main` swallows interrupts
             app.invoke(context)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except PremaskError as error:
         sys.stderr.write(f"premask: {visible(str(error))}\n")
@@ -101,6 +103,13 @@ def main() -> None:
         _close_output()
         sys.stderr.write(f"premask: the output cannot be written: {visible(one_line(error))}\n")
         sys.exit(2)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of the command line, which may quote it, without credentials."""
+    text = io.StringIO()
+    error.show(text)
+    sys.stderr.write(redacted(text.getvalue()))
 
 
 def _close_output() -> None:

@@ -30,6 +30,7 @@ import numpy as np
 
 from ...core.errors import PremaskError, RunError, one_line
 from ...core.recipe import Recipe
+from ...core.redact import redact_logs
 from ...labeller import load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
@@ -212,6 +213,7 @@ def _serve(link: Connection) -> None:
     """Answer calls until the other end of the link is closed."""
     global _link  # noqa: PLW0603  reports of a task use the same link as its result
     _link = link
+    redact_logs()
     end_with_parent()
     with suppress(EOFError, OSError):
         while True:
