@@ -19,12 +19,12 @@ from ..core.errors import RowError, RunError
 from ..core.records import Reject, Slice
 from ..core.text import storable
 from ..dialects import Form
-from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
+from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches, read_single_rows
 from ..labeller import reject
 from ..output.windows import Windows
 from ..sources.blocks import Block
 from .batches import BatchLabeller
-from .crashes import SkippedRow, name_of, read_failures, without_rows, write_failures
+from .crashes import Failures, SkippedRow, name_of, read_failures, without_rows, write_failures
 from .tasks import BucketTask, Progress, Task
 from .unexpected import SuspectRows, TaskError, describe, unexpected
 
@@ -65,43 +65,74 @@ def settle(do: Do, job: Callable[..., Result], task: Task | BucketTask, say: Cal
 
 def _find_rows(do: Do, task: Task, say: Callable[[str], None]) -> None:
     """Skip rows until the unit can be labelled."""
-    for _ in range(MOST):
+    start, deaths, why = None, 0, ""
+    while deaths <= MOST:
+        before, why = read_failures(task.failures), ""
         try:
-            raising: list[SkippedRow] = do(label_batches, task)
+            do(label_batches, Search(task, start))
         except TaskError as error:
-            place, why = error.at, str(error)
-        else:
-            return _note_skipped(task, raising, say)
-        if place is None:
+            start, why = error.at, str(error)
+        _report_new(task, before, say)
+        if not why:
+            return
+        if start is None:
             raise RunError(f"{name_of(task)} cannot be read: {why}; check that file")
+        deaths += _find_in_batch(do, Search(task, start, why), MOST - deaths, say)
+    _skip_all(task, f"{why}, and more than {MOST} others failed too", say)
+
+
+def _find_in_batch(do: Do, search: Search, most: int, say: Callable[[str], None]) -> int:
+    """Skip the rows of a batch that end a process one by one; return how many, which is at most `most` and
+    one. If no single row does, skip all of them."""
+    left, found, before = search.rows, 0, read_failures(search.task.failures)
+    while left and found <= most:
         try:
-            do(label_rows, Probe(task, place))
+            do(label_rows, search.of(left))
         except TaskError as error:
-            place, why = error.at or place, str(error)
-        _skip(do, Probe(task, place, why), say)
-    return _skip_all(task, f"{why}, and more than {MOST} others failed too", say)
+            rows, why = error.at.rows if error.at else left, str(error)
+        else:
+            break
+        _skip(do, search.of(rows, why))
+        left, found = tuple(row for row in left if row > rows[-1]), found + 1
+    if not found:
+        _skip(do, search)
+    _report_new(search.task, before, say)
+    return max(1, found)
 
 
-def _skip(do: Do, probe: Probe, say: Callable[[str], None]) -> None:
+def _skip(do: Do, search: Search) -> None:
     """Skip rows that end their process."""
-    rows, source = probe.place.rows, probe.piece.source
     try:
-        lines: list[Reject] = do(lines_of, probe)
+        lines: list[Reject] = do(lines_of, search)
     except TaskError:  # not even their text can be read
-        lines = [Reject(source, row, None, "crashed", probe.why, None) for row in rows]
-    _note_skipped(probe.task, [SkippedRow(probe.place.piece, line) for line in lines], say)
+        lines = [Reject(search.piece.source, row, None, "crashed", search.why, None) for row in search.rows]
+    _note_skipped(search, lines)
 
 
-def _note_skipped(task: Task, skipped: Sequence[SkippedRow], say: Callable[[str], None]) -> None:
-    """Skip rows, and report it: one line for rows that follow each other and have one cause."""
-    if not skipped:
-        return
-    failures = read_failures(task.failures)
-    write_failures(task.failures, replace(failures, rows=(*failures.rows, *skipped)))
-    for (piece, why), each in groupby(skipped, lambda row: (row.piece, row.line.detail)):
-        rows = [row.line.row for row in each]
-        which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
-        say(f"{which} of {task.unit.slices[piece].source} skipped: {why}")
+def _note_skipped(search: Search, lines: Sequence[Reject]) -> None:
+    failures, number = read_failures(search.task.failures), search.at.piece
+    rows = [SkippedRow(number, line) for line in lines]
+    write_failures(search.task.failures, replace(failures, rows=(*failures.rows, *rows)))
+
+
+def _report_new(task: Task, before: Failures, say: Callable[[str], None]) -> None:
+    """Report rows that were skipped meanwhile: one line for those of one file and cause."""
+    known = {(each.piece, each.line.row) for each in before.rows}
+    new = [each for each in read_failures(task.failures).rows if (each.piece, each.line.row) not in known]
+    for (piece, why), each in groupby(new, lambda row: (row.piece, row.line.detail)):
+        say(f"{_names_of([row.line.row for row in each])} of {task.unit.slices[piece].source} skipped: {why}")
+
+
+def _names_of(rows: Sequence[int]) -> str:
+    """Name some rows.
+
+    >>> _names_of([7]), _names_of([7, 8, 9]), _names_of([7, 9, 20])
+    ('row 7', 'rows 7 to 9', '3 rows from 7 to 20')
+    """
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    together = rows[-1] - rows[0] == len(rows) - 1
+    return f"{'rows' if together else f'{len(rows)} rows from'} {rows[0]} to {rows[-1]}"
 
 
 def _skip_all(task: Task, why: str, say: Callable[[str], None]) -> None:
@@ -113,56 +144,81 @@ def _skip_all(task: Task, why: str, say: Callable[[str], None]) -> None:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Rows of a unit that are examined, and why they failed."""
+class Search:
+    """Rows of a unit that are examined, and why they failed; without `place`, all rows."""
 
     task: Task
-    place: SuspectRows
+    place: SuspectRows | None = None
     why: str = ""
+
+    @property
+    def at(self) -> SuspectRows:
+        """The place of the rows."""
+        return self.place or SuspectRows(0, (0,))
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The numbers of the rows."""
+        return self.at.rows
 
     @property
     def piece(self) -> Slice:
         """The slice that they are in."""
-        return self.task.unit.slices[self.place.piece]
+        return self.task.unit.slices[self.at.piece]
+
+    @property
+    def dialect(self) -> Form:
+        """The dialect of the slice."""
+        return self.task.dialects[self.piece.source]
+
+    def of(self, rows: tuple[int, ...], why: str = "") -> Search:
+        """Return the same for other rows of the slice."""
+        return replace(self, place=SuspectRows(self.at.piece, rows), why=why)
+
+    def in_slice(self, number: int) -> Search:
+        """Return the same for all rows of another slice."""
+        return replace(self, place=SuspectRows(number, (self.task.unit.slices[number].start_row,)))
 
 
 def label_batches(
-    batches: BatchLabeller, task: Task, progress: Progress, windows: Windows | None = None
-) -> list[SkippedRow]:
-    """Label the rows of a unit that are not skipped; return those that raise an error.
+    batches: BatchLabeller, search: Search, progress: Progress, windows: Windows | None = None
+) -> None:
+    """Label the rows of a unit that are not skipped, from the first of some rows on; skip those that raise
+    an error.
 
     Each batch is reported before it is processed, and each row of a batch that raises an error.
     """
     del windows
-    failures, found = read_failures(task.failures), list[SkippedRow]()
-    for number, piece in enumerate(task.unit.slices):
-        wanted, dialect = without_rows(failures.of_piece(number)), task.dialects[piece.source]
-
-        def take(block: Block, number: int = number, wanted: Callable[[Block], Block] = wanted) -> Block:
-            taken = wanted(block)
-            progress.begin(number, taken.numbers)
-            return taken
-
-        for batch in read_batches(piece, dialect, BATCH_ROWS, take):
-            if not (why := _raised(batches, batch, dialect)):
-                continue
-            lines = _raising_rows(batches, batch, dialect, partial(progress.begin, number))
-            found += [SkippedRow(number, line) for line in lines or _crashed(batch, why)]
-    return found
+    _label_batches(batches, search, progress)
+    for number in range(search.at.piece + 1, len(search.task.unit.slices)):
+        _label_batches(batches, search.in_slice(number), progress)
 
 
-def _raising_rows(
-    batches: BatchLabeller, batch: RowBatch, dialect: Form, begin: Callable[[np.ndarray], None]
-) -> list[Reject]:
-    """Return the rows of a batch that raise an error by themselves."""
-    batches, found = batches.anew(), list[Reject]()
+def _label_batches(batches: BatchLabeller, search: Search, progress: Progress) -> None:
+    wanted = without_rows(read_failures(search.task.failures).of_piece(search.at.piece))
+    first = search.rows[0] if search.place else search.piece.start_row
+
+    def take(block: Block) -> Block:
+        taken = wanted(block.taken(block.numbers >= first))
+        if len(taken.numbers):
+            progress.begin(search.at.piece, taken.numbers)
+        return taken
+
+    for batch in read_batches(search.piece, search.dialect, BATCH_ROWS, take):
+        why = _raised(batches, batch, search.dialect)
+        if why and not _skip_raising(batches, batch, search, progress):
+            _note_skipped(search, _crashed(batch, why))
+
+
+def _skip_raising(batches: BatchLabeller, batch: RowBatch, search: Search, progress: Progress) -> bool:
+    """Skip the rows of a batch that raise an error by themselves; return whether there is one."""
+    batches, found = batches.anew(), False
     for at in range(len(batch)):
         row = batch.cut(at, at + 1)
-        begin(row.numbers)
-        if why := _raised(batches, row, dialect):
-            found += _crashed(row, why)
-            batches = batches.anew()
-    begin(batch.numbers)  # what comes next is no longer the last row
+        progress.begin(search.at.piece, row.numbers)
+        if why := _raised(batches, row, search.dialect):
+            _note_skipped(search, _crashed(row, why))
+            batches, found = batches.anew(), True
     return found
 
 
@@ -183,32 +239,23 @@ def _crashed(batch: RowBatch, why: str) -> list[Reject]:
 
 
 def label_rows(
-    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
+    batches: BatchLabeller, search: Search, progress: Progress, windows: Windows | None = None
 ) -> None:
     """Label rows one by one; report each row before it is processed."""
     del windows
-    for batch in _one_by_one(probe, progress):
-        _raised(batches, batch, probe.task.dialects[probe.piece.source])
+    for row in _one_by_one(search, progress):
+        _raised(batches, row, search.dialect)
 
 
 def lines_of(
-    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
+    batches: BatchLabeller, search: Search, progress: Progress, windows: Windows | None = None
 ) -> list[Reject]:
     """Return the lines of the reject log for skipped rows."""
     del batches, windows
-    return [line for batch in _one_by_one(probe, progress) for line in _crashed(batch, probe.why)]
+    return [line for row in _one_by_one(search, progress) for line in _crashed(row, search.why)]
 
 
-def _one_by_one(probe: Probe, progress: Progress) -> Iterator[RowBatch]:
+def _one_by_one(search: Search, progress: Progress) -> Iterator[RowBatch]:
     """Yield batches of one row each."""
-    wanted = np.array(probe.place.rows, dtype=np.int64)
-
-    def take(block: Block) -> Block:
-        taken = block.taken(np.isin(block.numbers, wanted))
-        if len(taken.numbers):
-            progress.begin(probe.place.piece, taken.numbers)
-        return taken
-
-    for batch in read_batches(probe.piece, probe.task.dialects[probe.piece.source], 1, take):
-        if len(batch):
-            yield batch
+    wanted = np.array(search.rows, dtype=np.int64)
+    return read_single_rows(search.piece, search.dialect, wanted, partial(progress.begin, search.at.piece))
