@@ -35,6 +35,12 @@ def main() -> None:
         return
     for start in range(1, _STARTS + 1):
         number, line = run_in_child(lambda: _command(interrupts), interrupts)
+        if number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # it was leaving already, when Python handles no signals
+            interrupts.heard = number
+            interrupts.leave()
         of_memory = is_about_memory(line)
         if of_memory and start > 1:  # it crashes without a row at hand, too
             say(f"memory is short ({line}); finished work is kept: {_MORE_MEMORY}")

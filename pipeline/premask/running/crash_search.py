@@ -47,10 +47,11 @@ def settle(do: Do, job: Callable[..., Result], task: Task | BucketTask, say: Cal
     has no rows to skip.
     """
     if isinstance(task, BucketTask):
+        last = read_failures(task.failures).last
+        task.failures.unlink(missing_ok=True)  # the same command tries again
         raise RunError(
-            f"{name_of(task)} failed too often; the last error: {read_failures(task.failures).last}; "
-            "finished work is kept: run the same command again, with fewer workers or smaller units if "
-            "memory is short"
+            f"{name_of(task)} failed too often; the last error: {last}; finished work is kept: run the same "
+            "command again, with fewer workers or smaller units if memory is short"
         )
     _find_rows(do, task, say)
     try:

@@ -49,7 +49,7 @@ def unexpected(error: BaseException) -> BaseException:
 def of_machine(error: BaseException) -> RunError | None:
     """Return the error of the run for one of the system, such as a full disk or too little memory; None if
     it is another one. No row is its cause."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _SHORTAGE):
         return RunError(
             f"memory is short ({describe(error)}); finished work is kept: run the same command again with "
             "more memory, or with fewer workers"
@@ -59,6 +59,10 @@ def of_machine(error: BaseException) -> RunError | None:
             f"{describe(error)}; finished work is kept: fix the cause and run the same command again"
         )
     return None
+
+
+_SHORTAGE = ("Failed to launch worker thread", "can't start new thread", "Cannot allocate memory")
+"""What Arrow and Python say in other errors than `MemoryError` if there is no memory for one more thread."""
 
 
 def describe(error: BaseException) -> str:
