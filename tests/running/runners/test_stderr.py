@@ -30,7 +30,7 @@ print(*run_in_child(work, Interrupts()), sep="|")
         ("", ""),
         ("some warning\nthe last line\x1b\n", "the last line?"),
         ("memory allocation of 8 bytes failed\nstack backtrace:\nnote: more\n", "memory allocation of 8 bytes failed"),
-        ("x\n" * 90_000 + "terminate called\n  what():  std::bad_alloc\n", "what():  std::bad_alloc"),
+        ("x" * 70_000 + "\nterminate called\n  what():  std::bad_alloc\n", "what():  std::bad_alloc"),
     ],
 )  # fmt: skip
 def test_lines_of_libraries_are_kept_out_and_the_cause_is_found(lines: str, cause: str) -> None:
