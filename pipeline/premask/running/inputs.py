@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo, Unit
 from ..core.source_entry import DialectName
-from ..dialects import Form, recognize_file
+from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
@@ -60,7 +60,8 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
     """Return the dialect of a file; `values` are its first rows, if they have been read.
 
     The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
-    Raises `SourceError` if no row has the fields, or if no dialect fits.
+    Raises `SourceError` if no row has the fields, or if no dialect, or only another one than the recipe names,
+    fits.
     """
     entry = recipe.sources[info.entry]
     fields, dialect = entry.fields, entry.dialect
@@ -71,5 +72,7 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
         mapped.check(peek(info) if values is None else values, source=info.source)
         return mapped
     if dialect not in (None, DialectName.auto):
-        return str(dialect.value)
+        named = Named(dialect.value)
+        check_named(peek(info) if values is None else values, named, source=info.source)
+        return named
     return recognize_file(peek(info) if values is None else values, source=info.source)

@@ -362,7 +362,7 @@ def _as_json(work: Work) -> dict[str, Any]:
         {field.name: getattr(info, field.name) for field in dataclasses.fields(info)} for info in work.infos
     ]
     recipe = work.recipe.model_dump(mode="json")
-    dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
+    dialects = {name: form if type(form) is str else None for name, form in work.dialects.items()}
     return {
         "recipe": recipe,
         "infos": infos,

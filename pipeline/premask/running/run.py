@@ -33,6 +33,7 @@ from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
+from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
@@ -168,7 +169,7 @@ def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """Return the result of a run that began at `begin` (`time.monotonic`)."""
-    found = (*_empty_splits(manifest), *_skipped(manifest), *place.warnings)
+    found = (*_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
@@ -228,6 +229,11 @@ def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) ->
     output.bring([output.unit(number) for number in range(len(records))])
     duplicates = count_duplicates(prepared.tasks(output))
     return _finish(prepared, output, records, duplicates)
+
+
+def _history(manifest: Mapping[str, Any]) -> list[str]:
+    note = history_note(manifest["counts"])
+    return [note] if note else []
 
 
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
