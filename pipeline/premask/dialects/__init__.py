@@ -96,6 +96,7 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
 
+
 class Named(str):
     """The name of a dialect that the recipe names: a row of another dialect is rejected. A plain string is a
     dialect that was recognized; then such a row is read as what it is.

@@ -114,13 +114,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take. Units and their bytes are exact, all other figures are estimates."""
+    """What a run will take. Units and their bytes are exact, all other figures are estimates.
+
+    tokens_one_sample_a_row  tokens if no turn had a sample of its own, with the history before it
+    """
 
     units: Sequence[UnitForecast]
     sample: Trial
     rows: int
     rows_counted: bool
     tokens: int
+    tokens_one_sample_a_row: int
     packs: int
     files: int
     output_bytes: int
@@ -130,11 +134,6 @@ class Forecast:
     seconds: Mapping[int, float]
     warnings: Sequence[str]
     hub: Sequence[str]
-
-    @property
-    def tokens_once(self) -> int:
-        """Tokens if each row were one sample."""
-        return self.tokens - round(self.tokens * self.sample.history / max(self.sample.tokens, 1))
 
     @property
     def is_exact(self) -> bool:
@@ -148,7 +147,7 @@ class Forecast:
             "rows": self.rows,
             "rows_counted": self.rows_counted,
             "tokens": self.tokens,
-            "tokens_one_sample_a_row": self.tokens_once,
+            "tokens_one_sample_a_row": self.tokens_one_sample_a_row,
             "packs": self.packs,
             "files": self.files,
             "output_bytes": self.output_bytes,
@@ -179,6 +178,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     sample = _measure(prepared, rows)
     units = [_unit(unit, rows, sample) for unit in work.units]
     tokens, read = sum(unit.tokens for unit in units), sum(map(rows.of_unit, work.units))
+    again = round(tokens * sample.history / max(sample.tokens, 1))
     samples = tokens * sample.samples / max(sample.tokens, 1)
     packs = math.ceil(samples * sample.packs) if Layout.packed in recipe.layout else 0
     output = round(sum(each * (read if kind == "rejects" else tokens) for kind, each in sample.bytes.items()))
@@ -198,6 +198,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         round(read),
         work.rows is not None,
         tokens,
+        tokens - again,
         packs,
         files + _OTHER_FILES,
         output,
@@ -205,7 +206,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         free,
         memory,
         {n: makespan([unit.tokens * speed for unit in units], n) for n in _worker_counts(cores, len(units))},
-        [*_warnings(work, units, sample), *_space(disk, free)],
+        [*_warnings(work, units, sample, again), *_space(disk, free)],
         list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
     )
 
@@ -423,10 +424,9 @@ def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
 # ==== Warnings ====
 
 
-def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Iterator[str]:
+def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: int) -> Iterator[str]:
     yield from work.warnings
     tokens = sum(unit.tokens for unit in units)
-    again = round(tokens * sample.history / max(sample.tokens, 1))
     if note := history_note({"tokens": tokens, HISTORY: again}):
         yield note
     if not sample.tokens:
