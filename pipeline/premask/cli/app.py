@@ -25,6 +25,7 @@ import click
 from .. import __version__
 from ..core.errors import PremaskError, one_line
 from ..core.text import visible
+from .usage import NoSuchCommandError, message_of
 
 COMMANDS: Mapping[str, str] = {
     "run": "Turn chat data into packed, pre-masked Parquet shards.",
@@ -60,6 +61,14 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called. Raises `NoSuchCommandError`."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise NoSuchCommandError(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
@@ -84,6 +93,12 @@ def main() -> None:
             app.invoke(context)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        sys.stderr.write(f"{message_of(error, COMMANDS, sys.argv[1:])}\n")
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -45,7 +45,7 @@ _EXAMPLES: Mapping[str, str] = {
 }
 """Keys -> a value as YAML."""
 
-_OTHER_NAMES: Mapping[str, str] = {
+OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(
         ("data", "dataset", "datasets", "files", "inputs", "train_file", "data_files"), "sources"
     ),
@@ -119,7 +119,7 @@ def unknown_key(key: str, known: Collection[str]) -> str:
     if name in _OF_COMMAND and "sources" in known:
         return f"unknown key '{key}'; it is an option of the command: --{name.replace('_', '-')}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    other = _OTHER_NAMES.get(name)
+    other = OTHER_NAMES.get(name)
     best = other if other in known else near[0] if near else None
     hint = f"did you mean '{best}'?" if best else f"known keys: {', '.join(known)}"
     return f"unknown key {shown(key, quote=True)}; {hint}"

@@ -122,6 +122,8 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def _locate(target: str, revision: str | None) -> Path:
     """The directory of an output; a dataset of the Hub is fetched into the cache first."""
     path = Path(target)
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():  # a path, not org/name
+        raise OutputError(f"{target} does not exist; name a directory that premask run has written")
     if path.exists() or not _NAME.fullmatch(target) or target.startswith("."):
         if revision is not None:
             raise OutputError(f"{target} is no name on the Hub, where --revision belongs; leave it out")
