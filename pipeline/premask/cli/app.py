@@ -19,11 +19,12 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from .. import __version__
-from ..core.errors import PremaskError, one_line
+from ..core.errors import PremaskError, cause_of
 from ..core.text import visible
 from .usage import NoSuchCommandError, message_of
 
@@ -89,6 +90,11 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
     try:
+        Path.cwd()
+    except OSError:
+        click.echo("premask: the current directory was removed; change to another one", err=True)
+        sys.exit(2)
+    try:
         with app.make_context("premask", sys.argv[1:]) as context:  # click's own `main` swallows interrupts
             app.invoke(context)
     except click.exceptions.Exit as leaving:
@@ -97,25 +103,24 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.UsageError as error:
-        sys.stderr.write(f"{message_of(error, COMMANDS, sys.argv[1:])}\n")
+        click.echo(message_of(error, COMMANDS, sys.argv[1:]), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except PremaskError as error:
-        sys.stderr.write(f"premask: {visible(str(error))}\n")
+        click.echo(f"premask: {visible(str(error))}", err=True)
         sys.exit(2)
     except BrokenPipeError:  # who read the output has left, such as `head`
         _close_output()
         sys.exit(1)
-    except (
-        OSError
-    ) as error:  # what writes files says which; this is the output of the command, on a full disk
+    except OSError as error:  # what writes files says which; this is the output of the command
         _close_output()
-        sys.stderr.write(f"premask: the output cannot be written: {visible(one_line(error))}\n")
+        click.echo(f"premask: the output cannot be written: {visible(cause_of(error))}", err=True)
         sys.exit(2)
 
 
 def _close_output() -> None:
     """Drop what has not been written, so that Python does not try again when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
