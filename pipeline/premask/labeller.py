@@ -359,13 +359,14 @@ def _never_stops(ends: TurnEnds) -> str:
     if ends.text:
         return (
             f"the chat template ends the last turn with {ends.text[:80]!r}, which is no control token: the "
-            "tokenizer may be another one than that of the template; name what stops the model with end_of_turn"
+            "tokenizer may be another one than that of the template; name what stops the model with "
+            "end_of_turn"
         )
     if ends.seen:
         return ""
     return (
-        "the chat template prints no turn end: a model trained on it would not learn to stop; set append_eos, "
-        "or name the stop string with end_of_turn"
+        "the chat template prints no turn end: a model trained on it would not learn to stop; set "
+        "append_eos, or name the stop string with end_of_turn"
     )
 
 

@@ -1,6 +1,6 @@
 """A command line that cannot be read -> one line: what is wrong, and what was probably meant.
 
-    message_of(error)       # "No such command 'doctor'; did you mean 'premask template'? 'premask --help' ..."
+    message_of(error, COMMANDS, ["doctor"])     # "premask: No such command 'doctor'; did you mean ..."
 
 Besides the nearest name, names that other tools use are known.
 """

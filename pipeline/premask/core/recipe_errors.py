@@ -1,4 +1,4 @@
-"""What is wrong with the keys of a recipe, in words: one clause for each key, which says what to write instead.
+"""What is wrong with the keys of a recipe, in words: one clause for each, which says what to write instead.
 
     problems(error.errors(), {"train": Train.model_fields})     # ["max_length: write a whole number ..."]
 
@@ -12,6 +12,9 @@ import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from .text import visible
+
+_MOST = 400  # characters of what is said of one value
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 _SHOWN.maxlevel, _SHOWN.maxdict, _SHOWN.maxlist = 2, 3, 3
@@ -150,14 +153,18 @@ def _problem(error: Any, known: Mapping[str, Collection[str]], keys: Collection[
     if kind == "missing":
         return f"key '{key}' is missing"
     if kind == "value_error":
-        return f"{key}: {ctx['error']}" if key else str(ctx["error"])
-    if error["input"] is None:
-        return f"{key}: it has no value; write {_wanted(place, kind, ctx)}, or leave the key out"
-    if kind == "enum" and isinstance(error["input"], str):
-        return _no_choice(key, error["input"], _choices(ctx))
-    quoted = kind == "string_type" and isinstance(error["input"], (int, float))
-    what = f"{_instead(place, kind, ctx)}{' in quotes' if quoted else ''}"
-    return f"{key}: {what}, not {shown(error['input'])}"
+        text = visible(str(ctx["error"]))[:_MOST]
+        return f"{key}: {text}" if key else text
+    return f"{key}: {_wrong_value(error['input'], place, kind, ctx)}"
+
+
+def _wrong_value(value: Any, place: list[Any], kind: str, ctx: Mapping[str, Any]) -> str:
+    if value is None:
+        return f"it has no value; write {_wanted(place, kind, ctx)}, or leave the key out"
+    if kind == "enum" and isinstance(value, str):
+        return _no_choice(value, _choices(ctx))
+    quoted = " in quotes" if kind == "string_type" and isinstance(value, (int, float)) else ""
+    return f"{_instead(place, kind, ctx)}{quoted}, not {shown(value)}"
 
 
 def _joined(place: Iterable[Any]) -> str:
@@ -205,8 +212,8 @@ def _choices(ctx: Mapping[str, Any]) -> list[str]:
     return str(ctx["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
 
 
-def _no_choice(key: str, value: str, choices: list[str]) -> str:
+def _no_choice(value: str, choices: list[str]) -> str:
     """What to say of a text that is none of some choices."""
     near = difflib.get_close_matches(value[:80], choices, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"{key}: {shown(value, quote=True)} is none of {', '.join(choices)}{hint}"
+    return f"{shown(value, quote=True)} is none of {', '.join(choices)}{hint}"

@@ -2,9 +2,9 @@
 
     keys_of(Path("recipe.yaml"))        # {"sources": ["chats.jsonl"], "max_length": 4096}
 
-Values are what JSON has: texts, numbers, true, false, null, lists and mappings. So a recipe is the same when it
-is read back from a manifest; a date is a text. Anchors and merge keys may be used, but not to write much by
-little (`_count`). Errors say the line.
+Values are what JSON has: texts, numbers, true, false, null, lists and mappings. So a recipe is the same
+when it is read back from a manifest; a date is a text. Anchors and merge keys may be used, but not to write
+much by little (`_count`). Errors say the line.
 
 Cost: a millisecond a page; a recipe has at most `MOST_BYTES`.
 """
@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -38,7 +38,7 @@ _PLAIN = frozenset(_PREFIX + name for name in ("str", "int", "float", "bool", "n
 class _Loader(yaml.SafeLoader):
     """Reads plain values; a date, and a lone `=`, are texts."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in found if tag in _PLAIN]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -69,7 +69,7 @@ def split_path(path: str) -> list[str | int]:
 
 
 def not_a_switch(value: Any) -> Any:
-    """Return a value that belongs to a number. Raises `ValueError` for true and false, which would be 1 and 0."""
+    """Return the value of a key for numbers. Raises `ValueError` for true and false, read as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError(f"write a number, not {str(value).lower()}")  # noqa: TRY004  pydantic's way
     return value

@@ -136,7 +136,8 @@ def normalize(value: Any, dialect: Form) -> Conversation:
     """Turn a row into a Conversation, the best one if it holds several.
 
     It is read as the file's dialect, or else as any other that it has the shape of. A dialect or fields that
-    the recipe names bind: a row of another dialect is rejected. Raises `RowError` with a reason of `contract.REASONS`.
+    the recipe names bind: a row of another dialect is rejected. Raises `RowError` with a reason of
+    `contract.REASONS`.
     """
     found = conversations(value, dialect)[0]
     check_assistants(found.messages)

@@ -53,9 +53,9 @@ def history_note(counts: Mapping[str, Any]) -> str:
     if not again or once <= 0:
         return ""
     return (
-        f"tokens of one sample a row: {once:,}, written: {tokens:,} ({tokens / once:.1f} times); the template "
-        "shows turns differently as history, so each is a sample with its own history; history: last (only "
-        "the last turn is trained) or history: as-rendered (turns as history shows them) avoids it"
+        f"tokens of one sample a row: {once:,}, written: {tokens:,} ({tokens / once:.1f} times); the "
+        "template shows turns differently as history, so each is a sample with its own history; history: "
+        "last (only the last turn is trained) or history: as-rendered (turns as history shows them) avoids it"
     )
 
 

@@ -49,7 +49,9 @@ def look_at(recipe: Recipe) -> Work:
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
         values = peek(info)
-        dialects[info.source] = find_dialect(info, recipe, values)
+        form = dialects[info.source] = find_dialect(info, recipe, values)
+        if isinstance(form, Named):
+            check_named(values, form, source=info.source)
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
     units = plan_units(infos, unit_rows=recipe.unit_rows)
@@ -60,8 +62,7 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
     """Return the dialect of a file; `values` are its first rows, if they have been read.
 
     The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
-    Raises `SourceError` if no row has the fields, or if no dialect, or only another one than the recipe names,
-    fits.
+    Raises `SourceError` if no row has the fields, or if no dialect fits.
     """
     entry = recipe.sources[info.entry]
     fields, dialect = entry.fields, entry.dialect
@@ -72,7 +73,5 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
         mapped.check(peek(info) if values is None else values, source=info.source)
         return mapped
     if dialect not in (None, DialectName.auto):
-        named = Named(dialect.value)
-        check_named(peek(info) if values is None else values, named, source=info.source)
-        return named
+        return Named(dialect.value)
     return recognize_file(peek(info) if values is None else values, source=info.source)

@@ -36,8 +36,7 @@ def why_nothing(accounts: Iterable[Account], first: str = "") -> str:
     what = "rejected or left out" if total.left_out else "rejected"
     shown = f"{first}; " if first else ""
     return (
-        f"every row was {what} ({why}); {shown}nothing was written; "
-        "'premask explain' shows each row's reason"
+        f"every row was {what} ({why}); {shown}nothing was written; 'premask explain' shows each row's reason"
     )
 
 
