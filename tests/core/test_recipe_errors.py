@@ -21,7 +21,7 @@ ODD: list[Any] = [
 ]
 PYDANTIC = re.compile(
     r"[Ii]nput should|[Ee]xtra inputs|[Vv]alue error|value_error|type=|input_value|pydantic|errors\.pydantic"
-    r"|valid (string|integer|number|boolean|list|dictionary|date)|unable to|<object|instance of"
+    r"|valid (string|integer|number|boolean|list|dictionary|date)|unable to|instance of"
 )
 """Words that are the library's."""
 
