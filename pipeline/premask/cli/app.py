@@ -25,6 +25,7 @@ import click
 
 from .. import __version__
 from ..core.errors import PremaskError, cause_of
+from ..core.limits import hold_limits
 from ..core.text import visible
 from .usage import NoSuchCommandError, message_of
 
@@ -87,6 +88,7 @@ def app() -> None:
 
 def main() -> None:
     """Run the command: errors that a user can fix are one line and exit code 2."""
+    hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
     try:
