@@ -28,6 +28,7 @@ _MORE_MEMORY = "run the same command again with more memory, or with fewer worke
 
 def main() -> None:
     """Run the command; ends the process."""
+    _open_streams()
     interrupts = Interrupts()
     collect_seldom()
     if sys.argv[1:2] != ["run"] or not hasattr(os, "fork"):
@@ -51,6 +52,16 @@ def main() -> None:
         say(f"the process of the run was ended by {why}; {then}")
         if not again:
             sys.exit(128 + number)
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed, so that no file that is opened later takes their place and
+    gets what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _command(interrupts: Interrupts) -> None:
