@@ -221,9 +221,9 @@ def names(rng: random.Random, folder: Path) -> str:
     if how == "split":
         text = text.replace('"test"', json.dumps(name)).replace("/test-", f"/{json.dumps(name)[1:-1]}-")
         for path in [path for path in files_in(out) if path.name.startswith("test-")]:
-            target = path.with_name(path.name.replace("test-", f"{name}-"))
-            if "\0" not in name and "/" not in name and len(target.name) < 250:
-                path.rename(target)
+            renamed = path.name.replace("test-", f"{name}-")
+            if "\0" not in name and "/" not in name and len(renamed) < 250:
+                path.rename(path.with_name(renamed))
     elif how == "source":
         text = text.replace(
             '"data.jsonl"', json.dumps(rng.choice([name, "/dev/zero", "/dev/stdin", "/proc/kmsg"]))

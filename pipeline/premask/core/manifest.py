@@ -33,6 +33,7 @@ from .contract import CONTRACT_VERSION, REASONS
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
+from .redact import shown_url
 from .strict_json import parse_json
 from .text import is_encodable
 
@@ -103,6 +104,8 @@ def _agree(value: Any, written: Any) -> bool:
         return all(key in written and _agree(each, written[key]) for key, each in value.items())
     if isinstance(value, list) and isinstance(written, list):
         return len(value) == len(written) and all(map(_agree, value, written))
+    if isinstance(value, str) and isinstance(written, str):
+        return shown_url(value) == shown_url(written)
     return json.dumps(value) == json.dumps(written)
 
 
@@ -344,6 +347,9 @@ class Manifest(_Part):
     pictures: _Items[ChartFile] = []
     tokenizer_files: _Items[TokenizerFile] = Field(
         default=[], description="The files of `tokenizer/`; manifests of older versions do not list them."
+    )
+    rejects_left_out: bool = Field(
+        default=False, description="The reject log was left out by a push; its counts are here."
     )
     set_aside: _Items[UnitSetAside] = []
 
