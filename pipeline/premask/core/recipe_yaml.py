@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -38,7 +38,7 @@ _PLAIN = frozenset(_PREFIX + name for name in ("str", "int", "float", "bool", "n
 class _Loader(yaml.SafeLoader):
     """Reads plain values; a date, and a lone `=`, are texts."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers = {  # noqa: RUF012  the attribute PyYAML reads
         first: [(tag, pattern) for tag, pattern in found if tag in _PLAIN]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
