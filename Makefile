@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults fault-table old-datasets
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz mutations faults fault-table old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ old-datasets: .venv/ready  ## older releases of datasets load the output (instal
 
 fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
 	$(BIN)/python tests/support/fuzz_rows.py --rows 100000
+
+mutations: .venv/ready  ## MUTATIONS=2000 hostile outputs through all commands that read outputs
+	$(BIN)/python tests/support/mutate_outputs.py --mutations $(or $(MUTATIONS),2000)
 
 faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
 	$(BIN)/python tests/support/fault_test.py --kills $(or $(KILLS),100)

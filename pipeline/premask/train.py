@@ -500,11 +500,15 @@ def find_root(dataset: str, revision: str | None) -> str:
     return f"hf://datasets/{dataset}@{commit}"
 
 
+MANIFEST_BYTES = 1 << 25
+"""Bytes of a manifest, at most."""
+
+
 def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     """What `fetch` returns; the errors of stores and of the Hub as one line."""
     try:
         return fetch()
-    except (OSError, ValueError) as error:  # those of huggingface_hub, fsspec and Arrow are either
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # Arrow's are any of these
         raise TrainError(f"{name} cannot be read: {first_line(error)}") from error
 
 
@@ -545,8 +549,11 @@ def _listed(folder: str) -> list[str]:
 
     system, path = fsspec.core.url_to_fs(folder)
     with suppress(FileNotFoundError, NotADirectoryError):
-        names = [name for name in system.ls(path, detail=False) if name.endswith(".parquet")]
-        return sorted(name if "://" not in folder else system.unstrip_protocol(name) for name in names)
+        found = {each["name"]: each["type"] for each in system.ls(path, detail=True)}
+        names = sorted(name for name in found if name.endswith(".parquet"))
+        if odd := [name for name in names if found[name] != "file"]:
+            raise ValueError(f"{odd[0]} is no regular file")
+        return [name if "://" not in folder else system.unstrip_protocol(name) for name in names]
     return []
 
 
@@ -566,8 +573,11 @@ def _manifest(root: str) -> dict[str, Any]:
     """The manifest of a dataset; empty where it has none."""
     import fsspec
 
-    with suppress(OSError, ValueError), fsspec.open(f"{root}/manifest.json", "rb") as stream:
-        return dict(json.load(stream))
+    with suppress(OSError, ValueError, RecursionError):
+        system, path = fsspec.core.url_to_fs(f"{root}/manifest.json")
+        info = system.info(path)
+        if info["type"] == "file" and info["size"] <= MANIFEST_BYTES:
+            return dict(json.loads(system.cat_file(path)))
     return {}
 
 
