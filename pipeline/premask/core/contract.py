@@ -51,6 +51,7 @@ REASONS: Mapping[str, str] = {
     # any
     "crashed": "work on the row ended its process, or raised an error that should not be",
     # encoding and packing
+    "tokenizer_error": "the tokenizer raised an error, or took too much time or memory, for the text of the row",
     "too_long": "the sample is longer than max_length",
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""

@@ -43,9 +43,11 @@ from .pieces import (
     with_others,
     within_a_text,
 )
+from .plain_parts import reason_to_watch
 from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
 from .text_starts import artificial_space
 from .token_bytes import byte_offsets, byte_tables
+from .watched_texts import RAISES, is_of_library, refused_texts
 
 
 class Encoded(NamedTuple):
@@ -101,9 +103,46 @@ class Encoder:
         self._secret = secrets.token_hex(16)  # makes strings that no text contains; changes no id
         self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
         self._space = artificial_space(self._spec, self._added)
+        self._watched_for = reason_to_watch(self._spec)
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
-        """Encode texts; with `reference`, always by the reference engine."""
+        """Encode texts; with `reference`, always by the reference engine.
+
+        A text that the tokenizer does not encode has no tokens, and an error.
+        """
+        refused = {}
+        if self._watched_for:
+            refused = refused_texts(self._backend, masked.texts, self._watched_for)
+        if not refused:
+            try:
+                return self._encode(masked, reference=reference)
+            except BaseException as error:
+                if not is_of_library(error):
+                    raise
+        return self._one_by_one(masked, refused, reference=reference)
+
+    def _one_by_one(self, masked: MaskedTexts, refused: dict[int, str], *, reference: bool) -> Encoded:
+        """Encode texts of which some cannot be encoded; why is known of those in `refused`."""
+        parts, placed, errors = [], [], {}
+        base = offsets_of(text_sizes(masked)).tolist()
+        for i in range(len(masked.texts)):
+            own = masked.cut(i, i + 1)
+            try:
+                if i in refused:
+                    raise RowError("tokenizer_error", refused[i])
+                encoded = self._encode(own, reference=reference)
+            except BaseException as error:
+                if not (isinstance(error, RowError) or is_of_library(error)):
+                    raise
+                refusal = error if isinstance(error, RowError) else RowError("tokenizer_error", RAISES)
+                encoded = _nothing({0: refusal.with_traceback(None)})
+            parts.append(encoded)
+            placed.append(_flat(encoded.tokens).moved(base[i]))
+            errors |= {i: error for error in encoded.errors.values()}
+        counts = (np.concatenate([each[at] for each in parts]) for at in (1, 2, 3))
+        return Encoded(tokens_of(placed), *counts, errors)
+
+    def _encode(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
         encoded = self.as_whole(masked, reference=reference)
         seams = straddled_seams(masked, encoded.tokens, self._swallowing)
         if not seams.any():
@@ -461,6 +500,16 @@ class Encoder:
 
 
 # ==== Parts ====
+
+
+def _nothing(errors: dict[int, RowError]) -> Encoded:
+    """Return a text without tokens."""
+    zero = np.zeros(1, dtype=np.int64)
+    return Encoded(tokens_of([join([])]), zero, zero, zero, errors)
+
+
+def _flat(tokens: Tokens) -> Placed:
+    return Placed(tokens.ids, tokens.starts, tokens.ends)
 
 
 _CONTROL, _WRITABLE = 1, 2
