@@ -110,16 +110,22 @@ class Encoder:
 
         A text that the tokenizer does not encode has no tokens, and an error.
         """
-        refused = {}
-        if self._watched_for:
-            refused = refused_texts(self._backend, masked.texts, self._watched_for)
+        refused = self._refused(masked)
         if not refused:
             try:
                 return self._encode(masked, reference=reference)
             except BaseException as error:
                 if not is_of_library(error):
                     raise
+                self._watched_for = self._watched_for or RAISES
+                refused = self._refused(masked)
         return self._one_by_one(masked, refused, reference=reference)
+
+    def _refused(self, masked: MaskedTexts) -> dict[int, str]:
+        """Return the texts that must not be encoded in this process, each with the reason."""
+        if not self._watched_for:
+            return {}
+        return refused_texts(self._backend, masked.texts, self._watched_for)
 
     def _one_by_one(self, masked: MaskedTexts, refused: dict[int, str], *, reference: bool) -> Encoded:
         """Encode texts of which some cannot be encoded; why is known of those in `refused`."""

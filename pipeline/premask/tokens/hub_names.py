@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.errors import TokenizerError, one_line
 from .tokenizer_folder import CONFIG
@@ -53,21 +53,18 @@ def locate(name: str) -> Located:
 
 
 def _on_the_hub(name: str) -> Located:
-    import huggingface_hub  # noqa: PLC0415  a tenth of a second, and most tokenizers are local
+    from huggingface_hub import constants, errors, utils  # noqa: PLC0415  most tokenizers are local
 
     try:
-        huggingface_hub.utils.validate_repo_id(name)
-    except huggingface_hub.errors.HFValidationError:
+        utils.validate_repo_id(name)
+    except errors.HFValidationError:
         raise _missing(name, "it is no name of the Hub") from None
-    if huggingface_hub.constants.is_offline_mode():
-        problem = "HF_HUB_OFFLINE is set"
-    else:
-        problem = _asked(lambda: _head(huggingface_hub, name))
+    problem = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else _asked(lambda: _head(name))
     if not problem:
         return Located(is_folder=False)
     if problem == _NOT_THERE:
         raise _missing(name, "the Hub has no repository of that name, or it is private (then set HF_TOKEN)")
-    if _is_cached(huggingface_hub, name):
+    if _is_cached(name):
         return Located(is_folder=False, only_cached=True)
     raise _missing(name, f"the Hub cannot be used ({problem}) and its cache has no copy")
 
@@ -80,11 +77,13 @@ def _missing(name: str, why: str) -> TokenizerError:
     return TokenizerError(f"tokenizer {name} cannot be loaded: there is no such directory, and {why}; {hint}")
 
 
-def _head(hub: Any, name: str) -> str:
+def _head(name: str) -> str:
     """Ask for a file of a repository; return what is wrong, empty if the Hub may be used."""
-    response = hub.utils.get_session().head(
-        hub.hf_hub_url(name, CONFIG),
-        headers=hub.utils.build_hf_headers(),
+    from huggingface_hub import hf_hub_url, utils  # noqa: PLC0415  most tokenizers are local
+
+    response = utils.get_session().head(
+        hf_hub_url(name, CONFIG),
+        headers=utils.build_hf_headers(),
         timeout=_SECONDS,
         follow_redirects=False,
     )
@@ -115,9 +114,11 @@ def _asked(ask: Callable[[], str]) -> str:
     return found[0]
 
 
-def _is_cached(hub: Any, name: str) -> bool:
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415  most tokenizers are local
+
     files = ("tokenizer.json", CONFIG)
-    return any(isinstance(hub.try_to_load_from_cache(name, file), str) for file in files)
+    return any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
 
 
 def _near(path: Path) -> str:

@@ -21,10 +21,11 @@ from contextlib import suppress
 
 import tokenizers
 
+from ..core.errors import TokenizerError
+from ..core.limits import data_bytes, prepare_copy
+
 if sys.platform == "linux":
     import resource
-
-from ..core.errors import TokenizerError
 
 _SECONDS, _SECONDS_OF_A_CHARACTER = 3.0, 2e-5
 """CPU seconds for one text; a character takes 1e-6."""
@@ -106,7 +107,7 @@ def _all_of(reading: int) -> Iterator[bytes]:
 def _encode_as_copy(backend: tokenizers.Tokenizer, texts: Sequence[str], writing: int) -> None:
     """Encode texts, write a byte for each, and end this process."""
     try:
-        _prepare_copy()
+        prepare_copy()
         limit, hard = 0, resource.getrlimit(resource.RLIMIT_DATA)[1]
         for text in texts:
             seconds, memory = _limits_of(text)
@@ -126,12 +127,3 @@ def _encode_as_copy(backend: tokenizers.Tokenizer, texts: Sequence[str], writing
                 os.write(writing, _DONE)
     finally:
         os._exit(0)
-
-
-def _prepare_copy() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
