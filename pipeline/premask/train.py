@@ -603,7 +603,7 @@ def copy_tokenizer(folder: Path, into: Path) -> None:
 
 
 def fetch_folder(root: str, name: str, into: Path) -> Path | None:
-    """Return the folder of a dataset's tokenizer, copied to `into` where it is not here; None if there is none."""
+    """Return a dataset's folder of a tokenizer, copied to `into` if it is not here; None if there is none."""
     import fsspec
 
     if "://" not in root:
@@ -907,7 +907,11 @@ def load_model(
     if options.attention == "auto" and dtype is torch.bfloat16 and device.type == "cuda":
         attentions = ["flash_attention_2", None] if is_flash_attn_2_available() else [None]
     for i, attention in enumerate(attentions):
-        given = {"dtype": weights, "trust_remote_code": False, **({"attn_implementation": attention} if attention else {})}
+        given = {
+            "dtype": weights,
+            "trust_remote_code": False,
+            **({"attn_implementation": attention} if attention else {}),
+        }
         try:
             torch.manual_seed(seed_of(options.seed))
             if options.from_scratch:

@@ -29,6 +29,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import transformers
+from premask.core.errors import PremaskError, RowError, TemplateError
+from premask.core.recipe import Recipe
+from premask.core.records import Conversation, Message
+from premask.labeller import Labeller
+from premask.tokens.tokenizer import load_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,9 +101,7 @@ def _fallback(folder: Path) -> None:
 
 def _word_piece(folder: Path) -> None:
     words = ["<unk>", *"abcdehlortw", *(f"##{letter}" for letter in "abcdehlortw"), "hello"]
-    tokenizer = Tokenizer(
-        models.WordPiece({word: at for at, word in enumerate(words)}, unk_token="<unk>")
-    )
+    tokenizer = Tokenizer(models.WordPiece({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     _write(folder, tokenizer)
@@ -288,7 +292,9 @@ def _normalizer(*parts: dict[str, Any]) -> Change:
 
 def _code(folder: Path, _: random.Random) -> object:
     """A class of its own, with a module that leaves a trace when it runs, and a pickle."""
-    (folder / "own.py").write_text(f"open({str(folder / 'TRACE')!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
+    (folder / "own.py").write_text(
+        f"open({str(folder / 'TRACE')!r}, 'w')\nclass Own: pass\n", encoding="utf-8"
+    )
     (folder / "vocab.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     return _config(auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")(folder, _)
 
@@ -320,9 +326,34 @@ def _far_id(index: int) -> Change:
 
 NAMES = ("../../x", "", "a/b", "x" * 5000, ".", "..", "/abs", "a\0b", "a\nb", "default ", "\ud800")
 REGEXES = (
-    *("(a+)+$", "(a|a)*b", "(a|aa)+$", "(.*)*x", "^(([a-z])+.)+[A-Z]([a-z])+$", "(\\s*a\\s*)*b", "", "()", "^"),
-    *("(?=a)*", "a{1,100000}{1,100000}", "(?:a?){5000}a{5000}", "\\1(a)", "(?<n>a|\\g<n>b)*c", "[", "\\p{Nope}"),
-    *("(?:(?:(?:(?:a*)*)*)*)*b", "(x+x+)+y", "(.+)+\\d", "(?<=a+)b", "a*a*a*a*a*a*a*b", "(" * 500 + ")" * 500),
+    *(
+        "(a+)+$",
+        "(a|a)*b",
+        "(a|aa)+$",
+        "(.*)*x",
+        "^(([a-z])+.)+[A-Z]([a-z])+$",
+        "(\\s*a\\s*)*b",
+        "",
+        "()",
+        "^",
+    ),
+    *(
+        "(?=a)*",
+        "a{1,100000}{1,100000}",
+        "(?:a?){5000}a{5000}",
+        "\\1(a)",
+        "(?<n>a|\\g<n>b)*c",
+        "[",
+        "\\p{Nope}",
+    ),
+    *(
+        "(?:(?:(?:(?:a*)*)*)*)*b",
+        "(x+x+)+y",
+        "(.+)+\\d",
+        "(?<=a+)b",
+        "a*a*a*a*a*a*a*b",
+        "(" * 500 + ")" * 500,
+    ),
 )
 BY_HAND: dict[str, list[Change]] = {
     "template": [
@@ -343,7 +374,10 @@ BY_HAND: dict[str, list[Change]] = {
     "file": [
         *(_file(name, os.mkfifo) for name in (*FILES, "chat_template.jinja", "vocab.json", "odd.bin")),
         *(_file(name, lambda path: path.symlink_to("/dev/zero")) for name in FILES),
-        *(_file(name, lambda path: path.symlink_to("/etc/passwd")) for name in (*FILES, "chat_template.jinja")),
+        *(
+            _file(name, lambda path: path.symlink_to("/etc/passwd"))
+            for name in (*FILES, "chat_template.jinja")
+        ),
         *(_file(name, Path.mkdir) for name in (*FILES, "chat_template.jinja")),
         *(_file(name, _sparse(6 << 30)) for name in (*FILES, "chat_template.jinja", "tokenizer.model")),
         _file("tokenizer.json", lambda path: path.symlink_to("tokenizer.json")),
@@ -372,8 +406,14 @@ BY_HAND: dict[str, list[Change]] = {
     ],
     "growth": [
         _normalizer(_replace({"String": "a"}, "a" * 10_000)),
-        *(_normalizer(*[_replace({"String": "a"}, "a" * size)] * count) for size, count in ((10, 12), (2, 64))),
-        *(_normalizer(*[_replace({"Regex": "."}, "a" * size)] * count) for size, count in ((10, 12), (4, 24))),
+        *(
+            _normalizer(*[_replace({"String": "a"}, "a" * size)] * count)
+            for size, count in ((10, 12), (2, 64))
+        ),
+        *(
+            _normalizer(*[_replace({"Regex": "."}, "a" * size)] * count)
+            for size, count in ((10, 12), (4, 24))
+        ),
         _normalizer(_replace({"Regex": ""}, "a" * 1000), _replace({"String": "a"}, "a" * 1000)),
         _normalizer(_replace({"String": ""}, "a" * 1000)),
         _normalizer(*[{"type": "Prepend", "prepend": "a" * 100_000}] * 50),
@@ -391,7 +431,9 @@ BY_HAND: dict[str, list[Change]] = {
         ),
         _spec(pre_tokenizer={"type": "Metaspace", "replacement": "a", "prepend_scheme": "always"}),
         _spec(pre_tokenizer={"type": "FixedLength", "length": 0}),
-        _spec(truncation={"direction": "Right", "max_length": 2**63, "strategy": "LongestFirst", "stride": 9**9}),
+        _spec(
+            truncation={"direction": "Right", "max_length": 2**63, "strategy": "LongestFirst", "stride": 9**9}
+        ),
         _spec(
             padding={
                 "strategy": {"Fixed": 10**12},
@@ -478,7 +520,7 @@ def by_hand() -> Iterator[Hostile]:
 
 def random_ones(count: int, seed: int) -> Iterator[Hostile]:
     """Yield folders with random changes."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  repeatable
     for _ in range(count):
         base = chance.choice(list(SMALL))
         change = chance.choice((odd_value, odd_value, odd_value, no_value, odd_bytes))
@@ -568,8 +610,6 @@ def _child(work: Callable[[], None], write: int) -> None:
 
 
 def _said(error: BaseException) -> str:
-    from premask.core.errors import PremaskError
-
     text = str(error)
     if isinstance(error, PremaskError) and text.strip() and len(text.splitlines()) == 1 and len(text) < 1500:
         return f"line\n{text}"
@@ -580,18 +620,14 @@ def _said(error: BaseException) -> str:
 
 def use_folder(folder: Path, engine: str = "tokenizers") -> None:
     """Load a tokenizer, label conversations with it, and save it as a run does."""
-    from premask.core.errors import RowError, TemplateError
-    from premask.core.recipe import Recipe
-    from premask.core.records import Conversation, Message
-    from premask.labeller import Labeller
-    from premask.tokens.tokenizer import load_tokenizer
-
     tokenizer = load_tokenizer(str(folder))
-    given = {"sources": ["-"], "tokenizer": str(folder), "output": "-", "engine": engine}
+    recipe = Recipe.model_validate(
+        {"sources": ["-"], "tokenizer": str(folder), "output": "-", "engine": engine}
+    )
     try:
-        labeller = Labeller(Recipe(**given), tokenizer)
+        labeller = Labeller(recipe, tokenizer)
     except TemplateError:
-        labeller = Labeller(Recipe(**given, chat_template="chatml"), tokenizer)
+        labeller = Labeller(recipe.model_copy(update={"chat_template": "chatml"}), tokenizer)
     for text in ROWS:
         with suppress(RowError):
             messages = (Message("user", text), Message("assistant", text + " yes"))
@@ -604,7 +640,7 @@ def use_folder(folder: Path, engine: str = "tokenizers") -> None:
 
 
 def _check_saved(path: Path) -> None:
-    if path.suffix not in (".json", ".jinja", "") or not stat.S_IFMT(path.lstat().st_mode) in (
+    if path.suffix not in (".json", ".jinja", "") or stat.S_IFMT(path.lstat().st_mode) not in (
         stat.S_IFREG,
         stat.S_IFDIR,
     ):
@@ -625,8 +661,6 @@ def made(name: str) -> Iterator[Path]:
 
 def load_libraries() -> None:
     """Import what the children use, once."""
-    import transformers
-
     for name in SMALL:
         with made(name) as folder:
             transformers.AutoTokenizer.from_pretrained(folder)
@@ -635,7 +669,10 @@ def load_libraries() -> None:
 
 def main() -> None:
     """Try what is written by hand and as many random folders; print what became of them."""
-    count, seed = int(sys.argv[1]) if len(sys.argv) > 1 else 2000, int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    count, seed = (
+        int(sys.argv[1]) if len(sys.argv) > 1 else 2000,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+    )
     os.environ |= {"HF_HUB_OFFLINE": "1", "PREMASK_FACTS": "off", "PREMASK_CACHE": tempfile.mkdtemp()}
     load_libraries()
     found: Counter[tuple[str, str]] = Counter()
@@ -645,7 +682,9 @@ def main() -> None:
         found[hostile.kind, ended.how] += 1
         longest, largest = max(longest, ended.seconds), max(largest, ended.megabytes)
         if ended.is_fault:
-            sys.stdout.write(f"{ended.how:10} {ended.seconds:5.1f} s {ended.megabytes:5} MB  {ended.said[:300]}\n")
+            sys.stdout.write(
+                f"{ended.how:10} {ended.seconds:5.1f} s {ended.megabytes:5} MB  {ended.said[:300]}\n"
+            )
             sys.stdout.flush()
     for (kind, how), number in sorted(found.items()):
         sys.stdout.write(f"{kind:12} {how:10} {number:6}\n")

@@ -9,6 +9,7 @@ import json
 import os
 import random
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,11 +20,10 @@ import pytest
 from fuzz_tokenizers import SMALL, by_hand, random_ones, tried
 from hypothesis import given
 from hypothesis import strategies as st
-from places import SHARED
+from places import SHARED, MakeLabeller
 from premask.core.errors import OutputError, TokenizerError
-from premask.core.recipe import EngineChoice, Recipe
+from premask.core.recipe import EngineChoice
 from premask.core.records import TEMPLATE, Conversation, Message, Sample
-from premask.labeller import Labeller
 from premask.masking.segments import masked_texts
 from premask.tokens.encode import Encoded, Encoder
 from premask.tokens.engine_check import prove_engine
@@ -149,7 +149,9 @@ def test_code_of_a_tokenizer_is_neither_run_nor_saved(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_code_alone_is_refused(tmp_path: Path) -> None:
-    folder = configured(folder_of(tmp_path), auto_map={"AutoTokenizer": ["own.Own", None]}, tokenizer_class="Own")
+    folder = configured(
+        folder_of(tmp_path), auto_map={"AutoTokenizer": ["own.Own", None]}, tokenizer_class="Own"
+    )
     (folder / "tokenizer.json").unlink()
 
     assert "needs code of its own (auto_map), which is never run" in one_line(folder)
@@ -158,9 +160,11 @@ def test_a_tokenizer_of_code_alone_is_refused(tmp_path: Path) -> None:
 # ==== Texts that a tokenizer does not encode ====
 
 
-def test_a_text_at_which_the_library_panics_costs_its_row_alone(tmp_path: Path) -> None:
+def test_a_text_at_which_the_library_panics_costs_its_row_alone(
+    tmp_path: Path, make_labeller: MakeLabeller
+) -> None:
     folder = folder_of(tmp_path, pre_tokenizer=EVIL)
-    labeller = Labeller(Recipe(sources=["-"], tokenizer=str(folder), output="-"))
+    labeller = make_labeller(str(folder))
     contents = ["Hello", BAD, "there", "", "bb"]
     samples = [
         sample
@@ -242,7 +246,19 @@ def test_the_texts_of_hostile_tokens(tmp_path: Path) -> None:
 
 # ==== Batches of odd texts ====
 
-ODD = ["", " ", "\u2581", "  Hello", "<|im_end|>", "e\u0301", "\U0001f642", "\n\n", "a" * 50, "</s> <s>", "\0"]
+ODD = [
+    "",
+    " ",
+    "\u2581",
+    "  Hello",
+    "<|im_end|>",
+    "e\u0301",
+    "\U0001f642",
+    "\n\n",
+    "a" * 50,
+    "</s> <s>",
+    "\0",
+]
 
 
 def encoders() -> Iterator[tuple[str, Encoder]]:
@@ -278,12 +294,12 @@ def agrees(encoder: Encoder, texts: Sequence[str]) -> None:
         ids, offsets, starts, ends = each.tokens
         assert each.errors == {}
         assert len(offsets) == len(texts) + 1
-        assert [ids[a:b].tolist() for a, b in zip(offsets, offsets[1:], strict=False)] == alone
+        assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == alone
         assert len(starts) == len(ends) == len(ids)
 
 
 def test_batches_of_every_kind(all_encoders: dict[str, Encoder]) -> None:
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311  repeatable
     batches = [[], [""], [""] * 7, ["Hello"], ["Hello", *ODD], ODD, *([each] for each in ODD)]
     batches += [chance.choices(ODD, k=size) for size in (2, 3, 40)]
     assert len(all_encoders) > 5

@@ -120,7 +120,9 @@ def test_a_name_that_the_hub_does_not_know_is_one_question(hub: Any, tmp_path: P
     (tmp_path / "qwen").mkdir()
     told = said(name, hub.url, tmp_path)
 
-    assert told.startswith(f"tokenizer {name} cannot be loaded: there is no such directory, and the Hub has no")
+    assert told.startswith(
+        f"tokenizer {name} cannot be loaded: there is no such directory, and the Hub has no"
+    )
     assert told.endswith("did you mean qwen?" if name == "qwen3" else "check the name")
     assert hub.asked == [f"HEAD /{name}/resolve/main/tokenizer_config.json"]
 

@@ -18,10 +18,9 @@ from unittest import mock
 import places
 import pytest
 from places import ROOT
-from premask.core import facts
+from premask.core import facts, limits
 from premask.core.errors import TokenizerError
 from premask.tokens import token_bytes
-from premask.tokens import tokenizer as tokenizer_module
 from premask.tokens.engines import EngineProof
 from premask.tokens.late_engine import LateEngine, shared_engine
 from premask.tokens.quick_spec import quick_spec
@@ -64,8 +63,9 @@ def known(name: str) -> LoadedTokenizer:
 @contextmanager
 def loads_again() -> Iterator[None]:
     """What is loaded in the block is loaded by transformers."""
-    whole = tokenizer_module.in_watched_process
-    with mock.patch("premask.tokens.tokenizer.in_watched_process", side_effect=whole) as loads:
+    with mock.patch(
+        "premask.tokens.tokenizer.in_watched_process", side_effect=limits.in_watched_process
+    ) as loads:
         yield
     assert loads.call_count
 
@@ -152,7 +152,7 @@ def test_another_template_is_saved_as_it_is(tmp_path: Path) -> None:
 def test_names_of_saved_files_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     """A template whose name leads elsewhere is not written, whoever made the fact."""
     tokenizer = load_tokenizer(path_of("sample"))
-    with pytest.raises(TokenizerError, match="the name .* is none; use letters") as error:
+    with pytest.raises(TokenizerError, match=r"the name .* is none; use letters") as error:
         saved(tokenizer, tmp_path / "to", {"default": TEMPLATE, name: TEMPLATE})
 
     assert "\n" not in str(error.value)

@@ -43,8 +43,8 @@ from .pieces import (
     with_others,
     within_a_text,
 )
-from .plain_parts import reason_to_watch
 from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
+from .plain_parts import reason_to_watch
 from .text_starts import artificial_space
 from .token_bytes import byte_offsets, byte_tables
 from .watched_texts import RAISES, is_of_library, refused_texts
@@ -129,24 +129,27 @@ class Encoder:
 
     def _one_by_one(self, masked: MaskedTexts, refused: dict[int, str], *, reference: bool) -> Encoded:
         """Encode texts of which some cannot be encoded; why is known of those in `refused`."""
-        parts, placed, errors = [], [], {}
+        parts = [
+            _nothing(refused[i]) if i in refused else self._alone(masked.cut(i, i + 1), reference=reference)
+            for i in range(len(masked.texts))
+        ]
         base = offsets_of(text_sizes(masked)).tolist()
-        for i in range(len(masked.texts)):
-            own = masked.cut(i, i + 1)
-            try:
-                if i in refused:
-                    raise RowError("tokenizer_error", refused[i])
-                encoded = self._encode(own, reference=reference)
-            except BaseException as error:
-                if not (isinstance(error, RowError) or is_of_library(error)):
-                    raise
-                refusal = error if isinstance(error, RowError) else RowError("tokenizer_error", RAISES)
-                encoded = _nothing({0: refusal.with_traceback(None)})
-            parts.append(encoded)
-            placed.append(_flat(encoded.tokens).moved(base[i]))
-            errors |= {i: error for error in encoded.errors.values()}
-        counts = (np.concatenate([each[at] for each in parts]) for at in (1, 2, 3))
-        return Encoded(tokens_of(placed), *counts, errors)
+        placed = [
+            Placed(each.tokens.ids, each.tokens.starts, each.tokens.ends).moved(begin)
+            for each, begin in zip(parts, base, strict=False)
+        ]
+        content, slow, seams = (np.concatenate([each[at] for each in parts]) for at in (1, 2, 3))
+        errors = {i: error for i, each in enumerate(parts) for error in each.errors.values()}
+        return Encoded(tokens_of(placed), content, slow, seams, errors)
+
+    def _alone(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
+        """Encode a single text, which has an error if the library raises one."""
+        try:
+            return self._encode(masked, reference=reference)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            return _nothing(RAISES)
 
     def _encode(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
         encoded = self.as_whole(masked, reference=reference)
@@ -508,14 +511,10 @@ class Encoder:
 # ==== Parts ====
 
 
-def _nothing(errors: dict[int, RowError]) -> Encoded:
-    """Return a text without tokens."""
+def _nothing(reason: str) -> Encoded:
+    """Return a text without tokens, for a reason."""
     zero = np.zeros(1, dtype=np.int64)
-    return Encoded(tokens_of([join([])]), zero, zero, zero, errors)
-
-
-def _flat(tokens: Tokens) -> Placed:
-    return Placed(tokens.ids, tokens.starts, tokens.ends)
+    return Encoded(tokens_of([join([])]), zero, zero, zero, {0: RowError("tokenizer_error", reason)})
 
 
 _CONTROL, _WRITABLE = 1, 2

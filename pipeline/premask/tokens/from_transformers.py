@@ -55,9 +55,7 @@ def from_transformers(name: str, *, only_cached: bool = False) -> tuple[Any, lis
     return hf, [*warnings, warning]
 
 
-def _by_class(
-    name: str, path: Path | None, *, own_code: bool, only_cached: bool
-) -> tuple[Any, list[str]]:
+def _by_class(name: str, path: Path | None, *, own_code: bool, only_cached: bool) -> tuple[Any, list[str]]:
     """Return what `AutoTokenizer` loads; if that needs code of the tokenizer, its tokenizer.json as it is."""
     auto = transformers().AutoTokenizer
     try:
@@ -71,8 +69,8 @@ def _by_class(
                 f"tokenizer.json; convert it first ({one_line(error, 100)})"
             ) from None
     warning = (
-        f"tokenizer {name} names a class of its own (auto_map); its code is not run, tokenizer.json is used as "
-        "it is. If trainers load the class (trust_remote_code), compare the ids"
+        f"tokenizer {name} names a class of its own (auto_map); its code is not run, tokenizer.json is used "
+        "as it is. If trainers load the class (trust_remote_code), compare the ids"
     )
     return _as_it_is(name, only_cached=only_cached), [warning]
 
@@ -80,6 +78,8 @@ def _by_class(
 def _as_it_is(name: str, *, only_cached: bool) -> Any:
     fast = transformers().PreTrainedTokenizerFast
     return fast.from_pretrained(name, trust_remote_code=False, local_files_only=only_cached)
+
+
 def _lost_tokens(listed: Listed | None, hf: Any) -> list[str]:
     """Return the added tokens of tokenizer.json that the loaded tokenizer does not have under the same id."""
     tokens = listed.added_tokens or [] if listed else []

@@ -96,7 +96,7 @@ class TokenTexts:
         return self._decoded(index).encode()
 
     def _decoded(self, index: int) -> str:
-        """Return what a token adds to the decoded text after another token; a note if it cannot be decoded."""
+        """Return what a token adds to the decoded text after another one; a note if it cannot be decoded."""
         try:
             alone = self._backend.decode([index], skip_special_tokens=False)
             twice = self._backend.decode([index, index], skip_special_tokens=False)
