@@ -17,8 +17,8 @@ Cost: loading takes a few seconds; a conversation of four turns takes about a mi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -30,14 +30,16 @@ import numpy as np
 
 from .core.errors import RowError, TemplateError
 from .core.facts import recall
+from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.text import is_encodable
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.joined_calls import join_calls
 from .dialects.repair import check_repair, repair
 from .masking import completions
-from .masking.chat_template import ChatTemplate, built_in_templates, template_source
+from .masking.chat_template import ChatTemplate, built_in_templates, check_compiles, template_source
 from .masking.content_parts import parts_roles
 from .masking.labels import label_tokens, weigh_tokens
 from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
@@ -59,6 +61,12 @@ MAX_MESSAGES = 4096
 """Messages that a conversation may have. All its prefixes are rendered in one run of the template, but some
 templates take time that grows with the square of the messages, and some runs are not followed."""
 
+
+SECONDS_PER_MESSAGE = 0.1
+"""CPU seconds that a conversation may take in addition for each of its messages."""
+
+MOST_STOPPED = 8
+"""Conversations in succession that may reach a limit before the template counts as unusable."""
 
 MANY_TURNS = 64
 """Turns from which even the reference decides on one run of the template: a render for each would take too
@@ -144,7 +152,8 @@ class Labeller:
         check_arguments(self.template, recipe.template_kwargs)
         self.eos = self.tokenizer.variables.get("eos_token", "") if recipe.append_eos else ""
         self._modes: tuple[Mode, ...] = ()
-        found = recall("template", self._about(), _Found, self._probe)
+        self._stopped = 0  # conversations in succession that reached a limit
+        found = recall("template", self._about(), _Found, self._probe_watched)
         self.parts, self.ends, self._modes = found.parts, found.ends, found.modes
         self.rules = self._rules(found.marks)
         self._structure = found.structure
@@ -156,6 +165,13 @@ class Labeller:
         tokenizer, template = self.tokenizer, self.template
         recipe = self.recipe.model_dump(mode="json", exclude={*OTHER_KEYS, *_NOT_OF_A_CONVERSATION})
         return [tokenizer.sha256(), list(tokenizer.stops), template.sources, str(template.date), recipe]
+
+    def _probe_watched(self) -> _Found:
+        """Probe the template in another process: it comes from a stranger."""
+        try:
+            return in_watched_process(self._probe, "a short conversation")
+        except LimitError as error:
+            raise TemplateError(f"{self.template.name} cannot be used: {error}") from None
 
     def _probe(self) -> _Found:
         """Ask the template with short conversations how it prints what; check the strings of the recipe."""
@@ -209,9 +225,36 @@ class Labeller:
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
-        """Do the stages up to the mask: return the texts of a conversation and what is trained in them."""
-        samples: tuple[Sample, ...] = self._through(STAGES[: STAGES.index(segment)], conversation)
+        """Do the stages up to the mask: return the texts of a conversation and what is trained in them.
+
+        Raises `RowError` if it cannot be used.
+        """
+        with self.limits(conversation):
+            samples: tuple[Sample, ...] = self._through(_UP_TO_THE_MASK, conversation)
         return samples
+
+    @contextmanager
+    def limits(self, conversation: Conversation) -> Iterator[None]:
+        """Limit what the template does for a conversation in the `with` block.
+
+        Raises `RowError` if it reaches a limit, `TemplateError` if many in succession do.
+        """
+        try:
+            with limited("the chat template", SECONDS + SECONDS_PER_MESSAGE * len(conversation.messages)):
+                yield
+        except LimitError as error:
+            raise self._stop(error) from None
+        self._stopped = 0
+
+    def _stop(self, error: LimitError) -> RowError:
+        """Return the error of a row that reached a limit. Runs of the template are begun anew."""
+        self._stopped += 1
+        self.__dict__.pop("_prefixes", None)
+        if self._stopped == MOST_STOPPED:
+            raise TemplateError(
+                f"{self.template.name} cannot be used: {error} for {MOST_STOPPED} rows in succession"
+            )
+        return RowError("template_unsafe", f"{error} for this row")
 
     def label(self, masked: MaskedTexts) -> LabelledTexts:
         """Do the stages after the mask, for the texts of any number of conversations."""
@@ -399,6 +442,8 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
     first, *others = _decided(labeller, conversation)
+    if not all(is_encodable(sample.text) for sample in (first, *others)):
+        raise RowError("template_error", "the chat template prints half of a surrogate pair")
     counts = {**first.counts, **labeller.modes(conversation)}
     if ignored := labeller.unread(conversation):
         counts["dropped_template_arguments"] = len(ignored)
@@ -451,6 +496,9 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
+_UP_TO_THE_MASK = STAGES[: STAGES.index(segment)]
+
+
 def untrained(number: int) -> RowError:
     """Return the error of a row with a sample in which no token is trained."""
     return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
@@ -496,6 +544,7 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
             f"tokenizer {tokenizer.name} has no chat template; set --chat-template to a file or one of "
             f"{', '.join(built_in_templates())}"
         )
+    check_compiles(source, recipe.date, name)
     template = ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
     if recipe.mask is Mask.generation_tags and not template.has_generation_tags:
         raise TemplateError(f"{template.name} has no {{% generation %}} tags; add them, or remove 'mask'")

@@ -13,7 +13,7 @@ import pytest
 from commands import TOKENIZER, Row, chat, premask, write_rows
 from labelling import kept, label_rows, masked, rejected
 from places import MakeLabeller
-from premask.core import records
+from premask.core import limits, records
 from premask.core.errors import TemplateError
 from premask.core.records import Reject
 from premask.masking import chat_template
@@ -171,13 +171,29 @@ def test_a_template_that_prints_another_text_each_time(explode: Explode, name: s
     assert found.reason == "template_unstable"
 
 
-def test_a_template_that_goes_off_at_once(make_labeller: MakeLabeller, tmp_path: Path) -> None:
+def test_a_template_that_goes_off_at_once(
+    make_labeller: MakeLabeller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The probes that find the turn ends meet the bomb too; loading survives it."""
+    monkeypatch.setattr(chat_template, "MAX_STEPS", 10_000)
     path = tmp_path / "bomb.jinja"
     path.write_text(BOMBS["nested loops"][0] + CHATML)
     labeller = make_labeller("sample", chat_template=str(path))
 
     assert rejected(labeller, records.Row("a.jsonl", 0, ROWS[0]), "openai").reason == "template_unsafe"
+
+
+def test_a_template_that_takes_all_time_for_its_probes(
+    make_labeller: MakeLabeller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 1.0)
+    path = tmp_path / "bomb.jinja"
+    path.write_text(BOMBS["nested loops"][0] + CHATML)
+
+    with pytest.raises(
+        TemplateError, match=r"bomb.jinja cannot be used: a short conversation takes more than 1 s"
+    ):
+        make_labeller("sample", chat_template=str(path))
 
 
 def test_a_template_nested_too_deeply_is_one_error(make_labeller: MakeLabeller, tmp_path: Path) -> None:
@@ -206,9 +222,9 @@ def test_a_run_with_a_bomb_in_it(tmp_path: Path) -> None:
     assert "1 template_unsafe: " in done.out
 
 
-# ==== Not bounded yet ====
+# ==== What doubles ====
 
-HOLES = {
+DOUBLING = {
     "text that doubles": (
         "{% set ns = namespace(s='a') %}{% for i in range(15) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
     ),
@@ -227,9 +243,11 @@ HOLES = {
 """Each but the last doubles with every step, so the limits are lowered to where it does no harm yet."""
 
 
-@pytest.mark.parametrize("name", HOLES)
+@pytest.mark.parametrize("name", DOUBLING)
 def test_what_doubles_is_stopped(explode: Explode, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(chat_template, "MAX_RENDERED", 10_000)
     monkeypatch.setattr(chat_template, "MAX_STEPS", 10_000)
+    monkeypatch.setattr(chat_template, "MAX_BITS", 10_000)
+    monkeypatch.setattr(chat_template, "MAX_WIDTH", 10_000)
 
-    assert isinstance(explode(HOLES[name]), Reject)
+    assert isinstance(explode(DOUBLING[name]), Reject)

@@ -24,6 +24,7 @@ import click
 
 from .. import __version__
 from ..core.errors import PremaskError, one_line
+from ..core.limits import hold_limits
 from ..core.text import visible
 
 COMMANDS: Mapping[str, str] = {
@@ -77,6 +78,7 @@ def app() -> None:
 
 def main() -> None:
     """Run the command: errors that a user can fix are one line and exit code 2."""
+    hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
     try:

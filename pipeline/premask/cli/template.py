@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
+from ..core.errors import TemplateError
+from ..core.limits import LimitError, in_watched_process
 from .options import argument, command, format_option
 from .recipe_options import GROUPS, Flags, recipe_of, recipe_options
 
 _OWN = {"tokenizer"}
 _KEYS = [key for group in ("Tokenizer and template", "Mask") for key in GROUPS[group] if key not in _OWN]
 """The keys of a recipe that change what becomes of a probe."""
+
+
+REPORT_SECONDS = 120.0
+"""CPU seconds for a few hundred renders, which take one or two."""
 
 
 @command("premask template Qwen/Qwen3-0.6B")
@@ -26,7 +33,11 @@ def template(tokenizer: str, flags: Flags, form: str) -> None:
 
     recipe = recipe_of(["-"], {**flags, "tokenizer": tokenizer, "output": "-"})
     leave_torch_out()
-    diagnosis = diagnose(Labeller(recipe))
+    labeller = Labeller(recipe)
+    try:
+        diagnosis = in_watched_process(partial(diagnose, labeller), labeller.template.name, REPORT_SECONDS)
+    except LimitError as error:
+        raise TemplateError(f"{error} to report on") from None
     if form == "json":
         print_json(diagnosis.as_dict())
     else:

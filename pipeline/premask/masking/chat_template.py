@@ -17,9 +17,11 @@ import datetime
 import difflib
 import json
 import re
+import sys
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -31,7 +33,9 @@ from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
-from ..core.errors import RowError, TemplateError
+from ..core.errors import RowError, TemplateError, one_line
+from ..core.facts import recall
+from ..core.limits import LimitError, in_watched_process
 from ..core.records import GENERATED
 from .traced import (
     TracedMarkup,
@@ -54,6 +58,15 @@ MAX_RENDERED = 64 * 1024 * 1024
 MAX_STEPS = 5_000_000
 """Loop iterations of a template in one render; this many take about a second."""
 
+MAX_SOURCE = 1 << 20
+"""Characters of a template's source; the largest in use have 50,000."""
+
+MAX_BITS = 1 << 16
+"""Bits of a whole number that a template computes."""
+
+MAX_WIDTH = 1 << 16
+"""Columns, and other numbers that a template gives to what fills up text."""
+
 
 class ChatTemplate:
     """A compiled chat template, and the variables of all its renders.
@@ -70,16 +83,12 @@ class ChatTemplate:
         date: datetime.date = datetime.date(2025, 1, 1),
         name: str = "chat template",
     ) -> None:
-        self.sources = {"default": source} if isinstance(source, str) else dict(source)
-        if "default" not in self.sources:
-            raise TemplateError(
-                f"{name}: has several templates ({', '.join(self.sources)}) but none named 'default'"
-            )
+        self.sources = _checked_sources(source, name)
         self.source = source
         self.date = date
         self.variables = dict(variables or {})
         self.name = name
-        self._compiled = {"plain": _compile_all(self.sources, PlainEnvironment(date), name)}
+        self._compiled = {"plain": compile_all(self.sources, PlainEnvironment(date), name)}
 
     def on(self, date: datetime.date) -> ChatTemplate:
         """Return the same template on another day."""
@@ -127,7 +136,7 @@ class ChatTemplate:
     def _compile(self, mode: str) -> dict[str, jinja2.Template]:
         """Compile the template for a mode, at its first render in it."""
         environment = TracedEnvironment(self.date) if mode == "traced" else TaggedEnvironment(self.date)
-        return self._compiled.setdefault(mode, _compile_all(self.sources, environment, self.name))
+        return self._compiled.setdefault(mode, compile_all(self.sources, environment, self.name))
 
 
 _BUILT_IN = Path(__file__).parent / "templates"
@@ -156,30 +165,74 @@ def template_source(chosen: str) -> str:
         raise TemplateError(f"chat template {chosen} cannot be read: {error}") from None
 
 
-def _compile_all(
+def _checked_sources(source: str | Mapping[str, str], name: str) -> dict[str, str]:
+    """Return the sources by their names. They are given by strangers, so their types are checked, too."""
+    sources = {"default": source} if isinstance(source, str) else source
+    if not isinstance(sources, Mapping):
+        raise TemplateError(f"{name} is {type(source).__name__}, not text; set chat_template to a file")
+    for key, text in sources.items():
+        if not (isinstance(key, str) and re.fullmatch(r"[\w.-]{1,64}", key) and key.strip(".")):
+            raise TemplateError(f"{name}: {key!r:.80} is no name of a template; use letters, digits, _ and -")
+        if not isinstance(text, str):
+            raise TemplateError(f"{name}: template {key!r} is {type(text).__name__}, not text")
+        if len(text) > MAX_SOURCE:
+            raise TemplateError(f"{name} has {len(text):,} characters, more than {MAX_SOURCE:,}")
+    if "default" not in sources:
+        raise TemplateError(f"{name}: has several templates ({', '.join(sources)}) but none named 'default'")
+    return dict(sources)
+
+
+def compile_all(
     sources: Mapping[str, str], environment: jinja2.Environment, name: str
 ) -> dict[str, jinja2.Template]:
+    """Return the compiled sources. Raises `TemplateError` if one does not compile, for any reason."""
     try:
-        return {key: environment.from_string(text) for key, text in sources.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python, about the code that Jinja makes of a template
+            return {key: environment.from_string(text) for key, text in sources.items()}
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(f"{name}: syntax error in line {error.lineno}: {error.message}") from None
+        what = one_line(ValueError(error.message), 300)
+        raise TemplateError(f"{name}: syntax error in line {error.lineno}: {what}") from None
     except RecursionError:
         raise TemplateError(f"{name} is nested too deeply to compile") from None
+    except Exception as error:  # noqa: BLE001  Jinja and Python refuse some templates with other errors
+        what = error.msg if isinstance(error, SyntaxError) else one_line(error, 300)
+        raise TemplateError(f"{name} does not compile: {what}") from None
+
+
+def check_compiles(source: str | Mapping[str, str], date: datetime.date, name: str) -> None:
+    """Compile a template in a watched process, if this has not been done before.
+
+    Raises `TemplateError` if it does not compile, or takes too much time or memory.
+    """
+    sources = _checked_sources(source, name)
+    about = [sources, sys.getrecursionlimit()]
+    compiling = partial(_compiles, sources, date, name)
+    try:
+        recall("compiles", about, bool, partial(in_watched_process, compiling, "to compile it"))
+    except LimitError as error:
+        raise TemplateError(f"{name} cannot be used: {error}") from None
+
+
+def _compiles(sources: Mapping[str, str], date: datetime.date, name: str) -> bool:
+    for environment in (PlainEnvironment(date), TracedEnvironment(date)):
+        compile_all(sources, environment, name)
+    return True
 
 
 def row_error(error: Exception) -> RowError:
     """Return the error of a render as that of its row, with the line of the template if known."""
     if isinstance(error, RowError):
         return error
+    if isinstance(error, MemoryError):
+        return RowError("template_unsafe", f"the chat template takes too much memory{_line(error)}")
+    said = one_line(error, 1000)
     if isinstance(error, jinja2.exceptions.SecurityError):
-        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {error}")
+        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {said}")
     if type(error) is jinja2.TemplateError:  # what raise_exception() raises
-        return RowError(
-            "template_error", f"the chat template refuses the conversation{_line(error)}: {error}"
-        )
-    return RowError(
-        "template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}"
-    )
+        return RowError("template_error", f"the chat template refuses the conversation{_line(error)}: {said}")
+    what = said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
+    return RowError("template_error", f"the chat template failed{_line(error)}: {what}")
 
 
 def _line(error: BaseException) -> str:
@@ -221,6 +274,9 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         )
         now = datetime.datetime.combine(date, datetime.time())
         self._safe: dict[tuple[type, str], bool] = {}
+        for name in ("center", "batch", "slice", "truncate", "wordwrap", "round", "indent"):
+            self.filters[name] = _with_widths(self.filters[name])
+        self.filters["format"] = _with_bounds(self.filters["format"])
         self.filters["tojson"] = to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = now.strftime
@@ -232,8 +288,8 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         return "".join(_bounded(parts))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if _result_size(operator, left, right) > MAX_RENDERED:
-            raise _too_large()
+        if is_too_large(operator, left, right):
+            raise too_large()
         return super().call_binop(context, operator, left, right)
 
     def join_strings(self, values: Iterable[Any]) -> str:
@@ -243,6 +299,9 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Count a call like a loop iteration: a recursive macro is a loop."""
         self.step()
+        text = getattr(obj, "__self__", None)
+        if isinstance(text, str):
+            _check_call(obj, text, args, kwargs)
         return super().call(context, obj, *args, **kwargs)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -256,13 +315,14 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         """Return what is printed for the inside of `{% generation %}` tags."""
         return text
 
-    def step(self) -> None:
-        """Count one iteration of a loop."""
+    def step(self) -> bool:
+        """Count one iteration of a loop; return True."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise RowError(
                 "template_unsafe", f"the loops of the chat template take more than {MAX_STEPS} iterations"
             )
+        return True
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """Parse a template and make each of its loops count its iterations."""
@@ -270,6 +330,8 @@ class PlainEnvironment(ImmutableSandboxedEnvironment):
         for loop in template.find_all(nodes.For):
             call = nodes.EnvironmentAttribute("step()")  # compiled to `environment.step()`
             loop.body.insert(0, nodes.ExprStmt(call, lineno=loop.lineno))
+            if loop.test is not None:  # it is asked of items, too, that it leaves out
+                loop.test = nodes.And(call, loop.test, lineno=loop.lineno)
         template.set_environment(self)
         return template
 
@@ -285,7 +347,7 @@ class TracedEnvironment(PlainEnvironment):
             "join": _join,
             "indent": _indent,
             "replace": _replace,
-            "format": _format,
+            "format": _with_bounds(_format),
             "safe": _safe,
             "tojson": _traced_to_json,
         }
@@ -302,8 +364,8 @@ class TracedEnvironment(PlainEnvironment):
         return text_of(value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if _result_size(operator, left, right) > MAX_RENDERED:
-            raise _too_large()
+        if is_too_large(operator, left, right):
+            raise too_large()
         if operator == "%" and isinstance(left, str):
             return percent_format(left, right)
         if operator == "+" and isinstance(left, str) and isinstance(right, str):
@@ -360,25 +422,86 @@ class TracedCodeGenerator(_CodeGenerator):
         self.write("environment.text(")
 
 
-def _result_size(operator: str, left: Any, right: Any) -> int:
-    """Return about how many characters, items or bits the result of an operator has."""
+def is_too_large(operator: str, left: Any, right: Any) -> bool:
+    """Whether the result of an operator has too many characters, items or bits."""
     if operator == "+":
-        return len(left) + len(right) if _is_sized(left) and _is_sized(right) else 0
-    if operator == "%":
-        widths = re.findall(r"%[^%a-zA-Z]*?(\d+)", left) if isinstance(left, str) else ()
-        return max(map(int, widths), default=0)
+        return _is_sized(left) and _is_sized(right) and len(left) + len(right) > MAX_RENDERED
+    if operator == "%" and isinstance(left, str):
+        return _fills_up(_percent_specs(left), right if isinstance(right, tuple) else (right,))
     if isinstance(left, int) and isinstance(right, int):
         bits = int(left).bit_length()
-        return bits * int(right) if operator == "**" else bits + int(right).bit_length()
+        return (bits * int(right) if operator == "**" else bits + int(right).bit_length()) > MAX_BITS
     sized, times = (left, right) if _is_sized(left) else (right, left)
-    return len(sized) * times if operator == "*" and _is_sized(sized) and isinstance(times, int) else 0
+    is_repeated = operator == "*" and _is_sized(sized) and isinstance(times, int)
+    return is_repeated and len(sized) * times > MAX_RENDERED
+
+
+def _fills_up(specs: Iterable[str], values: Iterable[Any]) -> bool:
+    """Whether a format may fill up text to more than `MAX_WIDTH` columns: as its specifications say, or as a
+    value says that one of them (`*`) refers to."""
+    specs = list(specs)
+    widths = [int(digits) for spec in specs for digits in re.findall(r"\d{1,20}", spec)]
+    if any("*" in spec for spec in specs):
+        widths += [value for value in values if isinstance(value, int)]
+    return max(widths, default=0) > MAX_WIDTH
+
+
+def _percent_specs(template: str) -> list[str]:
+    return re.findall(r"%([^%a-zA-Z]*)", template)
+
+
+def _brace_specs(template: str) -> list[str]:
+    return [spec.replace("{", "*") for spec in re.findall(r":([^{}]*[{}])", template)]
+
+
+def _check_width(*values: Any) -> None:
+    """Raise the `RowError` for text that is filled up to too many columns."""
+    if any(isinstance(value, int) and value > MAX_WIDTH for value in values):
+        raise too_large()
+
+
+def _check_call(method: Any, text: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raise the `RowError` for a method of a text that would make a text that is too large."""
+    name = method.__name__
+    if name in {"center", "ljust", "rjust", "zfill", "expandtabs"}:
+        _check_width(*args, *kwargs.values())
+    elif name in {"format", "format_map"} and _fills_up(_brace_specs(text), (*args, *kwargs.values())):
+        raise too_large()
+    elif name == "replace" and len(args) > 1 and all(isinstance(each, str) for each in args[:2]):
+        old, new = args[:2]
+        if len(text) * len(new) > MAX_RENDERED and text.count(old) * len(new) > MAX_RENDERED:
+            raise too_large()
+
+
+def _with_widths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that refuses to fill up text to too many columns."""
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        _check_width(*args[1:], *kwargs.values())
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _with_bounds(do_format: Callable[..., str]) -> Callable[..., str]:
+    """Return the filter `format`, or its traced twin, with the bounds of the operator `%`."""
+
+    @wraps(do_format)
+    def checked(value: Any, *args: Any, **kwargs: Any) -> str:
+        if _fills_up(_percent_specs(str(value)), (*args, *kwargs.values())):
+            raise too_large()
+        return do_format(value, *args, **kwargs)
+
+    return checked
 
 
 def _is_sized(value: Any) -> bool:
     return isinstance(value, (str, list, tuple))
 
 
-def _too_large() -> RowError:
+def too_large() -> RowError:
+    """The error of a row for which a template computes too much."""
     return RowError("template_unsafe", "the chat template computes something too large")
 
 
@@ -403,6 +526,7 @@ def to_json(
 ) -> str:
     """Return JSON as the `tojson` of chat templates does, without HTML escapes
     (`transformers.utils.chat_template_utils`)."""
+    _check_width(indent)
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -484,6 +608,7 @@ def _safe(value: Any) -> str:
 
 def _indent(s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:  # noqa: FBT001, FBT002
     """Indent text; Jinja's own filter loses the origins of all lines but the first."""
+    _check_width(width)
     indentation = width if isinstance(width, str) else " " * width
     lines = (text_of(s) + "\n").splitlines()
     rest = [indentation + line if line or blank else line for line in lines[1:]]

@@ -33,6 +33,7 @@ from .chat_template import (
     ChatTemplate,
     PlainEnvironment,
     TracedCodeGenerator,
+    compile_all,
     row_error,
     to_json,
 )
@@ -591,7 +592,7 @@ class SymbolicTemplate:
     def __init__(self, template: ChatTemplate) -> None:
         self._template = template
         environment = self._environment = SymbolicEnvironment(template)
-        self._compiled = {name: environment.from_string(text) for name, text in template.sources.items()}
+        self._compiled = compile_all(template.sources, environment, template.name)
 
     def render(
         self,

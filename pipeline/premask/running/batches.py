@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.errors import RowError
+from ..core.limits import LimitError, limited
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
 from ..core.shapes import RowShape, conversation_of
@@ -96,6 +97,10 @@ def no_samples(
     return LabelledBatch(
         numbers, concat_samples([]), np.zeros(0, dtype=np.int64), lines, left_out=left_out or {}
     )
+
+
+FILL_SECONDS = 60.0
+"""CPU seconds for the rows of a batch that are filled; a normal batch takes less than one."""
 
 
 class Setup(NamedTuple):
@@ -208,10 +213,18 @@ class BatchLabeller:
         return found
 
     def _fill(self, shaped: ShapedRows) -> FilledRows | None:
-        """Fill the rows that have a render plan; `rows` are their indices in the batch."""
+        """Fill the rows that have a render plan; `rows` are their indices in the batch.
+
+        A template that takes too long here is used for single rows only: each of them has limits.
+        """
         if self._filler is None or not shaped.shapes:
             return None
-        filled = self._filler.fill(shaped.shapes, shaped.texts)
+        try:
+            with limited("the chat template", FILL_SECONDS):
+                filled = self._filler.fill(shaped.shapes, shaped.texts)
+        except LimitError:
+            self._filler = None
+            return None
         if filled is None:
             return None
         return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])

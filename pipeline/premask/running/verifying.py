@@ -97,9 +97,13 @@ class Verifying:
             return False
         labeller = self._labeller.by_reference
         (conversation,), _ = labeller.read(self._batch.row(at), self._dialect)
-        renders = labeller.renders(settle(labeller, conversation))
         index = int(np.searchsorted(self._filled.rows, at))
-        texts = [renders.through(last) for last in self._filled.filled[index].last or ()]
+        try:
+            with labeller.limits(conversation):
+                renders = labeller.renders(settle(labeller, conversation))
+                texts = [renders.through(last) for last in self._filled.filled[index].last or ()]
+        except RowError:
+            return False
         own = masked.cut(*np.searchsorted(masked.rows, [at, at + 1]).tolist())
         if texts != own.texts:
             return False

@@ -95,7 +95,7 @@ class FacetEnvironment(PlainEnvironment):
         self._counted = self._size = 0
         self.steps = steps
 
-    def step(self) -> None:
+    def step(self) -> bool:
         """Count an iteration, and now and then what a unit has printed so far."""
         super().step()
         if not self.steps & 255:
@@ -104,6 +104,7 @@ class FacetEnvironment(PlainEnvironment):
             self._size += sum(map(str.__len__, new))
             if self._size > MAX_RENDERED:
                 raise NotFollowed(TOO_MUCH)
+        return True
 
     # ==== namespaces ====
 

@@ -55,6 +55,8 @@ class PrefixTemplate:
                 self._units[name] = Units(environment, self.template.sources[name])
             except Unsplit as error:
                 self._units[name] = error
+            except (RecursionError, SyntaxError):  # the units are nested more deeply than the template
+                self._units[name] = Unsplit("nested too deeply")
         return self._units[name]
 
     def run(

@@ -44,9 +44,11 @@ def prepare_process() -> None:
     collect_seldom()
     _keep_freed_memory()
     _keep_pandas_out()
+    from ...core.limits import hold_limits  # noqa: PLC0415  `__main__` does not need it
     from ...tokens.flat_ids import leave_awkward_out  # noqa: PLC0415  `__main__` does not need it
 
     leave_awkward_out()
+    hold_limits()
 
 
 def _keep_freed_memory() -> None:

@@ -1,0 +1,233 @@
+"""Limits of CPU time and memory for the chat templates, tokenizers and rows of strangers.
+
+    with limited("the chat template", seconds=20):              # raises LimitError
+        ...
+    found = in_watched_process(work, "the chat template")       # raises LimitError, whatever `work` does
+
+What runs in Jinja's sandbox has limits of its own (`masking/chat_template.py`). These are behind them, for
+all that no sandbox counts. They hold in the processes of the command (`hold_limits`). A program that imports
+premask keeps its own signal handlers, and only the watched process has limits there.
+
+Time is CPU time. So a loaded machine, a suspended process or a clock that is set changes nothing. After
+`seconds`, the work is interrupted between two steps of Python. If one step takes longer than `GRACE_S`, the
+system ends the process, and the run continues without the row (`running/crashes.py`). Memory is what this
+process may take for data in addition (Linux).
+
+Cost: 5 us for a `with` block; 5 to 20 ms for a watched process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TypeVar
+
+if sys.platform != "win32":
+    import resource
+
+T = TypeVar("T")
+
+SECONDS = 20.0
+"""CPU seconds for one thing that a stranger decides, such as what all rows of one template have in common."""
+
+GRACE_S = 10.0
+"""CPU seconds for a single step that cannot be interrupted."""
+
+MEMORY = 2 << 30
+"""Bytes that it may take in addition."""
+
+_WAIT = 20
+"""Wall-clock seconds that a watched process gets for each CPU second: the machine may be loaded."""
+
+
+class LimitError(Exception):
+    """Something took more time or memory than it may; the text says what, and how much."""
+
+
+class _TimeIsUpError(BaseException):
+    """Interrupts what is limited. No handler of errors there takes it for its own."""
+
+
+class _Held:
+    """The limits of this process: whether they hold, and what is limited now."""
+
+    def __init__(self) -> None:
+        self.holds = self.active = False
+        self.before: tuple[int, int] = (-1, -1)
+        """The limit of memory outside of the block."""
+
+
+_held = _Held()
+
+
+def hold_limits() -> None:
+    """Have limits hold in this process and its copies. Call it from the main thread of a command."""
+    if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGPROF, _interrupt)
+        _held.holds = True
+
+
+@contextmanager
+def limited(what: str, seconds: float | None = None) -> Iterator[None]:
+    """Limit the `with` block to `seconds` of CPU time (`SECONDS`) and `MEMORY` bytes in addition.
+
+    Raises `LimitError`. Within another such block, the limits are those of the outer one.
+    """
+    if not _held.holds or _held.active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seconds = SECONDS if seconds is None else seconds
+    try:
+        _begin(seconds)
+        try:
+            yield
+        finally:
+            _end()
+    except _TimeIsUpError:
+        raise LimitError(_too_slow(what, seconds)) from None
+    except MemoryError:
+        raise LimitError(_too_large(what)) from None
+
+
+def in_watched_process(work: Callable[[], T], what: str, seconds: float | None = None) -> T:
+    """Return what `work` returns, done in a copy of this process.
+
+    The copy is ended if it takes more than `seconds` of CPU time (`SECONDS`) or crashes. What `work` returns
+    or raises must be possible to pickle. Raises what `work` raises, and `LimitError`. Where processes cannot
+    be copied, `work` is done in this one, with the limits that hold here.
+    """
+    seconds = SECONDS if seconds is None else seconds
+    if sys.platform != "linux":
+        with limited(what, seconds):
+            return work()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        _work_as_copy(work, writing, seconds)
+    os.close(writing)
+    answer, status = _answer_of(child, reading, seconds)
+    if not answer:
+        raise LimitError(_how_it_ended(status, what, seconds))
+    is_raised, value = pickle.loads(answer)  # noqa: S301  written by this program
+    if is_raised:
+        raise value
+    return value  # type: ignore[no-any-return]
+
+
+# ==== In this process ====
+
+
+def _begin(seconds: float) -> None:
+    if sys.platform == "linux":
+        _limit_memory()
+    _held.active = True
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds + GRACE_S)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
+
+
+def _end() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    _held.active = False
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, _held.before)
+
+
+def _limit_memory() -> None:
+    _held.before = soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bounds = [each for each in (_data_bytes() + MEMORY, soft, hard) if each >= 0]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+
+
+def _data_bytes() -> int:
+    """Bytes of data that this process has, as `RLIMIT_DATA` counts them (proc_pid_statm(5))."""
+    file = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(file, 200).split()[5]) * resource.getpagesize()
+    finally:
+        os.close(file)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    if _held.active:
+        raise _TimeIsUpError
+
+
+# ==== In a copy ====
+
+
+def _work_as_copy(work: Callable[[], Any], writing: int, seconds: float) -> None:
+    """Do the work in a copy of the process, send the answer, and end the copy."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        _limit_copy(seconds)
+        try:
+            answer = pickle.dumps((False, work()))
+        except MemoryError:
+            os._exit(1)
+        except Exception as error:  # noqa: BLE001  the parent raises it
+            answer = pickle.dumps((True, error))
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(answer)
+    finally:
+        os._exit(0)
+
+
+def _limit_copy(seconds: float) -> None:
+    """Set the limits of a copy, which the system ends. What it prints is dropped."""
+    faulthandler.disable()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = int(time.process_time() + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+    _held.active = True  # no block has limits of its own
+    _limit_memory()
+
+
+def _answer_of(child: int, reading: int, seconds: float) -> tuple[bytes, int]:
+    """Return what a copy sends until it ends, and its status; the copy is ended if it takes too long."""
+    answer, end = bytearray(), time.monotonic() + _WAIT * (seconds + 1)
+    try:
+        while True:
+            ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
+            more = os.read(reading, 1 << 20) if ready else b""
+            answer += more
+            if not more:
+                break
+    finally:
+        os.close(reading)
+        with suppress(ProcessLookupError):
+            if sys.exc_info()[0] is not None or not ready:
+                os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    return bytes(answer), status
+
+
+def _how_it_ended(status: int, what: str, seconds: float) -> str:
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number in (signal.SIGXCPU, signal.SIGKILL):
+        return _too_slow(what, seconds)
+    if number:
+        return f"{what} crashes the process ({signal.Signals(number).name})"
+    return _too_large(what)
+
+
+def _too_slow(what: str, seconds: float) -> str:
+    return f"{what} takes more than {seconds:g} seconds of CPU time"
+
+
+def _too_large(what: str) -> str:
+    return f"{what} takes more than {MEMORY >> 20:,} MB of memory"
