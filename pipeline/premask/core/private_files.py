@@ -17,7 +17,6 @@ Cost: a system call for each part of a path.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ def make_private(folder: Path, root: Path) -> None:
         part.mkdir(mode=0o700, parents=part == root, exist_ok=True)
     found = changeable(folder, root)
     if found is not None:
-        raise PermissionError(errno.EACCES, why_not(found), str(found))
+        raise PermissionError(why_not(found))
 
 
 def why_not(found: Path) -> str:

@@ -254,5 +254,5 @@ def _check_room(url: str, folder: Path, size: int) -> None:
 
 def _disk_error(url: str, error: OSError) -> SourceError:
     what = error.strerror or str(error)
-    room = "" if error.errno == errno.EACCES else "make room, "
+    room = "" if isinstance(error, PermissionError) else "make room, "
     return SourceError(f"{url} cannot be kept in the cache {cache_folder()}: {what}; {room}{_ELSEWHERE}")
