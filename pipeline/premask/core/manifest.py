@@ -32,6 +32,7 @@ from .contract import CONTRACT_VERSION, REASONS
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
+from .redact import shown_url
 
 KINDS = ("packed", "unpacked", "lineage", "rejects")
 """The folders that hold shards; the layouts are the first two."""
@@ -95,6 +96,8 @@ def _agree(value: Any, written: Any) -> bool:
         return all(key in written and _agree(each, written[key]) for key, each in value.items())
     if isinstance(value, list) and isinstance(written, list):
         return len(value) == len(written) and all(map(_agree, value, written))
+    if isinstance(value, str) and isinstance(written, str):
+        return shown_url(value) == shown_url(written)
     return json.dumps(value) == json.dumps(written)
 
 
@@ -308,6 +311,9 @@ class Manifest(_Part):
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
     shards: list[Shard]
     pictures: list[ChartFile] = []
+    rejects_left_out: bool = Field(
+        default=False, description="The reject log was left out by a push; its counts are here."
+    )
     set_aside: list[UnitSetAside] = []
 
     def as_dict(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..core.errors import OutputError, PremaskError
-from ..core.urls import make_folder, named, open_url, remove_folder
+from ..core.urls import check_url, make_folder, named, open_url, remove_folder
 
 AT_ONCE = 16
 """Requests to a store that are made at the same time."""
@@ -159,6 +159,7 @@ def open_store(url: str, error: type[PremaskError] = OutputError) -> Store:
 
     Raises `error` for a URL that fsspec does not know, that holds credentials or that names no folder.
     """
+    check_url(url, error)
     filesystem, root = open_url(url, error)
     if not root.strip("/"):
         raise error(f"{url} names no folder; write {url.partition('://')[0]}://bucket/folder")

@@ -126,9 +126,10 @@ def check_files(dataset: Dataset, findings: Findings) -> dict[str, Checked]:
 
 
 def _check_names(dataset: Dataset, findings: Findings) -> None:
+    rejects = [] if dataset.manifest.rejects_left_out else ["rejects"]
     for kind in (*dataset.layouts, "lineage", "rejects"):
         expected = list[str]()
-        for stem in ["rejects"] if kind == "rejects" else dataset.splits:
+        for stem in rejects if kind == "rejects" else dataset.splits:
             count = max(1, len(dataset.shards(kind, stem)))
             expected += [f"{kind}/{stem}-{i:05d}-of-{count:05d}.parquet" for i in range(count)]
         names = [shard.path for shard in dataset.shards(kind)]

@@ -41,6 +41,9 @@ from ..core.locks import Lock, lock_file
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..core.redact import source_name
+from ..core.source_entry import Source
+from ..core.urls import is_url
 from ..core.versions import code_hash
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, work_directory
@@ -193,10 +196,9 @@ def finish_slices(
     begin, place = time.monotonic(), destination_of(str(out), work_dir)
     if not isinstance(place, StoreDestination):
         place = Destination(place.out.resolve())
-    work = _read_work(place.out) if read_plan(place.out) is not None else None
-    if work is not None and recipe is not None:
-        work = work._replace(recipe=recipe)
-    elif recipe is not None and isinstance(place, StoreDestination) and place.manifest() is None:
+    work = _read_work(place.out, recipe) if read_plan(place.out) is not None else None
+    in_store = isinstance(place, StoreDestination)
+    if work is None and recipe is not None and in_store and place.manifest() is None:
         work = look_at(recipe)
     if work is None:
         return _finished(place, recipe, begin)
@@ -336,8 +338,8 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     """Return `look_at(recipe)`, or the result of another rank for the same recipe and files."""
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
-    if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there)):
-        return found._replace(recipe=recipe)
+    if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there, recipe)):
+        return found
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
         check_same_run(out, prepare(work).identity)  # before the file that other ranks use is replaced
@@ -361,8 +363,11 @@ def _as_json(work: Work) -> dict[str, Any]:
     infos = [
         {field.name: getattr(info, field.name) for field in dataclasses.fields(info)} for info in work.infos
     ]
+    for each in (*infos, *(piece for unit in units for piece in unit)):
+        if each["at"] is not None:
+            each["at"] = each["at"]._replace(path=source_name(each["at"].path))
     recipe = work.recipe.model_dump(mode="json")
-    dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
+    dialects = {name: form if type(form) is str else None for name, form in work.dialects.items()}
     return {
         "recipe": recipe,
         "infos": infos,
@@ -372,31 +377,43 @@ def _as_json(work: Work) -> dict[str, Any]:
     }
 
 
-def _work_of(data: Mapping[str, Any]) -> Work:
+def _work_of(data: Mapping[str, Any], recipe: Recipe) -> Work:
+    """Return the work of a file, which has no credentials of URLs; `recipe` has them."""
     units = [
-        Unit(number, tuple(Slice(**_typed(piece)) for piece in pieces))
+        Unit(number, tuple(Slice(**_typed(piece, recipe)) for piece in pieces))
         for number, pieces in enumerate(data["units"])
     ]
     infos = [
-        SourceInfo(**_typed(info) | {"marks": tuple(map(tuple, info["marks"]))}) for info in data["infos"]
+        SourceInfo(**_typed(info, recipe) | {"marks": tuple(map(tuple, info["marks"]))})
+        for info in data["infos"]
     ]
-    recipe = make_recipe(data["recipe"], where="work in progress")
     dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
     return Work(recipe, infos, dialects, units, tuple(data["warnings"]))
 
 
-def _typed(data: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(data: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Return the fields of a file or slice, converted back from JSON."""
     at, selection = data["at"], data["selection"]
     if selection is not None:
         where, sample, seed, columns = selection
         selection = Selection(where, sample, seed, None if columns is None else tuple(columns))
-    return {**data, "at": None if at is None else At(*at), "selection": selection}
+    if at is not None:
+        at = At(_with_credentials(at[0], recipe.sources[data["entry"]]), at[1])
+    return {**data, "at": at, "selection": selection}
 
 
-def _read_work(out: Path) -> Work | None:
+def _with_credentials(path: str, entry: Source) -> str:
+    return entry.path if is_url(path) and source_name(entry.path) == path else path
+
+
+def _read_work(out: Path, recipe: Recipe | None) -> Work | None:
+    """Return the work of the ranks, with `recipe` or theirs; None if there is none."""
     data = _read_json(_ranks(out) / "work.json")
-    return None if data is None else _work_of(data)
+    if data is None:
+        return None
+    theirs = make_recipe(data["recipe"], where="work in progress")
+    same = recipe is not None and recipe.identity() == theirs.identity()
+    return _work_of(data, recipe if same and recipe else theirs)._replace(recipe=recipe or theirs)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

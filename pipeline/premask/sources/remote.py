@@ -32,6 +32,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..core.errors import SourceError
 from ..core.private_files import changeable, make_private
+from ..core.redact import WEB, source_name
 from ..core.urls import cache_folder, is_url, named, open_url
 
 _BLOCK = 4 << 20
@@ -46,9 +47,6 @@ _VERSIONS = (
         ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "created"),
     ),
 )
-
-
-_WEB = ("http", "https")
 
 
 _ELSEWHERE = "set PREMASK_CACHE to another folder, or 'streaming: true' for the source"
@@ -71,7 +69,7 @@ def list_url(url: str, wanted: Any) -> list[str]:
     """
     filesystem, path = open_url(url, SourceError, example="s3://bucket/chats/*.jsonl")
     protocol = url.partition("://")[0]
-    if protocol in _WEB:
+    if protocol in WEB:
         if "*" in urlsplit(url).path:
             raise SourceError(f"{url}: the web cannot list files; name each file")
         return [url]
@@ -81,7 +79,7 @@ def list_url(url: str, wanted: Any) -> list[str]:
             found = filesystem.glob(path, detail=True)
             names = [name for name, info in found.items() if info.get("type") != "directory"]
             reason = "the pattern matches no file; check it"
-        elif filesystem.isfile(path):
+        elif _is_file(filesystem, path):
             return [url]
         else:
             below = filesystem.find(path)
@@ -93,6 +91,14 @@ def list_url(url: str, wanted: Any) -> list[str]:
         raise SourceError(f"{url}: {reason}")
     rooted = url.partition("://")[2].startswith("/")
     return sorted(_url_of(name, filesystem, protocol, rooted=rooted) for name in names)
+
+
+def _is_file(filesystem: Any, path: str) -> bool:
+    """Whether a path is a file; unlike fsspec's own, this raises what goes wrong."""
+    try:
+        return bool(filesystem.info(path)["type"] == "file")
+    except FileNotFoundError:
+        return False
 
 
 def _has_magic(path: str) -> bool:
@@ -194,8 +200,10 @@ def fetch(url: str) -> str:
     """
     filesystem, path = open_url(url, SourceError)
     before = stat(url)
-    key = hashlib.sha256(f"{url}\n{before.version}".encode()).hexdigest()[:32]
-    target = cache_folder() / "files" / key / (PurePosixPath(unquote(urlsplit(url).path)).name or "file")
+    shown = source_name(url)
+    key = hashlib.sha256(f"{shown}\n{before.version}".encode()).hexdigest()[:32]
+    name = PurePosixPath(unquote(urlsplit(shown).path)).name or "file"
+    target = cache_folder() / "files" / key / name
     if before.version and _is_kept(target, before.size):
         return str(target)
     with _cached(url, target.parent, before.size):
