@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults old-datasets
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults fault-table old-datasets
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -58,6 +58,9 @@ fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
 
 faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
 	$(BIN)/python tests/support/fault_test.py --kills $(or $(KILLS),100)
+
+fault-table: .venv/ready  ## faults of the machine, TRIES=20 of each kind: all bytes stay the same
+	$(BIN)/python tests/support/fault_table.py --tries $(or $(TRIES),20)
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

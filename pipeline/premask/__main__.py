@@ -17,26 +17,51 @@ import os
 import signal
 import sys
 
-from .running.runners.process import Interrupts, collect_seldom, run_in_child, say, work_has_begun
+from .running.runners.process import Interrupts, collect_seldom, run_in_child, work_has_begun
+from .running.runners.stderr import is_about_memory, say
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
+_CRASHES |= {signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF}  # of limits of CPU time (`core/limits.py`)
 _STARTS = 4  # of a run that crashes, in all
+_MORE_MEMORY = "run the same command again with more memory, or with fewer workers"
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    _open_streams()
     interrupts = Interrupts()
     collect_seldom()
     if sys.argv[1:2] != ["run"] or not hasattr(os, "fork"):
         _command(interrupts)
         return
     for start in range(1, _STARTS + 1):
-        number = run_in_child(lambda: _command(interrupts), interrupts)
+        number, line = run_in_child(lambda: _command(interrupts), interrupts)
+        if number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # it was leaving already, when Python handles no signals
+            interrupts.heard = number
+            interrupts.leave()
+        of_memory = is_about_memory(line)
+        if of_memory and start > 1:  # it crashes without a row at hand, too
+            say(f"memory is short ({line}); finished work is kept: {_MORE_MEMORY}")
+            sys.exit(2)
         again = number in _CRASHES and start < _STARTS
         then = "a new one continues" if again else "finished work is kept, run the same command again"
-        say(f"the process of the run was ended by {signal.Signals(number).name}; {then}")
+        why = f"{signal.Signals(number).name} ({line})" if line else signal.Signals(number).name
+        say(f"the process of the run was ended by {why}; {then}")
         if not again:
             sys.exit(128 + number)
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed, so that no file that is opened later takes their place and
+    gets what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _command(interrupts: Interrupts) -> None:

@@ -33,6 +33,7 @@ from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.text import is_encodable
 from .dialects import Form, conversations
 from .dialects.common import check_assistants, row_id
 from .dialects.joined_calls import join_calls
@@ -331,11 +332,8 @@ class Labeller:
         found = list(self.tokenizer.warnings)
         if self.recipe.engine is EngineChoice.auto and not self.proof.fast:
             found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
-        if not self.ends.seen and not self.recipe.append_eos:
-            found.append(
-                "the chat template prints no turn end: a model trained on it would not learn to stop; "
-                "set append_eos, or name the stop string with end_of_turn"
-            )
+        if not self.recipe.append_eos and (unlearned := _never_stops(self.ends)):
+            found.append(unlearned)
         if self.ends.openers and not self.recipe.append_eos:
             found.append(
                 "the chat template ends a turn only before the next one: the last of a row trains no end; "
@@ -397,6 +395,24 @@ class Labeller:
         return "\0".join(sample.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
+def _never_stops(ends: TurnEnds) -> str:
+    """Return the warning that a model would not learn to stop; empty if it would."""
+    if any(stop in ends.text for stop in ends.stops):
+        return ""
+    if ends.text:
+        return (
+            f"the chat template ends the last turn with {ends.text[:80]!r}, which is no control token: the "
+            "tokenizer may be another one than that of the template; name what stops the model with "
+            "end_of_turn"
+        )
+    if ends.seen:
+        return ""
+    return (
+        "the chat template prints no turn end: a model trained on it would not learn to stop; set "
+        "append_eos, or name the stop string with end_of_turn"
+    )
+
+
 # ==== The stages ====
 
 
@@ -441,6 +457,8 @@ def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
     first, *others = _decided(labeller, conversation)
+    if not all(is_encodable(sample.text) for sample in (first, *others)):
+        raise RowError("template_error", "the chat template prints half of a surrogate pair")
     counts = {**first.counts, **labeller.modes(conversation)}
     if ignored := labeller.unread(conversation):
         counts["dropped_template_arguments"] = len(ignored)

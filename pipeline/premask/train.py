@@ -48,13 +48,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-import torch.distributed as dist
-from torch.nn import functional
+if TYPE_CHECKING or find_spec("torch") or not {"-h", "--help"} & {*sys.argv}:  # the help needs none
+    import torch
+    import torch.distributed as dist
+    from torch.nn import functional
 
 CONTRACT = 1
 """The newest version of premask's output contract that this file reads (`premask.contract` of a shard)."""

@@ -383,8 +383,8 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     for options, message in (
         ({"streaming": True}, "'streaming' is for URLs and the Hub; leave it out"),
         ({"split": "train"}, "'split' is for datasets of the Hub"),
-        ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
-        ({"sample": 1.5}, "sample: Input should be less than or equal to 1"),
+        ({"limit": 0}, "limit: it must be at least 1"),
+        ({"sample": 1.5}, "sample: it must be at most 1"),
         ({"smaple": 1.5}, "unknown key 'sources.0.smaple'; did you mean 'sample'?"),
         ({"where": "n >"}, "where: n >: it cannot be read as SQL near '>'"),
     ):

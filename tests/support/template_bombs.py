@@ -230,6 +230,8 @@ BODIES: dict[str, str] = {
     "random": "{{ range(9) | random }}",
     "raise": "{{ raise_exception('a' * 60000000) }}",
     "a division by zero": "{{ 1 // 0 }}",
+    "half a surrogate pair": "{{ '%c' % 55296 }}",
+    "half a surrogate pair in content": "{{ messages[0].content ~ '%c' % 56320 }}",
     "undefined": "{{ a.b.c }}",
     "a call of nothing": "{{ a() }}",
 }

@@ -33,6 +33,7 @@ from typing import IO, Any
 from .errors import OutputError, PremaskError, cause_of
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -87,10 +88,14 @@ def sync_tree(tree: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
+    """Wait until a file or directory is on the disk. Some file systems, such as those of networks, have no
+    such thing for directories."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in _NO_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(file)
 

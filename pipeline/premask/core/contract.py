@@ -51,7 +51,7 @@ REASONS: Mapping[str, str] = {
     # any
     "crashed": "work on the row ended its process, or raised an error that should not be",
     # encoding and packing
-    "too_long": "the sample is longer than max_length",
+    "too_long": "the sample has more tokens than max_length, or the row too many messages",
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""
 

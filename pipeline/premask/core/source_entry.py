@@ -70,6 +70,13 @@ def split_path(path: str) -> list[str | int]:
     return steps
 
 
+def not_a_switch(value: Any) -> Any:
+    """Return the value of a key for numbers. Raises `ValueError` for true and false, read as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"write a number, not {str(value).lower()}")  # noqa: TRY004  pydantic's way
+    return value
+
+
 class FieldMap(BaseModel):
     """Where the rows of a source have what: either a list of turns, or question and answer in columns. Its
     values are paths, such as `data.turns[0].text`.
@@ -170,6 +177,11 @@ class Source(BaseModel):
     fields: FieldMap | None = Field(
         default=None, description="Where its rows have what; default: the recipe's."
     )
+
+    @field_validator("limit", "sample", "repeat", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return not_a_switch(value)
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:

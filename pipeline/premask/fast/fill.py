@@ -15,6 +15,7 @@ Cost: about 1 us a message of a plan, about 10 us a message of a path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -109,7 +110,8 @@ class Filler:
         """
         batch = _Batch()
         for row, (shape, of_row) in enumerate(zip(shapes, texts, strict=True)):
-            self._fill(batch, row, shape, of_row)
+            with suppress(UnicodeEncodeError):  # a template that prints half of a surrogate pair
+                self._fill(batch, row, shape, of_row)
         if not batch.rows:
             return None
         return FilledRows(np.array(batch.rows), batch.filled, _masked(batch))

@@ -226,15 +226,13 @@ def row_error(error: Exception) -> RowError:
         return error
     if isinstance(error, MemoryError):
         return RowError("template_unsafe", f"the chat template takes too much memory{_line(error)}")
+    said = one_line(error, 1000)
     if isinstance(error, jinja2.exceptions.SecurityError):
-        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {error}")
+        return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {said}")
     if type(error) is jinja2.TemplateError:  # what raise_exception() raises
-        return RowError(
-            "template_error", f"the chat template refuses the conversation{_line(error)}: {error}"
-        )
-    return RowError(
-        "template_error", f"the chat template failed{_line(error)}: {type(error).__name__}: {error}"
-    )
+        return RowError("template_error", f"the chat template refuses the conversation{_line(error)}: {said}")
+    what = said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
+    return RowError("template_error", f"the chat template failed{_line(error)}: {what}")
 
 
 def _line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
 from ..core.recipe import PadRows
-from ..core.records import Selection
 from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
@@ -40,8 +39,7 @@ from ..output.identity import key_of
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
-from ..sources.inspection import inspect_source
-from ..sources.listing import columns_of
+from ..sources.listing import entries_of_files, inspect_again
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
 from .verify_counts import Found, check_counts, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
@@ -125,6 +123,8 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def _locate(target: str, revision: str | None) -> Path:
     """The directory of an output; a dataset of the Hub is fetched into the cache first."""
     path = Path(target)
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():  # a path, not org/name
+        raise OutputError(f"{target} does not exist; name a directory that premask run has written")
     if path.exists() or not _NAME.fullmatch(target) or target.startswith("."):
         if revision is not None:
             raise OutputError(f"{target} is no name on the Hub, where --revision belongs; leave it out")
@@ -168,6 +168,7 @@ class _Check:
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
+        self._entries = entries_of_files(self._settings.sources)
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
@@ -420,7 +421,7 @@ class _Check:
 
     def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
-        info = inspect_source(source)
+        info = inspect_again(source, self._settings.sources, self._entries)
         if info.sha256 != self.manifest.inputs[number].sha256:
             self.findings.add("source", source, "the file is not the one that the output was made from")
             return
@@ -435,8 +436,6 @@ class _Check:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
-        if columns := columns_of(source, labeller.recipe.sources):
-            info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)
         redone = redo(labeller, info, dialect, wanted, self.findings)
         self.counts["rows_redone"] += redone.rows

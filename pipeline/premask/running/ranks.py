@@ -367,7 +367,7 @@ def _as_json(work: Work) -> dict[str, Any]:
         if each["at"] is not None:
             each["at"] = each["at"]._replace(path=source_name(each["at"].path))
     recipe = work.recipe.model_dump(mode="json")
-    dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
+    dialects = {name: form if type(form) is str else None for name, form in work.dialects.items()}
     return {
         "recipe": recipe,
         "infos": infos,

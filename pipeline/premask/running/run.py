@@ -33,11 +33,13 @@ from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
+from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
 from .early_end import refused_at_once
 from .inputs import Work, look_at
+from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
@@ -168,7 +170,7 @@ def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """Return the result of a run that began at `begin` (`time.monotonic`)."""
-    found = (*_empty_splits(manifest), *_skipped(manifest), *place.warnings)
+    found = (*_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
@@ -230,6 +232,11 @@ def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) ->
     return _finish(prepared, output, records, duplicates)
 
 
+def _history(manifest: Mapping[str, Any]) -> list[str]:
+    note = history_note(manifest["counts"])
+    return [note] if note else []
+
+
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
     splits = manifest["counts"]["splits"]
     why = "its share is small, or too many rows are equal in split_by"
@@ -262,8 +269,9 @@ def _finish(
         for source, account in accounts_of(record).items():
             accounts[source].add(account)
     if not any(account.kept for account in accounts.values()):
+        why = why_nothing(accounts.values(), first_reject(output, records))
         output.discard()
-        raise RunError(_nothing_kept(accounts))
+        raise RunError(why)
     if not any("train" in record.splits for record in records):
         raise RunError(
             f"no row is in train, all are in {', '.join(labeller.recipe.splits)}; lower their shares"
@@ -298,21 +306,6 @@ def _behind_limit(info: SourceInfo) -> Account:
     """Return the account of rows that no unit reads, because the `limit` of the source leaves them out."""
     rows = info.left_out or 0
     return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
-
-
-def _nothing_kept(accounts: Mapping[str, Account]) -> str:
-    total = Account()
-    for account in accounts.values():
-        total.add(account)
-    lost = [(count, reason) for reason, count in total.rejected.most_common()]
-    lost += [(count, f"left out by {setting}") for setting, count in total.left_out.most_common()]
-    if not total.rows:
-        return "the input has no rows; nothing was written"
-    why = ", ".join(f"{count} {what}" for count, what in lost)
-    if not total.rejected:
-        return f"every row was left out ({why}); nothing was written"
-    what = "rejected or left out" if total.left_out else "rejected"
-    return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
 
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -180,17 +181,26 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
     return replace(info, stop=stop, left_out=more), left - taken
 
 
-def columns_of(name: str, sources: Sequence[Source]) -> tuple[str, ...] | None:
-    """The columns that are read of a local file, None if all, by the entry of `sources` that names it."""
-    for entry in sources:
-        if entry.columns is None or is_url(entry.path) or _is_hub_id(entry.path):
+def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
+    """Which entry of `sources`, by its number, names each local file that is here; of several the first."""
+    found: dict[str, int] = {}
+    for number, entry in enumerate(sources):
+        path = entry.path.removeprefix("file://")
+        if is_url(path) or _is_hub_id(path):
             continue
-        try:
-            if name in find_sources([entry.path]):
-                return tuple(entry.columns)
-        except SourceError:
-            continue
-    return None
+        with suppress(SourceError):
+            for name in find_sources([path]):
+                found.setdefault(name, number)
+    return found
+
+
+def inspect_again(name: str, sources: Sequence[Source], entries: Mapping[str, int]) -> SourceInfo:
+    """Inspect a file of a finished run: as the entry of `sources` that names it says (`entries_of_files`),
+    but with all its rows. Raises `SourceError` like `inspect_source`."""
+    info, number = inspect_source(name), entries.get(name, 0)
+    columns = sources[number].columns if name in entries else None
+    selection = None if columns is None else Selection(columns=tuple(columns))
+    return replace(info, entry=number, selection=selection)
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:

@@ -61,7 +61,10 @@ class Run:
             units.environment, {**units.globals, **variables, **self._facets(messages)}, None, {}
         )
         with self._environment.running(self._versions):
-            self._go(0, [State(self._versions.every, units.start, {}, (), Node(None, ()))])
+            try:
+                self._go(0, [State(self._versions.every, units.start, {}, (), Node(None, ()))])
+            except RecursionError:
+                raise NotFollowed("nested too deeply") from None
 
     def text(self, number: int) -> TracedStr:
         """Return the text of a version, traced."""
