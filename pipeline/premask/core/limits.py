@@ -95,6 +95,8 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
     except _TimeIsUpError:
         raise LimitError(_too_slow(what, seconds)) from None
     except MemoryError:
+        if not _memory_is_ours():
+            raise
         raise LimitError(_too_large(what)) from None
 
 
@@ -147,6 +149,15 @@ def _limit_memory() -> None:
     _held.before = soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bounds = [each for each in (data_bytes() + MEMORY, soft, hard) if each >= 0]
     resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
+
+
+def _memory_is_ours() -> bool:
+    """Whether nobody has set a limit of memory but this module. Too little memory under another limit is no
+    fault of what is limited here: with more memory, the row would be kept."""
+    if sys.platform != "linux":
+        return True
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return all(resource.getrlimit(kind)[0] == resource.RLIM_INFINITY for kind in kinds)
 
 
 def data_bytes() -> int:
