@@ -26,6 +26,7 @@ import click
 from .. import __version__
 from ..core.errors import PremaskError, cause_of
 from ..core.limits import hold_limits
+from ..core.redact import redact_logs, redacted
 from ..core.text import visible
 from .usage import NoSuchCommandError, message_of
 
@@ -91,6 +92,7 @@ def main() -> None:
     hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
+    redact_logs()
     try:
         Path.cwd()
     except OSError:
@@ -108,7 +110,7 @@ def main() -> None:
         click.echo(message_of(error, COMMANDS, sys.argv[1:]), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except PremaskError as error:
         click.echo(f"premask: {visible(str(error))}", err=True)
@@ -120,6 +122,13 @@ def main() -> None:
         _close_output()
         click.echo(f"premask: the output cannot be written: {visible(cause_of(error))}", err=True)
         sys.exit(2)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of the command line, which may quote it, without credentials."""
+    text = io.StringIO()
+    error.show(text)
+    sys.stderr.write(redacted(text.getvalue()))
 
 
 def _close_output() -> None:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from .redact import shown_urls
 from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
 from .text import is_encodable
@@ -234,7 +235,7 @@ class Card(BaseModel):
         for text in [value] if isinstance(value, str) else value or []:
             if not text.strip() or not text.isprintable():
                 raise ValueError("it must be one line of text, without control characters")
-        return value
+        return shown_urls(value) if isinstance(value, str) else value and [*map(shown_urls, value)]
 
     def shown(self) -> dict[str, Any]:
         """The fields that are set, as JSON values: all that a card and a manifest show."""

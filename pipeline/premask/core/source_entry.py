@@ -18,12 +18,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from .redact import shown_url
 from .roles import ROLES
 
 
@@ -139,7 +141,9 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    path: str = Field(
+        description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.", repr=False
+    )
     config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
     split: str | None = Field(
         default=None, description="Split of a Hub dataset; by default train, or the only one there is."
@@ -180,12 +184,15 @@ class Source(BaseModel):
         return not_a_switch(value)
 
     @model_serializer(mode="wrap")
-    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """What is set, as recipes write it: just the path if that is all."""
+    def _short(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """What is set, as recipes write it: just the path if that is all. As JSON, which is written and
+        shown, a URL is without its credentials."""
         data: dict[str, Any] = handler(self)
         plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
         changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
-        return self.path if len(changed) == 1 else changed
+        if info.mode == "json":
+            changed["path"] = shown_url(self.path)
+        return changed["path"] if len(changed) == 1 else changed
 
     @model_validator(mode="after")
     def _one_way(self) -> Source:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import OutputError, PremaskError, one_line
+from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
 from ..core.recipe import PadRows
 from ..core.versions import versions
@@ -130,9 +131,13 @@ def _locate(target: str, revision: str | None) -> Path:
         return path
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  half a second to import
 
+    from ..publish.hub_repo import quiet  # noqa: PLC0415
+
+    limit_waiting()
     try:  # by its commit: a name that the Hub does not tell would be looked up in the cache, which may be old
-        commit = HfApi().dataset_info(target, revision=revision).sha
-        return Path(snapshot_download(target, repo_type="dataset", revision=commit))
+        with quiet():
+            commit = HfApi().dataset_info(target, revision=revision).sha
+            return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
         reason = one_line(error, 300)
         raise OutputError(
@@ -180,6 +185,7 @@ class _Check:
             if shard.path in self._readable:
                 self._check_rejects(shard)
         if self._whole:
+            self._take_left_out_rejects()
             self._check_that_no_row_is_lost()
             self._check_counts()
         check_card(self.dataset, checked, self.findings)
@@ -189,10 +195,10 @@ class _Check:
 
     def _labeller(self) -> Labeller | None:
         """The labeller of the recipe with the output's own tokenizer, None if it cannot be loaded."""
-        if not self.dataset.tokenizer.is_dir():
-            self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
-            return None
         try:
+            if not self.dataset.tokenizer.is_dir():
+                self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
+                return None
             labeller = labeller_of(self.dataset)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
@@ -282,7 +288,7 @@ class _Check:
             return None
         name, parts, row = shard.path, list[Sums](), 0
         try:
-            for batch in self.dataset.batches(shard):
+            for batch in self.dataset.batches(shard, nulls=True):
                 parts.append(check_batch(batch, shard.kind, self._limits, Place(name, row), self.findings))
                 row += batch.num_rows
         except UnreadableError as error:
@@ -330,7 +336,7 @@ class _Check:
     def _check_rejects(self, shard: Shard) -> None:
         numbers, at = {source: number for number, source in enumerate(self._sources)}, 0
         try:
-            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE):
+            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE, nulls=True):
                 for line in batch.to_pylist():
                     wrong = wrong_reject(line, numbers)
                     if wrong:
@@ -345,6 +351,17 @@ class _Check:
             self.findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
             self._whole = False
 
+    def _take_left_out_rejects(self) -> None:
+        """Count rejected rows as the manifest does where their log was left out."""
+        if not self.manifest.rejects_left_out:
+            return
+        rows = sum(sum(each.rejected.values()) + each.dropped for each in self.manifest.inputs)
+        self.notes.append(
+            f"the reject log was left out when this was pushed: its {rows:,} rows were not checked"
+        )
+        for each in self.manifest.inputs:
+            self._reasons.update(each.rejected)
+
     def _check_that_no_row_is_lost(self) -> None:
         """Check that each input row was kept or rejected, and only once."""
         for number, source in enumerate(self._sources):
@@ -352,6 +369,10 @@ class _Check:
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
             said = self.manifest.inputs[number]
             reasons = Counter(each.reason for each in self._rejected[number])
+            unseen = 0
+            if self.manifest.rejects_left_out:
+                reasons = Counter({**said.rejected, "duplicate": said.dropped})
+                unseen = reasons.total()
             dropped = reasons.pop("duplicate", 0)
             found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
             self.counts.update(found, rows=said.rows, rejected=reasons.total())
@@ -360,7 +381,7 @@ class _Check:
             if len(again):
                 what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            expected = said.rows - sum(said.left_out.values())
+            expected = said.rows - sum(said.left_out.values()) - unseen
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)

@@ -142,6 +142,10 @@ class BatchLabeller:
         proof = EngineProof(TokenizersEngine.name)
         return BatchLabeller(Labeller(self.recipe, self.labeller.tokenizer, proof), fast=False)
 
+    def anew(self) -> BatchLabeller:
+        """Return the same labeller, after an error in the middle of a row: without what it has learned."""
+        return BatchLabeller(self.labeller, fast=self.fast)
+
     @property
     def row_format(self) -> RowFormat:
         """Padding and optional columns, by the recipe."""

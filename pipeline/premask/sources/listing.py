@@ -5,7 +5,8 @@
 An entry is a path, a directory or a pattern on this machine, a URL that fsspec opens, or a dataset of the
 Hub. Remote files are fetched into a cache once, or streamed where the entry says so; either way they are
 inspected as local ones are, and their names are those of the URLs. Files of one entry keep their order; a
-file that two entries name in the same way is read once.
+file that two entries name in the same way is read once. Web URLs are named without their credentials, so
+entries that differ in these alone are refused.
 
 Cost: that of inspection; an entry with a `limit` looks at no more files than it takes, and reads each once
 more to count its rows.
@@ -24,8 +25,9 @@ from typing import NamedTuple
 
 from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
+from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
-from ..core.urls import is_url, refuse_secrets
+from ..core.urls import check_url, is_url
 from . import hub_datasets
 from .cutting import whole
 from .files import check_is_file
@@ -42,6 +44,9 @@ _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
 
 
 _HUB_ONLY = ("config", "split", "revision")
+
+
+_WEB_URLS = tuple(f"{protocol}://" for protocol in WEB)
 
 
 _COUNTED_AT_ONCE = 4096
@@ -94,7 +99,7 @@ def _files(entry: Source) -> Iterator[File]:
     if hub is not None or _is_hub_id(entry.path):
         name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
         for url in hub_datasets.data_files(name, entry.config, entry.split, entry.revision or revision):
-            yield File(url, url)
+            yield File(source_name(url), url)
         return
     if given := [key for key in _HUB_ONLY if getattr(entry, key) is not None]:
         raise RecipeError(
@@ -105,13 +110,13 @@ def _files(entry: Source) -> Iterator[File]:
             raise RecipeError(f"sources: {entry.path}: 'streaming' is for URLs and the Hub; leave it out")
         yield from (File(name) for name in find_sources([entry.path]))
         return
-    refuse_secrets(entry.path, SourceError)
+    check_url(entry.path, SourceError)
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
         yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
     else:
-        yield from (File(url, url) for url in list_url(entry.path, is_data))
+        yield from (File(source_name(url), url) for url in list_url(entry.path, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
@@ -133,6 +138,11 @@ def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str
         first[key] = number
         return False
     one, other = (dict(sources[at]) for at in (first[key], number))
+    if one["path"] != other["path"] and all(each["path"].startswith(_WEB_URLS) for each in (one, other)):
+        raise RecipeError(
+            f"sources: entries {first[key] + 1} and {number + 1} are {name} both, but for parts of the URL "
+            "that are not written down, as they may be credentials; give them different paths, or name one"
+        )
     different = [option for option in one if option != "path" and one[option] != other[option]]
     if different:
         raise RecipeError(
