@@ -595,19 +595,36 @@ def _check_contract(file: str, schema: Any) -> None:
         )
 
 
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "chat_template.jinja",
+)
+"""The files of a tokenizer that are fetched and copied; code and links are not."""
+
+
+def copy_tokenizer(folder: Path, into: Path) -> None:
+    """Copy the files of a tokenizer."""
+    further = sorted(folder.glob("additional_chat_templates/*.jinja"))
+    for file in [*(folder / name for name in TOKENIZER_FILES), *further]:
+        if file.is_file() and not file.is_symlink():
+            target = into / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
 def fetch_folder(root: str, name: str, into: Path) -> Path | None:
-    """Return a folder of a dataset, copied to `into` where it is not here; None if there is none."""
+    """Return a dataset's folder of a tokenizer, copied to `into` if it is not here; None if there is none."""
     import fsspec
 
     if "://" not in root:
         return Path(root, name) if Path(root, name).is_dir() else None
     system, path = fsspec.core.url_to_fs(f"{root}/{name}")
     try:
-        files = [file for file in _fetched(root, partial(system.ls, path, detail=False)) if "." in file]
+        files = _fetched(root, partial(system.ls, path, detail=False))
     except TrainError:
         return None
     into.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    for file in (file for file in files if file.rsplit("/", 1)[-1] in TOKENIZER_FILES):
         _fetched(file, partial(system.get_file, file, str(into / file.rsplit("/", 1)[-1])))
     return into
 
@@ -900,11 +917,15 @@ def load_model(
     if options.attention == "auto" and dtype is torch.bfloat16 and device.type == "cuda":
         attentions = ["flash_attention_2", None] if is_flash_attn_2_available() else [None]
     for i, attention in enumerate(attentions):
-        given = {"dtype": weights, **({"attn_implementation": attention} if attention else {})}
+        given = {
+            "dtype": weights,
+            "trust_remote_code": False,
+            **({"attn_implementation": attention} if attention else {}),
+        }
         try:
             torch.manual_seed(seed_of(options.seed))
             if options.from_scratch:
-                config = AutoConfig.from_pretrained(options.model)
+                config = AutoConfig.from_pretrained(options.model, trust_remote_code=False)
                 model = AutoModelForCausalLM.from_config(config, **given)
             else:
                 model = AutoModelForCausalLM.from_pretrained(options.model, **given)
@@ -966,7 +987,7 @@ def set_special_ids(model: Any, tokenizer: Any, stops: Sequence[int]) -> None:
 
 
 def stop_ids(rows: Rows, tokenizer: Any) -> list[int]:
-    """Control tokens that end a trained stretch in the first rows: where an assistant's turn ends."""
+    """Control tokens that end a trained span in the first rows: where an assistant's turn ends."""
     special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
     found: dict[int, None] = {}
     for _, fetch in islice(rows.read(0, 0, None), 64):
@@ -1223,7 +1244,7 @@ def save_model(
         shutil.rmtree(scratch, ignore_errors=True)
         (core if trainee.fsdp else core.to(dtype)).save_pretrained(scratch, **state)
         if tokenizer:
-            shutil.copytree(tokenizer, scratch, dirs_exist_ok=True)
+            copy_tokenizer(tokenizer, scratch)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
     world.sum(0.0)
@@ -1691,7 +1712,9 @@ def prepare(
     """Load the model, put it in its place and test it; also what was found, for the log."""
     from transformers import AutoTokenizer
 
-    tokenizer = _fetched(str(tokenizer_name), lambda: AutoTokenizer.from_pretrained(tokenizer_name))
+    # no code of a model or a dataset runs here
+    load = partial(AutoTokenizer.from_pretrained, tokenizer_name, trust_remote_code=False)
+    tokenizer = _fetched(str(tokenizer_name), load)
     dtype = compute_dtype(options, world.device)
     size = max(tokenizer.get_vocab().values(), default=-1) + 1
     model, notes = load_model(options, dtype, world.device, size)

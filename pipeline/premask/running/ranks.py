@@ -407,7 +407,7 @@ def _work_file(data: Mapping[str, Any], path: Path) -> _WorkFile:
         raise OutputError(
             f"{path} cannot be read ({where:.100}: {first['msg']:.100}); remove it and run the ranks again"
         ) from None
-    entries = {info.entry for info in found.infos} | {piece.entry for piece in _slices(found)}
+    entries = {*(info.entry for info in found.infos), *(piece.entry for piece in _slices(found))}
     if not entries <= set(range(len(found.recipe.get("sources", [])))):
         raise OutputError(f"{path} names a source that is not there; remove it and run the ranks again")
     return found

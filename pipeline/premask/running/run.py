@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core import facts
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
@@ -174,7 +175,8 @@ def result_of(
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found)
+    cache = filter(None, [facts.warning()])
+    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found, *cache)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
