@@ -403,3 +403,25 @@ def test_a_file_named_twice(tmp_path: Path) -> None:
         PremaskError, match=r"a.jsonl is named by entry 1 and entry 2, which differ in 'limit'"
     ):
         inspect_sources([*twice[:1], Source(path=path, limit=3)])
+
+
+def test_a_copy_that_another_user_can_have_written_is_fetched_again(memory: Any, cache: Path) -> None:
+    put(memory, a__jsonl=LINES)
+    kept = Path(remote.fetch("memory://data/a.jsonl"))
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_bytes(b"x" * len(LINES))
+    kept.chmod(0o666)
+
+    assert Path(remote.fetch("memory://data/a.jsonl")).read_bytes() == LINES
+    assert {path.stat().st_mode & 0o777 for path in (cache, *cache.rglob("*"))} == {0o700, 0o600}
+
+
+def test_a_cache_that_other_users_can_write_is_refused(memory: Any, cache: Path) -> None:
+    put(memory, a__jsonl=LINES)
+    remote.fetch("memory://data/a.jsonl")
+    cache.chmod(0o777)
+
+    with pytest.raises(
+        SourceError, match=r"other users can write to .*; run 'chmod go-w .*set PREMASK_CACHE"
+    ):
+        remote.fetch("memory://data/a.jsonl")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core import facts
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
@@ -174,7 +175,8 @@ def result_of(
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found)
+    cache = filter(None, [facts.warning()])
+    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found, *cache)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
@@ -265,8 +267,10 @@ def _finish(
     counts = Counter[str]()
     accounts = {info.source: _behind_limit(info) for info in prepared.work.infos}
     for record in records:
-        counts.update(record.extra["counts"])
+        counts.update(record.extra.get("counts", {}))
         for source, account in accounts_of(record).items():
+            if source not in accounts:
+                raise RunError(f"the work in progress has rows of {source}, which is no source; {_REDO}")
             accounts[source].add(account)
     if not any(account.kept for account in accounts.values()):
         why = why_nothing(accounts.values(), first_reject(output, records))
@@ -300,6 +304,9 @@ def _finish(
             if "set_aside" in record.extra
         ],
     )
+
+
+_REDO = "remove the folder .NAME.partial beside the output, then run again"
 
 
 def _behind_limit(info: SourceInfo) -> Account:

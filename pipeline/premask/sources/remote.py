@@ -6,9 +6,10 @@
     Stream    URL -> an open file that is read through the network
 
 A file is fetched once for each version of it that the store tells apart (ETag, checksum, generation or time
-of change) into `PREMASK_CACHE`, by default `~/.cache/premask`; what the Hub holds goes into the Hub client's
-own cache, at its commit. Whole folders of that cache can be deleted at any time. Where nothing is known of
-the version, the file is fetched again for every run.
+of change) into `PREMASK_CACHE`, by default `~/.cache/premask`. A copy there is used only if nobody else can
+have written it. What the Hub holds goes into the Hub client's own cache, at its commit. Whole folders of that
+cache can be deleted at any time. Where nothing is known of the version, the file is fetched again for every
+run.
 
     path = fetch("s3://bucket/chats.jsonl")
 
@@ -24,12 +25,13 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import SourceError
+from ..core.private_files import changeable, make_private
 from ..core.redact import WEB, source_name
 from ..core.urls import cache_folder, is_url, named, open_url
 
@@ -202,7 +204,7 @@ def fetch(url: str) -> str:
     key = hashlib.sha256(f"{shown}\n{before.version}".encode()).hexdigest()[:32]
     name = PurePosixPath(unquote(urlsplit(shown).path)).name or "file"
     target = cache_folder() / "files" / key / name
-    if before.version and target.is_file() and target.stat().st_size == before.size:
+    if before.version and _is_kept(target, before.size):
         return str(target)
     with _cached(url, target.parent, before.size):
         scratch = target.with_name(f".{uuid.uuid4().hex}.part")
@@ -210,10 +212,18 @@ def fetch(url: str) -> str:
             with _reading(url):
                 filesystem.get_file(path, str(scratch))
             _check_arrived(url, before, scratch.stat().st_size)
+            scratch.chmod(0o600)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
     return str(target)
+
+
+def _is_kept(target: Path, size: int) -> bool:
+    """Whether a file is in the cache, whole, and nobody else can have put it there."""
+    with suppress(OSError):
+        return target.stat().st_size == size and changeable(target, cache_folder()) is None
+    return False
 
 
 def _check_arrived(url: str, before: Stat, size: int) -> None:
@@ -229,7 +239,7 @@ def _check_arrived(url: str, before: Stat, size: int) -> None:
 def _cached(url: str, folder: Path, size: int) -> Iterator[None]:
     """A folder of the cache with room for a file, and errors of the disk as `SourceError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder, cache_folder())
         _check_room(url, folder, size)
         yield
     except OSError as error:
@@ -252,4 +262,5 @@ def _check_room(url: str, folder: Path, size: int) -> None:
 
 def _disk_error(url: str, error: OSError) -> SourceError:
     what = error.strerror or str(error)
-    return SourceError(f"{url} cannot be kept in the cache {cache_folder()}: {what}; make room, {_ELSEWHERE}")
+    room = "" if isinstance(error, PermissionError) else "make room, "
+    return SourceError(f"{url} cannot be kept in the cache {cache_folder()}: {what}; {room}{_ELSEWHERE}")
