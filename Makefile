@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults fault-table old-datasets lock audit
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -67,6 +67,9 @@ audit: .venv/ready  ## known vulnerabilities of what is installed, from a servic
 	.venv/audit/bin/python -m pip install --quiet pip-audit
 	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement .requirements.lock
 	.venv/audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
+mutations: .venv/ready  ## MUTATIONS=2000 hostile outputs through all commands that read outputs
+	$(BIN)/python tests/support/mutate_outputs.py --mutations $(or $(MUTATIONS),2000)
 
 faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
 	$(BIN)/python tests/support/fault_test.py --kills $(or $(KILLS),100)

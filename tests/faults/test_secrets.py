@@ -17,7 +17,7 @@ from hub_client import Client
 from hub_server import HubServer
 from planted import ENVIRONMENT, IN_URLS, Planted, texts_below
 from premask.core.errors import RunError
-from premask.running.runners.worker import describe, system_error
+from premask.running.unexpected import describe, of_machine
 from s3_server import CREDENTIALS, bucket, s3  # noqa: F401  fixtures
 from web_server import Web
 
@@ -196,7 +196,7 @@ def test_what_workers_say_of_errors() -> None:
     url = planted.url("https://host/a.jsonl")
     texts = {
         "crash": describe(ValueError(f"while reading '{url}'")),
-        "system": str(system_error(OSError(5, f"no answer from '{url}'"))),
+        "system": str(of_machine(OSError(5, f"no answer from '{url}'"))),
         "run": str(RunError(f"unit 3 failed: {url}")),
     }
 

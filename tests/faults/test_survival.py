@@ -130,9 +130,10 @@ def test_only_the_row_that_kills_is_skipped(
     assert names() == ["a.jsonl", "out"]
 
 
-@pytest.mark.parametrize(("what", "processes"), [("raise", 2), ("kill", 3)])
+@pytest.mark.parametrize(("what", "processes"), [("raise", 2), ("kill", 4)])
 def test_many_rows_are_skipped_by_few_processes(box: Path, what: str, processes: int) -> None:
-    """The driver, if it is killed another one, and one worker: no row takes a process of its own to start."""
+    """The driver and a worker, and once another one of both if they are killed: no row takes a process of its
+    own to start."""
     rows = Path("a.jsonl").read_text(encoding="utf-8").split("\n")
     rows[5:ROWS:20] = [rows[POISON].replace("XYZZY", f"XYZZY {at}") for at in range(5, ROWS, 20)]
     Path("a.jsonl").write_text("\n".join(rows), encoding="utf-8")

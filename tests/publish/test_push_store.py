@@ -81,7 +81,7 @@ def test_another_output_takes_its_place(outputs: dict[str, Path], memory: str, c
     assert steps.index(("put_file", "README.md")) < steps.index(("rm_file", result.removed[0]))
 
 
-@pytest.mark.parametrize("arrived", [0, 1, 3, 8])
+@pytest.mark.parametrize("arrived", [0, 1, 3, 6])
 def test_a_push_that_was_stopped_goes_on(
     outputs: dict[str, Path], memory: str, calls: Calls, arrived: int
 ) -> None:

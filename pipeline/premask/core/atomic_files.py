@@ -45,7 +45,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text so that it is all there or not at all, even if others write the same file."""
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
+        with scratch.open("x", encoding="utf-8") as file:
+            file.write(text)
         sync(scratch)
         scratch.replace(path)
     finally:
@@ -66,9 +67,9 @@ def new_file(path: Path) -> Iterator[IO[str]]:
     """
     if os.path.lexists(path):
         raise OutputError(f"{path} exists already; name a file that does not")
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+        with scratch.open("x", encoding="utf-8", newline="\n") as file:
             yield file
         sync(scratch)
         scratch.rename(path)

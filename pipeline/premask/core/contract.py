@@ -48,6 +48,7 @@ REASONS: Mapping[str, str] = {
     "boundary_unclear": "the start or end of an assistant turn cannot be proved",
     "control_token": "the content holds a control token of the tokenizer",
     "nothing_trained": "no token of the row would be trained",
+    "tokenizer_error": "the tokenizer raised an error, or took too much time or memory, for a text",
     # any
     "crashed": "work on the row ended its process, or raised an error that should not be",
     # encoding and packing

@@ -70,6 +70,14 @@ class Store:
             except FileNotFoundError:
                 return None
 
+    def end(self, name: str, size: int) -> bytes:
+        """Return the last bytes of a file, at most so many; nothing if it is gone."""
+        with self._named():
+            try:
+                return bytes(self._fresh().cat_file(self.path(name), start=-size))
+            except FileNotFoundError:
+                return b""
+
     def get(self, name: str, target: Path) -> None:
         """Fetch a file."""
         with self._named(missing="a file is gone ({}); remove the folder that it was in, then run again"):

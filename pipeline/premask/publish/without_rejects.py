@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.atomic_files import json_text
+from ..core.atomic_files import json_text, named
 from ..core.errors import PushError
 from ..output.dataset import Dataset
 from ..output.sending import Finished, read_finished
@@ -30,7 +30,8 @@ def to_send(out: Path, *, with_rejects: bool = False) -> Iterator[Finished]:
     """Yield the files of an output that are sent; small ones that differ from the output's are in a temporary
     folder.
 
-    Raises what `read_finished` raises, and `PushError` if the log is asked for and not there.
+    Raises what `read_finished` raises, `OutputError` if there is no room for that folder, and `PushError` if
+    the log is asked for and not there.
     """
     finished = read_finished(out)
     if with_rejects:
@@ -41,8 +42,11 @@ def to_send(out: Path, *, with_rejects: bool = False) -> Iterator[Finished]:
             )
         yield finished
         return
-    with tempfile.TemporaryDirectory(prefix="premask-") as folder:
-        yield _without_rejects(finished, Path(folder))
+    with ExitStack() as stack:
+        with named(Path(tempfile.gettempdir())):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="premask-"))
+            changed = _without_rejects(finished, Path(folder))
+        yield changed
 
 
 def left_out_note(finished: Finished) -> tuple[str, ...]:

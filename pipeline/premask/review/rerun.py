@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -291,8 +292,11 @@ def _retrace_source(
     wanted: Mapping[Key, Tokens],
     entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
+    known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
+    if not known or not Path(source).is_file():  # an output does not say which URLs are fetched
+        raise PremaskError("the file is not here")
     info = inspect_again(source, labeller.recipe.sources, entries)
-    if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
+    if info.sha256 not in known:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, labeller.recipe)
     numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)

@@ -195,10 +195,10 @@ class _Check:
 
     def _labeller(self) -> Labeller | None:
         """The labeller of the recipe with the output's own tokenizer, None if it cannot be loaded."""
-        if not self.dataset.tokenizer.is_dir():
-            self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
-            return None
         try:
+            if not self.dataset.tokenizer.is_dir():
+                self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
+                return None
             labeller = labeller_of(self.dataset)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
@@ -288,7 +288,7 @@ class _Check:
             return None
         name, parts, row = shard.path, list[Sums](), 0
         try:
-            for batch in self.dataset.batches(shard):
+            for batch in self.dataset.batches(shard, nulls=True):
                 parts.append(check_batch(batch, shard.kind, self._limits, Place(name, row), self.findings))
                 row += batch.num_rows
         except UnreadableError as error:
@@ -336,7 +336,7 @@ class _Check:
     def _check_rejects(self, shard: Shard) -> None:
         numbers, at = {source: number for number, source in enumerate(self._sources)}, 0
         try:
-            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE):
+            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE, nulls=True):
                 for line in batch.to_pylist():
                     wrong = wrong_reject(line, numbers)
                     if wrong:

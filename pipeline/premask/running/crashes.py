@@ -27,15 +27,16 @@ second each.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from ..core.atomic_files import named, write_json
+from ..core.received_files import UnusableFileError, read_bounded
 from ..core.records import Reject
 from ..output.unit_store import finished
 from ..sources.blocks import Block
@@ -76,13 +77,16 @@ class Failures:
 
 
 def read_failures(path: Path) -> Failures:
-    """Return the failures of a unit, by its file; no failures if there is no file."""
+    """Return the failures of a unit, by its file; no failures if there is no file that can be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        found = _FAILURES.validate_json(read_bounded(path, 1 << 28), strict=True)
+    except (UnusableFileError, ValueError):
         return Failures()
-    rows = tuple(SkippedRow(each["piece"], Reject(**each["line"])) for each in data.pop("rows"))
-    return Failures(rows=rows, **data)
+    numbers = (found.tries, *(number for each in found.rows for number in (each.piece, each.line.row)))
+    return found if all(0 <= number < 1 << 62 for number in numbers) else Failures()
+
+
+_FAILURES = TypeAdapter(Failures)
 
 
 def write_failures(path: Path, failures: Failures) -> None:

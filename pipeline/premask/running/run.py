@@ -267,8 +267,10 @@ def _finish(
     counts = Counter[str]()
     accounts = {info.source: _behind_limit(info) for info in prepared.work.infos}
     for record in records:
-        counts.update(record.extra["counts"])
+        counts.update(record.extra.get("counts", {}))
         for source, account in accounts_of(record).items():
+            if source not in accounts:
+                raise RunError(f"the work in progress has rows of {source}, which is no source; {_REDO}")
             accounts[source].add(account)
     if not any(account.kept for account in accounts.values()):
         why = why_nothing(accounts.values(), first_reject(output, records))
@@ -302,6 +304,9 @@ def _finish(
             if "set_aside" in record.extra
         ],
     )
+
+
+_REDO = "remove the folder .NAME.partial beside the output, then run again"
 
 
 def _behind_limit(info: SourceInfo) -> Account:

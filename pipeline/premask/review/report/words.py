@@ -156,6 +156,7 @@ _REFUSALS = (
     "boundary_unclear",
     "control_token",
     "nothing_trained",
+    "tokenizer_error",
 )
 
 

@@ -66,11 +66,10 @@ class LocalRunner:
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have the workers load what they can before the template is known; return at once."""
-        light = tokenizer.without_hf()
-        self._spare.know(recipe, light)
+        self._spare.know(recipe, tokenizer)
         copies = may_fork()
         for other, thread in zip(self._others, self._threads, strict=True):
-            other.know(recipe, light)
+            other.know(recipe, tokenizer)
             if not copies:
                 thread.submit(other.load_ahead)
 

@@ -98,7 +98,7 @@ class RayRunner:
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Load nothing: workers load with their first task."""
-        self._suspects.know(recipe, tokenizer.without_hf())
+        self._suspects.know(recipe, tokenizer)
 
     def loaded(self, batches: BatchLabeller) -> None:
         """Do nothing: workers may be on other machines."""
@@ -162,7 +162,7 @@ class RayRunner:
     def _share(self, batches: BatchLabeller) -> _Shared:
         """Return what workers need to make this batch labeller; put it into Ray's store once."""
         if self._sent is None or self._sent[0] is not batches:
-            setup = batches.setup(), batches.labeller.tokenizer.without_hf()
+            setup = batches.setup(), batches.labeller.tokenizer
             self._sent = batches, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
         return self._sent[1]
 

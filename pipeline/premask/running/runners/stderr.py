@@ -9,7 +9,7 @@ and break the progress bar. So in the process of a run and its workers that desc
 process that waits for the run (`process.py`) empties it. If the run crashes, its message has one of these
 lines. `sys.stderr` and `say` still write to the stderr of the command.
 
-This module needs the standard library only.
+This module needs the standard library only, and so does what it imports.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import os
 import re
 import sys
 import threading
+
+from ...core.redact import redacted
 
 _MOST = 4096
 """Bytes of the pipe that are kept, the last ones."""
@@ -69,7 +71,8 @@ class LastLines:
         lines = [line.strip() for line in self._kept.decode("ascii", "replace").splitlines()]
         lines = [line for line in lines if line and not _NOISE.match(line)]
         lines = list(filter(is_about_memory, lines)) or lines
-        return "".join(each if each.isprintable() else "?" for each in lines[-1][:200]) if lines else ""
+        last = redacted(lines[-1])[:200] if lines else ""
+        return "".join(each if each.isprintable() else "?" for each in last)
 
 
 _NOISE = re.compile(r"note: |stack backtrace|skipping backtrace|\d+: |at ")
