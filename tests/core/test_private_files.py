@@ -70,16 +70,16 @@ def test_a_file_that_is_not_there_is_no_private_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "planted"), [(0o1777, 12345, True), (0o1777, 0, False), (0o755, 12345, False)]
+    ("mode", "owner", "planted"), [(0o1777, 12345, "yes"), (0o1777, 0, "no"), (0o755, 12345, "no")]
 )
 def test_a_folder_that_another_user_has_put_into_a_shared_one(
-    tmp_path: Path, mode: int, owner: int, planted: bool
-) -> None:  # noqa: FBT001
+    tmp_path: Path, mode: int, owner: int, planted: str
+) -> None:
     if os.geteuid():
         pytest.skip("only root can give files away")
     tmp_path.chmod(mode)
     (tmp_path / "work").mkdir()
     os.chown(tmp_path / "work", owner, owner)
 
-    assert is_planted(tmp_path / "work") == planted
+    assert is_planted(tmp_path / "work") == (planted == "yes")
     assert not is_planted(tmp_path / "nothing")
