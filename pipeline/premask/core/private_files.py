@@ -66,7 +66,7 @@ def is_own(about: os.stat_result) -> bool:
 
 
 def is_planted(folder: Path) -> bool:
-    """Whether another user has put a folder into one that everybody shares, such as that for temporary files."""
+    """Whether another user has put a folder into one that everybody shares, such as that of scratch files."""
     try:
         own, above = folder.lstat(), folder.parent.stat()
     except OSError:
