@@ -3,19 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz faults old-datasets
+.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.venv/base: pyproject.toml constraints.txt
+# Every file that premask itself needs is checked against its sha256, the build backend's, too. What only the
+# tests need is pinned to versions: torch has other builds at other indexes.
+.venv/base: pyproject.toml .requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable . --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement .requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/ready: .venv/base
-	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,trainers,study]' --constraint constraints.txt
+.venv/ready: .venv/base constraints.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev,docs,trainers,study]' --constraint constraints.txt
 	@touch $@
 
 # A browser for the tests of the report: Debian's, where we may install it; without one they are skipped.
@@ -53,11 +56,26 @@ schemas: .venv/ready  ## write schemas/ anew from the code
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/output/test_old_datasets.py
 
-fuzz: .venv/ready  ## 100,000 rows of all kinds through real runs
-	$(BIN)/python tests/support/fuzz_rows.py --rows 100000
+fuzz: .venv/ready  ## ROWS=100,000 rows of all kinds through real runs, in pieces; LOG=file goes on where it stopped
+	$(BIN)/python tests/support/fuzz_rows.py --rows $(or $(ROWS),100000) --seed $(or $(SEED),0) --jobs $(or $(JOBS),1) $(if $(LOG),--log $(LOG))
+
+lock: .venv/ready  ## write .requirements.lock anew; PYTHONS=python3.10,... names one of each supported version
+	$(BIN)/python tests/support/make_lock.py $(if $(PYTHONS),--pythons $(PYTHONS))
+
+audit: .venv/ready  ## known vulnerabilities of what is installed, from a service: needs a network
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/pip-audit --require-hashes --disable-pip --requirement .requirements.lock
+	.venv/audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
+mutations: .venv/ready  ## MUTATIONS=2000 hostile outputs through all commands that read outputs
+	$(BIN)/python tests/support/mutate_outputs.py --mutations $(or $(MUTATIONS),2000)
 
 faults: .venv/ready  ## kill processes of runs at KILLS=100 random moments: all bytes stay the same
 	$(BIN)/python tests/support/fault_test.py --kills $(or $(KILLS),100)
+
+fault-table: .venv/ready  ## faults of the machine, TRIES=20 of each kind: all bytes stay the same
+	$(BIN)/python tests/support/fault_table.py --tries $(or $(TRIES),20)
 
 bench: .venv/ready  ## measure, into benchmarks/RESULTS.md; QUICK=1 takes minutes and keeps nothing
 	$(BIN)/python benchmarks/results.py $(if $(QUICK),--quick) $(if $(TRL_PYTHON),--trl-python $(TRL_PYTHON))

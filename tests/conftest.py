@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="premask-hf-")  # before any library reads it
-os.environ["PREMASK_CACHE"] = tempfile.mkdtemp(prefix="premask-cache-")  # not that of the user
+os.environ["PREMASK_TESTS"] = tempfile.mkdtemp(prefix="premask-tests-")  # not the caches of the user
+os.environ["HF_HOME"] = f"{os.environ['PREMASK_TESTS']}/hf"  # before any library reads it
+os.environ["PREMASK_CACHE"] = f"{os.environ['PREMASK_TESTS']}/cache"
 os.environ["PREMASK_FACTS"] = "off"  # what a test proves was not proved by another one
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -61,6 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         places.SHARED = ROOT / "no-shared-folder"
         settings.load_profile("quick")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the caches of this process."""
+    shutil.rmtree(os.environ["PREMASK_TESTS"], ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

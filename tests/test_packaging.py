@@ -83,7 +83,14 @@ def test_the_sdist_holds_what_building_and_testing_take(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
-    assert names >= {"pyproject.toml", "README.md", "LICENSE", "Makefile", "constraints.txt"}
+    assert names >= {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "Makefile",
+        "constraints.txt",
+        ".requirements.lock",
+    }
     assert names >= {"pipeline/premask/__init__.py", "schemas/recipe.schema.json", "tests/conftest.py"}
     assert [name for name in names if "__pycache__" in name or name.startswith((".venv", "out/"))] == []
 

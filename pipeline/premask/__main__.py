@@ -8,7 +8,8 @@ number of the signal, as in shells.
 
 The driver processes units, too, and one row can kill a process: a library crashes, or memory runs out. So
 `premask run` is a small process that only starts the driver, and starts it again after a crash. Workers then
-process the units that were in progress (`runners/local.py`).
+process the units that were in progress (`runners/local.py`). Other commands that render rows are not started
+again: if a limit ends them, one line says so.
 """
 
 from __future__ import annotations
@@ -17,26 +18,62 @@ import os
 import signal
 import sys
 
-from .running.runners.process import Interrupts, collect_seldom, run_in_child, say, work_has_begun
+from .running.runners.process import Interrupts, collect_seldom, run_in_child, work_has_begun
+from .running.runners.stderr import is_about_memory, say
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
+_CRASHES |= {signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF}  # of limits of CPU time (`core/limits.py`)
+_RENDERING = {"run", "explain", "plan", "report", "verify"}
+"""Commands that run chat templates and tokenizers over many rows. A limit may end their process."""
+
 _STARTS = 4  # of a run that crashes, in all
+_MORE_MEMORY = "run the same command again with more memory, or with fewer workers"
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    _open_streams()
     interrupts = Interrupts()
     collect_seldom()
-    if sys.argv[1:2] != ["run"] or not hasattr(os, "fork"):
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command not in _RENDERING or not hasattr(os, "fork"):
         _command(interrupts)
         return
     for start in range(1, _STARTS + 1):
-        number = run_in_child(lambda: _command(interrupts), interrupts)
+        number, line = run_in_child(lambda: _command(interrupts), interrupts)
+        if number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+        ):  # it was leaving already, when Python handles no signals
+            interrupts.heard = number
+            interrupts.leave()
+        of_memory = is_about_memory(line)
+        if of_memory and start > 1:  # it crashes without a row at hand, too
+            say(f"memory is short ({line}); finished work is kept: {_MORE_MEMORY}")
+            sys.exit(2)
+        if command != "run":
+            say(f"the process was ended by {_cause(number, line)}: a limit, or a library that crashed")
+            sys.exit(128 + number)
         again = number in _CRASHES and start < _STARTS
         then = "a new one continues" if again else "finished work is kept, run the same command again"
-        say(f"the process of the run was ended by {signal.Signals(number).name}; {then}")
+        say(f"the process of the run was ended by {_cause(number, line)}; {then}")
         if not again:
             sys.exit(128 + number)
+
+
+def _cause(number: int, line: str) -> str:
+    name = signal.Signals(number).name
+    return f"{name} ({line})" if line else name
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed, so that no file that is opened later takes their place and
+    gets what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _command(interrupts: Interrupts) -> None:

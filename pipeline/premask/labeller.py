@@ -88,7 +88,7 @@ class LabelledTexts(NamedTuple):
 class LabelledSample:
     """One sample with t tokens.
 
-    sample   the text, its trained stretches and origins, in characters
+    sample   the text, its trained spanes and origins, in characters
     ids      int32[t]    token ids
     labels   int32[t]    the token id if the token is trained, else -100
     weights  float32[t]  loss weights, 0 if the token is not trained
@@ -335,11 +335,8 @@ class Labeller:
         found = list(self.tokenizer.warnings)
         if self.recipe.engine is EngineChoice.auto and not self.proof.fast:
             found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
-        if not self.ends.seen and not self.recipe.append_eos:
-            found.append(
-                "the chat template prints no turn end: a model trained on it would not learn to stop; "
-                "set append_eos, or name the stop string with end_of_turn"
-            )
+        if not self.recipe.append_eos and (unlearned := _never_stops(self.ends)):
+            found.append(unlearned)
         if self.ends.openers and not self.recipe.append_eos:
             found.append(
                 "the chat template ends a turn only before the next one: the last of a row trains no end; "
@@ -404,6 +401,24 @@ class Labeller:
             return ""
         edges = [0, *(edge for turn in sample.turns for edge in (turn.start, turn.end)), len(sample.text)]
         return "\0".join(sample.text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
+
+
+def _never_stops(ends: TurnEnds) -> str:
+    """Return the warning that a model would not learn to stop; empty if it would."""
+    if any(stop in ends.text for stop in ends.stops):
+        return ""
+    if ends.text:
+        return (
+            f"the chat template ends the last turn with {ends.text[:80]!r}, which is no control token: the "
+            "tokenizer may be another one than that of the template; name what stops the model with "
+            "end_of_turn"
+        )
+    if ends.seen:
+        return ""
+    return (
+        "the chat template prints no turn end: a model trained on it would not learn to stop; set "
+        "append_eos, or name the stop string with end_of_turn"
+    )
 
 
 # ==== The stages ====

@@ -48,13 +48,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-import torch.distributed as dist
-from torch.nn import functional
+if TYPE_CHECKING or find_spec("torch") or not {"-h", "--help"} & {*sys.argv}:  # the help needs none
+    import torch
+    import torch.distributed as dist
+    from torch.nn import functional
 
 CONTRACT = 1
 """The newest version of premask's output contract that this file reads (`premask.contract` of a shard)."""
@@ -498,11 +500,15 @@ def find_root(dataset: str, revision: str | None) -> str:
     return f"hf://datasets/{dataset}@{commit}"
 
 
+MANIFEST_BYTES = 1 << 25
+"""Bytes of a manifest, at most."""
+
+
 def _fetched(name: str, fetch: Callable[[], Any]) -> Any:
     """What `fetch` returns; the errors of stores and of the Hub as one line."""
     try:
         return fetch()
-    except (OSError, ValueError) as error:  # those of huggingface_hub, fsspec and Arrow are either
+    except (OSError, ValueError, LookupError, TypeError, OverflowError) as error:  # Arrow's are any of these
         raise TrainError(f"{name} cannot be read: {first_line(error)}") from error
 
 
@@ -543,8 +549,11 @@ def _listed(folder: str) -> list[str]:
 
     system, path = fsspec.core.url_to_fs(folder)
     with suppress(FileNotFoundError, NotADirectoryError):
-        names = [name for name in system.ls(path, detail=False) if name.endswith(".parquet")]
-        return sorted(name if "://" not in folder else system.unstrip_protocol(name) for name in names)
+        found = {each["name"]: each["type"] for each in system.ls(path, detail=True)}
+        names = sorted(name for name in found if name.endswith(".parquet"))
+        if odd := [name for name in names if found[name] != "file"]:
+            raise ValueError(f"{odd[0]} is no regular file")
+        return [name if "://" not in folder else system.unstrip_protocol(name) for name in names]
     return []
 
 
@@ -564,8 +573,11 @@ def _manifest(root: str) -> dict[str, Any]:
     """The manifest of a dataset; empty where it has none."""
     import fsspec
 
-    with suppress(OSError, ValueError), fsspec.open(f"{root}/manifest.json", "rb") as stream:
-        return dict(json.load(stream))
+    with suppress(OSError, ValueError, RecursionError):
+        system, path = fsspec.core.url_to_fs(f"{root}/manifest.json")
+        info = system.info(path)
+        if info["type"] == "file" and info["size"] <= MANIFEST_BYTES:
+            return dict(json.loads(system.cat_file(path)))
     return {}
 
 
@@ -583,19 +595,36 @@ def _check_contract(file: str, schema: Any) -> None:
         )
 
 
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "chat_template.jinja",
+)
+"""The files of a tokenizer that are fetched and copied; code and links are not."""
+
+
+def copy_tokenizer(folder: Path, into: Path) -> None:
+    """Copy the files of a tokenizer."""
+    further = sorted(folder.glob("additional_chat_templates/*.jinja"))
+    for file in [*(folder / name for name in TOKENIZER_FILES), *further]:
+        if file.is_file() and not file.is_symlink():
+            target = into / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
 def fetch_folder(root: str, name: str, into: Path) -> Path | None:
-    """Return a folder of a dataset, copied to `into` where it is not here; None if there is none."""
+    """Return a dataset's folder of a tokenizer, copied to `into` if it is not here; None if there is none."""
     import fsspec
 
     if "://" not in root:
         return Path(root, name) if Path(root, name).is_dir() else None
     system, path = fsspec.core.url_to_fs(f"{root}/{name}")
     try:
-        files = [file for file in _fetched(root, partial(system.ls, path, detail=False)) if "." in file]
+        files = _fetched(root, partial(system.ls, path, detail=False))
     except TrainError:
         return None
     into.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    for file in (file for file in files if file.rsplit("/", 1)[-1] in TOKENIZER_FILES):
         _fetched(file, partial(system.get_file, file, str(into / file.rsplit("/", 1)[-1])))
     return into
 
@@ -888,11 +917,15 @@ def load_model(
     if options.attention == "auto" and dtype is torch.bfloat16 and device.type == "cuda":
         attentions = ["flash_attention_2", None] if is_flash_attn_2_available() else [None]
     for i, attention in enumerate(attentions):
-        given = {"dtype": weights, **({"attn_implementation": attention} if attention else {})}
+        given = {
+            "dtype": weights,
+            "trust_remote_code": False,
+            **({"attn_implementation": attention} if attention else {}),
+        }
         try:
             torch.manual_seed(seed_of(options.seed))
             if options.from_scratch:
-                config = AutoConfig.from_pretrained(options.model)
+                config = AutoConfig.from_pretrained(options.model, trust_remote_code=False)
                 model = AutoModelForCausalLM.from_config(config, **given)
             else:
                 model = AutoModelForCausalLM.from_pretrained(options.model, **given)
@@ -954,7 +987,7 @@ def set_special_ids(model: Any, tokenizer: Any, stops: Sequence[int]) -> None:
 
 
 def stop_ids(rows: Rows, tokenizer: Any) -> list[int]:
-    """Control tokens that end a trained stretch in the first rows: where an assistant's turn ends."""
+    """Control tokens that end a trained span in the first rows: where an assistant's turn ends."""
     special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
     found: dict[int, None] = {}
     for _, fetch in islice(rows.read(0, 0, None), 64):
@@ -1211,7 +1244,7 @@ def save_model(
         shutil.rmtree(scratch, ignore_errors=True)
         (core if trainee.fsdp else core.to(dtype)).save_pretrained(scratch, **state)
         if tokenizer:
-            shutil.copytree(tokenizer, scratch, dirs_exist_ok=True)
+            copy_tokenizer(tokenizer, scratch)
         shutil.rmtree(folder, ignore_errors=True)
         scratch.rename(folder)
     world.sum(0.0)
@@ -1679,7 +1712,9 @@ def prepare(
     """Load the model, put it in its place and test it; also what was found, for the log."""
     from transformers import AutoTokenizer
 
-    tokenizer = _fetched(str(tokenizer_name), lambda: AutoTokenizer.from_pretrained(tokenizer_name))
+    # no code of a model or a dataset runs here
+    load = partial(AutoTokenizer.from_pretrained, tokenizer_name, trust_remote_code=False)
+    tokenizer = _fetched(str(tokenizer_name), load)
     dtype = compute_dtype(options, world.device)
     size = max(tokenizer.get_vocab().values(), default=-1) + 1
     model, notes = load_model(options, dtype, world.device, size)

@@ -154,6 +154,16 @@ def test_it_is_written_again(folder: Path, spoil: Callable[[Path], None]) -> Non
     assert not made()
 
 
+def test_a_cache_that_others_can_write_is_not_used_and_reported(folder: Path) -> None:
+    assert facts.warning() == ""
+    made()
+    assert facts.warning() == ""
+    folder.parent.chmod(0o777)
+
+    assert [made(), made()] == [True, True]
+    assert facts.warning().startswith(f"the cache {folder.parent} is not used: other users can write to ")
+
+
 # ==== Nothing is kept ====
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import TOKENIZER, premask, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inputs import CORPUS, needs_corpus, values_of, write_parquet
 from premask.core.contract import REASONS
 from premask.core.errors import RowError, SourceError
 from premask.core.records import ROLES, Conversation, Message
-from premask.dialects import DIALECTS, normalize, recognize_file
+from premask.dialects import DIALECTS, Named, normalize, recognize_file, shaped_row
 from premask.dialects.common import row_id
 from premask.sources.cutting import plan_units
 from premask.sources.inspection import inspect_source
@@ -690,3 +692,38 @@ def test_corpus_files_that_are_no_conversations_are_refused(name: str) -> None:
     info = inspect_source((CORPUS / name).as_posix())
     with pytest.raises(SourceError, match="holds no known conversation format: its rows have"):
         recognize_file(peek(info), source=info.source)
+
+
+# ==== A dialect that the recipe names ====
+
+OPENAI = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+SHAREGPT = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+
+
+def test_a_named_dialect_binds_and_a_recognized_one_does_not() -> None:
+    assert normalize(SHAREGPT, "openai").messages == normalize(SHAREGPT, Named("sharegpt")).messages
+    assert normalize(OPENAI, Named("openai")) == normalize(OPENAI, "openai")
+    with pytest.raises(RowError) as caught:
+        normalize(SHAREGPT, Named("openai"))
+    assert str(caught.value) == (
+        "unknown_dialect: the row is not of the dialect openai, which the recipe names; it has the form of "
+        "sharegpt: set dialect to sharegpt, or to auto"
+    )
+    with pytest.raises(RowError, match="no_messages"):
+        normalize({"messages": []}, Named("openai"))
+    assert shaped_row(SHAREGPT, Named("openai")) is None
+    assert copy(Named("openai")).__class__ is Named
+
+
+def test_a_file_of_another_dialect_than_the_recipe_names(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [SHAREGPT] * 3)
+    words = ["--tokenizer", TOKENIZER, "--output", tmp_path / "out", "--dialect", "openai"]
+
+    done = premask("run", source, *words)
+    text = f"{source}: no row is of the dialect openai; it has the form of sharegpt: set dialect to sharegpt"
+    assert (done.code, done.err) == (2, f"premask: {text}, or to auto\n")
+    write_rows(tmp_path / "a.jsonl", [SHAREGPT, OPENAI])
+    assert premask("run", source, *words).code == 0
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
+    assert (counts["kept"], counts["rejected_by_reason"]) == (1, {"unknown_dialect": 1})
+    assert premask("verify", tmp_path / "out").code == 0

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, Done, command_line, wait_until, without_progress
 from outputs import bytes_of
-from poison import poisoned, switch_off, switch_on
+from poison import poisoned, processes_started, switch_off, switch_on
 from premask.core.recipe import Recipe
 from premask.output.dataset import open_dataset
 from premask.review.verify import verify
@@ -90,6 +90,8 @@ def names() -> list[str]:
         ("kill", 1, 1, "its process ended by SIGKILL (out of memory?)"),
         ("kill", 2, 3, "its process ended by SIGKILL (out of memory?)"),
         ("raise", 2, 1, "IndexError: nothing should raise this"),
+        ("panic", 2, 1, "Panic: a library in Rust"),
+        ("too-slow", 1, 1, "its process ended by SIGVTALRM (too much CPU time)"),
     ],
 )
 def test_only_the_row_that_kills_is_skipped(
@@ -126,6 +128,36 @@ def test_only_the_row_that_kills_is_skipped(
     assert again.code == 0, again.err
     assert bytes_of(Path("out")) == plain
     assert names() == ["a.jsonl", "out"]
+
+
+@pytest.mark.parametrize(("what", "processes"), [("raise", 2), ("kill", 4)])
+def test_many_rows_are_skipped_by_few_processes(box: Path, what: str, processes: int) -> None:
+    """The driver and a worker, and once another one of both if they are killed: no row takes a process of its
+    own to start."""
+    rows = Path("a.jsonl").read_text(encoding="utf-8").split("\n")
+    rows[5:ROWS:20] = [rows[POISON].replace("XYZZY", f"XYZZY {at}") for at in range(5, ROWS, 20)]
+    Path("a.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    switch_on(box, "XYZZY", what)
+    done = command("--workers", 1)
+
+    assert done.code == 1, done.err
+    assert [line["row"] for line in crashed(Path("out"))] == sorted([*range(5, ROWS, 20), POISON])
+    assert processes_started(box) <= processes
+    assert "Traceback" not in done.err
+
+
+def test_too_little_memory_is_no_fault_of_a_row(box: Path, plain: dict[str, bytes]) -> None:
+    switch_on(box, "XYZZY", "memory")
+    for workers in (1, 2):
+        done = command("--workers", workers)
+        said = without_progress(done.err)
+        assert (done.code, said.count("\n")) == (2, 1), said
+        assert said.startswith("premask: memory is short (MemoryError"), said
+        assert said.endswith("with more memory, or with fewer workers\n")
+    switch_off(box)
+
+    assert command("--workers", 2).code == 0
+    assert bytes_of(Path("out")) == plain
 
 
 def test_rows_that_kill_only_together_are_skipped_with_their_batch(

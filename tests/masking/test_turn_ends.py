@@ -88,3 +88,18 @@ def test_ends_that_differ_where_the_turn_is_the_last() -> None:
     control = ["<|im_start|>", "<|im_end|>", "<|eot|>"]
 
     assert find_turn_ends(renders_of(source), control_tokens=control) == TurnEnds(("<|eot|>", "<|im_end|>"))
+
+
+def test_a_turn_end_that_the_tokenizer_does_not_know_is_kept_as_text() -> None:
+    """As with the template of another model: something ends the turn, but the stop is not known."""
+    other = (
+        "{% for m in messages %}<|start|>{{ m.role }}<|message|>{{ m.content }}"
+        "{% if loop.last %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+    )
+    known = ["<|start|>", "<|message|>", "<|return|>", "<|end|>"]
+
+    found = find_turn_ends(renders_of(other))
+    assert (found.seen, found.text) == (False, "<|return|>")
+    assert find_turn_ends(renders_of(other), stops=known[2:], control_tokens=known).text == ""
+    assert find_turn_ends(renders_of(CHATML), control_tokens=["<|im_end|>"]).text == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def test_every_kind_of_damage_to_a_file(out: Path) -> None:
     assert all(dataset.has(shard) for shard in dataset.manifest.shards)
 
     data = bytearray((out / packed).read_bytes())
-    data[10] ^= 1
+    data[-9 - int.from_bytes(data[-8:-4], "little")] ^= 1  # the last byte of the last page
     (out / packed).write_bytes(data)
     (out / unpacked).unlink()
     table = pq.read_table(out / lineage)
@@ -152,24 +153,119 @@ def test_every_kind_of_damage_to_a_file(out: Path) -> None:
     assert [dataset.has(shard) for shard in dataset.manifest.shards if shard.path == unpacked] == [False]
 
 
-def test_a_folder_in_place_of_a_shard_is_missing(out: Path) -> None:
+def test_a_folder_in_place_of_a_shard_is_no_shard(out: Path) -> None:
     dataset = open_dataset(out)
     shard = dataset.shards("packed")[0]
     (out / shard.path).unlink()
     (out / shard.path).mkdir()
 
-    assert problems(dataset) == [("missing", shard.path)]
+    assert problems(dataset) == [("irregular", shard.path)]
     assert not dataset.has(shard)
 
 
-def test_a_shard_may_be_a_link_as_in_the_cache_of_the_hub(out: Path, tmp_path: Path) -> None:
-    dataset = open_dataset(out)
-    shard = dataset.shards("packed")[0]
-    shutil.move(out / shard.path, tmp_path / "blob")
-    (out / shard.path).symlink_to(tmp_path / "blob")
+def test_files_are_links_in_the_cache_of_the_hub(out: Path, tmp_path: Path) -> None:
+    repo = tmp_path / "datasets--org--name"
+    snapshot = repo / "snapshots" / ("0" * 40)
+    (repo / "blobs").mkdir(parents=True)
+    for name in bytes_of(out):
+        blob = repo / "blobs" / name.replace("/", "-")
+        shutil.move(out / name, blob)
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / name).symlink_to(os.path.relpath(blob, (snapshot / name).parent))
+    dataset = open_dataset(snapshot)
 
     assert problems(dataset) == []
-    assert len(lines(dataset.batches(shard))) == shard.rows
+    assert dataset.unlisted() == []
+    assert dataset.tokenizer == snapshot / "tokenizer"
+    assert sum(len(lines(dataset.batches(shard))) for shard in dataset.shards("packed")) == 6
+    assert {file.path for file in read_finished(snapshot).files} == set(bytes_of(snapshot))
+
+
+def become_link(path: Path, elsewhere: Path) -> None:
+    shutil.move(path, elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def become_pipe(path: Path, _: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("become", [become_link, become_pipe])
+def test_links_and_pipes_are_not_read(
+    out: Path, tmp_path: Path, become: Callable[[Path, Path], None]
+) -> None:
+    dataset = open_dataset(out)
+    shard = dataset.shards("packed")[0]
+    become(out / shard.path, tmp_path / "a")
+    assert problems(dataset) == [("irregular", shard.path)]
+    with pytest.raises(UnreadableError, match=r"it is a (link|pipe)"):
+        list(dataset.batches(shard))
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
+        read_finished(out)
+
+    become(out / "tokenizer/tokenizer.json", tmp_path / "b")
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
+        _ = open_dataset(out).tokenizer
+    become(out / "README.md", tmp_path / "c")
+    assert open_dataset(out).card() is None
+    become(out / "manifest.json", tmp_path / "d")
+    with pytest.raises(OutputError, match=r"it is a (link|pipe)"):
+        open_dataset(out)
+
+
+def test_a_folder_of_files_that_is_a_link_is_not_read(out: Path, tmp_path: Path) -> None:
+    become_link(out / "tokenizer", tmp_path / "elsewhere")
+    dataset = open_dataset(out)
+
+    assert problems(dataset) == [("irregular", "tokenizer/tokenizer.json")]
+    assert [file.path for file in dataset.small_files()] == ["manifest.json", "README.md"]
+
+
+def test_files_are_as_large_as_such_files_are(out: Path) -> None:
+    for name in ("README.md", "tokenizer/tokenizer.json", "manifest.json"):
+        with (out / name).open("r+b") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(OutputError, match=r"manifest.json: it has more than 33,554,432 bytes"):
+        open_dataset(out)
+
+
+def test_code_is_no_part_of_a_tokenizer(out: Path) -> None:
+    (out / "tokenizer/tokenization_x.py").write_text("raise SystemExit")
+    dataset = open_dataset(out)
+
+    assert dataset.unlisted() == ["tokenizer/tokenization_x.py"]
+    assert "tokenizer/tokenization_x.py" not in {file.path for file in read_finished(out).files}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &a [x, x]\nb: [*a, *a]", "a: " + "[" * 5000, "a: 0x" + "f" * 9000, "{[1]: 2}"]
+)
+def test_a_card_is_bounded(out: Path, text: str) -> None:
+    (out / "README.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
+
+    assert open_dataset(out).card() in (None, {"a": int("f" * 9000, 16)})
+
+
+def test_a_null_where_the_contract_has_none(out: Path) -> None:
+    dataset = open_dataset(out)
+    shard = dataset.shards("packed")[0]
+    table = pq.read_table(out / shard.path)
+    rewrite(out / shard.path, table.set_column(4, table.schema.field(4), pa.nulls(len(table), pa.int32())))
+
+    with pytest.raises(UnreadableError, match="column length holds null"):
+        list(dataset.batches(shard))
+    assert sum(batch.num_rows for batch in dataset.batches(shard, nulls=True)) == shard.rows
+
+
+def test_a_column_that_is_there_twice(out: Path) -> None:
+    dataset = open_dataset(out)
+    shard = dataset.shards("packed")[0]
+    table = pq.read_table(out / shard.path)
+    rewrite(out / shard.path, table.append_column("labels", table["labels"]))
+
+    with pytest.raises(UnreadableError, match="column labels is not there"):
+        list(dataset.batches(shard))
 
 
 def test_files_that_are_no_part_of_it(out: Path) -> None:
@@ -228,9 +324,12 @@ def test_a_run_says_what_is_wrong_with_the_manifest_that_is_there(out: Path) -> 
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(OutputError, match=r"holds an output that cannot be read .*counts\.rows.*--overwrite"):
         make_output(out)
-    make_output(out, overwrite=True)
-
-    assert open_dataset(out).manifest.counts.rows == manifest["inputs"][0]["rows"]
+    before = bytes_of(out)
+    with pytest.raises(OutputError, match=r"cannot be replaced: README.md, lineage/.* and 7 more; nothing"):
+        make_output(
+            out, overwrite=True
+        )  # which files are its own, a manifest that cannot be read does not say
+    assert bytes_of(out) == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

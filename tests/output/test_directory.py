@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -339,15 +338,15 @@ def test_empty_directories_that_a_killed_run_left_are_removed(tmp_path: Path) ->
 
 @contextmanager
 def killed_before_removing(name: str) -> Iterator[None]:
-    """Whatever removes a directory of that name is stopped there, as a kill would."""
-    remove = shutil.rmtree
+    """Whatever removes files in a directory of that name is stopped there, as a kill would."""
+    remove = Path.unlink
 
-    def rmtree(path: Path, **options: bool) -> None:
-        if Path(path).name == name:
+    def unlink(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002  as it is
+        if name in path.parts and not missing_ok:  # scratch files may be gone
             raise KeyboardInterrupt
-        remove(path, **options)
+        remove(path, missing_ok)
 
-    with mock.patch("shutil.rmtree", rmtree), pytest.raises(KeyboardInterrupt):
+    with mock.patch.object(Path, "unlink", unlink), pytest.raises(KeyboardInterrupt):
         yield
 
 

@@ -480,7 +480,7 @@ def test_a_file_that_cannot_be_fetched(
         ("https://host/folder", [], ["the web takes no files"]),
         ("s3://", [], ["names no folder"]),
         ("nothing://bucket/x", [], ["is no URL that fsspec knows"]),
-        ("ftp://me:secret@host/x", [], ["the ftp URL holds credentials"]),
+        ("ftp://me:secret@host/x", [], ["ftp://host/x: a URL of ftp:// takes no user name"]),
         ("memory://a", ["--push-to-hub", "org/name"], ["--push-to-hub pushes from a directory"]),
         ("out", ["--work", "scratch"], ["--work is for an output in a store; out is a directory"]),
     ],

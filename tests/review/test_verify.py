@@ -759,7 +759,8 @@ def test_a_tokenizer_that_is_gone_or_another(out: Path) -> None:
     template.write_text(template.read_text(encoding="utf-8") + "{# changed #}", encoding="utf-8")
     report = verify(str(out))
     assert kinds(report) == {"tokenizer"}
-    assert "another sha256" in report.findings[0].what
+    assert report.findings[0].what == "its sha256 is not the one in manifest.json"
+    assert "another sha256" in report.findings[1].what
     assert "were not processed again" in report.notes[0]
 
     (out / "tokenizer/tokenizer.json").write_text("{}", encoding="utf-8")

@@ -8,6 +8,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -527,6 +528,32 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     )
     assert done.code == 2
     assert done.err.startswith(f"premask: cannot write {tmp_path / 'cache'}: ")
+
+
+def test_a_cache_that_other_users_can_write_is_not_used(tmp_path: Path) -> None:
+    """They could put rows there with a mask of their own."""
+    keys = {"cache": str(tmp_path / "cache")}
+    run_on(tmp_path / "first", CHATS, **keys)
+    (kept,) = (tmp_path / "cache").rglob("*.arrow")
+    kept.chmod(0o666)
+    with mock.patch.object(cache_module, "read_rows") as read:
+        run_on(tmp_path / "second", CHATS, **keys)
+    assert not read.called
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+    (tmp_path / "cache").chmod(0o777)
+    done = premask(
+        "run",
+        CHATS,
+        "--tokenizer",
+        SAMPLE / "tokenizer",
+        "--output",
+        tmp_path / "out",
+        "--cache",
+        tmp_path / "cache",
+    )
+    assert done.code == 2
+    assert f"other users can write to {tmp_path / 'cache'}; run 'chmod go-w" in done.err
 
 
 def test_the_name_of_a_cached_slice_tells_all_that_decides_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
 from premask.core.recipe import Recipe
+from premask.review.verify import verify
 from premask.running import forecast as module
 from premask.running.forecast import Forecast, forecast, makespan
 from premask.running.run import run
@@ -159,3 +160,70 @@ def test_the_command(many: Path, tmp_path: Path) -> None:
     assert set(Forecast.__dataclass_fields__) == set(data)
     assert data["tokens"] > 1_000_000
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_and_a_shuffle_are_left_alone(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path / "out", CHATS, cache=str(tmp_path / "cache"), shuffle=True)
+    plain = forecast(recipe_of(tmp_path / "out", CHATS))
+
+    assert forecast(recipe).tokens == plain.tokens
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_rows_are_all_in_the_sample_once(tmp_path: Path) -> None:
+    one = write_rows(tmp_path / "one.jsonl", [chat("Hi", "Hello")])
+    found, counts = (
+        forecast(recipe_of(tmp_path / "out", one)),
+        run(recipe_of(tmp_path / "out", one)).manifest["counts"],
+    )
+    shown = premask("plan", one, "--tokenizer", TOKENIZER, "--output", tmp_path / "out").out
+
+    assert (found.sample.rows, found.tokens, found.is_exact) == (1, counts["tokens"], True)
+    assert "from all rows: 1 of them kept" in shown
+    all_ = forecast(recipe_of(tmp_path / "all", CHATS))
+    assert (all_.sample.rows, all_.tokens) == (
+        300,
+        run(recipe_of(tmp_path / "all", CHATS)).manifest["counts"]["tokens"],
+    )
+
+
+REWRITES = """\
+{% for m in messages %}<|im_start|>{{ m.role }}
+{% if loop.last and m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""A template that shows the reasoning of the last turn only."""
+
+
+def test_the_price_of_history_is_said_with_figures(tmp_path: Path) -> None:
+    """Plan and run name tokens of one sample a row, those that are written, and what avoids them."""
+    template = tmp_path / "rewrites.jinja"
+    template.write_text(REWRITES, encoding="utf-8")
+    turns = [
+        {"role": "user", "content": "Hi " * 9},
+        {"role": "assistant", "content": "Ho", "reasoning_content": "Hm"},
+    ]
+    rows = write_rows(tmp_path / "a.jsonl", [{"messages": turns * 20}, {"messages": turns}] * 5)
+    keys: dict[str, Any] = {"chat_template": str(template), "max_length": 4096}
+    recipe = recipe_of(tmp_path / "out", rows, **keys)
+    found, result = forecast(recipe), run(recipe)
+    counts = result.manifest["counts"]
+    once = run(recipe_of(tmp_path / "once", rows, history="last", **keys))
+    text = (
+        f"tokens of one sample a row: {found.tokens_one_sample_a_row:,}, written: {found.tokens:,} "
+        f"({found.tokens / found.tokens_one_sample_a_row:.1f} times)"
+    )
+
+    assert counts["tokens"] - counts["history_tokens"] == once.manifest["counts"]["tokens"]
+    assert (found.tokens, found.tokens_one_sample_a_row) == (
+        counts["tokens"],
+        once.manifest["counts"]["tokens"],
+    )
+    assert found.tokens > 8 * found.tokens_one_sample_a_row
+    for warnings in (found.warnings, result.warnings):
+        (warning,) = [each for each in warnings if "one sample a row" in each]
+        assert warning.startswith(text)
+        assert "history: last" in warning
+        assert "history: as-rendered" in warning
+    assert not [each for each in once.warnings if "one sample a row" in each]
+    assert verify(str(tmp_path / "out"), full=True).findings == ()

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import TOKENIZER, chat, write_rows
 from labelling import decoded, label_rows
 from places import MakeLabeller
 from premask.core.contract import LINEAGE_SCHEMA, PACKED_SCHEMA, REJECT_SCHEMA, UNPACKED_SCHEMA
@@ -440,3 +441,17 @@ def test_entity_chats_on_qwen(shared: Path, tmp_path: Path, make_labeller: MakeL
     assert texts["<think>\n\n</think>\n\nI've read this text."] == 120
     assert all(text.startswith("<think>\n\n</think>\n\n") for text in texts if text)
     assert all(json.loads(text[19:]) is not None for text in texts if text[19:20] == "[")
+
+
+def test_the_first_reason_is_said_where_every_row_is_rejected(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "Hi"}]}, chat("Hi", "Hello " * 50)]
+    path = write_rows(tmp_path / "a.jsonl", rows)
+    recipe = {"sources": [path], "tokenizer": TOKENIZER, "max_length": 16, "output": str(tmp_path / "out")}
+    with pytest.raises(RunError) as caught:
+        run(Recipe.model_validate(recipe))
+
+    text = str(caught.value)
+    assert text.startswith("every row was rejected (1 no_assistant, 1 too_long); ")
+    assert f"; {path} row 0: " in text
+    assert text.endswith("; nothing was written; 'premask explain' shows each row's reason")
+    assert not (tmp_path / "out").exists()

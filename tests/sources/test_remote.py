@@ -193,8 +193,12 @@ def test_a_full_disk_is_one_line(memory: Any, cache: Path, monkeypatch: pytest.M
         ("memory://empty", "holds no data files"),
         ("memory://data/odd.txt", "has no known file name suffix"),
         ("nothing://data/a.jsonl", "is no URL that fsspec knows"),
-        ("https://me:secret@host/a.jsonl", "the https URL holds credentials"),
-        ("https://host/a.jsonl?X-Amz-Signature=secret", "the https URL holds credentials"),
+        (
+            "s3://me:secret@bucket/a.jsonl",
+            "takes no user name, query or fragment; give credentials where its",
+        ),
+        ("memory://data/a.jsonl?sas=secret", "takes no user name, query or fragment"),
+        ("https://host/a.jsonl?sig=se'cret", "must be percent-encoded"),
         ("https://host/*.jsonl", "the web cannot list files; name each file"),
         ("gs://bucket/a.jsonl", "pip install 'premask[gcs]'"),
     ],
@@ -207,6 +211,44 @@ def test_urls_that_lead_nowhere(memory: Any, path: str, message: str) -> None:
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signed_url_is_read_and_named_without_its_signature(web: Web, cache: Path) -> None:
+    web.files["/a.jsonl"], web.signature = LINES, "sig=abc"
+    (info,) = inspect_sources([Source(path=f"{web.url}/a.jsonl?sig=abc&revision=2#here")])
+
+    assert info.source == f"{web.url}/a.jsonl?revision=2"
+    web.signature = "sig=other"  # signed anew, it is the same source, which is there already
+    web.asked.clear()
+    assert inspect_sources([Source(path=f"{web.url}/a.jsonl?revision=2&sig=other")]) == [info]
+    assert web.fetched() == []
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_password_in_a_url_is_sent_and_not_shown(web: Web, streaming: object) -> None:
+    web.files["/a.jsonl"], web.password = LINES, "secret-word"
+    path = web.url.replace("://", "://me:secret-word@") + "/a.jsonl"
+    source = Source(path=path, streaming=bool(streaming))
+
+    assert values_of(path, streaming=streaming) == ROWS
+    assert "secret" not in repr(inspect_sources([source])[0].source)
+    assert "secret" not in repr(source) + source.model_dump_json()
+    web.password = "another"  # noqa: S105  made up
+    with pytest.raises(SourceError, match="403") as caught:
+        inspect_sources([source])
+    assert "secret" not in str(caught.value)
+
+
+def test_sources_that_differ_in_hidden_parts_alone_are_refused(web: Web) -> None:
+    web.files["/a.jsonl"] = LINES
+    two = [Source(path=f"{web.url}/a.jsonl?id={number}") for number in (1, 2)]
+
+    with pytest.raises(PremaskError, match=r"entries 1 and 2 are .*/a.jsonl both") as caught:
+        inspect_sources(two)
+    assert "id=" not in str(caught.value)
+    assert len(inspect_sources([two[0], two[0]])) == 1
+    assert len(inspect_sources([Source(path=f"{web.url}/a.jsonl?part={n}") for n in (1, 2)])) == 2
 
 
 def test_file_urls_are_files(tmp_path: Path) -> None:
@@ -341,8 +383,8 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     for options, message in (
         ({"streaming": True}, "'streaming' is for URLs and the Hub; leave it out"),
         ({"split": "train"}, "'split' is for datasets of the Hub"),
-        ({"limit": 0}, "limit: Input should be greater than or equal to 1"),
-        ({"sample": 1.5}, "sample: Input should be less than or equal to 1"),
+        ({"limit": 0}, "limit: it must be at least 1"),
+        ({"sample": 1.5}, "sample: it must be at most 1"),
         ({"smaple": 1.5}, "unknown key 'sources.0.smaple'; did you mean 'sample'?"),
         ({"where": "n >"}, "where: n >: it cannot be read as SQL near '>'"),
     ):
@@ -361,3 +403,25 @@ def test_a_file_named_twice(tmp_path: Path) -> None:
         PremaskError, match=r"a.jsonl is named by entry 1 and entry 2, which differ in 'limit'"
     ):
         inspect_sources([*twice[:1], Source(path=path, limit=3)])
+
+
+def test_a_copy_that_another_user_can_have_written_is_fetched_again(memory: Any, cache: Path) -> None:
+    put(memory, a__jsonl=LINES)
+    kept = Path(remote.fetch("memory://data/a.jsonl"))
+    assert kept.stat().st_mode & 0o777 == 0o600
+    kept.write_bytes(b"x" * len(LINES))
+    kept.chmod(0o666)
+
+    assert Path(remote.fetch("memory://data/a.jsonl")).read_bytes() == LINES
+    assert {path.stat().st_mode & 0o777 for path in (cache, *cache.rglob("*"))} == {0o700, 0o600}
+
+
+def test_a_cache_that_other_users_can_write_is_refused(memory: Any, cache: Path) -> None:
+    put(memory, a__jsonl=LINES)
+    remote.fetch("memory://data/a.jsonl")
+    cache.chmod(0o777)
+
+    with pytest.raises(
+        SourceError, match=r"other users can write to .*; run 'chmod go-w .*set PREMASK_CACHE"
+    ):
+        remote.fetch("memory://data/a.jsonl")

@@ -34,7 +34,7 @@ from inputs import write_parquet
 
 KINDS = ("worker", "driver", "command", "all", "step")
 BY_ITSELF = {"worker", "driver", "step"}  # what a run survives
-RECIPES: Mapping[str, Mapping[str, Any]] = {
+RECIPES: dict[str, Mapping[str, Any]] = {
     "plain": {"layout": ["packed", "unpacked"], "verify": 0.5},
     "chosen": {"duplicates": "drop", "splits": {"validation": 0.2}, "shuffle": True},
     "cached": {"cache": "cache"},
@@ -102,7 +102,8 @@ class Place:
 
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder = folder
-        self._common = {"sources": make_input(folder, rows), "tokenizer": TOKENIZER, "max_length": 1024}
+        self.sources = make_input(folder, rows)
+        self._common = {"sources": self.sources, "tokenizer": TOKENIZER, "max_length": 1024}
         self._common |= {"unit_rows": max(1, rows // 20), "output": "out"}
 
     def prepare(self, name: str, recipe: str) -> Path:

@@ -1,304 +1,336 @@
-"""Fuzz: rows of all kinds through real runs, in files of all formats. `make fuzz` does 100,000.
+"""Fuzz: rows of all kinds through real runs, in files of all formats. `make fuzz ROWS=1000000 LOG=fuzz.jsonl`.
 
-    python tests/support/fuzz_rows.py --rows 100000 [--seed 0]
+    python tests/support/fuzz_rows.py --rows 100000 [--seed 0] [--jobs 1] [--log FILE] [--failures FOLDER]
 
-Rows are real ones of every dialect with something changed (a value swapped for another, a key gone, a text cut,
-a list turned into a string), and JSON that hypothesis makes. Each file goes through a run; it may refuse a
-file as a whole (with its one line), but not end in a traceback, and every row of a file that is taken is kept
-or stands in the ledger. Rows of files that are refused as a whole do not count towards the number.
+The rows are divided into pieces. A piece is a process of its own with one tokenizer, so that memory is
+bounded; its seed decides all that it does. Each piece prints one line, and adds one to `--log`: with the same
+log, pieces that this code has done before are not done again, so a long fuzz can be stopped and continued.
+
+Each file goes through a run with a random template and random keys. A run may refuse a file as a whole (with
+its one line); otherwise every row of it is kept, or in the reject log with its reason. Rows of files that are
+refused do not count. Failures are tracebacks, rows that crash, rows that give different results on the fast
+and the slow path (some runs verify every row), counts that do not add up, outputs in which `verify` finds
+something, processes that die, and runs that take longer than `HANG_S`. The file and recipe of each failure
+are kept in `--failures`. The status is 1 if there is any.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import copy
-import csv
-import gzip
-import io
+import faulthandler
 import json
+import os
 import random
+import re
+import resource
+import shutil
+import subprocess
 import sys
 import tempfile
+import time
+import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "pipeline"))
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from commands import TOKENIZER, chat
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
-from inputs import CORPUS
+from commands import ROOT, TOKENIZER
+from fuzz_files import write_file
+from fuzz_values import Pool, made_rows
 from outputs import rows_of
+from places import SHARED
 from premask.core.errors import PremaskError
 from premask.core.recipe import Recipe, Repair
+from premask.core.versions import code_hash
+from premask.masking.chat_template import built_in_templates
+from premask.review.verify import verify
 from premask.running.run import run
 from premask.sources.cutting import whole
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import read_slice
+from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+from random_chats import MARKERS
+from template_corpus import CORPUS, TEMPLATES, TEMPLATES_2026, control_tokens_of
 
-TURN = {"from": "human", "value": "Hi"}
-SEEDS: list[Any] = [
-    chat("Hi", "Hello", "1+1?", "2"),
-    {"system": "Be brief.", "conversations": [TURN, {"from": "gpt", "value": "Hello"}]},
-    {"conversation": [{"human": "Hi", "assistant": "Hello"}]},
-    {"instruction": "Add.", "input": "1+1", "output": "2", "history": [["a", "b"]]},
-    {"instruction": "When?", "context": "In 1900.", "response": "1900"},
-    {"prompt": "1+1?", "completion": ["2", "two"]},
-    {"prompt": "1+1?", "chosen": "2", "rejected": "3"},
-    {
-        "conversations": [TURN],
-        "chosen": {"from": "gpt", "value": "a"},
-        "rejected": {"from": "gpt", "value": "b"},
-    },
-    {"prompt": "1+1?", "completion": "2", "label": True},
-    {"question": "1+1?", "answer": "2", "system_prompt": "Add."},
-    {"text": "\n\nHuman: Hi\n\nAssistant: Hello"},
-    {"text": "### Human: Hi### Assistant: Hello"},
-    {"messages_display": "user: Hi\nassistant: Hello"},
-    {"turns": [{"speaker": "USER", "utterance": "Hi"}, {"speaker": "SYSTEM", "utterance": "Hello"}]},
-    {
-        "prompt": {
-            "text": "Hi",
-            "role": "prompter",
-            "replies": [{"text": "a", "role": "assistant", "replies": []}],
-        }
-    },
-    {"question": [[{"role": "user", "content": "Hi"}], [{"role": "assistant", "content": "Hello"}]]},
-    {"categories": ["x"], "conversations": [["Hi", "Hello"], ["a", "b"]]},
-    {"answer_generation": {"valid_data": True, "train_messages": [chat("Hi", "Hello")["messages"]]}},
-    {
-        "system": "s",
-        "tools": [{"name": "f", "input_schema": {"type": "object"}}],
-        "messages": [
-            {"role": "user", "content": "Hi"},
-            {
-                "role": "assistant",
-                "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}],
-            },
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]},
-            {
-                "role": "assistant",
-                "content": [{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": "x"}],
-            },
-        ],
-    },
-]
-"""A row of each dialect; real ones of the shared corpus are added where it is here."""
-
-ODD: list[Any] = [
-    *(None, True, False, 0, -1, 1.5, 2**63, "", " ", "\n", "Hi", "[]", "{}", "null", "None", "\0", "\ufeff"),
-    *("\u2028", "\u202e", "é", "😀", "<|im_end|>", "{{ x }}", "user", "assistant", "system", "tool", "gpt", "\ud83d"),
-    *([], {}, [None], [[]], {"a": None}, [{}], [{"role": "user", "content": "x"}], ["a", "b"], {"type": "text"}),
-    *('[{"role": "assistant", "content": "x"}]', "a" * 3000, "```\n<p>", "&amp;", "\n\nHuman: x\n\nAssistant:"),
-]  # fmt: skip
-KEYS = [
-    *("messages", "conversations", "role", "content", "from", "value", "system", "tools", "prompt", "chosen", "rejected"),
-    *("completion", "label", "text", "replies", "history", "weight", "train", "tool_calls", "name", "id", "speaker"),
-]  # fmt: skip
+PIECE_ROWS, FILE_ROWS = 20_000, 4000
+HANG_S = 3600
+"""Seconds that a run of `FILE_ROWS` rows may take: a few on a free machine, many minutes where it is nice to others."""
 
 
-def mutated(dice: random.Random, row: Any) -> Any:
-    """A copy of a row with one to three things changed anywhere in it."""
-    row = copy.deepcopy(row)
-    for _ in range(dice.choice([0, 1, 1, 2, 3])):
-        places = list(_places(row))
-        if not places:
-            return dice.choice(ODD)
-        holder, key = dice.choice(places)
-        change = dice.randrange(6)
-        if change == 0 and isinstance(holder, dict):
-            del holder[key]
-        elif change == 1 and isinstance(holder, dict):
-            holder[dice.choice(KEYS)] = holder[key]
-        elif change == 2 and isinstance(holder[key], str):
-            holder[key] = holder[key][: dice.randrange(len(holder[key]) + 1)]
-        elif change == 3 and isinstance(holder[key], (list, dict)):
-            holder[key] = json.dumps(holder[key])
-        elif change == 4 and isinstance(holder, list):
-            holder.insert(dice.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
-        else:
-            holder[key] = copy.deepcopy(dice.choice(ODD))
-    return row
+class FuzzError(AssertionError):
+    """What a run must not do: the kind of failure, and what happened."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(kind, what)
+        self.kind, self.what = kind, what
 
 
-def _places(value: Any, depth: int = 6) -> Iterator[tuple[Any, Any]]:
-    if depth and isinstance(value, (dict, list)):
-        for key in list(value) if isinstance(value, dict) else range(len(value)):
-            yield value, key
-            yield from _places(value[key], depth - 1)
+# ==== One run ====
 
 
-def made_rows(count: int, number: int) -> list[Any]:
-    """JSON by hypothesis, with keys that mean something."""
-    scalars = st.one_of(
-        st.sampled_from(ODD),
-        st.text(max_size=8),
-        st.integers(),
-        st.floats(allow_nan=False, allow_infinity=False),
-    )
-    objects = st.recursive(
-        scalars,
-        lambda inner: (
-            st.lists(inner, max_size=4)
-            | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=4)
-        ),
-        max_leaves=12,
-    )
-    found: list[Any] = []
+class Template(NamedTuple):
+    """A chat template: its name in a recipe (None is the tokenizer's own), and strings that matter to it."""
 
-    @seed(number)
-    @settings(
-        max_examples=max(count, 1), database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+    name: str | None
+    tokens: tuple[str, ...]
+
+
+def templates_of(tokenizer: LoadedTokenizer, *, corpus: bool) -> list[list[Template]]:
+    """Groups of templates, each as likely as another: the tokenizer's own, those of the package, the corpus."""
+    own = tokenizer.special[:40]
+    groups = [[Template(None, own)], [Template(name, own) for name in built_in_templates()]]
+    if corpus and CORPUS:
+        groups.append([Template(str(_path_of(file)), control_tokens_of(file)) for file in CORPUS])
+    return groups if tokenizer.chat_template else groups[1:]
+
+
+def _path_of(file: str) -> Path:
+    own = file.removeprefix("2026/")
+    return (TEMPLATES if own == file else TEMPLATES_2026) / own
+
+
+def keys_of(dice: random.Random) -> dict[str, Any]:
+    """Recipe keys: most of them as by default, some otherwise."""
+
+    def some(share: float, **choices: list[Any]) -> dict[str, Any]:
+        return {key: dice.choice(values) for key, values in choices.items() if dice.random() < share}
+
+    train = some(
+        0.15,
+        roles=[["assistant", "tool"], ["user", "assistant"]], turns=["last"], reasoning=[False], text=[False],
+        tool_calls=[False], end_of_turn=[False], empty_reasoning=[False],
     )  # fmt: skip
-    @given(objects)
-    def collect(row: Any) -> None:
-        found.append(copy.deepcopy(row))
-
-    collect()
-    return found[:count]
-
-
-def real_rows() -> list[Any]:
-    """A few rows of each small file of the corpus."""
-    rows: list[Any] = []
-    for path in sorted(CORPUS.rglob("*.json*")) if CORPUS.is_dir() else []:
-        if path.stat().st_size < 1_000_000 and path.name != "index.shared.json":
-            with contextlib.suppress(PremaskError):
-                found = [row.value for row in read_slice(whole(inspect_source(path.as_posix())))][:2]
-                rows += [value for value in found if len(json.dumps(value)) < 6000]
-    return rows
-
-
-# ==== Files ====
+    return {
+        "max_length": dice.choice([64, 1024, 4096]),
+        "too_long": dice.choice(["reject", "truncate", "split"]),
+        "verify": dice.choice([0.05] * 5 + [1.0]),
+        "repair": [each.value for each in Repair if dice.random() < 0.15],
+        "train": train if dice.random() < 0.5 else {},
+        **some(0.4, paths=["all"], loss_weights=[True, "per_sample"], on_dropped=["count"]),
+        **some(0.3, open_reasoning=["compose", "as-rendered"], layout=[["packed", "unpacked"], ["unpacked"]]),
+        **some(0.2, history=["last", "as-rendered"], duplicates=["drop"], seam=["template"], shuffle=[True]),
+        **some(0.2, control_tokens=["reject", "parse"], splits=[{"test": 0.1}], pad_rows=["to_length"]),
+        **some(
+            0.1, append_eos=[True], engine=["tokenizers", "gigatoken"], extra_columns=[["assistant_masks"]]
+        ),
+        **some(0.1, pack_window=[5000], unit_rows=[300], split_by=["id", "conversation"]),
+        **some(0.03, template_kwargs=[{"enable_thinking": False}, {"enable_thinking": "auto"}]),
+        **some(0.03, mask=["generation-tags"], leave_out=[["Hello"]]),
+    }
 
 
-def write_jsonl(path: Path, rows: list[Any], dice: random.Random) -> Path:
-    lines = [
-        json.dumps(row, ensure_ascii=dice.random() < 0.5).encode("utf-8", "backslashreplace") for row in rows
-    ]
-    for i in range(len(lines)):
-        if dice.random() < 0.01:
-            lines[i] = lines[i][: dice.randrange(len(lines[i]) + 1)].decode("utf-8", "ignore").encode()
-    path = path.with_suffix(".jsonl")
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return path
-
-
-def write_array(path: Path, rows: list[Any], _: random.Random) -> Path:
-    path = path.with_suffix(".json.gz")
-    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
-    return path
-
-
-def write_csv(path: Path, rows: list[Any], _: random.Random) -> Path:
-    rows = [row if isinstance(row, dict) else {"text": row} for row in rows]
-    names = list(dict.fromkeys(key for row in rows for key in row))[:40] or ["text"]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(names)
-    for row in rows:
-        cells = (row.get(name) for name in names)
-        writer.writerow([cell if isinstance(cell, str) else json.dumps(cell) for cell in cells])
-    path = path.with_suffix(".csv")
-    path.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
-    return path
-
-
-def write_table(path: Path, rows: list[Any], dice: random.Random) -> Path:
-    """Parquet, of those rows that go into one table; JSONL where none do."""
-    fitting: list[Any] = []
-    for row in rows:
-        if isinstance(row, dict) and row:
-            with contextlib.suppress(pa.ArrowException, UnicodeError, OverflowError):
-                pa.Table.from_pylist([*fitting[-8:], row])
-                fitting.append(row)
+def one_run(recipe: Recipe, *, check: bool, full: bool) -> Counter[str]:
+    """Run a recipe with one source; what became of its rows. Raises `FuzzError`, and whatever a run raises that
+    is no error of a user; `check` has the output verified, `full` every row of it."""
+    source, out = recipe.sources[0].path, Path(recipe.output)
     try:
-        table = pa.Table.from_pylist(fitting, pa.Table.from_pylist(fitting).schema)
-        pq.write_table(table, path.with_suffix(".parquet"))
-    except (pa.ArrowException, UnicodeError, OverflowError, ValueError):
-        return write_jsonl(path, rows, dice)
-    return path.with_suffix(".parquet") if fitting else write_jsonl(path, rows, dice)
+        manifest = run(recipe, workers=1, attempts=1).manifest
+    except PremaskError as error:
+        _expect("message", bool(str(error)) and "\n" not in str(error), repr(str(error)))
+        return Counter({"files refused": 1, f"refused: {_kind_of(error)}": 1})
+    counts, lines = manifest["counts"], rows_of(out, "rejects")
+    expected = sum(1 for _ in read_slice(whole(inspect_source(source))))
+    rejected, kept = counts["rejected_by_reason"], {line["row"] for line in rows_of(out, "lineage")}
+    lost = counts["rows"] - counts["kept"] - counts["rejected"] - counts["dropped"]
+    logged = {line["row"] for line in lines}
+    _expect("imbalance", counts["rows"] == expected, f"{counts['rows']} rows of {expected}")
+    _expect("imbalance", lost == 0, f"{lost} rows are neither kept nor rejected nor dropped")
+    _expect("imbalance", counts["rejected"] + counts["dropped"] == len(logged) == len(lines), "reject log")
+    _expect("imbalance", counts["rejected"] == sum(rejected.values()), "reasons")
+    _expect("imbalance", counts["kept"] == len(kept), f"lineage of {len(kept)} rows of {counts['kept']}")
+    reason = manifest["engine"]["reason"]
+    _expect("difference", "two different results" not in reason, reason)
+    if "crashed" in rejected:
+        raise FuzzError(
+            "crash", "; ".join(line["detail"] for line in lines if line["reason"] == "crashed")[:2000]
+        )
+    if check:
+        report = verify(str(out), full=full)
+        _expect("verify", report.ok, str(report.findings)[:2000])
+    found = Counter(
+        {
+            "files": 1,
+            "rows": counts["rows"],
+            "kept": counts["kept"],
+            "rejected": counts["rejected"],
+            "dropped as duplicates": counts["dropped"],
+        }
+    )
+    found.update({"rows verified": manifest["engine"]["rows_verified"], "outputs verified": int(check)})
+    found.update({f"rejected: {reason}": n for reason, n in rejected.items()})
+    found.update({f"repaired: {name}": n for name, n in counts.get("repaired_by_policy", {}).items()})
+    return found
 
 
-WRITERS: list[Callable[[Path, list[Any], random.Random], Path]] = [
-    write_jsonl,
-    write_jsonl,
-    write_array,
-    write_csv,
-    write_table,
-]
+def _kind_of(error: PremaskError) -> str:
+    """The words of an error without what differs from file to file."""
+    return re.sub(r"\S*[/'\"<>0-9]\S*", "..", str(error))[:70]
 
 
-# ==== Runs ====
+def _expect(kind: str, true: bool, what: str) -> None:  # noqa: FBT001  what a test expects
+    if not true:
+        raise FuzzError(kind, what)
 
 
-def fuzz(count: int, *, seed_: int, size: int = 2000) -> Counter[str]:
-    """Run `count` rows in files of `size`; what became of them. Raises AssertionError for a ledger that does
-    not balance, and whatever a run raises that is no error of a user."""
+# ==== A piece ====
+
+
+def fuzz(count: int, *, seed_: int, size: int = FILE_ROWS, tokenizer: str = TOKENIZER,
+         failures: Path | None = None) -> Counter[str]:  # fmt: skip
+    """Run `count` rows in files of `size` with one tokenizer; what became of them. Failures are raised, or
+    counted and kept in `failures`."""
     dice, totals = random.Random(seed_), Counter[str]()  # noqa: S311  no secret
-    seeds = [*SEEDS * 3, *real_rows()]
+    groups, made = templates_of(load_tokenizer(tokenizer), corpus=True), made_rows(min(count, 500), seed_)
     with tempfile.TemporaryDirectory(prefix="premask-fuzz-") as folder:
         number = 0
         while totals["rows"] < count:
             number += 1
-            first = dice.randrange(len(seeds))
-            kinds = [seeds[(first + i) % len(seeds)] for i in range(dice.choice([1, 2, 40]))]
-            rows = [mutated(dice, dice.choice(kinds)) for _ in range(size * 4 // 5)]
-            rows += made_rows(size - len(rows), seed_ * 10_000 + number)
-            dice.shuffle(rows)
-            path = dice.choice(WRITERS)(Path(folder) / f"rows-{number}", rows, dice)
-            totals.update(one_run(path, Path(folder) / f"out-{number}", dice, len(rows)))
+            name, tokens = dice.choice(dice.choice(groups))
+            if number % 4 == 1:
+                pool = Pool(dice, [*tokens, *MARKERS], made)
+            path = write_file(Path(folder) / f"rows-{number}", pool.rows(size), dice)
+            keys = {"sources": [str(path)], "tokenizer": tokenizer, "chat_template": name, **keys_of(dice)}
+            out = Path(folder) / f"out-{number}"
+            check, full = dice.random() < 0.2, dice.random() < 0.1
+            found = _kept_failure(path, {**keys, "output": str(out)}, failures, check=check, full=full)
+            totals.update(found, **({} if found["rows"] else {"rows of refused files": size}))
             path.unlink()
+            shutil.rmtree(out, ignore_errors=True)
     return totals
 
 
-def one_run(path: Path, out: Path, dice: random.Random, written: int) -> Counter[str]:
-    recipe = Recipe(
-        sources=[path.as_posix()],  # type: ignore[list-item]
-        tokenizer=TOKENIZER,
-        output=str(out),
-        paths=dice.choice(["best", "all"]),
-        repair=[each for each in Repair if dice.random() < 0.2],
-        too_long=dice.choice(["reject", "truncate", "split"]),
-        max_length=dice.choice([64, 1024]),
-        loss_weights=dice.random() < 0.3,
-        verify=0.05,
-    )
+def _kept_failure(
+    path: Path, keys: dict[str, Any], failures: Path | None, *, check: bool, full: bool
+) -> Counter[str]:
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
     try:
-        manifest = run(recipe, workers=1).manifest
-    except PremaskError as error:
-        text = str(error)
-        assert text, path
-        assert "\n" not in text, text
-        return Counter({"files refused": 1, "rows of refused files": written})
-    counts, lines = manifest["counts"], rows_of(out, "rejects")
-    expected = sum(1 for _ in read_slice(whole(inspect_source(path.as_posix()))))
-    assert counts["rows"] == expected == counts["kept"] + counts["rejected"]
-    assert counts["rejected"] == len(lines) == len({line["row"] for line in lines})
-    assert counts["kept"] == len({line["row"] for line in rows_of(out, "lineage")})
-    found = Counter(
-        {"files": 1, "rows": counts["rows"], "kept": counts["kept"], "rejected": counts["rejected"]}
+        return one_run(Recipe.model_validate(keys), check=check, full=full)
+    except Exception as error:
+        if failures is None:
+            raise
+        kind = error.kind if isinstance(error, FuzzError) else "traceback"
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=failures))
+        shutil.copy(path, folder)
+        (folder / "recipe.json").write_text(json.dumps(keys, indent=1))
+        (folder / "error.txt").write_text(traceback.format_exc())
+        return Counter({f"FAILED: {kind}": 1})
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def piece(seed_: int, rows: int, failures: Path) -> dict[str, Any]:
+    """Run one piece in this process; what the log says of it."""
+    begin, loaded = time.monotonic(), cache(load_tokenizer)
+    tokenizer = tokenizers()[seed_ % len(tokenizers())]
+    warnings.simplefilter("error")
+    with mock.patch("premask.running.run.load_tokenizer", loaded):
+        totals = fuzz(rows, seed_=seed_, tokenizer=tokenizer, failures=failures)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return {"seed": seed_, "tokenizer": Path(tokenizer).name, "seconds": round(time.monotonic() - begin),
+            "peak_mb": peak, "totals": dict(sorted(totals.items()))}  # fmt: skip
+
+
+def tokenizers() -> list[str]:
+    """The tokenizers that pieces take in turn: the sample's every second time."""
+    shared = sorted(str(path) for path in (SHARED / "tokenizers").glob("*")) if SHARED.is_dir() else []
+    return [name for each in shared for name in (TOKENIZER, each)] or [TOKENIZER]
+
+
+# ==== All pieces ====
+
+
+def pieces(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Run the pieces that are not in the log, each in a process; yield what the log says of each."""
+    known = _logged(options.log)
+    seeds = [options.seed * 100_000 + i for i in range(-(-options.rows // options.piece_rows))]
+    yield from (known[each] for each in seeds if each in known)
+    with (
+        tempfile.TemporaryDirectory(prefix="premask-fuzz-cache-") as cached,
+        ThreadPoolExecutor(options.jobs) as pool,
+    ):
+        for found in pool.map(
+            lambda each: _in_a_process(each, options, cached), [s for s in seeds if s not in known]
+        ):
+            if options.log:
+                with options.log.open("a") as log:
+                    log.write(json.dumps(found) + "\n")
+            yield found
+
+
+def _logged(log: Path | None) -> dict[int, dict[str, Any]]:
+    lines = log.read_text().splitlines() if log and log.is_file() else []
+    found = [json.loads(line) for line in lines]
+    return {each["seed"]: each for each in found if each["code"] == code_hash()}
+
+
+def _in_a_process(seed_: int, options: argparse.Namespace, cached: str) -> dict[str, Any]:
+    words = [
+        sys.executable,
+        __file__,
+        "--piece",
+        seed_,
+        "--rows",
+        options.piece_rows,
+        "--failures",
+        options.failures,
+    ]
+    environ = {
+        **os.environ,
+        "PREMASK_CACHE": cached,
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": str(ROOT / "pipeline"),
+    }
+    done = subprocess.run([*map(str, words)], env=environ, capture_output=True, text=True, check=False)
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        kind = "hang" if "Timeout" in done.stderr else f"process died with {done.returncode}"
+        (options.failures / f"piece-{seed_}.txt").write_text(done.stdout + done.stderr)
+        found = {"seed": seed_, "tokenizer": "", "seconds": 0, "peak_mb": 0, "totals": {f"FAILED: {kind}": 1}}
+    return {**found, "code": code_hash()}
+
+
+def line_of(found: dict[str, Any]) -> str:
+    """What is printed of a piece."""
+    totals = Counter(found["totals"])
+    failed = {name: n for name, n in totals.items() if name.startswith("FAILED")}
+    return (
+        f"piece {found['seed']}: {totals['rows']:,} rows, {totals['kept']:,} kept, {totals['rejected']:,} rejected, "
+        f"{totals['files']} files, {totals['files refused']} refused, {found['tokenizer']}, {found['seconds']} s, "
+        f"{found['peak_mb']:,} MB{f', {failed}' if failed else ''}\n"
     )
-    found.update({f"rejected: {reason}": n for reason, n in counts["rejected_by_reason"].items()})
-    found.update({f"repaired: {name}": n for name, n in counts.get("repaired_by_policy", {}).items()})
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzz the reading of rows.")
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--piece-rows", type=int, default=PIECE_ROWS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--log", type=Path, help="what was done; pieces in it are not done again")
+    parser.add_argument("--failures", type=Path, default=ROOT / "out" / "fuzz-failures")
+    parser.add_argument("--piece", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    warnings.simplefilter("error")
-    for name, n in fuzz(options.rows, seed_=options.seed).items():
+    options.failures.mkdir(parents=True, exist_ok=True)
+    if options.piece is not None:
+        sys.stdout.write(json.dumps(piece(options.piece, options.rows, options.failures)) + "\n")
+        return
+    totals, peak = Counter[str](), 0
+    for found in pieces(options):
+        totals.update(found["totals"])
+        peak = max(peak, found["peak_mb"])
+        sys.stdout.write(line_of(found))
+        sys.stdout.flush()
+    for name, n in sorted(totals.items()):
         sys.stdout.write(f"{n:>9,} {name}\n")
+    sys.stdout.write(f"{peak:>9,} MB of memory at most\n")
+    sys.exit(any(name.startswith("FAILED") for name in totals))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from premask.output.identity import RunIdentity, identify
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.windows import origin_table
 from premask.publish.card import make_card
+from premask.publish.without_rejects import to_send
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]
 """What one unit of work writes: the samples of its windows, and its rejects."""
@@ -102,6 +103,12 @@ def make_output(
 
 def bytes_of(tree: Path) -> dict[str, bytes]:
     return {str(p.relative_to(tree)): p.read_bytes() for p in sorted(tree.rglob("*")) if p.is_file()}
+
+
+def sent_of(out: Path) -> dict[str, bytes]:
+    """The files that a push sends of an output, unless it is told to send more."""
+    with to_send(out) as finished:
+        return {file.path: file.local.read_bytes() for file in finished.files}
 
 
 def names_in(folder: Path) -> list[str]:

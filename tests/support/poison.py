@@ -21,7 +21,13 @@ import importlib.abc, importlib.util, json, os, signal, sys
 SWITCH = os.environ["PREMASK_TESTS_POISON"]
 
 
+class Panic(BaseException):
+    pass
+
+
 def changed(batches):
+    with open(os.environ["PREMASK_TESTS_POISON"] + ".started", "a") as file:
+        print(os.getpid(), file=file)
     parts = batches.BatchLabeller.parts
 
     def poisoned(self, batch, dialect, *size):
@@ -32,8 +38,14 @@ def changed(batches):
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "kill" and any(word in text for text in texts):
                 os.kill(os.getpid(), signal.SIGKILL)
+            if what == "too-slow" and any(word in text for text in texts):
+                os.kill(os.getpid(), signal.SIGVTALRM)
             if what == "raise" and any(word in text for text in texts):
                 raise IndexError("nothing should raise this")
+            if what == "panic" and any(word in text for text in texts):
+                raise Panic("a library in Rust")
+            if what == "memory" and any(word in text for text in texts):
+                raise MemoryError
         return parts(self, batch, dialect, *size)
 
     batches.BatchLabeller.parts = poisoned
@@ -67,9 +79,14 @@ def poisoned(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "PREMASK_TESTS_POISON": str(folder / "poison.json")}
 
 
+def processes_started(folder: Path) -> int:
+    """How many processes have loaded the labeller; copies of them do not count."""
+    return len((folder / "poison.json.started").read_text().split())
+
+
 def switch_on(folder: Path, word: str, what: str) -> None:
-    """From now on rows with this word `kill` the process, `raise`, or kill it where there are two in a batch
-    (`kill-two`)."""
+    """From now on rows with this word `kill` the process, `raise`, `panic` as a library in Rust does, are
+    `too-slow` for the system, take too much `memory`, or kill it where there are two in a batch (`kill-two`)."""
     (folder / "poison.json").write_text(json.dumps([word, what]))
 
 

@@ -146,7 +146,7 @@ def main() -> None:
     finally:
         for node in nodes:
             node.stop()
-    shutil.rmtree(folder)
+        shutil.rmtree(folder)
     sys.exit(0 if same == options.kills else 1)
 
 

@@ -8,7 +8,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from unittest import mock
 import places
 import pytest
 from places import ROOT
-from premask.core import facts
+from premask.core import facts, limits
 from premask.core.errors import TokenizerError
 from premask.tokens import token_bytes
 from premask.tokens.engines import EngineProof
@@ -55,8 +56,18 @@ def path_of(name: str) -> str:
 
 def known(name: str) -> LoadedTokenizer:
     """The tokenizer, which must not be loaded by transformers."""
-    with mock.patch("premask.tokens.from_transformers.from_transformers", side_effect=AssertionError(name)):
+    with mock.patch("premask.tokens.tokenizer.in_watched_process", side_effect=AssertionError(name)):
         return load_tokenizer(name)
+
+
+@contextmanager
+def loads_again() -> Iterator[None]:
+    """What is loaded in the block is loaded by transformers."""
+    with mock.patch(
+        "premask.tokens.tokenizer.in_watched_process", side_effect=limits.in_watched_process
+    ) as loads:
+        yield
+    assert loads.call_count
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -82,11 +93,9 @@ def test_a_known_tokenizer_is_the_loaded_one(
     first_saved = saved(first, tmp_path / "first")
     second = known(path)
 
-    assert first.loaded is not None
-    assert second.loaded is None
     for each in (first, second):
         for field in fields(LoadedTokenizer):
-            if field.name not in ("backend", "loaded", "files"):
+            if field.name not in ("backend", "files"):
                 assert getattr(each, field.name) == getattr(reference, field.name), field.name
         assert list(each.variables) == list(reference.variables)
         assert list(each.added) == list(reference.added)
@@ -105,9 +114,9 @@ def test_a_known_tokenizer_in_another_process(name: str) -> None:
     path = path_of(name)
     reference = load_tokenizer(path)
     for each in (reference, known(path)):
-        sent = pickle.loads(pickle.dumps(each.without_hf()))  # noqa: S301  as it is sent to workers
+        sent = pickle.loads(pickle.dumps(each))  # noqa: S301  as it is sent to workers
 
-        assert sent.loaded is None
+        assert "hf" not in sent.__dict__
         assert sent.json == sent.backend.to_str() == reference.json
         assert (sent.sha256(), sent.added, sent.stops) == (
             reference.sha256(),
@@ -139,16 +148,15 @@ def test_another_template_is_saved_as_it_is(tmp_path: Path) -> None:
     assert again == several
 
 
-def test_names_of_saved_files_stay_in_their_folder(tmp_path: Path, folder: Path) -> None:
-    """A file that leads elsewhere is not written, whoever made the fact."""
+@pytest.mark.parametrize("name", ["../outside", "/outside", "", "a/b", "..", "x" * 300, "a\nb"])
+def test_names_of_saved_files_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    """A template whose name leads elsewhere is not written, whoever made the fact."""
     tokenizer = load_tokenizer(path_of("sample"))
-    about = [*(tokenizer.files or []), TEMPLATE]
-    for name in ("../outside", "/outside", ""):
-        facts.keep("saved", about, {name: b"x"})
-        written = saved(tokenizer, tmp_path / f"to{len(name)}")
+    with pytest.raises(TokenizerError, match=r"the name .* is none; use letters") as error:
+        saved(tokenizer, tmp_path / "to", {"default": TEMPLATE, name: TEMPLATE})
 
-        assert sorted(written) == ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json"]
-    assert not (tmp_path / "outside").exists()
+    assert "\n" not in str(error.value)
+    assert not files_in(tmp_path / "to")
 
 
 # ==== What decides whether it is known ====
@@ -191,14 +199,14 @@ def test_other_files_are_another_tokenizer(tmp_path: Path, change: Callable[[Pat
     path = copy_of(tmp_path)
     before = load_tokenizer(str(path))
     change(path)
-    after = load_tokenizer(str(path))
+    with loads_again():
+        after = load_tokenizer(str(path))
     again = known(str(path))
 
-    assert after.loaded is not None
     different = [
         field.name
         for field in fields(LoadedTokenizer)
-        if field.name not in ("backend", "loaded", "files")
+        if field.name not in ("backend", "files")
         and getattr(before, field.name) != getattr(after, field.name)
     ]
     assert different
@@ -207,18 +215,18 @@ def test_other_files_are_another_tokenizer(tmp_path: Path, change: Callable[[Pat
 
 def test_weights_beside_a_tokenizer_do_not_count(tmp_path: Path) -> None:
     path = copy_of(tmp_path)
-    load_tokenizer(str(path))
+    before = load_tokenizer(str(path))
     (path / "model.safetensors").write_bytes(b"weights")
 
-    assert known(str(path)).loaded is None
+    assert known(str(path)).sha256() == before.sha256()
 
 
 def test_a_tokenizer_that_changes_while_it_is_loaded_is_not_kept(tmp_path: Path, folder: Path) -> None:
     path = copy_of(tmp_path)
     of, calls = TokenizerFiles.of, []
 
-    def changing(name: str) -> TokenizerFiles | None:
-        found = of(name)
+    def changing(name: str, *, only_cached: bool) -> TokenizerFiles | None:
+        found = of(name, only_cached=only_cached)
         calls.append(name)
         if len(calls) == 1:
             another_eos(path)
@@ -284,9 +292,9 @@ def test_a_fact_of_another_tokenizer_is_not_used(tmp_path: Path) -> None:
     assert kept is not None
     for wrong in ({"added": {"<|other|>": 0}}, {"vocab_size": 7}, {"spec": "{}"}, {"spec": ""}):
         facts.keep("tokenizer", files.about(), {**kept, **wrong})
-        again = load_tokenizer(str(path))
+        with loads_again():
+            again = load_tokenizer(str(path))
 
-        assert again.loaded is not None, wrong
         assert (again.json, again.added) == (reference.json, reference.added)
 
 
@@ -360,13 +368,15 @@ print(*{"transformers", "huggingface_hub", "torch", "datasets"} & {*sys.modules}
 """
 
 
-def test_a_known_tokenizer_needs_no_transformers() -> None:
+def test_the_process_that_loads_a_tokenizer_needs_no_transformers() -> None:
+    """An unknown one is loaded in another process, a known one without the library."""
+
     def imported() -> str:
         environ = {**os.environ, "PYTHONPATH": str(ROOT / "pipeline")}
         words = [sys.executable, "-c", SCRIPT, str(SAMPLE)]
         return subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout
 
-    assert "transformers" in imported()
+    assert imported() == "\n"
     assert imported() == "\n"
 
 

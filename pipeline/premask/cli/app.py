@@ -19,13 +19,16 @@ import io
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from .. import __version__
-from ..core.errors import PremaskError, one_line
+from ..core.errors import PremaskError, cause_of
 from ..core.limits import hold_limits
+from ..core.redact import redact_logs, redacted
 from ..core.text import visible
+from .usage import NoSuchCommandError, message_of
 
 COMMANDS: Mapping[str, str] = {
     "run": "Turn chat data into packed, pre-masked Parquet shards.",
@@ -61,6 +64,14 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called. Raises `NoSuchCommandError`."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise NoSuchCommandError(args[0], ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
@@ -81,28 +92,46 @@ def main() -> None:
     hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error
+    redact_logs()
+    try:
+        Path.cwd()
+    except OSError:
+        click.echo("premask: the current directory was removed; change to another one", err=True)
+        sys.exit(2)
     try:
         with app.make_context("premask", sys.argv[1:]) as context:  # click's own `main` swallows interrupts
             app.invoke(context)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.UsageError as error:
+        click.echo(message_of(error, COMMANDS, sys.argv[1:]), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _show(error)
+        sys.exit(error.exit_code)
     except PremaskError as error:
-        sys.stderr.write(f"premask: {visible(str(error))}\n")
+        click.echo(f"premask: {visible(str(error))}", err=True)
         sys.exit(2)
     except BrokenPipeError:  # who read the output has left, such as `head`
         _close_output()
         sys.exit(1)
-    except (
-        OSError
-    ) as error:  # what writes files says which; this is the output of the command, on a full disk
+    except OSError as error:  # what writes files says which; this is the output of the command
         _close_output()
-        sys.stderr.write(f"premask: the output cannot be written: {visible(one_line(error))}\n")
+        click.echo(f"premask: the output cannot be written: {visible(cause_of(error))}", err=True)
         sys.exit(2)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of the command line, which may quote it, without credentials."""
+    text = io.StringIO()
+    error.show(text)
+    sys.stderr.write(redacted(text.getvalue()))
 
 
 def _close_output() -> None:
     """Drop what has not been written, so that Python does not try again when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .options import OVERWRITE, WORK, argument, command
-from .recipe_options import recipe_of
+from .recipe_options import is_recipe, recipe_of
 
 
 @command("premask finish out/chats")
@@ -18,7 +18,7 @@ def finish(output: str, work: Path | None, *, overwrite: bool) -> None:
     from ..tokens.transformers_library import leave_torch_out
     from .results import fail_if_skipped, print_result
 
-    recipe = recipe_of([output], {}) if output.endswith((".yaml", ".yml")) else None
+    recipe = recipe_of([output], {}) if is_recipe(output) else None
     leave_torch_out()
     out = output if recipe is None else recipe.output
     result = finish_slices(out, recipe=recipe, overwrite=overwrite, work_dir=work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,25 +22,35 @@ if TYPE_CHECKING:
 @option("--revision", metavar="BRANCH", help="Branch of the repo; created if missing.")
 @option("--tag", metavar="TAG", help="Tag to set on the commit.")
 @option("--content-revision", is_flag=True, help="Push to a branch (or folder) named by the run key.")
+@option("--with-rejects", is_flag=True, help="Push the reject log, too: the rejected rows themselves.")
 @option("--overwrite", is_flag=True, help="Push to a place with data that premask has not pushed.")
 def push(
     output: Path, target: str, revision: str | None, tag: str | None,
-    *, private: bool, content_revision: bool, overwrite: bool,
+    *, private: bool, content_revision: bool, with_rejects: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Push a finished output to the Hugging Face Hub, or to a store such as S3."""
     from ..publish.push_hub import HubTarget, parse_repo_id
     from ..publish.push_store import push_to_store
 
+    if page := re.match(r"https?://(?:www\.)?huggingface\.co/(?:datasets/)?([\w.-]+/[\w.-]+)", target):
+        raise RecipeError(f"{target} is the page of a repo; write its name: {page[1]}")
     if "://" not in target or target.startswith("hf://"):
         repo = parse_repo_id(target)
-        push_to_repo(output, HubTarget(repo, private, revision, tag, content_revision, overwrite))
+        target_repo = HubTarget(repo, private, revision, tag, content_revision, overwrite, with_rejects)
+        push_to_repo(output, target_repo)
         return
     wrong = {"--private": private, "--revision": revision, "--tag": tag}
     if given := [name for name, value in wrong.items() if value]:
         raise RecipeError(f"{given[0]} is for the Hub; {target} is a store, which has no such thing")
-    _print_pushed(
-        push_to_store(output, target, content_revision=content_revision, overwrite=overwrite, report=_lines())
+    result = push_to_store(
+        output,
+        target,
+        content_revision=content_revision,
+        overwrite=overwrite,
+        with_rejects=with_rejects,
+        report=_lines(),
     )
+    _print_pushed(result)
 
 
 def push_to_repo(output: Path, target: HubTarget) -> None:

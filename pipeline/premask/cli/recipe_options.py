@@ -18,6 +18,7 @@ import functools
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,6 +27,7 @@ from pydantic import BaseModel
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
+from ..core.roles import ROLES
 from .options import F, argument, option
 
 Flags = Mapping[str, Any]
@@ -162,16 +164,39 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     from ..core.recipe_file import make_recipe, read_recipe
 
     given = {key: _read(key, value) for key, value in flags.items()}
-    if not inputs[0].endswith((".yaml", ".yml")):
+    recipes = [name for name in inputs if is_recipe(name)]
+    if recipes and len(inputs) > 1:
+        raise RecipeError(f"{recipes[0]} is a recipe; name the data files in it, under 'sources'")
+    if not recipes:
+        if "tokenizer" not in given and _is_json_recipe(inputs[0]):
+            raise RecipeError(f"{inputs[0]} is a recipe; name it .yaml (JSON is YAML, too)")
         return make_recipe({"sources": [*inputs], **given}, where="command line")
-    if len(inputs) > 1:
-        raise RecipeError(f"{inputs[0]} is a recipe; name the data files in it, under 'sources'")
     written = read_recipe(Path(inputs[0]))
     whole = any(text.lstrip().startswith("{") for text in flags.get("template_kwargs", ()))
     for key in ("train", "card", "splits", *(() if whole else ("template_kwargs",))):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def is_recipe(name: str) -> bool:
+    """Whether an argument is the name of a recipe.
+
+    >>> is_recipe("chats.yaml"), is_recipe("chats.yaml.gz")
+    (True, False)
+    """
+    return name.lower().endswith((".yaml", ".yml"))
+
+
+def _is_json_recipe(name: str) -> bool:
+    """Whether a file is a recipe that is named like data."""
+    with suppress(OSError, ValueError):
+        path = Path(name)
+        if path.suffix.lower() == ".json" and path.is_file():
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+            return start.lstrip()[:1] == b"{" and b'"tokenizer"' in start and b'"sources"' in start
+    return False
 
 
 def _read(key: str, value: Any) -> Any:
@@ -195,7 +220,9 @@ def _read_pairs(key: str, model: Any, texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             form, example = _PAIRS[key]
-            raise RecipeError(f"--{key} {text}: write it as {form.lower()}, such as {example}")
+            if key == "train" and text in ROLES:
+                example = f"roles=assistant,{text}"
+            raise RecipeError(f"--{key} {text[:80]}: write it as {form.lower()}, such as {example}")
         above, dot, below = name.partition(".")
         if dot and above in fields and _kind_of(fields[above].annotation)[0] is dict:
             found.setdefault(above, {})[below] = value
@@ -222,10 +249,14 @@ def _read_arguments(texts: Sequence[str]) -> Any:
         if equals and name.isidentifier():
             found[name] = _value(value)
             continue
+        hint = "write it as name=value, such as enable_thinking=auto, or as a JSON object"
         try:
             several = json.loads(text)
+        except RecursionError:
+            raise RecipeError("--template-kwargs is nested too deeply") from None
         except ValueError as error:
-            hint = "write it as name=value, such as enable_thinking=auto, or as a JSON object"
+            if text.lstrip()[:1] not in ("{", "["):
+                raise RecipeError(f"--template-kwargs {text[:80]}: {hint}") from None
             raise RecipeError(f"--template-kwargs is not valid JSON: {error}; {hint}") from None
         if not isinstance(several, dict):
             return several  # the recipe says what is wrong
@@ -237,5 +268,5 @@ def _value(text: str) -> Any:
     """Return a value as JSON, or else as text; True, False and None may be written as in Python."""
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

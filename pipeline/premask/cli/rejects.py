@@ -32,7 +32,10 @@ def rejects(
 
     if export is not None:
         count = export_rejects(output, export, reason=reason, source=source)
-        print_line(f"{count:,} rows in {export}")
+        if form == "json":
+            print_json({"output": str(output), "rows": count, "file": str(export)})
+        else:
+            print_line(f"{count:,} rows in {export}")
         return
     found = read_reject_log(output, reason=reason, source=source, limit=limit)
     if form == "json":

@@ -19,7 +19,7 @@ def print_result(result: RunResult) -> None:
     """Print the warnings of a run on stderr, and its summary on stdout."""
     console = Console(stderr=True, highlight=False)
     for warning in result.warnings:
-        console.print(f"warning: {visible(warning)}", style="yellow", markup=False)
+        console.print(f"warning: {visible(warning)}", style="yellow", markup=False, soft_wrap=True)
     print_summary(table_console(), result)
 
 

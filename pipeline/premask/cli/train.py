@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..core.errors import RecipeError
+from ..core.redact import shown_url
 
 
 @click.command(
@@ -16,6 +17,9 @@ def train(context: click.Context) -> None:
 
     `premask train DATASET --model MODEL --output DIR`; `--help` lists all options.
     """
+    for word in context.args:  # the script opens URLs itself, and has no part that hides credentials
+        if shown_url(word) != word:
+            raise RecipeError(f"{shown_url(word)}: give credentials in the environment, not in the URL")
     try:
         from ..train import leave
         from ..train import main as train_on_shards

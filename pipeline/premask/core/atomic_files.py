@@ -33,6 +33,7 @@ from typing import IO, Any
 from .errors import OutputError, PremaskError, cause_of
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -44,7 +45,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text so that it is all there or not at all, even if others write the same file."""
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
+        with scratch.open("x", encoding="utf-8") as file:
+            file.write(text)
         sync(scratch)
         scratch.replace(path)
     finally:
@@ -65,9 +67,9 @@ def new_file(path: Path) -> Iterator[IO[str]]:
     """
     if os.path.lexists(path):
         raise OutputError(f"{path} exists already; name a file that does not")
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+        with scratch.open("x", encoding="utf-8", newline="\n") as file:
             yield file
         sync(scratch)
         scratch.rename(path)
@@ -87,10 +89,14 @@ def sync_tree(tree: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
+    """Wait until a file or directory is on the disk. Some file systems, such as those of networks, have no
+    such thing for directories."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
+    except OSError as error:
+        if error.errno not in _NO_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(file)
 

@@ -49,10 +49,11 @@ REASONS: Mapping[str, str] = {
     "boundary_unclear": "the start or end of an assistant turn cannot be proved",
     "control_token": "the content holds a control token of the tokenizer",
     "nothing_trained": "no token of the row would be trained",
+    "tokenizer_error": "the tokenizer raised an error, or took too much time or memory, for a text",
     # any
     "crashed": "work on the row ended its process, or raised an error that should not be",
     # encoding and packing
-    "too_long": "the sample is longer than max_length",
+    "too_long": "the sample has more tokens than max_length, or the row too many messages",
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""
 

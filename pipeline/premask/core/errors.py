@@ -13,16 +13,26 @@
 
 A message says what is wrong, with which file or row, and how to fix it. All of them can be
 pickled, because workers raise them in other processes. Two helpers make one line of a foreign error:
-`one_line` and `first_line`.
+`one_line` and `first_line`. Credentials are removed from all messages (`redact.py`) but from those of rows,
+which are data.
 """
 
 from __future__ import annotations
 
 import os
 
+from .redact import redacted
+
 
 class PremaskError(Exception):
-    """Base of the errors that end a run with one line and exit code 2."""
+    """Base of the errors that end a run with one line and exit code 2.
+
+    >>> str(PremaskError("https://host/a.jsonl?token=abc: no permission"))
+    'https://host/a.jsonl: no permission'
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in args))
 
 
 class RecipeError(PremaskError, ValueError):
@@ -83,20 +93,21 @@ def cause_of(error: OSError) -> str:
 
 
 def one_line(error: BaseException, limit: int | None = None) -> str:
-    """All that an error says, in one line of at most `limit` characters; its type if it says nothing.
+    """All that an error says, in one line of at most `limit` characters, without credentials; its type if it
+    says nothing.
 
     >>> one_line(ValueError("line 3:\\n  no such column")), one_line(KeyError())
     ('line 3: no such column', 'KeyError')
     """
-    return (" ".join(str(error).split()) or type(error).__name__)[:limit]
+    return (" ".join(redacted(str(error)).split()) or type(error).__name__)[:limit]
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of what an error says that is not blank, at most `limit` characters; its type if it says
-    nothing.
+    """The first line of what an error says that is not blank, at most `limit` characters, without
+    credentials; its type if it says nothing.
 
     >>> first_line(ValueError("\\nno such column\\n  at line 3")), first_line(KeyError())
     ('no such column', 'KeyError')
     """
-    lines = (line.strip() for line in str(error).splitlines())
+    lines = (line.strip() for line in redacted(str(error)).splitlines())
     return next(filter(None, lines), type(error).__name__)[:limit]

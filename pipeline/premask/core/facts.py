@@ -6,10 +6,10 @@ A fact is a function of its name, of what it is about, of this package's code an
 of all these is the name of its file. So there is nothing to update: another tokenizer, template, release or
 library has another file.
 
-A file is used only if nothing can have changed it: it belongs to this user, nobody else can write it or its
-folder, the hash in its first line is that of its content, and the content has the type that is asked for.
-Anything else counts as no file, and the fact is computed again. Values are plain data (MessagePack); reading
-a file runs no code of it.
+A file is used only if nothing can have changed it: only this user can have written it (`private_files.py`),
+the hash in its first line is that of its content, and the content has the type that is asked for. Anything
+else counts as no file, and the fact is computed again. Values are plain data (MessagePack); reading a file
+runs no code of it.
 
 The folder is `facts` in the cache folder (`PREMASK_CACHE`). It holds at most 64 files and 256 MB; the files
 that were not used for the longest time are removed. `PREMASK_FACTS=off` neither reads nor writes files.
@@ -35,6 +35,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .private_files import changeable, is_own, make_private, why_not
 from .urls import cache_folder
 from .versions import code_hash, versions
 
@@ -43,7 +44,6 @@ T = TypeVar("T")
 _FORMAT = "premask fact 1"
 _MOST_FILES, _MOST_BYTES = 64, 256 << 20
 _OLD_S = 3600.0  # a scratch file of this age has lost its writer
-_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def recall(
@@ -94,9 +94,7 @@ def keep(name: str, about: Sequence[Any], fact: Any) -> None:
     with suppress(OSError, UnicodeEncodeError):  # a text with half a surrogate pair cannot be written
         key = _key(name, about)
         path, body = _path(name, key), msgspec.msgpack.encode(fact)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_own(path.parent.lstat()):
-            return
+        make_private(path.parent, cache_folder())
         file, scratch = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with os.fdopen(file, "wb") as writer:
@@ -135,20 +133,25 @@ def _read(path: Path) -> bytes:
 
     Raises `OSError` if there is none.
     """
-    if not _is_own(path.parent.lstat()):
+    if changeable(path.parent, cache_folder()) is not None:
         raise PermissionError(path)
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(file, "rb") as reader:
         about = os.fstat(file)
-        if not (stat.S_ISREG(about.st_mode) and _is_own(about)):
+        if not (stat.S_ISREG(about.st_mode) and is_own(about)):
             raise PermissionError(path)
         with suppress(OSError):
             os.utime(file)
         return reader.read()
 
 
-def _is_own(about: os.stat_result) -> bool:
-    return about.st_uid == os.geteuid() and not about.st_mode & _OF_OTHERS
+def warning() -> str:
+    """Return why no fact is kept or used, if other users can write where they are kept; empty otherwise."""
+    try:
+        found = changeable(cache_folder() / "facts", cache_folder()) if are_kept() else None
+    except OSError:
+        return ""
+    return "" if found is None else f"the cache {cache_folder()} is not used: {why_not(found)}"
 
 
 def _make_room(folder: Path) -> None:

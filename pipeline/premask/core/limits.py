@@ -95,6 +95,8 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
     except _TimeIsUpError:
         raise LimitError(_too_slow(what, seconds)) from None
     except MemoryError:
+        if not _memory_is_ours():
+            raise
         raise LimitError(_too_large(what)) from None
 
 
@@ -145,11 +147,20 @@ def _end() -> None:
 
 def _limit_memory() -> None:
     _held.before = soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    bounds = [each for each in (_data_bytes() + MEMORY, soft, hard) if each >= 0]
+    bounds = [each for each in (data_bytes() + MEMORY, soft, hard) if each >= 0]
     resource.setrlimit(resource.RLIMIT_DATA, (min(bounds), hard))
 
 
-def _data_bytes() -> int:
+def _memory_is_ours() -> bool:
+    """Whether nobody has set a limit of memory but this module. Too little memory under another limit is no
+    fault of what is limited here: with more memory, the row would be kept."""
+    if sys.platform != "linux":
+        return True
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return all(resource.getrlimit(kind)[0] == resource.RLIM_INFINITY for kind in kinds)
+
+
+def data_bytes() -> int:
     """Bytes of data that this process has, as `RLIMIT_DATA` counts them (proc_pid_statm(5))."""
     file = os.open("/proc/self/statm", os.O_RDONLY)
     try:
@@ -168,9 +179,8 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 def _work_as_copy(work: Callable[[], Any], writing: int, seconds: float) -> None:
     """Do the work in a copy of the process, send the answer, and end the copy."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
     try:
+        prepare_copy()
         _limit_copy(seconds)
         try:
             answer = pickle.dumps((False, work()))
@@ -184,13 +194,19 @@ def _work_as_copy(work: Callable[[], Any], writing: int, seconds: float) -> None
         os._exit(0)
 
 
-def _limit_copy(seconds: float) -> None:
-    """Set the limits of a copy, which the system ends. What it prints is dropped."""
+def prepare_copy() -> None:
+    """Prepare a copy of the process that the system may end. What it prints is dropped."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     faulthandler.disable()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_copy(seconds: float) -> None:
+    """Set the limits of a copy, which the system ends."""
     most = int(time.process_time() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (most, most))
     _held.active = True  # no block has limits of its own

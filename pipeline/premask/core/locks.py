@@ -14,30 +14,40 @@ import fcntl
 import math
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import final
 
-from .errors import OutputError
+from .errors import OutputError, cause_of
 
 _PATIENCE_S, _POLL_S = 2.0, 0.02
 
 
 def lock_file(file: int, *, shared: bool = False, wait_s: float = math.inf) -> bool:
     """Lock an open file (its descriptor); `shared` allows for others that are shared. Returns whether it is
-    locked: False where another process holds it and still does after `wait_s` seconds."""
+    locked: False where another process holds it and still does after `wait_s` seconds. Raises `OutputError`
+    if its file system has no locks."""
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if wait_s == math.inf:
-        fcntl.flock(file, how)
-        return True
+        return _try(file, how)
     end = time.monotonic() + wait_s
-    while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(file, how | fcntl.LOCK_NB)
-            return True
+    while not _try(file, how | fcntl.LOCK_NB):
         if time.monotonic() >= end:
             return False
         time.sleep(_POLL_S)
+    return True
+
+
+def _try(file: int, how: int) -> bool:
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise OutputError(
+            f"files beside the output cannot be locked: {cause_of(error)}; choose an --output on a file "
+            "system that has locks (flock)"
+        ) from None
+    return True
 
 
 @final
@@ -57,10 +67,14 @@ class Lock:
             self._file = self._lock(out, shared=shared)
 
     def _lock(self, out: Path, *, shared: bool) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        if lock_file(file, shared=shared, wait_s=_PATIENCE_S):
+        file, is_mine = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), False
+        try:
+            is_mine = lock_file(file, shared=shared, wait_s=_PATIENCE_S)
+        finally:
+            if not is_mine:
+                os.close(file)
+        if is_mine:
             return file
-        os.close(file)
         raise OutputError(f"another run is writing {out}; wait until it ends, or choose another --output")
 
     def _is_current(self) -> bool:

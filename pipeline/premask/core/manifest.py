@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -32,12 +33,20 @@ from .contract import CONTRACT_VERSION, REASONS
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
+from .redact import shown_url
+from .strict_json import parse_json
+from .text import is_encodable
 
 KINDS = ("packed", "unpacked", "lineage", "rejects")
 """The folders that hold shards; the layouts are the first two."""
 
 PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
 """The pictures that a card can have."""
+
+MANIFEST_BYTES = 1 << 25
+"""Bytes of a manifest, at most; one of 50,000 shards has half of that."""
+
+_MOST_VALUES = 1 << 20  # of a manifest
 
 QUANTILES: Mapping[str, float] = {"min": 0.0, "p10": 0.1, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 """Name in the manifest -> share of the samples that are no longer than that."""
@@ -95,6 +104,8 @@ def _agree(value: Any, written: Any) -> bool:
         return all(key in written and _agree(each, written[key]) for key, each in value.items())
     if isinstance(value, list) and isinstance(written, list):
         return len(value) == len(written) and all(map(_agree, value, written))
+    if isinstance(value, str) and isinstance(written, str):
+        return shown_url(value) == shown_url(written)
     return json.dumps(value) == json.dumps(written)
 
 
@@ -105,6 +116,7 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 _RENAMED = {"arguments": "tools"}
 _REJECTING = [reason for reason in REASONS if reason != "duplicate"]
+_TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
 _SHARD_PATH = r"^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -126,6 +138,13 @@ Fill = Annotated[
 Proof = Annotated[str, AfterValidator(_known_proof), WithJsonSchema({"type": "string", "enum": list(PROOFS)})]
 Settings = Annotated[dict[str, Any], AfterValidator(_as_written)]
 """The recipe without `OTHER_KEYS`, as JSON values. Keys that older versions did not have may be missing."""
+
+
+_Plain = str | bool | Count | list[str] | None
+_Number = Count | dict[str, Count] | dict[str, dict[str, Count]]
+_Listed = TypeVar("_Listed")
+_Items = Annotated[list[_Listed], FailFast()]
+"""Many things; what is wrong with the first wrong one is enough to know."""
 
 
 # ==== The parts ====
@@ -164,6 +183,8 @@ class Input(_Part):
 class Tokenizer(_Open):
     """The tokenizer that made the ids; it is in the output as `tokenizer/`."""
 
+    __pydantic_extra__: dict[str, _Plain] = Field(init=False)
+
     name: str
     sha256: Sha256
     vocab_size: Count
@@ -171,6 +192,8 @@ class Tokenizer(_Open):
 
 class Template(_Open):
     """The chat template; `turn_ends` are the strings that end a turn."""
+
+    __pydantic_extra__: dict[str, _Plain] = Field(init=False)
 
     sha256: Sha256
     name: str = ""
@@ -205,11 +228,13 @@ class Lengths(_Part):
     p99: Count
     max: Count
     mean: float = Field(ge=0)
-    histogram: list[ChartBar]
+    histogram: _Items[ChartBar]
 
 
 class Counts(_Open):
     """What was read and written: rows = kept + rejected + dropped + all left out."""
+
+    __pydantic_extra__: dict[str, _Number] = Field(init=False)
 
     rows: Count
     kept: Count
@@ -269,14 +294,26 @@ class Shard(_Part):
         return self.path.partition("/")[0]
 
 
-class ChartFile(_Part):
+class ListedFile(_Part):
+    """A file of an output that is no shard."""
+
+    path: str = Field(description="Relative to the output.")
+    bytes: Count
+    sha256: Sha256
+
+
+class ChartFile(ListedFile):
     """A picture of the dataset card."""
 
     path: str = Field(
         pattern=rf"^({'|'.join(map(re.escape, PICTURES))})$", description="Relative to the output."
     )
-    bytes: Count
-    sha256: Sha256
+
+
+class TokenizerFile(ListedFile):
+    """A file of the tokenizer, or a chat template of it."""
+
+    path: str = Field(pattern=_TOKENIZER_PATH, description="Relative to the output.")
 
 
 class UnitSetAside(_Part):
@@ -299,16 +336,22 @@ class Manifest(_Part):
     premask: str = Field(description="Version of the program.")
     run_key: Sha256 = Field(description="Hash of all that decides the bytes of the shards.")
     recipe: Settings
-    inputs: list[Input]
+    inputs: _Items[Input]
     tokenizer: Tokenizer
     template: Template
     versions: dict[str, str]
     counts: Counts
     engine: EngineUsed
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
-    shards: list[Shard]
-    pictures: list[ChartFile] = []
-    set_aside: list[UnitSetAside] = []
+    shards: _Items[Shard]
+    pictures: _Items[ChartFile] = []
+    tokenizer_files: _Items[TokenizerFile] = Field(
+        default=[], description="The files of `tokenizer/`; manifests of older versions do not list them."
+    )
+    rejects_left_out: bool = Field(
+        default=False, description="The reject log was left out by a push; its counts are here."
+    )
+    set_aside: _Items[UnitSetAside] = []
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, with the keys that it was made of."""
@@ -324,6 +367,13 @@ class Manifest(_Part):
     def settings(self) -> Recipe:
         """The recipe as a model; keys that change no shard are as by default."""
         return _recipe_of(self.recipe)
+
+    @cached_property
+    def listed(self) -> list[tuple[str, int, str]]:
+        """Path, size in bytes and sha256 of all files that are listed."""
+        small: list[ListedFile] = [*self.pictures, *self.tokenizer_files]
+        shards = [(each.path, each.bytes, each.sha256) for each in self.shards]
+        return [*shards, *((each.path, each.bytes, each.sha256) for each in small)]
 
     @property
     def layouts(self) -> list[str]:
@@ -359,22 +409,33 @@ def is_manifest(content: str | bytes) -> bool:
     False
     """
     try:
-        return _looks_right(json.loads(content))
-    except (ValueError, RecursionError):
+        return _looks_right(_values_of(content))
+    except ValueError:
         return False
 
 
-def _looks_right(data: object) -> bool:
+def _values_of(content: str | bytes) -> object:
+    """The JSON values of a manifest; `ValueError` if it is no JSON, or not one of a manifest's size."""
+    text = content.decode() if isinstance(content, bytes) else content
+    if len(text) > MANIFEST_BYTES or sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise ValueError("it is too large")
+    data = parse_json(text)
+    if "\\u" in text and not is_encodable(json.dumps(data, ensure_ascii=False)):
+        raise ValueError("it has half of a surrogate pair")
+    return data
+
+
+def _looks_right(data: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(data, dict) and {"contract", "recipe", "shards"} <= data.keys()
 
 
 def parse_manifest(content: str | bytes) -> Manifest:
     """Return the manifest that a file holds.
 
-    Raises `ValueError` or `RecursionError` if it is not JSON, `OutputError` if it is no manifest of premask
+    Raises `ValueError` if it is not JSON, `OutputError` if it is no manifest of premask
     or of another output contract, and `ManifestError` if a value is not one that premask writes.
     """
-    data = json.loads(content)
+    data = _values_of(content)
     if not _looks_right(data):
         raise OutputError("it is no manifest of premask; check the path")
     if data["contract"] != CONTRACT_VERSION:

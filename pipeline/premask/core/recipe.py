@@ -21,10 +21,13 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from .defaults import MAX_ROW_BYTES
+from .redact import shown_urls
 from .roles import ROLES
-from .source_entry import DialectName, Entry, FieldMap, check_form
+from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
+from .text import is_encodable
 
 
 class Layout(Enum):
@@ -233,7 +236,7 @@ class Card(BaseModel):
         for text in [value] if isinstance(value, str) else value or []:
             if not text.strip() or not text.isprintable():
                 raise ValueError("it must be one line of text, without control characters")
-        return value
+        return shown_urls(value) if isinstance(value, str) else value and [*map(shown_urls, value)]
 
     def shown(self) -> dict[str, Any]:
         """The fields that are set, as JSON values: all that a card and a manifest show."""
@@ -306,7 +309,9 @@ class Recipe(BaseModel):
     date: datetime.date = Field(
         default=datetime.date(2025, 1, 1), description="The current date, for templates that print one."
     )
-    max_length: int = Field(default=4096, ge=2, description="Maximum tokens of a pack, and so of a sample.")
+    max_length: int = Field(
+        default=4096, ge=2, lt=2**31, description="Maximum tokens of a pack, and so of a sample."
+    )
     too_long: TooLong = Field(default=TooLong.reject, description="What happens to longer samples.")
     history: History = Field(
         default=History.split,
@@ -414,6 +419,49 @@ class Recipe(BaseModel):
         "description.",
     )
     output: str = Field(description="Directory to write, or the URL of a folder in a store.")
+
+    @field_validator("max_length", "seed", "pack_window", "unit_rows", "verify", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return not_a_switch(value)
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _a_day(cls, value: Any) -> Any:
+        is_day = isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip())
+        if not (is_day or type(value) is datetime.date):
+            raise PydanticCustomError("date_type", "a date")  # a number would be one, in seconds since 1970
+        return value
+
+    @field_validator("tokenizer", "chat_template", "cache", "output")
+    @classmethod
+    def _no_empty_name(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("it is empty; write a path or a name")
+        if value is not None and ("\0" in value or not is_encodable(value)):
+            raise ValueError("no file can have this name, or it is not UTF-8; write another one")
+        return value
+
+    @field_validator("output")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if not value.strip("/.") or value.endswith(("/..", "/.")):
+            raise ValueError(f"'{value:.80}' names no folder of its own; write a path such as out/chats")
+        return value
+
+    @field_validator("template_kwargs")
+    @classmethod
+    def _json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name, each in value.items():
+            try:
+                same = json.loads(json.dumps(each, allow_nan=False)) == each
+            except (TypeError, ValueError, RecursionError):
+                same = False
+            if not same:
+                raise ValueError(
+                    f"the value of '{name:.80}' is none that JSON has; write text, numbers or lists"
+                )
+        return value
 
     @field_validator("end_of_turn")
     @classmethod

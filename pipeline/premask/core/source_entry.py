@@ -18,12 +18,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializationInfo,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from .redact import shown_url
 from .roles import ROLES
 
 
@@ -66,6 +68,13 @@ def split_path(path: str) -> list[str | int]:
         steps += [found[1]] if found[1] else []
         steps += [int(place) for place in re.findall(r"-?\d+", found[2])]
     return steps
+
+
+def not_a_switch(value: Any) -> Any:
+    """Return the value of a key for numbers. Raises `ValueError` for true and false, read as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"write a number, not {str(value).lower()}")  # noqa: TRY004  pydantic's way
+    return value
 
 
 class FieldMap(BaseModel):
@@ -132,7 +141,9 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field(description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.")
+    path: str = Field(
+        description="File, directory, glob pattern, URL, or Hub dataset as OWNER/NAME.", repr=False
+    )
     config: str | None = Field(default=None, description="Configuration of a Hub dataset.")
     split: str | None = Field(
         default=None, description="Split of a Hub dataset; by default train, or the only one there is."
@@ -167,13 +178,21 @@ class Source(BaseModel):
         default=None, description="Where its rows have what; default: the recipe's."
     )
 
+    @field_validator("limit", "sample", "repeat", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return not_a_switch(value)
+
     @model_serializer(mode="wrap")
-    def _short(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """What is set, as recipes write it: just the path if that is all."""
+    def _short(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """What is set, as recipes write it: just the path if that is all. As JSON, which is written and
+        shown, a URL is without its credentials."""
         data: dict[str, Any] = handler(self)
         plain: dict[str, Any] = handler(Source.model_construct(path=self.path))
         changed = {key: value for key, value in data.items() if key == "path" or value != plain[key]}
-        return self.path if len(changed) == 1 else changed
+        if info.mode == "json":
+            changed["path"] = shown_url(self.path)
+        return changed["path"] if len(changed) == 1 else changed
 
     @model_validator(mode="after")
     def _one_way(self) -> Source:

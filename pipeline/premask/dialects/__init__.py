@@ -55,6 +55,8 @@ __all__ = [
     "DIALECTS",
     "Dialect",
     "Form",
+    "Named",
+    "check_named",
     "conversations",
     "normalize",
     "plain_turns",
@@ -94,6 +96,21 @@ DIALECTS: Mapping[str, Dialect] = {
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
 
+
+class Named(str):
+    """The name of a dialect that the recipe names: a row of another dialect is rejected. A plain string is a
+    dialect that was recognized; then such a row is read as what it is.
+
+    >>> Named("openai") == "openai", Named("openai")
+    (True, Named('openai'))
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Named({super().__repr__()})"
+
+
 Form = str | MappedFields
 """How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
 
@@ -118,8 +135,9 @@ def recognize_file(values: Sequence[Any], *, source: str) -> str:
 def normalize(value: Any, dialect: Form) -> Conversation:
     """Turn a row into a Conversation, the best one if it holds several.
 
-    It is read as the file's dialect, or else as any other that it has the shape of, but as the recipe's
-    fields always where there are some. Raises `RowError` with a reason of `contract.REASONS`.
+    It is read as the file's dialect, or else as any other that it has the shape of. A dialect or fields that
+    the recipe names bind: a row of another dialect is rejected. Raises `RowError` with a reason of
+    `contract.REASONS`.
     """
     found = conversations(value, dialect)[0]
     check_assistants(found.messages)
@@ -134,11 +152,31 @@ def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Con
     else:
         own = DIALECTS[dialect]
         if not own.recognize(value):
-            own = DIALECTS[_recognize(value) or dialect]
+            other = _recognize(value)
+            if other is not None and isinstance(dialect, Named):
+                raise RowError("unknown_dialect", _another(dialect, other))
+            own = DIALECTS[other or dialect]
     if hasattr(own, "paths") and (every or getattr(own, "EVERY", False)):
         found: list[Conversation] = own.paths(value)
         return found
     return [own.normalize(value)]
+
+
+def check_named(values: Sequence[Any], dialect: Named, *, source: str) -> None:
+    """Check that a dialect of the recipe fits one of the rows of a file, if another one fits some of them.
+    Raises `SourceError`."""
+    others = {_recognize(value) for value in values if not DIALECTS[dialect].recognize(value)}
+    if len(values) and others - {None} and not any(map(DIALECTS[dialect].recognize, values)):
+        other = recognize_file(values, source=source)
+        raise SourceError(f"{source}: no row is of the dialect {dialect}; {_advice(other)}")
+
+
+def _another(dialect: str, other: str) -> str:
+    return f"the row is not of the dialect {dialect}, which the recipe names; {_advice(other)}"
+
+
+def _advice(other: str) -> str:
+    return f"it has the form of {other}: set dialect to {other}, or to auto"
 
 
 def plain_turns(dialect: Form) -> PlainTurns | None:

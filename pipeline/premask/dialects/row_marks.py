@@ -97,7 +97,8 @@ def _marks(name: str, held: Any, answers: Sequence[bool]) -> list[Mark]:
     marks = [_mark(value, weights=weights, numbers=numbers) for value in held]
     wrong = next((value for value, mark in zip(held, marks, strict=True) if mark is None), None)
     if wrong is not None:
-        raise RowError("wrong_type", f"'{name}' beside the turns holds {str(wrong)[:40]!r}; {how}")
+        unclear = "" if numbers else ", which may be a mark or the number of a turn"
+        raise RowError("wrong_type", f"'{name}' beside the turns holds {str(wrong)[:40]!r}{unclear}; {how}")
     read = iter([mark or NONE for mark in marks])
     return [next(read) if each_turn or is_answer else NONE for is_answer in answers]
 

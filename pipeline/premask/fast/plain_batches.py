@@ -35,7 +35,7 @@ from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 
-__all__ = ["RowBatch", "ShapedRows", "read_batches"]
+__all__ = ["RowBatch", "ShapedRows", "read_batches", "read_single_rows"]
 
 BATCH_ROWS = 1024
 """Rows of a batch; fewer if they are long."""
@@ -94,6 +94,19 @@ def read_batches(
     for block in read_blocks(piece, rows):
         wanted = block if take is None else take(block)
         yield RowBatch(wanted, find(wanted))
+
+
+def read_single_rows(
+    piece: Slice, dialect: Form, numbers: np.ndarray, begin: Callable[[np.ndarray], None]
+) -> Iterator[RowBatch]:
+    """Yield rows of a slice by their numbers, int64[n], in batches of one row; `begin` is called with the
+    number of each, int64[1], before it is read."""
+    find = _finder(dialect)
+    for block in read_blocks(piece, BATCH_ROWS):
+        for at in np.flatnonzero(np.isin(block.numbers, numbers)).tolist():
+            row = block.taken(np.arange(len(block.numbers)) == at)
+            begin(row.numbers)
+            yield RowBatch(row, find(row))
 
 
 def _finder(dialect: Form) -> Callable[[Block], ShapedRows]:

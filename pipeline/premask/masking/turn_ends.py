@@ -71,7 +71,7 @@ def find_turn_ends(
     ended = (
         "" if opens or not any(map(answered.count, control_tokens)) else _turn_end(answered, control_tokens)
     )
-    return TurnEnds(tuple(stops), openers, always, seen, ended)
+    return TurnEnds(tuple(stops), openers, always, seen, ended, "" if seen or always else last.strip())
 
 
 def _turn_end(common: str, control_tokens: Sequence[str]) -> str:
@@ -116,6 +116,7 @@ class TurnEnds:
     always_prompts  the template prints a generation prompt even if it is not asked to
     seen            the probes showed that the template ends turns, so that a model learns to stop
     answered        what ends a turn if a user answers and no stop is printed
+    text            what is printed after the last turn, if it is neither a stop nor a control token
     """
 
     stops: tuple[str, ...]
@@ -123,6 +124,7 @@ class TurnEnds:
     always_prompts: bool = False
     seen: bool = True
     answered: str = ""
+    text: str = ""
 
     def after(self, text: str, at: int) -> int:
         """Return where a turn ends in a text that ends with it; `at` is one past its last own character.

@@ -9,8 +9,10 @@
     for batch in dataset.rejects(["source", "row", "reason"]): ...
     for found in dataset.check(): ...                   # every shard against the manifest: files, problems
 
-Nothing is used before it is checked: `parse_manifest` checks types, bounds and the form of names, `path`
-where a name leads, `check` what a file holds. What is to be checked besides belongs into one of these.
+An output may come from a stranger, so nothing is used before it is checked: `parse_manifest` checks types,
+bounds and the form of names, `path` where a name leads and whether a regular file is there
+(`core/received_files.py`), `batches` what a shard declares (`parquet_files.py`), `check` what a file holds.
+What is to be checked besides belongs into one of these.
 
 Cost: opening takes 10 us a shard. Decoding takes 2 to 5 ns a token and column; a batch has about
 `BATCH_TOKENS` tokens, whatever the size of the row groups, so memory is some tens of MB. `check` hashes every
@@ -22,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,18 +37,34 @@ import pyarrow.parquet as pq
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
 from ..core.errors import OutputError, PushError, one_line
-from ..core.manifest import ChartFile, Manifest, ManifestError, Shard, parse_manifest
+from ..core.manifest import MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
+from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
+from .parquet_files import Footer, open_parquet, runs_of_groups
 
 BATCH_TOKENS = 1 << 20
 """Tokens of a batch, about."""
+
+CARD_BYTES = 1 << 20
+"""Bytes of README.md, at most; the head of it is parsed."""
+
+SMALL_BYTES = 1 << 28
+"""Bytes of any other file than a shard, at most."""
+
+_FEWEST_VALUES, _MOST_VALUES = (
+    1 << 25,
+    1 << 27,
+)  # in a column of a row group: what any output, and none, may have
+_MOST_ROWS = 1 << 27  # of a shard
+_BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)  # what pyarrow raises
+_MAY_BE_NULL = {"rejects": {"id", "original"}, "lineage": {"id"}}
 
 
 class UnreadableError(OutputError):
     """A file of an output that cannot be read; `why` is the cause, `denied` whether it is not allowed."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        self.why = one_line(error, 200)
+        self.why = error.what if isinstance(error, UnusableFileError) else one_line(error, 200)
         self.denied = isinstance(error, PermissionError)
         super().__init__(f"{path} cannot be read: {self.why}; see 'premask verify {path.parent.parent}'")
 
@@ -76,8 +95,8 @@ class LocalFile:
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file of an output; `kind` is one of `missing`, `size`, `sha256`, `unreadable`,
-    `footer`, `contract`, `schema` and `picture`."""
+    """What is wrong with a file of an output; `kind` is one of `missing`, `irregular`, `size`, `sha256`,
+    `unreadable`, `footer`, `contract`, `schema`, `picture` and `tokenizer`."""
 
     kind: str
     file: str
@@ -96,7 +115,8 @@ class Checked(NamedTuple):
     @property
     def readable(self) -> bool:
         """Whether its rows can be read, and have the columns of the contract."""
-        return not any(each.kind in {"missing", "unreadable", "schema"} for each in self.problems)
+        unusable = {"missing", "irregular", "unreadable", "schema"}
+        return not any(each.kind in unusable for each in self.problems)
 
 
 @dataclass(frozen=True)
@@ -123,10 +143,17 @@ class Dataset:
         """The splits that the output has, `train` first."""
         return self.manifest.splits
 
-    @property
+    @cached_property
     def tokenizer(self) -> Path:
-        """The folder of the tokenizer and its chat template."""
-        return self.root / "tokenizer"
+        """The folder of the tokenizer and its chat template. Raises `OutputError` if it holds anything but
+        regular files, or more than a tokenizer has."""
+        folder = self.root / "tokenizer"
+        size = 0
+        for entry in self._of_tokenizer():
+            size += regular_file(self.root, entry.name).stat().st_size
+        if size > SMALL_BYTES:
+            raise UnusableFileError(folder, f"its files have more than {SMALL_BYTES:,} bytes")
+        return folder
 
     def shards(self, kind: str, split: str | None = None) -> list[Shard]:
         """The shards of a kind (`manifest.KINDS`), in order; those of one split if it is named."""
@@ -142,50 +169,52 @@ class Dataset:
         return Recipe.model_validate({**self.manifest.recipe, **own})
 
     def path(self, name: str) -> Path:
-        """Where a file of the manifest lies. Raises `OutputError` if it would lie outside the output.
-
-        A file may be a link: in the Hub's cache all are.
-        """
-        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
-            raise OutputError(
-                f"{self.root / 'manifest.json'} names {name!r:.80}, which is outside the output"
-            )
-        return self.root / name
+        """Where a file of the output lies, by a path without links. Raises `OutputError` if it is no regular
+        file within the output (in the Hub's cache: of its repo)."""
+        return regular_file(self.root, name)
 
     def card(self) -> Mapping[str, Any] | None:
         """The YAML at the head of README.md; None if there is none that can be read."""
-        import yaml  # noqa: PLC0415  only the card is YAML
-
         try:
-            text = (self.root / "README.md").read_text(encoding="utf-8")
-            head, end, _ = text.removeprefix("---\n").partition("\n---\n")
-            data = yaml.safe_load(head) if text.startswith("---\n") and end else None
-        except (OSError, ValueError, RecursionError, yaml.YAMLError):
+            return front_matter_of(read_bounded(self.path("README.md"), CARD_BYTES))
+        except OutputError:
             return None
-        return data if isinstance(data, dict) else None
 
     # ==== Rows ====
 
     def batches(
-        self, shard: Shard, columns: Sequence[str] | None = None, *, tokens: int = BATCH_TOKENS
+        self,
+        shard: Shard,
+        columns: Sequence[str] | None = None,
+        *,
+        tokens: int = BATCH_TOKENS,
+        nulls: bool = False,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a shard in batches of about so many tokens, by the file's average. Lines of
-        lineage and rejects count as one token each.
+        """Yield the rows of a shard in batches of about so many tokens, by the average of their row groups.
+        Lines of lineage and rejects count as one token each.
 
-        Raises `UnreadableError` if the shard cannot be read, or has no such columns.
+        Raises `UnreadableError` if the shard cannot be read, has no such columns, or declares what no shard
+        has; unless `nulls`, also for a null where the contract has none.
         """
-        path, wanted = self.path(shard.path), self.schema(shard.kind)
+        wanted = self.schema(shard.kind)
         names = wanted.names if columns is None else list(columns)
+        optional = set(names) if nulls else _MAY_BE_NULL.get(shard.kind, set())
         try:
-            with pq.ParquetFile(path) as file:
+            with self._opened(shard) as (file, footer):
                 _check_columns(file.schema_arrow, [wanted.field(name) for name in names])
-                each = _values(file.metadata) // max(file.metadata.num_rows, 1)
-                for batch in file.iter_batches(max(1, tokens // max(each, 1)), columns=names):
-                    if shard.kind in {"rejects", "lineage"}:
-                        batch.validate(full=True)  # text is UTF-8
-                    yield batch
-        except (pa.ArrowException, OSError) as error:
-            raise UnreadableError(path, error) from None
+                for groups, each in runs_of_groups(footer, 4 * BATCH_TOKENS):
+                    size = max(1, tokens // max(each, 1))
+                    for batch in file.iter_batches(size, row_groups=groups, columns=names):
+                        _check_batch(batch, shard.kind, optional)
+                        yield batch
+        except _BROKEN as error:
+            raise UnreadableError(self.root / shard.path, error) from None
+
+    def _opened(self, shard: Shard) -> AbstractContextManager[tuple[pq.ParquetFile, Footer]]:
+        """A shard whose footer and pages are within bounds; raises one of `_BROKEN` otherwise."""
+        path, settings = self.path(shard.path), self.manifest.settings
+        values = min(max(settings.pack_window + settings.max_length, _FEWEST_VALUES), _MOST_VALUES)
+        return open_parquet(path, rows=_MOST_ROWS, values=values)
 
     def lineage(
         self, split: str, columns: Sequence[str] | None = None, *, lines: int = 1 << 16
@@ -203,45 +232,74 @@ class Dataset:
 
     def has(self, shard: Shard) -> bool:
         """Whether a shard is there with its size; it is not read."""
-        path = self.path(shard.path)
-        return path.is_file() and path.stat().st_size == shard.bytes
+        try:
+            return self.path(shard.path).stat().st_size == shard.bytes
+        except OutputError:
+            return False
 
     def check(self, elsewhere: Collection[str] = ()) -> Iterator[Checked]:
-        """Hold every shard and picture against the manifest, but for those that lie `elsewhere`."""
+        """Hold every shard, picture and file of the tokenizer against the manifest, but for those that lie
+        `elsewhere`. Manifests of older versions do not list the files of the tokenizer."""
         yield from (self._check_shard(shard) for shard in self.manifest.shards if shard.path not in elsewhere)
-        yield from (self._check_picture(picture) for picture in self.manifest.pictures)
+        yield from (self._check_small(each, "picture") for each in self.manifest.pictures)
+        yield from (self._check_small(each, "tokenizer") for each in self.manifest.tokenizer_files)
 
     def unlisted(self) -> list[str]:
-        """Files that are no part of the output; hidden ones do not count."""
-        known = {"manifest.json", "README.md", *(shard.path for shard in self.manifest.shards)}
-        known |= {picture.path for picture in self.manifest.pictures}
-        return sorted(path for path in _files_below(self.root) - known if not _is_of_tokenizer(path))
+        """What is no part of the output, and is not hidden."""
+        return [
+            entry.name for entry in walk(self.root) if self._is_foreign(entry) and not _is_hidden(entry.name)
+        ]
 
     def small_files(self) -> Iterator[LocalFile]:
-        """The tokenizer's files, the manifest, and README.md last."""
-        own = sorted(path for path in _files_below(self.root) if _is_of_tokenizer(path))
+        """The tokenizer's files, the manifest, and README.md last. Raises `OutputError` if one is no regular
+        file, or is larger than any of these is."""
+        own = [entry.name for entry in self._of_tokenizer()]
         yield from (_hashed(self.root, name, small=True) for name in (*own, "manifest.json", "README.md"))
 
+    def _of_tokenizer(self) -> list[Entry]:
+        """What lies in the folder of the tokenizer and belongs there: what the manifest lists, or all but
+        hidden files, shards and code if it is of an older version."""
+        listed = {each.path for each in self.manifest.tokenizer_files}
+        folder = self.root / "tokenizer"
+        found = [] if folder.is_symlink() else list(walk(folder))
+        inside = (entry._replace(name=f"tokenizer/{entry.name}") for entry in found)
+        return [
+            entry
+            for entry in inside
+            if (entry.name in listed if listed else _may_be_of_tokenizer(entry.name))
+        ]
+
+    def _is_foreign(self, entry: Entry) -> bool:
+        if entry.name in self._listed:
+            return False
+        return bool(self.manifest.tokenizer_files) or not _may_be_of_tokenizer(entry.name)
+
+    @cached_property
+    def _listed(self) -> frozenset[str]:
+        return frozenset({"manifest.json", "README.md", *(path for path, _, _ in self.manifest.listed)})
+
     def _check_shard(self, shard: Shard) -> Checked:
-        name, path, problems = shard.path, self.path(shard.path), list[Problem]()
-        if not path.is_file():
-            return Checked(name, None, shard.rows, (Problem("missing", name, "the file is not there"),))
+        name, problems = shard.path, list[Problem]()
 
         def note(kind: str, what: str) -> None:
             problems.append(Problem(kind, name, what))
 
-        file, rows = _hashed(self.root, name), shard.rows
+        try:
+            file, rows = _hashed(self.root, name), shard.rows
+        except UnusableFileError as error:
+            return _unusable(name, shard.rows, error)
         if file.bytes != shard.bytes:
             note("size", f"it has {file.bytes:,} bytes, manifest.json says {shard.bytes:,}")
         elif file.sha256 != shard.sha256:
             note("sha256", "its sha256 is not the one in manifest.json")
         try:
-            footer, schema = pq.read_metadata(path), pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            note("unreadable", f"it cannot be read: {UnreadableError(path, error).why}")
+            with self._opened(shard) as (opened, footer):
+                schema = opened.schema_arrow
+        except _BROKEN as error:
+            note("unreadable", f"it cannot be read: {UnreadableError(self.root / name, error).why}")
             return Checked(name, file, rows, tuple(problems))
-        rows = int(footer.num_rows)
-        for key, found in (("rows", rows), ("raw_bytes", raw_bytes(footer))):
+        rows = footer.rows
+        for key, found in (("rows", rows), ("raw_bytes", footer.raw_bytes)):
             if found != getattr(shard, key):
                 note("footer", f"it has {found:,} {key}, manifest.json says {getattr(shard, key):,}")
         version = (schema.metadata or {}).get(b"premask.contract", b"none").decode(errors="replace")
@@ -251,13 +309,19 @@ class Dataset:
             note("schema", what)
         return Checked(name, file, rows, tuple(problems))
 
-    def _check_picture(self, picture: ChartFile) -> Checked:
-        name = picture.path
-        if not self.path(name).is_file():
-            return Checked(name, None, 0, (Problem("missing", name, "the file is not there"),))
-        file = _hashed(self.root, name, small=True)
-        wrong = Problem("picture", name, "its sha256 is not the one in manifest.json")
-        return Checked(name, file, 0, () if file.sha256 == picture.sha256 else (wrong,))
+    def _check_small(self, listed: ListedFile, kind: str) -> Checked:
+        name = listed.path
+        try:
+            file = _hashed(self.root, name, small=True)
+        except UnusableFileError as error:
+            return _unusable(name, 0, error)
+        wrong = Problem(kind, name, "its sha256 is not the one in manifest.json")
+        return Checked(name, file, 0, () if file.sha256 == listed.sha256 else (wrong,))
+
+
+def _unusable(name: str, rows: int, error: UnusableFileError) -> Checked:
+    kind = "missing" if error.missing else "irregular"
+    return Checked(name, None, rows, (Problem(kind, name, error.what),))
 
 
 def open_dataset(out: Path) -> Dataset:
@@ -275,8 +339,10 @@ def open_dataset(out: Path) -> Dataset:
             what = "is not finished: run its recipe again"
         raise OutputError(f"{out} {what}; name a directory that premask run has written")
     try:
-        return Dataset(out, parse_manifest(path.read_bytes()))
-    except FileNotFoundError:
+        return Dataset(out, parse_manifest(read_manifest(out)))
+    except UnusableFileError as error:
+        if not error.missing:
+            raise
         raise OutputError(
             f"{out} holds no manifest.json, so it is no output of premask; check the path"
         ) from None
@@ -289,21 +355,31 @@ def open_dataset(out: Path) -> Dataset:
         raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
 
 
+def read_manifest(out: Path) -> bytes:
+    """Return the content of the manifest in a folder. Raises `UnusableFileError` if there is none, or it is
+    not one that is read."""
+    return read_bounded(regular_file(out, "manifest.json"), MANIFEST_BYTES)
+
+
 def raw_bytes(footer: pq.FileMetaData) -> int:
     """Size of a Parquet file once decompressed, by its footer."""
     return sum(int(footer.row_group(i).total_byte_size) for i in range(footer.num_row_groups))
 
 
-def _values(footer: pq.FileMetaData) -> int:
-    """Values of the first column, by the footer."""
-    groups = (footer.row_group(i) for i in range(footer.num_row_groups))
-    return sum(int(group.column(0).num_values) for group in groups)
+def _check_batch(batch: pa.RecordBatch, kind: str, optional: Collection[str]) -> None:
+    """Raise `ArrowInvalid` for text that is not UTF-8, and for a null in a column that is not `optional`."""
+    if kind in {"rejects", "lineage"}:
+        batch.validate(full=True)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        inner = column.values.null_count if pa.types.is_list(column.type) else 0
+        if name not in optional and (column.null_count or inner):
+            raise pa.ArrowInvalid(f"column {name} holds null")
 
 
 def _check_columns(schema: pa.Schema, wanted: Sequence[pa.Field]) -> None:
     """Raise `ArrowTypeError` if a file lacks a column, or has another type for it."""
     for field in wanted:
-        found = schema.field(field.name) if field.name in schema.names else None
+        found = schema.field(field.name) if schema.names.count(field.name) == 1 else None
         if found is None or not found.equals(field):
             what = "not there" if found is None else found.type
             raise pa.ArrowTypeError(f"column {field.name} is {what}, not {field.type}")
@@ -320,21 +396,61 @@ def _other_columns(schema: pa.Schema, wanted: pa.Schema) -> str:
     return f"its columns are {', '.join(schema.names)[:200]}, not {', '.join(wanted.names)}"
 
 
-def _files_below(root: Path) -> set[str]:
-    """Files of a folder, relative to it, except hidden ones."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts)}
+def front_matter_of(card: bytes) -> Mapping[str, Any] | None:
+    """The YAML at the head of a README.md; None if there is none that can be read."""
+    import yaml  # noqa: PLC0415  only the card is YAML
+
+    try:
+        text = card[:CARD_BYTES].decode()
+        head, end, _ = text.removeprefix("---\n").partition("\n---\n")
+        data = yaml.load(head, _plain_loader()) if text.startswith("---\n") and end else None  # noqa: S506  it is safe
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError, yaml.YAMLError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
-def _is_of_tokenizer(path: str) -> bool:
-    return path.startswith("tokenizer/") and not path.endswith(".parquet")
+def is_card(front: Mapping[str, Any] | None) -> bool:
+    """Whether a front matter is that of a card which premask wrote, whoever has edited it since.
+
+    >>> is_card({"tags": ["premask", "chat"]}), is_card({"tags": 1}), is_card(None)
+    (True, False, False)
+    """
+    tags = (front or {}).get("tags")
+    return isinstance(tags, list) and "premask" in tags
+
+
+def _plain_loader() -> Any:
+    """A loader of YAML without aliases, by which a few lines hold more than any memory."""
+    import yaml  # noqa: PLC0415  only the card is YAML
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("a card has no aliases")
+            return super().compose_node(parent, index)
+
+    return Loader
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _may_be_of_tokenizer(name: str) -> bool:
+    """Whether a file in `tokenizer/` can be one of a tokenizer: no shard, no code, not hidden."""
+    fine = name.startswith("tokenizer/") and not _is_hidden(name)
+    return fine and not name.endswith((".parquet", ".py", ".pyc", ".so"))
 
 
 def _hashed(root: Path, name: str, *, small: bool = False) -> LocalFile:
-    path = root / name
+    """A file of an output with its hashes; a `small` one is read at once."""
+    path = regular_file(root, name)
     stat = path.stat()
-    git = _git_hash(path.read_bytes()) if small else None
-    return LocalFile(name, path, stat.st_size, sha256_file(path), git, stat.st_mtime_ns)
+    if small:
+        content = read_bounded(path, SMALL_BYTES)
+        sha256, git = hashlib.sha256(content).hexdigest(), _git_hash(content)
+        return LocalFile(name, path, stat.st_size, sha256, git, stat.st_mtime_ns)
+    return LocalFile(name, path, stat.st_size, sha256_file(path), None, stat.st_mtime_ns)
 
 
 def _git_hash(content: bytes) -> str:

@@ -17,8 +17,6 @@ Cost: a listing of the folder, and for each unit some requests at the end, `AT_O
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,14 +28,19 @@ from typing import Any
 from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.locks import Lock
+from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from .dataset import open_dataset
 from .directory import (
     MakeCard,
     Output,
     check_there,
+    foreign_error,
     join_output,
+    kept_beside,
     open_output,
+    remove_work,
+    replaced,
     update_card,
     with_card,
     work_directory,
@@ -47,7 +50,7 @@ from .sending import read_finished
 from .shards import HASHES, UnitRecord, is_scattered, unit_file
 from .store import AT_ONCE, Store, open_store
 from .unit_store import PARTIAL, UnitStore, name_of, scratch_folder
-from .upload import read_held, upload
+from .upload import Held, read_held, upload
 
 _NO_STORES = {
     "hf": "write to a directory, then 'premask push OUT org/name'",
@@ -75,7 +78,8 @@ class Destination:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was found there that the user should look at."""
-        return ()
+        what = "holds files that lay in an output that was replaced, and were not its own; move them away"
+        return tuple(f"{path} {what}" for path in kept_beside(self.out))
 
     def look(self) -> None:
         """Raise `OutputError` if the destination cannot be reached."""
@@ -174,15 +178,17 @@ class StoreDestination(Destination):
             )
         if held.arrived is not None or not held.is_output:
             return False
+        if not self._is_there(held, identity, overwrite=overwrite):
+            if held.strays:
+                raise foreign_error(self.url, held.strays)
+            return False
+        return True
+
+    def _is_there(self, held: Held, identity: RunIdentity, *, overwrite: bool) -> bool:
         try:
             manifest = held.manifest()
-        except OutputError as error:
-            if overwrite:
-                return False
-            raise OutputError(
-                f"{self.url} holds an output that cannot be read ({error}); choose another --output, or pass "
-                "--overwrite to replace it"
-            ) from None
+        except (OutputError, ValueError) as error:
+            return replaced(self.url, str(error), overwrite=overwrite)
         damaged = [shard.path for shard in manifest.shards if held.files.get(shard.path) != shard.bytes]
         damaged += [] if "README.md" in held.files else ["README.md"]
         return check_there(self.url, manifest, damaged, identity, overwrite=overwrite)
@@ -198,7 +204,7 @@ class StoreDestination(Destination):
         UnitStore(self.url, identity.key).clear()
         with suppress(OSError):  # another run has it, or it is not there
             lock = Lock(self.out)
-            shutil.rmtree(work_directory(self.out), ignore_errors=True)
+            remove_work(work_directory(self.out))
             lock.release()
             self.out.parent.rmdir()
 
@@ -231,7 +237,7 @@ class StoreOutput(Output):
         """Fetch from the store which row gave two different results; `unit` does not ask the store."""
         text = None if self._mismatch() else self._units.read("distrust.json")
         if text is not None:
-            super().note_mismatch(str(json.loads(text)["row"]))
+            super().note_mismatch(_row_of(text))
 
     def note_mismatch(self, row: str) -> None:
         self._units.write("distrust.json", json_text({"row": row}))
@@ -261,6 +267,14 @@ class StoreOutput(Output):
             store = self._destination.store
             upload(finished, store, elsewhere=self._elsewhere, overwrite=True, at_once=AT_ONCE)
         self._units.clear()
+
+
+def _row_of(text: str) -> str:
+    """The row that a note about two different results names."""
+    try:
+        return str(parse_json(text)["row"])[:1000]
+    except (ValueError, TypeError, KeyError):
+        return "a row"
 
 
 def destination_of(output: str, work_dir: str | Path | None = None) -> Destination:

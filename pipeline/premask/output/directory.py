@@ -18,7 +18,9 @@ every file is synced, some milliseconds each.
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
+import re
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +30,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from ..core.atomic_files import (
     link,
     named,
-    remove_tree,
     sha256_file,
     sync,
     sync_tree,
@@ -41,13 +42,17 @@ from ..core.atomic_files import (
     write_text,
 )
 from ..core.contract import LINEAGE_SCHEMA, schema_of
-from ..core.errors import OutputError, RunError
+from ..core.errors import OutputError, RunError, one_line
 from ..core.locks import Lock
-from ..core.manifest import Manifest, describe_lengths, is_manifest
+from ..core.manifest import Manifest, describe_lengths
+from ..core.received_files import UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Card
+from ..core.strict_json import parse_json
 from ..core.versions import code_hash
 from .dataset import open_dataset
 from .identity import RunIdentity, differences
+from .ownership import Stamp, check_folder, files_of_output, files_of_work, has_manifest, listed, remove_own
+from .parquet_files import open_parquet
 from .shards import UnitRecord, file_record, load_record, parquet_writer, unit_file
 from .unit_store import UnitStore
 
@@ -61,8 +66,8 @@ def open_output(
     removed. Parent directories are made. `overwrite` allows to replace the output of another run. `make`
     makes the output, if it is to be of another kind.
 
-    Raises `OutputError` if another run is writing there, if `path` is a file or holds anything that
-    premask has not written, or if it holds the output of another run.
+    Raises `OutputError` if another run is writing there, if `path` is a file, if it holds the output of
+    another run, or if something that does not belong to an output lies in one that would be replaced.
     """
     with named(path), ExitStack() as undo:
         out = path.resolve()
@@ -73,7 +78,8 @@ def open_output(
         if _holds(out, identity, overwrite=overwrite):
             _clear_up(out, identity)
             return None
-        if _is_output(out):
+        _check_is_ours(work_directory(out))
+        if has_manifest(out):
             _take_up_again(out)
         work = _own_work_directory(out, identity)
         output = (make or Output)(out, work, identity, lock)
@@ -99,8 +105,8 @@ def join_output(
         if _holds(out, identity, overwrite=overwrite):
             return None
         work = work_directory(out)
-        work.mkdir(exist_ok=True)
         _check_is_ours(work)
+        work.mkdir(exist_ok=True)
         if read_plan(out) is None:
             _write_plan(work, identity)
         check_same_run(out, identity)
@@ -156,9 +162,12 @@ class Output:
 
     def _mismatch(self) -> str:
         try:
-            return str(json.loads((self._work / "distrust.json").read_text(encoding="utf-8"))["row"])
-        except FileNotFoundError:
-            return ""
+            found = read_work_json(self._work, "distrust.json")
+        except UnusableFileError as error:
+            if error.missing:
+                return ""
+            raise
+        return str(found.get("row", "a row"))[:1000] or "a row"
 
     def note_mismatch(self, row: str) -> None:
         """Have all units processed again, also those of other ranks: they get new directories."""
@@ -174,7 +183,7 @@ class Output:
 
     def discard(self) -> None:
         """Remove all work done so far."""
-        remove_tree(self._work, last="plan.json")
+        remove_work(self._work)
 
     def finish(  # noqa: PLR0913  all by keyword, and once
         self,
@@ -202,7 +211,7 @@ class Output:
         """
         totals = _totals(records, counts, inputs, self._identity.recipe)
         with named(self._out):
-            shutil.rmtree(self._tree, ignore_errors=True)
+            self._remove_tree()
             self._lengths.clear()
             shards = [shard for kind, split in self._kinds() for shard in self._gather(kind, split, records)]
             (self._tree / "tokenizer").mkdir()
@@ -218,15 +227,35 @@ class Output:
                 **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
             if draw is not None:
-                data["pictures"] = self._add_pictures(draw(Manifest.model_validate(data)))
-            manifest = Manifest.model_validate(data)
+                data["pictures"] = self._add_pictures(draw(_valid(data)))
+            data["tokenizer_files"] = self._tokenizer_files()
+            manifest = _valid(data)
             write_json(self._tree / "manifest.json", manifest.as_dict())
             (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
             sync_tree(self._tree)
             self._place()
             if not set_aside or self.store is not None:  # in a store all is done again
-                remove_tree(self._work, last="plan.json")
+                remove_work(self._work)
         return manifest.as_dict()
+
+    def _remove_tree(self) -> None:
+        """Remove what an interrupted `finish` has left."""
+        own, foreign = files_of_work(self._work)
+        remove_own(self._work, {name: own[name] for name in own if name.startswith("tree/")}, last="")
+        if self._tree.exists():
+            where = listed(tuple(name for name in foreign if name.startswith("tree/")))
+            raise OutputError(
+                f"{self._work} holds {where or self._tree}, which is no working file; move it away"
+            )
+
+    def _tokenizer_files(self) -> list[dict[str, Any]]:
+        """The lines of the manifest for the files of the tokenizer."""
+        names = sorted(f"tokenizer/{entry.name}" for entry in walk(self._tree / "tokenizer"))
+        return [self._line(name) for name in names]
+
+    def _line(self, name: str) -> dict[str, Any]:
+        path = self._tree / name
+        return {"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
     def _place(self) -> None:
         """Put the tree where the output is to be."""
@@ -243,7 +272,7 @@ class Output:
             path = self._tree / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(svg, encoding="utf-8")
-            lines.append({"path": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)})
+            lines.append(self._line(name))
         return lines
 
     def _kinds(self) -> list[tuple[str, str]]:
@@ -274,6 +303,19 @@ class Output:
                 self._take(i, name, target)
                 file = records[i].files[name]
             yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
+
+
+def _valid(data: Mapping[str, Any]) -> Manifest:
+    """The manifest of this data. What a run makes is valid; work in progress that was changed may not be."""
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise OutputError(
+            f"the work in progress does not make a valid manifest ({what:.200}); remove the folder "
+            ".NAME.partial beside the output, then run the recipe again"
+        ) from None
 
 
 def _totals(
@@ -333,16 +375,25 @@ def _pack_rows(record: UnitRecord, split: str) -> int:
 
 def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
     """Copy a unit's lineage, row group by row group, with pack numbers that count over all units; returns how
-    many of its samples have each length."""
+    many of its samples have each length. Raises `OutputError` if the unit was changed."""
     found = Counter[int]()
-    with pq.ParquetFile(source) as file, parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            packs = pa.array(table.column("pack").to_numpy() + first_pack)
-            table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-            lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
-            found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
+    try:
+        with (
+            open_parquet(source, rows=1 << 27, values=1 << 27) as (file, footer),
+            parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer,
+        ):
+            for group in range(len(footer.groups)):
+                table = file.read_row_group(group)
+                packs = pa.array(table.column("pack").to_numpy() + first_pack)
+                table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
+                writer.write_table(table, row_group_size=max(1, table.num_rows))
+                lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
+                found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
+    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise OutputError(
+            f"{source} was changed and cannot be read: {one_line(error, 200)}; remove {source.parent}, "
+            "then run again: the unit is processed again"
+        ) from None
     return found
 
 
@@ -367,10 +418,13 @@ def update_card(out: Path, card: Mapping[str, Any], make_card: MakeCard) -> dict
             manifest = with_card(manifest, card)
             write_text(out / "README.md", make_card(manifest))
             write_json(out / "manifest.json", manifest.as_dict())
-        for name in ("README.md", "manifest.json"):
-            for scratch in out.glob(f"{name}.*.tmp"):  # of an update that was interrupted
+        for scratch in out.iterdir():  # of an update that was interrupted
+            if _SCRATCH.fullmatch(scratch.name) and not scratch.is_dir():
                 scratch.unlink(missing_ok=True)
     return manifest.as_dict()
+
+
+_SCRATCH = re.compile(r"(README\.md|manifest\.json)\.[0-9a-f]{8}\.tmp")
 
 
 def with_card(manifest: Manifest, card: Mapping[str, Any]) -> Manifest:
@@ -383,17 +437,44 @@ def _holds(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
 
     An output with skipped rows is not: they are tried again.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return False
-    if not _is_output(out):
+    if not has_manifest(out):
         what = "holds files that premask has not written" if out.is_dir() else "is a file"
         raise OutputError(f"{out} {what}; nothing was changed there: choose another --output")
+    if not _is_there(out, identity, overwrite=overwrite):
+        check_replaceable(out)
+        return False
+    return True
+
+
+def _is_there(out: Path, identity: RunIdentity, *, overwrite: bool) -> bool:
     try:
         dataset = open_dataset(out)
     except OutputError as error:
         return replaced(out, str(error), overwrite=overwrite)
     damaged = [shard.path for shard in dataset.manifest.shards if not dataset.has(shard)]
     return check_there(out, dataset.manifest, damaged, identity, overwrite=overwrite)
+
+
+def check_replaceable(out: Path) -> Mapping[str, Stamp]:
+    """Return the files of the output that is to be replaced. Raises `OutputError` if others lie there, which
+    it does not own, or where the output is put meanwhile."""
+    own, foreign = files_of_output(out)
+    if foreign:
+        raise foreign_error(out, foreign)
+    old = _old(out)
+    if old.is_symlink() or (old.exists() and any(old.iterdir())):
+        raise OutputError(f"{old} is needed while {out} is replaced, but is not empty; move it away")
+    return own
+
+
+def foreign_error(out: Path | str, foreign: Sequence[str]) -> OutputError:
+    """The error for an output that cannot be replaced, because it does not own these files."""
+    return OutputError(
+        f"{out} holds files that are not its own, or were changed, so it cannot be replaced: "
+        f"{listed(foreign)}; nothing was changed there: move them away, or choose another --output"
+    )
 
 
 def replaced(out: Path | str, problem: str, *, overwrite: bool) -> bool:
@@ -422,7 +503,7 @@ def check_there(
     if not overwrite and same and damaged:
         raise OutputError(
             f"{out} holds this run's output, but {damaged[0]} is missing or changed; "
-            "pass --overwrite to write it again"
+            "pass --overwrite to write it again (move a changed file away before)"
         )
     if not overwrite and not same:
         changes = "; ".join(differences(manifest.identity(), identity.as_dict()))
@@ -431,14 +512,6 @@ def check_there(
             "choose another --output, or pass --overwrite to replace it"
         )
     return same and not damaged and not manifest.set_aside
-
-
-def _is_output(out: Path) -> bool:
-    """Whether a folder holds an output of premask, valid or not."""
-    try:
-        return is_manifest((out / "manifest.json").read_bytes())
-    except OSError:
-        return False
 
 
 # ==== Beside the output: work in progress, and the output that is replaced ====
@@ -452,14 +525,41 @@ def work_directory(out: Path) -> Path:
     return out.with_name(f".{out.name}.partial")
 
 
+def read_work_json(work: Path, name: str) -> dict[str, Any]:
+    """Return what a JSON file of the work in progress holds. Raises `UnusableFileError` if there is none, and
+    `OutputError` if it is no object."""
+    try:
+        data = parse_json(read_bounded(regular_file(work, name), _MOST_BYTES).decode())
+    except ValueError as error:
+        data = one_line(error, 100)
+    if not isinstance(data, dict):
+        raise OutputError(f"{work / name} cannot be read ({data!s:.100}); remove {work}, then run again")
+    return data
+
+
 def read_plan(out: Path) -> dict[str, Any] | None:
     """What the work in progress of an output is about: the parts of a run's identity and its `run_key`; None
-    if there is none."""
+    if there is none that can be read."""
     try:
-        plan = json.loads((work_directory(out) / "plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        plan = read_work_json(work_directory(out), "plan.json")
+    except OutputError:
         return None
-    return plan if isinstance(plan, dict) and {"run_key", "recipe", "premask"} <= plan.keys() else None
+    return plan if _is_plan(plan) else None
+
+
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    if not all(isinstance(plan.get(key), kind) for key, kind in _PLAN.items()):
+        return False
+    inputs = plan["inputs"]
+    return all(isinstance(each, dict) and {"source", "sha256"} <= each.keys() for each in inputs)
+
+
+_PLAN: Mapping[str, type] = {
+    **dict.fromkeys(("run_key", "premask"), str),
+    **dict.fromkeys(("recipe", "tokenizer", "template", "versions"), dict),
+    "inputs": list,
+}
+_MOST_BYTES = 1 << 28  # of a JSON file of the work in progress
 
 
 def _write_plan(work: Path, identity: RunIdentity) -> None:
@@ -487,11 +587,9 @@ def check_same_run(out: Path, identity: RunIdentity) -> None:
 def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     """Return `.NAME.partial` with the finished units of this very run in it, or empty."""
     work, plan = work_directory(out), read_plan(out)
-    if work.exists():
-        _check_is_ours(work)
     if plan is None or not _is_plan_of(plan, identity):
-        remove_tree(work, last="plan.json")
-        work.mkdir()
+        remove_work(work)
+        work.mkdir(exist_ok=True)
         _write_plan(work, identity)
     for name in _FOLDERS:
         (work / name).mkdir(exist_ok=True)
@@ -500,11 +598,17 @@ def _own_work_directory(out: Path, identity: RunIdentity) -> Path:
     return work
 
 
+def remove_work(work: Path) -> None:
+    """Remove the work in progress, but for files that are not its own."""
+    if not work.is_symlink() and work.is_dir():
+        remove_own(work, files_of_work(work).own, last="plan.json")
+
+
 def _take_up_again(out: Path) -> None:
     """Have units with skipped rows processed again; all units, if they depend on each other's rows."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
     if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
-        remove_tree(work, last="plan.json")
+        remove_work(work)
         return
     for path in (work / "failures").glob("*.json"):
         for units in ("units", "units-again"):
@@ -516,36 +620,67 @@ def _clear_up(out: Path, identity: RunIdentity) -> None:
     """Remove what is left of the work of a run that was interrupted after its output was in place."""
     plan, work = read_plan(out), work_directory(out)
     if plan is not None and plan["run_key"] == identity.key:
-        remove_tree(work, last="plan.json")
+        remove_work(work)
     with suppress(OSError):  # not there, or not empty
         work.rmdir()
 
 
 def _check_is_ours(work: Path) -> None:
-    foreign = [path for path in work.iterdir() if not path.name.startswith(("ranks", "plan.json"))]
-    if foreign and not (work / "plan.json").is_file():
-        raise OutputError(f"{work} is needed for work in progress, but holds other files; move it away")
+    """Raise `OutputError` if something else lies in the place of the work in progress."""
+    check_folder(work)
+    if not work.exists():
+        return
+    foreign = files_of_work(work).foreign
+    begun = [path for path in work.iterdir() if not path.name.startswith(("ranks", "plan.json"))]
+    if foreign or (begun and not (work / "plan.json").is_file()):
+        where = f" ({listed(foreign)})" if foreign else ""
+        raise OutputError(
+            f"{work} is needed for work in progress, but holds other files{where}; move it away"
+        )
 
 
 def _publish(tree: Path, out: Path) -> None:
-    """Put the tree at `out` by a rename; an earlier output (allowed to go) is first moved aside."""
+    """Put the tree at `out` by a rename; an earlier output, which is allowed to go, is first moved aside."""
     old = _old(out)
-    if _is_output(out):
-        out.rename(old)
+    if not has_manifest(out):
+        tree.rename(out)
+        sync(out.parent)
+        return
+    own = check_replaceable(out)
+    with suppress(OSError):  # not there
+        old.rmdir()
+    out.rename(old)
     tree.rename(out)
     sync(out.parent)
-    remove_tree(old, last="manifest.json")
+    _remove_old(out, own)
+
+
+def _remove_old(out: Path, own: Mapping[str, Stamp]) -> None:
+    """Remove the files of the output that was replaced. Others are kept beside it."""
+    old = _old(out)
+    remove_own(old, own, last="manifest.json")
+    if old.exists():
+        old.rename(out.with_name(f"{out.name}.kept-{secrets.token_hex(4)}"))
+
+
+def kept_beside(out: Path) -> list[Path]:
+    """Folders with files that lay in an output that was replaced, and were not its own."""
+    kept = re.compile(rf"{re.escape(out.name)}\.kept-[0-9a-f]{{8}}")
+    return (
+        sorted(path for path in out.parent.iterdir() if kept.fullmatch(path.name))
+        if out.parent.is_dir()
+        else []
+    )
 
 
 def _restore(out: Path) -> None:
     """Undo a `_publish` that was interrupted between its renames, or clear up after its last one."""
     old = _old(out)
-    if not _is_output(old):
+    if old.is_symlink() or not has_manifest(old):
         with suppress(OSError):  # not there, or not empty
             old.rmdir()
-        return
-    if out.exists():
-        remove_tree(old, last="manifest.json")
+    elif os.path.lexists(out):
+        _remove_old(out, files_of_output(old).own)
     else:
         old.rename(out)
 

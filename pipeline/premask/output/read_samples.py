@@ -122,12 +122,14 @@ class _Cut:
         """The samples of a batch whose first row has that number; `take` gives their lineage by lengths."""
         ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
         row_sizes = np.diff(ids.offsets)
-        lengths, row = row_sizes, np.arange(batch.num_rows)
+        lengths, row, of_rows = row_sizes, np.arange(batch.num_rows), ids
         if self._packed:
             of_rows = flat(batch.column("seq_lengths"))
             lengths, row = of_rows.values.astype(np.int64), np.repeat(row, np.diff(of_rows.offsets))
         begin = offsets_of(lengths)
-        if begin[-1] != len(ids.values) or len(labels) != len(ids.values):
+        seams = begin[of_rows.offsets] if self._packed else begin
+        same = len(labels) == len(ids.values) and np.array_equal(seams, ids.offsets)
+        if not same or (lengths < 1).any():
             raise OutputError(_misfit(self._dataset, split))
         trained = np.diff(offsets_of(labels != IGNORE_INDEX)[begin])
         begin = begin[:-1]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..core.errors import OutputError
 from ..core.manifest import KINDS, PICTURES, Manifest
-from .dataset import Dataset, LocalFile, open_dataset
+from ..core.received_files import UnusableFileError, read_bounded
+from .dataset import CARD_BYTES, Dataset, LocalFile, open_dataset
 
 Report = Callable[[int, int, int, int], None]
 """Called as files are sent: files and bytes done, files and bytes in all."""
@@ -85,8 +86,14 @@ def read_finished(out: Path, elsewhere: Collection[str] = ()) -> Finished:
     manifest, or is not what the manifest says.
     """
     dataset = open_dataset(out)
-    if not (out / "README.md").is_file():
-        raise OutputError(f"{out} holds no README.md, so it is not whole; {_AGAIN}")
+    try:
+        read_bounded(dataset.path("README.md"), CARD_BYTES).decode()
+    except UnicodeDecodeError:
+        raise OutputError(f"{out / 'README.md'} is no text in UTF-8; {_AGAIN}") from None
+    except UnusableFileError as error:
+        if not error.missing:
+            raise
+        raise OutputError(f"{out} holds no README.md, so it is not whole; {_AGAIN}") from None
     try:
         files = _checked(dataset, elsewhere)
         unlisted = dataset.unlisted()
@@ -108,12 +115,12 @@ _AGAIN = "nothing was sent: run the recipe again with --overwrite"
 
 
 def _checked(dataset: Dataset, elsewhere: Collection[str]) -> list[LocalFile]:
-    """The shards and pictures; raises at the first problem."""
+    """The files that the manifest lists; raises at the first problem."""
     files = []
     for checked in dataset.check(elsewhere):
         for problem in checked.problems:
             raise OutputError(f"{dataset.root / problem.file}: {problem.what}; {_AGAIN}")
-        if checked.file is not None:
+        if checked.file is not None and not checked.name.startswith("tokenizer/"):
             files.append(checked.file)
     return files
 
@@ -127,7 +134,7 @@ def _wrong_count(manifest: Manifest) -> str:
     read = counts.kept + counts.rejected + counts.dropped + sum(counts.left_out.values())
     wrong = {
         "rows": counts.rows != read,
-        "rejected": rows["rejects"] != counts.rejected + counts.dropped,
+        "rejected": rows["rejects"] != (0 if manifest.rejects_left_out else counts.rejected + counts.dropped),
         "packs": "packed" in manifest.layouts and rows["packed"] != counts.packs,
         "samples": "unpacked" in manifest.layouts and rows["unpacked"] != counts.samples,
     }

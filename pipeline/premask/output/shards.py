@@ -16,7 +16,6 @@ compress, 1.6 to hash; 0.2 us a sample for its lineage. Memory is one window of 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -25,14 +24,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ..core.atomic_files import named, sha256_file, sync, write_json
 from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA
+from ..core.manifest import Count, Sha256, SplitName
+from ..core.received_files import read_bounded, regular_file
 from ..core.recipe import Layout
 from ..core.records import Reject, Samples
 from ..core.text import storable
@@ -48,16 +50,50 @@ nothing but the labels has changed."""
 
 
 REJECTS_A_GROUP = 4096
-"""Rejects written at a time: a row group of the reject log, and what is held in memory of it."""
+"""Rejects written at a time: a row group of the reject log, and what is held in memory of it. Fewer if their
+rows are long."""
 
-REJECT_BYTES = 64 << 20
-"""Characters of rejected rows that are held in memory; beyond them a row group is written."""
+RECORD_BYTES = 1 << 26
+"""Bytes of the record of a unit, at most."""
+
+_REJECT_CHARACTERS = 1 << 26  # of the rows that are held of the reject log, about
 
 HASHES = "hashes.npy"
 """The file of a unit with the hashes of its rows, where none are dropped for being duplicates."""
 
 
 # ==== What is known of a finished unit ====
+
+
+_Name = Annotated[str, Field(pattern=r"^(rejects|(packed|unpacked|lineage)/[A-Za-z0-9_.]+)$")]
+
+
+class _Account(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    rows: Count
+    kept: Count
+    dropped: Count
+    rejected: dict[str, Count]
+    left_out: dict[str, Count]
+
+
+class _SetAside(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    rows: Count
+    error: str
+
+
+class _Extra(BaseModel):
+    """What `extra` of a record may have besides the caller's other keys: the counts of a run, and what
+    became of the rows of its sources."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    counts: dict[str, Count] = {}
+    sources: dict[str, _Account] = {}
+    set_aside: _SetAside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +103,21 @@ class FileRecord:
     `tokens` is 0 for the files that hold none.
     """
 
-    rows: int
-    tokens: int
-    bytes: int
-    raw_bytes: int
-    sha256: str
+    rows: Count
+    tokens: Count
+    bytes: Count
+    raw_bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRecord:
     """What a unit wrote of one split; no packs where none are written."""
 
-    samples: int
-    tokens: int
-    trained_tokens: int
-    packs: int
+    samples: Count
+    tokens: Count
+    trained_tokens: Count
+    packs: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +128,9 @@ class UnitRecord:
     """
 
     key: str
-    files: Mapping[str, FileRecord]
-    splits: Mapping[str, SplitRecord]
-    rejects: Mapping[str, int]
+    files: Mapping[_Name, FileRecord]
+    splits: Mapping[SplitName, SplitRecord]
+    rejects: Mapping[str, Count]
     extra: Mapping[str, Any]
 
     @property
@@ -138,21 +174,26 @@ def load_record(directory: Path, key: str) -> UnitRecord | None:
     missing or has another size.
     """
     try:
-        record = record_of(json.loads((directory / "done.json").read_text(encoding="utf-8")))
+        record = record_of(read_bounded(regular_file(directory, "done.json"), RECORD_BYTES))
         files = record.files.items()
-        whole = all(unit_file(directory, name).stat().st_size == file.bytes for name, file in files)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        whole = all(_size(directory, name) == file.bytes for name, file in files)
+    except (OSError, ValueError):
         return None
     return record if whole and record.key == key else None
 
 
-def record_of(data: Mapping[str, Any]) -> UnitRecord:
-    """A record as it was before it was JSON. Raises `ValueError`, `TypeError`, `KeyError` or `AttributeError`
-    where it is none."""
-    parts = dict(data)
-    files = {name: FileRecord(**file) for name, file in parts.pop("files").items()}
-    splits = {name: SplitRecord(**split) for name, split in parts.pop("splits").items()}
-    return UnitRecord(files=files, splits=splits, **parts)
+def record_of(text: str | bytes) -> UnitRecord:
+    """A record as it was before it was JSON. Raises `ValueError` where it is none."""
+    record = _RECORD.validate_json(text, strict=True)
+    _Extra.model_validate(record.extra)
+    return record
+
+
+_RECORD = TypeAdapter(UnitRecord)
+
+
+def _size(directory: Path, name: str) -> int:
+    return regular_file(directory, unit_file(Path(), name).name).stat().st_size
 
 
 # ==== Writing a unit ====
@@ -180,8 +221,7 @@ class UnitWriter:
         self._layouts = frozenset(layouts)
         self._max_length = max_length
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._rejects: list[Reject] = []
-        self._held = 0  # characters of the rows in them
+        self._rejects, self._characters = list[Reject](), 0
         self._reasons: Counter[str] = Counter()
         self._splits: dict[str, Counter[str]] = {}
 
@@ -235,9 +275,13 @@ class UnitWriter:
         self._reasons.update(reject.reason for reject in rejects)
         for reject in rejects:
             self._rejects.append(reject)
-            self._held += len(reject.original or "")
-            if len(self._rejects) == REJECTS_A_GROUP or self._held > REJECT_BYTES:
+            self._characters += len(reject.original or "")
+            if len(self._rejects) >= REJECTS_A_GROUP or self._characters >= _REJECT_CHARACTERS:
                 self._write_rejects()
+
+    def _write_rejects(self) -> None:
+        self._write("rejects", reject_table(self._rejects))
+        self._rejects, self._characters = [], 0
 
     def commit(self, *, key: str, extra: Mapping[str, Any]) -> UnitRecord:
         """Make the unit a finished one, and return its record.
@@ -256,10 +300,6 @@ class UnitWriter:
                 sync(self._directory.parent)
             shutil.rmtree(self._scratch, ignore_errors=True)
         return record
-
-    def _write_rejects(self) -> None:
-        self._write("rejects", reject_table(self._rejects))
-        self._rejects, self._held = [], 0
 
     def _write(self, name: str, batch: pa.RecordBatch) -> None:
         with named(self._directory):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, final
 
 from ..core.errors import OutputError, PremaskError
-from ..core.urls import make_folder, named, open_url, remove_folder
+from ..core.urls import check_url, make_folder, named, open_url, remove_folder
 
 AT_ONCE = 16
 """Requests to a store that are made at the same time."""
@@ -69,6 +69,14 @@ class Store:
                 return bytes(self._fresh().cat_file(self.path(name)))
             except FileNotFoundError:
                 return None
+
+    def end(self, name: str, size: int) -> bytes:
+        """Return the last bytes of a file, at most so many; nothing if it is gone."""
+        with self._named():
+            try:
+                return bytes(self._fresh().cat_file(self.path(name), start=-size))
+            except FileNotFoundError:
+                return b""
 
     def get(self, name: str, target: Path) -> None:
         """Fetch a file."""
@@ -159,6 +167,7 @@ def open_store(url: str, error: type[PremaskError] = OutputError) -> Store:
 
     Raises `error` for a URL that fsspec does not know, that holds credentials or that names no folder.
     """
+    check_url(url, error)
     filesystem, root = open_url(url, error)
     if not root.strip("/"):
         raise error(f"{url} names no folder; write {url.partition('://')[0]}://bucket/folder")

@@ -26,6 +26,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ..core.atomic_files import named, sha256_file
 from ..core.errors import OutputError
+from ..core.strict_json import parse_json
 from ..core.urls import cache_folder
 from .shards import UnitRecord, load_record, record_of, unit_file
 from .store import Store, open_store
@@ -91,10 +92,12 @@ class UnitStore:
 
     def _find(self, directory: Path) -> StoredUnit | None:
         try:
-            data = json.loads(self.read(f"{name_of(directory)}/{_DONE}") or "")
+            data = parse_json(self.read(f"{name_of(directory)}/{_DONE}") or "")
             files = {str(name): (int(size), str(sha256)) for name, (size, sha256) in data["files"].items()}
-            return StoredUnit(record_of(data["record"]), files)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if any("/" in name or name in {"", ".", ".."} or "\0" in name for name in files):
+                return None
+            return StoredUnit(record_of(json.dumps(data["record"])), files)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
     def keep(self, task: AnyTask, do: Callable[[AnyTask], UnitRecord]) -> UnitRecord:

@@ -11,6 +11,13 @@ from ..core.manifest import QUANTILES
 from .markdown import as_code, as_fenced, as_table
 from .mask_counts import PROOF_WORDS
 
+LOG_IS_HERE = "Rejected rows are listed in `rejects/`, and where every sample went in `lineage/`."
+LOG_IS_LEFT_OUT = (
+    "Rejected rows are counted here; the rows themselves were left out when this was pushed. Where every "
+    "sample went is listed in `lineage/`."
+)
+"""What a card says of the reject log."""
+
 
 def counts_section(counts: Mapping[str, Any]) -> str:
     """Return the table of counts; percentages of nothing are left out."""
@@ -29,8 +36,8 @@ def counts_section(counts: Mapping[str, Any]) -> str:
     ]
     if counts["fill"] is not None:
         rows += [("packs", f"{counts['packs']:,}"), ("fill of the packs", f"{counts['fill']:.2%}")]
-    where = "Rejected rows are listed in `rejects/`, and where every sample went in `lineage/`."
-    return "\n\n".join([as_table(("what", "count"), rows), *_by_split(counts), *_by_role(counts), where])
+    tables = [as_table(("what", "count"), rows), *_by_split(counts), *_by_role(counts)]
+    return "\n\n".join([*tables, LOG_IS_HERE])
 
 
 def _duplicates(counts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from ..core.atomic_files import sha256_file, sync, sync_tree
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
 from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
-from ..output.dataset import Dataset, flat, open_dataset
+from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
 
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
@@ -75,7 +76,11 @@ def export(  # noqa: PLR0913  all by keyword but the first two
             "--layout packed, or export the layout unpacked"
         )
     schema = _schema(layout, manifest.recipe, columns)
-    if target.exists() and not (target.is_dir() and form == "arrow" and not any(target.iterdir())):
+    if target.resolve().is_relative_to(out.resolve()):
+        raise OutputError(f"{target} is within {out}, which stays as it is: choose another target")
+    if os.path.lexists(target) and not (
+        not target.is_symlink() and target.is_dir() and form == "arrow" and not any(target.iterdir())
+    ):
         raise OutputError(f"{target} exists already; nothing was changed there: choose another target")
     source = layout if layout in written else "packed"
     splits = _splits(dataset, form, split)
@@ -129,10 +134,11 @@ def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | Non
 def _check_shards(dataset: Dataset, shards: Sequence[Shard]) -> None:
     """Raise for shards that are not as they were written: Parquet would decode many of them anyway."""
     for shard in shards:
-        path = dataset.path(shard.path)
-        if not path.is_file() or sha256_file(path) != shard.sha256:
-            what = "has changed since the run" if path.is_file() else "is not there"
-            raise OutputError(f"{path} {what}; fetch it again; see 'premask verify {dataset.root}'")
+        if sha256_file(dataset.path(shard.path)) != shard.sha256:
+            path = dataset.root / shard.path
+            raise OutputError(
+                f"{path} has changed since the run; fetch it again; see 'premask verify {dataset.root}'"
+            )
 
 
 # ==== Rows ====
@@ -146,7 +152,7 @@ def _batches(
     if not same:
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
         needed = list(dict.fromkeys(["input_ids", "labels", *needed, "seq_lengths"]))
-    for batch in dataset.batches(shard, needed, **({} if tokens is None else {"tokens": tokens})):
+    for batch in dataset.batches(shard, needed, tokens=tokens or BATCH_TOKENS):
         own = batch if same else unpack(batch)
         yield pa.RecordBatch.from_arrays([own.column(f.name).cast(f.type) for f in schema], schema=schema)
 

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from ..core.errors import PushError
+from ..core.redact import MASK, redacted
 
 AGAIN = "run the same command again, it continues where it stopped"
 
@@ -35,7 +36,7 @@ class NotFoundError(PushError):
 
 def explained(doing: str, error: Exception, repo_id: str, token: str) -> PushError:
     """Return an error in words, without the token, whatever the libraries put into theirs."""
-    status, text = status_of(error), _said(error).replace(token, "***")
+    status, text = status_of(error), _said(error).replace(token, MASK)
     if status is None:
         return PushError(f"{doing}: {_unanswered(error, text)}; {AGAIN}")
     if isinstance(_cause(error), RepositoryNotFoundError) and status == 404:
@@ -57,6 +58,8 @@ def explained(doing: str, error: Exception, repo_id: str, token: str) -> PushErr
 
 def _unanswered(error: Exception, text: str) -> str:
     """Return what went wrong before the server answered, and what to check."""
+    if is_silent(error):
+        return f"{constants.ENDPOINT} does not answer ({text})"
     if _is_network(error):
         return f"no connection to {constants.ENDPOINT} ({text})"
     files = (each for each in _chain(error) if isinstance(each, OSError) and each.errno is not None)
@@ -69,9 +72,17 @@ def _unanswered(error: Exception, text: str) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether the same call may work a moment later."""
+    """Return whether the same call may work a moment later. A silent server has been waited for long
+    enough."""
+    if is_silent(error):
+        return False
     status = status_of(error)
     return _is_network(error) if status is None else status in _TRANSIENT
+
+
+def is_silent(error: Exception) -> bool:
+    """Return whether the server did not answer in time."""
+    return any("Timeout" in type(each).__name__ for each in _chain(error))
 
 
 def status_of(error: Exception) -> int | None:
@@ -96,7 +107,7 @@ def _cause(error: BaseException) -> BaseException:
 def _said(error: BaseException) -> str:
     """Return what the server said, or the first line of the error that began it."""
     cause = _cause(error)
-    lines = str(getattr(cause, "server_message", None) or cause).splitlines()
+    lines = redacted(str(getattr(cause, "server_message", None) or cause)).splitlines()
     return next((line.strip() for line in lines if line.strip()), type(cause).__name__)[:300]
 
 

@@ -6,7 +6,7 @@
 
 huggingface_hub repeats reads and uploads that fail, five times. It does not repeat what changes a repo
 (create, commit, branch, tag), so all calls are repeated here, up to four times, after the pause that the
-server asks for. What goes wrong is a `PushError`.
+server asks for, but not if it does not answer at all (`core/hub.py`). What goes wrong is a `PushError`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_b
 from huggingface_hub.utils import logging as hub_logging
 
 from ..core.errors import PushError
+from ..core.hub import limit_waiting
 from ..core.manifest import is_manifest
 from ..output.dataset import LocalFile
 from ..output.sending import is_ours
-from .hub_errors import AGAIN, NotFoundError, explained, is_transient, pause_of, status_of
+from .hub_errors import AGAIN, NotFoundError, explained, is_silent, is_transient, pause_of, status_of
 
 _TRIES = 4
 _LONGEST_WAIT_S = 60
@@ -66,6 +67,7 @@ class HubRepo:
     """A dataset repo; it need not exist yet."""
 
     def __init__(self, repo_id: str, token: str) -> None:
+        limit_waiting()
         self.id, self.api = repo_id, HfApi(token=token)
         self._token = token
 
@@ -87,14 +89,14 @@ class HubRepo:
             except PushError:
                 raise
             except Exception as error:
-                moved = arrived is not None and status_of(error) in _MOVED
+                look = arrived is not None and (status_of(error) in _MOVED or is_silent(error))
                 last = attempt == _TRIES and arrived is None
-                if last or not (moved or is_transient(error)):
+                if last or not (look or is_transient(error)):
                     raise explained(doing, error, self.id, self._token) from error
-                time.sleep(0 if moved else _wait(doing, error, attempt))
+                time.sleep(0 if look else _wait(doing, error, attempt))
                 if arrived is not None and (done := arrived()) is not None:
                     return done
-                if attempt == _TRIES:
+                if attempt == _TRIES or is_silent(error):
                     raise explained(doing, error, self.id, self._token) from error
         raise AssertionError  # never: the loop ends by return or raise
 

@@ -41,6 +41,24 @@ def mask_notes(counts: Mapping[str, Any]) -> list[str]:
     return [*_behind(counts), *_left_out(counts), *_dropped(counts), *_modes(counts)]
 
 
+def history_note(counts: Mapping[str, Any]) -> str:
+    """Return what it costs that turns have samples of their own, each with the history before it; empty if
+    none has.
+
+    >>> history_note({"tokens": 1300, "history_tokens": 1200}).partition(";")[0]
+    'tokens of one sample a row: 100, written: 1,300 (13.0 times)'
+    """
+    tokens, again = counts["tokens"], counts.get("history_tokens", 0)
+    once = tokens - again
+    if not again or once <= 0:
+        return ""
+    return (
+        f"tokens of one sample a row: {once:,}, written: {tokens:,} ({tokens / once:.1f} times); the "
+        "template shows turns differently as history, so each is a sample with its own history; history: "
+        "last (only the last turn is trained) or history: as-rendered (turns as history shows them) avoids it"
+    )
+
+
 def _behind(counts: Mapping[str, Any]) -> Iterator[str]:
     if count := counts.get("turns_behind_another_prompt", 0):
         yield f"{_many(count, 'turn is', 'turns are')} trained behind another prompt than inference shows"

@@ -32,9 +32,10 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..core.errors import PushError
 from ..output.dataset import LocalFile
-from ..output.sending import Finished, PushResult, Report, read_finished
+from ..output.sending import Finished, PushResult, Report
 from .hub_repo import HubRepo, Remote, quiet
 from .merge_readme import merge_readme, split_readme
+from .without_rejects import left_out_note, to_send
 
 _AT_ONCE = 8  # files that are sent between two reports
 _DATA = re.compile(r"\.(parquet|jsonl?|csv|tsv|arrow|txt|zip|tar|gz|zst)$", re.IGNORECASE)
@@ -45,7 +46,8 @@ _DATA = re.compile(r"\.(parquet|jsonl?|csv|tsv|arrow|txt|zip|tar|gz|zst)$", re.I
 
 @dataclass(frozen=True, slots=True)
 class HubTarget:
-    """Where a push goes. `tag` is set after it; `content_revision` names the branch by the run key."""
+    """Where a push goes. `tag` is set after it; `content_revision` names the branch by the run key;
+    `with_rejects` sends the reject log, too."""
 
     repo_id: str
     private: bool = False
@@ -53,6 +55,7 @@ class HubTarget:
     tag: str | None = None
     content_revision: bool = False
     overwrite: bool = False
+    with_rejects: bool = False
 
 
 def parse_repo_id(target: str) -> str:
@@ -102,8 +105,8 @@ def push_to_hub(out: Path, target: HubTarget, *, report: Report = lambda *_: Non
     if target.revision and target.content_revision:
         raise PushError("--revision and --content-revision both name the branch; give one of them")
     token = check_access()
-    finished, repo = read_finished(out), HubRepo(target.repo_id, token)
-    with quiet():
+    with to_send(out, with_rejects=target.with_rejects) as finished, quiet():
+        repo = HubRepo(target.repo_id, token)
         return _Push(finished, target, repo, report).run()
 
 
@@ -191,7 +194,7 @@ class _Push:
 
     def _merged_readme(self, remote: Remote) -> bytes:
         """Return our README, with what a person has added to the front matter of the one that is there."""
-        ours = (self.finished.root / "README.md").read_text(encoding="utf-8")
+        ours = self.finished.files[-1].local.read_text(encoding="utf-8")
         merged, kept = merge_readme(ours, remote.readme)
         if kept:
             self.notes.append(f"README.md of the repo keeps {', '.join(kept)}; the rest of it is ours")
@@ -312,8 +315,12 @@ class _Push:
             removed=tuple(stale),
             commit=commit,
             load=f"from datasets import load_dataset; {call}",
-            notes=(*others, *self.notes),
+            notes=(*left_out_note(self.finished), *others, *self._still_in_history(stale), *self.notes),
         )
+
+    def _still_in_history(self, stale: Sequence[str]) -> Iterator[str]:
+        if any(path.startswith("rejects/") for path in stale) and self.finished.manifest.rejects_left_out:
+            yield f"rejects/ was removed, but stays in the history of {self.repo.id}"
 
 
 def _addition(file: LocalFile, readme: bytes) -> CommitOperationAdd:

@@ -9,23 +9,27 @@ twice, once to check it and once to send it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import PushError
-from ..output.sending import PushResult, Report, read_finished
+from ..output.sending import PushResult, Report
 from ..output.store import open_store
 from ..output.upload import upload
+from .without_rejects import left_out_note, to_send
 
 
-def push_to_store(
+def push_to_store(  # noqa: PLR0913  by keyword but the first two
     out: Path,
     url: str,
     *,
     content_revision: bool = False,
     overwrite: bool = False,
+    with_rejects: bool = False,
     report: Report = lambda *_: None,
 ) -> PushResult:
-    """Make a folder of a store hold exactly this output, beside files that are not premask's.
+    """Make a folder of a store hold exactly this output, beside files that are not premask's; the reject log
+    is part of it if `with_rejects`.
 
     `content_revision` takes the folder `run-KEY` below it, so that nothing that is being read is replaced.
     `overwrite` allows a folder that holds files, but nothing that premask has pushed. `report` is called as
@@ -35,6 +39,7 @@ def push_to_store(
     is wrong with the store.
     """
     store = open_store(url, PushError)
-    finished = read_finished(out)
-    folder = store.below(finished.content_name) if content_revision else store
-    return upload(finished, folder, overwrite=overwrite, report=report)
+    with to_send(out, with_rejects=with_rejects) as finished:
+        folder = store.below(finished.content_name) if content_revision else store
+        result = upload(finished, folder, overwrite=overwrite, report=report)
+    return replace(result, notes=(*left_out_note(finished), *result.notes))

@@ -97,7 +97,8 @@ def compare(before: Path, after: Path) -> Difference:
     datasets = open_dataset(before), open_dataset(after)
     manifests = datasets[0].manifest, datasets[1].manifest
     names = _Names(*manifests)
-    left, right = (_read(dataset, names) for dataset in datasets)
+    both_have_logs = not any(dataset.manifest.rejects_left_out for dataset in datasets)
+    left, right = (_read(dataset, names, rejects=both_have_logs) for dataset in datasets)
     changes = _changes(left, right, names)
     both = left.rows.join(right.rows, on=["source", "row"], how="semi")
     kinds = _kinds(left.samples, right.samples, both)
@@ -156,7 +157,8 @@ class _Side(NamedTuple):
     figures: dict[str, Any]
 
 
-def _read(dataset: Dataset, names: _Names) -> _Side:
+def _read(dataset: Dataset, names: _Names, *, rejects: bool) -> _Side:
+    """Read an output. Without `rejects`, which a push may leave out, rejected rows are only counted."""
     parts = [_frame(batch, names) for batch in read_samples(dataset)]
     samples = pl.concat([_NO_SAMPLES, *(frame for frame, _ in parts)]).with_row_index("place")
     lost = [
@@ -167,14 +169,16 @@ def _read(dataset: Dataset, names: _Names) -> _Side:
                 "reason": pl.from_arrow(lines.column("reason")),
             }
         )
-        for lines in dataset.rejects(["source", "row", "reason"])
+        for lines in (dataset.rejects(["source", "row", "reason"]) if rejects else ())
     ]
     rejected = pl.concat([_NO_REJECTS, *lost])
     rows = samples.select("source", "row").unique()
+    counts = dataset.manifest.counts
+    lost_rows = rejected.height if rejects else counts.rejected + counts.dropped
     figures: dict[str, Any] = {
-        "rows": rows.height + rejected.height,
+        "rows": rows.height + lost_rows,
         "kept": rows.height,
-        "rejected": rejected.height,
+        "rejected": lost_rows,
         "samples": samples.height,
     }
     figures |= {

@@ -113,6 +113,11 @@ def _one_line(original: str) -> str:
 def _lines(out: Path, reason: str | None, source: str | None) -> Iterator[dict[str, Any]]:
     """Rows of the reject log, with the columns of `contract.REJECT_SCHEMA`."""
     dataset = open_dataset(out)
+    if dataset.manifest.rejects_left_out:
+        raise OutputError(
+            f"the reject log of {out} was left out when it was pushed; manifest.json has its counts, and the "
+            "output of the run has its rows"
+        )
     counts = dataset.manifest.counts
     known = [*counts.rejected_by_reason, *([DUPLICATE] if counts.dropped else [])]
     if reason is not None and reason not in known:

@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ from ..running.counts import row_counts
 from ..running.fitting import count, cut, fit
 from ..running.inputs import find_dialect
 from ..sources.cutting import whole
-from ..sources.inspection import inspect_source
+from ..sources.listing import entries_of_files, inspect_again
 from ..sources.reading import read_blocks
 from ..tokens.engines import EngineProof, TokenizersEngine
 from ..tokens.token_bytes import character_spans
@@ -259,9 +260,10 @@ def retrace(dataset: Dataset, wanted: Mapping[Key, Tokens]) -> tuple[dict[Key, T
         by_source[key[0]][key] = tokens
     found: dict[Key, Traced] = {}
     notes = []
+    entries = entries_of_files(dataset.manifest.settings.sources)
     for source, own in by_source.items():
         try:
-            traced = dict(_retrace_source(labeller, dataset, source, own))
+            traced = dict(_retrace_source(labeller, dataset, source, own, entries))
         except PremaskError as error:
             notes.append(f"no row of {source} was processed again: {error}")
             continue
@@ -284,10 +286,17 @@ def labeller_of(dataset: Dataset) -> Labeller:
 
 
 def _retrace_source(
-    labeller: Labeller, dataset: Dataset, source: str, wanted: Mapping[Key, Tokens]
+    labeller: Labeller,
+    dataset: Dataset,
+    source: str,
+    wanted: Mapping[Key, Tokens],
+    entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
-    info = replace(inspect_source(source), max_row_bytes=labeller.recipe.max_row_bytes)
-    if info.sha256 not in {each.sha256 for each in dataset.manifest.inputs if each.source == source}:
+    known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
+    if not known or not Path(source).is_file():  # an output does not say which URLs are fetched
+        raise PremaskError("the file is not here")
+    info = inspect_again(source, labeller.recipe.sources, entries, labeller.recipe.max_row_bytes)
+    if info.sha256 not in known:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, labeller.recipe)
     numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)

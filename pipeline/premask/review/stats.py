@@ -55,6 +55,8 @@ def measure(out: Path, *, seen: Sequence[Seen] = (), rejected: Sequence[Rejected
         rejects.add(lines)
         for see_rejected in rejected:
             see_rejected(lines)
+    if dataset.manifest.rejects_left_out:
+        rejects.take(dataset.manifest.inputs)
     return _figures(dataset, samples, rejects)
 
 
@@ -120,6 +122,12 @@ class _Rejects:
         table = pa.Table.from_batches([batch.select(["source", "reason"])])
         for line in table.group_by(["source", "reason"]).aggregate([([], "count_all")]).to_pylist():
             self.rows[line["source"] or "", line["reason"] or ""] += line["count_all"]
+
+    def take(self, inputs: Sequence[Input]) -> None:
+        """Take the counts of a manifest, where the log was left out of a push."""
+        for each in inputs:
+            counts = {**each.rejected, DUPLICATE: each.dropped}
+            self.rows.update({(each.source, reason): count for reason, count in counts.items() if count})
 
     def by_source(self, *, skipped: bool) -> Counter[str]:
         """Rows that were rejected, or those that were skipped as duplicates."""

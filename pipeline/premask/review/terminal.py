@@ -124,9 +124,11 @@ def print_forecast(console: Console, found: Forecast) -> None:
     sample, about = found.sample, "" if found.rows_counted else "about "
     table = Table.grid(padding=(0, 2))
     table.add_row("rows", f"{about}{found.rows:,}")
-    table.add_row("tokens", f"about {found.tokens:,}, packs about {found.packs:,}")
+    tokens = f"{'' if found.is_exact else 'about '}{found.tokens:,}, packs about {found.packs:,}"
+    table.add_row("tokens", tokens)
     kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
-    table.add_row("", f"from {sample.rows:,} rows drawn by the seed: {kept}")
+    drawn = "all rows" if found.is_exact else f"{sample.rows:,} rows drawn by the seed"
+    table.add_row("", f"from {drawn}: {kept}")
     table.add_row("units", f"{len(found.units):,}")
     for number, unit in enumerate(found.units[:_UNITS_SHOWN]):
         rows = "?" if unit.rows is None else f"{unit.rows:,}"

@@ -22,16 +22,16 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import OutputError, PremaskError, one_line
+from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
 from ..core.recipe import PadRows
-from ..core.records import Selection
 from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
@@ -39,8 +39,7 @@ from ..output.identity import key_of
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
-from ..sources.inspection import inspect_source
-from ..sources.listing import columns_of
+from ..sources.listing import entries_of_files, inspect_again
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
 from .verify_counts import Found, check_counts, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
@@ -124,15 +123,21 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 def _locate(target: str, revision: str | None) -> Path:
     """The directory of an output; a dataset of the Hub is fetched into the cache first."""
     path = Path(target)
+    if not path.exists() and path.parent != Path() and path.parent.is_dir():  # a path, not org/name
+        raise OutputError(f"{target} does not exist; name a directory that premask run has written")
     if path.exists() or not _NAME.fullmatch(target) or target.startswith("."):
         if revision is not None:
             raise OutputError(f"{target} is no name on the Hub, where --revision belongs; leave it out")
         return path
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  half a second to import
 
+    from ..publish.hub_repo import quiet  # noqa: PLC0415
+
+    limit_waiting()
     try:  # by its commit: a name that the Hub does not tell would be looked up in the cache, which may be old
-        commit = HfApi().dataset_info(target, revision=revision).sha
-        return Path(snapshot_download(target, repo_type="dataset", revision=commit))
+        with quiet():
+            commit = HfApi().dataset_info(target, revision=revision).sha
+            return Path(snapshot_download(target, repo_type="dataset", revision=commit))
     except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
         reason = one_line(error, 300)
         raise OutputError(
@@ -163,6 +168,7 @@ class _Check:
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
+        self._entries = entries_of_files(self._settings.sources)
         self._whole = True  # all rows could be read so far, so they can be counted
 
     def run(self) -> None:
@@ -179,6 +185,7 @@ class _Check:
             if shard.path in self._readable:
                 self._check_rejects(shard)
         if self._whole:
+            self._take_left_out_rejects()
             self._check_that_no_row_is_lost()
             self._check_counts()
         check_card(self.dataset, checked, self.findings)
@@ -188,10 +195,10 @@ class _Check:
 
     def _labeller(self) -> Labeller | None:
         """The labeller of the recipe with the output's own tokenizer, None if it cannot be loaded."""
-        if not self.dataset.tokenizer.is_dir():
-            self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
-            return None
         try:
+            if not self.dataset.tokenizer.is_dir():
+                self.findings.add("tokenizer", "tokenizer/", "the directory is not there")
+                return None
             labeller = labeller_of(self.dataset)
         except PremaskError as error:
             self.findings.add("tokenizer", "tokenizer/", str(error))
@@ -281,7 +288,7 @@ class _Check:
             return None
         name, parts, row = shard.path, list[Sums](), 0
         try:
-            for batch in self.dataset.batches(shard):
+            for batch in self.dataset.batches(shard, nulls=True):
                 parts.append(check_batch(batch, shard.kind, self._limits, Place(name, row), self.findings))
                 row += batch.num_rows
         except UnreadableError as error:
@@ -329,7 +336,7 @@ class _Check:
     def _check_rejects(self, shard: Shard) -> None:
         numbers, at = {source: number for number, source in enumerate(self._sources)}, 0
         try:
-            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE):
+            for batch in self.dataset.batches(shard, tokens=REJECTS_AT_ONCE, nulls=True):
                 for line in batch.to_pylist():
                     wrong = wrong_reject(line, numbers)
                     if wrong:
@@ -344,6 +351,17 @@ class _Check:
             self.findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
             self._whole = False
 
+    def _take_left_out_rejects(self) -> None:
+        """Count rejected rows as the manifest does where their log was left out."""
+        if not self.manifest.rejects_left_out:
+            return
+        rows = sum(sum(each.rejected.values()) + each.dropped for each in self.manifest.inputs)
+        self.notes.append(
+            f"the reject log was left out when this was pushed: its {rows:,} rows were not checked"
+        )
+        for each in self.manifest.inputs:
+            self._reasons.update(each.rejected)
+
     def _check_that_no_row_is_lost(self) -> None:
         """Check that each input row was kept or rejected, and only once."""
         for number, source in enumerate(self._sources):
@@ -351,6 +369,10 @@ class _Check:
             lost = np.array([each.row for each in self._rejected[number]], dtype=np.int64)
             said = self.manifest.inputs[number]
             reasons = Counter(each.reason for each in self._rejected[number])
+            unseen = 0
+            if self.manifest.rejects_left_out:
+                reasons = Counter({**said.rejected, "duplicate": said.dropped})
+                unseen = reasons.total()
             dropped = reasons.pop("duplicate", 0)
             found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
             self.counts.update(found, rows=said.rows, rejected=reasons.total())
@@ -359,7 +381,7 @@ class _Check:
             if len(again):
                 what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            expected = said.rows - sum(said.left_out.values())
+            expected = said.rows - sum(said.left_out.values()) - unseen
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
@@ -399,7 +421,7 @@ class _Check:
 
     def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
-        info = inspect_source(source)
+        info = inspect_again(source, self._settings.sources, self._entries, self._settings.max_row_bytes)
         if info.sha256 != self.manifest.inputs[number].sha256:
             self.findings.add("source", source, "the file is not the one that the output was made from")
             return
@@ -414,9 +436,6 @@ class _Check:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
-        info = replace(info, max_row_bytes=labeller.recipe.max_row_bytes)
-        if columns := columns_of(source, labeller.recipe.sources):
-            info = replace(info, selection=Selection(columns=columns))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)
         redone = redo(labeller, info, dialect, wanted, self.findings)
         self.counts["rows_redone"] += redone.rows

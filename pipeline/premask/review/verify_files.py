@@ -26,6 +26,7 @@ _SHARD = f"the shard was changed or is damaged: {_AGAIN}"
 FIXES: Mapping[str, str] = {
     "manifest": f"manifest.json is not what premask writes: {_AGAIN}",
     "missing": _AGAIN,
+    "irregular": f"only regular files within the output are read: {_AGAIN}",
     "extra": "move it out of the output: load_dataset may read it",
     "size": _SHARD,
     "sha256": _SHARD,
@@ -109,13 +110,13 @@ class Findings:
 
 
 def check_files(dataset: Dataset, findings: Findings) -> dict[str, Checked]:
-    """Check that the shards and pictures of the manifest are there, and are what it says, and that there are
-    no other shards. Returns what was found of each by its name."""
+    """Check that the files of the manifest are there, and are what it says, and that there are no others in
+    the folders of shards and of the tokenizer. Returns what was found of each by its name."""
     listed = Counter(shard.path for shard in dataset.manifest.shards)
     for name in sorted(path for path, times in listed.items() if times > 1):
         findings.add("manifest", "manifest.json", f"it lists {name} twice")
     for name in dataset.unlisted():
-        if name.endswith(".parquet") or name.partition("/")[0] in KINDS:
+        if name.endswith(".parquet") or name.partition("/")[0] in {*KINDS, "tokenizer"}:
             findings.add("extra", name, "manifest.json does not list this file")
     _check_names(dataset, findings)
     checked = {each.name: each for each in dataset.check()}
@@ -126,9 +127,10 @@ def check_files(dataset: Dataset, findings: Findings) -> dict[str, Checked]:
 
 
 def _check_names(dataset: Dataset, findings: Findings) -> None:
+    rejects = [] if dataset.manifest.rejects_left_out else ["rejects"]
     for kind in (*dataset.layouts, "lineage", "rejects"):
         expected = list[str]()
-        for stem in ["rejects"] if kind == "rejects" else dataset.splits:
+        for stem in rejects if kind == "rejects" else dataset.splits:
             count = max(1, len(dataset.shards(kind, stem)))
             expected += [f"{kind}/{stem}-{i:05d}-of-{count:05d}.parquet" for i in range(count)]
         names = [shard.path for shard in dataset.shards(kind)]
@@ -146,8 +148,7 @@ def check_card(dataset: Dataset, checked: Mapping[str, Checked], findings: Findi
     if front is None:
         findings.add("card", "README.md", "it is not there, or has no YAML at its head")
         return
-    configs = {str(each.get("config_name")): each for each in _objects(front.get("configs"))}
-    infos = {str(each.get("config_name")): each for each in _objects(front.get("dataset_info"))}
+    configs, infos = _by_name(front.get("configs")), _by_name(front.get("dataset_info"))
     for layout in dataset.layouts:
         files = [{"split": split, "path": f"{layout}/{split}-*.parquet"} for split in dataset.splits]
         if configs.get(layout, {}).get("data_files") != files:
@@ -157,9 +158,15 @@ def check_card(dataset: Dataset, checked: Mapping[str, Checked], findings: Findi
             splits = _objects(infos.get(layout, {}).get("splits"))
             said = [each.get("num_examples") for each in splits if each.get("name") == split]
             if said != [rows]:
-                number = ", ".join(map(str, said))[:40] or "no number"
+                numbers = [f"{each:,}" for each in said if isinstance(each, int) and abs(each) < 1 << 63]
+                number = ", ".join(numbers)[:40] or "no number"
                 what = f"it says {number} of rows of {layout} in {split}, the files have {rows:,}"
                 findings.add("card", "README.md", what)
+
+
+def _by_name(value: Any) -> dict[str, Mapping[str, Any]]:
+    named = ((each.get("config_name"), each) for each in _objects(value))
+    return {name: each for name, each in named if isinstance(name, str)}
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

@@ -266,7 +266,7 @@ def read_lineage(
     """Read a shard of lineage; None, and reported, if that cannot be done."""
     known, parts = pa.array(sources, pa.string()), [[np.zeros(0, dtype=np.int64)] * len(Lineage._fields)]
     try:
-        for batch in dataset.batches(shard):
+        for batch in dataset.batches(shard, nulls=True):
             columns = {each: batch.column(each) for each in batch.schema.names}
             if any(column.null_count for each, column in columns.items() if each != "id"):
                 findings.add("lineage", shard.path, "a column other than id holds null")

@@ -5,8 +5,8 @@
 
 A file holds the rows of one slice of the input, before any are chosen or packed. Runs that differ only in
 splits, repeats, layouts or duplicates share it. Its name is a hash of everything that decides its content
-(`slice_key`). A file that cannot be read is written again. No file is ever removed: delete the directory to
-free the space.
+(`slice_key`). A file that cannot be read, or that another user can have written, is written again. No file is
+ever removed: delete the directory to free the space.
 
 Cost: writing takes 20 ns a token, reading 6 ns; 3 bytes a token.
 """
@@ -30,6 +30,7 @@ from ..core.arrays import arrow_array
 from ..core.atomic_files import named, sync
 from ..core.contract import REJECT_SCHEMA
 from ..core.locks import lock_file
+from ..core.private_files import changeable, make_private
 from ..core.recipe import OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples
 from ..core.source_entry import Source
@@ -62,7 +63,7 @@ def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice:
 
 
 class RowCache:
-    """A directory of labelled rows. Raises `OutputError` if it cannot be written."""
+    """A directory of labelled rows. Raises `OutputError` if it cannot be written, or others can write it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -74,6 +75,8 @@ class RowCache:
         """
         path, done = self._directory / key[:2] / f"{key}.arrow", 0
         try:
+            if changeable(path, self._directory) is not None:
+                raise PermissionError(path)
             for batch in read_rows(path):
                 yield batch
                 done += 1
@@ -82,7 +85,7 @@ class RowCache:
 
     def _keep(self, path: Path, batches: Iterable[LabelledBatch]) -> Iterator[LabelledBatch]:
         with named(self._directory):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path.parent, self._directory)
             _remove_left_over(path)
             file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
             lock_file(file)  # the lock shows that a process is writing it

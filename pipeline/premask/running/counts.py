@@ -33,6 +33,9 @@ LEFT_OUT: Mapping[str, str] = {"empty_turns": "empty", "opening_turns": "opening
 ALWAYS = ("straddling_tokens", "seam_tokens", "control_tokens_in_content", "turns_behind_another_prompt")
 """Single counts that a manifest has even if they are 0."""
 
+HISTORY = "history_tokens"
+"""The count of tokens that are written because turns of a row have samples of their own."""
+
 _SINGLE = frozenset({"tokens_cut_off"})
 
 

@@ -1,63 +1,46 @@
-"""Units that fail: retries, the search for the rows that are the cause, and the unit without these rows.
+"""Units that fail: what is known of their failures, retries, and the rows that are skipped.
 
     if not note_failure(task, why, attempts, say):          # no retry is left
-        record = settle(do, run_unit, task, say)            # do(job, task) uses a process that may die
+        record = settle(do, run_unit, task, say)            # `crash_search.py`
 
 A unit fails if its process dies, or if it raises an unexpected error. After the last retry, the cause is
 searched for:
 
-1. The unit is labelled batch by batch. Each batch is reported before it is processed, so the batch in which
-   the process died is known.
-2. The rows of that batch are labelled one by one in another process, which finds the row.
-3. That row is skipped, and the search continues until the unit can be labelled.
+1. The unit is labelled batch by batch. If a batch raises an error, its rows are labelled one by one at once.
+   So all rows that raise are found in one pass.
+2. Each batch is reported before it is processed, so the batch in which the process died is known. The rows of
+   that batch are labelled one by one in another process, which finds the row.
+3. These rows are skipped, and the search continues until the unit can be labelled.
 
 If no single row is the cause, the batch or the whole unit is skipped. Skipped rows go to the reject log as
-`crashed`. No other row is lost.
+`crashed`. No other row is lost. Too little memory has no row as its cause: the run ends
+(`unexpected.py`).
 
 Failures are in a file beside the work in progress (`read_failures`) and outlive the run. Attempts count over
 all runs, and skipped rows are not tried again.
 
-Cost: two processes per skipped row, and the work of the unit up to that row.
+Cost: the work of the unit, once, and for each row that ends its process the work up to that row and three
+processes. They are copies of a worker where that is safe (`runners/copies.py`), and take some hundredths of a
+second each.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from ..core.atomic_files import named, write_json
-from ..core.errors import RowError, RunError
-from ..core.records import Reject, Slice
-from ..core.text import storable
-from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches
-from ..labeller import reject
+from ..core.received_files import UnusableFileError, read_bounded
+from ..core.records import Reject
 from ..output.unit_store import finished
-from ..output.windows import Windows
 from ..sources.blocks import Block
-from .batches import BatchLabeller
-from .tasks import BucketTask, Progress, Task
-
-
-class SuspectRows(NamedTuple):
-    """Rows of a slice of a unit, by their numbers in the file."""
-
-    piece: int
-    rows: tuple[int, ...]
-
-
-class TaskError(Exception):
-    """A task ended its process, or raised an unexpected error; `at` is the last position that it reported."""
-
-    def __init__(self, why: str, at: SuspectRows | None = None) -> None:
-        super().__init__(why)
-        self.at = at
+from .tasks import BucketTask, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +77,16 @@ class Failures:
 
 
 def read_failures(path: Path) -> Failures:
-    """Return the failures of a unit, by its file; no failures if there is no file."""
+    """Return the failures of a unit, by its file; no failures if there is no file that can be read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        found = _FAILURES.validate_json(read_bounded(path, 1 << 28), strict=True)
+    except (UnusableFileError, ValueError):
         return Failures()
-    rows = tuple(SkippedRow(each["piece"], Reject(**each["line"])) for each in data.pop("rows"))
-    return Failures(rows=rows, **data)
+    numbers = (found.tries, *(number for each in found.rows for number in (each.piece, each.line.row)))
+    return found if all(0 <= number < 1 << 62 for number in numbers) else Failures()
+
+
+_FAILURES = TypeAdapter(Failures)
 
 
 def write_failures(path: Path, failures: Failures) -> None:
@@ -142,17 +128,7 @@ def _mark(path: Path) -> Path:
     return path.with_suffix(".begun")
 
 
-# ==== Which rows are the cause ====
-
-MOST = 32
-"""Rows or batches of a unit that are searched for; if there are more, the whole unit is skipped."""
-
-
-Result = TypeVar("Result")
-
-
-Do = Callable[[Any, Any], Any]
-"""Does a job on a task in another process; raises `TaskError` if that process dies."""
+# ==== Retries ====
 
 
 def note_failure(task: Task | BucketTask, why: str, attempts: int, say: Callable[[str], None]) -> bool:
@@ -171,48 +147,6 @@ def is_done(task: Task | BucketTask) -> bool:
     return finished(task) is not None
 
 
-def settle(do: Do, job: Callable[..., Result], task: Task | BucketTask, say: Callable[[str], None]) -> Result:
-    """Do a job on a task that has no retry left, without the rows that are the cause.
-
-    Raises `RunError` if a unit fails before its first row or with all rows skipped, and for a bucket, which
-    has no rows to skip.
-    """
-    if isinstance(task, BucketTask):
-        raise RunError(
-            f"{name_of(task)} failed too often; the last error: {read_failures(task.failures).last}; "
-            "finished work is kept: run the same command again, with fewer workers or smaller units if "
-            "memory is short"
-        )
-    _find_rows(do, task, say)
-    try:
-        return do(job, task)  # type: ignore[no-any-return]
-    except TaskError as error:
-        _skip_all(task, str(error), say)
-    try:
-        return do(job, task)  # type: ignore[no-any-return]
-    except TaskError as error:
-        raise RunError(f"{name_of(task)} fails even without its rows: {error}; check that file") from None
-
-
-def _find_rows(do: Do, task: Task, say: Callable[[str], None]) -> None:
-    """Skip rows until the unit can be labelled."""
-    for _ in range(MOST):
-        try:
-            do(label_batches, task)
-        except TaskError as error:
-            place, why = error.at, str(error)
-        else:
-            return
-        if place is None:
-            raise RunError(f"{name_of(task)} cannot be read: {why}; check that file")
-        try:
-            do(label_rows, Probe(task, place))
-        except TaskError as error:
-            place, why = error.at or place, str(error)
-        _skip(do, Probe(task, place, why), say)
-    _skip_all(task, f"{why}, and more than {MOST} others failed too", say)
-
-
 def name_of(task: Task | BucketTask) -> str:
     """Return the name of a task, for messages."""
     if isinstance(task, BucketTask):
@@ -220,94 +154,6 @@ def name_of(task: Task | BucketTask) -> str:
     pieces = task.unit.slices
     more = f" and {len(pieces) - 1} more" if len(pieces) > 1 else ""
     return f"unit {task.unit.number} ({pieces[0].source} from row {pieces[0].start_row}{more})"
-
-
-def _skip(do: Do, probe: Probe, say: Callable[[str], None]) -> None:
-    rows, source = probe.place.rows, probe.piece.source
-    try:
-        lines: list[Reject] = do(lines_of, probe)
-    except TaskError:  # not even their text can be read
-        lines = [Reject(source, row, None, "crashed", probe.why, None) for row in rows]
-    failures = read_failures(probe.task.failures)
-    skipped = [SkippedRow(probe.place.piece, line) for line in lines]
-    write_failures(probe.task.failures, replace(failures, rows=(*failures.rows, *skipped)))
-    which = f"row {rows[0]}" if len(rows) == 1 else f"rows {rows[0]} to {rows[-1]}"
-    say(f"{which} of {source} skipped: {probe.why}")
-
-
-def _skip_all(task: Task, why: str, say: Callable[[str], None]) -> None:
-    write_failures(task.failures, replace(read_failures(task.failures), all_rows=why))
-    say(f"all rows of {name_of(task)} skipped: {why}")
-
-
-# ==== In a process that may die ====
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Rows of a unit that are examined, and why they failed."""
-
-    task: Task
-    place: SuspectRows
-    why: str = ""
-
-    @property
-    def piece(self) -> Slice:
-        """The slice that they are in."""
-        return self.task.unit.slices[self.place.piece]
-
-
-def label_batches(
-    batches: BatchLabeller, task: Task, progress: Progress, windows: Windows | None = None
-) -> None:
-    """Label the rows of a unit that are not skipped; report each batch before it is processed."""
-    del windows
-    failures = read_failures(task.failures)
-    for number, piece in enumerate(task.unit.slices):
-        wanted = without_rows(failures.of_piece(number))
-
-        def take(block: Block, number: int = number, wanted: Callable[[Block], Block] = wanted) -> Block:
-            taken = wanted(block)
-            progress.begin(number, taken.numbers)
-            return taken
-
-        for batch in read_batches(piece, task.dialects[piece.source], BATCH_ROWS, take):
-            for _ in batches.parts(batch, task.dialects[piece.source]):
-                pass
-
-
-def label_rows(
-    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
-) -> None:
-    """Label rows one by one; report each row before it is processed."""
-    del windows
-    for batch in _one_by_one(probe, progress):
-        for _ in batches.parts(batch, probe.task.dialects[probe.piece.source]):
-            pass
-
-
-def lines_of(
-    batches: BatchLabeller, probe: Probe, progress: Progress, windows: Windows | None = None
-) -> list[Reject]:
-    """Return the lines of the reject log for skipped rows."""
-    del batches, windows
-    lines = [reject(batch.row(0), RowError("crashed", probe.why)) for batch in _one_by_one(probe, progress)]
-    return [replace(line, original=storable(line.original or "")) for line in lines]
-
-
-def _one_by_one(probe: Probe, progress: Progress) -> Iterator[RowBatch]:
-    """Yield batches of one row each."""
-    wanted = np.array(probe.place.rows, dtype=np.int64)
-
-    def take(block: Block) -> Block:
-        taken = block.taken(np.isin(block.numbers, wanted))
-        if len(taken.numbers):
-            progress.begin(probe.place.piece, taken.numbers)
-        return taken
-
-    for batch in read_batches(probe.piece, probe.task.dialects[probe.piece.source], 1, take):
-        if len(batch):
-            yield batch
 
 
 def without_rows(lines: Sequence[Reject]) -> Callable[[Block], Block]:

@@ -2,9 +2,10 @@
 
     forecast(recipe).as_dict()["tokens"]
 
-The units are those of the run. All other figures are estimated from a sample: `STRETCHES` stretches of
-`STRETCH_ROWS` rows, at positions drawn with the seed of the recipe. Only JSONL and Parquet can be read from
-any position; for other formats, the first rows of units are used. The sample goes through all stages and is
+The units are those of the run. All other figures are estimated from a sample: `DRAWS` draws of
+`DRAW_ROWS` rows, at positions drawn with the seed of the recipe. Only JSONL and Parquet can be read from
+any position; for other formats, the first rows of units are used. An input with no more rows than the sample
+is taken as it is, each row once. The sample goes through all stages and is
 written. The first half warms up; the second half is timed, in CPU seconds of this process. Times for more
 workers assume that each has a core as fast as this one, and that storage is fast enough.
 
@@ -53,17 +54,19 @@ from ..output.destination import destination_of
 from ..output.packing import plan_packs
 from ..output.shards import UnitRecord, unit_file
 from ..output.windows import Windows
+from ..publish.mask_counts import history_note
 from ..sources.cutting import UNIT_BYTES
 from ..sources.formats import FORMATS
 from ..sources.reading import part_of, read_slice
+from .counts import HISTORY
 from .inputs import Work, look_at
 from .run import Prepared, prepare
 from .runners.process import without_old_garbage
 from .tasks import Task, accounts_of
 from .units import run_unit
 
-STRETCHES, STRETCH_ROWS = 64, 48
-"""Number of stretches of the sample, and rows in each."""
+DRAWS, DRAW_ROWS = 64, 48
+"""Number of draws of the sample, and rows in each."""
 
 FILES_A_FOLDER, FILES_A_REPO, FILES_A_COMMIT = 10_000, 100_000, 100
 FILE_BYTES, PRIVATE_BYTES, PUBLIC_BYTES = 200_000_000_000, 100_000_000_000, 1_000_000_000_000
@@ -93,11 +96,13 @@ class UnitForecast(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """Measurements of the sample; `seconds` (CPU) and `timed_tokens` are those of the timed half."""
+    """Measurements of the sample; `seconds` (CPU) and `timed_tokens` are those of the timed half, `history`
+    the tokens that samples of single turns repeat."""
 
     rows: int
     kept: int
     tokens: int
+    history: int
     seconds: float
     timed_tokens: int
     packs: float  # per sample, on average
@@ -109,13 +114,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take. Units and their bytes are exact, all other figures are estimates."""
+    """What a run will take. Units and their bytes are exact, all other figures are estimates.
+
+    tokens_one_sample_a_row  tokens if no turn had a sample of its own, with the history before it
+    """
 
     units: Sequence[UnitForecast]
     sample: Trial
     rows: int
     rows_counted: bool
     tokens: int
+    tokens_one_sample_a_row: int
     packs: int
     files: int
     output_bytes: int
@@ -126,6 +135,11 @@ class Forecast:
     warnings: Sequence[str]
     hub: Sequence[str]
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the sample are all rows, each once."""
+        return self.rows_counted and self.sample.rows >= self.rows
+
     def as_dict(self) -> dict[str, Any]:
         """Return the forecast as JSON values; seconds by number of workers."""
         return {
@@ -133,6 +147,7 @@ class Forecast:
             "rows": self.rows,
             "rows_counted": self.rows_counted,
             "tokens": self.tokens,
+            "tokens_one_sample_a_row": self.tokens_one_sample_a_row,
             "packs": self.packs,
             "files": self.files,
             "output_bytes": self.output_bytes,
@@ -158,11 +173,12 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     Raises what `run` raises for wrong files, a wrong tokenizer or a wrong template.
     """
     work = look_at(recipe)
-    prepared = prepare(work)
+    prepared = prepare(work._replace(recipe=recipe.model_copy(update={"cache": None, "shuffle": False})))
     rows = _Rows(work)
     sample = _measure(prepared, rows)
     units = [_unit(unit, rows, sample) for unit in work.units]
     tokens, read = sum(unit.tokens for unit in units), sum(map(rows.of_unit, work.units))
+    again = round(tokens * sample.history / max(sample.tokens, 1))
     samples = tokens * sample.samples / max(sample.tokens, 1)
     packs = math.ceil(samples * sample.packs) if Layout.packed in recipe.layout else 0
     output = round(sum(each * (read if kind == "rejects" else tokens) for kind, each in sample.bytes.items()))
@@ -182,6 +198,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         round(read),
         work.rows is not None,
         tokens,
+        tokens - again,
         packs,
         files + _OTHER_FILES,
         output,
@@ -189,7 +206,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         free,
         memory,
         {n: makespan([unit.tokens * speed for unit in units], n) for n in _worker_counts(cores, len(units))},
-        [*_warnings(work, units, sample), *_space(disk, free)],
+        [*_warnings(work, units, sample, again), *_space(disk, free)],
         list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
     )
 
@@ -251,7 +268,7 @@ class _Rows:
         whole = [piece for unit in work.units for piece in unit.slices if piece.stop_row is None]
         rows = size = 0.0
         for piece in random.Random(work.recipe.seed).sample(whole, min(8, len(whole))):  # noqa: S311
-            lines = list(islice(_lines(piece), 8 * STRETCH_ROWS))
+            lines = list(islice(_lines(piece), 8 * DRAW_ROWS))
             text = b"".join(lines)
             rows += len(lines)
             size += len(text) / _compression(text, piece.compression)
@@ -283,7 +300,7 @@ def _json(value: Any) -> str:
 def _measure(prepared: Prepared, rows: _Rows) -> Trial:
     """Take the sample through all stages, write it, and measure both."""
     work = prepared.work
-    recipe = work.recipe.model_copy(update={"cache": None, "shuffle": False})
+    recipe = work.recipe
     pieces = _draw(work, rows)
     place = tempfile.gettempdir()
     with named(Path(place)), tempfile.TemporaryDirectory(prefix="premask-plan-", dir=place) as folder:
@@ -299,33 +316,44 @@ def _measure(prepared: Prepared, rows: _Rows) -> Trial:
 
 
 def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
-    """Return stretches of rows as lines of JSONL, each with the slice that it is from."""
+    """Return draws: rows as lines of JSONL, each with the slice that it is from."""
     dice = random.Random(work.recipe.seed)  # noqa: S311  positions of a sample
     pieces = [piece for unit in work.units for piece in unit.slices]
     weights = [rows.of(piece) for piece in pieces]
     if not any(weights):
         return []
-    drawn = sorted(dice.choices(range(len(pieces)), weights, k=STRETCHES))
+    if sum(weights) <= DRAWS * DRAW_ROWS and all(piece.stop_row is not None for piece in pieces):
+        found = [each for piece in pieces for each in _in_draws(piece)]
+        dice.shuffle(found)
+        return found
+    drawn = sorted(dice.choices(range(len(pieces)), weights, k=DRAWS))
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
-        parts = [part_of(piece, dice.random(), STRETCH_ROWS) for _ in range(times)]
+        parts = [part_of(piece, dice.random(), DRAW_ROWS) for _ in range(times)]
         if None not in parts:
-            found += [(piece, _stretch(piece, part)) for part in parts if part is not None]
+            found += [(piece, _rows_at(piece, part)) for part in parts if part is not None]
         else:
-            lines = list(islice(_lines(piece), times * STRETCH_ROWS))
+            lines = list(islice(_lines(piece), times * DRAW_ROWS))
             found += [(piece, lines[i::times]) for i in range(times)]
     dice.shuffle(found)
     return found
 
 
-def _stretch(piece: Slice, part: Slice) -> list[bytes]:
+def _in_draws(piece: Slice) -> Iterator[tuple[Slice, list[bytes]]]:
+    """Yield all rows of a slice, each with it: two draws at least, one of which is timed."""
+    lines = list(_lines(piece._replace(selection=None)))
+    size = min(DRAW_ROWS, max(1, math.ceil(len(lines) / 2)))
+    yield from ((piece, lines[i : i + size]) for i in range(0, len(lines), size))
+
+
+def _rows_at(piece: Slice, part: Slice) -> list[bytes]:
     """Return rows of a part of a slice, regardless of the selection of its source.
 
     After the last row of the part, it continues at the first row of the slice.
     """
-    lines = list(islice(_lines(part._replace(selection=None)), STRETCH_ROWS))
-    return lines + list(islice(_lines(piece._replace(selection=None)), STRETCH_ROWS - len(lines)))
+    lines = list(islice(_lines(part._replace(selection=None)), DRAW_ROWS))
+    return lines + list(islice(_lines(piece._replace(selection=None)), DRAW_ROWS - len(lines)))
 
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:
@@ -367,6 +395,7 @@ def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tas
         rows,
         sum(each.kept for each in accounts),
         tokens,
+        sum(record.extra["counts"].get(HISTORY, 0) for record in records),
         seconds,
         records[-1].tokens if records else 0,
         _packs_a_sample(np.concatenate([np.zeros(0, np.int64), *lengths]), recipe),
@@ -395,12 +424,15 @@ def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
 # ==== Warnings ====
 
 
-def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial) -> Iterator[str]:
+def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: int) -> Iterator[str]:
     yield from work.warnings
+    tokens = sum(unit.tokens for unit in units)
+    if note := history_note({"tokens": tokens, HISTORY: again}):
+        yield note
     if not sample.tokens:
         why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
-    mean = sum(unit.tokens for unit in units) / max(1, len(units))
+    mean = tokens / max(1, len(units))
     whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}
     large = sorted(info.source for info in work.infos if info.source in whole and info.bytes > UNIT_BYTES)
     if large:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo, Unit
 from ..core.source_entry import DialectName
-from ..dialects import Form, recognize_file
+from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
@@ -49,7 +49,9 @@ def look_at(recipe: Recipe) -> Work:
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
         values = peek(info)
-        dialects[info.source] = find_dialect(info, recipe, values)
+        form = dialects[info.source] = find_dialect(info, recipe, values)
+        if isinstance(form, Named):
+            check_named(values, form, source=info.source)
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
     units = plan_units(infos, unit_rows=recipe.unit_rows)
@@ -71,5 +73,5 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
         mapped.check(peek(info) if values is None else values, source=info.source)
         return mapped
     if dialect not in (None, DialectName.auto):
-        return str(dialect.value)
+        return Named(dialect.value)
     return recognize_file(peek(info) if values is None else values, source=info.source)

@@ -22,11 +22,13 @@ import numpy as np
 
 from ..core.arrays import offsets_of
 from ..core.errors import RowError
+from ..core.recipe import TooLong
 from ..core.records import MaskedTexts, Samples, Tally
 from ..labeller import LabelledTexts, Labeller
 from ..output.spool import Spool
 from ..output.windows import concat_samples
 from ..tokens.placed import text_sizes
+from .counts import HISTORY
 from .fitting import count, fit, samples_of
 
 PART_BYTES = 2 << 20
@@ -63,7 +65,21 @@ See = Callable[[LabelledTexts], object]
 def fit_texts(labeller: Labeller, masked: MaskedTexts, rows: RowsOf, size: int, see: See) -> Fitted:
     """Encode, label and fit texts, in parts of `size` bytes of text."""
     parts = _Parts(labeller, rows, size, see)
-    return _joined([parts.fitted(masked.cut(*span)) for span in row_spans(masked, size)])
+    found = _joined([parts.fitted(masked.cut(*span)) for span in row_spans(masked, size)])
+    return found if labeller.recipe.too_long is TooLong.split else _with_history(found)
+
+
+def _with_history(found: Fitted) -> Fitted:
+    """Count the tokens of the samples beside the longest one of each row, where turns have samples of their
+    own: all of them begin with the history of the row."""
+    if not found.tally.keys() & {"proved_split", "proved_composed"}:
+        return found
+    first = np.flatnonzero(np.diff(found.of_row, prepend=-1))
+    if len(first) in (0, len(found.of_row)):
+        return found
+    lengths, column = np.diff(found.samples.offsets), _zeros(found)
+    column[first] = np.add.reduceat(lengths, first) - np.maximum.reduceat(lengths, first)
+    return found._replace(tally={**found.tally, HISTORY: column})
 
 
 def row_spans(masked: MaskedTexts, size: int) -> Iterator[tuple[int, int]]:

@@ -34,16 +34,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
 from ..core.atomic_files import named, write_json
 from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
+from ..core.received_files import UnusableFileError
 from ..core.recipe import Duplicates, Recipe
 from ..core.recipe_file import make_recipe
-from ..core.records import At, Selection, Slice, SourceInfo, Unit
+from ..core.records import At, Slice, SourceInfo, Unit
+from ..core.redact import source_name
+from ..core.source_entry import Source
+from ..core.strict_json import parse_json
+from ..core.urls import is_url
 from ..core.versions import code_hash
 from ..output.destination import Destination, StoreDestination, destination_of
-from ..output.directory import Output, check_same_run, read_plan, work_directory
+from ..output.directory import Output, check_same_run, read_plan, read_work_json, work_directory
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
@@ -193,10 +200,9 @@ def finish_slices(
     begin, place = time.monotonic(), destination_of(str(out), work_dir)
     if not isinstance(place, StoreDestination):
         place = Destination(place.out.resolve())
-    work = _read_work(place.out) if read_plan(place.out) is not None else None
-    if work is not None and recipe is not None:
-        work = work._replace(recipe=recipe)
-    elif recipe is not None and isinstance(place, StoreDestination) and place.manifest() is None:
+    work = _read_work(place.out, recipe) if read_plan(place.out) is not None else None
+    in_store = isinstance(place, StoreDestination)
+    if work is None and recipe is not None and in_store and place.manifest() is None:
         work = look_at(recipe)
     if work is None:
         return _finished(place, recipe, begin)
@@ -299,10 +305,14 @@ def _held(path: Path, *, refuse: str | None = None) -> Iterator[None]:
 def _world(out: Path, output: Output) -> int | None:
     """Return the number of ranks, by the rank that started last; None if none has started."""
     if output.store is not None:
-        data = json.loads(output.store.read("world.json") or "null")
+        try:
+            data = parse_json(output.store.read("world.json") or "null")
+        except ValueError:
+            return None
     else:
         data = _read_json(_ranks(out) / "world.json")
-    return None if data is None else int(data["world"])
+    world = data.get("world") if isinstance(data, dict) else None
+    return world if isinstance(world, int) and world > 0 else None
 
 
 def _wait_for(
@@ -336,8 +346,10 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     """Return `look_at(recipe)`, or the result of another rank for the same recipe and files."""
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
-    if there is not None and there["sign"] == sign and _unchanged(found := _work_of(there)):
-        return found._replace(recipe=recipe)
+    if there is not None and there.get("sign") == sign:
+        found = _work_of(_work_file(there, path), recipe)
+        if _unchanged(found):
+            return found
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
         check_same_run(out, prepare(work).identity)  # before the file that other ranks use is replaced
@@ -361,8 +373,11 @@ def _as_json(work: Work) -> dict[str, Any]:
     infos = [
         {field.name: getattr(info, field.name) for field in dataclasses.fields(info)} for info in work.infos
     ]
+    for each in (*infos, *(piece for unit in units for piece in unit)):
+        if each["at"] is not None:
+            each["at"] = each["at"]._replace(path=source_name(each["at"].path))
     recipe = work.recipe.model_dump(mode="json")
-    dialects = {name: form if isinstance(form, str) else None for name, form in work.dialects.items()}
+    dialects = {name: form if type(form) is str else None for name, form in work.dialects.items()}
     return {
         "recipe": recipe,
         "infos": infos,
@@ -372,38 +387,74 @@ def _as_json(work: Work) -> dict[str, Any]:
     }
 
 
-def _work_of(data: Mapping[str, Any]) -> Work:
+class _WorkFile(BaseModel):
+    """What the work file holds."""
+
+    recipe: dict[str, Any]
+    infos: list[SourceInfo]
+    dialects: dict[str, str | None]
+    units: list[list[Slice]]
+    warnings: list[str]
+
+
+def _work_file(data: Mapping[str, Any], path: Path) -> _WorkFile:
+    """Return what a work file holds. Raises `OutputError` if it has something else."""
+    try:
+        found = _WorkFile.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise OutputError(
+            f"{path} cannot be read ({where:.100}: {first['msg']:.100}); remove it and run the ranks again"
+        ) from None
+    entries = {*(info.entry for info in found.infos), *(piece.entry for piece in _slices(found))}
+    if not entries <= set(range(len(found.recipe.get("sources", [])))):
+        raise OutputError(f"{path} names a source that is not there; remove it and run the ranks again")
+    return found
+
+
+def _slices(found: _WorkFile) -> Iterator[Slice]:
+    return (piece for pieces in found.units for piece in pieces)
+
+
+def _work_of(found: _WorkFile, recipe: Recipe) -> Work:
+    """Return the work of a file, which has no credentials of URLs; `recipe` has them."""
     units = [
-        Unit(number, tuple(Slice(**_typed(piece)) for piece in pieces))
-        for number, pieces in enumerate(data["units"])
+        Unit(number, tuple(piece._replace(at=_at(piece, recipe)) for piece in pieces))
+        for number, pieces in enumerate(found.units)
     ]
-    infos = [
-        SourceInfo(**_typed(info) | {"marks": tuple(map(tuple, info["marks"]))}) for info in data["infos"]
-    ]
-    recipe = make_recipe(data["recipe"], where="work in progress")
-    dialects = {info.source: data["dialects"][info.source] or find_dialect(info, recipe) for info in infos}
-    return Work(recipe, infos, dialects, units, tuple(data["warnings"]))
+    infos = [dataclasses.replace(info, at=_at(info, recipe)) for info in found.infos]
+    dialects = {info.source: found.dialects.get(info.source) or find_dialect(info, recipe) for info in infos}
+    return Work(recipe, infos, dialects, units, tuple(found.warnings))
 
 
-def _typed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a file or slice, converted back from JSON."""
-    at, selection = data["at"], data["selection"]
-    if selection is not None:
-        where, sample, seed, columns = selection
-        selection = Selection(where, sample, seed, None if columns is None else tuple(columns))
-    return {**data, "at": None if at is None else At(*at), "selection": selection}
+def _at(piece: Slice | SourceInfo, recipe: Recipe) -> At | None:
+    """Return where the bytes of a file or slice are, with the credentials of the recipe."""
+    if piece.at is None:
+        return None
+    return At(_with_credentials(piece.at.path, recipe.sources[piece.entry]), piece.at.version)
 
 
-def _read_work(out: Path) -> Work | None:
-    data = _read_json(_ranks(out) / "work.json")
-    return None if data is None else _work_of(data)
+def _with_credentials(path: str, entry: Source) -> str:
+    return entry.path if is_url(path) and source_name(entry.path) == path else path
+
+
+def _read_work(out: Path, recipe: Recipe | None) -> Work | None:
+    """Return the work of the ranks, with `recipe` or theirs; None if there is none."""
+    path = _ranks(out) / "work.json"
+    data = _read_json(path)
+    if data is None:
+        return None
+    found = _work_file(data, path)
+    theirs = make_recipe(found.recipe, where="work in progress")
+    same = recipe is not None and recipe.identity() == theirs.identity()
+    return _work_of(found, recipe if same and recipe else theirs)._replace(recipe=recipe or theirs)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} cannot be read ({error}); remove it and run the ranks again") from None
-    return data
+        return read_work_json(path.parent, path.name)
+    except UnusableFileError as error:
+        if error.missing:
+            return None
+        raise

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core import facts
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
@@ -33,11 +34,13 @@ from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..publish.charts import card_pictures
+from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
 from .early_end import refused_at_once
 from .inputs import Work, look_at
+from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
@@ -168,11 +171,12 @@ def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """Return the result of a run that began at `begin` (`time.monotonic`)."""
-    found = (*_empty_splits(manifest), *_skipped(manifest), *place.warnings)
+    found = (*_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
-    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found)
+    cache = filter(None, [facts.warning()])
+    warnings = (*prepared.work.warnings, *labeller.warnings(), *slow, *found, *cache)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=fresh, warnings=warnings)
 
 
@@ -230,6 +234,11 @@ def finish(prepared: Prepared, output: Output, records: Sequence[UnitRecord]) ->
     return _finish(prepared, output, records, duplicates)
 
 
+def _history(manifest: Mapping[str, Any]) -> list[str]:
+    note = history_note(manifest["counts"])
+    return [note] if note else []
+
+
 def _empty_splits(manifest: Mapping[str, Any]) -> list[str]:
     splits = manifest["counts"]["splits"]
     why = "its share is small, or too many rows are equal in split_by"
@@ -258,12 +267,15 @@ def _finish(
     counts = Counter[str]()
     accounts = {info.source: _behind_limit(info) for info in prepared.work.infos}
     for record in records:
-        counts.update(record.extra["counts"])
+        counts.update(record.extra.get("counts", {}))
         for source, account in accounts_of(record).items():
+            if source not in accounts:
+                raise RunError(f"the work in progress has rows of {source}, which is no source; {_REDO}")
             accounts[source].add(account)
     if not any(account.kept for account in accounts.values()):
+        why = why_nothing(accounts.values(), first_reject(output, records))
         output.discard()
-        raise RunError(_nothing_kept(accounts))
+        raise RunError(why)
     if not any("train" in record.splits for record in records):
         raise RunError(
             f"no row is in train, all are in {', '.join(labeller.recipe.splits)}; lower their shares"
@@ -294,25 +306,13 @@ def _finish(
     )
 
 
+_REDO = "remove the folder .NAME.partial beside the output, then run again"
+
+
 def _behind_limit(info: SourceInfo) -> Account:
     """Return the account of rows that no unit reads, because the `limit` of the source leaves them out."""
     rows = info.left_out or 0
     return Account(rows, left_out=Counter({"limit": rows} if rows else {}))
-
-
-def _nothing_kept(accounts: Mapping[str, Account]) -> str:
-    total = Account()
-    for account in accounts.values():
-        total.add(account)
-    lost = [(count, reason) for reason, count in total.rejected.most_common()]
-    lost += [(count, f"left out by {setting}") for setting, count in total.left_out.most_common()]
-    if not total.rows:
-        return "the input has no rows; nothing was written"
-    why = ", ".join(f"{count} {what}" for count, what in lost)
-    if not total.rejected:
-        return f"every row was left out ({why}); nothing was written"
-    what = "rejected or left out" if total.left_out else "rejected"
-    return f"every row was {what} ({why}); nothing was written; 'premask explain' shows each row's reason"
 
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:

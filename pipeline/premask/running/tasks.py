@@ -10,13 +10,15 @@ Cost: see `duplicates.py`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..core.errors import OutputError, one_line
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import Slice, Unit
 from ..dialects import Form
@@ -84,13 +86,28 @@ def drop_duplicates(tasks: Sequence[Task], part: slice = slice(None)) -> None:
     hashes = [task.hashes for task in tasks if task.hashes is not None]
     targets: list[Path | None] = [None] * len(tasks)
     targets[part] = [task.dropped for task in tasks[part]]
-    write_dropped(hashes, targets, [_sources(task) for task in tasks], find_duplicates(hashes))
+    with _whole(hashes):
+        write_dropped(hashes, targets, [_sources(task) for task in tasks], find_duplicates(hashes))
 
 
 def count_duplicates(tasks: Sequence[Task]) -> Counter[str]:
     """Return the number of duplicates of each source, by the hashes that the units wrote."""
     hashes = [task.hashes or task.directory / HASHES for task in tasks]
-    return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
+    with _whole(hashes):
+        return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
+
+
+@contextmanager
+def _whole(hashes: Sequence[Path]) -> Iterator[None]:
+    """Raise `OutputError` if the hashes of rows are not what a run wrote."""
+    try:
+        yield
+    except (ValueError, LookupError, EOFError, TypeError, OverflowError) as error:
+        work = hashes[0].parent.parent
+        raise OutputError(
+            f"hashes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; "
+            "remove that folder, then run again"
+        ) from None
 
 
 def _sources(task: Task) -> list[str]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import SourceError, first_line
+from ..core.hub import limit_waiting
 from . import remote
 from .formats import is_data, known_suffixes
 
@@ -134,6 +135,7 @@ def _explained(what: str, *, looked_here: bool = False) -> Iterator[None]:
     """Turn errors of the Hub's libraries into a `SourceError` in one line; nothing else is printed."""
     here = f"'{what}' is no file here (looked from {Path.cwd()}), and as a dataset of the Hub: "
     start = here if looked_here else f"{what}: "
+    limit_waiting()
     with _quiet():
         try:
             yield

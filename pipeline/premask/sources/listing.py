@@ -5,7 +5,8 @@
 An entry is a path, a directory or a pattern on this machine, a URL that fsspec opens, or a dataset of the
 Hub. Remote files are fetched into a cache once, or streamed where the entry says so; either way they are
 inspected as local ones are, and their names are those of the URLs. Files of one entry keep their order; a
-file that two entries name in the same way is read once.
+file that two entries name in the same way is read once. Web URLs are named without their credentials, so
+entries that differ in these alone are refused.
 
 Cost: that of inspection; an entry with a `limit` looks at no more files than it takes, and reads each once
 more to count its rows.
@@ -16,7 +17,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +26,10 @@ from typing import NamedTuple
 from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
+from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
 from ..core.text import is_encodable
-from ..core.urls import is_url, refuse_secrets
+from ..core.urls import check_url, is_url
 from . import hub_datasets
 from .cutting import whole
 from .files import check_is_file
@@ -43,6 +46,9 @@ _HUB_URL = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?")
 
 
 _HUB_ONLY = ("config", "split", "revision")
+
+
+_WEB_URLS = tuple(f"{protocol}://" for protocol in WEB)
 
 
 _COUNTED_AT_ONCE = 4096
@@ -98,7 +104,7 @@ def _files(entry: Source) -> Iterator[File]:
     if hub is not None or _is_hub_id(entry.path):
         name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
         for url in hub_datasets.data_files(name, entry.config, entry.split, entry.revision or revision):
-            yield File(url, url)
+            yield File(source_name(url), url)
         return
     if given := [key for key in _HUB_ONLY if getattr(entry, key) is not None]:
         raise RecipeError(
@@ -109,13 +115,13 @@ def _files(entry: Source) -> Iterator[File]:
             raise RecipeError(f"sources: {entry.path}: 'streaming' is for URLs and the Hub; leave it out")
         yield from (File(name) for name in find_sources([entry.path]))
         return
-    refuse_secrets(entry.path, SourceError)
+    check_url(entry.path, SourceError)
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
         yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
     else:
-        yield from (File(url, url) for url in list_url(entry.path, is_data))
+        yield from (File(source_name(url), url) for url in list_url(entry.path, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
@@ -137,6 +143,11 @@ def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str
         first[key] = number
         return False
     one, other = (dict(sources[at]) for at in (first[key], number))
+    if one["path"] != other["path"] and all(each["path"].startswith(_WEB_URLS) for each in (one, other)):
+        raise RecipeError(
+            f"sources: entries {first[key] + 1} and {number + 1} are {name} both, but for parts of the URL "
+            "that are not written down, as they may be credentials; give them different paths, or name one"
+        )
     different = [option for option in one if option != "path" and one[option] != other[option]]
     if different:
         raise RecipeError(
@@ -175,17 +186,28 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
     return replace(info, stop=stop, left_out=more), left - taken
 
 
-def columns_of(name: str, sources: Sequence[Source]) -> tuple[str, ...] | None:
-    """The columns that are read of a local file, None if all, by the entry of `sources` that names it."""
-    for entry in sources:
-        if entry.columns is None or is_url(entry.path) or _is_hub_id(entry.path):
+def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
+    """Which entry of `sources`, by its number, names each local file that is here; of several the first."""
+    found: dict[str, int] = {}
+    for number, entry in enumerate(sources):
+        path = entry.path.removeprefix("file://")
+        if is_url(path) or _is_hub_id(path):
             continue
-        try:
-            if name in find_sources([entry.path]):
-                return tuple(entry.columns)
-        except SourceError:
-            continue
-    return None
+        with suppress(SourceError):
+            for name in find_sources([path]):
+                found.setdefault(name, number)
+    return found
+
+
+def inspect_again(
+    name: str, sources: Sequence[Source], entries: Mapping[str, int], max_row_bytes: int
+) -> SourceInfo:
+    """Inspect a file of a finished run: as the entry of `sources` that names it says (`entries_of_files`),
+    but with all its rows. Raises `SourceError` like `inspect_source`."""
+    info, number = inspect_source(name), entries.get(name, 0)
+    columns = sources[number].columns if name in entries else None
+    selection = None if columns is None else Selection(columns=tuple(columns))
+    return replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:

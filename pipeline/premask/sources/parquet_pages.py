@@ -169,8 +169,8 @@ def _page(file: IO[bytes], at: int) -> Page | None:
 
 
 def _largest(page: Page, compression: str, file: IO[bytes], least: int) -> int:
-    """The bytes of the largest entry of a dictionary, or `least` if it is smaller; all of the page where that is
-    not known."""
+    """The bytes of the largest entry of a dictionary, or `least` if it is smaller; all of the page where that
+    is not known."""
     file.seek(page.begin)
     data = file.read(page.packed)
     try:

@@ -6,9 +6,10 @@
     Stream    URL -> an open file that is read through the network
 
 A file is fetched once for each version of it that the store tells apart (ETag, checksum, generation or time
-of change) into `PREMASK_CACHE`, by default `~/.cache/premask`; what the Hub holds goes into the Hub client's
-own cache, at its commit. Whole folders of that cache can be deleted at any time. Where nothing is known of
-the version, the file is fetched again for every run.
+of change) into `PREMASK_CACHE`, by default `~/.cache/premask`. A copy there is used only if nobody else can
+have written it. What the Hub holds goes into the Hub client's own cache, at its commit. Whole folders of that
+cache can be deleted at any time. Where nothing is known of the version, the file is fetched again for every
+run.
 
     path = fetch("s3://bucket/chats.jsonl")
 
@@ -24,12 +25,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import SourceError
+from ..core.private_files import changeable, make_private
+from ..core.redact import WEB, source_name
 from ..core.urls import cache_folder, is_url, named, open_url
 
 _BLOCK = 4 << 20
@@ -44,9 +47,6 @@ _VERSIONS = (
         ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "created"),
     ),
 )
-
-
-_WEB = ("http", "https")
 
 
 _ELSEWHERE = "set PREMASK_CACHE to another folder, or 'streaming: true' for the source"
@@ -69,7 +69,7 @@ def list_url(url: str, wanted: Any) -> list[str]:
     """
     filesystem, path = open_url(url, SourceError, example="s3://bucket/chats/*.jsonl")
     protocol = url.partition("://")[0]
-    if protocol in _WEB:
+    if protocol in WEB:
         if "*" in urlsplit(url).path:
             raise SourceError(f"{url}: the web cannot list files; name each file")
         return [url]
@@ -79,7 +79,7 @@ def list_url(url: str, wanted: Any) -> list[str]:
             found = filesystem.glob(path, detail=True)
             names = [name for name, info in found.items() if info.get("type") != "directory"]
             reason = "the pattern matches no file; check it"
-        elif filesystem.isfile(path):
+        elif _is_file(filesystem, path):
             return [url]
         else:
             below = filesystem.find(path)
@@ -91,6 +91,14 @@ def list_url(url: str, wanted: Any) -> list[str]:
         raise SourceError(f"{url}: {reason}")
     rooted = url.partition("://")[2].startswith("/")
     return sorted(_url_of(name, filesystem, protocol, rooted=rooted) for name in names)
+
+
+def _is_file(filesystem: Any, path: str) -> bool:
+    """Whether a path is a file; unlike fsspec's own, this raises what goes wrong."""
+    try:
+        return bool(filesystem.info(path)["type"] == "file")
+    except FileNotFoundError:
+        return False
 
 
 def _has_magic(path: str) -> bool:
@@ -192,9 +200,11 @@ def fetch(url: str) -> str:
     """
     filesystem, path = open_url(url, SourceError)
     before = stat(url)
-    key = hashlib.sha256(f"{url}\n{before.version}".encode()).hexdigest()[:32]
-    target = cache_folder() / "files" / key / (PurePosixPath(unquote(urlsplit(url).path)).name or "file")
-    if before.version and target.is_file() and target.stat().st_size == before.size:
+    shown = source_name(url)
+    key = hashlib.sha256(f"{shown}\n{before.version}".encode()).hexdigest()[:32]
+    name = PurePosixPath(unquote(urlsplit(shown).path)).name or "file"
+    target = cache_folder() / "files" / key / name
+    if before.version and _is_kept(target, before.size):
         return str(target)
     with _cached(url, target.parent, before.size):
         scratch = target.with_name(f".{uuid.uuid4().hex}.part")
@@ -202,10 +212,18 @@ def fetch(url: str) -> str:
             with _reading(url):
                 filesystem.get_file(path, str(scratch))
             _check_arrived(url, before, scratch.stat().st_size)
+            scratch.chmod(0o600)
             scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
     return str(target)
+
+
+def _is_kept(target: Path, size: int) -> bool:
+    """Whether a file is in the cache, whole, and nobody else can have put it there."""
+    with suppress(OSError):
+        return target.stat().st_size == size and changeable(target, cache_folder()) is None
+    return False
 
 
 def _check_arrived(url: str, before: Stat, size: int) -> None:
@@ -221,7 +239,7 @@ def _check_arrived(url: str, before: Stat, size: int) -> None:
 def _cached(url: str, folder: Path, size: int) -> Iterator[None]:
     """A folder of the cache with room for a file, and errors of the disk as `SourceError`."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder, cache_folder())
         _check_room(url, folder, size)
         yield
     except OSError as error:
@@ -244,4 +262,5 @@ def _check_room(url: str, folder: Path, size: int) -> None:
 
 def _disk_error(url: str, error: OSError) -> SourceError:
     what = error.strerror or str(error)
-    return SourceError(f"{url} cannot be kept in the cache {cache_folder()}: {what}; make room, {_ELSEWHERE}")
+    room = "" if isinstance(error, PermissionError) else "make room, "
+    return SourceError(f"{url} cannot be kept in the cache {cache_folder()}: {what}; {room}{_ELSEWHERE}")

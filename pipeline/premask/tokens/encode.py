@@ -44,8 +44,10 @@ from .pieces import (
     within_a_text,
 )
 from .placed import Placed, apart, extend, in_bytes, join, replaced, text_sizes, tokens_of
+from .plain_parts import reason_to_watch
 from .text_starts import artificial_space
 from .token_bytes import byte_offsets, byte_tables
+from .watched_texts import RAISES, is_of_library, refused_texts
 
 
 class Encoded(NamedTuple):
@@ -101,9 +103,55 @@ class Encoder:
         self._secret = secrets.token_hex(16)  # makes strings that no text contains; changes no id
         self._spec, self._lengths = byte_tables(self._engines.tokenizer_json)
         self._space = artificial_space(self._spec, self._added)
+        self._watched_for = reason_to_watch(self._spec)
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
-        """Encode texts; with `reference`, always by the reference engine."""
+        """Encode texts; with `reference`, always by the reference engine.
+
+        A text that the tokenizer does not encode has no tokens, and an error.
+        """
+        refused = self._refused(masked)
+        if not refused:
+            try:
+                return self._encode(masked, reference=reference)
+            except BaseException as error:
+                if not is_of_library(error):
+                    raise
+                self._watched_for = self._watched_for or RAISES
+                refused = self._refused(masked)
+        return self._one_by_one(masked, refused, reference=reference)
+
+    def _refused(self, masked: MaskedTexts) -> dict[int, str]:
+        """Return the texts that must not be encoded in this process, each with the reason."""
+        if not self._watched_for:
+            return {}
+        return refused_texts(self._backend, masked.texts, self._watched_for)
+
+    def _one_by_one(self, masked: MaskedTexts, refused: dict[int, str], *, reference: bool) -> Encoded:
+        """Encode texts of which some cannot be encoded; why is known of those in `refused`."""
+        parts = [
+            _nothing(refused[i]) if i in refused else self._alone(masked.cut(i, i + 1), reference=reference)
+            for i in range(len(masked.texts))
+        ]
+        base = offsets_of(text_sizes(masked)).tolist()
+        placed = [
+            Placed(each.tokens.ids, each.tokens.starts, each.tokens.ends).moved(begin)
+            for each, begin in zip(parts, base, strict=False)
+        ]
+        content, slow, seams = (np.concatenate([each[at] for each in parts]) for at in (1, 2, 3))
+        errors = {i: error for i, each in enumerate(parts) for error in each.errors.values()}
+        return Encoded(tokens_of(placed), content, slow, seams, errors)
+
+    def _alone(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
+        """Encode a single text, which has an error if the library raises one."""
+        try:
+            return self._encode(masked, reference=reference)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            return _nothing(RAISES)
+
+    def _encode(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
         encoded = self.as_whole(masked, reference=reference)
         seams = straddled_seams(masked, encoded.tokens, self._swallowing)
         if not seams.any():
@@ -461,6 +509,12 @@ class Encoder:
 
 
 # ==== Parts ====
+
+
+def _nothing(reason: str) -> Encoded:
+    """Return a text without tokens, for a reason."""
+    zero = np.zeros(1, dtype=np.int64)
+    return Encoded(tokens_of([join([])]), zero, zero, zero, {0: RowError("tokenizer_error", reason)})
 
 
 _CONTROL, _WRITABLE = 1, 2

@@ -28,6 +28,7 @@ import tokenizers
 
 from .engines import Ranges, merged
 from .fast_forms import Part, cuts_numbers, flat, is_number, lacking_bytes
+from .plain_parts import reason_to_watch
 
 
 class Refused(Exception):  # noqa: N818  no error: the reference engine is used
@@ -112,6 +113,8 @@ class Kind:
             yield "it truncates, pads, or encodes special tokens as text"
 
     def _about_parts(self) -> Iterator[str]:
+        if reason := reason_to_watch({"normalizer": self.normalizer, "pre_tokenizer": self.pre_tokenizer}):
+            yield reason
         known = [{"type": "NFC"}] if self.byte_level else [_SPACES, _PREPEND]
         unknown = [part["type"] for part in self._normalizers if part not in known]
         if unknown:

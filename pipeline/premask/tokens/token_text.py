@@ -13,6 +13,7 @@ Cost: a tenth of a second to load; a microsecond a token.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,11 @@ import numpy as np
 import tokenizers
 
 from ..core.errors import OutputError, one_line
+from .plain_parts import MOST_IDS
 from .token_bytes import BYTES_OF_CHARACTERS
+from .watched_texts import is_of_library
+
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 class _Spec(msgspec.Struct):
@@ -38,7 +43,9 @@ class TokenTexts:
     def __init__(self, path: Path) -> None:
         try:
             self._backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  the library raises bare exceptions
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001  the library raises bare exceptions, and panics
             reason = one_line(error, 200)
             raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
         added = self._backend.get_added_tokens_decoder()
@@ -52,6 +59,8 @@ class TokenTexts:
     def special(self) -> np.ndarray:
         """Which ids are control tokens, bool[ids]."""
         size = max([self._backend.get_vocab_size(with_added_tokens=True), *(i + 1 for i in self._special)])
+        if size > MOST_IDS:
+            raise OutputError(f"the tokenizer of the output has ids of {MOST_IDS:,} and more; write it again")
         found = np.zeros(size, dtype=bool)
         found[self._special] = True
         return found
@@ -81,15 +90,20 @@ class TokenTexts:
         if self._byte_level and all(char in BYTES_OF_CHARACTERS for char in piece):
             return bytes(BYTES_OF_CHARACTERS[char] for char in piece)
         if self._byte_fallback:
-            if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            if _BYTE.fullmatch(piece):
                 return bytes.fromhex(piece[3:5])
             return piece.replace("\u2581", " ").encode()
         return self._decoded(index).encode()
 
     def _decoded(self, index: int) -> str:
-        """Return what a token adds to the decoded text after another token."""
-        alone = self._backend.decode([index], skip_special_tokens=False)
-        twice = self._backend.decode([index, index], skip_special_tokens=False)
+        """Return what a token adds to the decoded text after another one; a note if it cannot be decoded."""
+        try:
+            alone = self._backend.decode([index], skip_special_tokens=False)
+            twice = self._backend.decode([index, index], skip_special_tokens=False)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            return f"[token {index}]"
         return twice[len(alone) :] if twice.startswith(alone) else alone
 
     def groups(self, ids: Sequence[int]) -> list[tuple[str, int]]:

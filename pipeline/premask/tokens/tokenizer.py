@@ -7,6 +7,9 @@ Trainers and inference servers load `AutoTokenizer`, so its ids are the right on
 What it loads depends on the files of the tokenizer alone. So it is kept as a fact (`core/facts.py`), and the
 next command with the same files loads it without `transformers`.
 
+The files may come from a stranger. So they are checked before they are read (`tokenizer_folder.py`), and
+`transformers` reads them in a process with limits of time and memory, which describes what it has loaded.
+
 Cost: loading takes one to two seconds and about 100 MB, a tenth to half a second if it is kept.
 """
 
@@ -15,20 +18,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import tokenizers
 
-from ..core.errors import TokenizerError
+from ..core.errors import TokenizerError, one_line
 from ..core.facts import are_kept, find, keep, recall
+from ..core.limits import LimitError, in_watched_process
+from ..core.text import visible
+from .hub_names import locate
+from .plain_parts import check_size
 from .quick_spec import quick_spec
-from .tokenizer_files import TokenizerFiles, check_exists
+from .saved_files import saved_config, template_files
+from .tokenizer_files import TokenizerFiles
+from .tokenizer_folder import CONFIG, check_folder, check_templates
+
+T = TypeVar("T")
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ.setdefault(
@@ -45,7 +55,7 @@ class LoadedTokenizer:
     added          added tokens and their ids
     special        added tokens that are control tokens
     stops          strings that end generation, by the eos token and the generation config
-    loaded         the object of transformers, if it was loaded; `hf` loads it otherwise
+    config         the tokenizer_config.json that is saved: without code and chat templates
     files          what it was loaded from, as JSON values; None if that is not known
     """
 
@@ -57,7 +67,7 @@ class LoadedTokenizer:
     special: tuple[str, ...] = field(repr=False)
     stops: tuple[str, ...]
     warnings: tuple[str, ...]
-    loaded: Any = field(default=None, repr=False)
+    config: bytes = field(repr=False)
     files: list[object] | None = field(default=None, repr=False)
 
     @cached_property
@@ -65,7 +75,7 @@ class LoadedTokenizer:
         """The tokenizer as an object of transformers; this may take a second."""
         from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
 
-        return from_transformers(self.name)[0] if self.loaded is None else self.loaded
+        return from_transformers(self.name, only_cached=locate(self.name).only_cached)[0]
 
     @property
     def vocab_size(self) -> int:
@@ -84,18 +94,11 @@ class LoadedTokenizer:
         """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
         return recall("json", self.files, str, self.backend.to_str)
 
-    def without_hf(self) -> LoadedTokenizer:
-        """Return the same without the object of transformers: enough to encode, and fast to send."""
-        light = replace(self, loaded=None)
-        light.__dict__.update(json=self.json, _sha256=self.sha256())
-        if "_spec" in self.__dict__:
-            light.__dict__["_spec"] = self.__dict__["_spec"]
-        return light
-
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the object of transformers, with the backend as JSON that loads fast."""
         others = {name: value for name, value in self.__dict__.items() if name not in ("hf", "_spec")}
-        return {**others, "loaded": None, "backend": self.__dict__.get("_spec", self.json)}
+        known = {"json": self.json, "_sha256": self.sha256()}
+        return {**others, **known, "backend": self.__dict__.get("_spec", self.json)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, backend=tokenizers.Tokenizer.from_str(state["backend"]))
@@ -106,40 +109,22 @@ class LoadedTokenizer:
 
     @cached_property
     def _sha256(self) -> str:
-        content = self.json + json.dumps(dict(self.variables), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return _hash(self.json, self.variables)
 
     def save(self, directory: Path, chat_template: str | Mapping[str, str]) -> None:
-        """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`."""
-        template = chat_template if isinstance(chat_template, str) else dict(chat_template)
-        about = None if self.files is None else [*self.files, template]
-        files = recall("saved", about, dict[str, bytes], lambda: self._saved(template), holds=_are_inside)
+        """Write the tokenizer with the chat template that was used, for `AutoTokenizer.from_pretrained`.
+
+        No other file of the tokenizer is written.
+        """
+        files = {
+            CONFIG: self.config,
+            "tokenizer.json": self.json.encode(),
+            **template_files(chat_template, self.name),
+        }
         for name, content in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        (directory / "tokenizer.json").write_text(self.json, encoding="utf-8")
-
-    def _saved(self, chat_template: str | dict[str, str]) -> dict[str, bytes]:
-        """Return the files that transformers writes, but for tokenizer.json."""
-        own = self.hf.chat_template
-        self.hf.chat_template = chat_template
-        # transformers would write tokenizer.json again, which takes a tenth of a second; `self.json` has it
-        self.hf._save_pretrained = lambda *_, **__: ()  # noqa: SLF001  without this method, it is only slower
-        try:
-            with tempfile.TemporaryDirectory(prefix="premask-") as folder:
-                self.hf.save_pretrained(folder)
-                found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-                return {str(path.relative_to(folder)): path.read_bytes() for path in found}
-        finally:
-            self.hf.chat_template = own
-            del self.hf._save_pretrained  # noqa: SLF001
-
-
-def _are_inside(files: Mapping[str, bytes]) -> bool:
-    """Whether names of files stay within the folder that they are written to."""
-    parts = [(Path(name).is_absolute(), Path(name).parts) for name in files]
-    return all(not absolute and each and ".." not in each for absolute, each in parts)
 
 
 # ==== Loading ====
@@ -159,6 +144,7 @@ class _Kept(msgspec.Struct):
     chat_template: str | dict[str, str] | None
     stops: list[str]
     warnings: list[str]
+    config: bytes
 
 
 def load_tokenizer(name: str) -> LoadedTokenizer:
@@ -166,26 +152,58 @@ def load_tokenizer(name: str) -> LoadedTokenizer:
 
     Raises `TokenizerError` if there is none, if it cannot be read, or if it has no fast implementation.
     """
-    check_exists(name)
-    before = TokenizerFiles.of(name) if are_kept() else None
+    where = locate(name)
+    if where.is_folder:
+        check_folder(Path(name), name)
+    before = TokenizerFiles.of(name, only_cached=where.only_cached) if are_kept() else None
+    if before is not None:
+        kept = find("tokenizer", before.about(), _Kept)
+        known = None if kept is None else _restored(name, kept, before.about())
+        if known is not None:
+            return known
+    kept = _guarded(name, partial(_described, name, only_cached=where.only_cached))
+    loaded = _restored(name, kept, None)
+    if loaded is None:
+        raise TokenizerError(f"tokenizer {name} cannot be loaded: its parts give another one when saved")
     if before is None:
-        return _load(name)
-    kept = find("tokenizer", before.about(), _Kept)
-    known = None if kept is None else _restored(name, kept, before.about())
-    if known is not None:
-        return known
-    loaded, files = _load(name), TokenizerFiles.of(name)
+        return loaded
+    files = TokenizerFiles.of(name, only_cached=where.only_cached)
     if files is None or not before.are_those_of(files):
         return loaded
     loaded = replace(loaded, files=files.about())
-    keep("tokenizer", files.about(), _kept(loaded))
+    loaded.__dict__.update(_sha256=kept.sha256, _spec=kept.spec)
+    keep("tokenizer", files.about(), kept)
     return loaded
 
 
-def _load(name: str) -> LoadedTokenizer:
-    from .from_transformers import from_transformers  # noqa: PLC0415  most tokenizers are known
+_SECONDS = 90.0
+"""CPU seconds for loading a tokenizer; a large one takes two."""
 
-    hf, warnings = from_transformers(name)
+
+def _guarded(name: str, describe: Callable[[], T]) -> T:
+    """Return what `describe` returns in a process with limits. Raises `TokenizerError` for all that it
+    raises."""
+    try:
+        return in_watched_process(partial(_in_one_line, name, describe), "loading it", _SECONDS)
+    except LimitError as error:
+        raise TokenizerError(f"tokenizer {name} cannot be loaded: {error}") from None
+
+
+def _in_one_line(name: str, describe: Callable[[], T]) -> T:
+    try:
+        return describe()
+    except (TokenizerError, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  transformers raises whatever its parsers do; Rust panics
+        reason = visible(one_line(error, 300))
+        raise TokenizerError(f"tokenizer {name} cannot be loaded: {type(error).__name__}: {reason}") from None
+
+
+def _described(name: str, *, only_cached: bool) -> _Kept:
+    """Load a tokenizer by transformers; return what is kept of it."""
+    from .from_transformers import file_of, from_transformers  # noqa: PLC0415  most tokenizers are known
+
+    hf, warnings = from_transformers(name, only_cached=only_cached)
     backend = getattr(hf, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
         raise TokenizerError(
@@ -193,19 +211,26 @@ def _load(name: str) -> LoadedTokenizer:
         )
     backend.no_truncation()
     backend.no_padding()
+    check_templates(hf.chat_template, name)
+    text = backend.to_str()
+    check_size(backend, text, name)
     variables = {key: str(value) for key, value in hf.special_tokens_map.items()}
-    eos = [variables["eos_token"]] if "eos_token" in variables else []
-    stops = dict.fromkeys([*eos, *_generation_stops(name, backend.get_added_tokens_decoder())])
-    return LoadedTokenizer(
-        name=name,
-        backend=backend,
+    own = [variables["eos_token"]] if "eos_token" in variables else []
+    generation = file_of(name, "generation_config.json", only_cached=only_cached)
+    stops = dict.fromkeys([*own, *_generation_stops(generation, backend.get_added_tokens_decoder())])
+    kept = _Kept(
+        spec=quick_spec(text),
+        sha256=_hash(text, variables),
+        added=_added(backend)["added"],
+        vocab_size=int(backend.get_vocab_size(with_added_tokens=True)),
         variables=variables,
         chat_template=hf.chat_template,
-        **_added(backend),
-        stops=tuple(stops),
-        warnings=tuple(warnings),
-        loaded=hf,
+        stops=list(stops),
+        warnings=list(warnings),
+        config=saved_config(hf),
     )
+    msgspec.msgpack.encode(kept)  # a text that cannot be written is found here
+    return kept
 
 
 def _added(backend: tokenizers.Tokenizer) -> dict[str, Any]:
@@ -216,21 +241,12 @@ def _added(backend: tokenizers.Tokenizer) -> dict[str, Any]:
     }
 
 
-def _kept(tokenizer: LoadedTokenizer) -> _Kept:
-    template = tokenizer.chat_template
-    return _Kept(
-        spec=quick_spec(tokenizer.json),
-        sha256=tokenizer.sha256(),
-        added=dict(tokenizer.added),
-        vocab_size=tokenizer.vocab_size,
-        variables=dict(tokenizer.variables),
-        chat_template=dict(template) if isinstance(template, Mapping) else template,
-        stops=list(tokenizer.stops),
-        warnings=list(tokenizer.warnings),
-    )
+def _hash(text: str, variables: Mapping[str, str]) -> str:
+    content = text + json.dumps(dict(variables), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | None:
+def _restored(name: str, kept: _Kept, files: list[object] | None) -> LoadedTokenizer | None:
     """Return a tokenizer that was kept; None if it is not what was written."""
     try:
         backend = tokenizers.Tokenizer.from_str(kept.spec)
@@ -244,6 +260,7 @@ def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | 
         **_added(backend),
         stops=tuple(kept.stops),
         warnings=tuple(kept.warnings),
+        config=kept.config,
         files=files,
     )
     if tokenizer.added != kept.added or tokenizer.vocab_size != kept.vocab_size:
@@ -252,16 +269,13 @@ def _restored(name: str, kept: _Kept, files: list[object]) -> LoadedTokenizer | 
     return tokenizer
 
 
-def _generation_stops(name: str, tokens: Mapping[int, Any]) -> list[str]:
+def _generation_stops(path: Path | None, tokens: Mapping[int, Any]) -> list[str]:
     """Return the stop tokens of the generation config of the model, if it is beside the tokenizer."""
-    from .from_transformers import file_of  # noqa: PLC0415  most tokenizers are known
-
-    path = file_of(name, "generation_config.json")
     if path is None:
         return []
     try:
         ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return []
     ids = ids if isinstance(ids, list) else [ids]
-    return [tokens[index].content for index in ids if isinstance(index, int) and index in tokens]
+    return [tokens[index].content for index in ids if type(index) is int and index in tokens]

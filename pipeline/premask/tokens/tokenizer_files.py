@@ -13,23 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import TokenizerError
-
-_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".npz", ".ot"}
-"""Endings of files that a model may have beside its tokenizer, and that no tokenizer reads."""
+from .tokenizer_folder import CONFIG, files_in
 
 _MOST_BYTES = 256 << 20
-_TEMPLATES = ("additional_chat_templates", "chat_templates")
-
-
-def check_exists(name: str) -> None:
-    """Raise `TokenizerError` if a name can only be that of a directory, and there is none."""
-    path = Path(name)
-    if path.is_file():
-        raise TokenizerError(f"tokenizer {name} is a file; give its directory")
-    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") > 1
-    if looks_local and not path.is_dir():
-        raise TokenizerError(f"tokenizer directory {name} does not exist; check the path")
 
 
 @dataclass(frozen=True)
@@ -46,13 +32,13 @@ class TokenizerFiles:
     digests: Mapping[str, str]
 
     @classmethod
-    def of(cls, name: str) -> TokenizerFiles | None:
+    def of(cls, name: str, *, only_cached: bool = False) -> TokenizerFiles | None:
         """Return the files of a tokenizer; None if they cannot be found or read, or are too large."""
         try:
-            folder = Path(name) if Path(name).is_dir() else _folder_of_commit(name)
+            folder = Path(name) if Path(name).is_dir() else _folder_of_commit(name, only_cached=only_cached)
             if folder is None:
                 return None
-            found = [path for path in _files(folder) if path.suffix not in _WEIGHTS]
+            found = [path for path in files_in(folder) if path.is_file()]
             if sum(path.stat().st_size for path in found) > _MOST_BYTES:
                 return None
             hashes = {str(path.relative_to(folder)): _sha256(path) for path in sorted(found)}
@@ -81,20 +67,16 @@ class TokenizerFiles:
         return self.digests == later.digests
 
 
-def _files(folder: Path) -> list[Path]:
-    folders = [folder, *(folder / name for name in _TEMPLATES)]
-    return [path for each in folders if each.is_dir() for path in each.iterdir() if path.is_file()]
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _folder_of_commit(name: str) -> Path | None:
+def _folder_of_commit(name: str, *, only_cached: bool) -> Path | None:
     """Return the folder of the commit that the Hub's client would load now; None if there is none."""
     import huggingface_hub  # noqa: PLC0415  a tenth of a second, and most tokenizers are local
 
     try:
-        return Path(huggingface_hub.hf_hub_download(name, "tokenizer_config.json")).parent
+        found = huggingface_hub.hf_hub_download(name, CONFIG, local_files_only=only_cached)
     except Exception:  # noqa: BLE001  loading reports what is wrong
         return None
+    return Path(found).parent

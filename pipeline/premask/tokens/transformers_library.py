@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from ..core.hub import limit_waiting
+
 _without_torch = False
 
 
@@ -30,10 +32,11 @@ def leave_torch_out() -> None:
 
 
 def transformers() -> Any:
-    """Return the library; the first call imports it."""
+    """Return the library; the first call imports it. From then on a silent Hub is given up."""
     if _without_torch and "transformers" not in sys.modules:
         with _no_torch():
             importlib.import_module("transformers.utils").is_torch_available()  # the answer is remembered
+    limit_waiting()
     return importlib.import_module("transformers")
 
 

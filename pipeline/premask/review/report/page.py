@@ -25,6 +25,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...core.atomic_files import write_text
 from ...core.display import SHOWN_WRITERS
 from ...core.errors import OutputError
 from ...output.dataset import open_dataset
@@ -64,16 +65,13 @@ class Made:
 def write_report(out: Path, target: Path) -> Made:
     """Write the report of an output; `OutputError` if that cannot be read, or the file not be written."""
     text, shown, samples, notes = make_page(out)
-    data = text.encode()
-    scratch = target.with_name(f".{target.name}.tmp")
     try:
-        scratch.write_bytes(data)
-        scratch.replace(target)
+        write_text(target, text)
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}; check space and permissions, or pass --to"
         ) from None
-    return Made(target, len(data), shown, samples, tuple(notes))
+    return Made(target, len(text.encode()), shown, samples, tuple(notes))
 
 
 def default_path(out: Path) -> Path:

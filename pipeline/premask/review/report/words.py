@@ -79,6 +79,8 @@ def known_origins(items: Sequence[Mapping[str, Any]]) -> str:
 def shown_rejects(figures: Figures, shown: int) -> str:
     """Say how many of the rejected rows are shown."""
     lines = figures["rejected"] + figures["dropped"]
+    if lines and not shown:
+        return f"{lines:,} rows are in no reject log here; it was left out when this was pushed."
     text = f"{shown:,} of {lines:,} rows are shown here, with every reason."
     return text + (f" {figures['dropped']:,} were skipped as duplicates." if figures["dropped"] else "")
 
@@ -154,6 +156,7 @@ _REFUSALS = (
     "boundary_unclear",
     "control_token",
     "nothing_trained",
+    "tokenizer_error",
 )
 
 

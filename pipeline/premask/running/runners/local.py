@@ -25,32 +25,22 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from ...core.defaults import ATTEMPTS
-from ...core.errors import PremaskError
 from ...core.recipe import Recipe
 from ...labeller import load_ahead
 from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller, Setup
-from ..crashes import (
-    TaskError,
-    begun_here,
-    ended_a_run,
-    is_done,
-    note_failure,
-    read_failures,
-    remove_mark,
-    settle,
-)
+from ..crashes import begun_here, ended_a_run, is_done, note_failure, read_failures, remove_mark
 from ..sharing import may_share
 from ..tasks import BucketTask, Job, Progress, Task, rows_of
+from ..unexpected import TaskError, describe, unexpected
 from ..units import label_shared, run_unit
 from .process import may_fork, without_old_garbage
-from .worker import NoWorkerError, Worker, describe, system_error
+from .worker import NoWorkerError, Worker
 
 
 class LocalRunner:
@@ -76,11 +66,10 @@ class LocalRunner:
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Have the workers load what they can before the template is known; return at once."""
-        light = tokenizer.without_hf()
-        self._spare.know(recipe, light)
+        self._spare.know(recipe, tokenizer)
         copies = may_fork()
         for other, thread in zip(self._others, self._threads, strict=True):
-            other.know(recipe, light)
+            other.know(recipe, tokenizer)
             if not copies:
                 thread.submit(other.load_ahead)
 
@@ -238,18 +227,22 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
         try:
             with begun_here(task.failures):
                 record = todo.job(batches, task, todo.progress, windows)
-        except PremaskError:
-            raise
-        except OSError as error:
-            raise system_error(error) from None
-        except Exception as error:  # noqa: BLE001  any error is recorded, and the task retried in a worker
-            windows = Windows(batches.recipe.pack_window)  # the old ones hold samples of the failed unit
-            todo.failed(number, task, describe(error))
+        except BaseException as error:  # noqa: BLE001  `unexpected` raises all that no row is the cause of
+            why = describe(unexpected(error))
+            batches, windows = (
+                batches.anew(),
+                Windows(batches.recipe.pack_window),
+            )  # the old ones are half done
+            todo.failed(number, task, why)
         else:
             todo.done(number, record)
     for task in todo.to_help():
-        with begun_here(task.failures):
-            label_shared(batches, task)
+        try:
+            with begun_here(task.failures):
+                label_shared(batches, task)
+        except BaseException as error:  # noqa: BLE001  the process of the unit meets it, too
+            unexpected(error)
+            batches = batches.anew()
 
 
 def _in_thread(other: Worker, todo: _Todo) -> None:
@@ -275,14 +268,10 @@ def _help_in(other: Worker, todo: _Todo) -> None:
 
 def _in_another(other: Worker, todo: _Todo) -> None:
     """Have a worker do tasks, until none is left."""
-    do = partial(other.do, todo.setup)
     try:
         for number, task in todo.for_workers():
             try:
-                if todo.is_tried_out(task):
-                    record = settle(do, todo.job, task, todo.progress.say)
-                else:
-                    record = do(todo.job, task)
+                record = _done_by(other, todo, task)
             except TaskError as error:
                 if not todo.ended:
                     todo.failed(number, task, str(error))
@@ -297,6 +286,16 @@ def _in_another(other: Worker, todo: _Todo) -> None:
     except BaseException:
         todo.end()
         raise
+
+
+def _done_by(other: Worker, todo: _Todo, task: Any) -> UnitRecord | None:
+    """Have a worker do a task, with more care if it has failed."""
+    if todo.is_tried_out(task):
+        record: UnitRecord | None = other.settle(todo.setup, todo.job, task, todo.progress.say)
+        return record
+    is_suspect = read_failures(task.failures).tries or ended_a_run(task.failures)
+    do = other.do_again if is_suspect else other.do
+    return do(todo.setup, todo.job, task)  # type: ignore[no-any-return]
 
 
 class _Locked(Progress):

@@ -31,7 +31,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,10 +44,11 @@ from ...output.shards import UnitRecord
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller
-from ..crashes import TaskError, note_failure, settle
+from ..crashes import note_failure
 from ..tasks import BucketTask, Job, Progress, Task, rows_of
+from ..unexpected import TaskError, describe, unexpected
 from .process import in_directory, own_handler, prepare_process
-from .worker import Worker, describe, system_error
+from .worker import Worker
 
 _AHEAD = 2  # units running or queued per CPU, so that workers need not wait for the driver
 _PATIENCE_S = 30.0  # seconds without a result, after which CPUs are counted again
@@ -98,7 +98,7 @@ class RayRunner:
 
     def load_ahead(self, recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         """Load nothing: workers load with their first task."""
-        self._suspects.know(recipe, tokenizer.without_hf())
+        self._suspects.know(recipe, tokenizer)
 
     def loaded(self, batches: BatchLabeller) -> None:
         """Do nothing: workers may be on other machines."""
@@ -138,7 +138,7 @@ class RayRunner:
                             if note_failure(task, str(error), self._attempts, progress.say):
                                 waiting.append((number, task))
                                 continue
-                            record = settle(partial(self._suspects.do, setup), job, task, progress.say)
+                            record = self._suspects.settle(setup, job, task, progress.say)
                         if record is not None:
                             records[number] = record
                             progress.advance(rows_of(record), record.tokens, record.packs)
@@ -154,11 +154,7 @@ class RayRunner:
             record: UnitRecord | None = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             cause = _cause(error)
-            if isinstance(cause, PremaskError):
-                raise cause from None
-            if isinstance(cause, OSError):
-                raise system_error(cause) from None
-            raise TaskError(describe(cause)) from None
+            raise TaskError(describe(unexpected(cause))) from None
         except self._ray.exceptions.RayError as error:  # the worker or its node is lost
             raise TaskError(first_line(error)) from None
         return record
@@ -166,7 +162,7 @@ class RayRunner:
     def _share(self, batches: BatchLabeller) -> _Shared:
         """Return what workers need to make this batch labeller; put it into Ray's store once."""
         if self._sent is None or self._sent[0] is not batches:
-            setup = batches.setup(), batches.labeller.tokenizer.without_hf()
+            setup = batches.setup(), batches.labeller.tokenizer
             self._sent = batches, _Shared(secrets.token_hex(8), [self._ray.put(setup)])
         return self._sent[1]
 
@@ -270,9 +266,11 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         _check_sources(task)
     try:
         record: UnitRecord | None = job(_loaded.batches, task, None, _loaded.windows)
-    except BaseException:
+    except BaseException as error:
         _loaded = None  # its windows hold samples of the failed unit
-        raise
+        if isinstance(error, Exception):
+            raise
+        raise RuntimeError(describe(unexpected(error))) from None  # a panic, of which Ray would know no cause
     return record
 
 

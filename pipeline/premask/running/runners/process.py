@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
+
+from .stderr import LastLines, keep_stderr, say, show
 
 # ==== Speed ====
 
@@ -157,15 +159,9 @@ class Interrupts:
     def leave(self) -> NoReturn:
         """End this process with a message of one line."""
         heard = signal.Signals(self.heard or signal.SIGINT)
-        if os.isatty(2):
-            os.write(2, _TIDY)
+        show(_TIDY)
         say(f"{_CODES[heard]}; finished work is kept, run the same command again to continue")
         os._exit(128 + heard)
-
-
-def say(text: str) -> None:
-    """Write one line to stderr. It works even while modules are being imported."""
-    os.write(2, f"premask: {text}\n".encode())
 
 
 def _handle(handler: object) -> None:
@@ -176,12 +172,12 @@ def _handle(handler: object) -> None:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT in this thread and in the processes that it starts meanwhile.
+    """Block SIGINT and SIGTERM in this thread and in the processes that it starts meanwhile.
 
-    An interrupt of the terminal is for the parent process. A child cannot block it in time by itself, because
-    its imports take a second.
+    A signal to all processes of a terminal or service is for the parent process, which ends the others. A
+    child cannot block it in time by itself, because its imports take a second.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _CODES)
     try:
         yield
     finally:
@@ -207,16 +203,17 @@ _OWN_THREADS = ("polars", "duckdb", "torch", "ray", "hf_xet", "jax")
 _is_prepared = False
 
 
-def may_fork() -> bool:
+def may_fork(own_threads: int = 1) -> bool:
     """Whether a copy of this process can go on with its work.
 
-    Only a process of the command on Linux, without threads of Python and of libraries that need theirs. Those
-    of Arrow, OpenBLAS and jemalloc start again in the copy, and the tokenizers here use none.
+    Only a process of the command on Linux, without threads of Python (but for `own_threads`) and of libraries
+    that need theirs. Those of Arrow, OpenBLAS and jemalloc start again in the copy, and the tokenizers here
+    use none.
 
     Gain: three CPU seconds per worker, for loading what this process has loaded.
     """
     others = any(name in sys.modules for name in _OWN_THREADS)
-    return sys.platform == "linux" and _is_prepared and not others and threading.active_count() == 1
+    return sys.platform == "linux" and _is_prepared and not others and threading.active_count() <= own_threads
 
 
 def begin_as_copy() -> None:
@@ -225,33 +222,45 @@ def begin_as_copy() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> int:
+class Crash(NamedTuple):
+    """How a child was killed: by which signal, and what a library wrote about it, if anything."""
+
+    number: int
+    line: str
+
+
+def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> Crash:
     """Do some work in a forked child that handles `interrupts`; pass signals on to it.
 
-    Ends this process with the exit code of the child, or returns the signal that killed the child.
+    Ends this process with the exit code of the child, or returns how the child was killed.
 
     Gain: if a library crashes or memory runs out, only the child ends, and this process, of a few megabytes,
     can start another one. Cost: a few milliseconds.
     """
     _handle(interrupts.hear)  # the child inherits it
-    parent, child = os.getpid(), os.fork()
+    parent, (reading, writing) = os.getpid(), os.pipe()
+    child = os.fork()
     if not child:
-        _end_with(parent)
+        os.close(reading)
+        end_with(parent)
+        keep_stderr(writing)
         work()
         sys.exit(0)
+    os.close(writing)
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with suppress(ProcessLookupError):
             os.kill(child, number)
 
     _handle(pass_on)
+    lines = LastLines(reading)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         sys.exit(os.WEXITSTATUS(status))
-    return os.WTERMSIG(status)
+    return Crash(os.WTERMSIG(status), lines.cause())
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have Linux kill this process when its parent ends, so that no writer outlives a killed command.
 
     On other systems, this process continues to its end.

@@ -7,8 +7,9 @@
 
 It is forked from a process that has loaded its labeller, where that is safe (`process.may_fork`). Otherwise
 it is spawned and loads everything itself, because threads of libraries do not survive a fork. If it dies, the
-next call spawns another process. It ignores interrupts of the terminal, which are for its parent, and it ends
-when its parent ends for any reason.
+next call spawns another process. From then on it does tasks in copies of itself where that is safe
+(`copies.py`), so that the next row that ends a process ends a copy. It ignores signals of the terminal, which
+are for its parent, and it ends when its parent ends for any reason.
 
 Cost: a hundredth of a CPU second to fork, about three to spawn and load; 0.1 ms per call.
 """
@@ -17,25 +18,24 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from ...core.errors import PremaskError, RunError, one_line
+from ...core.errors import PremaskError, RunError
 from ...core.recipe import Recipe
+from ...core.redact import redact_logs
 from ...labeller import load_ahead
 from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller, Setup
-from ..crashes import SuspectRows, TaskError
-from ..tasks import Job, Progress
+from ..crash_search import settle
+from ..tasks import Job
+from ..unexpected import SuspectRows, TaskError
+from .copies import Reporter, answer_of, how_it_ended, in_copy, may_copy
 from .process import (
     begin_as_copy,
     end_with_parent,
@@ -67,6 +67,7 @@ class Worker:
         self._loaded = False
         self._setup: Setup | None = None
         self._starting, self._ended = threading.Lock(), False
+        self._has_died = False
 
     def start(self) -> None:
         """Have it import libraries; this needs no recipe."""
@@ -104,7 +105,16 @@ class Worker:
         error, and `NoWorkerError` if no process survives loading its labeller.
         """
         self._make_ready(setup)
-        return self._call(_do, job, task)
+        return self._call(_do_in_copy if self._has_died else _do, job, task)
+
+    def do_again(self, setup: Setup, job: Job, task: Any) -> Any:
+        """Do a job as `do`, on a task that has failed before: in a copy of the process, if possible."""
+        self._make_ready(setup)
+        return self._call(_do_in_copy, job, task)
+
+    def settle(self, setup: Setup, job: Job, task: Any, say: Callable[[str], None]) -> Any:
+        """Do a job without the rows that are the cause of its failures (`crash_search.settle`)."""
+        return settle(partial(self.do_again, setup), job, task, say)
 
     def end(self) -> None:
         """Kill the process and start no other one. Nothing is lost. Thread-safe."""
@@ -143,11 +153,7 @@ class Worker:
         except (EOFError, OSError):
             raise TaskError(self._how_it_ended(), at) from None
         if kind == "raised":
-            if not isinstance(value, PremaskError):
-                self._process.kill()  # its state is unknown
-                self._how_it_ended()
-                raise TaskError(str(value), at)
-            raise value
+            raise value if isinstance(value, PremaskError) else TaskError(str(value), at)
         return value
 
     def _started(self) -> Connection:
@@ -174,12 +180,9 @@ class Worker:
         self._link, self._setup = None, None
         if self._process is None:
             return "it was ended"
+        self._has_died = self._has_died or self._loaded
         self._process.join()
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            return f"its process ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
-        return f"its process ended with exit code {code}"
+        return how_it_ended(self._process.exitcode)
 
 
 # ==== In the other process ====
@@ -212,43 +215,13 @@ def _serve(link: Connection) -> None:
     """Answer calls until the other end of the link is closed."""
     global _link  # noqa: PLW0603  reports of a task use the same link as its result
     _link = link
+    redact_logs()
     end_with_parent()
     with suppress(EOFError, OSError):
         while True:
             function, args = link.recv()
-            try:
-                answer = "done", function(*args)
-            except PremaskError as error:
-                answer = "raised", error
-            except OSError as error:
-                answer = "raised", system_error(error)
-            except Exception as error:  # noqa: BLE001  any error is sent to the other end
-                answer = "raised", describe(error)
-            link.send(answer)
+            link.send(answer_of(function, *args))
     os._exit(0)
-
-
-def system_error(error: OSError) -> RunError:
-    """Return the error of the run for one of the system, such as a full disk. No row is its cause."""
-    return RunError(f"{describe(error)}; finished work is kept: fix the cause and run the same command again")
-
-
-def describe(error: Exception) -> str:
-    """Describe an unexpected error in one line, with the file and line in this package that raised it.
-
-    >>> describe(KeyError("role"))
-    "KeyError: 'role'"
-    """
-    text = one_line(error, 300)
-    lines = [
-        f"{Path(frame.filename).name}:{frame.lineno}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).is_relative_to(_PACKAGE)
-    ]
-    return f"{type(error).__name__}: {text}" + (f" ({lines[-1]})" if lines else "")
-
-
-_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def _prepare() -> None:
@@ -273,14 +246,23 @@ def _load(setup: Setup) -> None:
 
 
 def _do(job: Job, task: Any) -> Any:
+    global _mine  # noqa: PLW0603  loaded once for all tasks of a process
+    mine = _loaded()
+    try:
+        return job(mine.batches, task, Reporter(_link), mine.windows)
+    except BaseException:  # in the middle of something
+        _mine = _Mine(mine.batches.anew(), Windows(mine.batches.recipe.pack_window))
+        raise
+
+
+def _do_in_copy(job: Job, task: Any) -> Any:
+    if _link is None or not may_copy():
+        return _do(job, task)
+    mine = _loaded()
+    return in_copy(_link, lambda reporter: job(mine.batches, task, reporter, mine.windows))
+
+
+def _loaded() -> _Mine:
     if _mine is None:
         raise RunError("the worker has not loaded its labeller")
-    return job(_mine.batches, task, _Reporter(), _mine.windows)
-
-
-class _Reporter(Progress):
-    """Reports the position of a task to the other end, in case this process dies."""
-
-    def begin(self, piece: int, rows: np.ndarray) -> None:
-        if _link is not None:
-            _link.send(("at", SuspectRows(piece, tuple(rows.tolist()))))
+    return _mine
