@@ -987,7 +987,7 @@ def set_special_ids(model: Any, tokenizer: Any, stops: Sequence[int]) -> None:
 
 
 def stop_ids(rows: Rows, tokenizer: Any) -> list[int]:
-    """Control tokens that end a trained stretch in the first rows: where an assistant's turn ends."""
+    """Control tokens that end a trained span in the first rows: where an assistant's turn ends."""
     special = {i for i, each in tokenizer.added_tokens_decoder.items() if each.special}
     found: dict[int, None] = {}
     for _, fetch in islice(rows.read(0, 0, None), 64):

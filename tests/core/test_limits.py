@@ -115,7 +115,7 @@ def test_a_program_that_only_imports_has_no_limits(monkeypatch: pytest.MonkeyPat
 
 def test_a_limit_of_the_user_stays() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    lower = limits._data_bytes() + (64 << 20)
+    lower = limits.data_bytes() + (64 << 20)
     resource.setrlimit(resource.RLIMIT_DATA, (lower, hard))
     try:
         with limited("the work"):

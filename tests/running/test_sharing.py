@@ -18,8 +18,8 @@ from premask.fast.plain_batches import read_batches
 from premask.running.batches import BatchLabeller, LabelledBatch
 from premask.running.run import run
 from premask.running.runners.local import LocalRunner
-from premask.running.sharing import STRETCHES, SharedSlice
-from premask.sources.cutting import can_be_cut_again, plan_units, stretches, whole
+from premask.running.sharing import PORTIONS, SharedSlice
+from premask.sources.cutting import can_be_cut_again, plan_units, portions, whole
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import read_slice
 
@@ -46,12 +46,12 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 32, 1000])
 @pytest.mark.parametrize("unit_rows", [None, 110])
-def test_stretches_have_the_rows_of_their_slice(source: str, count: int, unit_rows: int | None) -> None:
+def test_portions_have_the_rows_of_their_slice(source: str, count: int, unit_rows: int | None) -> None:
     info = inspect_source(source)
     assert can_be_cut_again(info)
     for unit in plan_units([info], unit_rows=unit_rows):
         for piece in unit.slices:
-            found = stretches(piece, count)
+            found = portions(piece, count)
             assert 1 <= len(found) <= count
             assert [row for each in found for row in read_slice(each)] == list(read_slice(piece))
 
@@ -63,14 +63,14 @@ def test_files_that_are_read_from_the_start_are_not_cut_again(tmp_path: Path, na
     data = json.dumps(ROWS).encode() if name.endswith("json") else gzip.compress(_lines(ROWS).encode())
     info = inspect_source(write(tmp_path / name, data))
     assert not can_be_cut_again(info)
-    assert stretches(whole(info), 7) == [whole(info)]
+    assert portions(whole(info), 7) == [whole(info)]
 
 
 # ==== One slice, some processes ====
 
 
 class _Labelling:
-    """Labels stretches, and notes which."""
+    """Labels portions, and notes which."""
 
     def __init__(self, batches: BatchLabeller) -> None:
         self.batches, self.done = batches, list[int]()
@@ -102,14 +102,14 @@ def batches(make_batches: MakeBatches) -> BatchLabeller:
 
 def _wanted(batches: BatchLabeller, piece: Slice) -> list[Any]:
     label = _Labelling(batches)
-    return _told(batch for each in stretches(piece, STRETCHES) for batch in label(each))
+    return _told(batch for each in portions(piece, PORTIONS) for batch in label(each))
 
 
 def test_without_helpers(batches: BatchLabeller, piece: Slice, tmp_path: Path) -> None:
     label = _Labelling(batches)
 
     assert _told(SharedSlice(tmp_path, 0, piece).batches(label)) == _wanted(batches, piece)
-    assert len(label.done) == len(stretches(piece, STRETCHES)) > 20
+    assert len(label.done) == len(portions(piece, PORTIONS)) > 20
 
 
 def test_a_helper_that_labels_all(batches: BatchLabeller, piece: Slice, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_helper_that_labels_all(batches: BatchLabeller, piece: Slice, tmp_path
 
     assert _told(SharedSlice(tmp_path, 0, piece).batches(label)) == _wanted(batches, piece)
     assert label.done == []
-    assert len(helper.done) == len(stretches(piece, STRETCHES))
+    assert len(helper.done) == len(portions(piece, PORTIONS))
     assert not list(tmp_path.glob("*.arrow"))
 
 
@@ -126,7 +126,7 @@ def test_a_helper_that_labels_all(batches: BatchLabeller, piece: Slice, tmp_path
 def test_helpers_that_come_at_any_time(
     batches: BatchLabeller, piece: Slice, tmp_path: Path, seed: int
 ) -> None:
-    """A helper labels some stretches between any two batches of the process that packs."""
+    """A helper labels some portions between any two batches of the process that packs."""
     label, helper, draw = _Labelling(batches), _Labelling(batches), random.Random(seed)  # noqa: S311
     own, other = SharedSlice(tmp_path, 0, piece), SharedSlice(tmp_path, 0, piece)
 
@@ -143,11 +143,11 @@ def test_helpers_that_come_at_any_time(
 
 
 @pytest.mark.parametrize("dead", [{0}, {5, 6, 7}, {31}])
-def test_stretches_of_a_helper_that_died(
+def test_portions_of_a_helper_that_died(
     batches: BatchLabeller, piece: Slice, tmp_path: Path, dead: set[int]
 ) -> None:
     """It had taken them, and what it had written has no name yet."""
-    number = len(stretches(piece, STRETCHES))
+    number = len(portions(piece, PORTIONS))
     for each in dead:
         (tmp_path / f"0-{min(each, number - 1)}.taken").touch()
         (tmp_path / f"0-{min(each, number - 1)}.part").write_bytes(b"ARROW1")

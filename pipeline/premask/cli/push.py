@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def push(
     from ..publish.push_hub import HubTarget, parse_repo_id
     from ..publish.push_store import push_to_store
 
+    if page := re.match(r"https?://(?:www\.)?huggingface\.co/(?:datasets/)?([\w.-]+/[\w.-]+)", target):
+        raise RecipeError(f"{target} is the page of a repo; write its name: {page[1]}")
     if "://" not in target or target.startswith("hf://"):
         repo = parse_repo_id(target)
         target_repo = HubTarget(repo, private, revision, tag, content_revision, overwrite, with_rejects)

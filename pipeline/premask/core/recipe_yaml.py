@@ -38,10 +38,11 @@ _PLAIN = frozenset(_PREFIX + name for name in ("str", "int", "float", "bool", "n
 class _Loader(yaml.SafeLoader):
     """Reads plain values; a date, and a lone `=`, are texts."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012  the attribute PyYAML reads
-        first: [(tag, pattern) for tag, pattern in found if tag in _PLAIN]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag in _PLAIN]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def keys_of(path: Path) -> dict[str, Any]:

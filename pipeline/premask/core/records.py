@@ -141,7 +141,7 @@ NOT_TRAINED = -1
 
 
 class Turn(NamedTuple):
-    """A trained stretch of a sample: characters `start` to `end` of its text, written by `message`."""
+    """A trained span of a sample: characters `start` to `end` of its text, written by `message`."""
 
     message: int
     start: int
@@ -150,10 +150,10 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rendered training text, with its trained stretches and the origin of each character.
+    """One rendered training text, with its trained spanes and the origin of each character.
 
     text     the rendered text
-    turns    trained stretches, sorted, without overlap
+    turns    trained spanes, sorted, without overlap
     runs     (length in characters, origin) pairs that cover the text
     proof    one of `PROOFS`
     weights  (length in characters, loss weight) pairs that cover the text; none if all are 1
@@ -270,7 +270,7 @@ class Tokens(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Labels of n texts, flat, and the m trained stretches that they come from, in order.
+    """Labels of n texts, flat, and the m trained spanes that they come from, in order.
 
     labels          int32[t]    the token id if the token is trained, else `IGNORE_INDEX`
     trained_before  int32[t+1]  number of trained tokens before each token, and in all

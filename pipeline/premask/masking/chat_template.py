@@ -155,6 +155,8 @@ def template_source(chosen: str) -> str:
     path = Path(chosen)
     if not path.is_file() and chosen in built_in_templates():
         path = _BUILT_IN / f"{chosen}.jinja"
+    if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+        raise TemplateError(f"chat template {chosen} is not a file; give a Jinja file, or a built-in name")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -87,7 +87,7 @@ def trained_before(labels: np.ndarray) -> np.ndarray:
 
 
 def _stretches(masked: MaskedTexts) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and last segment of each trained stretch: adjacent segments of one text and
+    """Return the first and last segment of each trained span: adjacent segments of one text and
     message."""
     edge = np.ones(len(masked.sizes) + 1, dtype=bool)
     edge[1:-1] = np.diff(masked.messages) != 0

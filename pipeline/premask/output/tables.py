@@ -18,7 +18,7 @@ from ..core.arrays import arrow_array, offsets_of
 from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, row_schema
 from ..core.records import Samples
 from .packing import PackPlan, one_each
-from .windows import take_stretches
+from .windows import take_ranges
 
 
 class Padding(NamedTuple):
@@ -61,12 +61,12 @@ def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFo
     positions = np.arange(starts[-1], dtype=np.int32)
     positions -= np.repeat(starts[:-1].astype(np.int32), lengths)
     flat = {
-        "input_ids": take_stretches(samples.ids, samples.offsets, plan.order),
-        "labels": take_stretches(samples.labels, samples.offsets, plan.order),
+        "input_ids": take_ranges(samples.ids, samples.offsets, plan.order),
+        "labels": take_ranges(samples.labels, samples.offsets, plan.order),
         "position_ids": positions,
     }
     if samples.weights is not None:
-        flat[LOSS_WEIGHTS.name] = take_stretches(samples.weights, samples.offsets, plan.order)
+        flat[LOSS_WEIGHTS.name] = take_ranges(samples.weights, samples.offsets, plan.order)
     documents = plan.offsets
     if format_.padding is not None:
         flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_.padding)

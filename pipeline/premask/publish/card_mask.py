@@ -26,7 +26,7 @@ def mask_section(recipe: Mapping[str, Any]) -> str:
         text.append(f"Not trained: {'; '.join(without)}.")
     text.append(
         "Headers and all other messages have label -100. So have what the template prints between turns, "
-        "every token across the edge of a trained stretch, and the first token of every sample. Labels are "
+        "every token across the edge of trained text, and the first token of every sample. Labels are "
         "**unshifted** (Hugging Face convention)."
     )
     text.append(_PROOFS[recipe["mask"]])
@@ -111,7 +111,7 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     if found := counts.get("control_tokens_in_content"):
         points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
     if straddling := counts.get("straddling_tokens"):
-        points.append(f"{straddling:,} tokens lie across the edge of a trained stretch and are not trained.")
+        points.append(f"{straddling:,} tokens lie across the edge of trained text and are not trained.")
     if (seams := counts.get("seam_tokens")) and recipe.get("seam") != "template":
         points.append(
             f"{seams:,} edges of completions lie inside a token of the whole text. Both sides are encoded "

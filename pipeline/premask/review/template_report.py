@@ -96,7 +96,7 @@ class Diagnosis:
 
     @property
     def samples(self) -> dict[str, tuple[Sample, ...]]:
-        """Probe -> its samples, with their trained stretches."""
+        """Probe -> its samples, with their trained spanes."""
         return {name: each.samples for name, each in self.capabilities.items() if each.samples}
 
     @property

@@ -236,8 +236,8 @@ class BatchLabeller:
     def _decided(
         self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys, size: int
     ) -> Iterator[tuple[int, int, _Decided]]:
-        """Yield stretches of rows (first, one past the last), with what was decided of the rows that were not
-        filled. The texts of a stretch have `size` bytes together, or are those of one row."""
+        """Yield groups of rows (first, one past the last), with what was decided of the rows that were not
+        filled. The texts of a group have `size` bytes together, or are those of one row."""
         sizes = np.zeros(len(batch), dtype=np.int64)
         if filled is not None:
             rows = filled.rows[filled.masked.rows]
@@ -337,7 +337,7 @@ def _ignore(_: object) -> None:
 
 
 def _filled_in(filled: FilledRows | None, first: int, last: int) -> FilledRows | None:
-    """Return the filled rows of a stretch of the batch; None if there are none."""
+    """Return the filled rows of a group of the batch; None if there are none."""
     if filled is None or (first <= filled.rows[0] and filled.rows[-1] < last):
         return filled
     low, high = np.searchsorted(filled.rows, [first, last]).tolist()

@@ -2,8 +2,8 @@
 
     forecast(recipe).as_dict()["tokens"]
 
-The units are those of the run. All other figures are estimated from a sample: `STRETCHES` stretches of
-`STRETCH_ROWS` rows, at positions drawn with the seed of the recipe. Only JSONL and Parquet can be read from
+The units are those of the run. All other figures are estimated from a sample: `DRAWS` draws of
+`DRAW_ROWS` rows, at positions drawn with the seed of the recipe. Only JSONL and Parquet can be read from
 any position; for other formats, the first rows of units are used. An input with no more rows than the sample
 is taken as it is, each row once. The sample goes through all stages and is
 written. The first half warms up; the second half is timed, in CPU seconds of this process. Times for more
@@ -65,8 +65,8 @@ from .runners.process import without_old_garbage
 from .tasks import Task, accounts_of
 from .units import run_unit
 
-STRETCHES, STRETCH_ROWS = 64, 48
-"""Number of stretches of the sample, and rows in each."""
+DRAWS, DRAW_ROWS = 64, 48
+"""Number of draws of the sample, and rows in each."""
 
 FILES_A_FOLDER, FILES_A_REPO, FILES_A_COMMIT = 10_000, 100_000, 100
 FILE_BYTES, PRIVATE_BYTES, PUBLIC_BYTES = 200_000_000_000, 100_000_000_000, 1_000_000_000_000
@@ -268,7 +268,7 @@ class _Rows:
         whole = [piece for unit in work.units for piece in unit.slices if piece.stop_row is None]
         rows = size = 0.0
         for piece in random.Random(work.recipe.seed).sample(whole, min(8, len(whole))):  # noqa: S311
-            lines = list(islice(_lines(piece), 8 * STRETCH_ROWS))
+            lines = list(islice(_lines(piece), 8 * DRAW_ROWS))
             text = b"".join(lines)
             rows += len(lines)
             size += len(text) / _compression(text, piece.compression)
@@ -316,44 +316,44 @@ def _measure(prepared: Prepared, rows: _Rows) -> Trial:
 
 
 def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
-    """Return stretches of rows as lines of JSONL, each with the slice that it is from."""
+    """Return draws: rows as lines of JSONL, each with the slice that it is from."""
     dice = random.Random(work.recipe.seed)  # noqa: S311  positions of a sample
     pieces = [piece for unit in work.units for piece in unit.slices]
     weights = [rows.of(piece) for piece in pieces]
     if not any(weights):
         return []
-    if sum(weights) <= STRETCHES * STRETCH_ROWS and all(piece.stop_row is not None for piece in pieces):
-        found = [each for piece in pieces for each in _in_stretches(piece)]
+    if sum(weights) <= DRAWS * DRAW_ROWS and all(piece.stop_row is not None for piece in pieces):
+        found = [each for piece in pieces for each in _in_draws(piece)]
         dice.shuffle(found)
         return found
-    drawn = sorted(dice.choices(range(len(pieces)), weights, k=STRETCHES))
+    drawn = sorted(dice.choices(range(len(pieces)), weights, k=DRAWS))
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
-        parts = [part_of(piece, dice.random(), STRETCH_ROWS) for _ in range(times)]
+        parts = [part_of(piece, dice.random(), DRAW_ROWS) for _ in range(times)]
         if None not in parts:
-            found += [(piece, _stretch(piece, part)) for part in parts if part is not None]
+            found += [(piece, _rows_at(piece, part)) for part in parts if part is not None]
         else:
-            lines = list(islice(_lines(piece), times * STRETCH_ROWS))
+            lines = list(islice(_lines(piece), times * DRAW_ROWS))
             found += [(piece, lines[i::times]) for i in range(times)]
     dice.shuffle(found)
     return found
 
 
-def _in_stretches(piece: Slice) -> Iterator[tuple[Slice, list[bytes]]]:
-    """Yield all rows of a slice, each with it: two stretches at least, one of which is timed."""
+def _in_draws(piece: Slice) -> Iterator[tuple[Slice, list[bytes]]]:
+    """Yield all rows of a slice, each with it: two draws at least, one of which is timed."""
     lines = list(_lines(piece._replace(selection=None)))
-    size = min(STRETCH_ROWS, max(1, math.ceil(len(lines) / 2)))
+    size = min(DRAW_ROWS, max(1, math.ceil(len(lines) / 2)))
     yield from ((piece, lines[i : i + size]) for i in range(0, len(lines), size))
 
 
-def _stretch(piece: Slice, part: Slice) -> list[bytes]:
+def _rows_at(piece: Slice, part: Slice) -> list[bytes]:
     """Return rows of a part of a slice, regardless of the selection of its source.
 
     After the last row of the part, it continues at the first row of the slice.
     """
-    lines = list(islice(_lines(part._replace(selection=None)), STRETCH_ROWS))
-    return lines + list(islice(_lines(piece._replace(selection=None)), STRETCH_ROWS - len(lines)))
+    lines = list(islice(_lines(part._replace(selection=None)), DRAW_ROWS))
+    return lines + list(islice(_lines(piece._replace(selection=None)), DRAW_ROWS - len(lines)))
 
 
 def _write(folder: Path, found: Sequence[tuple[Slice, list[bytes]]], work: Work) -> Task | None:

@@ -5,13 +5,13 @@
 
 A unit is packed by one process, because packs depend on the order of its samples. To label its rows is most
 of the work, and can be done anywhere. So near the end of a run, processes without a unit label rows of the
-units of others. A slice is cut into stretches. Every process takes the next one that nobody has taken, by
+units of others. A slice is cut into portions. Every process takes the next one that nobody has taken, by
 making and locking a file. A helper leaves what it has labelled in another file. The packing process takes all
-stretches in their order, from itself or from the helpers. It labels a stretch itself if its helper has died.
+portions in their order, from itself or from the helpers. It labels a portion itself if its helper has died.
 
 The result does not depend on who labels what.
 
-Cost: 10 ns a token to hand over rows, and 20 us per stretch and process.
+Cost: 10 ns a token to hand over rows, and 20 us per portion and process.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from ..core.atomic_files import named
 from ..core.errors import OutputError
 from ..core.locks import lock_file
 from ..core.records import Slice
-from ..sources.cutting import stretches
+from ..sources.cutting import portions
 from .batches import LabelledBatch
 from .cache import as_row, read_rows
 from .tasks import Task
 
-STRETCHES = 32
-"""Stretches into which a slice is cut, at most."""
+PORTIONS = 32
+"""Portions into which a slice is cut, at most."""
 
 Label = Callable[[Slice], Iterable[LabelledBatch]]
-"""Labels the rows of a stretch."""
+"""Labels the rows of a portion."""
 
 
 class SharedSlice:
@@ -52,16 +52,16 @@ class SharedSlice:
         self._folder, self._number, self._piece = folder, number, piece
 
     @cached_property
-    def _stretches(self) -> list[Slice]:
-        return stretches(self._piece, STRETCHES)
+    def _portions(self) -> list[Slice]:
+        return portions(self._piece, PORTIONS)
 
     def batches(self, label: Label) -> Iterator[LabelledBatch]:
-        """Yield the labelled batches of all stretches, in their order.
+        """Yield the labelled batches of all portions, in their order.
 
         While the next one is being labelled elsewhere, one of those behind it is labelled here.
         """
         ahead: dict[int, list[LabelledBatch]] = {}
-        for number, piece in enumerate(self._stretches):
+        for number, piece in enumerate(self._portions):
             if number in ahead:
                 yield from ahead.pop(number)
                 continue
@@ -73,11 +73,11 @@ class SharedSlice:
                 with self._next_taken(number + 1) as later:
                     if later is None:
                         break
-                    ahead[later] = list(label(self._stretches[later]))
+                    ahead[later] = list(label(self._portions[later]))
             yield from self._from_helper(number) or label(piece)
 
     def help(self, label: Label) -> None:
-        """Label stretches until all are taken, or the folder is gone because the unit is done."""
+        """Label portions until all are taken, or the folder is gone because the unit is done."""
         try:
             while self._help_once(label):
                 pass
@@ -86,14 +86,14 @@ class SharedSlice:
                 raise
 
     def _help_once(self, label: Label) -> bool:
-        """Label the next stretch; returns whether there was one."""
+        """Label the next portion; returns whether there was one."""
         with self._next_taken(0) as number:
             if number is not None:
-                self._leave(number, label(self._stretches[number]))
+                self._leave(number, label(self._portions[number]))
             return number is not None
 
     def _leave(self, number: int, batches: Iterable[LabelledBatch]) -> None:
-        """Write a labelled stretch to its file."""
+        """Write a labelled portion to its file."""
         path = self._done(number)
         scratch = path.with_suffix(".part")
         with named(path), pa.OSFile(str(scratch), "wb") as sink:
@@ -105,7 +105,7 @@ class SharedSlice:
         scratch.rename(path)
 
     def _from_helper(self, number: int) -> Iterator[LabelledBatch] | None:
-        """Return what the process left that has taken a stretch, once it has; None if it has died."""
+        """Return what the process left that has taken a portion, once it has; None if it has died."""
         file = os.open(self._lock(number), os.O_RDWR)
         try:
             lock_file(file)
@@ -116,8 +116,8 @@ class SharedSlice:
 
     @contextmanager
     def _next_taken(self, first: int) -> Iterator[int | None]:
-        """Take the first stretch from `first` on that nobody has taken; None if there is none."""
-        for number in range(first, len(self._stretches)):
+        """Take the first portion from `first` on that nobody has taken; None if there is none."""
+        for number in range(first, len(self._portions)):
             with self._taken(number) as is_mine:
                 if is_mine:
                     yield number
@@ -126,7 +126,7 @@ class SharedSlice:
 
     @contextmanager
     def _taken(self, number: int) -> Iterator[bool]:
-        """Take a stretch in the `with` block, if nobody has; returns whether it is taken."""
+        """Take a portion in the `with` block, if nobody has; returns whether it is taken."""
         try:
             file = os.open(self._lock(number), os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except FileExistsError:

@@ -1,6 +1,6 @@
 """The cut of the input into units of work: the same for any number of workers.
 
-    SourceInfo -> Slice (a stretch of rows of one file) -> Unit (some slices: one shard)
+    SourceInfo -> Slice (consecutive rows of one file) -> Unit (some slices: one shard)
 
 Units are what makes a run parallel and resumable, so where they begin must follow from the files alone.
 
@@ -74,11 +74,11 @@ def _cut(info: SourceInfo, unit_rows: int) -> Iterator[Slice]:
 
 
 def can_be_cut_again(info: SourceInfo) -> bool:
-    """Whether slices of a file can be cut into stretches."""
+    """Whether slices of a file can be cut into portions."""
     return FORMATS[info.format].places is not None and info.rows is not None and info.compression is None
 
 
-def stretches(piece: Slice, count: int) -> list[Slice]:
+def portions(piece: Slice, count: int) -> list[Slice]:
     """Cut a slice into at most `count` slices of equally many rows, one after another.
 
     The slice itself where its rows are not counted, or could not be found without reading those before them.
