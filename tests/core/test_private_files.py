@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from premask.core.private_files import changeable, make_private
+from premask.core.private_files import changeable, is_planted, make_private
 
 
 @pytest.fixture
@@ -67,3 +67,19 @@ def test_a_folder_that_others_can_write_is_refused_with_the_fix(kept: Path, tmp_
 def test_a_file_that_is_not_there_is_no_private_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         changeable(tmp_path / "files" / "none", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "planted"), [(0o1777, 12345, "yes"), (0o1777, 0, "no"), (0o755, 12345, "no")]
+)
+def test_a_folder_that_another_user_has_put_into_a_shared_one(
+    tmp_path: Path, mode: int, owner: int, planted: str
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    tmp_path.chmod(mode)
+    (tmp_path / "work").mkdir()
+    os.chown(tmp_path / "work", owner, owner)
+
+    assert is_planted(tmp_path / "work") == (planted == "yes")
+    assert not is_planted(tmp_path / "nothing")

@@ -33,7 +33,7 @@ from premask.core.redact import redact_logs, redacted, remember, shown_url, sour
         ("gs://bucket/a#1234", "gs://bucket/a#1234"),
         ("hf://datasets/org/name@main/a.jsonl", "hf://datasets/org/name@main/a.jsonl"),
         ("zip://a.jsonl::https://me:pw@host/a.zip?sig=x", "zip://a.jsonl::https://host/a.zip"),
-        ("file:///tmp/a#b.jsonl", "file:///tmp/a#b.jsonl"),
+        ("file:///data/a#b.jsonl", "file:///data/a#b.jsonl"),
         ("chats/a.jsonl?token=x", "chats/a.jsonl?token=x"),
         ("https://host/sk-learn-conversations-2024.jsonl", "https://host/sk-learn-conversations-2024.jsonl"),
     ],

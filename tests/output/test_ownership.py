@@ -181,3 +181,12 @@ def test_a_plan_that_is_a_pipe(work: Path, tmp_path: Path) -> None:
     os.mkfifo(work / "plan.json")
     with pytest.raises(OutputError, match=r"holds other files \(plan.json\)"):
         open_output(tmp_path / "out", identity_of())
+
+
+def test_work_in_progress_of_another_user(work: Path, tmp_path: Path) -> None:
+    """In a folder that everybody shares anybody can put finished units, for runs to come."""
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    work.parent.chmod(0o1777)
+    os.chown(work, 12345, 12345)
+    refused(tmp_path, "belongs to another user; write the output to a folder of your own")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from outputs import make_output
+from premask.output.dataset import raw_bytes
 from premask.output.parquet_files import FOOTER_BYTES, open_parquet, runs_of_groups
 
 MANY = {"rows": 1000, "values": 1000}
@@ -19,8 +20,8 @@ def write(path: Path, table: pa.Table, **options: object) -> Path:
 
 
 def refused(path: Path, what: str, **bounds: int) -> None:
-    with pytest.raises(pa.ArrowInvalid, match=what):
-        open_parquet(path, **{**MANY, **bounds})
+    with pytest.raises(pa.ArrowInvalid, match=what), open_parquet(path, **{**MANY, **bounds}):
+        pass
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -33,20 +34,24 @@ def test_what_libraries_write_is_read(
     options = {"data_page_version": version, "compression": compression, "use_dictionary": dictionary}
     path = write(tmp_path / "a.parquet", table, row_group_size=2, **options)
 
-    with open_parquet(path, **MANY) as file:
+    with open_parquet(path, **MANY) as (file, footer):
+        assert footer.rows == 3
         assert file.read().to_pylist() == table.to_pylist()
 
 
 def test_all_shards_of_an_output_are_read(tmp_path: Path) -> None:
     make_output(tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.parquet"):
-        open_parquet(path, **MANY).close()
+        with open_parquet(path, **MANY) as (file, footer):
+            found = file.metadata
+            assert (footer.rows, footer.raw_bytes) == (found.num_rows, raw_bytes(found))
 
 
 def test_bounds_of_rows_and_values(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", pa.table({"a": [[1] * 50, [2] * 50]}), row_group_size=1)
 
-    open_parquet(path, rows=2, values=50).close()
+    with open_parquet(path, rows=2, values=50) as (_, footer):
+        assert [group.columns[0].values for group in footer.groups] == [50, 50]
     refused(path, "rows", rows=1)
     refused(path, "values of a row group: 50", values=49)
 
@@ -84,7 +89,7 @@ def test_a_page_that_says_it_is_large(tmp_path: Path) -> None:
         refused(path, f"a page is said to have {what} bytes")
 
     path.write_bytes(data[:7] + b"\xfe\x7f" + data[9:])
-    with open_parquet(path, **MANY) as file, pytest.raises((OSError, pa.ArrowException)):
+    with open_parquet(path, **MANY) as (file, _), pytest.raises((OSError, pa.ArrowException)):
         file.read()  # a size within bounds that is wrong is pyarrow's to find
 
 
@@ -100,5 +105,16 @@ def test_row_groups_that_are_read_together(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.parquet", pa.table({"a": [[1] * n for n in (3, 4, 9, 1, 1)]}), row_group_size=1
     )
-    with open_parquet(path, **MANY) as file:
-        assert list(runs_of_groups(file.metadata, 8)) == [([0, 1], 4), ([2], 9), ([3, 4], 1)]
+    with open_parquet(path, **MANY) as (_, footer):
+        assert list(runs_of_groups(footer, 8)) == [([0, 1], 4), ([2], 9), ([3, 4], 1)]
+
+
+def test_a_footer_over_which_pyarrow_ends_the_process(tmp_path: Path) -> None:
+    """The column is optional by the levels that are counted, but not by its schema."""
+    path = write(tmp_path / "a.parquet", pa.table({"a": [1, 2]}), write_statistics=False)
+    data = path.read_bytes()
+    optional = data.rindex(b"\x25\x02\x18\x01a")
+    path.write_bytes(data[: optional + 1] + b"\x00" + data[optional + 2 :])
+
+    with pytest.raises((pa.ArrowException, OSError)), open_parquet(path, **MANY) as (file, _):
+        file.read()

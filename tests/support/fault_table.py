@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import logging
 import os
 import random
 import re
@@ -384,6 +385,7 @@ def store(bench: Bench) -> Iterator[Try]:
         from s3_server import CREDENTIALS  # noqa: PLC0415
     except ImportError:
         return
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

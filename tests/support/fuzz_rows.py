@@ -59,8 +59,8 @@ from random_chats import MARKERS
 from template_corpus import CORPUS, TEMPLATES, TEMPLATES_2026, control_tokens_of
 
 PIECE_ROWS, FILE_ROWS = 20_000, 4000
-HANG_S = 900
-"""Seconds that a run of `FILE_ROWS` rows may take; on a free machine it takes one or two."""
+HANG_S = 3600
+"""Seconds that a run of `FILE_ROWS` rows may take: a few on a free machine, many minutes where it is nice to others."""
 
 
 class FuzzError(AssertionError):

@@ -158,7 +158,7 @@ def main() -> None:
                 out.parent.mkdir()
                 recipe.write_text(
                     f"sources: ['{planted.url(f'{web.url}/a.jsonl')}']\ntokenizer: {TOKENIZER}\noutput: {out}\n"
-                    f"cache: {folder}/work/rows\n"
+                    f"cache: {out.parent / 'rows'}\n"
                 )
                 environ = {**planted.environ, "PREMASK_CACHE": str(folder / "work" / "cache")}
                 done = premask("run", recipe, **environ)

@@ -4,6 +4,7 @@
     changeable      path -> the first part of it that another user can change, None if there is none
     is_own          the same for the state of one file
     why_not         what is wrong with it, and how to fix that
+    is_planted      whether another user has put a folder into one that everybody shares
 
 What a cache gives back decides masks and bytes, so whoever can write there decides them. As with the keys of
 ssh, a file counts only if it and each folder above it, up to the root of the cache, belong to this user (or
@@ -62,6 +63,16 @@ def is_own(about: os.stat_result) -> bool:
         return False
     sticky = stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX
     return bool(sticky) or not about.st_mode & _OF_OTHERS
+
+
+def is_planted(folder: Path) -> bool:
+    """Whether another user has put a folder into one that everybody shares, such as that of scratch files."""
+    try:
+        own, above = folder.lstat(), folder.parent.stat()
+    except OSError:
+        return False
+    shared = above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH
+    return bool(shared) and own.st_uid not in {os.geteuid(), 0}
 
 
 def _parts(path: Path, root: Path) -> Iterator[Path]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ from ..core.errors import OutputError, PushError, one_line
 from ..core.manifest import MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
 from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
-from .parquet_files import open_parquet, runs_of_groups
+from .parquet_files import Footer, open_parquet, runs_of_groups
 
 BATCH_TOKENS = 1 << 20
 """Tokens of a batch, about."""
@@ -199,9 +200,9 @@ class Dataset:
         names = wanted.names if columns is None else list(columns)
         optional = set(names) if nulls else _MAY_BE_NULL.get(shard.kind, set())
         try:
-            with self._opened(shard) as file:
+            with self._opened(shard) as (file, footer):
                 _check_columns(file.schema_arrow, [wanted.field(name) for name in names])
-                for groups, each in runs_of_groups(file.metadata, 4 * BATCH_TOKENS):
+                for groups, each in runs_of_groups(footer, 4 * BATCH_TOKENS):
                     size = max(1, tokens // max(each, 1))
                     for batch in file.iter_batches(size, row_groups=groups, columns=names):
                         _check_batch(batch, shard.kind, optional)
@@ -209,7 +210,7 @@ class Dataset:
         except _BROKEN as error:
             raise UnreadableError(self.root / shard.path, error) from None
 
-    def _opened(self, shard: Shard) -> pq.ParquetFile:
+    def _opened(self, shard: Shard) -> AbstractContextManager[tuple[pq.ParquetFile, Footer]]:
         """A shard whose footer and pages are within bounds; raises one of `_BROKEN` otherwise."""
         path, settings = self.path(shard.path), self.manifest.settings
         values = min(max(settings.pack_window + settings.max_length, _FEWEST_VALUES), _MOST_VALUES)
@@ -292,13 +293,13 @@ class Dataset:
         elif file.sha256 != shard.sha256:
             note("sha256", "its sha256 is not the one in manifest.json")
         try:
-            with self._opened(shard) as opened:
-                footer, schema = opened.metadata, opened.schema_arrow
+            with self._opened(shard) as (opened, footer):
+                schema = opened.schema_arrow
         except _BROKEN as error:
             note("unreadable", f"it cannot be read: {UnreadableError(self.root / name, error).why}")
             return Checked(name, file, rows, tuple(problems))
-        rows = int(footer.num_rows)
-        for key, found in (("rows", rows), ("raw_bytes", raw_bytes(footer))):
+        rows = footer.rows
+        for key, found in (("rows", rows), ("raw_bytes", footer.raw_bytes)):
             if found != getattr(shard, key):
                 note("footer", f"it has {found:,} {key}, manifest.json says {getattr(shard, key):,}")
         version = (schema.metadata or {}).get(b"premask.contract", b"none").decode(errors="replace")

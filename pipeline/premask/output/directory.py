@@ -379,10 +379,10 @@ def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
     found = Counter[int]()
     try:
         with (
-            open_parquet(source, rows=1 << 27, values=1 << 27) as file,
+            open_parquet(source, rows=1 << 27, values=1 << 27) as (file, footer),
             parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer,
         ):
-            for group in range(file.num_row_groups):
+            for group in range(len(footer.groups)):
                 table = file.read_row_group(group)
                 packs = pa.array(table.column("pack").to_numpy() + first_pack)
                 table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from ..core.errors import OutputError
 from ..core.manifest import KINDS, PICTURES, is_manifest
+from ..core.private_files import is_planted
 from ..core.received_files import read_bounded, regular_file, walk
 from .dataset import Dataset, is_card, open_dataset, read_manifest
 
@@ -59,9 +60,12 @@ def has_manifest(out: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `OutputError` if something else than a folder is at the place of a folder for work."""
+    """Raise `OutputError` if something else than a folder is at the place of a folder for work, or one that
+    another user has put there: finished units in it are used as they are."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder} is needed for work in progress, but is no folder; move it away")
+    if is_planted(folder):
+        raise OutputError(f"{folder} belongs to another user; write the output to a folder of your own")
 
 
 def listed(names: Sequence[str]) -> str:

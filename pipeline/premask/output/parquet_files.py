@@ -1,8 +1,8 @@
 """Parquet files that a stranger may have sent: what they declare is held against bounds before it is
 believed.
 
-    with open_parquet(path, rows=1 << 27, values=1 << 25) as file:
-        file.metadata, file.schema_arrow
+    with open_parquet(path, rows=1 << 27, values=1 << 25) as (file, footer):
+        footer.groups[0].rows, file.schema_arrow
 
 A file of some kB can declare billions of values, pages of gigabytes, and a footer without end. So, in this
 order: the size of the footer; for each row group its rows, columns, values and where its pages lie; the
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,69 +32,120 @@ _HEADER_BYTES, _COLUMNS, _DEEPEST = 1 << 13, 64, 8  # of a page; of a file; colu
 _MAGIC = b"PAR1"
 
 
-def open_parquet(path: Path, *, rows: int, values: int) -> pq.ParquetFile:
+class Column(NamedTuple):
+    """A column of a row group: its values, and where its pages begin and end in the file, in bytes."""
+
+    values: int
+    first: int
+    last: int
+
+
+class Group(NamedTuple):
+    """A row group: its rows, its bytes once decompressed, and its columns."""
+
+    rows: int
+    raw_bytes: int
+    columns: list[Column]
+
+
+class Footer(NamedTuple):
+    """What the footer of a file says, and is within bounds."""
+
+    rows: int
+    groups: list[Group]
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the file once decompressed."""
+        return sum(group.raw_bytes for group in self.groups)
+
+
+@contextmanager
+def open_parquet(path: Path, *, rows: int, values: int) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     """Open a Parquet file with at most so many rows, and so many values in a column of a row group.
 
-    Raises `ArrowInvalid` for a file that declares more, or what cannot be, and what pyarrow raises for one
-    that cannot be read.
+    The footer is read here: pyarrow ends the process over some that contradict themselves, if it is asked for
+    the columns of a row group. Raises `ArrowInvalid` for a file that declares more, or what cannot be, and
+    what pyarrow raises for one that cannot be read.
     """
-    _check_footer_size(path)
-    file = pq.ParquetFile(
+    footer = _read_footer(path)
+    _check_footer(footer, path.stat().st_size, rows, values)
+    _check_pages(path, footer)
+    with pq.ParquetFile(
         path,
         thrift_string_size_limit=FOOTER_BYTES,
         thrift_container_size_limit=FOOTER_BYTES // 8,
         schema_depth_limit=_DEEPEST,
-    )
-    try:
-        _check_footer(file.metadata, path.stat().st_size, rows, values)
-        _check_pages(path, file.metadata)
-    except BaseException:
-        file.close()
-        raise
-    return file
+    ) as file:
+        yield file, footer
 
 
-def runs_of_groups(footer: pq.FileMetaData, most: int) -> Iterator[tuple[list[int], int]]:
+def runs_of_groups(footer: Footer, most: int) -> Iterator[tuple[list[int], int]]:
     """Yield row groups that are read together, with about `most` values of their first column (or one group
     with more), and how many values a row of them has, rounded up."""
     groups, values, rows = list[int](), 0, 0
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        own = group.column(0).num_values
+    for number, group in enumerate(footer.groups):
+        own = group.columns[0].values
         if groups and values + own > most:
             yield groups, -(-values // max(rows, 1))
             groups, values, rows = [], 0, 0
-        groups, values, rows = [*groups, number], values + own, rows + group.num_rows
+        groups, values, rows = [*groups, number], values + own, rows + group.rows
     if groups:
         yield groups, -(-values // max(rows, 1))
 
 
-def _check_footer_size(path: Path) -> None:
+# ==== The footer ====
+
+
+def _read_footer(path: Path) -> Footer:
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))
         end = file.read(8)
-    if len(end) < 8 or end[4:] != _MAGIC:
-        raise pa.ArrowInvalid("it is no whole Parquet file")
-    footer = int.from_bytes(end[:4], "little")
-    if footer > min(FOOTER_BYTES, size - 12):
-        raise pa.ArrowInvalid(f"its footer is said to have {footer:,} bytes")
+        if len(end) < 8 or end[4:] != _MAGIC:
+            raise pa.ArrowInvalid("it is no whole Parquet file")
+        length = int.from_bytes(end[:4], "little")
+        if length > min(FOOTER_BYTES, size - 12):
+            raise pa.ArrowInvalid(f"its footer is said to have {length:,} bytes")
+        file.seek(size - 8 - length)
+        data = file.read(length)
+    try:
+        fields, _ = _struct(data, 0, 0)
+        return Footer(_number(fields[3]), [_group(each) for each in fields.get(4, [])])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise pa.ArrowInvalid("its footer cannot be read") from None
 
 
-def _check_footer(footer: pq.FileMetaData, size: int, rows: int, values: int) -> None:
-    columns, counted = footer.num_columns, 0
+def _group(fields: dict[int, Any]) -> Group:
+    return Group(_number(fields[3]), _number(fields[2]), [_column(each) for each in fields[1]])
+
+
+def _column(fields: dict[int, Any]) -> Column:
+    if 1 in fields:
+        raise ValueError("it is in another file")
+    about = fields[3]
+    first, dictionary = _number(about[9]), _number(about.get(11, 0))
+    first = dictionary if 0 < dictionary < first else first
+    return Column(_number(about[5]), first, first + _number(about[7]))
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
+
+
+def _check_footer(footer: Footer, size: int, rows: int, values: int) -> None:
+    counted, columns = 0, len(footer.groups[0].columns) if footer.groups else 1
     _require(0 < columns <= _COLUMNS, "columns", columns)
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        counted += group.num_rows
-        _require(0 <= group.num_rows <= values, "rows of a row group", group.num_rows)
-        _require(group.num_columns == columns, "columns of a row group", group.num_columns)
-        for place in range(columns):
-            column = group.column(place)
-            _require(0 <= column.num_values <= values, "values of a row group", column.num_values)
-            first, last = _extent(column)
-            _require(0 < first <= last <= size, "place of a column in the file", first)
-    _require(counted == footer.num_rows <= rows, "rows", footer.num_rows)
+    for group in footer.groups:
+        counted += group.rows
+        _require(0 <= group.rows <= values, "rows of a row group", group.rows)
+        _require(len(group.columns) == columns, "columns of a row group", len(group.columns))
+        for column in group.columns:
+            _require(0 <= column.values <= values, "values of a row group", column.values)
+            _require(0 < column.first <= column.last <= size, "place of a column in the file", column.first)
+    _require(counted == footer.rows <= rows, "rows", footer.rows)
 
 
 def _require(fine: bool, what: str, found: object) -> None:  # noqa: FBT001  a condition
@@ -101,24 +153,15 @@ def _require(fine: bool, what: str, found: object) -> None:  # noqa: FBT001  a c
         raise pa.ArrowInvalid(f"its footer has an impossible number: {what}: {found!s:.40}")
 
 
-def _extent(column: pq.ColumnChunkMetaData) -> tuple[int, int]:
-    """Where the pages of a column begin and end in the file, in bytes."""
-    first = column.data_page_offset
-    if column.has_dictionary_page and 0 < (column.dictionary_page_offset or 0) < first:
-        first = column.dictionary_page_offset
-    return first, first + column.total_compressed_size
-
-
 # ==== Pages ====
 
 
-def _check_pages(path: Path, footer: pq.FileMetaData) -> None:
+def _check_pages(path: Path, footer: Footer) -> None:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
-            for place in range(group.num_columns):
-                _check_pages_of(file, *_extent(group.column(place)))
+        for group in footer.groups:
+            for column in group.columns:
+                _check_pages_of(file, column.first, column.last)
     finally:
         os.close(file)
 
@@ -146,7 +189,7 @@ def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
     >>> _struct(bytes([0x15, 0x04, 0x15, 0xC8, 0x01, 0x00]), 0, 0)
     ({1: 2, 2: 100}, 6)
     """
-    if depth > 8:
+    if depth > 12:
         raise ValueError(depth)
     fields, number = dict[int, Any](), 0
     while True:
@@ -178,9 +221,11 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         count = head >> 4
         if count == 15:
             count, at = _varint(data, at)
+        kind, items = 3 if (head & 0x0F) in {1, 2} else head & 0x0F, list[Any]()
         for _ in range(_within(data, count)):
-            _, at = _value(data, at, head & 0x0F if (head & 0x0F) not in {1, 2} else 3, depth + 1)
-        return None, at
+            item, at = _value(data, at, kind, depth + 1)
+            items.append(item)
+        return items, at
     if kind in {3, 7}:
         return None, at + (1 if kind == 3 else 8)
     raise ValueError(kind)

@@ -63,7 +63,7 @@ def count_refused(labeller: Labeller, rows: Iterator[tuple[Row, Form]]) -> tuple
     for row, dialect in islice(rows, FIRST_ROWS):
         try:
             found, _ = labeller.read(row, dialect)
-        except RowError:
+        except Exception:  # noqa: BLE001  a row that cannot be read, for whatever reason: a run records it
             found = []
         if any(_is_refused(labeller, conversation) for conversation in found):
             refused += 1

@@ -75,10 +75,11 @@ def _problem(path: Path, folder: Path) -> str:
 
 
 def _own_folders(folder: Path) -> list[Path]:
-    """Return where the files of a folder may be. In the cache of the Hub, `snapshots` link to `blobs`."""
+    """Return where the files of a folder may be. In the cache of the Hub, `snapshots` link to `blobs`;
+    the tokenizer of an output is a folder in a snapshot."""
     whole = folder.resolve()
-    is_snapshot = whole.parent.name == "snapshots"
-    return [whole, *([whole.parent.parent / "blobs"] if is_snapshot else [])]
+    snapshots = [each.parent for each in (whole, whole.parent) if each.parent.name == "snapshots"]
+    return [whole, *(each.parent / "blobs" for each in snapshots)]
 
 
 # ==== What is in the files ====
