@@ -31,7 +31,7 @@ import numpy as np
 from .core.errors import RowError, TemplateError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
-from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe
+from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
 from .core.text import is_encodable
 from .dialects import Form, conversations
@@ -56,6 +56,9 @@ from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
 from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
+
+LARGE_ROW = 8_000_000
+"""Characters of a conversation that is looked at by itself: it takes a hundred times its size."""
 
 MAX_MESSAGES = 4096
 """Messages that a conversation may have. All its prefixes are rendered in one run of the template, but some
@@ -215,7 +218,7 @@ class Labeller:
         """Return the fixed conversations of a row, and the names of the fixes, with that of joined calls.
         Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
-            raise RowError("invalid_json", row.error)
+            raise RowError(row.reason, row.error)
         found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]
@@ -350,6 +353,11 @@ class Labeller:
         prove = partial(prove_engine, backend, wish, make=shared_engine)
         return recall("engine", about, EngineProof, prove, holds=lambda proof: proof.fast)
 
+    @cached_property
+    def longest_token(self) -> int:
+        """Characters of the longest token."""
+        return max(map(len, self.tokenizer.backend.get_vocab(with_added_tokens=True)), default=1)
+
     def _marks(self) -> ReasoningMarks:
         return find_reasoning_marks(self.template.sources.values(), self.renders)
 
@@ -421,6 +429,7 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     if len(conversation.messages) > MAX_MESSAGES:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
+    _check_length(labeller, conversation)
     if not labeller.recipe.loss_weights:
         _check_weights(conversation)
     ignored = labeller.unread(conversation)
@@ -431,6 +440,21 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         )
         raise RowError("content_dropped", f"{detail}; set on_dropped: count to keep such rows")
     return conversation
+
+
+def _check_length(labeller: Labeller, conversation: Conversation) -> None:
+    """Reject a conversation of many MB that cannot fit, before it takes a hundred times its size."""
+    recipe = labeller.recipe
+    texts = (text for each in conversation.messages for text in (each.content, each.reasoning) if text)
+    size = sum(map(len, texts))
+    if size <= LARGE_ROW or recipe.too_long is not TooLong.reject:
+        return
+    if size > recipe.max_length * labeller.longest_token:
+        detail = (
+            f"{size:,} characters are more than max_length {recipe.max_length} tokens of at most "
+            f"{labeller.longest_token} characters"
+        )
+        raise RowError("too_long", detail)
 
 
 def _check_weights(conversation: Conversation) -> None:

@@ -46,6 +46,7 @@ def test_all_keys_and_their_defaults() -> None:
         "fields": None,
         "paths": "best",
         "repair": [],
+        "max_row_bytes": 64_000_000,
         "tokenizer": "tok",
         "chat_template": None,
         "template_kwargs": {},

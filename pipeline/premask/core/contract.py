@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     # reading
     "invalid_json": "the line is not valid JSON",
     "not_an_object": "the row is not a JSON object",
+    "row_too_large": "the row is larger than max_row_bytes, or holds millions of values",
     # normalizing
     "unknown_dialect": "the row matches no known conversation format",
     "no_messages": "the conversation has no messages",

@@ -18,11 +18,12 @@ import hashlib
 import json
 import re
 from enum import Enum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from .defaults import MAX_ROW_BYTES
 from .redact import shown_urls
 from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
@@ -242,6 +243,24 @@ class Card(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
+def _bytes(value: Any) -> Any:
+    """A size as recipes write it, `64MB` or a plain number, in bytes; anything else as it is.
+
+    >>> _bytes("64MB"), _bytes("1.5 GiB"), _bytes("1000"), _bytes("much")
+    (64000000, 1610612736, '1000', 'much')
+    """
+    found = isinstance(value, str) and re.fullmatch(
+        r"([0-9]{1,9}(?:\.[0-9]+)?) ?([kKMG])(i?)B?", value.strip()
+    )
+    if not found:
+        return value
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** (1 + "KMG".index(found[2].upper())))
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str)]
+"""A number of bytes, which a recipe may write as `64MB`."""
+
+
 OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
@@ -272,6 +291,12 @@ class Recipe(BaseModel):
     repair: list[Repair] = Field(
         default_factory=list,
         description="What is fixed in conversations before the template sees them.",
+    )
+    max_row_bytes: Bytes = Field(
+        default=MAX_ROW_BYTES,
+        ge=1,
+        le=1_000_000_000,
+        description="Bytes of the largest row that is read, such as 64MB; larger ones are rejected.",
     )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(

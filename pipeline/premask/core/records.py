@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrays import offsets_of, runs_of_numbers
+from .defaults import MAX_ROW_BYTES
 from .roles import ROLES as ROLES  # noqa: PLC0414  recipes take it from there, all else from here
 
 
@@ -17,7 +18,7 @@ class Row(NamedTuple):
     """One input row as read: `value` is the parsed object, or None with `error` if it cannot be parsed.
 
     `row` counts from 0 in `source`. `original` is the text of the row if the source has one (JSONL), else
-    None; then the reject log serializes `value`.
+    None; then the reject log serializes `value`. `reason` is the one of the reject log for rows with `error`.
     """
 
     source: str
@@ -25,6 +26,7 @@ class Row(NamedTuple):
     value: Any
     original: str | None = None
     error: str | None = None
+    reason: str = "invalid_json"
 
 
 class Stretch(NamedTuple):
@@ -332,14 +334,19 @@ class At(NamedTuple):
 class SourceInfo:
     """The properties of a source file.
 
-    rows       lines of uncompressed JSONL (including blank ones), elements of an uncompressed JSON array, or
-               rows of Parquet; None if counting takes a full parse
-    bytes      size of the file on disk or in its store sha256     its hash; None if only the `version` of a
-    store is known entry      index of the entry of `recipe.sources` that names the file at         where the
-    bytes are marks      positions in a JSON array, about every 4 MB: (element, byte after the bracket or
-    comma before it) selection  what the entry takes of its rows stop       rows from this number on are left
-    out left_out   number of these rows, None if they have not been counted version    version in the store;
-    empty for a local file
+    rows           lines of uncompressed JSONL (including blank ones), elements of an uncompressed JSON array,
+                   or rows of Parquet; None if counting takes a full parse
+    bytes          size of the file on disk or in its store
+    sha256         its hash; None if only the `version` of a store is known
+    entry          index of the entry of `recipe.sources` that names the file
+    at             where the bytes are
+    marks          positions in a JSON array, about every 4 MB: (element, byte after the bracket or comma
+                   before it)
+    selection      what the entry takes of its rows
+    stop           rows from this number on are left out
+    left_out       number of these rows, None if they have not been counted
+    version        version in the store; empty for a local file
+    max_row_bytes  bytes that a row may have
     """
 
     source: str
@@ -355,6 +362,7 @@ class SourceInfo:
     stop: int | None = None
     left_out: int | None = 0
     version: str = ""
+    max_row_bytes: int = MAX_ROW_BYTES
 
     def about(self) -> dict[str, Any]:
         """Return the entry of the file in the manifest: which bytes it had."""
@@ -374,7 +382,7 @@ class Slice(NamedTuple):
     uncompressed and its rows are counted.
 
     `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what it takes of
-    the rows, and `at` where the bytes are.
+    the rows, and `at` where the bytes are. A row with more than `max_row_bytes` is not read.
     """
 
     source: str
@@ -387,6 +395,7 @@ class Slice(NamedTuple):
     entry: int = 0
     at: At | None = None
     selection: Selection | None = None
+    max_row_bytes: int = MAX_ROW_BYTES
 
 
 @dataclass(frozen=True, slots=True)

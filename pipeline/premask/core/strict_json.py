@@ -26,16 +26,32 @@ from typing import Any, AnyStr
 
 import msgspec
 
+MAX_VALUES = 4_000_000
+"""Commas, colons and opening brackets that a large value may have. Python objects take some 100 bytes for
+each that takes three in the text."""
+
 MAX_DEPTH = 256
 """Levels of nesting that a value may have; a fixed bound, because Python's own depends on the call stack."""
 
+_LARGE = 8_000_000  # characters of a text whose values are counted before it is parsed
+
+_PART = 1 << 20
+
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+
+class TooManyValuesError(ValueError):
+    """A text has so many values that they would take all memory."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it has more than {MAX_VALUES:,} values and keys")
 
 
 def parse_json(text: str) -> Any:
     """Parse JSON as `json.loads` does, but strictly: no NaN or Infinity, nothing nested too deeply.
 
-    Raises `ValueError` with the reason (`json.JSONDecodeError` where the syntax is wrong).
+    Raises `ValueError` with the reason (`json.JSONDecodeError` where the syntax is wrong,
+    `TooManyValuesError` where a large text has too many values).
 
     >>> parse_json('[1, {"a": null}]')
     [1, {'a': None}]
@@ -43,6 +59,8 @@ def parse_json(text: str) -> Any:
     Traceback (most recent call last):
     ValueError: NaN is not a JSON value
     """
+    if len(text) > _LARGE and _marks(text) > MAX_VALUES:
+        raise TooManyValuesError
     try:
         value = _FAST(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -83,6 +101,19 @@ def reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     return str(error)
+
+
+def _marks(text: str) -> int:
+    """How many commas, colons and opening brackets are outside of strings."""
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    count = quoted = 0
+    for start in range(0, len(text), _PART):
+        parts = text[start : start + _PART].split('"')
+        outside = "".join(parts[quoted::2])
+        count += sum(map(outside.count, ",:[{"))
+        quoted = (quoted + len(parts) - 1) % 2
+    return count
 
 
 def _by_the_standard(text: str) -> Any:

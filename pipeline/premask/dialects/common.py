@@ -252,9 +252,13 @@ def _template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
 
 _LEAVE_OUT = "leave it out"
 
+_OF_THE_TOKENIZER = "leave it out: it is that of the tokenizer"
+
 _OF_THE_RENDER: Mapping[str, str] = {
     "messages": "write the turns as 'messages' at the top of the row",
     "tools": "write 'tools' at the top of the row",
+    "bos_token": _OF_THE_TOKENIZER,
+    "eos_token": _OF_THE_TOKENIZER,
     "add_generation_prompt": "leave it out: premask renders with and without it",
     "continue_final_message": _LEAVE_OUT,
     "conversation": _LEAVE_OUT,

@@ -29,6 +29,10 @@ DUPLICATE = "duplicate"
 """The reason in the log of rows that were skipped, not rejected."""
 
 
+TOO_LARGE = "row_too_large"
+"""The reason of rows of which the log has the beginning only."""
+
+
 @dataclass
 class RejectLog:
     """What a reject log holds: how many rows of each reason and source, and the first rows of each reason."""
@@ -87,14 +91,15 @@ def read_reject_log(
 def export_rejects(out: Path, target: Path, *, reason: str | None = None, source: str | None = None) -> int:
     """Write the rejected rows to a new file of JSONL, in the order of the log; return how many.
 
-    Duplicates are not among them: there is nothing to fix, and the log does not repeat them.
+    Duplicates are not among them: there is nothing to fix, and the log does not repeat them. Nor are rows
+    that are too large, of which it has the beginning.
 
     Raises `OutputError` like `read_reject_log`, and if the file exists or cannot be written.
     """
     count = 0
     with new_file(target) as file:
         for line in _lines(out, reason, source):
-            if line["original"] is not None:
+            if line["original"] is not None and line["reason"] != TOO_LARGE:
                 file.write(f"{_one_line(line['original'])}\n")
                 count += 1
     return count

@@ -370,8 +370,9 @@ def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
 
 
 def _is_row(original: str | None, reason: str) -> bool:
-    """Whether a line shows its row as JSON; two kinds of rows are shown as they were read, duplicates not."""
-    if reason in {"invalid_json", "not_an_object", *NOT_REDONE}:
+    """Whether a line shows its row as JSON; some rows are shown as they were read, of those too large the
+    beginning; duplicates are not shown."""
+    if reason in {"invalid_json", "not_an_object", "row_too_large", *NOT_REDONE}:
         return True
     try:
         json.loads(original or "", parse_int=str, parse_float=str)

@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ from ..fast.fill import FilledRows, Filler
 from ..fast.paths import Paths
 from ..fast.plain_batches import RowBatch
 from ..fast.render_plans import Plans
-from ..labeller import Labeller, check, reject
+from ..labeller import LARGE_ROW, Labeller, check, reject
 from ..masking.labels import PADDING_LABEL
 from ..masking.segments import masked_texts
 from ..output.tables import Padding, RowFormat
@@ -182,6 +183,8 @@ class BatchLabeller:
 
     def _parts(self, batch: RowBatch, dialect: Form, size: int) -> Iterator[LabelledBatch]:
         """Take rows through all stages that are filled together."""
+        if len(batch) == 1 and sum(map(len, chain.from_iterable(batch.shaped.texts))) > LARGE_ROW:
+            batch = replace(batch, shaped=ShapedRows())  # the labeller says whether it can fit
         keys = shaped_keys(batch.shaped, len(batch), self.split_by)
         filled = self._fill(batch.shaped)
         if filled is not None:

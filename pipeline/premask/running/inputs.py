@@ -45,7 +45,7 @@ class Work(NamedTuple):
 
 def look_at(recipe: Recipe) -> Work:
     """Inspect the files of a recipe and cut them into units."""
-    infos = inspect_sources(recipe.sources, seed=recipe.seed)
+    infos = inspect_sources(recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes)
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
         values = peek(info)

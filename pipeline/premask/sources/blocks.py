@@ -20,12 +20,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress, islice
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from ..core.records import At, Row, Selection, Slice, SourceInfo
+from .files import CHUNK
 from .where import Condition, condition, sampled
 
 
@@ -48,6 +49,11 @@ class Block(ABC):
     def taken(self, mask: np.ndarray) -> Block:
         """The rows of a mask, bool[n]."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes that the block has, about."""
+
     def holds(self, asked: Condition) -> np.ndarray:
         """Where a condition holds, bool[n]; a row with an error is taken."""
         rows = [self.row(i) for i in range(len(self.numbers))]
@@ -66,6 +72,11 @@ class RowBlock(Block):
 
     rows: Sequence[Row]
 
+    @property
+    def size(self) -> int:
+        """Characters of the texts of its rows."""
+        return sum(len(row.original or "") for row in self.rows)
+
     def row(self, i: int) -> Row:
         """Row `i` of the block."""
         return self.rows[i]
@@ -75,11 +86,22 @@ class RowBlock(Block):
         return replace(self, numbers=self.numbers[mask], rows=list(compress(self.rows, mask)))
 
 
-def row_blocks(source: str, rows: Iterable[Row], size: int) -> Iterator[RowBlock]:
-    """Rows in blocks of at most `size`."""
-    rows = iter(rows)
-    while block := list(islice(rows, size)):
-        yield RowBlock(source, np.array([row.row for row in block], dtype=np.int64), block)
+def row_blocks(source: str, rows: Iterable[tuple[Row, int]], size: int) -> Iterator[RowBlock]:
+    """Rows, each with its bytes, in blocks of at most `size` rows and some MB."""
+    block, held = list[Row](), 0
+    for row, bytes_ in rows:
+        block.append(row)
+        held += bytes_
+        if len(block) == size or held > CHUNK:
+            yield block_of(source, block)
+            block, held = [], 0
+    if block:
+        yield block_of(source, block)
+
+
+def block_of(source: str, rows: list[Row]) -> RowBlock:
+    """A block of some rows."""
+    return RowBlock(source, np.array([row.row for row in rows], dtype=np.int64), rows)
 
 
 def _narrowed(row: Row, columns: Sequence[str]) -> Row:

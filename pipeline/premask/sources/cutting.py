@@ -116,6 +116,7 @@ def whole(info: SourceInfo) -> Slice:
         info.entry,
         info.at,
         info.selection,
+        info.max_row_bytes,
     )
 
 

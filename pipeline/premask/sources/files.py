@@ -18,10 +18,11 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -41,6 +42,11 @@ BOM = codecs.BOM_UTF8
 
 CHUNK = 4 << 20
 """Bytes read at a time."""
+
+
+_MOST = 2 << 30  # decompressed bytes that a file may have whatever its size
+
+_RATIO = 200  # how much larger than in the file they may be beyond that
 
 
 def suffixes(name: str) -> tuple[str, str]:
@@ -97,7 +103,7 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
     check_version(source, at)
     try:
         with ExitStack() as stack:
-            yield _opened(path, compression, stack)
+            yield _opened(source, path, compression, stack)
     except OSError as error:
         check_version(source, at)
         if error.errno:
@@ -107,14 +113,36 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
     check_version(source, at)
 
 
-def _opened(path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
+def _opened(source: str, path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
     if compression is None and not is_url(path):
         return stack.enter_context(Path(path).open("rb"))
     if compression is None:
         return stack.enter_context(io.BufferedReader(stack.enter_context(Stream(path)), 1 << 20))
     raw = pa.PythonFile(stack.enter_context(Stream(path)), "r") if is_url(path) else pa.OSFile(path)
     inflated = stack.enter_context(pa.CompressedInputStream(stack.enter_context(raw), compression))
-    return stack.enter_context(io.BufferedReader(inflated, 1 << 20))
+    return stack.enter_context(io.BufferedReader(_Bounded(source, inflated, raw), 1 << 20))
+
+
+class _Bounded(io.RawIOBase):
+    """Decompressed bytes, which end with `SourceError` where they are more than `_MOST` and nearly all of
+    them come from nothing."""
+
+    def __init__(self, source: str, inflated: pa.NativeFile, packed: pa.NativeFile) -> None:
+        self._source, self._inflated, self._packed = source, inflated, packed
+        self._size = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes. Raises `SourceError` beyond the bound."""
+        count: int = self._inflated.readinto(buffer)
+        self._size += count
+        if self._size > _MOST and self._size > _RATIO * self._packed.tell():
+            what = f"{self._packed.tell():,} bytes become more than {_MOST:,}"
+            raise SourceError(f"{self._source} is nearly all compression: {what}; decompress it first")
+        return count
 
 
 def chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -154,7 +182,7 @@ def check_is_file(source: str, path: Path) -> None:
 
 def check_columns(source: str, names: Sequence[str]) -> None:
     """Raise `SourceError` where two columns have the same name: one would hide the other."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise SourceError(f"{source} has columns of the same name ({', '.join(twice)}); rename one of each")
 

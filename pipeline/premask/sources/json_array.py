@@ -15,16 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import SourceError
 from ..core.records import At, Row, Slice, SourceInfo
-from ..core.strict_json import parse_json, reason
-from .blocks import Block, Format, row_blocks
+from ..core.strict_json import TooManyValuesError, parse_json, reason
+from .blocks import Block, Format, block_of, row_blocks
 from .files import BOM, changed, chunks, decoded, opened
 from .json_cutting import ArrayScan, BrokenArrayError, elements, starts
 from .jsonl import LineBlock, lines_info
+from .large_rows import LARGE, Cut, Growing, large_row, unparsed
 from .text_files import inspect_text, is_one_conversation
 
 _LOOKED_AT = 16 << 20  # bytes in which the fault of an element is looked for
@@ -53,7 +55,7 @@ class ElementBlock(LineBlock):
             what = f"{error.msg} at {self._where(i, len(text[: error.pos].encode()))}, row {number}"
             raise SourceError(f"{self.source} is not valid JSON: {what}; fix it") from None
         except ValueError as error:
-            return Row(self.source, number, None, original=original, error=reason(error))
+            return unparsed(self.source, number, original, error)
 
     def _where(self, i: int, byte: int) -> str:
         """A byte of element `i` in the file, in words."""
@@ -89,6 +91,8 @@ def _is_conversation_file(source: str, compression: str | None, at: At | None) -
         try:
             for group in elements(file):
                 for _, element in group:
+                    if isinstance(element, Cut):
+                        continue
                     filled = True
                     if not is_one_conversation([parse_json(element.decode())]):
                         return False
@@ -132,20 +136,33 @@ def _is_array_of_rows(piece: Slice) -> bool:
     return begin.startswith(b"[") and not _is_conversation_file(*place)
 
 
-def _single_row(piece: Slice) -> Iterator[Row]:
+def _single_row(piece: Slice) -> Iterator[tuple[Row, int]]:
+    data = Growing(piece.max_row_bytes)
     with opened(piece.source, piece.compression, piece.at) as file:
-        text = decoded(piece.source, 0, file.read().removeprefix(BOM))
+        for chunk in chunks(file):
+            data.add(chunk)
+    found = data.take()
+    wanted = piece.start_row == 0 and piece.stop_row != 0
+    if isinstance(found, Cut):
+        if wanted:
+            yield large_row(piece.source, 0, found, piece.max_row_bytes), 0
+        return
+    text = decoded(piece.source, 0, found.removeprefix(BOM))
     try:
         value = parse_json(text)
+    except TooManyValuesError as error:
+        if wanted:
+            yield unparsed(piece.source, 0, text, error), 0
+        return
     except ValueError as error:
         raise SourceError(f"{piece.source} is not valid JSON: {reason(error)}; fix it") from None
     if not isinstance(value, (list, dict)):
         raise SourceError(f"{piece.source} holds a single JSON value, not rows; remove it")
-    if piece.start_row == 0 and piece.stop_row != 0:
-        yield Row(piece.source, 0, value)
+    if wanted:
+        yield Row(piece.source, 0, value), 0
 
 
-def _element_blocks(piece: Slice, rows: int) -> Iterator[ElementBlock]:
+def _element_blocks(piece: Slice, rows: int) -> Iterator[Block]:
     number, stop = piece.start_row, piece.stop_row
     with (
         opened(piece.source, piece.compression, piece.at) as file,
@@ -154,23 +171,47 @@ def _element_blocks(piece: Slice, rows: int) -> Iterator[ElementBlock]:
         if piece.start_byte is not None:
             file.seek(piece.start_byte)
         skip = piece.start_row if piece.start_byte is None else 0
-        for group in elements(file, piece.start_byte):
+        for group in elements(file, piece.start_byte, limit=piece.max_row_bytes):
             wanted = group[skip : None if stop is None else skip + stop - number]
             skip = max(skip - len(group), 0)
-            for at in range(0, len(wanted), rows):
-                some = wanted[at : at + rows]
-                yield ElementBlock(
-                    piece.source,
-                    np.arange(number + at, number + at + len(some)),
-                    [element for _, element in some],
-                    np.array([byte for byte, _ in some], dtype=np.int64),
-                    piece,
-                )
+            yield from _blocks_of(piece, number, wanted, rows)
             number += len(wanted)
             if number == stop:
                 return
     if stop is not None and number < stop:
         raise changed(piece.source)
+
+
+def _blocks_of(
+    piece: Slice, number: int, found: Sequence[tuple[int, bytes | Cut]], rows: int
+) -> Iterator[Block]:
+    """Elements in blocks, the first of them row `number`; large ones, which begin before a chunk, alone."""
+    at = 0
+    for i, (byte, element) in enumerate(found):
+        if isinstance(element, Cut):
+            yield from _small_blocks(piece, number + at, found[at:i], rows)
+            yield block_of(piece.source, [large_row(piece.source, number + i, element, piece.max_row_bytes)])
+            at = i + 1
+        elif len(element) > LARGE:
+            yield from _small_blocks(piece, number + at, found[at:i], rows)
+            (block,) = _small_blocks(piece, number + i, [(byte, element)], 1)
+            yield block_of(piece.source, [block.row(0)])
+            at = i + 1
+    yield from _small_blocks(piece, number + at, found[at:], rows)
+
+
+def _small_blocks(
+    piece: Slice, number: int, found: Sequence[tuple[int, Any]], rows: int
+) -> Iterator[ElementBlock]:
+    for at in range(0, len(found), rows):
+        some = found[at : at + rows]
+        yield ElementBlock(
+            piece.source,
+            np.arange(number + at, number + at + len(some)),
+            [element for _, element in some],
+            np.array([byte for byte, _ in some], dtype=np.int64),
+            piece,
+        )
 
 
 # ==== Errors ====

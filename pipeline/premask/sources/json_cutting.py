@@ -25,7 +25,9 @@ from typing import IO
 
 import numpy as np
 
+from ..core.defaults import MAX_ROW_BYTES
 from .files import BOM, chunks
+from .large_rows import Cut, Growing
 
 SPACE = b" \t\r\n"
 """Bytes that JSON allows around values."""
@@ -153,9 +155,11 @@ class ArrayScan:
         return rows
 
 
-def elements(file: IO[bytes], start: int | None = None) -> Iterator[list[tuple[int, bytes]]]:
+def elements(
+    file: IO[bytes], start: int | None = None, *, limit: int = MAX_ROW_BYTES
+) -> Iterator[list[tuple[int, bytes | Cut]]]:
     """Yield the elements of the array in a file, without the space around them, each with the byte at which
-    it begins; those that end in one chunk together.
+    it begins; those that end in one chunk together. An element of more than `limit` bytes is cut.
 
     `start` is the byte at which the file is now, where an element begins; without it the
     file is read from its start, and must hold one array.
@@ -163,18 +167,18 @@ def elements(file: IO[bytes], start: int | None = None) -> Iterator[list[tuple[i
     Raises `BrokenArrayError` where the array does not close, or something follows it.
     """
     cutter = Cutter(start or 0, inside=start is not None)
-    begin, held, row = start, list[bytes](), 0
+    begin, held, row = start, Growing(limit), 0
     for chunk in chunks(file):
-        base, found = cutter.offset, list[tuple[int, bytes]]()
+        base, found = cutter.offset, list[tuple[int, bytes | Cut]]()
         for cut in cutter.feed(chunk).tolist():
             kind = chunk[cut - base]
             if begin is not None:
-                raw = b"".join([*held, chunk[max(begin - base, 0) : cut - base]])
-                element = raw.strip(SPACE)
+                held.add(chunk[max(begin - base, 0) : cut - base])
+                space, element = _stripped(held.take())
                 if element or row or kind == ord(","):
-                    found.append((begin + len(raw) - len(raw.lstrip(SPACE)), element))
+                    found.append((begin + space, element))
                     row += 1
-            begin, held = cut + 1, []
+            begin = cut + 1
             if kind in b"]}":
                 yield found
                 _check_end(kind, chunk[cut - base :], file, cut, row)
@@ -182,8 +186,15 @@ def elements(file: IO[bytes], start: int | None = None) -> Iterator[list[tuple[i
         if found:
             yield found
         if begin is not None:
-            held.append(chunk[max(begin - base, 0) :])
+            held.add(chunk[max(begin - base, 0) :])
     raise BrokenArrayError(_NO_END, cutter.offset, row, begin)
+
+
+def _stripped(raw: bytes | Cut) -> tuple[int, bytes | Cut]:
+    """An element without the space around it, and how much is before it; b"" if it is nothing but space."""
+    if isinstance(raw, Cut):
+        return 0, b"" if raw.blank else raw
+    return len(raw) - len(raw.lstrip(SPACE)), raw.strip(SPACE)
 
 
 def _check_end(kind: int, rest: bytes, file: IO[bytes], byte: int, row: int) -> None:

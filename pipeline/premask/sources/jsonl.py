@@ -11,24 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, islice
+from itertools import compress
 from typing import IO
 
 import numpy as np
 
 from ..core.errors import SourceError
 from ..core.records import At, Row, Slice, SourceInfo
-from ..core.strict_json import parse_json, reason
-from .blocks import Block, Format
+from ..core.strict_json import parse_json
+from .blocks import Block, Format, block_of
 from .files import BOM, CHUNK, changed, chunks, decoded, opened
+from .large_rows import LARGE, Cut, large_row, lines_of, unparsed
 from .text_files import TextFile, inspect_text
 
 
 @dataclass(frozen=True, slots=True)
 class LineBlock(Block):
-    """Consecutive lines of JSONL, blank ones left out; the numbers are those of the lines."""
+    """Consecutive lines of JSONL without their line breaks, blank ones left out; the numbers are those of the
+    lines."""
 
     lines: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its lines."""
+        return sum(map(len, self.lines))
 
     def row(self, i: int) -> Row:
         """Parse line `i` of the block."""
@@ -42,11 +49,11 @@ class LineBlock(Block):
 def _row_of_line(source: str, number: int, line: bytes) -> Row:
     """The row on a line that is not blank."""
     text = decoded(source, number, _without_bom(number, line))
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = text.removesuffix("\r")
     try:
         return Row(source, number, parse_json(text), original=text)
     except ValueError as error:
-        return Row(source, number, None, original=text, error=reason(error))
+        return unparsed(source, number, text, error)
 
 
 def _without_bom(number: int, line: bytes) -> bytes:
@@ -122,7 +129,8 @@ def _part(piece: Slice, share: float, _: int) -> Slice | None:
         return None
     with opened(piece.source, at=piece.at) as file:
         file.seek(piece.start_byte + int(share * (piece.end_byte - piece.start_byte)))
-        file.readline()
+        while (part := file.readline(CHUNK)) and not part.endswith(b"\n"):
+            pass
         begin = min(file.tell(), piece.end_byte)
     return piece._replace(start_row=piece.start_row + 1, stop_row=None, start_byte=begin)
 
@@ -130,35 +138,48 @@ def _part(piece: Slice, share: float, _: int) -> Slice | None:
 # ==== Reading ====
 
 
-def _read(piece: Slice, rows: int) -> Iterator[LineBlock]:
+def _read(piece: Slice, rows: int) -> Iterator[Block]:
     number = piece.start_row
     with opened(piece.source, piece.compression, piece.at) as file:
-        if piece.start_byte:
-            file.seek(piece.start_byte)
-        elif piece.start_byte is None:
-            number = sum(1 for _ in islice(file, piece.start_row))
-        while lines := _next_lines(file, piece, number):
+        for lines in _lines(file, piece):
+            if isinstance(lines, Cut):
+                if not lines.blank:
+                    row = large_row(piece.source, number, lines, piece.max_row_bytes)
+                    yield block_of(piece.source, [row])
+                number += 1
+                continue
             starts = range(0, len(lines), rows)
             blocks = (_line_block(piece.source, number + at, lines[at : at + rows]) for at in starts)
-            yield from (block for block in blocks if block.lines)
+            yield from (block for block in blocks if len(block.numbers))
             number += len(lines)
     if piece.stop_row is not None and number < piece.stop_row:
         raise changed(piece.source)
 
 
-def _next_lines(file: IO[bytes], piece: Slice, number: int) -> list[bytes]:
-    """The next lines of a slice, the first of them line `number`, of some MB together."""
-    at_end = piece.stop_row is None and piece.end_byte is not None and file.tell() >= piece.end_byte
-    if number == piece.stop_row or at_end:
-        return []
-    size = CHUNK if piece.end_byte is None else min(CHUNK, piece.end_byte - file.tell())
-    lines = file.readlines(max(size - 1, 1))  # it stops behind the line that has more than so many
-    return lines if piece.stop_row is None else lines[: piece.stop_row - number]
+def _lines(file: IO[bytes], piece: Slice) -> Iterator[list[bytes] | Cut]:
+    """The lines of a slice; of a file whose lines have no known places, those before it are skipped."""
+    number, size = piece.start_row, None
+    if piece.start_byte is None:
+        number = 0
+    else:
+        file.seek(piece.start_byte)
+        size = None if piece.end_byte is None else piece.end_byte - piece.start_byte
+    for lines in lines_of(file, piece.max_row_bytes, size):
+        count = 1 if isinstance(lines, Cut) else len(lines)
+        skip = max(piece.start_row - number, 0)
+        stop = count if piece.stop_row is None else piece.stop_row - number
+        if skip < min(stop, count):
+            yield lines if isinstance(lines, Cut) else lines[skip:stop]
+        number += count
+        if stop <= count and piece.stop_row is not None:
+            return
 
 
-def _line_block(source: str, number: int, lines: list[bytes]) -> LineBlock:
+def _line_block(source: str, number: int, lines: list[bytes]) -> Block:
+    if len(lines[0]) > LARGE and not _is_blank(number, lines[0]):
+        return block_of(source, [_row_of_line(source, number, lines[0])])
     numbers = np.arange(number, number + len(lines))
-    if number == 0 or any(map(bytes.isspace, lines)):
+    if number == 0 or not all(lines) or any(map(bytes.isspace, lines)):
         filled = [i for i, line in enumerate(lines) if not _is_blank(number + i, line)]
         return LineBlock(source, numbers[filled], [lines[i] for i in filled])
     return LineBlock(source, numbers, lines)

@@ -23,10 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.records import Selection, SourceInfo
 from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
+from ..core.text import is_encodable
 from ..core.urls import check_url, is_url
 from . import hub_datasets
 from .cutting import whole
@@ -60,8 +62,11 @@ class File(NamedTuple):
     url: str | None = None
 
 
-def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceInfo]:
-    """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples.
+def inspect_sources(
+    sources: Sequence[Source], *, seed: int = 0, max_row_bytes: int = MAX_ROW_BYTES
+) -> list[SourceInfo]:
+    """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples, larger rows
+    than `max_row_bytes` are not read.
 
     Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
     fit.
@@ -79,7 +84,7 @@ def inspect_sources(sources: Sequence[Source], *, seed: int = 0) -> list[SourceI
             info = inspect_source(file.name, file.url and _place(file.url, entry))
             if file.url is not None and file.url.startswith("hf://"):
                 info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
-            info = replace(info, entry=number, selection=selection)
+            info = replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
             if selection is not None:
                 check_columns_exist(info)
             if left is not None:
@@ -194,13 +199,15 @@ def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
     return found
 
 
-def inspect_again(name: str, sources: Sequence[Source], entries: Mapping[str, int]) -> SourceInfo:
+def inspect_again(
+    name: str, sources: Sequence[Source], entries: Mapping[str, int], max_row_bytes: int
+) -> SourceInfo:
     """Inspect a file of a finished run: as the entry of `sources` that names it says (`entries_of_files`),
     but with all its rows. Raises `SourceError` like `inspect_source`."""
     info, number = inspect_source(name), entries.get(name, 0)
     columns = sources[number].columns if name in entries else None
     selection = None if columns is None else Selection(columns=tuple(columns))
-    return replace(info, entry=number, selection=selection)
+    return replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:
@@ -214,9 +221,18 @@ def find_sources(patterns: Sequence[str]) -> dict[str, int]:
     """
     found: dict[str, tuple[str, int]] = {}
     for number, pattern in enumerate(patterns):
+        _check_name(pattern)
         for name in _expand(pattern):
+            _check_name(name)
             found.setdefault(os.path.abspath(name), (name, number))  # noqa: PTH100  # resolve() follows links
     return dict(found.values())
+
+
+def _check_name(name: str) -> None:
+    """Raise `SourceError` where a name is not UTF-8: no output could name the file."""
+    if not is_encodable(name):
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise SourceError(f"the name of {shown} is not UTF-8; rename the file")
 
 
 def _expand(pattern: str) -> list[str]:

@@ -74,6 +74,8 @@ def _rows(sources: Sequence[str]) -> Iterator[tuple[Any, str]]:
     """The value of each row, and its text."""
     for info in inspect_sources([Source(path=path) for path in sources]):
         for row in read_slice(whole(info)):
+            if row.reason == "row_too_large":
+                raise SourceError(f"{row.source} row {row.row}: {row.error}; leave it out")
             yield row.value, json.dumps(row.value) if row.original is None else row.original
 
 

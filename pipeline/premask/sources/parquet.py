@@ -6,9 +6,11 @@ shows rejected rows whole, and decoding is cheaper than reading them again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,17 @@ from ..core.errors import SourceError, one_line
 from ..core.records import At, Row, Slice, SourceInfo
 from ..core.strict_json import without_nulls
 from ..core.urls import is_url
-from .blocks import Block, Format
+from .blocks import Block, Format, block_of
 from .files import changed, check_columns, check_version, hashed, unreadable
+from .large_rows import HEAD, Cut, large_row
+from .parquet_pages import Pages, Texts, check_group, texts_of
 from .remote import Stream, streamed
+from .row_sizes import head_of, row_sizes
 from .where import Condition, condition
+
+_DICTIONARY_ROWS = 4096  # rows of a batch with dictionaries, each of which is copied for each batch
+
+_DELTA_BYTES = 128 << 20
 
 _BATCH_BYTES = 16 << 20  # what the rows of a batch may come to, going by the averages of the file
 
@@ -34,6 +43,11 @@ class TableBlock(Block):
     table: pa.RecordBatch
     maps: str | None
     piece: Slice
+
+    @property
+    def size(self) -> int:
+        """Bytes of its table."""
+        return int(self.table.nbytes)
 
     def row(self, i: int) -> Row:
         """Turn row `i` of the block into Python objects; what cannot be raises `SourceError`."""
@@ -72,14 +86,19 @@ def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
 
 
 @contextmanager
-def _opened(source: str, at: At | None = None) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, its footer read. Raises `SourceError` like `opened`, also within the `with` block."""
+def _opened(source: str, at: At | None = None, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, its footer read; some columns keep their dictionaries.
+
+    Raises `SourceError` like `opened`, also within the `with` block.
+    """
     path = at.path if at else source
     check_version(source, at)
     try:
         with ExitStack() as stack:
             place = stack.enter_context(Stream(path)) if is_url(path) else path
-            yield stack.enter_context(pq.ParquetFile(place, page_checksum_verification=True))
+            yield stack.enter_context(
+                pq.ParquetFile(place, read_dictionary=[*dictionaries], page_checksum_verification=True)
+            )
     except (OSError, pa.ArrowException, UnicodeDecodeError, KeyError) as error:
         check_version(source, at)
         if isinstance(error, OSError) and error.errno:
@@ -108,12 +127,12 @@ def _inspect(source: str, _: str | None, at: At) -> SourceInfo:
 
 def _size(info: SourceInfo) -> int:
     with _opened(info.source, info.at) as file:
-        return _bytes_of(file.metadata)
+        return _bytes_of(file.metadata, range(file.metadata.num_row_groups))
 
 
-def _bytes_of(metadata: Any) -> int:
-    """Bytes of all columns before compression."""
-    return sum(int(metadata.row_group(i).total_byte_size) for i in range(metadata.num_row_groups))
+def _bytes_of(metadata: Any, groups: Sequence[int]) -> int:
+    """Bytes of all columns of some row groups before compression."""
+    return sum(int(metadata.row_group(i).total_byte_size) for i in groups)
 
 
 def _columns(info: SourceInfo) -> Mapping[str, Any]:
@@ -149,12 +168,42 @@ def _part(piece: Slice, share: float, rows: int) -> Slice:
 # ==== Reading ====
 
 
-def _read(piece: Slice, rows: int) -> Iterator[TableBlock]:
+def _read(piece: Slice, rows: int) -> Iterator[Block]:
     with _opened(piece.source, piece.at) as file:
-        maps = _maps(file.schema_arrow)
+        maps, has_dictionary = _maps(file.schema_arrow), "dictionary<" in str(file.schema_arrow)
         for number, table in _tables(file, piece, rows):
-            numbers = np.arange(number, number + table.num_rows)
-            yield TableBlock(piece.source, numbers, table, maps, piece)
+            schema = pa.schema([file.schema_arrow.field(name) for name in table.schema.names])
+            block = TableBlock(piece.source, np.arange(number, number + table.num_rows), table, maps, piece)
+            if has_dictionary or table.nbytes > piece.max_row_bytes or not table.schema.equals(schema):
+                yield from _apart(block, schema, rows)
+            else:
+                yield block
+
+
+def _apart(block: TableBlock, schema: pa.Schema, rows: int) -> Iterator[Block]:
+    """A block in blocks with a schema: rows that are too large alone, the others some MB at a time."""
+    limit, sizes = block.piece.max_row_bytes, row_sizes(block.table)
+    for first, last in _spans(sizes, limit, rows):
+        if sizes[first] > limit:
+            cut = Cut(head_of(block.table, first).encode()[:HEAD], int(sizes[first]))
+            yield block_of(block.source, [large_row(block.source, int(block.numbers[first]), cut, limit)])
+            continue
+        table = block.table.slice(first, last - first)
+        if not table.schema.equals(schema):
+            table = table.take(pa.array(range(last - first))).cast(schema)  # a cast ignores slices of lists
+        yield replace(block, numbers=block.numbers[first:last], table=table)
+
+
+def _spans(sizes: np.ndarray, limit: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Stretches of rows (first, one past the last) of `_BATCH_BYTES`; rows beyond the limit alone."""
+    first, held = 0, 0
+    for at, size in enumerate(sizes.tolist()):
+        if at > first and (held + size > _BATCH_BYTES or size > limit or held > limit or at - first == rows):
+            yield first, at
+            first, held = at, 0
+        held += size
+    if len(sizes):
+        yield first, len(sizes)
 
 
 def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -163,22 +212,64 @@ def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int
     if stop > file.metadata.num_rows:
         raise changed(piece.source)
     groups, number = _groups(file.metadata, piece.start_row, stop)
-    size, names = _rows_at_once(file.metadata, rows), _wanted(file, piece)
-    columns = {} if names is None else {"columns": names}
-    batches = file.iter_batches(batch_size=size, row_groups=groups, **columns)
-    try:
-        for batch in batches:
+    for texts, alike in _alike(file, piece, groups):
+        for batch in _batches(file, piece, alike, texts, rows):
             skip = max(piece.start_row - number, 0)
             wanted = batch.slice(skip, max(min(stop - number, batch.num_rows) - skip, 0))
             if wanted.num_rows:
                 yield number + skip, wanted
             number += batch.num_rows
             if number >= stop:
-                break
+                return
+
+
+def _batches(
+    file: pq.ParquetFile, piece: Slice, groups: Sequence[int], texts: Texts, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Row groups in batches; columns whose texts may become large with their dictionary."""
+    names = _wanted(file, piece)
+    columns = {} if names is None else {"columns": names}
+    try:
+        if texts == Texts():
+            size = _rows_at_once(file.metadata, rows)
+            yield from file.iter_batches(batch_size=size, row_groups=groups, **columns)
+            return
+        with _opened(piece.source, piece.at, texts.paths) as other:
+            size = _rows_at_once(file.metadata, max(rows, _DICTIONARY_ROWS), groups)
+            if texts.deltas:
+                size = max(
+                    1, min(size, _DELTA_BYTES // (texts.deltas * _values_a_row(file.metadata, groups)))
+                )
+            for group in groups:  # Arrow cannot go from one dictionary to the next within a batch
+                yield from other.iter_batches(batch_size=size, row_groups=[group], **columns)
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise _broken_group(piece.source, file, groups, error) from None
+
+
+def _alike(file: pq.ParquetFile, piece: Slice, groups: Sequence[int]) -> list[tuple[Texts, list[int]]]:
+    """Row groups, one after another, that are read in the same way."""
+    found = list[tuple[Texts, list[int]]]()
+    names, path = _wanted(file, piece), piece.at.path if piece.at else piece.source
+    with Stream(path) if is_url(path) else Path(path).open("rb") as pages:
+        for group in groups:
+            check_group(piece.source, file.metadata, group)
+            texts = texts_of(file.metadata, group, names, Pages(piece.source, pages, whole=not is_url(path)))
+            if found and found[-1][0] == texts:
+                found[-1][1].append(group)
+            else:
+                found.append((texts, [group]))
+    return found
+
+
+def _values_a_row(metadata: Any, groups: Sequence[int]) -> int:
+    """The most values that a row has in a column, on average."""
+    owns = [metadata.row_group(group) for group in groups]
+    values = max(
+        own.column(at).num_values / max(own.num_rows, 1) for own in owns for at in range(own.num_columns)
+    )
+    return max(1, math.ceil(float(values)))
 
 
 def _wanted(file: pq.ParquetFile, piece: Slice) -> list[str] | None:
@@ -207,9 +298,12 @@ def _broken_group(source: str, file: pq.ParquetFile, groups: Sequence[int], erro
     return SourceError(f"{source} cannot be read as Parquet: {what}; fetch or write it again")
 
 
-def _rows_at_once(metadata: Any, rows: int) -> int:
-    """How many rows of a file to hold at a time: fewer than `rows` where they are long."""
-    return max(1, min(rows, int(_BATCH_BYTES * metadata.num_rows // max(_bytes_of(metadata), 1))))
+def _rows_at_once(metadata: Any, rows: int, groups: Sequence[int] | None = None) -> int:
+    """How many rows of a file, or of some row groups, to hold at a time: fewer than `rows` where they are
+    long."""
+    own = range(metadata.num_row_groups) if groups is None else groups
+    count = sum(metadata.row_group(group).num_rows for group in own)
+    return max(1, min(rows, int(_BATCH_BYTES * count // max(_bytes_of(metadata, own), 1))))
 
 
 def _maps(schema: pa.Schema) -> str | None:

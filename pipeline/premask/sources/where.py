@@ -67,7 +67,7 @@ def condition(where: str) -> Condition:
     try:
         expression = pl.sql_expr(text)
         names = expression.meta.root_names()
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise refused(where, _said(error), "write it in the SQL of polars") from None
     if {*names} != {*columns}:
         raise refused(where, "its columns are not clear", "put their names in double quotes")
@@ -115,7 +115,7 @@ class Condition:
             arrays = {name: _nested(table, path) for name, path in self._columns.items()}
             frame = pl.DataFrame({name: pl.from_arrow(array) for name, array in arrays.items()})
             return self._holds(frame)
-        except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException) as error:
             raise SourceError(f"{source}: where: {self.where}: {_said(error)}; {_FIX}") from None
 
     def _of_group(
@@ -125,11 +125,11 @@ class Condition:
         import polars as pl  # noqa: PLC0415
 
         known = self._types.get(kinds)
-        first: Exception | None = None
+        first: BaseException | None = None
         for types in [known] if known else product(*(_NULL_TYPES if k == "null" else (k,) for k in kinds)):
             try:
                 found = self._holds(self._frame(types, cells))
-            except pl.exceptions.PolarsError as error:
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
                 first = first or error
             else:
                 self._types[kinds] = types
@@ -178,7 +178,7 @@ class Condition:
 _FIX = "fix the condition; CAST(x AS DOUBLE) reads text as a number"
 
 
-def _said(error: Exception | None) -> str:
+def _said(error: BaseException | None) -> str:
     """The first line of what polars or Arrow says of an error."""
     return "" if error is None else first_line(error, 200).replace("\x1f", ".")
 

@@ -35,6 +35,9 @@ FUNCTIONS = _words("""
 """Functions of polars that give the same for a row whenever, and beside whatever rows, they are asked: for
 numbers, anything, texts, lists, dates. LPAD and RPAD are left out: they make texts of any size."""
 
+LENGTHENING = _words("replace regexp_replace array_to_string")
+"""Functions that write their last value many times."""
+
 CLOCK = _words("now current_date current_time current_timestamp localtime localtimestamp")
 """Functions that give something else in each run."""
 

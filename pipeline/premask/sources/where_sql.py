@@ -18,13 +18,15 @@ Cost: 0.1 s to import sqlglot, 0.2 ms for a short condition, 0.3 s for a list of
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 
 from sqlglot import errors, exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..core.errors import RecipeError
-from .where_grammar import CLOCK, FUNCTIONS, NODES, SEVERAL_ROWS, ConditionSql
+from ..core.text import is_encodable
+from .where_grammar import CLOCK, FUNCTIONS, LENGTHENING, NODES, SEVERAL_ROWS, ConditionSql
 
 MAX_LENGTH = 200_000
 """Characters of a condition; a list of 10,000 values has room."""
@@ -34,6 +36,12 @@ MAX_DEPTH = 24
 
 MAX_PARTS = 600
 """Columns, operators and functions: for 200 comparisons joined by OR polars takes 0.2 s, for 1000 20 s."""
+
+MAX_GROWTH = 64
+"""How many times as long as the texts of a row those may be that a condition makes of them."""
+
+MAX_DIGITS = 38
+"""Digits of a decimal number, at most."""
 
 NESTED = "\x1f"
 """Between the keys of a nested column, where its path is made one name."""
@@ -46,6 +54,7 @@ _FOREIGN = {
 }
 _VALUES = {TokenType.NUMBER, TokenType.STRING, TokenType.COMMA, TokenType.DASH}
 _SIGNS = {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.INTERVAL, TokenType.ANY}
+_REPLACED = "replace(title, '-', ' ')"
 _EXAMPLE = "score > 3 and lang = 'en'"
 
 
@@ -56,6 +65,8 @@ def checked(where: str) -> tuple[str, dict[str, tuple[str, ...]]]:
     """
     if len(where) > MAX_LENGTH:
         raise refused(where, f"it has more than {MAX_LENGTH:,} characters", "choose the rows beforehand")
+    if not is_encodable(where):
+        raise refused(where, "it has half of a surrogate pair in it", "leave that out")
     columns = list(_columns(where, _parsed(where)))
     if not columns:
         raise refused(where, "it names no column", f"write one, such as {_EXAMPLE}")
@@ -69,7 +80,7 @@ def refused(where: str, what: str, fix: str) -> RecipeError:
 
 def shown(where: str) -> str:
     """A condition as errors show it: in one line, of a long one the beginning."""
-    text = " ".join(where.split())
+    text = " ".join(where[:1000].split()).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
@@ -91,7 +102,7 @@ def _parsed(where: str) -> exp.Expr:
         what = "a quote or a comment is never closed"
         raise refused(where, what, "close it; within a text a quote is written twice") from None
     except errors.ParseError as error:
-        place = error.errors[0].get("highlight") if error.errors else None
+        place = (error.errors[0].get("highlight") or "")[:60] if error.errors else None
         what = f"it cannot be read as SQL{f' near {place!r}' if place else ''}"
         fix = "texts go in single quotes, names that are words of SQL in double quotes"
         raise refused(where, what, fix) from None
@@ -117,7 +128,7 @@ def _check_tokens(where: str, tokens: Sequence[Token]) -> None:
         if depth + signs > MAX_DEPTH:
             raise _too_deep(where)
         if kind in _FOREIGN:
-            raise refused(where, f"it has a {token.text} in it", f"leave it out, as in {_EXAMPLE}")
+            raise refused(where, f"it has a {token.text[:60]} in it", f"leave it out, as in {_EXAMPLE}")
         if kind == TokenType.VAR and TokenType.DOT not in (before, after):
             name = token.text.lower()
             if name in CLOCK:
@@ -132,18 +143,38 @@ def _check_tokens(where: str, tokens: Sequence[Token]) -> None:
 
 def _columns(where: str, tree: exp.Expr) -> Iterator[exp.Expr]:
     """The columns of a condition (`Column`, or `Dot` for a longer path), all else checked on the way."""
-    parts, waiting = 0, [tree]
+    parts = growth = 0
+    waiting: list[tuple[exp.Expr, int]] = [(tree, 0)]
     while waiting:
-        node = waiting.pop()
+        node, factor = waiting.pop()
         is_column = isinstance(node, (exp.Column, exp.Dot))
         parts += is_column or isinstance(node, (exp.Binary, exp.Unary, exp.Func, exp.In, exp.Between))
         if parts > MAX_PARTS:
             raise _too_many(where)
         if is_column:
+            growth += factor
             yield node
         else:
             _check_node(where, node)
-            waiting += node.iter_expressions(reverse=True)
+            factor = _factor(where, node, factor)
+            waiting += [(each, factor) for each in node.iter_expressions(reverse=True)]
+        if max(growth, factor) > MAX_GROWTH:
+            what = f"it makes texts more than {MAX_GROWTH} times as long as those of the row"
+            raise refused(where, what, "join fewer columns, replace by shorter texts")
+
+
+def _factor(where: str, node: exp.Expr, factor: int) -> int:
+    """How many times as long texts may become in the functions around a part of the condition; 0 outside of
+    those that join or replace texts."""
+    name = node.name.lower() if isinstance(node, exp.Anonymous) else ""
+    if isinstance(node, exp.DPipe) or name in {"concat", "concat_ws"}:
+        return max(factor, 1)
+    if name not in LENGTHENING:
+        return factor
+    text = node.expressions[-1]
+    if not isinstance(text, exp.Literal):
+        raise refused(where, f"what {name} writes is no text", f"write it in quotes, as in {_REPLACED}")
+    return max(factor, 1) * (len(text.name) + 1)
 
 
 def _check_node(where: str, node: exp.Expr) -> None:
@@ -151,12 +182,15 @@ def _check_node(where: str, node: exp.Expr) -> None:
         if isinstance(node.parent.parent, exp.DataType):
             raise refused(where, "it has a type of lists of lists", "cast to a list of single values")
         return
+    if isinstance(node, exp.DataTypeParam) and not 0 <= _number(node.name) <= MAX_DIGITS:
+        raise refused(where, f"a type has a parameter beyond {MAX_DIGITS}", "leave it out")
     if isinstance(node, NODES):
         return
     if not isinstance(node, exp.Anonymous):
         raise refused(where, f"it has a part of SQL that conditions may not use ({node.key})", "leave it out")
     name = node.name.lower()
     if name not in FUNCTIONS:
+        name = shown(name[:60])
         near = difflib.get_close_matches(name, FUNCTIONS, n=1)
         fix = (
             f"did you mean {near[0]}?" if near else "use functions of single values, such as length or lower"
@@ -164,6 +198,10 @@ def _check_node(where: str, node: exp.Expr) -> None:
         raise refused(where, f"{name} is no function that conditions may use", fix)
     if not node.expressions and name != "pi":
         raise refused(where, f"{name} is given no value", f"write {name}(score)")
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else -1
 
 
 def _path(where: str, node: exp.Expr) -> list[exp.Identifier]:
