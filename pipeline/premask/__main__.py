@@ -69,11 +69,14 @@ def _cause(number: int, line: str) -> str:
 def _open_streams() -> None:
     """Open the standard streams that are closed, so that no file that is opened later takes their place and
     gets what libraries print."""
-    for number in range(3):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False, encoding="utf-8"))
 
 
 def _command(interrupts: Interrupts) -> None:

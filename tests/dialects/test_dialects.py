@@ -727,3 +727,11 @@ def test_a_file_of_another_dialect_than_the_recipe_names(tmp_path: Path) -> None
     counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"]
     assert (counts["kept"], counts["rejected_by_reason"]) == (1, {"unknown_dialect": 1})
     assert premask("verify", tmp_path / "out").code == 0
+
+
+def test_csv_with_other_separators_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Frage;Antwort\nWas?;Das\n", encoding="utf-8")
+    done = premask("run", tmp_path / "a.csv", "--tokenizer", TOKENIZER, "--output", tmp_path / "out")
+
+    assert done.code == 2
+    assert "their only column holds ';', so they may be CSV of another kind; write it with commas" in done.err

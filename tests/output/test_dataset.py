@@ -354,3 +354,28 @@ def test_flat_lists_of_a_slice() -> None:
     found = flat(pa.array([[1, 2], [], [3]], pa.list_(pa.int32()))[1:])
 
     assert (found.values.tolist(), found.offsets.tolist()) == ([3], [0, 0, 1])
+
+
+def test_a_shard_of_another_size_is_not_hashed(out: Path) -> None:
+    dataset = open_dataset(out)
+    shard = dataset.shards("packed")[0]
+    with (out / shard.path).open("r+b") as file:
+        file.truncate(1 << 40)  # it would take a quarter of an hour
+    (checked,) = [each for each in dataset.check() if each.name == shard.path]
+
+    assert checked.file is None
+    assert [problem.kind for problem in checked.problems] == ["size", "unreadable"]
+
+
+def test_rows_that_are_longer_than_any_of_the_output(out: Path) -> None:
+    """`max_length` is 8; a pack of a few tokens more is for `verify` to find."""
+    dataset = open_dataset(out)
+    shard, schema = dataset.shards("packed")[0], dataset.schema("packed")
+    for count, refused in ((20, False), (2 << 20, True)):
+        lists = {name: [[0] * count] for name in ("input_ids", "labels", "position_ids", "seq_lengths")}
+        rewrite(out / shard.path, pa.table({**lists, "length": [count]}, schema=schema))
+        if refused:
+            with pytest.raises(UnreadableError, match="an impossible number: values of a row: 2,097,152"):
+                list(dataset.batches(shard))
+        else:
+            assert len(lines(dataset.batches(shard))) == 1

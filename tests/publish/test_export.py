@@ -228,7 +228,10 @@ def test_a_damaged_shard_leaves_nothing_behind(packs_only: Path, tmp_path: Path,
     shard.write_bytes(shard.read_bytes()[:-50])
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     (line,) = [each for each in manifest["shards"] if each["path"] == shard.relative_to(out).as_posix()]
-    line["sha256"] = sha256_file(shard)  # it was damaged before the manifest was written
+    line |= {
+        "sha256": sha256_file(shard),
+        "bytes": shard.stat().st_size,
+    }  # it was damaged before the manifest was written
     (out / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(
         OutputError, match=r"00002-of-00003.parquet cannot be read: .*; see 'premask verify .*out'"

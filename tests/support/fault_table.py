@@ -51,6 +51,7 @@ ERRORS = (errno.EIO, errno.ENOSPC, errno.EXDEV, errno.EROFS, errno.EACCES)
 _RETRY = re.compile(
     r"(unit \d+ \(.*\)|bucket \d+ of the shuffle) failed \(\d of \d\): .*; (retrying|searching for the cause)\n|row.* skipped: .*\n"
 )
+_WORK = re.compile(r"working in .*; finished units go to .*\n")
 _AGAIN = re.compile(r"premask: the process of the run was ended by SIG\w+( \(.*\))?; a new one continues\n")
 
 
@@ -129,7 +130,7 @@ def finish(command: subprocess.Popen[str]) -> tuple[int, str]:
 def wrong_end(code: int, said: str, allowed: Sequence[int]) -> list[str]:
     """What is wrong with an end: the exit code, or any line but one of ours."""
     wrong = [] if code in allowed else [f"exit code {code}: {said[-400:]!r}"]
-    rest = _AGAIN.sub("", _RETRY.sub("", said))
+    rest = _WORK.sub("", _AGAIN.sub("", _RETRY.sub("", said)))
     most = 1 if code else 0
     if rest.count("\n") > most or (rest and not rest.startswith("premask: ")):
         wrong.append(f"it said {rest[-600:]!r}")

@@ -35,6 +35,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -166,20 +167,16 @@ class _Read(NamedTuple):
 
 def _train(out: Path) -> _Read:
     """Read an output as `train` does, but for what needs torch."""
-    with mock.patch.dict(
-        sys.modules,
-        {
-            name: mock.MagicMock()
-            for name in ("torch", "torch.nn", "torch.nn.functional", "torch.utils", "torch.utils.data")
-        },
-    ):
+    torch = {name: mock.MagicMock() for name in ("torch", "torch.distributed", "torch.nn")}
+    torch["torch"].__spec__ = ModuleSpec("torch", None)
+    with mock.patch.dict(sys.modules, torch):
         from premask import train  # noqa: PLC0415  without torch
 
     try:
         shards = train.open_shards(str(out), None, "train")
         if shards is not None:
             for file, groups in zip(shards.files, shards.groups, strict=True):
-                for group in range(len(groups)):
+                for group in range(min(len(groups), 50)):  # each opens the file anew
                     train._parquet(
                         file, lambda it, group=group: it.read_row_group(group, list(shards.columns))
                     )

@@ -44,6 +44,8 @@ def advice(values: Sequence[Any]) -> str:
         return "they are tokens already; premask needs the conversations themselves"
     if len(values) == 1 and objects and _holds_rows(objects[0]):
         return "it is one object; if its values are the rows, write them as a list"
+    if objects and (sign := _separator(objects)):
+        return f"their only column holds {sign!r}, so they may be CSV of another kind; write it with commas"
     turns = next(_turns(objects), None)
     return _for_texts(objects) if turns is None else _for_turns(turns)
 
@@ -60,6 +62,13 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
     return _for_columns(columns)
+
+
+def _separator(objects: Sequence[dict[str, Any]]) -> str:
+    """What seems to separate columns that were read as one; empty if nothing does."""
+    names = {name for value in objects for name in value}
+    (name, *others) = [*names] or [""]
+    return "" if others else next((sign for sign in (";", "\t", "|") if sign in name), "")
 
 
 def _holds_rows(value: dict[str, Any]) -> bool:

@@ -61,8 +61,11 @@ class Footer(NamedTuple):
 
 
 @contextmanager
-def open_parquet(path: Path, *, rows: int, values: int) -> Iterator[tuple[pq.ParquetFile, Footer]]:
-    """Open a Parquet file with at most so many rows, and so many values in a column of a row group.
+def open_parquet(
+    path: Path, *, rows: int, values: int, longest: int = 1 << 62
+) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+    """Open a Parquet file with at most so many rows, and so many values in a column of a row group. On
+    average its rows have at most `longest` values, but for a million.
 
     The footer is read here: pyarrow ends the process over some that contradict themselves, if it is asked for
     the columns of a row group. Raises `ArrowInvalid` for a file that declares more, or what cannot be, and
@@ -70,6 +73,9 @@ def open_parquet(path: Path, *, rows: int, values: int) -> Iterator[tuple[pq.Par
     """
     footer = _read_footer(path)
     _check_footer(footer, path.stat().st_size, rows, values)
+    for group in footer.groups:
+        most = max((column.values for column in group.columns), default=0)
+        _require(most <= group.rows * longest + (1 << 20), "values of a row", most)
     _check_pages(path, footer)
     with pq.ParquetFile(
         path,
@@ -150,7 +156,8 @@ def _check_footer(footer: Footer, size: int, rows: int, values: int) -> None:
 
 def _require(fine: bool, what: str, found: object) -> None:  # noqa: FBT001  a condition
     if not fine:
-        raise pa.ArrowInvalid(f"its footer has an impossible number: {what}: {found!s:.40}")
+        shown = f"{found:,}" if isinstance(found, int) else found
+        raise pa.ArrowInvalid(f"its footer has an impossible number: {what}: {shown!s:.40}")
 
 
 # ==== Pages ====

@@ -134,7 +134,8 @@ def _schema(layout: str, recipe: Mapping[str, Any], columns: Sequence[str] | Non
 def _check_shards(dataset: Dataset, shards: Sequence[Shard]) -> None:
     """Raise for shards that are not as they were written: Parquet would decode many of them anyway."""
     for shard in shards:
-        if sha256_file(dataset.path(shard.path)) != shard.sha256:
+        there = dataset.path(shard.path)
+        if there.stat().st_size != shard.bytes or sha256_file(there) != shard.sha256:
             path = dataset.root / shard.path
             raise OutputError(
                 f"{path} has changed since the run; fetch it again; see 'premask verify {dataset.root}'"

@@ -294,7 +294,7 @@ def _retrace_source(
 ) -> Iterator[tuple[Key, Traced]]:
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
     if not known or not Path(source).is_file():  # an output does not say which URLs are fetched
-        raise PremaskError("the file is not here")
+        raise PremaskError("the file does not exist")
     info = inspect_again(source, labeller.recipe.sources, entries, labeller.recipe.max_row_bytes)
     if info.sha256 not in known:
         raise PremaskError("the file has changed since the run")

@@ -25,7 +25,8 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +35,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.atomic_files import named
+from ..core.errors import OutputError, one_line
 from ..core.recipe import SplitBy
 from ..core.records import ROLES, Conversation
 from ..core.shapes import MessageShape, RowShape, shape_of
@@ -213,9 +215,26 @@ def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
 
 
 def read_hashes(path: Path) -> np.ndarray:
-    """Return the rows of a unit, `HASHED[n]`, mapped into memory."""
-    rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    """Return the rows of a unit, `HASHED[n]`, mapped into memory. Raises `OutputError` if it has none."""
+    with _readable(path):
+        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        if rows.dtype != HASHED or rows.ndim != 1:
+            raise ValueError("it holds something else")
     return rows
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise `OutputError` for a file of the work in progress that was changed."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  numpy raises what its parsers of Python and of zip files raise
+        raise OutputError(
+            f"{path} was changed and cannot be read: {one_line(error, 200)}; remove {path.parent.parent}, "
+            "then run again"
+        ) from None
 
 
 def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> DuplicateRows:
@@ -302,7 +321,7 @@ def write_dropped(
 
 
 def read_dropped(path: Path) -> Dropped:
-    """Return what `write_dropped` wrote for a unit."""
-    with np.load(path, allow_pickle=False) as file:
+    """Return what `write_dropped` wrote for a unit. Raises `OutputError` if the file was changed."""
+    with _readable(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         names = file["names"].tolist()
         return Dropped(file["piece"], file["row"], [names[i] for i in file["source"].tolist()], file["first"])

@@ -232,7 +232,9 @@ def _batches(
     try:
         if texts == Texts():
             size = _rows_at_once(file.metadata, rows)
-            yield from file.iter_batches(batch_size=size, row_groups=groups, **columns)
+            apart = _has_nested_dictionary(file.schema_arrow)
+            for each in ([group] for group in groups) if apart else (groups,):
+                yield from file.iter_batches(batch_size=size, row_groups=each, **columns)
             return
         with _opened(piece.source, piece.at, texts.paths) as other:
             size = _rows_at_once(file.metadata, max(rows, _DICTIONARY_ROWS), groups)
@@ -246,6 +248,12 @@ def _batches(
         if isinstance(error, OSError) and error.errno:
             raise
         raise _broken_group(piece.source, file, groups, error) from None
+
+
+def _has_nested_dictionary(schema: pa.Schema) -> bool:
+    """Whether a column has a dictionary within lists: Arrow cannot join those of two row groups."""
+    nested = (each.type for each in schema if pa.types.is_nested(each.type))
+    return any("dictionary<" in str(kind) for kind in nested)
 
 
 def _alike(file: pq.ParquetFile, piece: Slice, groups: Sequence[int]) -> list[tuple[Texts, list[int]]]:
