@@ -474,7 +474,11 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    elsewhere = {"duplicate", "crashed", "row_too_large"}  # test_choosing.py, test_survival.py, test_large_rows.py
+    elsewhere = {
+        "duplicate",
+        "crashed",
+        "row_too_large",
+    }  # test_choosing.py, test_survival.py, test_large_rows.py
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
