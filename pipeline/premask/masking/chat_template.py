@@ -162,6 +162,8 @@ def template_source(chosen: str) -> str:
     if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
         raise TemplateError(f"chat template {chosen} is not a file; give a Jinja file, or a built-in name")
     try:
+        if path.stat().st_size > 4 * MAX_SOURCE:
+            raise TemplateError(f"chat template {chosen} has more than {MAX_SOURCE:,} characters")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
