@@ -379,3 +379,15 @@ def test_rows_that_are_longer_than_any_of_the_output(out: Path) -> None:
                 list(dataset.batches(shard))
         else:
             assert len(lines(dataset.batches(shard))) == 1
+
+
+def test_rows_without_samples(tmp_path: Path) -> None:
+    make_output(tmp_path / "out", [([], [])])
+    dataset = open_dataset(tmp_path / "out")
+    path = "packed/train-00000-of-00001.parquet"
+    lists = {name: [[], []] for name in ("input_ids", "labels", "position_ids", "seq_lengths")}
+    rewrite(tmp_path / "out" / path, pa.table({**lists, "length": [0, 0]}, schema=dataset.schema("packed")))
+
+    (batch,) = read_samples(dataset)
+    assert batch.origin.schema.field("row").type == pa.int64()
+    assert batch.origin.column("sample").to_numpy().tolist() == []

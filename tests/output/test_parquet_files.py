@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from outputs import make_output
 from premask.output.dataset import raw_bytes
-from premask.output.parquet_files import FOOTER_BYTES, open_parquet, runs_of_groups
+from premask.output.parquet_files import FOOTER_BYTES, open_parquet, runs_of_groups, undone, undone_schema
 
 MANY = {"rows": 1000, "values": 1000}
 
@@ -118,3 +118,16 @@ def test_a_footer_over_which_pyarrow_ends_the_process(tmp_path: Path) -> None:
 
     with pytest.raises((pa.ArrowException, OSError)), open_parquet(path, **MANY) as (file, _):
         file.read()
+
+
+def test_a_text_that_is_repeated_takes_its_bytes_once(tmp_path: Path) -> None:
+    table = pa.table({"a": pa.array(["x" * (1 << 20), "y"]).take(pa.array([0] * 500 + [1]))})
+    path = write(tmp_path / "a.parquet", table, compression="zstd")
+    with open_parquet(path, **MANY, texts=["a"]) as (file, footer):
+        assert footer.dictionaries == {"a"}
+        few, many = next(file.iter_batches(3)), next(file.iter_batches())
+        assert many.nbytes < 2 << 20
+        assert undone(few).equals(table.slice(0, 3).to_batches()[0])
+        assert undone_schema(file.schema_arrow).equals(table.schema)
+        with pytest.raises(pa.ArrowInvalid, match="column a repeats a text of 1,048,576 bytes"):
+            undone(many)

@@ -106,6 +106,18 @@ def walk(root: Path) -> Iterator[Entry]:
             yield Entry(path.relative_to(root).as_posix(), stat.S_ISREG(mode), kind_of(mode))
 
 
+def is_file_here(name: str) -> bool:
+    """Whether a name that somebody else gave is that of a regular file of this machine.
+
+    >>> is_file_here("x" * 5000), is_file_here("a\\0b"), is_file_here("/dev/zero")
+    (False, False, False)
+    """
+    try:
+        return stat.S_ISREG(Path(name).stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def kind_of(mode: int) -> str:
     """What a file is, in words.
 

@@ -40,7 +40,7 @@ from ..core.errors import OutputError, PushError, one_line
 from ..core.manifest import KINDS, MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
 from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
-from .parquet_files import Footer, open_parquet, runs_of_groups
+from .parquet_files import Footer, open_parquet, runs_of_groups, undone, undone_schema
 
 BATCH_TOKENS = 1 << 20
 """Tokens of a batch, about."""
@@ -56,6 +56,7 @@ _FEWEST_VALUES, _MOST_VALUES = (
     1 << 27,
 )  # in a column of a row group: what any output, and none, may have
 _MOST_ROWS = 1 << 27  # of a shard
+_LINES = 1 << 18  # of a batch of lineage or rejects
 _BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)  # what pyarrow raises
 _MAY_BE_NULL = {"rejects": {"id", "original"}, "lineage": {"id"}}
 
@@ -198,13 +199,15 @@ class Dataset:
         """
         wanted = self.schema(shard.kind)
         names = wanted.names if columns is None else list(columns)
+        most = min(tokens, _LINES) if shard.kind in _MAY_BE_NULL else tokens
         optional = set(names) if nulls else _MAY_BE_NULL.get(shard.kind, set())
         try:
             with self._opened(shard) as (file, footer):
-                _check_columns(file.schema_arrow, [wanted.field(name) for name in names])
+                _check_columns(undone_schema(file.schema_arrow), [wanted.field(name) for name in names])
                 for groups, each in runs_of_groups(footer, 4 * BATCH_TOKENS):
-                    size = max(1, tokens // max(each, 1))
-                    for batch in file.iter_batches(size, row_groups=groups, columns=names):
+                    size = max(1, most // max(each, 1))
+                    for read in file.iter_batches(size, row_groups=groups, columns=names):
+                        batch = undone(read)
                         _check_batch(batch, shard.kind, optional)
                         yield batch
         except _BROKEN as error:
@@ -217,7 +220,8 @@ class Dataset:
         longest = (
             4 * settings.max_length if shard.kind in KINDS[:2] else _MOST_VALUES
         )  # `verify` finds the others
-        return open_parquet(path, rows=_MOST_ROWS, values=values, longest=longest)
+        texts = [field.name for field in self.schema(shard.kind) if pa.types.is_string(field.type)]
+        return open_parquet(path, rows=_MOST_ROWS, values=values, longest=longest, texts=texts)
 
     def lineage(
         self, split: str, columns: Sequence[str] | None = None, *, lines: int = 1 << 16
@@ -298,7 +302,7 @@ class Dataset:
             note("sha256", "its sha256 is not the one in manifest.json")
         try:
             with self._opened(shard) as (opened, footer):
-                schema = opened.schema_arrow
+                schema = undone_schema(opened.schema_arrow)
         except _BROKEN as error:
             note("unreadable", f"it cannot be read: {UnreadableError(self.root / name, error).why}")
             return Checked(name, file, rows, tuple(problems))

@@ -14,7 +14,7 @@ Cost: 20 us a page of (by default) a MB, 10 us a column of a row group.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,15 +29,18 @@ PAGE_BYTES = 1 << 28
 """Bytes of a page once decompressed, at most."""
 
 _HEADER_BYTES, _COLUMNS, _DEEPEST = 1 << 13, 64, 8  # of a page; of a file; columns within columns
-_MAGIC = b"PAR1"
+_MAGIC, _DICTIONARY = b"PAR1", 2  # 2: a kind of page
 
 
 class Column(NamedTuple):
-    """A column of a row group: its values, and where its pages begin and end in the file, in bytes."""
+    """A column of a row group: its name, its values, where its pages begin and end in the file, in bytes, and
+    whether it says that it has a dictionary."""
 
+    name: str
     values: int
     first: int
     last: int
+    has_dictionary: bool
 
 
 class Group(NamedTuple):
@@ -59,13 +62,19 @@ class Footer(NamedTuple):
         """Size of the file once decompressed."""
         return sum(group.raw_bytes for group in self.groups)
 
+    @property
+    def dictionaries(self) -> set[str]:
+        """Names of columns that have a dictionary somewhere."""
+        return {column.name for group in self.groups for column in group.columns if column.has_dictionary}
+
 
 @contextmanager
 def open_parquet(
-    path: Path, *, rows: int, values: int, longest: int = 1 << 62
+    path: Path, *, rows: int, values: int, longest: int = 1 << 62, texts: Sequence[str] = ()
 ) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     """Open a Parquet file with at most so many rows, and so many values in a column of a row group. On
-    average its rows have at most `longest` values, but for a million.
+    average its rows have at most `longest` values, but for a million. Columns of `texts` that have a
+    dictionary are read as such (`undone` makes them plain): a text that is repeated takes its bytes once.
 
     The footer is read here: pyarrow ends the process over some that contradict themselves, if it is asked for
     the columns of a row group. Raises `ArrowInvalid` for a file that declares more, or what cannot be, and
@@ -82,8 +91,37 @@ def open_parquet(
         thrift_string_size_limit=FOOTER_BYTES,
         thrift_container_size_limit=FOOTER_BYTES // 8,
         schema_depth_limit=_DEEPEST,
+        read_dictionary=sorted({*texts} & footer.dictionaries) or None,
     ) as file:
         yield file, footer
+
+
+def undone(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with plain columns instead of those that are read as dictionaries. Raises `ArrowInvalid`
+    for a text that is repeated until it takes more than `PAGE_BYTES`."""
+    import pyarrow.compute as pc  # noqa: PLC0415  it takes as long as pyarrow itself
+
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_dictionary(column.type):
+            longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+            if longest * len(column) > PAGE_BYTES:
+                raise pa.ArrowInvalid(f"column {name} repeats a text of {longest:,} bytes")
+            columns.append(column.cast(column.type.value_type))
+        else:
+            columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=undone_schema(batch.schema))
+
+
+def undone_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of rows after `undone`."""
+    return pa.schema(
+        [
+            field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+            for field in schema
+        ],
+        schema.metadata,
+    )
 
 
 def runs_of_groups(footer: Footer, most: int) -> Iterator[tuple[list[int], int]]:
@@ -132,7 +170,8 @@ def _column(fields: dict[int, Any]) -> Column:
     about = fields[3]
     first, dictionary = _number(about[9]), _number(about.get(11, 0))
     first = dictionary if 0 < dictionary < first else first
-    return Column(_number(about[5]), first, first + _number(about[7]))
+    name = ".".join(part.decode() for part in about[3])
+    return Column(name, _number(about[5]), first, first + _number(about[7]), dictionary > 0)
 
 
 def _number(value: Any) -> int:
@@ -168,23 +207,27 @@ def _check_pages(path: Path, footer: Footer) -> None:
     try:
         for group in footer.groups:
             for column in group.columns:
-                _check_pages_of(file, column.first, column.last)
+                _check_pages_of(file, column)
     finally:
         os.close(file)
 
 
-def _check_pages_of(file: int, at: int, end: int) -> None:
+def _check_pages_of(file: int, column: Column) -> None:
     """Check the headers of the pages of a column, which fill a stretch of the file."""
+    at, end = column.first, column.last
     while at < end:
         header = os.pread(file, _HEADER_BYTES, at)
         try:
             fields, taken = _struct(header, 0, 0)
             size, stored = int(fields[2]), int(fields[3])
             entries = int(fields[7][1]) if 7 in fields else 0
+            hidden = (7 in fields or fields[1] == _DICTIONARY) and not column.has_dictionary
         except (IndexError, KeyError, TypeError, ValueError):
             raise pa.ArrowInvalid("the header of a page cannot be read") from None
         if not (0 <= size <= PAGE_BYTES and 0 <= stored <= end - at and 0 <= entries <= size):
             raise pa.ArrowInvalid(f"a page is said to have {size:,} bytes, {stored:,} of them compressed")
+        if hidden:
+            raise pa.ArrowInvalid("a column has a dictionary that its footer does not name")
         at += taken + stored
     if at != end:
         raise pa.ArrowInvalid("the pages of a column do not end where they should")
@@ -222,7 +265,7 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
         return _integer(data, at)
     if kind == 8:
         size, at = _varint(data, at)
-        return None, _within(data, at + size)
+        return data[at : _within(data, at + size)], at + size
     if kind in {9, 10}:
         head, at = data[at], at + 1
         count = head >> 4

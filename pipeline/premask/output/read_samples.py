@@ -183,7 +183,7 @@ class _Origins:
             self._waiting.append(batch)
             self._rows += batch.num_rows
         if not self._waiting:
-            return pa.RecordBatch.from_pydict({name: [] for name in _ORIGIN})
+            return _one_batch(pa.schema([LINEAGE_SCHEMA.field(name) for name in _ORIGIN]).empty_table())
         whole = _one_batch(pa.Table.from_batches(self._waiting))
         own, rest = whole.slice(0, len(lengths)), whole.slice(len(lengths))
         if not np.array_equal(own.column("length").to_numpy(), lengths):

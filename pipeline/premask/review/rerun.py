@@ -21,7 +21,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ from pydantic import ValidationError
 from ..core.contract import IGNORE_INDEX
 from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
+from ..core.received_files import is_file_here
 from ..core.recipe import Recipe
 from ..core.records import Row, SourceInfo
 from ..dialects import Form
@@ -293,7 +293,7 @@ def _retrace_source(
     entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
-    if not known or not Path(source).is_file():  # an output does not say which URLs are fetched
+    if not known or not is_file_here(source):  # an output does not say which URLs are fetched
         raise PremaskError("the file does not exist")
     info = inspect_again(source, labeller.recipe.sources, entries, labeller.recipe.max_row_bytes)
     if info.sha256 not in known:

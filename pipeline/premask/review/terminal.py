@@ -229,7 +229,7 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     more = counts["samples"] - counts["kept"]
     if more > 0:
         why = {
-            "turns that inference renders differently": _has_own_texts(counts["samples_by_proof"]),
+            "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
             "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
         }
@@ -244,7 +244,7 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
-    if composed := counts["samples_by_proof"].get("composed"):
+    if composed := counts.get("samples_by_proof", {}).get("composed"):
         found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
     return [*found, *(f"({note})" for note in mask_notes(counts))]
 
@@ -264,7 +264,7 @@ def _seam(recipe: Mapping[str, Any]) -> str:
 def _by_role(counts: Mapping[str, Any]) -> Table:
     """Tokens by who wrote them; of the template's, turn ends are trained."""
     table = Table("written by", "tokens", "share", "trained", "of them", box=None, padding=(0, 2))
-    whole = sum(counts["tokens_by_role"].values())
+    whole = sum(counts.get("tokens_by_role", {}).values())
     for each in roles_of(counts):
         tokens, trained = each["tokens"], each["trained_tokens"]
         shares = (percent(tokens, whole), percent(trained, tokens))

@@ -31,6 +31,7 @@ import numpy as np
 from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
+from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
 from ..core.versions import versions
 from ..labeller import Labeller
@@ -408,7 +409,7 @@ class _Check:
 
     def _check_sources(self, labeller: Labeller | None) -> None:
         """Hash the sources that are here, and do rows of theirs again."""
-        here = [number for number, source in enumerate(self._sources) if Path(source).is_file()]
+        here = [number for number, source in enumerate(self._sources) if is_file_here(source)]
         for number in here:
             try:
                 self._check_source(number, labeller)
