@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import stat
 import time
 from pathlib import Path
 from typing import final
@@ -67,7 +68,7 @@ class Lock:
             self._file = self._lock(out, shared=shared)
 
     def _lock(self, out: Path, *, shared: bool) -> int:
-        file, is_mine = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644), False
+        file, is_mine = self._opened(), False
         try:
             is_mine = lock_file(file, shared=shared, wait_s=_PATIENCE_S)
         finally:
@@ -76,6 +77,19 @@ class Lock:
         if is_mine:
             return file
         raise OutputError(f"another run is writing {out}; wait until it ends, or choose another --output")
+
+    def _opened(self) -> int:
+        """Open the file of the lock. Raises `OutputError` if it is a link, a pipe or a device of somebody."""
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        except OSError as error:
+            if not self._path.is_symlink():
+                raise
+            raise OutputError(f"{self._path} is a link; move it away") from error
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OutputError(f"{self._path} is no regular file; move it away")
+        return file
 
     def _is_current(self) -> bool:
         try:

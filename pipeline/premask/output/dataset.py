@@ -147,13 +147,18 @@ class Dataset:
     @cached_property
     def tokenizer(self) -> Path:
         """The folder of the tokenizer and its chat template. Raises `OutputError` if it holds anything but
-        regular files, or more than a tokenizer has."""
+        regular files, more than a tokenizer has, or files that are not those of the manifest."""
         folder = self.root / "tokenizer"
+        if folder.is_symlink():
+            raise UnusableFileError(folder, "it is a link, and links are not followed")
         size = 0
         for entry in self._of_tokenizer():
             size += regular_file(self.root, entry.name).stat().st_size
         if size > SMALL_BYTES:
             raise UnusableFileError(folder, f"its files have more than {SMALL_BYTES:,} bytes")
+        for each in self.manifest.tokenizer_files:
+            if not _is_as_listed(regular_file(self.root, each.path), each):
+                raise UnusableFileError(self.root / each.path, "it has changed since the run")
         return folder
 
     def shards(self, kind: str, split: str | None = None) -> list[Shard]:
@@ -367,6 +372,10 @@ def read_manifest(out: Path) -> bytes:
     """Return the content of the manifest in a folder. Raises `UnusableFileError` if there is none, or it is
     not one that is read."""
     return read_bounded(regular_file(out, "manifest.json"), MANIFEST_BYTES)
+
+
+def _is_as_listed(path: Path, listed: ListedFile) -> bool:
+    return path.stat().st_size == listed.bytes and sha256_file(path) == listed.sha256
 
 
 def raw_bytes(footer: pq.FileMetaData) -> int:

@@ -154,8 +154,24 @@ def _batches(
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
         needed = list(dict.fromkeys(["input_ids", "labels", *needed, "seq_lengths"]))
     for batch in dataset.batches(shard, needed, tokens=tokens or BATCH_TOKENS):
+        if not _is_sound(batch):
+            path = dataset.root / shard.path
+            raise OutputError(f"{path} is damaged; fetch it again; see 'premask verify {dataset.root}'")
         own = batch if same else unpack(batch)
         yield pa.RecordBatch.from_arrays([own.column(f.name).cast(f.type) for f in schema], schema=schema)
+
+
+def _is_sound(rows: pa.RecordBatch) -> bool:
+    """Whether ids are no negative numbers, and the samples of each pack are as long as the pack."""
+    ids = flat(rows.column("input_ids")) if "input_ids" in rows.schema.names else None
+    if ids is not None and ids.values.size and ids.values.min() < 0:
+        return False
+    if ids is None or "seq_lengths" not in rows.schema.names:
+        return True
+    lengths = flat(rows.column("seq_lengths"))
+    ends = np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)])[lengths.offsets]
+    fits = np.array_equal(np.diff(ends), np.diff(ids.offsets))
+    return fits and (lengths.values.size == 0 or int(lengths.values.min()) > 0)
 
 
 def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:

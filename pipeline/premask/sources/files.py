@@ -18,12 +18,12 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -55,7 +55,9 @@ def suffixes(name: str) -> tuple[str, str]:
     >>> suffixes("A.TSV.gz"), suffixes("a.jsonl")
     (('.tsv', '.gz'), ('.jsonl', ''))
     """
-    path = PurePath((urlsplit(name).path if name.startswith(("http://", "https://")) else name).lower())
+    path = PurePath(
+        (re.split(r"[?#]", name)[0] if name.startswith(("http://", "https://")) else name).lower()
+    )
     if path.suffix not in COMPRESSIONS:
         return path.suffix, ""
     return PurePath(path.stem).suffix, path.suffix

@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, one_line
 from ..core.private_files import changeable, make_private
 from ..core.redact import WEB, source_name
 from ..core.urls import cache_folder, is_url, named, open_url
@@ -61,6 +61,14 @@ class Stat(NamedTuple):
     sha256: str | None = None
 
 
+def _path_of(url: str) -> str:
+    """Return the path of a web URL. Raises `SourceError` if it is none."""
+    try:
+        return urlsplit(url).path
+    except ValueError as error:  # the brackets of an IPv6 address
+        raise SourceError(f"{source_name(url)} is no URL ({one_line(error)}); check it") from None
+
+
 def list_url(url: str, wanted: Any) -> list[str]:
     """URLs of the files that a URL names: itself, those below a folder whose name is `wanted` (a function of
     it), or those that a pattern matches; sorted.
@@ -70,7 +78,7 @@ def list_url(url: str, wanted: Any) -> list[str]:
     filesystem, path = open_url(url, SourceError, example="s3://bucket/chats/*.jsonl")
     protocol = url.partition("://")[0]
     if protocol in WEB:
-        if "*" in urlsplit(url).path:
+        if "*" in _path_of(url):
             raise SourceError(f"{url}: the web cannot list files; name each file")
         return [url]
     with _reading(url):
