@@ -58,6 +58,7 @@ old-datasets: .venv/ready  ## older releases of datasets load the output (instal
 
 fuzz: .venv/ready  ## ROWS=100,000 rows of all kinds through real runs, in pieces; LOG=file goes on where it stopped
 	$(BIN)/python tests/support/fuzz_rows.py --rows $(or $(ROWS),100000) --seed $(or $(SEED),0) --jobs $(or $(JOBS),1) $(if $(LOG),--log $(LOG))
+	$(BIN)/python tests/support/fuzz_inputs.py --files $(or $(FILES),500)
 
 lock: .venv/ready  ## write .requirements.lock anew; PYTHONS=python3.10,... names one of each supported version
 	$(BIN)/python tests/support/make_lock.py $(if $(PYTHONS),--pythons $(PYTHONS))

@@ -29,6 +29,7 @@ from premask.running.batches import BatchLabeller
 from premask.tokens.engine_check import prove_engine
 from premask.tokens.engines import EngineProof
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
+from watching import unwatched
 
 LONG = (
     "corpus",  # the shared folder
@@ -85,6 +86,12 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("premask"), max_examples=10)
 settings.load_profile("premask")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _unwatched() -> Iterator[None]:
+    with unwatched():
+        yield
 
 
 @cache

@@ -347,6 +347,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "pad_rows": "to_length",
         "extra_columns": ["completion_mask"],
         "pack_window": 1,
+        "max_row_bytes": 1,
         "unit_rows": 1,
     }
     others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}

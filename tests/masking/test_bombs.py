@@ -15,6 +15,7 @@ from premask.masking import chat_template
 from premask.running import batches
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from template_bombs import BODIES, CONDITIONS, EXPECTED, SAMPLE, SOURCES, attempt, bombs, shorten
+from watching import watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are those of Linux")
 
@@ -42,7 +43,8 @@ def _short() -> Iterator[None]:
             patch.setattr(module, name, getattr(module, name))
         patch.setitem(os.environ, "PREMASK_FACTS", "off")
         shorten(0.5, 384, 50_000)
-        yield
+        with watched():
+            yield
 
 
 def test_there_are_many() -> None:

@@ -18,6 +18,7 @@ from premask.core.errors import TemplateError
 from premask.core.records import Reject
 from premask.masking import chat_template
 from premask.masking.chat_template import MAX_RENDERED, MAX_STEPS
+from watching import watched
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -190,8 +191,11 @@ def test_a_template_that_takes_all_time_for_its_probes(
     path = tmp_path / "bomb.jinja"
     path.write_text(BOMBS["nested loops"][0] + CHATML)
 
-    with pytest.raises(
-        TemplateError, match=r"bomb.jinja cannot be used: a short conversation takes more than 1 s"
+    with (
+        watched(),
+        pytest.raises(
+            TemplateError, match=r"bomb.jinja cannot be used: a short conversation takes more than 1 s"
+        ),
     ):
         make_labeller("sample", chat_template=str(path))
 

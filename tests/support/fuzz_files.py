@@ -1,187 +1,122 @@
-"""Mutated and inflated input files through real runs: `python tests/support/fuzz_files.py --files 500`.
+"""Files for the fuzz: rows in every format, some lines cut or replaced by what is no row.
 
-Each file is read by a child with a limit of memory and of time. It may end with exit code 0, or with 2 and one line.
-Anything else (a traceback, a signal, a hang) is printed, and the exit code is 1.
+path = write_file(folder / "rows-1", rows, random.Random(7))
 """
 
 from __future__ import annotations
 
-import argparse
-import bz2
+import contextlib
+import csv
 import gzip
 import io
 import json
 import random
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from fuzz_values import RAW
 
-ROWS = [
-    {
-        "messages": [
-            {"role": "user", "content": f"question {n}"},
-            {"role": "assistant", "content": "answer " * n},
-        ]
-    }
-    for n in range(1, 40)
+_NO_TABLE = (pa.ArrowException, UnicodeError, OverflowError, ValueError)
+
+
+def write_file(path: Path, rows: list[Any], dice: random.Random) -> Path:
+    """Write rows in a format that the dice choose; returns the file, which has the suffix of its format."""
+    return dice.choice(WRITERS)(path, rows, dice)
+
+
+def jsonl_of(rows: list[Any], dice: random.Random) -> bytes:
+    """Lines, one in a hundred of which is cut, and one in five hundred something else. One file in twenty is
+    no UTF-8, so that it is refused."""
+    end, lines = dice.choice([b"\n", b"\n", b"\n", b"\r\n"]), []
+    broken = dice.random() < 0.05
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=dice.random() < 0.5).encode("utf-8", "backslashreplace")
+        chance = dice.random()
+        if chance < 0.01:
+            line = line[: dice.randrange(len(line) + 1)]
+        elif chance < 0.012:
+            line = dice.choice(RAW)
+        lines.append(line if broken else line.decode("utf-8", "ignore").encode())
+    return end.join(lines) + dice.choice([end, b""])
+
+
+def write_jsonl(path: Path, rows: list[Any], dice: random.Random) -> Path:
+    """JSONL, one line a row."""
+    path = path.with_suffix(".jsonl")
+    path.write_bytes(jsonl_of(rows, dice))
+    return path
+
+
+def write_packed_jsonl(path: Path, rows: list[Any], dice: random.Random) -> Path:
+    """The same, compressed."""
+    path = path.with_suffix(".jsonl.zst")
+    path.write_bytes(zstandard.ZstdCompressor().compress(jsonl_of(rows, dice)))
+    return path
+
+
+def write_array(path: Path, rows: list[Any], _: random.Random) -> Path:
+    """One JSON array, compressed."""
+    path = path.with_suffix(".json.gz")
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    return path
+
+
+def write_csv(path: Path, rows: list[Any], _: random.Random) -> Path:
+    """CSV; what is no text is JSON in a cell."""
+    rows = [row if isinstance(row, dict) else {"text": row} for row in rows]
+    names = list(dict.fromkeys(key for row in rows for key in row))[:40] or ["text"]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for row in rows:
+        cells = (row.get(name) for name in names)
+        writer.writerow([cell if isinstance(cell, str) else json.dumps(cell) for cell in cells])
+    path = path.with_suffix(".csv")
+    path.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+    return path
+
+
+def write_table(path: Path, rows: list[Any], dice: random.Random) -> Path:
+    """Parquet, of those rows that go into a table with the columns of some of them; JSONL where none do."""
+    objects = [row for row in rows if isinstance(row, dict) and row]
+    schema = next(filter(None, (_schema_of(objects[:first]) for first in (200, 50, 10, 3, 1))), None)
+    fitting = [row for row in objects if schema and _table_of([row], schema)]
+    table = _table_of(fitting, schema) if fitting else None
+    if table is None:
+        return write_jsonl(path, rows, dice)
+    path = path.with_suffix(".parquet")
+    pq.write_table(table, path, row_group_size=dice.choice([100, 5000]))
+    return path
+
+
+def _schema_of(rows: list[Any]) -> pa.Schema | None:
+    table = _table_of(rows)
+    return None if table is None or not _is_written(table) else table.schema
+
+
+def _table_of(rows: list[Any], schema: pa.Schema | None = None) -> pa.Table | None:
+    with contextlib.suppress(*_NO_TABLE):
+        return pa.Table.from_pylist(rows, schema)
+    return None
+
+
+def _is_written(table: pa.Table) -> bool:
+    """Whether Parquet can hold it: it has no structs without fields."""
+    with contextlib.suppress(*_NO_TABLE):
+        pq.write_table(table, io.BytesIO())
+        return True
+    return False
+
+
+WRITERS: list[Callable[[Path, list[Any], random.Random], Path]] = [
+    write_jsonl,
+    write_jsonl,
+    write_packed_jsonl,
+    write_array,
+    write_csv,
+    write_table,
 ]
-LINES = "".join(f"{json.dumps(row)}\n" for row in ROWS).encode()
-MEMORY = 4 << 30
-SECONDS = 120
-
-_READ = r"""
-import resource, sys
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-from premask.core.errors import PremaskError, RowError
-from premask.core.source_entry import Source
-from premask.dialects import recognize_file
-from premask.fast.plain_batches import read_batches
-from premask.sources.cutting import plan_units
-from premask.sources.listing import inspect_sources
-from premask.sources.reading import peek
-for name in sys.argv[2:]:
-    try:
-        infos = inspect_sources([Source(path=name)], max_row_bytes=2_000_000)
-        form = recognize_file(peek(infos[0]), source=name)
-        rows = 0
-        for unit in plan_units(infos, unit_rows=7):
-            for piece in unit.slices:
-                for batch in read_batches(piece, form):
-                    rows += len([batch.row(i) for i in range(len(batch))])
-        print("read", name, rows, flush=True)
-    except PremaskError as error:
-        print("refused", name, repr(str(error)), flush=True)
-        assert "\n" not in str(error), error
-"""
-
-
-def parquet(**options: object) -> bytes:
-    """The rows as Parquet."""
-    target = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(ROWS), target, **options)
-    return target.getvalue()
-
-
-def seeds() -> dict[str, bytes]:
-    """A sound file of each format, by its suffix."""
-    text = "question,answer\n" + "".join(f'"q {n}\n""x""",answer\n' for n in range(40))
-    return {
-        "jsonl": LINES,
-        "json": json.dumps(ROWS).encode(),
-        "one.json": json.dumps(ROWS[0]).encode(),
-        "csv": text.encode(),
-        "tsv": text.replace(",", "\t").encode(),
-        "jsonl.gz": gzip.compress(LINES),
-        "json.gz": gzip.compress(json.dumps(ROWS).encode()),
-        "jsonl.zst": zstandard.ZstdCompressor().compress(LINES),
-        "csv.gz": gzip.compress(text.encode()),
-        "parquet": parquet(),
-        "plain.parquet": parquet(use_dictionary=False, compression="none", row_group_size=7),
-        "zstd.parquet": parquet(compression="zstd", row_group_size=5, data_page_version="2.0"),
-        "bz2.jsonl": bz2.compress(LINES),
-    }
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """A few bytes changed, cut, doubled, or made very long."""
-    for _ in range(chance.randint(1, 4)):
-        at, end = sorted(chance.randrange(len(data) + 1) for _ in range(2))
-        match chance.randrange(7):
-            case 0:
-                data = data[:at] + chance.randbytes(chance.randint(1, 8)) + data[end:]
-            case 1:
-                data = data[:at]
-            case 2:
-                data = data[:end] + data[at:]
-            case 3:
-                place = min(at, len(data) - 1)
-                data = data[:place] + bytes([data[place] ^ (1 << chance.randrange(8))]) + data[place + 1 :]
-            case 4:
-                odd = [
-                    b"\0",
-                    b"\r",
-                    b"\n",
-                    b'"',
-                    b"\\",
-                    b"[",
-                    b"{",
-                    b"}",
-                    b",",
-                    b"\xff",
-                    b"\xed\xa0\x80",
-                    b"\\ud800",
-                ]
-                data = data[:at] + chance.choice(odd) * chance.choice([1, 2, 300, 100_000]) + data[at:]
-            case 5:
-                long = chance.choice(
-                    [b"a", b" ", b"[", b"1", b"[],", b'"k":1,', b"\\n", b'""', b"9e9,", b"\xc3\xa9"]
-                )
-                data = data[:at] + long * chance.choice([1000, 1_000_000, 5_000_000]) + data[at:]
-            case _:
-                data = data[:at] + data[end:]
-        data = data or b"x"
-    return data
-
-
-def files(folder: Path, count: int, seed: int) -> Iterator[Path]:
-    """Files of all formats, mutated; texts are mutated before they are compressed as well."""
-    chance, kinds = random.Random(seed), list(seeds().items())  # noqa: S311  repeatable, not secret
-    for number in range(count):
-        suffix, data = kinds[number % len(kinds)]
-        if suffix.endswith(".gz") and chance.random() < 0.6:
-            data = gzip.compress(mutated(gzip.decompress(data), chance), 1)
-        else:
-            data = mutated(data, chance)
-        path = folder / f"{number}.{suffix}"
-        path.write_bytes(data)
-        yield path
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Read the files, some at a time; print what went wrong and the counts."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    found, slowest = Counter[str](), 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        waiting = [str(path) for path in files(Path(folder), options.files, options.seed)]
-        while waiting:
-            some, start = waiting[:25], time.monotonic()
-            try:
-                done = subprocess.run(
-                    [sys.executable, "-c", _READ, str(MEMORY), *some],
-                    capture_output=True,
-                    timeout=SECONDS * 5,
-                    check=False,
-                )
-                out, code = done.stdout.decode(errors="replace").splitlines(), done.returncode
-                errors = done.stderr.decode(errors="replace").strip().splitlines()
-            except subprocess.TimeoutExpired as late:
-                out, code, errors = (late.stdout or b"").decode().splitlines(), -1, ["hang"]
-            slowest = max(slowest, time.monotonic() - start)
-            found.update(line.split()[0] for line in out)
-            waiting = waiting[len(out) + bool(code) :]
-            if code:
-                found["failed"] += 1
-                name = some[min(len(out), len(some) - 1)]
-                print("FAILED", Path(name).name, code, errors[-1:] and errors[-1][:300])
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    print(
-        f"{options.files} files: {dict(found)}; highest memory {memory} MB, slowest 25 files {slowest:.0f} s"
-    )
-    return int(found["failed"] > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

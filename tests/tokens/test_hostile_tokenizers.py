@@ -33,9 +33,16 @@ from premask.tokens.token_text import TokenTexts
 from premask.tokens.tokenizer import load_tokenizer
 from premask.tokens.watched_texts import RAISES, refused_texts
 from tokenizers import Tokenizer, models
+from watching import watched
 
 EVIL = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
 BAD = "a" * 3000 + "!"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _watched() -> Iterator[None]:
+    with watched():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ Cost: 5 us for a `with` block; 5 to 20 ms for a watched process.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import pickle
 import select
@@ -64,6 +65,8 @@ class _Held:
         self.holds = self.active = False
         self.before: tuple[int, int] = (-1, -1)
         """The limit of memory outside of the block."""
+        self.leaves_garbage = False
+        """Whether a block was ended: the frames of its error hold all that was made, in cycles."""
 
 
 _held = _Held()
@@ -93,11 +96,15 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
         finally:
             _end()
     except _TimeIsUpError:
-        raise LimitError(_too_slow(what, seconds)) from None
+        why = _too_slow(what, seconds)
     except MemoryError:
         if not _memory_is_ours():
             raise
-        raise LimitError(_too_large(what)) from None
+        why = _too_large(what)
+    else:
+        return
+    _held.leaves_garbage = True
+    raise LimitError(why)
 
 
 def in_watched_process(work: Callable[[], T], what: str, seconds: float | None = None) -> T:
@@ -130,6 +137,9 @@ def in_watched_process(work: Callable[[], T], what: str, seconds: float | None =
 
 
 def _begin(seconds: float) -> None:
+    if _held.leaves_garbage:
+        _held.leaves_garbage = False
+        gc.collect()
     if sys.platform == "linux":
         _limit_memory()
     _held.active = True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import gc
 import json
 import re
 import sys
@@ -131,7 +132,10 @@ class ChatTemplate:
         try:
             return compiled[which].render(arguments)
         except Exception as error:  # noqa: BLE001  a template can raise anything; only its row is rejected
-            raise row_error(error) from None
+            refused = row_error(error)
+        if refused.reason == "template_unsafe":
+            gc.collect()  # the frames of the error hold all that the template has computed, in cycles
+        raise refused
 
     def _compile(self, mode: str) -> dict[str, jinja2.Template]:
         """Compile the template for a mode, at its first render in it."""
@@ -158,6 +162,8 @@ def template_source(chosen: str) -> str:
     if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
         raise TemplateError(f"chat template {chosen} is not a file; give a Jinja file, or a built-in name")
     try:
+        if path.stat().st_size > 4 * MAX_SOURCE:
+            raise TemplateError(f"chat template {chosen} has more than {MAX_SOURCE:,} characters")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = difflib.get_close_matches(chosen, built_in_templates(), n=1)
@@ -225,7 +231,7 @@ def _compiles(sources: Mapping[str, str], date: datetime.date, name: str) -> boo
 def row_error(error: Exception) -> RowError:
     """Return the error of a render as that of its row, with the line of the template if known."""
     if isinstance(error, RowError):
-        return error
+        return error.with_traceback(None)
     if isinstance(error, MemoryError):
         return RowError("template_unsafe", f"the chat template takes too much memory{_line(error)}")
     said = one_line(error, 1000)

@@ -122,7 +122,7 @@ class Run:
             except self._refusals:
                 raise
             except Exception as error:  # noqa: BLE001  a template can raise anything; a plain render words it
-                self.failed.update(dict.fromkeys(bits(versions.live), error))
+                self.failed.update(dict.fromkeys(bits(versions.live), error.with_traceback(None)))
                 pending &= ~versions.live
                 continue
             made = len(state.held) if is_turn else environment.made  # a turn leaves none of its own behind
@@ -177,7 +177,7 @@ class Run:
             except self._refusals:
                 raise
             except Exception as error:  # noqa: BLE001  the loop raises it
-                self.failed.update(dict.fromkeys(bits(state.versions), error))
+                self.failed.update(dict.fromkeys(bits(state.versions), error.with_traceback(None)))
                 return
             if self._versions.live != state.versions:
                 raise NotFollowed("a loop over what depends on the version")
