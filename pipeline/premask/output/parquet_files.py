@@ -72,7 +72,7 @@ class Footer(NamedTuple):
 
 
 @contextmanager
-def open_parquet(
+def open_parquet(  # noqa: PLR0913  all by keyword but the first
     path: Path,
     *,
     rows: int,
@@ -222,8 +222,8 @@ def _check_pages(path: Path, footer: Footer, most: int) -> None:
 
 
 def _check_pages_of(file: int, column: Column, most: int) -> None:
-    """Check the headers of the pages of a column, which fill a stretch of the file; each takes at most so many
-    bytes once decompressed."""
+    """Check the headers of the pages of a column, which fill a stretch of the file. Each page takes at most
+    `most` bytes once decompressed."""
     at, end = column.first, column.last
     while at < end:
         header = os.pread(file, _HEADER_BYTES, at)
