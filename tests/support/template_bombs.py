@@ -301,7 +301,8 @@ CONDITIONS = {
 
 
 class Tried(NamedTuple):
-    """What came of a bomb: one of the words above, or what went wrong; and what it took."""
+    """What came of a bomb: one of the words above, or what went wrong; and what it took, besides the memory of the
+    process that it is tried in."""
 
     outcome: str
     detail: str
@@ -336,7 +337,7 @@ def attempt(source: str, tokenizer: LoadedTokenizer, folder: Path, most_s: float
     (folder / "bomb.jinja").write_text(source, encoding="utf-8", errors="surrogatepass")
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows()), encoding="utf-8")
     reading, writing = os.pipe()
-    begin = time.monotonic()
+    begin, before = time.monotonic(), _resident_mb()
     child = os.fork()
     if not child:
         os.close(reading)
@@ -352,7 +353,7 @@ def attempt(source: str, tokenizer: LoadedTokenizer, folder: Path, most_s: float
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     _, status, usage = os.wait4(child, 0)
-    seconds, megabytes = time.monotonic() - begin, usage.ru_maxrss >> 10
+    seconds, megabytes = time.monotonic() - begin, (usage.ru_maxrss >> 10) - before
     if not ready:
         return Tried("hangs", "", seconds, megabytes)
     if text:
@@ -362,6 +363,11 @@ def attempt(source: str, tokenizer: LoadedTokenizer, folder: Path, most_s: float
     return Tried(
         "ended" if known else "crashes", signal.Signals(number).name if number else "", seconds, megabytes
     )
+
+
+def _resident_mb() -> int:
+    """Memory of this process, which a copy has from its beginning."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() >> 20
 
 
 def _in_child(tokenizer: LoadedTokenizer, folder: Path) -> tuple[str, str]:

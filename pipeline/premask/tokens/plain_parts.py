@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -194,8 +195,41 @@ def _is_known(regex: str) -> bool:
         return True
     alternatives = _alternatives(regex)
     ahead = not _ENDED_BY_BLANKS.isdisjoint(alternatives)
-    known = all(each in _KNOWN or each in _ENDED_BY_BLANKS for each in alternatives)
+    known = all(each in _KNOWN or each in _ENDED_BY_BLANKS or _is_single_pass(each) for each in alternatives)
     return known and (not ahead or alternatives[-1] == r"\s+")
+
+
+_CHARACTER = r"\\[pP]\{\^?\w+\}|\\[sSdDwWrntf]|\\[^\w\s]|\[(?:[^\[\]\\]|\\.)+\]|[^\\\[\](){}*+?|^$]"
+_ITEM = re.compile(
+    rf"(?:(?P<one>{_CHARACTER})|\((?:\?i?:)?[\w' |]{{1,60}}\))(?P<times>[?*+]|\{{\d{{1,2}}(?:,\d{{0,2}})?\}})?[+]?"
+)
+
+
+def _is_single_pass(alternative: str) -> bool:
+    """Whether an alternative looks at each character a bounded number of times: only one part of it takes any
+    number of characters, and nothing has to follow.
+
+    >>> _is_single_pass(r" ?[^\\s\\p{L}]+[\\r\\n]*"), _is_single_pass(r"\\w+$"), _is_single_pass("(a+)+")
+    (True, False, False)
+    """
+    at, choices, is_open = 0, 0, False
+    while at < len(alternative):
+        item = _ITEM.match(alternative, at)
+        times = "" if item is None else item["times"] or ""
+        if (
+            item is None
+            or (is_open and times not in {"?", "*"})
+            or (times not in {"", "?"} and not item["one"])
+        ):
+            return False
+        choices += bool(times) and not times[1:-1].isdigit()
+        is_open = is_open or times in {"*", "+"} or times.endswith(",}")
+        at = item.end()
+    return choices <= _MOST_CHOICES
+
+
+_MOST_CHOICES = 4
+"""Parts of an alternative that take one number of characters or another: each is tried with each."""
 
 
 def _alternatives(regex: str) -> list[str]:
