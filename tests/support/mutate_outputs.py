@@ -48,7 +48,9 @@ from mutations import MINE, MUTATIONS, PRIVATE, SHARES, files_in
 from premask.cli import app
 
 HANG_S = 60
-MOST_BYTES = 1 << 30
+MOST_BYTES = (
+    5 << 29
+)  # five text columns of the reject log may have a page of 256 MB each, and are copied once
 ADDRESS_SPACE = 6 << 30
 
 

@@ -40,7 +40,7 @@ from ..core.errors import OutputError, PushError, one_line
 from ..core.manifest import KINDS, MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
 from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
-from .parquet_files import Footer, open_parquet, runs_of_groups, undone, undone_schema
+from .parquet_files import PAGE_BYTES, Footer, open_parquet, runs_of_groups, undone, undone_schema
 
 BATCH_TOKENS = 1 << 20
 """Tokens of a batch, about."""
@@ -56,7 +56,7 @@ _FEWEST_VALUES, _MOST_VALUES = (
     1 << 27,
 )  # in a column of a row group: what any output, and none, may have
 _MOST_ROWS = 1 << 27  # of a shard
-_LINES = 1 << 18  # of a batch of lineage or rejects
+_LINES, _LINEAGE_PAGE = 1 << 16, 1 << 26  # of a batch of lineage or rejects; bytes of a page of lineage
 _BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)  # what pyarrow raises
 _MAY_BE_NULL = {"rejects": {"id", "original"}, "lineage": {"id"}}
 
@@ -226,7 +226,8 @@ class Dataset:
             4 * settings.max_length if shard.kind in KINDS[:2] else _MOST_VALUES
         )  # `verify` finds the others
         texts = [field.name for field in self.schema(shard.kind) if pa.types.is_string(field.type)]
-        return open_parquet(path, rows=_MOST_ROWS, values=values, longest=longest, texts=texts)
+        page = _LINEAGE_PAGE if shard.kind == "lineage" else PAGE_BYTES
+        return open_parquet(path, rows=_MOST_ROWS, values=values, longest=longest, page=page, texts=texts)
 
     def lineage(
         self, split: str, columns: Sequence[str] | None = None, *, lines: int = 1 << 16

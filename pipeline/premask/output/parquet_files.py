@@ -28,6 +28,9 @@ FOOTER_BYTES = 8 << 20
 PAGE_BYTES = 1 << 28
 """Bytes of a page once decompressed, at most."""
 
+TEXT_BYTES = 1 << 26
+"""Bytes of a text column of a batch that has a dictionary, at most, by its longest text."""
+
 _HEADER_BYTES, _COLUMNS, _DEEPEST = 1 << 13, 64, 8  # of a page; of a file; columns within columns
 _MAGIC, _DICTIONARY = b"PAR1", 2  # 2: a kind of page
 
@@ -69,8 +72,14 @@ class Footer(NamedTuple):
 
 
 @contextmanager
-def open_parquet(
-    path: Path, *, rows: int, values: int, longest: int = 1 << 62, texts: Sequence[str] = ()
+def open_parquet(  # noqa: PLR0913  all by keyword but the first
+    path: Path,
+    *,
+    rows: int,
+    values: int,
+    longest: int = 1 << 62,
+    page: int = PAGE_BYTES,
+    texts: Sequence[str] = (),
 ) -> Iterator[tuple[pq.ParquetFile, Footer]]:
     """Open a Parquet file with at most so many rows, and so many values in a column of a row group. On
     average its rows have at most `longest` values, but for a million. Columns of `texts` that have a
@@ -85,7 +94,7 @@ def open_parquet(
     for group in footer.groups:
         most = max((column.values for column in group.columns), default=0)
         _require(most <= group.rows * longest + (1 << 20), "values of a row", most)
-    _check_pages(path, footer)
+    _check_pages(path, footer, page)
     with pq.ParquetFile(
         path,
         thrift_string_size_limit=FOOTER_BYTES,
@@ -98,14 +107,14 @@ def open_parquet(
 
 def undone(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows with plain columns instead of those that are read as dictionaries. Raises `ArrowInvalid`
-    for a text that is repeated until it takes more than `PAGE_BYTES`."""
+    for a text that is repeated until it takes more than `TEXT_BYTES`."""
     import pyarrow.compute as pc  # noqa: PLC0415  it takes as long as pyarrow itself
 
     columns = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_dictionary(column.type):
             longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
-            if longest * len(column) > PAGE_BYTES:
+            if longest * len(column) > TEXT_BYTES:
                 raise pa.ArrowInvalid(f"column {name} repeats a text of {longest:,} bytes")
             columns.append(column.cast(column.type.value_type))
         else:
@@ -202,18 +211,19 @@ def _require(fine: bool, what: str, found: object) -> None:  # noqa: FBT001  a c
 # ==== Pages ====
 
 
-def _check_pages(path: Path, footer: Footer) -> None:
+def _check_pages(path: Path, footer: Footer, most: int) -> None:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for group in footer.groups:
             for column in group.columns:
-                _check_pages_of(file, column)
+                _check_pages_of(file, column, most)
     finally:
         os.close(file)
 
 
-def _check_pages_of(file: int, column: Column) -> None:
-    """Check the headers of the pages of a column, which fill a stretch of the file."""
+def _check_pages_of(file: int, column: Column, most: int) -> None:
+    """Check the headers of the pages of a column, which fill a stretch of the file. Each page takes at most
+    `most` bytes once decompressed."""
     at, end = column.first, column.last
     while at < end:
         header = os.pread(file, _HEADER_BYTES, at)
@@ -224,7 +234,7 @@ def _check_pages_of(file: int, column: Column) -> None:
             hidden = (7 in fields or fields[1] == _DICTIONARY) and not column.has_dictionary
         except (IndexError, KeyError, TypeError, ValueError):
             raise pa.ArrowInvalid("the header of a page cannot be read") from None
-        if not (0 <= size <= PAGE_BYTES and 0 <= stored <= end - at and 0 <= entries <= size):
+        if not (0 <= size <= most and 0 <= stored <= end - at and 0 <= entries <= size):
             raise pa.ArrowInvalid(f"a page is said to have {size:,} bytes, {stored:,} of them compressed")
         if hidden:
             raise pa.ArrowInvalid("a column has a dictionary that its footer does not name")

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from ..output.dataset import front_matter_of
+
 
 def merge_readme(ours: str, theirs: str) -> tuple[str, list[str]]:
     r"""Return our README with the front-matter keys that only theirs has, and its tags; and those keys.
@@ -36,11 +38,7 @@ def split_readme(readme: str) -> tuple[str, str]:
 
 
 def _mapping(front: str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(front)
-    except yaml.YAMLError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    return dict(front_matter_of(f"---\n{front}---\n".encode()) or {})
 
 
 def _texts(value: object) -> list[str]:

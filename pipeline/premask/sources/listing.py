@@ -193,7 +193,7 @@ def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
         path = entry.path.removeprefix("file://")
         if is_url(path) or _is_hub_id(path):
             continue
-        with suppress(SourceError):
+        with suppress(SourceError, OSError, ValueError):  # somebody else may have named it
             for name in find_sources([path]):
                 found.setdefault(name, number)
     return found
