@@ -59,7 +59,7 @@ SEAMS = (
 def test_the_whole_summary() -> None:
     assert lines(summary()) == [
         "rows 1,300 in = 1,234 kept + 66 rejected",
-        "54 too_long: the sample is longer than max_length",
+        "54 too_long: the sample has more tokens than max_length, or the row too many messages",
         "6 invalid_json: the line is not valid JSON",
         "6 no_assistant: the conversation has no assistant turn",
         "samples 1,240",
