@@ -234,9 +234,8 @@ HOSTILE = [
     "[x](javascript:alert(1)) ![y](z)",
     "</code></details><img src=x onerror=1>",
     "- a\n- b\n1. c",
-    "\u202e\u2028\x1b[31m\x00 ~~~ $$x$$ @team",
+    "\u202e\u2028\x1b[31m ~~~ $$x$$ @team",
     "configs: [{config_name: evil, data_files: '**'}]",
-    " ",
     "\\",
     "```\n````yaml\n---\n",
 ]

@@ -158,6 +158,7 @@ def as_by_hand(batch: LabelledBatch) -> ByHand:
         for place, origin in zip(places, samples.origin.to_pylist(), strict=True)
     ]
     counts = batch.counted()
+    counts.pop("history_tokens", None)  # the judge does not count what a row would have in one sample
     del counts["encoded_by_reference"]
     return ByHand(found, batch.rejects, +counts)
 
