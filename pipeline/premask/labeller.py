@@ -88,7 +88,7 @@ class LabelledTexts(NamedTuple):
 class LabelledSample:
     """One sample with t tokens.
 
-    sample   the text, its trained spanes and origins, in characters
+    sample   the text, its trained spans and origins, in characters
     ids      int32[t]    token ids
     labels   int32[t]    the token id if the token is trained, else -100
     weights  float32[t]  loss weights, 0 if the token is not trained

@@ -41,7 +41,6 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).parents[2] / "pipeline"))
 
 from commands import ROOT, TOKENIZER
-from fuzz_files import write_file
 from fuzz_values import Pool, made_rows
 from outputs import rows_of
 from places import SHARED
@@ -56,6 +55,7 @@ from premask.sources.inspection import inspect_source
 from premask.sources.reading import read_slice
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from random_chats import MARKERS
+from row_files import write_file
 from template_corpus import CORPUS, TEMPLATES, TEMPLATES_2026, control_tokens_of
 
 PIECE_ROWS, FILE_ROWS = 20_000, 4000

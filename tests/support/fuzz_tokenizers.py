@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import transformers
+from memory import resident_mb
 from premask.core.errors import PremaskError, RowError, TemplateError
 from premask.core.recipe import Recipe
 from premask.core.records import Conversation, Message
@@ -575,7 +576,7 @@ def _in_child(work: Callable[[], None]) -> Ended:
     with suppress(BlockingIOError):
         said = os.read(read, 65536)
     os.close(read)
-    seconds, megabytes = time.monotonic() - began, max(0, (usage.ru_maxrss >> 10) - _resident_mb())
+    seconds, megabytes = time.monotonic() - began, max(0, (usage.ru_maxrss >> 10) - resident_mb())
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         return Ended("hang", "", seconds, megabytes)
     if not os.WIFEXITED(status) or not said:
@@ -584,11 +585,6 @@ def _in_child(work: Callable[[], None]) -> Ended:
     if megabytes > MOST_BYTES >> 20:
         how = "memory"
     return Ended(how, text, seconds, megabytes)
-
-
-def _resident_mb() -> int:
-    """Memory of this process, which a copy has from its beginning."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() >> 20
 
 
 def _child(work: Callable[[], None], write: int) -> None:

@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from memory import resident_mb
 from premask import labeller
 from premask.core import limits
 from premask.core.errors import PremaskError
@@ -337,7 +338,7 @@ def attempt(source: str, tokenizer: LoadedTokenizer, folder: Path, most_s: float
     (folder / "bomb.jinja").write_text(source, encoding="utf-8", errors="surrogatepass")
     (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows()), encoding="utf-8")
     reading, writing = os.pipe()
-    begin, before = time.monotonic(), _resident_mb()
+    begin, before = time.monotonic(), resident_mb()
     child = os.fork()
     if not child:
         os.close(reading)
@@ -363,11 +364,6 @@ def attempt(source: str, tokenizer: LoadedTokenizer, folder: Path, most_s: float
     return Tried(
         "ended" if known else "crashes", signal.Signals(number).name if number else "", seconds, megabytes
     )
-
-
-def _resident_mb() -> int:
-    """Memory of this process, which a copy has from its beginning."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() >> 20
 
 
 def _in_child(tokenizer: LoadedTokenizer, folder: Path) -> tuple[str, str]:

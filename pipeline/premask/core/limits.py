@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -96,6 +97,7 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
         finally:
             _end()
     except _TimeIsUpError:
+        _end()  # it may have been interrupted itself
         why = _too_slow(what, seconds)
     except MemoryError:
         if not _memory_is_ours():
@@ -118,12 +120,7 @@ def in_watched_process(work: Callable[[], T], what: str, seconds: float | None =
     if sys.platform != "linux":
         with limited(what, seconds):
             return work()
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        _work_as_copy(work, writing, seconds)
-    os.close(writing)
+    child, reading = start_copy(partial(_answer, work, seconds))
     answer, status = _answer_of(child, reading, seconds)
     if not answer:
         raise LimitError(_how_it_ended(status, what, seconds))
@@ -187,25 +184,36 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 # ==== In a copy ====
 
 
-def _work_as_copy(work: Callable[[], Any], writing: int, seconds: float) -> None:
-    """Do the work in a copy of the process, send the answer, and end the copy."""
-    try:
-        prepare_copy()
-        _limit_copy(seconds)
+def start_copy(work: Callable[[int], object]) -> tuple[int, int]:
+    """Start a copy of this process, which calls `work` with the end of a pipe to write to, and ends. What it
+    prints is dropped. Return its number, and the end of the pipe to read from."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
         try:
-            answer = pickle.dumps((False, work()))
-        except MemoryError:
-            os._exit(1)
-        except Exception as error:  # noqa: BLE001  the parent raises it
-            answer = pickle.dumps((True, error))
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(answer)
-    finally:
-        os._exit(0)
+            _prepare_copy()
+            work(writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    return child, reading
 
 
-def prepare_copy() -> None:
-    """Prepare a copy of the process that the system may end. What it prints is dropped."""
+def _answer(work: Callable[[], Any], seconds: float, writing: int) -> None:
+    """Do the work within limits, and send what it returns or raises."""
+    _limit_copy(seconds)
+    try:
+        answer = pickle.dumps((False, work()))
+    except MemoryError:
+        return
+    except Exception as error:  # noqa: BLE001  the parent raises it
+        answer = pickle.dumps((True, error))
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(answer)
+
+
+def _prepare_copy() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     faulthandler.disable()

@@ -152,10 +152,10 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rendered training text, with its trained spanes and the origin of each character.
+    """One rendered training text, with its trained spans and the origin of each character.
 
     text     the rendered text
-    turns    trained spanes, sorted, without overlap
+    turns    trained spans, sorted, without overlap
     runs     (length in characters, origin) pairs that cover the text
     proof    one of `PROOFS`
     weights  (length in characters, loss weight) pairs that cover the text; none if all are 1
@@ -272,7 +272,7 @@ class Tokens(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Labels of n texts, flat, and the m trained spanes that they come from, in order.
+    """Labels of n texts, flat, and the m trained spans that they come from, in order.
 
     labels          int32[t]    the token id if the token is trained, else `IGNORE_INDEX`
     trained_before  int32[t+1]  number of trained tokens before each token, and in all

@@ -21,7 +21,7 @@ from ..masking.symbolic_renders import slot_of
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """How a text is cut into k segments, at the edges of slots and of trained spanes.
+    """How a text is cut into k segments, at the edges of slots and of trained spans.
 
     literal  int64[k]    bytes of a segment that the template prints, 0 for a slot
     slot     int64[k]    the slot that fills the segment, -1 for a literal

@@ -234,7 +234,7 @@ def row_error(error: Exception) -> RowError:
         return error.with_traceback(None)
     if isinstance(error, MemoryError):
         return RowError("template_unsafe", f"the chat template takes too much memory{_line(error)}")
-    said = one_line(error, 1000)
+    said = " ".join(str(error).split())[:1000] or type(error).__name__  # data of the row, so not redacted
     if isinstance(error, jinja2.exceptions.SecurityError):
         return RowError("template_unsafe", f"the sandbox stopped the chat template{_line(error)}: {said}")
     if type(error) is jinja2.TemplateError:  # what raise_exception() raises

@@ -134,7 +134,7 @@ class Dataset:
         """The layouts that were written, `packed` first."""
         return self.manifest.layouts
 
-    @property
+    @cached_property
     def layout(self) -> str:
         """The layout that is read where one is enough: `packed`, if it was written."""
         return self.layouts[0]

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core.thrift import read_struct
+
 FOOTER_BYTES = 8 << 20
 """Bytes of a footer, at most; a shard of a billion tokens has one of 500 kB."""
 
@@ -163,7 +165,7 @@ def _read_footer(path: Path) -> Footer:
         file.seek(size - 8 - length)
         data = file.read(length)
     try:
-        fields, _ = _struct(data, 0, 0)
+        fields, _ = read_struct(data)
         return Footer(_number(fields[3]), [_group(each) for each in fields.get(4, [])])
     except (LookupError, TypeError, ValueError, AttributeError):
         raise pa.ArrowInvalid("its footer cannot be read") from None
@@ -228,7 +230,7 @@ def _check_pages_of(file: int, column: Column, most: int) -> None:
     while at < end:
         header = os.pread(file, _HEADER_BYTES, at)
         try:
-            fields, taken = _struct(header, 0, 0)
+            fields, taken = read_struct(header)
             size, stored = int(fields[2]), int(fields[3])
             entries = int(fields[7][1]) if 7 in fields else 0
             hidden = (7 in fields or fields[1] == _DICTIONARY) and not column.has_dictionary
@@ -241,74 +243,3 @@ def _check_pages_of(file: int, column: Column, most: int) -> None:
         at += taken + stored
     if at != end:
         raise pa.ArrowInvalid("the pages of a column do not end where they should")
-
-
-def _struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
-    """Read a struct of Thrift's compact protocol: number of a field -> value, and where it ends.
-
-    >>> _struct(bytes([0x15, 0x04, 0x15, 0xC8, 0x01, 0x00]), 0, 0)
-    ({1: 2, 2: 100}, 6)
-    """
-    if depth > 12:
-        raise ValueError(depth)
-    fields, number = dict[int, Any](), 0
-    while True:
-        head, at = data[at], at + 1
-        kind = head & 0x0F
-        if not kind:
-            return fields, at
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, at = _integer(data, at)
-        if kind in {1, 2}:  # the head of a bool holds its value
-            fields[number] = kind == 1
-        else:
-            fields[number], at = _value(data, at, kind, depth)
-
-
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    """Read a value of a kind: 3 byte, 4 to 6 integers, 7 double, 8 bytes, 9 list, 10 set, 12 struct."""
-    if kind == 12:
-        return _struct(data, at, depth + 1)
-    if kind in {4, 5, 6}:
-        return _integer(data, at)
-    if kind == 8:
-        size, at = _varint(data, at)
-        return data[at : _within(data, at + size)], at + size
-    if kind in {9, 10}:
-        head, at = data[at], at + 1
-        count = head >> 4
-        if count == 15:
-            count, at = _varint(data, at)
-        kind, items = 3 if (head & 0x0F) in {1, 2} else head & 0x0F, list[Any]()
-        for _ in range(_within(data, count)):
-            item, at = _value(data, at, kind, depth + 1)
-            items.append(item)
-        return items, at
-    if kind in {3, 7}:
-        return None, at + (1 if kind == 3 else 8)
-    raise ValueError(kind)
-
-
-def _within(data: bytes, place: int) -> int:
-    if place > len(data):
-        raise IndexError(place)
-    return place
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 64:
-        byte, at = data[at], at + 1
-        value |= (byte & 0x7F) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-    raise ValueError(value)
-
-
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """Read an integer with a sign, which is in its last bit."""
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at

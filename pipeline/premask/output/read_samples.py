@@ -21,7 +21,7 @@ from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA
 from ..core.errors import OutputError
 from ..core.recipe import PadRows
-from .dataset import Dataset, flat
+from .dataset import Dataset, Lists, flat
 
 _ORIGIN = ["source", "row", "id", "sample"]
 
@@ -105,6 +105,13 @@ def read_row(dataset: Dataset, split: str, row: int) -> SampleBatch:
 def _misfit(dataset: Dataset, split: str) -> str:
     out = dataset.root
     return f"{out}: shards and lineage of {split} do not fit together; see 'premask verify {out}'"
+
+
+def fitting(lengths: Lists, sizes: np.ndarray) -> np.ndarray:
+    """Which packs have samples that are together as long as the pack says (`sizes`), each above 0, bool[n]."""
+    total, low = offsets_of(lengths.values)[lengths.offsets], offsets_of(lengths.values < 1)[lengths.offsets]
+    found: np.ndarray = (np.diff(total) == sizes) & (np.diff(low) == 0)
+    return found
 
 
 class _Cut:

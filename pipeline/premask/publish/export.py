@@ -35,6 +35,7 @@ from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_sc
 from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
 from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
+from ..output.read_samples import fitting
 
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
@@ -163,15 +164,13 @@ def _batches(
 
 def _is_sound(rows: pa.RecordBatch) -> bool:
     """Whether ids are no negative numbers, and the samples of each pack are as long as the pack."""
-    ids = flat(rows.column("input_ids")) if "input_ids" in rows.schema.names else None
-    if ids is not None and ids.values.size and ids.values.min() < 0:
-        return False
-    if ids is None or "seq_lengths" not in rows.schema.names:
+    if "input_ids" not in rows.schema.names:
         return True
-    lengths = flat(rows.column("seq_lengths"))
-    ends = np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)])[lengths.offsets]
-    fits = np.array_equal(np.diff(ends), np.diff(ids.offsets))
-    return fits and (lengths.values.size == 0 or int(lengths.values.min()) > 0)
+    ids = flat(rows.column("input_ids"))
+    if ids.values.size and ids.values.min() < 0:
+        return False
+    is_packed = "seq_lengths" in rows.schema.names
+    return not is_packed or bool(fitting(flat(rows.column("seq_lengths")), np.diff(ids.offsets)).all())
 
 
 def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:

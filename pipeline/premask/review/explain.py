@@ -1,4 +1,4 @@
-"""Single rows explained: text, trained spanes, tokens, labels and origins.
+"""Single rows explained: text, trained spans, tokens, labels and origins.
 
     {"row": 0, "id": "a", "status": "kept", "samples": [{"text": ..., "turns": [...], "tokens": {...}}]}
     {"row": 3, "id": null, "status": "rejected", "reason": "no_assistant", "detail": "..."}

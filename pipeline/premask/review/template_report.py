@@ -96,7 +96,7 @@ class Diagnosis:
 
     @property
     def samples(self) -> dict[str, tuple[Sample, ...]]:
-        """Probe -> its samples, with their trained spanes."""
+        """Probe -> its samples, with their trained spans."""
         return {name: each.samples for name, each in self.capabilities.items() if each.samples}
 
     @property

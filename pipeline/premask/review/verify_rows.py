@@ -28,6 +28,7 @@ from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, TRAINED_MASKS
 from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
+from ..output.read_samples import fitting
 from .verify_files import Findings
 
 
@@ -214,10 +215,7 @@ def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
         if pa.types.is_list(column.type) and name != "seq_lengths":
             fine &= np.diff(flat(column).offsets) == length
     if layout == "packed":
-        sums = flat(batch.column("seq_lengths"))
-        total = offsets_of(sums.values)[sums.offsets]
-        low = offsets_of(sums.values < 1)[sums.offsets]
-        fine &= (np.diff(total) == length) & (np.diff(low) == 0)
+        fine &= fitting(flat(batch.column("seq_lengths")), length)
     return np.asarray(fine)
 
 

@@ -7,7 +7,7 @@ A dictionary holds a text once, whatever the number of rows that have it: a file
 text. What a page holds is declared in its header, so the largest entry of a dictionary is known before the
 column is decoded. Such columns are read with their dictionary; their rows are made flat some MB at a time.
 
-The headers are Thrift structs in its compact protocol (the format's `parquet.thrift`).
+The headers are Thrift structs (`core/thrift.py`).
 
 Cost: some microseconds a column of a row group; where there are lists of texts, 60 ns for each entry of their
 dictionary.
@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 
 from ..core.errors import SourceError
+from ..core.thrift import read_struct
 
 MOST = 512 << 20
 """Bytes that the texts of a row group may have to be decoded without a look at each row."""
@@ -153,7 +154,7 @@ def _page(file: IO[bytes], at: int) -> Page | None:
         file.seek(at)
         data = file.read(length)
         try:
-            fields, size = _struct(data, 0)
+            fields, size = read_struct(data)
             inner = next(fields[key] for key in (5, 7, 8) if key in fields)
             encoding = inner[4 if 8 in fields else 2]
             page = Page(fields[1], fields[2], fields[3], inner[1], encoding, at + size)
@@ -185,57 +186,3 @@ def _largest(page: Page, compression: str, file: IO[bytes], least: int) -> int:
             largest = size
         at += 4 + size
     return min(largest, page.size)
-
-
-# ==== Thrift ====
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError(shift)
-
-
-def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The numbers and structs among the fields of a struct, and the byte behind it.
-
-    Raises `IndexError` where the data ends, `ValueError` where it is none.
-    """
-    found, key = dict[int, Any](), 0
-    if depth > 8:
-        raise ValueError(depth)
-    while byte := data[at]:
-        at += 1
-        if byte >> 4:
-            key += byte >> 4
-        else:
-            number, at = _varint(data, at)
-            key = (number >> 1) ^ -(number & 1)
-        value, at = _field(data, at, byte & 15, depth)
-        found[key] = value
-    return found, at + 1
-
-
-def _field(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (1, 2):
-        return kind == 1, at
-    if kind == 3:
-        return data[at], at + 1
-    if kind in (4, 5, 6):
-        number, at = _varint(data, at)
-        return (number >> 1) ^ -(number & 1), at
-    if kind == 7:
-        return None, at + 8
-    if kind == 8:
-        length, at = _varint(data, at)
-        return None, at + length
-    if kind == 12:
-        return _struct(data, at, depth + 1)
-    raise ValueError(kind)

@@ -18,11 +18,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import tokenizers
 
 from ..core.errors import TokenizerError
-from ..core.limits import data_bytes, prepare_copy
+from ..core.limits import data_bytes, start_copy
 
 if sys.platform == "linux":
     import resource
@@ -70,12 +71,7 @@ def refused_texts(backend: tokenizers.Tokenizer, texts: Sequence[str], why: str)
 
 def _watched(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> tuple[bytes, str]:
     """Encode texts in a copy; return a byte for each one that was done, and why the next one was not."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        _encode_as_copy(backend, texts, writing)
-    os.close(writing)
+    child, reading = start_copy(partial(_encode, backend, texts))
     try:
         done = b"".join(_all_of(reading))
     except BaseException:
@@ -104,26 +100,22 @@ def _all_of(reading: int) -> Iterator[bytes]:
         yield more
 
 
-def _encode_as_copy(backend: tokenizers.Tokenizer, texts: Sequence[str], writing: int) -> None:
-    """Encode texts, write a byte for each, and end this process."""
-    try:
-        prepare_copy()
-        limit, hard = 0, resource.getrlimit(resource.RLIMIT_DATA)[1]
-        for text in texts:
-            seconds, memory = _limits_of(text)
-            used = int(time.process_time() + seconds) + 1
-            resource.setrlimit(resource.RLIMIT_CPU, (used, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-            if memory > limit:
-                limit = memory
-                most = data_bytes() + memory
-                resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
-            try:
-                backend.encode_batch_fast([text], add_special_tokens=False)
-            except MemoryError:
-                break
-            except BaseException:  # noqa: BLE001  a panic of Rust is no Exception
-                os.write(writing, _RAISED)
-            else:
-                os.write(writing, _DONE)
-    finally:
-        os._exit(0)
+def _encode(backend: tokenizers.Tokenizer, texts: Sequence[str], writing: int) -> None:
+    """Encode texts within limits, and write a byte for each."""
+    limit, hard = 0, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    for text in texts:
+        seconds, memory = _limits_of(text)
+        used = int(time.process_time() + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (used, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        if memory > limit:
+            limit = memory
+            most = data_bytes() + memory
+            resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
+        try:
+            backend.encode_batch_fast([text], add_special_tokens=False)
+        except MemoryError:
+            return
+        except BaseException:  # noqa: BLE001  a panic of Rust is no Exception
+            os.write(writing, _RAISED)
+        else:
+            os.write(writing, _DONE)
