@@ -108,7 +108,7 @@ def _misfit(dataset: Dataset, split: str) -> str:
 
 
 def fitting(lengths: Lists, sizes: np.ndarray) -> np.ndarray:
-    """Which packs have samples that are together as long as the pack says (`sizes`), each above 0, bool[n]."""
+    """Which packs have samples of together as many tokens as they say (`sizes`), each of some, bool[n]."""
     total, low = offsets_of(lengths.values)[lengths.offsets], offsets_of(lengths.values < 1)[lengths.offsets]
     found: np.ndarray = (np.diff(total) == sizes) & (np.diff(low) == 0)
     return found
