@@ -66,7 +66,7 @@ def test_facts_change_no_result(
 
     assert results(tmp_path, **environ) == expected
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
-    assert names == ["bytes", "engine", "json", "saved", "template", "tokenizer"]
+    assert names == ["bytes", "compiles", "engine", "json", "template", "tokenizer"]
     spoil(folder)
     assert results(tmp_path, **environ) == expected
     assert sorted(path.name.split("-")[0] for path in folder.iterdir()) == names

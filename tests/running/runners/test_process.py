@@ -14,13 +14,14 @@ SCRIPT = f"""
 import importlib.util, sys
 find = importlib.util.find_spec
 from premask.running.runners.process import prepare_process
-from premask.tokens.transformers_library import leave_torch_out
+from premask.tokens.transformers_library import leave_torch_out, transformers
 prepare_process()
 leave_torch_out()
 assert importlib.util.find_spec is find
 import pyarrow as pa
 from premask.tokens.tokenizer import load_tokenizer
 load_tokenizer({str(TOKENIZER)!r})
+transformers().AutoTokenizer.from_pretrained({str(TOKENIZER)!r})
 pa.array([1, 2]).to_numpy()
 print(sorted({{"torch", "pandas"}} & {{*sys.modules}}))
 """
@@ -38,8 +39,14 @@ def test_neither_torch_nor_pandas_is_imported() -> None:
 def test_they_would_be_otherwise() -> None:
     """The test above can fail."""
     pytest.importorskip("torch")
-    script = "import sys; from premask.tokens.tokenizer import load_tokenizer; load_tokenizer({!r}); print('torch' in sys.modules)"
-    words = [sys.executable, "-c", script.format(str(TOKENIZER))]
-    done = subprocess.run(words, env=ENVIRON, capture_output=True, text=True, check=False)
+    script = f"""
+import sys
+from premask.tokens.transformers_library import transformers
+transformers().AutoTokenizer.from_pretrained({str(TOKENIZER)!r})
+print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRON, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout == "True\n", done.stderr
