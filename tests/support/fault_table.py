@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from commands import ROOT, command_line, without_progress
 from fault_test import RECIPES, Place, compare
@@ -382,44 +382,44 @@ def ranks(bench: Bench) -> Iterator[Try]:
 
 def store(bench: Bench) -> Iterator[Try]:
     try:
-        from moto.server import ThreadedMotoServer  # noqa: PLC0415
-        from s3_server import CREDENTIALS  # noqa: PLC0415
+        import s3fs  # noqa: PLC0415
+        from s3_server import CREDENTIALS, serve_s3  # noqa: PLC0415
     except ImportError:
         return
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "NO_PROXY": "*"})
-    import fsspec  # noqa: PLC0415
-
-    files = fsspec.filesystem("s3", skip_instance_cache=True)
-    files.mkdir("bucket")
-    expected = bench.expected("plain")
-    for number in range(bench.tries):
-        folder = bench.place.prepare("round", "plain")
-        url, kept = (
-            f"s3://bucket/out-{number}",
-            {**CREDENTIALS, "AWS_ENDPOINT_URL": os.environ["AWS_ENDPOINT_URL"]},
+    with serve_s3() as endpoint:
+        access = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "*"}
+        files = s3fs.S3FileSystem(
+            key=access["AWS_ACCESS_KEY_ID"],
+            secret=access["AWS_SECRET_ACCESS_KEY"],
+            endpoint_url=endpoint,
+            skip_instance_cache=True,
         )
-        words = ("--output", url, "--work", "work")
-        command, victims = start(folder, 2, *words, **kept, NO_PROXY="*", **(mark := new_mark())), []
-        moment = bench.moment("plain")
-        victims = [each.pid for each in marked(mark)]
-        for victim in victims if bench.dice.random() < 0.5 else victims[:1]:
-            with suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-        finish(command)
-        code, said = finish(start(folder, 2, *words, **kept, NO_PROXY="*"))
-        wrong = wrong_end(code, said, (0,))
-        target = folder / "fetched"
-        files.invalidate_cache()
-        files.get(url.removeprefix("s3://"), str(target), recursive=True)
-        found = hashes(target)
-        differ = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
-        wrong += [f"{sorted(differ)} differ"] if differ else []
-        yield Try(f"{len(victims)} processes at {moment:.2f} s", wrong)
-    server.stop()
+        files.makedirs("faults", exist_ok=True)  # the servers of one process have the same buckets
+        files.rm("faults", recursive=True)
+        files.mkdir("faults")
+        for number in range(bench.tries):
+            yield _killed_beside_a_store(bench, files, f"faults/out-{number}", access)
+
+
+def _killed_beside_a_store(bench: Bench, files: Any, path: str, access: Mapping[str, str]) -> Try:
+    folder = bench.place.prepare("round", "plain")
+    words = ("--output", f"s3://{path}", "--work", "work")
+    command = start(folder, 2, *words, **access, **(mark := new_mark()))
+    moment = bench.moment("plain")
+    victims = [each.pid for each in marked(mark)]
+    for victim in victims if bench.dice.random() < 0.5 else victims[:1]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+    finish(command)
+    code, said = finish(start(folder, 2, *words, **access))
+    wrong = wrong_end(code, said, (0,))
+    files.invalidate_cache()
+    files.get(path, str(folder / "fetched"), recursive=True)
+    expected, found = bench.expected("plain"), hashes(folder / "fetched")
+    differ = [name for name in {*found, *expected} if found.get(name) != expected.get(name)]
+    wrong += [f"{sorted(differ)} differ"] if differ else []
+    return Try(f"{len(victims)} processes at {moment:.2f} s", wrong)
 
 
 KINDS: Mapping[str, Callable[[Bench], Iterator[Try]]] = {

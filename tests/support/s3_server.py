@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -15,17 +17,25 @@ CREDENTIALS = {
 }  # fmt: skip
 
 
+@contextmanager
+def serve_s3() -> Iterator[str]:
+    """Serve S3 on loopback, and yield its address. Raises `ImportError` without moto."""
+    server = importlib.import_module("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The address of an S3 server with a bucket named `bucket`."""
+    """The address of an S3 server."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(
-        "127.0.0.1", 0, verbose=False
-    )
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    with serve_s3() as address:
+        yield address
 
 
 @pytest.fixture
