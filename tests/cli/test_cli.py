@@ -261,7 +261,7 @@ def test_a_template_without_the_tags_that_are_asked_for(box: Path) -> None:
         (["--template-kwargs", "{thinking"], ["--template-kwargs is not valid JSON", "line 1", "name=value"]),
         (["--template-kwargs", "thinking"], ["--template-kwargs thinking: write it", "enable_thinking=auto"]),
         (["--train", "user"], ["--train user: write it as key=value", "roles=assistant,user"]),
-        (["--max-length", "4k"], ["max_length", "a whole number such as 4096", "not '4k'"]),
+        (["--max-length", "4q"], ["max_length", "a whole number such as 4096", "not '4q'"]),
         (["--template-kwargs", "[1]"], ["template_kwargs", "a mapping such as", "not [1]"]),
         (["--unit-rows", "0"], ["unit_rows", "not '0'"]),
         (["--verify", "1.5"], ["verify", "at most 1", "not '1.5'"]),

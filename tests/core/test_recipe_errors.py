@@ -63,7 +63,11 @@ def test_every_key_with_odd_values_is_taken_or_refused_in_one_plain_line() -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_length": "4k"}, "max_length: write a whole number such as 4096, not '4k'"),
+        ({"max_length": "4q"}, "max_length: write a whole number such as 4096, not '4q'"),
+        ({"max_length": "64MB"}, "max_length: write a whole number such as 4096, not '64MB'"),
+        ({"unit_rows": "1.5"}, "unit_rows: write a whole number such as 10000, not '1.5'"),
+        ({"max_row_bytes": "4q"}, "max_row_bytes: write a whole number such as 64MB, not '4q'"),
+        ({"max_row_bytes": True}, "max_row_bytes: write a number, not true"),
         ({"max_length": True}, "max_length: write a number, not true"),
         ({"max_length": 10**30}, "max_length: it must be less than"),
         ({"verify": "often"}, "verify: write a number such as 0.002, not 'often'"),
@@ -92,7 +96,10 @@ def test_what_to_write_instead(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "near"),
     [
-        ({"sources": [{"path": "a", "weight": 2}]}, "'sources.0.weight'; did you mean 'repeat'?"),
+        (
+            {"sources": [{"path": "a", "weight": 2}]},
+            "'sources.0.weight'; write 'repeat' (how often its samples are used) or 'sample' (a share of its rows)",
+        ),
         ({"max_seq_length": 8}, "'max_seq_length'; did you mean 'max_length'?"),
         ({"datasets": ["a"]}, "'datasets'; did you mean 'sources'?"),
         ({"base_model": "x"}, "'base_model'; did you mean 'tokenizer'?"),

@@ -18,12 +18,13 @@ import hashlib
 import json
 import re
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from .defaults import MAX_ROW_BYTES
+from .quantities import count, size
 from .redact import shown_urls
 from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
@@ -243,24 +244,6 @@ class Card(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def _bytes(value: Any) -> Any:
-    """A size as recipes write it, `64MB` or a plain number, in bytes; anything else as it is.
-
-    >>> _bytes("64MB"), _bytes("1.5 GiB"), _bytes("1000"), _bytes("much")
-    (64000000, 1610612736, '1000', 'much')
-    """
-    found = isinstance(value, str) and re.fullmatch(
-        r"([0-9]{1,9}(?:\.[0-9]+)?) ?([kKMG])(i?)B?", value.strip()
-    )
-    if not found:
-        return value
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** (1 + "KMG".index(found[2].upper())))
-
-
-Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str)]
-"""A number of bytes, which a recipe may write as `64MB`."""
-
-
 OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
@@ -292,7 +275,7 @@ class Recipe(BaseModel):
         default_factory=list,
         description="What is fixed in conversations before the template sees them.",
     )
-    max_row_bytes: Bytes = Field(
+    max_row_bytes: int = Field(
         default=MAX_ROW_BYTES,
         ge=1,
         le=1_000_000_000,
@@ -310,7 +293,10 @@ class Recipe(BaseModel):
         default=datetime.date(2025, 1, 1), description="The current date, for templates that print one."
     )
     max_length: int = Field(
-        default=4096, ge=2, lt=2**31, description="Maximum tokens of a pack, and so of a sample."
+        default=4096,
+        ge=2,
+        lt=2**31,
+        description="Maximum tokens of a pack, and so of a sample; 4k is 4000, and 4Ki is 4096.",
     )
     too_long: TooLong = Field(default=TooLong.reject, description="What happens to longer samples.")
     history: History = Field(
@@ -389,13 +375,13 @@ class Recipe(BaseModel):
     pack_window: int = Field(
         default=16_000_000,
         ge=1,
-        description="Tokens packed together at a time; bounds the memory of a worker.",
+        description="Tokens packed together at a time, such as 16M; bounds the memory of a worker.",
     )
     unit_rows: int | None = Field(
         default=None,
         ge=1,
-        description="About how many input rows a unit of work has; unless given, as many as have 48 MB of "
-        "text. One unit makes one shard.",
+        description="About how many input rows a unit of work has, such as 10k; unless given, as many as "
+        "have 48 MB of text. One unit makes one shard.",
     )
     engine: EngineChoice = Field(
         default=EngineChoice.auto,
@@ -420,10 +406,20 @@ class Recipe(BaseModel):
     )
     output: str = Field(description="Directory to write, or the URL of a folder in a store.")
 
-    @field_validator("max_length", "seed", "pack_window", "unit_rows", "verify", mode="before")
+    @field_validator("seed", "verify", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
+
+    @field_validator("max_length", "pack_window", "unit_rows", mode="before")
+    @classmethod
+    def _counts(cls, value: Any) -> Any:
+        return count(not_a_switch(value))
+
+    @field_validator("max_row_bytes", mode="before")
+    @classmethod
+    def _sizes(cls, value: Any) -> Any:
+        return size(not_a_switch(value))
 
     @field_validator("date", mode="before")
     @classmethod

@@ -29,6 +29,7 @@ _EXAMPLES: Mapping[str, str] = {
     "fields.roles": "{A: user, B: assistant}",
     "repair": "[strip_html]",
     "template_kwargs": "{enable_thinking: false}",
+    "max_row_bytes": "64MB",
     "max_length": "4096",
     "train": "{reasoning: false}",
     "train.roles": "[assistant]",
@@ -74,12 +75,15 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train_on_inputs", "roles_to_train", "mask_history"), "train"),
     **dict.fromkeys(("format", "type"), "dialect"),
     **dict.fromkeys(("field_messages", "message_property_mappings", "columns_map", "mapping"), "fields"),
-    **dict.fromkeys(("weight", "ratio", "upsample", "times", "probability"), "repeat"),
+    **dict.fromkeys(("upsample", "times"), "repeat"),
     **dict.fromkeys(("file", "url", "name", "dataset_name", "data_path"), "path"),
     **dict.fromkeys(("max_samples", "max_rows", "head"), "limit"),
     **dict.fromkeys(("filter", "query", "condition"), "where"),
 }
 """Names that other tools have for a key."""
+
+_SHARES = frozenset({"weight", "ratio", "proportion", "probability"})
+"""Names that other tools have for the share of a source in the mixture."""
 
 _OF_COMMAND = frozenset({"workers", "overwrite", "runner", "attempts", "rank", "world", "push_to_hub"})
 """Options of `premask run` that are no keys."""
@@ -115,12 +119,15 @@ def problems(errors: Iterable[Any], known: Mapping[str, Collection[str]], keys: 
 def unknown_key(key: str, known: Collection[str]) -> str:
     """Return what to say of a key that is none of those `known`, with the nearest of them.
 
-    >>> unknown_key("sources.0.weight", ["path", "repeat"])
-    "unknown key 'sources.0.weight'; did you mean 'repeat'?"
+    >>> unknown_key("sources.0.times", ["path", "repeat"])
+    "unknown key 'sources.0.times'; did you mean 'repeat'?"
     """
     name = key.rpartition(".")[2].replace("-", "_").lower()
     if name in _OF_COMMAND and "sources" in known:
         return f"unknown key '{key}'; it is an option of the command: --{name.replace('_', '-')}"
+    if name in _SHARES and "repeat" in known:
+        hint = "write 'repeat' (how often its samples are used) or 'sample' (a share of its rows)"
+        return f"unknown key '{key}'; {hint}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     other = OTHER_NAMES.get(name)
     best = other if other in known else near[0] if near else None
@@ -131,8 +138,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
 def shown(value: Any, *, quote: bool = False) -> str:
     """Return a value as a message shows it: in one line, shortened, and as YAML writes it where that differs.
 
-    >>> shown("4k"), shown(True), shown("x" * 500) == repr("x" * 38 + "..." + "x" * 37)
-    ("'4k'", 'true', False)
+    >>> shown("4q"), shown(True), shown("x" * 500) == repr("x" * 38 + "..." + "x" * 37)
+    ("'4q'", 'true', False)
     """
     if isinstance(value, bool):
         return str(value).lower()

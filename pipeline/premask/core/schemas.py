@@ -48,7 +48,7 @@ def all_schemas() -> dict[str, Schema]:
     ['conversation', 'lineage', 'manifest', 'packed', 'recipe', 'reject', 'unpacked']
     """
     bodies = {
-        "recipe": _recipe(),
+        "recipe": _as_written(_recipe()),
         "conversation": _conversation(),
         "packed": _with_options(_table(PACKED_SCHEMA, _PACKED)),
         "unpacked": _with_options(_table(UNPACKED_SCHEMA, _UNPACKED)),
@@ -186,6 +186,21 @@ def _recipe() -> Schema:
     schema["properties"]["end_of_turn"]["items"]["minLength"] = 1
     schema["properties"]["layout"]["uniqueItems"] = True
     return schema
+
+
+def _as_written(recipe: Schema) -> Schema:
+    """Allow texts such as `4k` where a recipe file may write a number so; a manifest has the number."""
+    source = recipe["$defs"]["Source"]["properties"]
+    for key in ("max_length", "pack_window", "unit_rows", "max_row_bytes"):
+        _allow_text(recipe["properties"][key])
+    _allow_text(source["limit"])
+    return recipe
+
+
+def _allow_text(schema: Schema) -> None:
+    for each in (schema, *schema.get("anyOf", [])):
+        if each.get("type") == "integer":
+            each |= {"type": ["integer", "string"], "pattern": r"^\s*[0-9][0-9_.]* ?([kKMG]i?)?B?\s*$"}
 
 
 def _conversation() -> Schema:

@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from .quantities import count
 from .redact import shown_url
 from .roles import ROLES
 
@@ -153,7 +154,9 @@ class Source(BaseModel):
         default=False, description="Read URLs and Hub datasets through the network, without a local copy."
     )
     limit: int | None = Field(
-        default=None, ge=1, description="Only the first rows of the files, so many of all together."
+        default=None,
+        ge=1,
+        description="Only the first rows of the files, so many of all together, such as 20k.",
     )
     where: str | None = Field(
         default=None, description="Only rows for which this SQL expression over their columns is true."
@@ -178,7 +181,12 @@ class Source(BaseModel):
         default=None, description="Where its rows have what; default: the recipe's."
     )
 
-    @field_validator("limit", "sample", "repeat", mode="before")
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _counts(cls, value: Any) -> Any:
+        return count(not_a_switch(value))
+
+    @field_validator("sample", "repeat", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
