@@ -359,6 +359,21 @@ def test_a_kill_while_work_is_removed_is_cleared_up(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_kill_while_empty_folders_are_removed_is_cleared_up(tmp_path: Path, *, in_place: bool) -> None:
+    """The plan is the last file that goes; after it there are folders alone."""
+    if in_place:
+        make_output(tmp_path / "out")
+    for name in ("units/00003", "failures", "hashes"):
+        (tmp_path / ".out.partial" / name).mkdir(parents=True)
+
+    if in_place:
+        assert open_output(tmp_path / "out", identity_of()) is None
+    else:
+        make_output(tmp_path / "out")
+    assert names_in(tmp_path) == ["out"]
+
+
 def test_a_kill_while_work_of_another_run_is_removed_does_not_hide_whose_it_is(tmp_path: Path) -> None:
     output = open_output(tmp_path / "out", identity_of(content="9"))
     assert output is not None

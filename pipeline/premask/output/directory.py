@@ -621,8 +621,7 @@ def _clear_up(out: Path, identity: RunIdentity) -> None:
     plan, work = read_plan(out), work_directory(out)
     if plan is not None and plan["run_key"] == identity.key:
         remove_work(work)
-    with suppress(OSError):  # not there, or not empty
-        work.rmdir()
+    remove_own(work, {}, last="")  # the end of it may have been interrupted: folders that hold nothing
 
 
 def _check_is_ours(work: Path) -> None:
@@ -630,8 +629,8 @@ def _check_is_ours(work: Path) -> None:
     check_folder(work)
     if not work.exists():
         return
-    foreign = files_of_work(work).foreign
-    begun = [path for path in work.iterdir() if not path.name.startswith(("ranks", "plan.json"))]
+    own, foreign = files_of_work(work)
+    begun = [name for name in own if not name.startswith(("ranks/", "plan.json"))]
     if foreign or (begun and not (work / "plan.json").is_file()):
         where = f" ({listed(foreign)})" if foreign else ""
         raise OutputError(
