@@ -516,6 +516,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     ),
     "paths": (["all"], "all"),
     "max_row_bytes": (["2MB"], 2_000_000),
+    "salvage": ([], True),
     "repair": (["merge_consecutive, strip_html"], ["merge_consecutive", "strip_html"]),
     "tokenizer": (["tok"], "tok"),
     "chat_template": (["zephyr"], "zephyr"),

@@ -47,6 +47,7 @@ def test_all_keys_and_their_defaults() -> None:
         "paths": "best",
         "repair": [],
         "max_row_bytes": 64_000_000,
+        "salvage": False,
         "tokenizer": "tok",
         "chat_template": None,
         "template_kwargs": {},
@@ -348,6 +349,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "extra_columns": ["completion_mask"],
         "pack_window": 1,
         "max_row_bytes": 1,
+        "salvage": True,
         "unit_rows": 1,
     }
     others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}

@@ -34,7 +34,7 @@ Flags = Mapping[str, Any]
 """Keys of a recipe that were given as options, as they were written."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes"),
+    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes", "salvage"),
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
     "Mask": (
         *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),

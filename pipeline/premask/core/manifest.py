@@ -160,6 +160,14 @@ class _Open(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
+class Salvaged(_Part):
+    """Where a damaged file ends, whose whole rows were read (recipe key `salvage`)."""
+
+    row: Count = Field(description="The row within which the file ends, counted from 0.")
+    byte: Count = Field(description="The byte from which on it was not read, decompressed.")
+    lost: Count = Field(description="Bytes that were not read, decompressed.")
+
+
 class Input(_Part):
     """A source, and what became of its rows: rows = kept + dropped + all rejected + all left out."""
 
@@ -167,6 +175,7 @@ class Input(_Part):
     bytes: Count
     sha256: Sha256 | None = Field(description="Null if the source was streamed.")
     version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
+    salvaged: Salvaged | None = Field(default=None, description="Only of a damaged file.")
     rows: Count
     kept: Count
     dropped: Count
@@ -176,7 +185,7 @@ class Input(_Part):
 
     def identity(self) -> dict[str, Any]:
         """What was known of it before the run."""
-        keys = {"source", "bytes", "sha256", "version"}
+        keys = {"source", "bytes", "sha256", "version", "salvaged"}
         return self.model_dump(mode="json", include=keys, exclude_unset=True)
 
 

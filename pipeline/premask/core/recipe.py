@@ -281,6 +281,10 @@ class Recipe(BaseModel):
         le=1_000_000_000,
         description="Bytes of the largest row that is read, such as 64MB; larger ones are rejected.",
     )
+    salvage: bool = Field(
+        default=False,
+        description="Read the whole rows of JSON and JSONL files that are cut short; report the loss.",
+    )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
         default=None,

@@ -320,14 +320,33 @@ class SampleOrigin(NamedTuple):
     trained_turns: tuple[int, ...]
 
 
+class Kept(NamedTuple):
+    """What is read of a damaged file: its first `size` bytes, decompressed, and then `end`."""
+
+    size: int
+    end: str = ""
+
+
 class At(NamedTuple):
     """Where the bytes of a source are: a path, or a URL that is streamed.
 
-    `version` is the version that was inspected, empty if the store does not report one.
+    `version` is the version that was inspected, empty if the store does not report one. `kept` says what is
+    read of a damaged file, None if it is read to its end.
     """
 
     path: str
     version: str = ""
+    kept: Kept | None = None
+
+
+class Salvage(NamedTuple):
+    """What was lost of a damaged file of `bytes`: it ends within row `row`, and its last `lost` bytes
+    (decompressed), from byte `byte` on, are not read."""
+
+    bytes: int
+    row: int
+    byte: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +355,7 @@ class SourceInfo:
 
     rows           lines of uncompressed JSONL (including blank ones), elements of an uncompressed JSON array,
                    or rows of Parquet; None if counting takes a full parse
-    bytes          size of the file on disk or in its store
+    bytes          size of the file on disk or in its store; of a damaged one, of what is read of it
     sha256         its hash; None if only the `version` of a store is known
     entry          index of the entry of `recipe.sources` that names the file
     at             where the bytes are
@@ -347,6 +366,7 @@ class SourceInfo:
     left_out       number of these rows, None if they have not been counted
     version        version in the store; empty for a local file
     max_row_bytes  bytes that a row may have
+    salvage        what was lost, of a damaged file whose whole rows are read
     """
 
     source: str
@@ -363,11 +383,16 @@ class SourceInfo:
     left_out: int | None = 0
     version: str = ""
     max_row_bytes: int = MAX_ROW_BYTES
+    salvage: Salvage | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return the entry of the file in the manifest: which bytes it had."""
+        """Return the entry of the file in the manifest: which bytes it had, and what was lost of it."""
         known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
-        return {**known, "version": self.version} if self.version else known
+        known |= {"version": self.version} if self.version else {}
+        if self.salvage is None:
+            return known
+        lost = self.salvage._asdict()
+        return {**known, "bytes": lost.pop("bytes"), "salvaged": lost}
 
 
 Tally = dict[str, np.ndarray]

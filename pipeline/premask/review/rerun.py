@@ -295,7 +295,7 @@ def _retrace_source(
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
     if not known or not is_file_here(source):  # an output does not say which URLs are fetched
         raise PremaskError("the file does not exist")
-    info = inspect_again(source, labeller.recipe.sources, entries, labeller.recipe.max_row_bytes)
+    info = inspect_again(source, labeller.recipe, entries)
     if info.sha256 not in known:
         raise PremaskError("the file has changed since the run")
     dialect = find_dialect(info, labeller.recipe)

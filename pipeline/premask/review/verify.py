@@ -422,7 +422,7 @@ class _Check:
 
     def _check_source(self, number: int, labeller: Labeller | None) -> None:
         source = self._sources[number]
-        info = inspect_again(source, self._settings.sources, self._entries, self._settings.max_row_bytes)
+        info = inspect_again(source, self._settings, self._entries)
         if info.sha256 != self.manifest.inputs[number].sha256:
             self.findings.add("source", source, "the file is not the one that the output was made from")
             return

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.recipe import Recipe
-from ..core.records import SourceInfo, Unit
+from ..core.records import Salvage, SourceInfo, Unit
 from ..core.source_entry import DialectName
 from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
@@ -45,17 +45,26 @@ class Work(NamedTuple):
 
 def look_at(recipe: Recipe) -> Work:
     """Inspect the files of a recipe and cut them into units."""
-    infos = inspect_sources(recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes)
+    infos = inspect_sources(
+        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+    )
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
         values = peek(info)
         form = dialects[info.source] = find_dialect(info, recipe, values)
         if isinstance(form, Named):
             check_named(values, form, source=info.source)
+        if info.salvage is not None:
+            warnings.append(_lost(info.source, info.salvage))
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     return Work(recipe, infos, dialects, units, tuple(warnings))
+
+
+def _lost(source: str, lost: Salvage) -> str:
+    what = f"the {lost.lost:,} bytes from byte {lost.byte:,} on are not read"
+    return f"{source} is cut short in row {lost.row}: {what}; the whole rows before are (salvage)"
 
 
 def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None = None) -> Form:

@@ -432,7 +432,7 @@ def _at(piece: Slice | SourceInfo, recipe: Recipe) -> At | None:
     """Return where the bytes of a file or slice are, with the credentials of the recipe."""
     if piece.at is None:
         return None
-    return At(_with_credentials(piece.at.path, recipe.sources[piece.entry]), piece.at.version)
+    return piece.at._replace(path=_with_credentials(piece.at.path, recipe.sources[piece.entry]))
 
 
 def _with_credentials(path: str, entry: Source) -> str:

@@ -28,7 +28,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from ..core.errors import SourceError, cause_of
-from ..core.records import At
+from ..core.records import At, Kept
 from ..core.urls import is_url
 from .remote import Stream, stat
 
@@ -66,6 +66,10 @@ def suffixes(name: str) -> tuple[str, str]:
 # ==== Reading bytes ====
 
 
+FETCH_AGAIN = "fetch it again, or take the whole rows before the damage with --salvage"
+"""How a file that is cut short can be used."""
+
+
 _GONE = "gone"
 
 
@@ -96,7 +100,7 @@ def check_version(source: str, at: At | None) -> None:
 def opened(source: str, compression: str | None = None, at: At | None = None) -> Iterator[IO[bytes]]:
     """The bytes of a file, decompressed; Arrow's reader notices a cut-off stream in both compressions.
 
-    `at` says where they are, if not in a local file of that name.
+    `at` says where they are, if not in a local file of that name, and which of them are read.
 
     Raises `SourceError`, also for what goes wrong within the `with` block while it reads, and where the file
     is another one than was inspected, or becomes so.
@@ -105,24 +109,32 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
     check_version(source, at)
     try:
         with ExitStack() as stack:
-            yield _opened(source, path, compression, stack)
+            kept = None if at is None else at.kept
+            yield _opened(source, path, compression, kept, stack)
     except OSError as error:
         check_version(source, at)
         if error.errno:
             raise unreadable(source, error) from None
         reason = f"{source} cannot be read as {compression}: {cause_of(error)}"
-        raise SourceError(f"{reason}; the file is broken, fetch it again") from None
+        raise SourceError(f"{reason}; the file is broken, {FETCH_AGAIN}") from None
     check_version(source, at)
 
 
-def _opened(source: str, path: str, compression: str | None, stack: ExitStack) -> IO[bytes]:
+def _opened(
+    source: str, path: str, compression: str | None, kept: Kept | None, stack: ExitStack
+) -> IO[bytes]:
     if compression is None and not is_url(path):
-        return stack.enter_context(Path(path).open("rb"))
+        if kept is None:
+            return stack.enter_context(Path(path).open("rb"))
+        bare = stack.enter_context(io.FileIO(path))
+        return stack.enter_context(io.BufferedReader(_Kept(bare, kept), 1 << 20))
     if compression is None:
         return stack.enter_context(io.BufferedReader(stack.enter_context(Stream(path)), 1 << 20))
     raw = pa.PythonFile(stack.enter_context(Stream(path)), "r") if is_url(path) else pa.OSFile(path)
     inflated = stack.enter_context(pa.CompressedInputStream(stack.enter_context(raw), compression))
-    return stack.enter_context(io.BufferedReader(_Bounded(source, inflated, raw), 1 << 20))
+    bounded = _Bounded(source, inflated, raw)
+    whole = bounded if kept is None else _Kept(bounded, kept)
+    return stack.enter_context(io.BufferedReader(whole, 1 << 20))
 
 
 class _Bounded(io.RawIOBase):
@@ -144,6 +156,41 @@ class _Bounded(io.RawIOBase):
         if self._size > _MOST and self._size > _RATIO * self._packed.tell():
             what = f"{self._packed.tell():,} bytes become more than {_MOST:,}"
             raise SourceError(f"{self._source} is nearly all compression: {what}; decompress it first")
+        return count
+
+
+class _Kept(io.RawIOBase):
+    """What is kept of a damaged file: never a byte behind it is asked for, and its end is another one."""
+
+    def __init__(self, file: Any, kept: Kept) -> None:
+        self._file, self._size, self._end = file, kept.size, kept.end.encode()
+        self._place = 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether the file can be sought."""
+        return bool(self._file.seekable())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte, counted from the start or from here."""
+        self._place = offset + (self._place if whence == io.SEEK_CUR else 0)
+        if whence == io.SEEK_SET:
+            self._file.seek(min(self._place, self._size))
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes."""
+        left = self._size - self._place
+        if left > 0:
+            count = int(self._file.readinto(memoryview(buffer)[:left]))
+        else:
+            end = self._end[-left : len(buffer) - left]
+            buffer[: len(end)] = end
+            count = len(end)
+        self._place += count
         return count
 
 

@@ -11,25 +11,28 @@ Cost: a file is read once, a compressed one twice; memory is some tens of MB wha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import SourceError
-from ..core.records import At, SourceInfo
+from ..core.records import At, Salvage, SourceInfo
 from ..core.urls import is_url
 from .blocks import Format
-from .files import COMPRESSIONS, check_is_file, opened, version_of
+from .files import COMPRESSIONS, check_is_file, hashed, opened, version_of
 from .formats import known_suffixes, split_name
+from .salvage import salvaged
 from .signatures import signature
 
 _GIT_LFS = b"version https://git-lfs"
 
 
-def inspect_source(source: str, path: str | None = None) -> SourceInfo:
+def inspect_source(source: str, path: str | None = None, *, salvage: bool = False) -> SourceInfo:
     """Check a file's content against its name, hash it and count its rows where that is cheap.
 
     A `.json` file that holds one JSON value a line gets the format `jsonl`. `path` says where the file is, if
     it is not of that name: a local copy, or a URL, of which only the beginning (of Parquet, the end) is read;
-    nothing is hashed or counted then.
+    nothing is hashed or counted then. With `salvage` the whole rows of a file that is cut short are taken,
+    and its `SourceInfo` says what was lost.
 
     Raises `SourceError` when the file is missing, empty, a git-lfs pointer, of an unknown or another
     format than its name says, broken or cut short, or not UTF-8.
@@ -45,7 +48,12 @@ def inspect_source(source: str, path: str | None = None) -> SourceInfo:
     if not head:
         raise SourceError(f"{source} is empty; remove it from the sources")
     _check_signature(source, head, form, compression)
-    return form.inspect(source, compression, at)
+    cut = salvaged(source, form.name, compression, at) if salvage else None
+    if cut is None:
+        return form.inspect(source, compression, at)
+    size, digest = hashed(source, at)
+    info = form.inspect(source, compression, at._replace(kept=cut.kept))
+    return replace(info, sha256=digest, salvage=Salvage(size, cut.row, cut.kept.size, cut.lost))
 
 
 def _found(source: str, path: str) -> At:

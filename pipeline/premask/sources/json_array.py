@@ -75,13 +75,13 @@ def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
     text = inspect_text(JSON.name, source, compression, at, look=array.feed if compression is None else None)
     if text.layout == "lines":
         return lines_info(text)
-    if text.lines is None or not array.is_array or _is_conversation_file(source, None, at):
+    if text.lines is None or not array.is_array or is_conversation_file(source, None, at):
         return text.info
     with _naming_place(source, compression, at):
         return replace(text.info, rows=array.count(), marks=tuple(array.marks))
 
 
-def _is_conversation_file(source: str, compression: str | None, at: At | None) -> bool:
+def is_conversation_file(source: str, compression: str | None, at: At | None) -> bool:
     """Whether the array in a file is no table of rows but the turns of one conversation.
 
     Only as much is read as it takes to find an element that is no turn.
@@ -133,7 +133,7 @@ def _is_array_of_rows(piece: Slice) -> bool:
     with opened(piece.source, piece.compression, piece.at) as file:
         begin = next((text for chunk in chunks(file) if (text := chunk.removeprefix(BOM).lstrip())), b"")
     place = piece.source, piece.compression, piece.at
-    return begin.startswith(b"[") and not _is_conversation_file(*place)
+    return begin.startswith(b"[") and not is_conversation_file(*place)
 
 
 def _single_row(piece: Slice) -> Iterator[tuple[Row, int]]:
@@ -224,13 +224,13 @@ def _naming_place(source: str, compression: str | None, at: At | None) -> Iterat
         yield
     except BrokenArrayError as error:
         what, fix, byte = *error.reason, error.byte
-        if error.start is not None and (found := _fault(source, compression, at, error.start)):
+        if error.start is not None and (found := fault(source, compression, at, error.start)):
             what, byte, fix = *found, "fix it"
         place = _place_of(source, compression, at, byte)
         raise SourceError(f"{source} is not valid JSON: {what} at {place}, row {error.row}; {fix}") from None
 
 
-def _fault(source: str, compression: str | None, at: At | None, start: int) -> tuple[str, int] | None:
+def fault(source: str, compression: str | None, at: At | None, start: int) -> tuple[str, int] | None:
     """What is wrong, and at which byte, in an element without an end; None if it is just cut short.
 
     After a quote that is missing, all that follows seems to be one string.

@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 
 from ..core.defaults import MAX_ROW_BYTES
-from .files import BOM, chunks
+from .files import BOM, FETCH_AGAIN, chunks
 from .large_rows import Cut, Growing
 
 SPACE = b" \t\r\n"
@@ -37,7 +37,7 @@ _STEP = np.zeros(256, dtype=np.int64)
 _STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
 _QUOTE = ord('"')
 
-_NO_END = "the array does not end", "the file is cut short, fetch it again"
+_NO_END = "the array does not end", f"the file is cut short, {FETCH_AGAIN}"
 _WRONG_END = "the array is closed by '}'", "fix it"
 _NOT_THE_END = "something follows the array", "fix it"
 
@@ -142,6 +142,12 @@ class ArrayScan:
     def _look_behind(self, rest: bytes, byte: int) -> None:
         if self._follows is None and (text := rest.lstrip(SPACE)):
             self._follows = byte + len(rest) - len(text)
+
+    @property
+    def open_end(self) -> tuple[int, int] | None:
+        """Of an array that does not close: how many of its elements are followed by a comma, and the byte of
+        the last such comma (of the bracket, if there is none). None of one that closes."""
+        return None if self._closed is not None else (max(self._cuts - 1, 0), self._last)
 
     def count(self) -> int:
         """How many elements there are, once all chunks are fed. Raises `BrokenArrayError`."""

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
+from ..core.recipe import Recipe
 from ..core.records import Selection, SourceInfo
 from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
@@ -63,10 +64,14 @@ class File(NamedTuple):
 
 
 def inspect_sources(
-    sources: Sequence[Source], *, seed: int = 0, max_row_bytes: int = MAX_ROW_BYTES
+    sources: Sequence[Source],
+    *,
+    seed: int = 0,
+    max_row_bytes: int = MAX_ROW_BYTES,
+    salvage: bool = False,
 ) -> list[SourceInfo]:
     """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples, larger rows
-    than `max_row_bytes` are not read.
+    than `max_row_bytes` are not read. With `salvage` the whole rows of files that are cut short are taken.
 
     Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
     fit.
@@ -81,7 +86,7 @@ def inspect_sources(
                 break
             if _is_known(file.name, number, sources, first):
                 continue
-            info = inspect_source(file.name, file.url and _place(file.url, entry))
+            info = inspect_source(file.name, file.url and _place(file.url, entry), salvage=salvage)
             if file.url is not None and file.url.startswith("hf://"):
                 info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
@@ -199,15 +204,13 @@ def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
     return found
 
 
-def inspect_again(
-    name: str, sources: Sequence[Source], entries: Mapping[str, int], max_row_bytes: int
-) -> SourceInfo:
+def inspect_again(name: str, recipe: Recipe, entries: Mapping[str, int]) -> SourceInfo:
     """Inspect a file of a finished run: as the entry of `sources` that names it says (`entries_of_files`),
     but with all its rows. Raises `SourceError` like `inspect_source`."""
-    info, number = inspect_source(name), entries.get(name, 0)
-    columns = sources[number].columns if name in entries else None
+    info, number = inspect_source(name, salvage=recipe.salvage), entries.get(name, 0)
+    columns = recipe.sources[number].columns if name in entries else None
     selection = None if columns is None else Selection(columns=tuple(columns))
-    return replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
+    return replace(info, entry=number, selection=selection, max_row_bytes=recipe.max_row_bytes)
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:

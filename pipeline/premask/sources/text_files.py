@@ -62,7 +62,7 @@ def inspect_text(
         info = SourceInfo(
             source, name, compression, known.size, known.sha256, None, at=at, version=known.version
         )
-        return TextFile(info, None, *_layout(source, compression, at))
+        return TextFile(info, None, *first_layout(source, compression, at))
     scan = _TextScan(source, compression)
 
     def feed(chunk: bytes) -> None:
@@ -70,14 +70,15 @@ def inspect_text(
         if look is not None:
             look(chunk)
 
-    size, digest = hashed(source, at, feed if compression is None else None)
+    as_it_is = at if compression is None else at._replace(kept=None)
+    size, digest = hashed(source, as_it_is, feed if compression is None else None)
     if compression is not None:
         with opened(source, compression, at) as file:
             for chunk in chunks(file):
                 feed(chunk)
     scan.finish()
     info = SourceInfo(source, name, compression, size, digest, None, at=at)
-    return TextFile(info, scan.lines if compression is None else None, *_layout(source, compression, at))
+    return TextFile(info, scan.lines if compression is None else None, *first_layout(source, compression, at))
 
 
 class _TextScan:
@@ -131,7 +132,7 @@ class _TextScan:
 # ==== Layout ====
 
 
-def _layout(source: str, compression: str | None, at: At) -> tuple[str, str]:
+def first_layout(source: str, compression: str | None, at: At) -> tuple[str, str]:
     """The layout that the first lines show, and the first character."""
     with opened(source, compression, at) as file:
         try:
