@@ -15,7 +15,7 @@ import pytest
 from labelling import decoded, kept, label_rows, labelled_texts, rejected, trained
 from places import SAMPLE, MakeLabeller
 from premask.core.contract import REASONS
-from premask.core.errors import RecipeError
+from premask.core.errors import RecipeError, TokenizerError
 from premask.core.recipe import ControlTokens
 from premask.core.records import Conversation, Message, Reject, Row
 from premask.labeller import STAGES, Labeller
@@ -45,6 +45,78 @@ def trained_in(labeller: Labeller, row: Row) -> list[str]:
 
 
 # ==== The stages ====
+
+DOCUMENT = Row("d.jsonl", 0, {"text": "A text with <|im_end|> and <|eot_id|>."})
+BOTH = "<|im_end|> and <|eot_id|>"
+
+
+def test_a_document_is_trained_whole_without_the_template(make_labeller: MakeLabeller) -> None:
+    labeller = make_labeller("sample", dialect="document")
+    (sample,) = kept(labeller, DOCUMENT, "document")
+    assert sample.text == f"A text with {BOTH}.<|im_end|>"
+    assert (sample.sample.proof, sample.ids[-1]) == (
+        "document",
+        labeller.tokenizer.backend.token_to_id("<|im_end|>"),
+    )
+    assert (sample.labels[1:] == sample.ids[1:]).all()
+    assert np.count_nonzero(sample.ids == sample.ids[-1]) == 1, "the string in the text is plain text"
+    assert labelled_texts(labeller, DOCUMENT, "document").encoded.in_content.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "opening", "eos"),
+    [("llama3_2", "<|begin_of_text|>", "<|eot_id|>"), ("gemma_chatml", "<bos>", "<eos>")],
+)
+def test_a_document_begins_as_the_tokenizer_says(
+    make_labeller: MakeLabeller, name: str, opening: str, eos: str
+) -> None:
+    labeller = make_labeller(name, dialect="document")
+    row = Row("d.jsonl", 0, {"text": " Once upon a time.\n"})
+    (sample,) = kept(labeller, row, "document")
+    backend = labeller.tokenizer.backend
+    assert sample.ids.tolist() == [*backend.encode(row.value["text"]).ids, backend.token_to_id(eos)]
+    assert sample.text.startswith(opening)
+    assert trained(labeller, sample) == [f" Once upon a time.\n{eos}"]
+
+
+def test_the_weight_of_a_document(make_labeller: MakeLabeller) -> None:
+    labeller = make_labeller("sample", dialect="document", loss_weights=True)
+    (sample,) = kept(labeller, Row("d.jsonl", 0, {"text": "A text.", "weight": 0.5}), "document")
+    assert sample.weights.tolist() == [0, *[0.5] * (len(sample.ids) - 1)]
+    plain = make_labeller("sample", dialect="document")
+    line = rejected(plain, Row("d.jsonl", 0, {"text": "A text.", "weight": 0.5}), "document")
+    assert line.reason == "unsupported_weight"
+
+
+@pytest.mark.parametrize("policy", ["reject", "parse"])
+def test_control_tokens_in_a_document(make_labeller: MakeLabeller, policy: str) -> None:
+    labeller = make_labeller("sample", dialect="document", control_tokens=policy)
+    if policy == "reject":
+        assert rejected(labeller, DOCUMENT, "document").reason == "control_token"
+        return
+    (sample,) = kept(labeller, DOCUMENT, "document")
+    assert np.count_nonzero(sample.ids == sample.ids[-1]) == 2
+
+
+@pytest.mark.parametrize(
+    "keys", [{"dialect": "document"}, {"sources": [{"path": "a", "dialect": "document"}]}]
+)
+def test_a_tokenizer_without_eos_is_one_error_at_the_start(
+    make_labeller: MakeLabeller, keys: dict[str, Any]
+) -> None:
+    labeller = make_labeller("sample")
+    variables = {key: text for key, text in labeller.tokenizer.variables.items() if key != "eos_token"}
+    without = replace(labeller.tokenizer, variables=variables)
+    with pytest.raises(TokenizerError, match="has no eos token, which ends each document"):
+        Labeller(labeller.recipe.model_validate({**labeller.recipe.model_dump(), **keys}), without)
+    Labeller(labeller.recipe, without, labeller.proof)
+
+
+def test_a_huge_document_that_cannot_fit_is_rejected_unread(make_labeller: MakeLabeller) -> None:
+    labeller = make_labeller("sample", dialect="document", max_length=128)
+    line = rejected(labeller, Row("d.jsonl", 0, {"text": "word " * 2_000_000}), "document")
+    assert line.reason == "too_long"
+    assert "characters are more than max_length" in line.detail
 
 
 def test_the_order_of_the_stages() -> None:

@@ -28,19 +28,21 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from .core.errors import RowError, TemplateError
+from .core.errors import RowError, TemplateError, TokenizerError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
 from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.source_entry import DialectName
 from .core.text import is_encodable
 from .dialects import Form, conversations
-from .dialects.common import check_assistants, row_id
+from .dialects.common import check_learnable, row_id
 from .dialects.joined_calls import join_calls
 from .dialects.repair import check_repair, repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, check_compiles, template_source
 from .masking.content_parts import parts_roles
+from .masking.documents import Edges, document_sample
 from .masking.labels import label_tokens, weigh_tokens
 from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from .masking.printable import Printable, check_left_out, check_turn_ends
@@ -150,6 +152,8 @@ class Labeller:
         self.recipe = recipe
         check_repair(recipe.repair)
         self.tokenizer = tokenizer or load_tokenizer(recipe.tokenizer)
+        if _reads_documents(recipe):
+            _ = self.document_edges  # raises an error here, not for each row
         self.template = _load_template(recipe, self.tokenizer)
         self.one_run_from = 2
         check_arguments(self.template, recipe.template_kwargs)
@@ -223,7 +227,7 @@ class Labeller:
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
-            check_assistants(conversation.messages)
+            check_learnable(conversation)
         applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
 
@@ -329,6 +333,17 @@ class Labeller:
         other.one_run_from = MANY_TURNS
         other.encoder = self._encoder(EngineProof(TokenizersEngine.name))
         return other
+
+    @cached_property
+    def document_edges(self) -> Edges:
+        """What is around each document. Raises `TokenizerError` if the tokenizer has no eos token."""
+        eos = self.tokenizer.variables.get("eos_token")
+        if not eos:
+            raise TokenizerError(
+                f"tokenizer {self.tokenizer.name} has no eos token, which ends each document (dialect: "
+                "document); set eos_token in its tokenizer_config.json, or choose another tokenizer"
+            )
+        return Edges(self.tokenizer.opening, eos)
 
     def warnings(self) -> list[str]:
         """Return the warnings that a user needs before the run."""
@@ -446,7 +461,7 @@ def _check_length(labeller: Labeller, conversation: Conversation) -> None:
     """Reject a conversation of many MB that cannot fit, before it takes a hundred times its size."""
     recipe = labeller.recipe
     texts = (text for each in conversation.messages for text in (each.content, each.reasoning) if text)
-    size = sum(map(len, texts))
+    size = sum(map(len, texts)) + len(conversation.document or "")
     if size <= LARGE_ROW or recipe.too_long is not TooLong.reject:
         return
     if size > recipe.max_length * labeller.longest_token:
@@ -475,11 +490,15 @@ def _check_weights(conversation: Conversation) -> None:
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
     """Return the conversation in a form that the template accepts."""
+    if conversation.document is not None:
+        return conversation
     return settled(conversation, labeller.renders)
 
 
 def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
     """Return the texts of a conversation, and which of their characters are completions."""
+    if conversation.document is not None:
+        return (document_sample(conversation.document, conversation.weight, labeller.document_edges),)
     first, *others = _decided(labeller, conversation)
     if not all(is_encodable(sample.text) for sample in (first, *others)):
         raise RowError("template_error", "the chat template prints half of a surrogate pair")
@@ -571,6 +590,12 @@ def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
     byte_tables(tokenizer.json)
     if recipe.engine is not EngineChoice.tokenizers:
         shared_engine(tokenizer.json)
+
+
+def _reads_documents(recipe: Recipe) -> bool:
+    """Whether the recipe names the dialect of documents for one of its sources."""
+    own = (each.dialect or (recipe.dialect if each.fields is None else None) for each in recipe.sources)
+    return DialectName.document in own
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:

@@ -728,7 +728,9 @@ def test_the_help_of_run_describes_every_key() -> None:
         assert f" {title}: " in shown
     assert "What happens to longer samples. One of: reject, truncate, split. [default: reject]" in shown
     assert "Layouts to write. Any of, with commas: packed, unpacked. [default: packed]" in shown
-    assert "Maximum tokens of a pack, and so of a sample; 4k is 4000, and 4Ki is 4096. [default: 4096]" in shown
+    assert (
+        "Maximum tokens of a pack, and so of a sample; 4k is 4000, and 4Ki is 4096. [default: 4096]" in shown
+    )
     assert "--splits NAME=SHARE" in shown
 
 

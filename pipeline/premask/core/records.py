@@ -69,13 +69,15 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
-    the loss weight of the row."""
+    the loss weight of the row. With `document`, the row is a text that is trained as a whole, and it has no
+    messages."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     id: str | None = None
     weight: float | None = None
+    document: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,12 @@ TOOLS = Origin(-2, "tools", "")
 """The tool definitions and template arguments of the row."""
 
 
-WRITERS = ("template", *ROLES, "tools", "mixed")
+WRITERS = ("template", *ROLES, "tools", "document", "mixed")
 """The possible writers of a segment: the template, a message by its role, the tool definitions and template
-arguments of the row, or an unknown message."""
+arguments of the row, a document, or an unknown message."""
 
 
-PROOFS = ("inference", "split", "composed", "as-rendered", "generation-tags")
+PROOFS = ("inference", "split", "composed", "as-rendered", "generation-tags", "document")
 """How a mask was proved.
 
 inference        against the prompt at inference
@@ -135,6 +137,7 @@ split            likewise, with turns of rewritten history in samples of their o
 composed         likewise; the text is prompt + completion, put together, because no render shows both
 as-rendered      not against inference; the whole render decides
 generation-tags  by the tags of the template
+document         not at all: the text is trained as a whole
 """
 
 

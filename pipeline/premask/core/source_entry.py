@@ -31,7 +31,7 @@ from .roles import ROLES
 
 
 class DialectName(Enum):
-    """The conversation format of the sources; `auto` looks at each file."""
+    """The format of the sources; `auto` looks at each file, and never takes it for documents."""
 
     auto = "auto"
     preference = "preference"
@@ -50,6 +50,7 @@ class DialectName(Enum):
     prompt_completion = "prompt_completion"
     question_answer = "question_answer"
     transcript = "transcript"
+    document = "document"
 
 
 def split_path(path: str) -> list[str | int]:

@@ -32,6 +32,7 @@ from ..core.text import kind
 from . import (
     anthropic,
     bfcl,
+    document,
     kto,
     openai,
     pairs,
@@ -44,7 +45,7 @@ from . import (
     trees,
 )
 from .advice import advice
-from .common import check_assistants
+from .common import check_learnable
 from .fields import MappedFields
 from .joined_calls import join_calls
 from .plain import PlainTurns, plain_row
@@ -93,8 +94,12 @@ DIALECTS: Mapping[str, Dialect] = {
     "prompt_completion": PROMPT_COMPLETION,
     "question_answer": QUESTION_ANSWER,
     "transcript": transcripts,
+    "document": document,
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
+
+NAMED_ONLY = frozenset({"document"})
+"""Dialects that are never recognized: only a recipe or a source can name them."""
 
 
 class Named(str):
@@ -140,13 +145,13 @@ def normalize(value: Any, dialect: Form) -> Conversation:
     `contract.REASONS`.
     """
     found = conversations(value, dialect)[0]
-    check_assistants(found.messages)
+    check_learnable(found)
     return found
 
 
 def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
     """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
-    something to learn in them (`check_assistants`). Raises `RowError`."""
+    something to learn in them (`check_learnable`). Raises `RowError`."""
     if isinstance(dialect, MappedFields):
         own: Any = dialect
     else:
@@ -223,7 +228,8 @@ def _by_reading(value: Any, dialect: Form) -> ShapedRow | None:
 
 def _recognize(value: Any) -> str | None:
     """The first dialect that a row has the shape of."""
-    return next((name for name, dialect in DIALECTS.items() if dialect.recognize(value)), None)
+    known = ((name, each) for name, each in DIALECTS.items() if name not in NAMED_ONLY)
+    return next((name for name, dialect in known if dialect.recognize(value)), None)
 
 
 def _shapes(values: Iterable[Any]) -> str:

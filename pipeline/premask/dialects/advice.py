@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from . import trees
+from . import document, trees
 
 _USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
 _ANSWERS = (
@@ -58,7 +58,8 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
         return "none of them holds a text; premask needs conversations"
     if not columns or columns == ["text"]:
         return (
-            "a text alone says not who speaks; premask needs conversations, so give it rows such as "
+            "a text alone says not who speaks; to train each text as a whole, set dialect: document for its "
+            "source; for conversations, give premask rows such as "
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
     return _for_columns(columns)
@@ -90,7 +91,9 @@ def _for_columns(keys: Sequence[str]) -> str:
     if user is None and answer is None:
         shown = ", ".join(map(_quoted, keys[:8]))
         wanted = "fields: {user: COLUMN, assistant: COLUMN}"
-        return f"if it holds questions and answers, write in the recipe {wanted}, each one of {shown}"
+        told = f"if it holds questions and answers, write in the recipe {wanted}, each one of {shown}"
+        whole = "; to train each text as a whole, set dialect: document for its source"
+        return told + (whole if document.recognize(dict.fromkeys(keys, "")) else "")
     if answer is None:
         wanted = f"fields: {{user: {_quoted(str(user))}, assistant: COLUMN}}"
         return f"no column looks like an answer; if one is, write in the recipe {wanted}"

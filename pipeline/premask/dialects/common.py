@@ -296,6 +296,14 @@ def _check_media(row: Mapping[str, Any]) -> None:
         raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
 
 
+def check_learnable(conversation: Conversation) -> None:
+    """Raise `RowError` where there is nothing to learn, in a chat or a document."""
+    if conversation.document is None:
+        check_assistants(conversation.messages)
+    elif not conversation.document.strip():
+        raise RowError("nothing_trained", "the document is empty")
+
+
 def check_assistants(messages: Sequence[Message]) -> None:
     """Raise `RowError` where there is nothing to learn: no_messages, no_assistant, empty_assistant."""
     if not messages:
@@ -313,7 +321,7 @@ def _check_texts(conversation: Conversation) -> None:
     for index, message in enumerate(conversation.messages):
         texts = (message.content, message.reasoning, message.name, message.tool_call_id)
         if not all(text is None or is_encodable(text) for text in texts):
-            raise _half_pair(f"message {index}")
+            raise half_pair(f"message {index}")
         _check_fields([message.tool_calls, message.extra], f"message {index}")
 
 
@@ -323,14 +331,15 @@ def _check_fields(fields: Any, where: str) -> None:
     for _ in range(MAX_DEPTH):
         children = [child for node in level for child in _children(node)]
         if not all(is_encodable(child) for child in children if isinstance(child, str)):
-            raise _half_pair(where)
+            raise half_pair(where)
         level = [child for child in children if child and isinstance(child, (dict, list, tuple))]
         if not level:
             return
     raise RowError("wrong_type", f"{where} is nested more than {MAX_DEPTH} levels deep")
 
 
-def _half_pair(where: str) -> RowError:
+def half_pair(where: str) -> RowError:
+    """The error of a text that cannot be encoded."""
     return RowError("invalid_text", f"{where} holds half of a surrogate pair, such as '\\ud83d' alone")
 
 

@@ -58,6 +58,8 @@ def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conv
 
     Raises `RowError`: wrong_type, where marks of parts of a content cannot be kept.
     """
+    if conversation.document is not None:
+        return _repaired_document(conversation, conversation.document, policies)
     messages, applied = conversation.messages, []
     for policy, repaired in _POLICIES.items():
         if policy in policies:
@@ -66,6 +68,18 @@ def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conv
                 messages = after
                 applied.append(policy.value)
     return (replace(conversation, messages=messages) if applied else conversation), tuple(applied)
+
+
+def _repaired_document(
+    conversation: Conversation, text: str, policies: Sequence[Repair]
+) -> tuple[Conversation, tuple[str, ...]]:
+    """A document with its text repaired; it has no turns for the other policies."""
+    applied = []
+    for policy, repaired in _OF_TEXTS.items():
+        if policy in policies and (after := repaired(text)) != text:
+            text = after
+            applied.append(policy.value)
+    return replace(conversation, document=text), tuple(applied)
 
 
 def needs_none(shape: RowShape, texts: Sequence[str], policies: Sequence[Repair]) -> bool:
@@ -220,9 +234,13 @@ def _joined(first: str | None, second: str | None) -> str | None:
     return f"{first}\n\n{second}"
 
 
+_OF_TEXTS: Mapping[Repair, Callable[[str], str]] = {
+    Repair.fix_mojibake: fix_mojibake,
+    Repair.strip_html: strip_html,
+}
+
 _POLICIES: Mapping[Repair, Callable[[Messages], Messages]] = {
-    Repair.fix_mojibake: _of_texts(fix_mojibake),
-    Repair.strip_html: _of_texts(strip_html),
+    **{policy: _of_texts(repaired) for policy, repaired in _OF_TEXTS.items()},
     Repair.strip_empty_turns: strip_empty_turns,
     Repair.drop_leading_assistant: drop_leading_assistant,
     Repair.merge_consecutive: merge_consecutive,

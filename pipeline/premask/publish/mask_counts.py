@@ -19,6 +19,7 @@ PROOF_WORDS: Mapping[str, str] = {
     "composed": "prompt and completion put together, because no render shows both; both ways agree",
     "as-rendered": "trained as the template shows the turns in history, not compared with inference",
     "generation-tags": "masked by the template's own tags, which are trusted",
+    "document": "documents, trained as a whole",
 }
 """How the mask of samples was proved (`records.PROOFS`), in words."""
 

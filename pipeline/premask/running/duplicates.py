@@ -143,8 +143,8 @@ def conversation_hash(conversation: Conversation) -> bytes:
         return shape_hash(*shaped)
     messages = conversation.messages
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
-    weight = [] if conversation.weight is None else [conversation.weight]
-    text = json.dumps([*parts, conversation.template_kwargs, *weight], sort_keys=True, default=str)
+    others = [each for each in (conversation.weight, conversation.document) if each is not None]
+    text = json.dumps([*parts, conversation.template_kwargs, *others], sort_keys=True, default=str)
     return _hash(text.encode())
 
 

@@ -90,6 +90,13 @@ class LoadedTokenizer:
         return next((index for index in ids if index is not None), 0)
 
     @cached_property
+    def opening(self) -> str:
+        """What the tokenizer puts before each text: mostly the string of its bos token, or nothing."""
+        encoding = self.backend.encode("a")
+        text = encoding.special_tokens_mask.index(0) if 0 in encoding.special_tokens_mask else 0
+        return "".join(encoding.tokens[:text])
+
+    @cached_property
     def json(self) -> str:
         """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
         return recall("json", self.files, str, self.backend.to_str)
