@@ -44,7 +44,7 @@ def trained_in(labeller: Labeller, row: Row) -> list[str]:
     return trained(labeller, sample)
 
 
-# ==== The stages ====
+# ==== Documents ====
 
 DOCUMENT = Row("d.jsonl", 0, {"text": "A text with <|im_end|> and <|eot_id|>."})
 BOTH = "<|im_end|> and <|eot_id|>"
@@ -117,6 +117,9 @@ def test_a_huge_document_that_cannot_fit_is_rejected_unread(make_labeller: MakeL
     line = rejected(labeller, Row("d.jsonl", 0, {"text": "word " * 2_000_000}), "document")
     assert line.reason == "too_long"
     assert "characters are more than max_length" in line.detail
+
+
+# ==== The stages ====
 
 
 def test_the_order_of_the_stages() -> None:

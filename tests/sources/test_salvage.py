@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from commands import TOKENIZER, chat, premask
 from inputs import compressed, write
 from premask.core.errors import SourceError
-from premask.core.records import SourceInfo
+from premask.core.records import At, Kept, SourceInfo
 from premask.sources.cutting import plan_units
+from premask.sources.files import opened
 from premask.sources.inspection import inspect_source
 from premask.sources.reading import read_slice
 
@@ -104,6 +106,23 @@ def test_what_has_no_whole_rows_is_refused(tmp_path: Path, name: str, data: byte
     source = write(tmp_path / name, data)
     with pytest.raises(SourceError, match=name):
         read(inspect_source(source, salvage=True))
+
+
+def test_the_way_out_is_named_only_where_there_is_one(tmp_path: Path) -> None:
+    text = "".join(f"{hashlib.sha512(b'%d' % n).hexdigest()},x\n" for n in range(6000)).encode()
+    packed = compressed(text, ".gz")[:99_999]
+    with pytest.raises(SourceError, match=r"broken, fetch it again$"):
+        read(inspect_source(write(tmp_path / "a.csv.gz", packed)))
+    with pytest.raises(SourceError, match=r"broken, fetch it again, or take .* with --salvage$"):
+        read(inspect_source(write(tmp_path / "a.jsonl.gz", packed)))
+
+
+def test_what_is_kept_is_sought_like_a_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.json", b"[1,2,3")
+    with opened(source, at=At(source, kept=Kept(4, "]"))) as file:
+        assert (file.seek(1), file.seek(2, io.SEEK_CUR), file.read(), file.tell()) == (1, 3, b"2]", 5)
+        with pytest.raises(io.UnsupportedOperation):
+            file.seek(0, io.SEEK_END)
 
 
 def test_any_number_of_workers_gives_the_same_bytes_and_verify_agrees(tmp_path: Path) -> None:

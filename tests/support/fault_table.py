@@ -382,6 +382,7 @@ def ranks(bench: Bench) -> Iterator[Try]:
 
 def store(bench: Bench) -> Iterator[Try]:
     try:
+        import moto.server  # noqa: F401, PLC0415  is it installed?
         import s3fs  # noqa: PLC0415
         from s3_server import CREDENTIALS, serve_s3  # noqa: PLC0415
     except ImportError:

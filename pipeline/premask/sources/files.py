@@ -107,16 +107,18 @@ def opened(source: str, compression: str | None = None, at: At | None = None) ->
     """
     path = at.path if at else source
     check_version(source, at)
+    kept = None if at is None else at.kept
     try:
         with ExitStack() as stack:
-            kept = None if at is None else at.kept
             yield _opened(source, path, compression, kept, stack)
     except OSError as error:
         check_version(source, at)
         if error.errno:
             raise unreadable(source, error) from None
         reason = f"{source} cannot be read as {compression}: {cause_of(error)}"
-        raise SourceError(f"{reason}; the file is broken, {FETCH_AGAIN}") from None
+        can_be_salvaged = kept is None and suffixes(source)[0] not in (".csv", ".tsv")
+        fix = FETCH_AGAIN if can_be_salvaged else "fetch it again"
+        raise SourceError(f"{reason}; the file is broken, {fix}") from None
     check_version(source, at)
 
 
@@ -175,10 +177,14 @@ class _Kept(io.RawIOBase):
         return bool(self._file.seekable())
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte, counted from the start or from here."""
-        self._place = offset + (self._place if whence == io.SEEK_CUR else 0)
-        if whence == io.SEEK_SET:
-            self._file.seek(min(self._place, self._size))
+        """Go to a byte, counted from the start or from here. Raises `io.UnsupportedOperation` for one that is
+        counted from the end, and where the file cannot be sought."""
+        if whence == io.SEEK_END:
+            raise io.UnsupportedOperation("a byte is counted from the start or from here")
+        if whence == io.SEEK_SET or offset:
+            place = offset + (self._place if whence == io.SEEK_CUR else 0)
+            self._file.seek(min(place, self._size))
+            self._place = place
         return self._place
 
     def readinto(self, buffer: Any) -> int:
