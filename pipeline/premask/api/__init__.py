@@ -1,0 +1,1 @@
+"""What `import premask` offers, beyond the parts of the package themselves."""

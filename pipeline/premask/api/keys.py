@@ -1,0 +1,62 @@
+"""Arguments of Python functions -> a recipe: tokenizer objects and templates as text become files.
+
+    keys = Keys(tokenizer, chat_template, {"max_length": "8k"})
+    keys.recipe(sources=["chats.jsonl"], output="out")
+
+A recipe names files, so that the same recipe gives the same bytes wherever it runs. What an object holds is
+written to a folder that lives as long as these keys.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import TokenizerError
+from ..core.recipe import Recipe
+from ..core.recipe_file import make_recipe
+
+
+class Keys:
+    """The keys of a recipe, without sources and output.
+
+    `tokenizer` is a directory, a Hub id, or a tokenizer of transformers. `chat_template` is the text of a
+    Jinja template, a file, or the name of a built-in template; None takes that of the tokenizer. `others` are
+    keys of a recipe. Raises `TokenizerError` if an object cannot be saved as a tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str | Path | None, others: Mapping[str, Any]) -> None:
+        self._found = dict(others)
+        self._found["tokenizer"] = self._tokenizer(tokenizer)
+        if chat_template is not None:
+            self._found["chat_template"] = self._template(str(chat_template))
+
+    def recipe(self, **more: Any) -> Recipe:
+        """Return the recipe of these keys and some more. Raises `RecipeError` naming every wrong key."""
+        return make_recipe({**self._found, **more}, where="premask")
+
+    def _tokenizer(self, given: Any) -> str:
+        if isinstance(given, (str, Path)):
+            return str(given)
+        folder = self._folder / "tokenizer"
+        try:
+            given.save_pretrained(str(folder))
+        except Exception as error:  # a strange object raises what it likes
+            detail = "it is no directory, no Hub id and no tokenizer of transformers"
+            raise TokenizerError(f"tokenizer {type(given).__name__} cannot be used: {detail}") from error
+        return str(folder)
+
+    def _template(self, given: str) -> str:
+        if "{%" not in given and "{{" not in given:
+            return given
+        path = self._folder / "chat_template.jinja"
+        path.write_text(given, encoding="utf-8")
+        return str(path)
+
+    @cached_property
+    def _folder(self) -> Path:
+        self._held = tempfile.TemporaryDirectory(prefix="premask-")
+        return Path(self._held.name)

@@ -1,0 +1,124 @@
+"""Single conversations masked: what a run does with a row, without files.
+
+    masker = Masker("Qwen/Qwen3-0.6B")
+    (sample,) = masker([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+    sample.labels
+
+The samples are those that `premask run` writes for the same row, but `max_length` is ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import RowError, SourceError
+from ..core.records import Row
+from ..dialects import Named, recognize_file
+from ..dialects.fields import MappedFields
+from ..labeller import LabelledSample, Labeller
+from .keys import Keys
+
+if TYPE_CHECKING:
+    from ..review.template_report import Diagnosis
+
+
+@dataclass(frozen=True)
+class MaskedSample:
+    """A sample of t tokens.
+
+    input_ids     t token ids
+    labels        t ids: the token id if the token is trained, else -100; not shifted
+    loss_weights  t weights, 0 if the token is not trained
+    text          the text that the chat template prints
+    spans         (start, end) of the trained stretches of the text, in characters
+    proof         how it is known that the completion follows this prompt (`inference`, `split`, ...)
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    loss_weights: list[float] = field(repr=False)
+    text: str
+    spans: list[tuple[int, int]]
+    proof: str
+    labelled: LabelledSample = field(repr=False, compare=False)
+    """The same sample as arrays, with the origin of each character."""
+
+    @classmethod
+    def of(cls, labelled: LabelledSample) -> MaskedSample:
+        """Return a labelled sample as plain lists."""
+        sample = labelled.sample
+        return cls(
+            labelled.ids.tolist(),
+            labelled.labels.tolist(),
+            labelled.weights.tolist(),
+            sample.text,
+            [(turn.start, turn.end) for turn in sample.turns],
+            sample.proof,
+            labelled,
+        )
+
+
+class Masker:
+    """The mask of single conversations.
+
+    `tokenizer` is a directory, a Hub id, or a tokenizer of transformers. `chat_template` is the text of a
+    Jinja template, a file, or the name of a built-in template. `recipe_keys` are keys of a recipe, such as
+    `history` or `template_kwargs`. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
+    """
+
+    def __init__(
+        self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any
+    ) -> None:
+        self._keys = Keys(tokenizer, chat_template, recipe_keys)
+        self.recipe = self._keys.recipe(sources=["-"], output="-")
+        self._labeller = Labeller(self.recipe)
+
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **template_kwargs: Any,
+    ) -> list[MaskedSample]:
+        """Return the samples of a conversation, at least one.
+
+        `messages` is a list of turns, or a whole row of any dialect. `template_kwargs` are arguments of the
+        chat template for this conversation. Raises `RowError` with the reason that the reject log would have.
+        """
+        value = _row(messages, tools, template_kwargs)
+        found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
+        return [MaskedSample.of(each) for each in self._labeller.together(found)]
+
+    def check(self) -> Diagnosis:
+        """Return what `premask doctor` says of the tokenizer and the template."""
+        from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
+
+        return diagnose(self._labeller)
+
+    def _form(self, value: Any) -> Any:
+        """Return how a row is read: as the recipe says, or by its shape."""
+        if self.recipe.fields is not None:
+            return MappedFields(self.recipe.fields)
+        if self.recipe.dialect.value != "auto":
+            return Named(self.recipe.dialect.value)
+        try:
+            return recognize_file([value], source="the row")
+        except SourceError as error:
+            raise RowError("unknown_dialect", str(error)) from None
+
+
+def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
+    """Return a row as a file would hold it."""
+    if isinstance(messages, Mapping):
+        row = dict(messages)
+    else:
+        turns = list(messages)
+        own = "conversations" if any(isinstance(each, Mapping) and "from" in each for each in turns) else ""
+        row = {own or "messages": [dict(each) if isinstance(each, Mapping) else each for each in turns]}
+    if tools is not None:
+        row["tools"] = list(tools)
+    if template_kwargs:
+        row["chat_template_kwargs"] = {**row.get("chat_template_kwargs", {}), **template_kwargs}
+    return row
