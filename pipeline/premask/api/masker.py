@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import RowError, SourceError
 from ..core.records import Row
-from ..dialects import Named, recognize_file
-from ..dialects.fields import MappedFields
 from ..labeller import LabelledSample, Labeller
+from .forms import form_of
 from .keys import Keys
 
 if TYPE_CHECKING:
@@ -69,9 +68,7 @@ class Masker:
     `history` or `template_kwargs`. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
     """
 
-    def __init__(
-        self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any
-    ) -> None:
+    def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
         self._keys = Keys(tokenizer, chat_template, recipe_keys)
         self.recipe = self._keys.recipe(sources=["-"], output="-")
         self._labeller = Labeller(self.recipe)
@@ -99,12 +96,8 @@ class Masker:
 
     def _form(self, value: Any) -> Any:
         """Return how a row is read: as the recipe says, or by its shape."""
-        if self.recipe.fields is not None:
-            return MappedFields(self.recipe.fields)
-        if self.recipe.dialect.value != "auto":
-            return Named(self.recipe.dialect.value)
         try:
-            return recognize_file([value], source="the row")
+            return form_of(self.recipe, [value], "the row")
         except SourceError as error:
             raise RowError("unknown_dialect", str(error)) from None
 

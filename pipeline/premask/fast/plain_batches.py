@@ -35,7 +35,7 @@ from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 
-__all__ = ["RowBatch", "ShapedRows", "read_batches", "read_single_rows"]
+__all__ = ["RowBatch", "ShapedRows", "batch_of", "read_batches", "read_single_rows"]
 
 BATCH_ROWS = 1024
 """Rows of a batch; fewer if they are long."""
@@ -94,6 +94,11 @@ def read_batches(
     for block in read_blocks(piece, rows):
         wanted = block if take is None else take(block)
         yield RowBatch(wanted, find(wanted))
+
+
+def batch_of(block: Block, dialect: Form) -> RowBatch:
+    """Return the rows of a block as a batch."""
+    return RowBatch(block, _finder(dialect)(block))
 
 
 def read_single_rows(

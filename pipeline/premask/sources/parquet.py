@@ -76,6 +76,14 @@ class TableBlock(Block):
         return replace(self, table=self.table.select(names))
 
 
+def table_block(source: str, numbers: np.ndarray, table: pa.RecordBatch) -> TableBlock:
+    """A block of rows that were never in a file; their columns have types that Parquet gives back."""
+    return TableBlock(source, numbers, table, _maps(table.schema), _WHOLE._replace(source=source))
+
+
+_WHOLE = Slice("", "parquet", None, 0, None, None, None)
+
+
 def _broken_row(source: str, number: int, error: Exception) -> SourceError:
     what = one_line(error)
     return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
