@@ -30,7 +30,7 @@ class Keys:
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None, others: Mapping[str, Any]) -> None:
         self._found = dict(others)
-        self._found["tokenizer"] = self._tokenizer(tokenizer)
+        self.tokenizer = self._found["tokenizer"] = self._tokenizer(tokenizer)
         if chat_template is not None:
             self._found["chat_template"] = self._template(str(chat_template))
 

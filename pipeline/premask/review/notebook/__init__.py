@@ -1,0 +1,1 @@
+"""Samples and rejects as HTML for notebooks, and as text for terminals."""
