@@ -9,7 +9,9 @@ written to a folder that lives as long as these keys.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -58,5 +60,6 @@ class Keys:
 
     @cached_property
     def _folder(self) -> Path:
-        self._held = tempfile.TemporaryDirectory(prefix="premask-")
-        return Path(self._held.name)
+        folder = Path(tempfile.mkdtemp(prefix="premask-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder

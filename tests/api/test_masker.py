@@ -1,0 +1,101 @@
+"""`Masker`: the samples of a run, from Python; errors that say what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import TOKENIZER, chat, premask, write_rows
+from outputs import rows_of
+from premask.api.masker import Masker
+from premask.core.errors import RecipeError, RowError, TemplateError, TokenizerError
+
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+def test_samples_are_those_of_a_run(tmp_path: Path) -> None:
+    rows = [
+        chat("Hi", "Hello"),
+        chat("a", "b", "c", "d"),
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]},
+    ]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    done = premask(
+        "run", source, "--tokenizer", TOKENIZER, "--layout", "unpacked", "--output", tmp_path / "out"
+    )
+    assert done.code == 0, done
+
+    masker = Masker(TOKENIZER)
+    samples = [sample for row in rows for sample in masker(row)]
+
+    written = rows_of(tmp_path / "out", "unpacked")
+    assert [(each.input_ids, each.labels) for each in samples] == [
+        (r["input_ids"], r["labels"]) for r in written
+    ]
+
+
+def test_spans_are_the_trained_text() -> None:
+    (sample,) = Masker(TOKENIZER)(TURNS)
+    trained = "".join(sample.text[start:end] for start, end in sample.spans)
+
+    assert "Hello" in trained
+    assert "Hi" not in trained
+    assert sample.proof == "inference"
+    assert [weight > 0 for weight in sample.loss_weights] == [label != -100 for label in sample.labels]
+
+
+@pytest.mark.parametrize("shape", ["openai", "sharegpt"])
+def test_turns_of_both_forms(shape: str) -> None:
+    names = {
+        "openai": ("role", "content", "user", "assistant"),
+        "sharegpt": ("from", "value", "human", "gpt"),
+    }
+    by, text, user, assistant = names[shape]
+    (sample,) = Masker(TOKENIZER)([{by: user, text: "Hi"}, {by: assistant, text: "Hello"}])
+
+    assert sample.labels == Masker(TOKENIZER)(TURNS)[0].labels
+
+
+def test_a_tokenizer_of_transformers_and_a_template_as_text() -> None:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}|{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    (sample,) = Masker(AutoTokenizer.from_pretrained(TOKENIZER), template)(TURNS)
+
+    assert sample.text == "<user>Hi|<assistant>Hello|"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([], "unknown_dialect"),
+        (TURNS[:1], "no_assistant"),
+        ([{"role": "user"}], "wrong_type"),
+        ({"a": 1}, "unknown_dialect"),
+        (["text"], "unknown_dialect"),
+    ],
+)
+def test_a_row_that_cannot_be_used_says_why(row: Any, reason: str) -> None:
+    with pytest.raises(RowError) as raised:
+        Masker(TOKENIZER)(row)
+
+    assert raised.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: Masker(3), TokenizerError, "no tokenizer of transformers"),
+        (lambda: Masker(TOKENIZER, hystory="split"), RecipeError, "did you mean 'history'"),
+        (lambda: Masker(TOKENIZER, "{{ foo"), TemplateError, "line 1"),
+        (lambda: Masker(TOKENIZER, max_length=0), RecipeError, "max_length"),
+    ],
+)
+def test_wrong_arguments(make: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        make()
+
+
+def test_check_is_the_verdict_of_doctor() -> None:
+    assert Masker(TOKENIZER).check().verdict == "exact"
