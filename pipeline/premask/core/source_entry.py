@@ -100,10 +100,13 @@ class FieldMap(BaseModel):
         default=None, description="Path of the question, where there is no list of turns."
     )
     assistant: str | None = Field(default=None, description="Path of the answer, or of a list of answers.")
+    reasoning: str | None = Field(
+        default=None, description="Path of the answer's reasoning; with messages, within a turn."
+    )
     tools: str | None = Field(default=None, description="Path of the list of tools.")
     id: str | None = Field(default=None, description="Path of the row's id.")
 
-    @field_validator("messages", "role", "content", "system", "user", "assistant", "tools", "id")
+    @field_validator("messages", "role", "content", "system", "user", "assistant", "reasoning", "tools", "id")
     @classmethod
     def _a_path(cls, value: str | None) -> str | None:
         if value is not None:
@@ -130,7 +133,7 @@ class FieldMap(BaseModel):
 
     def paths(self) -> list[tuple[str, str]]:
         """Return the keys that are paths, each with its path; those of a turn come last."""
-        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
+        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content", "reasoning")
         return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
 
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from . import document, trees
+from .beside import choices_beside, reasoning_names
 
 _USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
 _ANSWERS = (
@@ -54,6 +55,13 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
     """For rows without turns: the columns that hold texts."""
     texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     columns = [key for key, _ in texts.most_common() if not key.lower().endswith(("id", "ids"))]
+    choices = next((name for value in objects if (name := choices_beside(value)) is not None), None)
+    if choices is not None:
+        return (
+            f"its choices are in '{choices}', beside the question, where they would be lost; write question "
+            "and choices as one text, and the answer as a text, in rows such as "
+            '{"question": "Which? A: .. B: ..", "answer": "B"}'
+        )
     if objects and not texts:
         return "none of them holds a text; premask needs conversations"
     if not columns or columns == ["text"]:
@@ -62,7 +70,8 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
             "source; for conversations, give premask rows such as "
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
-    return _for_columns(columns)
+    reasoning = next((name for value in objects for name in reasoning_names(value)), None)
+    return _for_columns([key for key in columns if key != reasoning], reasoning)
 
 
 def _separator(objects: Sequence[dict[str, Any]]) -> str:
@@ -84,7 +93,7 @@ def _for_turns(turns: _Turns) -> str:
     return f"write in the recipe who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
 
 
-def _for_columns(keys: Sequence[str]) -> str:
+def _for_columns(keys: Sequence[str], reasoning: str | None) -> str:
     """The columns whose names say most; a word in capitals is in place of one that was not found."""
     user = _named(keys, _USERS, but=None)
     answer = _named(keys, _ANSWERS, but=user)
@@ -101,6 +110,7 @@ def _for_columns(keys: Sequence[str]) -> str:
     user = user or (rest[0] if len(rest) == 1 else "COLUMN" if rest else None)
     fields = [f"user: {_quoted(user)}"] if user is not None else []
     fields.append(f"assistant: {_quoted(answer)}")
+    fields += [f"reasoning: {_quoted(reasoning)}"] if reasoning is not None else []
     return f"write in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
 
 

@@ -2,7 +2,8 @@
 
 Each item is a question with its answer: an object with two known keys, or a list of two texts, as in the
 `history` of Alpaca's and ms-swift's rows. A pair may lack its question (a greeting comes first) or its answer
-(the row ends on the user); null and missing are the same. A pair may have a mark (`marks.py`) of its answer.
+(the row ends on the user); null and missing are the same. A pair may have a mark (`marks.py`) of its answer,
+and the answer's reasoning (`beside.py`).
 
     >>> row = {"conversation": [{"human": "Hi", "assistant": "Hello"}, ["Bye", "Ciao"]]}
     >>> [message.content for message in normalize(row).messages]
@@ -17,6 +18,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
+from .beside import reasoned, reasoning_beside
 from .marks import NONE, read_mark
 
 KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "chat", "messages", "pairs")
@@ -62,8 +64,14 @@ train=None, weight=None, extra={}, stretches=())]
                 raise RowError("wrong_type", detail)
             if text is not None:
                 train, weight = mark if role == "assistant" else NONE
-                messages.append(Message(role, text, train=train, weight=weight))
+                messages.append(_reasoned(pair, Message(role, text, train=train, weight=weight)))
     return messages
+
+
+def _reasoned(pair: Any, message: Message) -> Message:
+    """A message with the reasoning that its pair has for it."""
+    reasoning = reasoning_beside(pair) if isinstance(pair, dict) and message.role == "assistant" else None
+    return reasoned(message, *reasoning) if reasoning else message
 
 
 def _pairs_of(value: Any) -> list[Any] | None:

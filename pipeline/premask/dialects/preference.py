@@ -22,7 +22,9 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
+from .beside import reasoned, reasoning_beside
 from .question_answer import lowered, read_question, read_turns
+from .written_calls import calls_of
 
 CHOSEN = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
 _ASKED = ("prompt", "question", "instruction", "query", "input")
@@ -39,12 +41,23 @@ def normalize(value: Any) -> Conversation:
     if key is None:
         raise RowError("unknown_dialect", "the row has no pair of a chosen and a rejected answer")
     row = lowered(value)
-    messages = chosen_messages(row, row[key], key)
+    messages = _reasoned(value, chosen_messages(row, row[key], key))
     return common.make_conversation(value, common.with_system(row, messages))
+
+
+def _reasoned(value: dict[str, Any], messages: list[Message]) -> list[Message]:
+    """The chosen conversation; the reasoning that is in a column beside it belongs to its last turn."""
+    if not messages or messages[-1].role != "assistant":
+        return messages
+    reasoning = reasoning_beside(value)
+    return [*messages[:-1], reasoned(messages[-1], *reasoning)] if reasoning else messages
 
 
 def chosen_messages(row: dict[str, Any], chosen: Any, key: str) -> list[Message]:
     """The whole conversation that ends on the chosen answer; a table may hold it as JSON."""
+    calls = calls_of(chosen, common.read_tools(row))
+    if calls:
+        return [*_asked(row), Message("assistant", tool_calls=calls)]
     listed = common.parsed(chosen)
     if isinstance(listed, list) and any(isinstance(each, dict) for each in listed):
         found = read_turns(listed)

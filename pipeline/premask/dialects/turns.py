@@ -156,14 +156,15 @@ def _calls(turn: Turn, where: str) -> tuple[dict[str, Any], ...]:
     >>> _calls({"tool_calls": '[{"name": "f"}]'}, "turn 3")
     ({'type': 'function', 'function': {'name': 'f', 'arguments': {}}},)
     """
-    calls, older = (_calls_in(turn.get(key) or [], where) for key in CALL_KEYS)
+    calls, older = (read_calls(turn.get(key) or [], where) for key in CALL_KEYS)
     functions = [call["function"] for call in calls]
     if calls and any(call["function"] not in functions for call in older):
         raise bad_call(where, "'function_call' differs from 'tool_calls'; leave one of them out")
     return calls or older
 
 
-def _calls_in(calls: Any, where: str) -> tuple[dict[str, Any], ...]:
+def read_calls(calls: Any, where: str) -> tuple[dict[str, Any], ...]:
+    """A list of calls, or one call, in OpenAI's shape. Raises `RowError`: bad_tool_call."""
     if isinstance(calls, str):
         calls = (call_json(calls, where) if calls.strip() else None) or []
     return tuple(_call(call, where) for call in (calls if isinstance(calls, list) else [calls]))
