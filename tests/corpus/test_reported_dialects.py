@@ -72,3 +72,78 @@ def test_calls_in_an_answer_column_are_calls() -> None:
 
     assert found.messages[-1] == Message(A, tool_calls=(call,))
     assert found.tools is not None
+
+
+@pytest.mark.parametrize("name", ["datasets_json", "tools_list_of_strings"])
+def test_elements_of_lists_that_are_json_within_strings(name: str) -> None:
+    found = read(name)[0]
+    called = [message for message in found.messages if message.tool_calls]
+
+    assert [message.role for message in found.messages] == [U, A, "tool", A]
+    assert called[0].tool_calls[0]["function"] == {"name": "get_temp", "arguments": {"town": "Rome"}}
+    assert found.tools is not None
+    assert found.tools[0]["function"]["parameters"]["required"] == ["town"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("dict_of_lists", "b."), ("dict_of_lists2", "b."), ("dict_of_lists6", "Lima")],
+)
+def test_columns_of_lists_are_turns(name: str, said: str) -> None:
+    assert [role for role, _ in texts(name)] == [U, A]
+    assert texts(name)[1] == (A, said)
+
+
+def test_integers_are_their_decimal_text() -> None:
+    assert [found.messages[-1] for found in read("json_num")] == [Message(A, "5"), Message(A, "1")]
+
+
+def test_empty_arguments_are_none() -> None:
+    (call,) = read("args_empty_string")[0].messages[1].tool_calls
+
+    assert call["function"] == {"name": "ping", "arguments": {}}
+
+
+def test_roles_of_other_spellings() -> None:
+    assert texts("role_chatbot") == [(S, "Be kind"), (U, "a"), (A, "b")]
+    assert texts("swift_tool_roles") == [(U, "t?"), (A, None), ("tool", "21"), (A, "21 C")]
+    assert len(read("swift_tool_roles")[0].messages[1].tool_calls) == 1
+
+
+def test_a_text_and_the_call_after_it_are_one_turn() -> None:
+    found = read("sharegpt_text_and_call")[0].messages
+
+    assert [message.role for message in found] == [U, A, "tool", A]
+    assert found[1].content == "Let me look."
+    assert found[1].tool_calls[0]["function"]["name"] == "get_temp"
+
+
+def test_gemini_rows() -> None:
+    assert texts("gemini") == [(S, "Be brief"), (U, "a"), (A, "b")]
+    assert texts("gemini6") == [(U, "capital of Peru?"), (A, "Lima")]
+    roles = {"user": "user", "model": "assistant"}
+    form = MappedFields(FieldMap(messages="contents", role="role", content="parts", roles=roles))
+
+    assert read("gemini_fields", form)[0].messages[1] == Message(A, "Lima")
+
+
+def test_glaive_transcripts() -> None:
+    (found,) = read("glaive_v2")
+
+    assert (
+        texts("glaive6")
+        == texts("glaive_fields")
+        == [(S, "You are helpful"), (U, "capital of Peru?"), (A, "Lima")]
+    )
+    assert [(each.role, each.content) for each in found.messages[1:]] == [
+        (U, "Rate?"),
+        (A, None),
+        ("tool", '{"r": 1}'),
+        (A, "It is 1."),
+    ]
+    assert found.messages[2].tool_calls[0]["function"] == {"name": "f", "arguments": {}}
+    assert found.tools == ({"type": "function", "function": {"name": "f"}},)
+
+
+def test_an_export_of_chatgpt() -> None:
+    assert texts("chatgpt_export") == [(U, "a"), (A, "b")]

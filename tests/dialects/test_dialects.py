@@ -457,7 +457,7 @@ REJECTED_MESSAGES: list[tuple[Any, str]] = [
     ({"role": "\ud800", "content": "x"}, "unknown_role: turn 1 has role '\\ud800'; known"),
     ({"content": "x"}, "wrong_type: turn 1 has no role"),
     ({"role": 3, "content": "x"}, "wrong_type: the role of turn 1 is a JSON number, not a string"),
-    ({"role": "user", "content": 3}, "wrong_type: the content of turn 1 is a JSON number, not a string"),
+    ({"role": "user", "content": 3.5}, "wrong_type: the content of turn 1 is a JSON number, not a string"),
     ({"role": "user", "content": {"text": "x"}}, "wrong_type: the content of turn 1 is a JSON object, not a"),
     ({"role": "user", "content": None}, "wrong_type: turn 1 (user) has no content"),
     ({"role": "system"}, "wrong_type: turn 1 (system) has no content"),
@@ -472,7 +472,7 @@ REJECTED_MESSAGES: list[tuple[Any, str]] = [
     ),
     ({**OK, "thinking": True}, "wrong_type: 'thinking' of turn 1 is a JSON boolean, not a string"),
     ({**OK, "name": 3}, "wrong_type: 'name' of turn 1 is a JSON number, not a string"),
-    ({**OK, "tool_call_id": 3}, "wrong_type: 'tool_call_id' of turn 1 is a JSON number, not a string"),
+    ({**OK, "tool_call_id": 3.5}, "wrong_type: 'tool_call_id' of turn 1 is a JSON number, not a string"),
     ({**OK, "train": "no"}, "wrong_type: 'train' of turn 1 is neither true nor false"),
     ({**OK, "loss": 0.5}, "wrong_type: 'loss' of turn 1 is neither true nor false"),
     ({**OK, "weight": "2"}, "wrong_type: 'weight' of turn 1 is neither a finite number nor true or false"),
@@ -508,14 +508,14 @@ REJECTED_CALLS: list[tuple[Any, str]] = [
     ([{"function": "f"}], "it names no function"),
     ([{"type": "code", "name": "f"}], "it is of type 'code', not 'function'"),
     ([{"name": "f", "arguments": "1+1"}], "it is not valid JSON: Extra data"),
-    ([{"name": "f", "arguments": ""}], "it is not valid JSON: Expecting value"),
+    ([{"name": "f", "arguments": "{"}], "it is not valid JSON: Expecting property name"),
     ([{"name": "f", "arguments": '{"a": NaN}'}], "it is not valid JSON: NaN is not a JSON value"),
     ([{"name": "f", "arguments": "[1e999]"}], "it is not valid JSON: number 1e999 is out of range"),
     ([{"name": "f", "arguments": "[" * 100_000}], "it is not valid JSON: nested more than 256 levels deep"),
     ([{"name": "f", "arguments": '"{}"'}], "its arguments are a JSON string, not an object"),
     ([{"name": "f", "arguments": [1]}], "its arguments are a JSON array, not an object"),
     ([{"name": "f", "parameters": {"a": 1}}], "it has no 'arguments' but 'parameters'"),
-    ([{"name": "f", "id": 1}], "its id is a JSON number, not a string"),
+    ([{"name": "f", "id": 1.5}], "its id is a JSON number, not a string"),
 ]
 
 
@@ -530,7 +530,7 @@ def test_tool_calls_that_are_rejected(calls: Any, detail: str) -> None:
     [
         (
             {"from": "narrator", "value": "x"},
-            "unknown_role: turn 1 has role 'narrator'; known roles: human, user",
+            "unknown_role: turn 1 has role 'narrator'; known roles: system, dev",
         ),
         ({"value": "x"}, "wrong_type: turn 1 has no role"),
         ({"from": "human"}, "wrong_type: turn 1 (user) has no content"),

@@ -27,7 +27,7 @@ from pydantic import (
 
 from .quantities import count
 from .redact import shown_url
-from .roles import ROLES
+from .roles import CALL_ROLE, ROLES
 
 
 class DialectName(Enum):
@@ -38,6 +38,9 @@ class DialectName(Enum):
     kto = "kto"
     toolbench = "toolbench"
     trees = "trees"
+    chatgpt = "chatgpt"
+    gemini = "gemini"
+    responses = "responses"
     speakers = "speakers"
     sharegpt = "sharegpt"
     anthropic = "anthropic"
@@ -93,7 +96,9 @@ class FieldMap(BaseModel):
     role: str | None = Field(default=None, description="Path of who speaks within a turn; default: role.")
     content: str | None = Field(default=None, description="Path of the text within a turn; default: content.")
     roles: dict[str, str] | None = Field(
-        default=None, description="Names of speakers -> user, assistant, system, developer or tool."
+        default=None,
+        description="Names of speakers -> user, assistant, system, developer, tool, or tool_call (calls in "
+        "JSON).",
     )
     system: str | None = Field(default=None, description="Path of the system text beside the turns.")
     user: str | None = Field(
@@ -117,8 +122,9 @@ class FieldMap(BaseModel):
     @classmethod
     def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for name, role in (value or {}).items():
-            if role not in ROLES:
-                raise ValueError(f"'{role}' (of {name}) is not a role; known are {', '.join(ROLES)}")
+            if role not in (*ROLES, CALL_ROLE):
+                known = ", ".join((*ROLES, CALL_ROLE))
+                raise ValueError(f"'{role}' (of {name}) is not a role; known are {known}")
         return value
 
     @model_validator(mode="after")

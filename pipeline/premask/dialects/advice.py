@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from . import document, trees
+from . import document, transcripts, trees
 from .beside import choices_beside, reasoning_names
 
 _USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
@@ -55,6 +55,9 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
     """For rows without turns: the columns that hold texts."""
     texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     columns = [key for key, _ in texts.most_common() if not key.lower().endswith(("id", "ids"))]
+    marked = next((each for value in objects for each in _transcripts(value)), None)
+    if marked is not None:
+        return marked
     choices = next((name for value in objects if (name := choices_beside(value)) is not None), None)
     if choices is not None:
         return (
@@ -72,6 +75,18 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
         )
     reasoning = next((name for value in objects for name in reasoning_names(value)), None)
     return _for_columns([key for key in columns if key != reasoning], reasoning)
+
+
+def _transcripts(value: dict[str, Any]) -> Iterator[str]:
+    """What to do with columns whose texts are transcripts of marks that are not read."""
+    for key, field in value.items():
+        mark = transcripts.unknown_marks(field)
+        if mark is not None:
+            yield (
+                f"{_quoted(key)} holds transcripts with the mark {mark!r}, which premask does not read; "
+                'write them as rows such as {"messages": [{"role": "user", "content": "..."}, ...]}, or, to '
+                "train each text as a whole, set dialect: document for its source"
+            )
 
 
 def _separator(objects: Sequence[dict[str, Any]]) -> str:

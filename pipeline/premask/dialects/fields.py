@@ -27,14 +27,14 @@ from ..core.errors import RowError, SourceError
 from ..core.records import Conversation, Message
 from ..core.source_entry import FieldMap, split_path
 from ..core.text import kind
-from . import common, openai, sharegpt
+from . import common
 from .beside import check_choices, reasoning_names, with_reasoning
+from .cells import as_text, check_lengths, parsed
 from .parts import with_results
 from .question_answer import read_answers
-from .turns import Turn, extra_fields, make_message, read_role
+from .role_names import ROLE_NAMES
+from .turns import Turn, extra_fields, read_turn
 from .written_calls import Tools
-
-_ROLES = {**sharegpt.ROLES, **openai.ROLES}
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class MappedFields:
         asked: list[Message] = []
         if map_.user is not None:
             text = _found(value, map_.user)
+            text = as_text(text)
             if not isinstance(text, str) or not text.strip():
                 raise RowError("wrong_type", f"'{map_.user}' is {_described(text)}")
             asked.append(Message("user", text))
@@ -109,7 +110,8 @@ class MappedFields:
 
     def _turns(self, value: Any) -> list[list[Message]]:
         path = self.map.messages or ""
-        turns = common.parsed(_found(value, path))
+        turns = parsed(_found(value, path))
+        check_lengths(turns, f"'{path}'")
         if turns is None:
             raise RowError("no_messages", f"the row has nothing at '{path}'")
         if not isinstance(turns, list):
@@ -120,20 +122,22 @@ class MappedFields:
         if not isinstance(turn, dict):
             raise RowError("wrong_type", f"turn {index} is a JSON {kind(turn)}, not an object")
         role_key, content_key = self.map.role or "role", self.map.content or "content"
-        roles = {name.strip().lower(): role for name, role in (self.map.roles or _ROLES).items()}
+        roles = {name.strip().lower(): role for name, role in (self.map.roles or ROLE_NAMES).items()}
         held: Turn = {key: field for key, field in turn.items() if field is not None}
         held["role"], held["content"] = _found(turn, role_key), _found(turn, content_key)
         if self.map.reasoning is not None:
             held["reasoning_content"] = _found(turn, self.map.reasoning)
         plain = role_key == "role" and content_key == "content"
         for each in with_results(index, held):
-            role = "tool" if each is not held and each["role"] == "tool" else None
-            role = role or read_role(index, _name(each.get("role")), roles)
+            is_result = each is not held and each["role"] == "tool"
+            written, known = _name(each.get("role")), ROLE_NAMES if is_result else roles
             extra = extra_fields(each, {"role", "content"}) if plain else {}
-            yield make_message(index, each, role=role, content=each.get("content"), extra=extra)
+            yield read_turn(
+                index, each, written=written, content=each.get("content"), roles=known, extra=extra
+            )
 
     def _raw_turns(self, value: Any) -> list[Any]:
-        turns = common.parsed(_found(value, self.map.messages or ""))
+        turns = parsed(_found(value, self.map.messages or ""))
         return turns if isinstance(turns, list) else []
 
 

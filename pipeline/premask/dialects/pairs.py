@@ -19,6 +19,7 @@ from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
 from .beside import reasoned, reasoning_beside
+from .cells import as_text, not_a_string, parsed
 from .marks import NONE, read_mark
 
 KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "chat", "messages", "pairs")
@@ -56,12 +57,11 @@ train=None, weight=None, extra={}, stretches=())]
     for index, pair in enumerate(pairs):
         if not _is_pair(pair):
             raise RowError("wrong_type", f"{name} {index} is not a question with its answer")
-        texts = _texts(pair)
+        texts = [as_text(text) for text in _texts(pair)]
         mark = read_mark(pair, f"{name} {index}") if isinstance(pair, dict) else NONE
         for role, text in zip(("user", "assistant"), texts, strict=True):
             if text is not None and not isinstance(text, str):
-                detail = f"the {role}'s part of {name} {index} is a JSON {kind(text)}, not a string"
-                raise RowError("wrong_type", detail)
+                raise not_a_string(f"the {role}'s part of {name} {index}", text)
             if text is not None:
                 train, weight = mark if role == "assistant" else NONE
                 messages.append(_reasoned(pair, Message(role, text, train=train, weight=weight)))
@@ -78,7 +78,7 @@ def _pairs_of(value: Any) -> list[Any] | None:
     """The first list of the row whose items are pairs, but for some that may be broken."""
     if isinstance(value, dict):
         for key in KEYS:
-            field = common.parsed(value.get(key))
+            field = parsed(value.get(key))
             if isinstance(field, list) and any(map(_is_pair, field)):
                 return field
     return None

@@ -23,6 +23,7 @@ from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
 from .beside import reasoned, reasoning_beside
+from .cells import as_text, parsed
 from .question_answer import lowered, read_question, read_turns
 from .written_calls import calls_of
 
@@ -58,13 +59,14 @@ def chosen_messages(row: dict[str, Any], chosen: Any, key: str) -> list[Message]
     calls = calls_of(chosen, common.read_tools(row))
     if calls:
         return [*_asked(row), Message("assistant", tool_calls=calls)]
-    listed = common.parsed(chosen)
+    listed = parsed(chosen)
     if isinstance(listed, list) and any(isinstance(each, dict) for each in listed):
         found = read_turns(listed)
         whole = any(message.role != "assistant" for message in found)
         return found if whole else [*_asked(row), *found]
     if isinstance(chosen, dict):
         return [*_asked(row), *read_turns([chosen])]
+    chosen = as_text(chosen)
     if not isinstance(chosen, str):
         raise RowError("wrong_type", f"'{key}' is a JSON {kind(chosen)}, not an answer")
     if transcripts.is_opened(chosen):

@@ -35,6 +35,7 @@ from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
 from .beside import check_choices, reasoning_beside, with_reasoning
+from .cells import as_text, not_a_string, parsed
 from .pairs import read_pairs
 from .written_calls import Tools, calls_of
 
@@ -158,7 +159,7 @@ def lowered(value: Any) -> dict[str, Any]:
 def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[str] = ()) -> list[Message]:
     """All that is before the answer. Raises `RowError`: wrong_type, unsupported_content."""
     check_choices(row)
-    history = common.parsed(row.get("history"))
+    history = parsed(row.get("history"))
     if history is not None and not isinstance(history, list):
         raise RowError("wrong_type", f"'history' is a JSON {kind(history)}, not an array")
     earlier = read_pairs(history or [], "history")
@@ -214,12 +215,14 @@ def _is_turn(item: Any) -> bool:
 def _answer(field: Any, key: str) -> str:
     if isinstance(field, dict):
         field = next((field[name] for name in _TEXTS if field.get(name) is not None), field)
+    field = as_text(field)
     if not isinstance(field, str):
-        raise RowError("wrong_type", f"the answer in '{key}' is a JSON {kind(field)}, not a string")
+        raise not_a_string(f"the answer in '{key}'", field)
     return field
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    if not isinstance(row[key], str):
-        raise RowError("wrong_type", f"'{key}' is a JSON {kind(row[key])}, not a string")
-    return str(row[key])
+    text = as_text(row[key])
+    if not isinstance(text, str):
+        raise not_a_string(f"'{key}'", text)
+    return text

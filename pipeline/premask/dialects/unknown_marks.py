@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .common import parsed
+from .cells import parsed
 from .marks import TURN_KEYS
 from .row_marks import LIST_KEYS, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
 
@@ -65,6 +65,6 @@ def _fields(row: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        value = parsed(value) if value.lstrip().startswith("[") else None
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        value = parsed(value)
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
