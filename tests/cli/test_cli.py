@@ -423,7 +423,7 @@ REJECTED: dict[str, Any] = {
     "unknown_dialect": {"text": "Hi"},
     "no_messages": {"messages": []},
     "unknown_role": {"messages": [{"role": "baker", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]},
-    "wrong_type": {"messages": [{"role": "user", "content": 3}, {"role": "assistant", "content": "Ho"}]},
+    "wrong_type": {"messages": [{"role": "user", "content": 3.5}, {"role": "assistant", "content": "Ho"}]},
     "no_assistant": chat("Hi"),
     "empty_assistant": chat("Hi", ""),
     "unsupported_content": chat("Hi", "Ho", images=["a.png"]),
@@ -512,7 +512,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "fields": (
         ["messages=turns", "role=who", "roles.A=user", "roles.B=assistant"],
         {"messages": "turns", "role": "who", "content": None, "roles": {"A": "user", "B": "assistant"}}
-        | dict.fromkeys(("system", "user", "assistant", "tools", "id")),
+        | dict.fromkeys(("system", "user", "assistant", "reasoning", "tools", "id")),
     ),
     "paths": (["all"], "all"),
     "max_row_bytes": (["2MB"], 2_000_000),
