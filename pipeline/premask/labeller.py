@@ -621,15 +621,15 @@ def pair_errors(labelled: LabelledTexts) -> dict[int, RowError]:
     texts = [tokens.ids[first:last] for first, last in pairwise(tokens.offsets.tolist())]
     errors = {}
     for i in np.flatnonzero(np.diff(masked.rows) == 0).tolist():
-        prompts = [text[: _prompt_tokens(labelled, i + side)] for side, text in enumerate(texts[i : i + 2])]
-        if np.array_equal(*texts[i : i + 2]):
+        chosen, rejected = texts[i : i + 2]
+        before, other = chosen[: _prompt_tokens(labelled, i)], rejected[: _prompt_tokens(labelled, i + 1)]
+        if np.array_equal(chosen, rejected):
             detail = "chosen and rejected have the same tokens, so nothing is preferred"
             errors[int(masked.rows[i])] = RowError("same_sides", detail)
-        elif not np.array_equal(*prompts):
-            chosen, rejected = map(len, prompts)
+        elif not np.array_equal(before, other):
             detail = (
-                f"before the answer are {chosen} tokens of the chosen text and {rejected} of the rejected one, "
-                "and they are not the same"
+                f"before the answer are {len(before)} tokens of the chosen text and {len(other)} of the "
+                "rejected one, and they are not the same"
             )
             errors[int(masked.rows[i])] = RowError("prompts_differ", detail)
     return errors

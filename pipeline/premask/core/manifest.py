@@ -120,7 +120,9 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 _RENAMED = {"arguments": "tools"}
 _REJECTING = [reason for reason in REASONS if reason != "duplicate"]
 _TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
-_SHARD_PATH = r"^(packed|unpacked|preference|kto|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+_SHARD_PATH = (
+    r"^(packed|unpacked|preference|kto|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+)
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Numbers of things; as large as an int64 holds."""

@@ -109,7 +109,9 @@ def _common_beginning(chosen: Sequence[Message], rejected: Sequence[Message]) ->
         return answers[-1] if answers else same
     for name, messages in zip(SIDE_NAMES, (chosen, rejected), strict=True):
         if messages[same].role != "assistant":
-            detail = f"message {same} of the {name} side is no answer, and differs from that of the other side"
+            detail = (
+                f"message {same} of the {name} side is no answer, and differs from that of the other side"
+            )
             raise RowError("prompts_differ", detail)
     return same
 

@@ -3,8 +3,8 @@
     Sides("preference", pairs=True).read(row)       # [the chosen conversation, the rejected one]
 
 This is how the layouts `preference` and `kto` read the rows that `preference.py` and `kto.py` know. For other
-layouts the chosen answer alone is read. Each side is a conversation with the prompt in it, of which nothing is
-trained.
+layouts the chosen answer alone is read. Each side is a conversation that begins with the prompt, of which
+nothing is trained.
 
     >>> row = {"prompt": "1+1?", "chosen": "2", "rejected": "3"}
     >>> [(side.side, side.messages[1].content) for side in Sides("auto", pairs=True).read(row)]

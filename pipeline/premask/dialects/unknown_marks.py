@@ -17,9 +17,9 @@ from typing import Any
 
 from . import kto
 from .common import parsed
-from .sides import Sides
 from .marks import TURN_KEYS
 from .row_marks import LIST_KEYS, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .sides import Sides
 
 _NAME = re.compile("train|loss|mask|weight|label|learn|superv", re.IGNORECASE)
 _OF_ROWS = frozenset({*LIST_KEYS, *ROW_WEIGHT_KEYS, *WEIGHT_LIST_KEYS})

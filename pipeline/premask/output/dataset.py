@@ -37,7 +37,15 @@ import pyarrow.parquet as pq
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
 from ..core.errors import OutputError, PushError, one_line
-from ..core.manifest import LAYOUTS, MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
+from ..core.manifest import (
+    LAYOUTS,
+    MANIFEST_BYTES,
+    ListedFile,
+    Manifest,
+    ManifestError,
+    Shard,
+    parse_manifest,
+)
 from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
 from .parquet_files import PAGE_BYTES, Footer, open_parquet, runs_of_groups, undone, undone_schema

@@ -3,9 +3,9 @@
     sides_table("preference", samples)          # a row of each two samples, the chosen one first
     as_packs("preference", batch)               # the samples of a row again, one behind the other
 
-A row has the beginning that its texts share once, in `prompt_ids`, and the rest of each text as a side: its ids,
-and a mask of the tokens that are trained. The prompt ends where the first trained token of a side is, or the
-first that only one side has. So the table says all that ids and labels say, and is made again from them.
+A row has the beginning that its texts share once, in `prompt_ids`, and the rest of each text as a side: its
+ids, and a mask of the tokens that are trained. The prompt ends before the first token that is trained, or that
+only one side has. So the table says all that ids and labels say, and is made again from them.
 
 Cost: a few copies of all tokens.
 """
@@ -58,9 +58,13 @@ def sides_of(layout: str, batch: pa.RecordBatch) -> np.ndarray:
 
 
 def are_whole(layout: str, batch: pa.RecordBatch) -> np.ndarray:
-    """Return which rows have a prompt, sides that are as long as their masks, and the right length, bool[rows].
-    The others cannot be read."""
-    lists = (name for name, each in zip(batch.schema.names, batch.schema.types, strict=True) if pa.types.is_list(each))
+    """Return which rows have a prompt, sides that are as long as their masks, and the right length,
+    bool[rows]. The others cannot be read."""
+    lists = (
+        name
+        for name, each in zip(batch.schema.names, batch.schema.types, strict=True)
+        if pa.types.is_list(each)
+    )
     size = {name: np.diff(flat(batch.column(name)).offsets) for name in lists}
     prompt, names = size["prompt_ids"], SIDES[layout]
     fine = prompt > 0
@@ -97,14 +101,15 @@ def _prompt_lengths(ids: np.ndarray, labels: np.ndarray, offsets: np.ndarray, si
     trained = np.flatnonzero(labels != IGNORE_INDEX)
     first = np.append(trained, len(labels))[np.searchsorted(trained, offsets[:-1])]
     before = np.minimum(first, offsets[1:]) - offsets[:-1]
-    shared = before.reshape(-1, sides).min(axis=1, initial=len(labels))
+    shared: np.ndarray = before.reshape(-1, sides).min(axis=1, initial=len(labels))
     for side in range(1, sides):
         shared = _shared_lengths(ids, offsets[:-1:sides], offsets[side:-1:sides], shared)
     return shared
 
 
 def _shared_lengths(ids: np.ndarray, one: np.ndarray, other: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Return in how many tokens, at `most` so many, the ids from `one` on agree with those from `other` on."""
+    """Return in how many tokens, at `most` so many, the ids from `one` on agree with those from `other`
+    on."""
     edges = offsets_of(most)
     wrong = np.flatnonzero(ids[runs_of_numbers(one, most)] != ids[runs_of_numbers(other, most)])
     end = np.append(wrong, edges[-1])[np.searchsorted(wrong, edges[:-1])]
@@ -120,8 +125,8 @@ def _lists(values: np.ndarray, bounds: np.ndarray, ranges: np.ndarray) -> pa.Arr
 
 
 def as_packs(layout: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the samples of a table of sides as packs of one row each, without `position_ids`: each side behind
-    a prompt of its own."""
+    """Return the samples of a table of sides as packs of one row each, without `position_ids`: each side
+    behind a prompt of its own."""
     names, rows = SIDES[layout], batch.num_rows
     columns = ["prompt_ids", *(f"{name}_ids" for name in names)]
     parts = [flat(batch.column(name)) for name in columns]

@@ -111,7 +111,7 @@ def _introduction(facts: Facts) -> str:
         as_plain(text) for text in re.split(r"\n\s*\n", card.get("description", "")) if text.strip()
     ]
     sides = SIDES.keys() & {*facts["recipe"]["layout"]}
-    what, ready = (_PREFERENCES if sides else _CHATS)
+    what, ready = _PREFERENCES if sides else _CHATS
     paragraphs.append(
         f"{what} for {as_code(tokenizer)}, at most {max_length:,} tokens a {'text' if sides else 'row'}, "
         f"ready for {ready}. Written by premask {facts['premask']}, output contract {facts['contract']}."

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 class Snippet:
     """The lines for one trainer and one layout.
 
-    `name` is unique; `layout` is one of `manifest.LAYOUTS`; `language` is that of `text` as Markdown names it,
-    `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes; `snippets`
+    `name` is unique; `layout` is one of `manifest.LAYOUTS`; `language` is that of `text` as Markdown names
+    it, `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes; `snippets`
     fills them in. `note` says in one or two sentences what to look out for. `essential` are the words that
     make the difference, for a table.
     """
@@ -361,8 +361,8 @@ trainer = Prepared(
 trainer.train()
 """,
         note="TRL has no setting for rows that have ids, so the method that makes them is replaced. Its own "
-        "collator takes `prompt_ids`, `chosen_ids` and `rejected_ids`, but no masks: it trains all of a side, "
-        "also what users and tools say in it. Written for TRL 1.16.",
+        "collator takes `prompt_ids`, `chosen_ids` and `rejected_ids`, but no masks: it trains all of a "
+        "side, also what users and tools say in it. Written for TRL 1.16.",
     ),
     Snippet(
         name="trl-kto",

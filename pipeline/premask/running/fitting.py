@@ -72,8 +72,8 @@ def fit(
 ) -> tuple[Pieces, dict[int, RowError]]:
     """Return the pieces of all usable texts, and the error of each other row.
 
-    A row is used as a whole or not at all. With `pairs`, its two texts must be those of a preference. `before`
-    is the number of texts of the first row that came before.
+    A row is used as a whole or not at all. With `pairs`, its two texts must be those of a preference.
+    `before` is the number of texts of the first row that came before.
     The errors have no traceback: its frames would keep the texts of the whole part in memory.
     """
     masked, encoded, labels = labelled

@@ -57,7 +57,9 @@ class Scatter:
     def add(self, samples: Samples, split: str) -> None:
         """Add samples of a split; copies of a sample are adjacent."""
         held = self._keys.get(split, np.zeros(0, dtype=np.uint64))
-        self._keys[split] = np.concatenate([held, order_keys(samples.origin, self._seed, self._windows.together)])
+        self._keys[split] = np.concatenate(
+            [held, order_keys(samples.origin, self._seed, self._windows.together)]
+        )
         for full in self._windows.of(split).add(samples):
             self._deal(full, split)
 

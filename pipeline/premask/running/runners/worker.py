@@ -251,7 +251,8 @@ def _do(job: Job, task: Any) -> Any:
     try:
         return job(mine.batches, task, Reporter(_link), mine.windows)
     except BaseException:  # in the middle of something
-        _mine = _Mine(mine.batches.anew(), Windows(mine.batches.recipe.pack_window, mine.batches.recipe.together))
+        recipe = mine.batches.recipe
+        _mine = _Mine(mine.batches.anew(), Windows(recipe.pack_window, recipe.together))
         raise
 
 
