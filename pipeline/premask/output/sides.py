@@ -4,8 +4,8 @@
     as_packs("preference", batch)               # the samples of a row again, one behind the other
 
 A row has the beginning that its texts share once, in `prompt_ids`, and the rest of each text as a side: its
-ids, and a mask of the tokens that are trained. The prompt ends before the first token that is trained, or that
-only one side has. So the table says all that ids and labels say, and is made again from them.
+ids, and a mask of the tokens that are trained. The prompt ends before the first token that is trained, or
+that only one side has. So the table says all that ids and labels say, and is made again from them.
 
 Cost: a few copies of all tokens.
 """
@@ -90,7 +90,7 @@ def _table(
     for number, name in enumerate(names):
         own = firsts + 2 * number + 1
         columns |= {f"{name}_ids": _lists(ids, bounds, own), f"{name}_mask": _lists(trained, bounds, own)}
-    columns["length"] = arrow_array(lengths.reshape(rows, -1).max(axis=1, initial=0).astype(np.int32))
+    columns["length"] = arrow_array(lengths.reshape(rows, len(names)).max(axis=1, initial=0).astype(np.int32))
     columns["label"] = pa.array(good)
     schema = row_schema(layout)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -22,9 +22,9 @@ class Snippet:
     """The lines for one trainer and one layout.
 
     `name` is unique; `layout` is one of `manifest.LAYOUTS`; `language` is that of `text` as Markdown names
-    it, `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes; `snippets`
-    fills them in. `note` says in one or two sentences what to look out for. `essential` are the words that
-    make the difference, for a table.
+    it, `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes;
+    `snippets` fills them in. `note` says in one or two sentences what to look out for. `essential` are the
+    words that make the difference, for a table.
     """
 
     name: str
