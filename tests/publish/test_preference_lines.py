@@ -127,6 +127,10 @@ def test_the_losses_are_those_of_rows_that_trl_makes_into_ids(trainer: str, meas
         assert [other[name] for name in told] == pytest.approx([one[name] for name in told], abs=1e-3)
 
 
+def test_log_probabilities_of_the_reference_can_be_computed_ahead(measured: dict[str, Any]) -> None:
+    assert losses(measured["dpo_ahead"]) == pytest.approx(losses(measured["dpo_raw"]), abs=TOLERANCE)
+
+
 def test_what_others_say_in_an_answer_is_not_trained(measured: dict[str, Any]) -> None:
     own, stock = measured["turns_ours"], measured["turns_stock"]
     first = [own[0]["logps/chosen"], own[0]["logps/rejected"]]

@@ -77,11 +77,11 @@ def on_cpu(folder: Path) -> Iterator[None]:
 
 
 def on_layout(
-    folder: Path, model: Path, output: str, layout: str, *, stock: bool = False
+    folder: Path, model: Path, output: str, layout: str, *, without: str = "", more: str = ""
 ) -> list[dict[str, float]]:
-    """Our lines, as the docs and the card show them; `stock` leaves our collator out."""
+    """Our lines, as the docs and the card show them, or `without` one of them, or with `more` settings."""
     (lines,) = snippets([layout], dataset=str(folder / "out" / output), model=str(model))
-    text = lines.text.replace("    data_collator=SideCollator(),\n", "") if stock else lines.text
+    text = lines.text.replace(without, "").replace("max_length=None", f"max_length=None{more}")
     names: dict[str, Any] = {}
     with on_cpu(folder):
         exec(text, names)  # noqa: S102  lines of ours
@@ -114,10 +114,11 @@ def main() -> None:
     found = {
         "dpo_raw": on_raw(folder, bench.model_path, "pairs"),
         "dpo_ours": own("pairs", "preference"),
+        "dpo_ahead": own("pairs", "preference", more=", precompute_ref_log_probs=True"),
         "kto_raw": on_raw(folder, bench.model_path, "kto"),
         "kto_ours": own("kto", "kto"),
         "turns_ours": own("turns", "preference"),
-        "turns_stock": own("turns", "preference", stock=True),
+        "turns_stock": own("turns", "preference", without="    data_collator=SideCollator(),\n"),
         "turns_by_hand": by_hand(folder, bench.model_path, "turns"),
     }
     print(json.dumps(found))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 CONTRACT_VERSION = 1
@@ -18,6 +19,16 @@ CONTRACT_VERSION = 1
 
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
+
+
+def labels_of_mask(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the labels that a mask stands for, int32[t]: the id where it is not 0.
+
+    >>> labels_of_mask(np.array([5, 6], np.int32), np.array([0, 1])).tolist()
+    [-100, 6]
+    """
+    return np.where(mask != 0, ids, np.int32(IGNORE_INDEX))
+
 
 REASONS: Mapping[str, str] = {
     # reading

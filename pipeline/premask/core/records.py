@@ -70,7 +70,7 @@ class Message:
 class Conversation:
     """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
     the loss weight of the row. With `document`, the row is a text that is trained as a whole, and it has no
-    messages. `side` is `CHOSEN` or `REJECTED` if it is a side of a preference."""
+    messages. `side` is 0 (`CHOSEN`) or 1 (`REJECTED`) if it is a side of a preference."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None

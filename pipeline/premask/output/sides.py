@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.arrays import arrow_array, offsets_of, runs_of_numbers
-from ..core.contract import IGNORE_INDEX, PACKED_SCHEMA, SIDES, row_schema
+from ..core.contract import IGNORE_INDEX, PACKED_SCHEMA, SIDES, labels_of_mask, row_schema
 from ..core.records import CHOSEN, Samples
 from .dataset import flat
 from .packing import PackPlan
@@ -132,14 +132,14 @@ def as_packs(layout: str, batch: pa.RecordBatch) -> pa.RecordBatch:
     parts = [flat(batch.column(name)) for name in columns]
     ids = np.concatenate([each.values for each in parts])
     masks = [flat(batch.column(f"{name}_mask")).values for name in names]
-    trained = np.concatenate([np.zeros(len(parts[0].values), np.int8), *masks]) != 0
+    trained = np.concatenate([np.zeros(len(parts[0].values), np.int8), *masks])
     sizes = [np.diff(each.offsets) for each in parts]
     order = [rows * part + np.arange(rows) for side in range(len(names)) for part in (0, side + 1)]
     lengths = np.stack([sizes[0] + each for each in sizes[1:]], axis=1)
     bounds = arrow_array(offsets_of(lengths.sum(axis=1)).astype(np.int32))
     ranges = np.stack(order, axis=1).ravel()
     held = offsets_of(np.concatenate(sizes))
-    values: dict[str, Any] = {"input_ids": ids, "labels": np.where(trained, ids, np.int32(IGNORE_INDEX))}
+    values: dict[str, Any] = {"input_ids": ids, "labels": labels_of_mask(ids, trained)}
     lists = {
         name: pa.ListArray.from_arrays(bounds, arrow_array(take_ranges(each, held, ranges)))
         for name, each in values.items()
