@@ -221,7 +221,10 @@ class Labeller:
         for conversation in conversations:
             with _naming_side(conversation):
                 check(self, conversation)
-        return tuple(sample for each in conversations for sample in self._decide_side(each))
+        samples = tuple(sample for each in conversations for sample in self._decide_side(each))
+        if self.recipe.preferences and len(samples) > 1:
+            _check_prompts(conversations, samples)
+        return samples
 
     def _decide_side(self, conversation: Conversation) -> tuple[Sample, ...]:
         """The samples of a conversation; a side of a preference must have one."""
@@ -617,35 +620,50 @@ def _naming_side(conversation: Conversation) -> Iterator[None]:
         raise RowError(error.reason, f"{SIDE_NAMES[conversation.side]} answer: {error.detail}") from None
 
 
+def _check_prompts(conversations: Sequence[Conversation], samples: Sequence[Sample]) -> None:
+    """Raise `RowError` if the prompts of the sides of a pair differ: what is before their first answers, if
+    these are trained. Where only later answers are, what the sides say before may differ."""
+    prompts = [sample.text[: sample.seams[0]] for sample in samples]
+    answers = [
+        next((at for at, message in enumerate(each.messages) if message.train is not False), 0)
+        for each in conversations
+    ]
+    are_first = all(
+        sample.turns[0].message == answer for sample, answer in zip(samples, answers, strict=True)
+    )
+    if are_first and prompts[0] != prompts[1]:
+        chosen, rejected = (repr(prompt[-40:]) for prompt in prompts)
+        detail = (
+            f"the prompt of the chosen answer ends with {chosen}, that of the rejected one with {rejected}"
+        )
+        raise RowError("prompts_differ", detail)
+
+
 def pair_errors(labelled: LabelledTexts) -> dict[int, RowError]:
     """Return the error of each row whose two texts, a chosen one and a rejected one, are no preference: they
-    are equal, or have different tokens before what is trained first."""
+    are equal, or begin with the same prompt, but not with the same tokens."""
     masked, tokens = labelled.masked, labelled.encoded.tokens
     texts = [tokens.ids[first:last] for first, last in pairwise(tokens.offsets.tolist())]
     errors = {}
     for i in np.flatnonzero(np.diff(masked.rows) == 0).tolist():
-        chosen, rejected = texts[i : i + 2]
-        before, other = chosen[: _prompt_tokens(labelled, i)], rejected[: _prompt_tokens(labelled, i + 1)]
-        if np.array_equal(chosen, rejected):
+        prompts = [_prompt(labelled, at) for at in (i, i + 1)]
+        if np.array_equal(texts[i], texts[i + 1]):
             detail = "chosen and rejected have the same tokens, so nothing is preferred"
             errors[int(masked.rows[i])] = RowError("same_sides", detail)
-        elif not np.array_equal(before, other):
-            detail = (
-                f"before the answer are {len(before)} tokens of the chosen text and {len(other)} of the "
-                "rejected one, and they are not the same"
-            )
+        elif prompts[0][0] == prompts[1][0] and not np.array_equal(prompts[0][1], prompts[1][1]):
+            detail = "the tokens of the prompt depend on the answer after it"
             errors[int(masked.rows[i])] = RowError("prompts_differ", detail)
     return errors
 
 
-def _prompt_tokens(labelled: LabelledTexts, i: int) -> int:
-    """Return how many tokens of text `i` are before its first completion."""
+def _prompt(labelled: LabelledTexts, i: int) -> tuple[bytes, np.ndarray]:
+    """Return what is before the first completion of text `i`: its bytes, and the ids of its tokens."""
     masked, tokens = labelled.masked, labelled.encoded.tokens
     own = slice(masked.offsets[i], masked.offsets[i + 1])
-    begin = masked.sizes[: own.start].sum()
-    size = masked.sizes[own][: int(masked.seams[own].argmax())].sum()
-    ends = tokens.ends[tokens.offsets[i] : tokens.offsets[i + 1]]
-    return int(np.searchsorted(ends, begin + size, side="right"))
+    size = int(masked.sizes[own][: int(masked.seams[own].argmax())].sum())
+    first, last = tokens.offsets[i : i + 2]
+    count = np.searchsorted(tokens.ends[first:last], masked.sizes[: own.start].sum() + size, side="right")
+    return masked.texts[i].encode()[:size], tokens.ids[first : first + count]
 
 
 # ==== Loading ====

@@ -255,6 +255,47 @@ def test_turns_that_inference_renders_otherwise_are_no_preference(tmp_path: Path
     assert len(rows_of(tmp_path / "out")) == 1
 
 
+def test_sides_of_which_only_the_last_turn_is_trained(tmp_path: Path) -> None:
+    """What they say before differs, and is no part of the prompt."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps(TURNS)}\n")
+    words = "--tokenizer", TOKENIZER, "--layout", "preference", "--train", "turns=last"
+    assert premask("run", path, *words, "--output", tmp_path / "out").code == 0
+    (row,) = rows_of(tmp_path / "out")
+    assert said(row["prompt_ids"]) == f"<|im_start|>user\nbegin{EOS}\n<|im_start|>assistant\n"
+    assert said(row["chosen_ids"], row["chosen_mask"]) == f"two{EOS}"
+    assert said(row["rejected_ids"], row["rejected_mask"]) == f"so{EOS}"
+    assert premask("verify", tmp_path / "out", "--full").code == 0
+
+
+def test_prompts_that_the_template_prints_otherwise(tmp_path: Path) -> None:
+    """The prompt at inference tells whether there is reasoning: `auto` chooses it for each side."""
+    template = tmp_path / "t.jinja"
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and not enable_thinking %}"
+        "<think></think>{% endif %}{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+        "{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+        "{% if not enable_thinking %}<think></think>{% endif %}{% endif %}"
+    )
+    thought = {**bot("c"), "reasoning_content": "Let me see."}
+    rows = [
+        {"prompt": [user("q")], "chosen": [thought], "rejected": [bot("r")]},
+        {"prompt": [user("q")], "chosen": [bot("c")], "rejected": [bot("r")]},
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = "--tokenizer", TOKENIZER, "--chat-template", template, "--layout", "preference"
+    done = premask(
+        "run", path, *words, "--template-kwargs", "enable_thinking=auto", "--output", tmp_path / "out"
+    )
+    assert done.code == 0, done.err
+    told = premask("rejects", tmp_path / "out").out
+    assert "prompts_differ" in told
+    assert "the prompt of the chosen answer ends with" in told
+    assert len(rows_of(tmp_path / "out")) == 1
+    assert premask("verify", tmp_path / "out", "--full").code == 0
+
+
 def changed(out: Path, name: str, values: list[Any]) -> None:
     """Write a column of the first shard anew, and its hash into the manifest."""
     path = out / "preference" / "train-00000-of-00001.parquet"
