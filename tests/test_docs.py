@@ -37,6 +37,7 @@ from premask import __version__
 from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
 from premask.core.defaults import FORMS
+from premask.core.manifest import LAYOUTS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
 from premask.core.source_entry import DialectName, FieldMap, Source
@@ -344,7 +345,7 @@ def test_the_lines_for_trainers_are_those_that_are_run() -> None:
     rows = table(page("trainers"), "| trainer | rows | what matters |")
 
     assert rows == [[each.trainer, each.layout, each.essential] for each in SNIPPETS]
-    assert shown == [each.text for each in snippets(["packed", "unpacked"])]
+    assert shown == [each.text for each in snippets(LAYOUTS)]
 
 
 def test_the_options_of_the_collator_are_in_the_table() -> None:

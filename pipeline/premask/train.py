@@ -155,6 +155,76 @@ def _batch(
     }
 
 
+# ==== Preferences ====
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideCollator:
+    """Joins rows of the layouts `preference` and `kto` into one batch for TRL's DPOTrainer and KTOTrainer.
+
+    TRL's own collators train every token of a side; this one trains those of its mask. A batch of n texts,
+    padded on the right to the longest, holds:
+
+        input_ids, attention_mask, completion_mask      (n, longest) int64
+        label                                           (n,) bool: of `kto` alone
+
+    Of pairs there are first all chosen texts, then all rejected ones. Of `kto` there are also `KL_input_ids`,
+    `KL_attention_mask` and `KL_completion_mask`: each prompt with the answer of the row before it, and the
+    first with that of the last row. Columns `ref_...`, which TRL adds, are kept.
+
+    Raises `RowsError` for rows that lack a column, or whose masks are not as long as their sides.
+
+    >>> row = {"prompt_ids": [5, 6], "chosen_ids": [7, 8], "chosen_mask": [1, 0]}
+    >>> batch = SideCollator()([{**row, "rejected_ids": [9], "rejected_mask": [1]}])
+    >>> batch["input_ids"].tolist(), batch["completion_mask"].tolist()
+    ([[5, 6, 7, 8], [5, 6, 9, 0]], [[0, 0, 1, 0], [0, 0, 1, 0]])
+    """
+
+    pad_id: int = 0
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        if not rows:
+            raise RowsError("a batch needs at least one row")
+        is_kto = "completion_ids" in rows[0]
+        sides = ("completion",) if is_kto else ("chosen", "rejected")
+        batch = self._texts([_text_of(row, row, side) for side in sides for row in rows])
+        if is_kto:
+            turned = zip(rows, [*rows[-1:], *rows[:-1]], strict=True)
+            others = self._texts([_text_of(row, other, "completion") for row, other in turned])
+            batch |= {f"KL_{name}": values for name, values in others.items()}
+        names = [name for name in rows[0] if name == "label" or name.startswith("ref_")]
+        return batch | {name: torch.as_tensor([row[name] for row in rows]) for name in names}
+
+    def _texts(self, texts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """The texts of ids and masks, padded."""
+
+        def joined(values: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+            return torch.nn.utils.rnn.pad_sequence([*values], batch_first=True, padding_value=value)
+
+        return {
+            "input_ids": joined([ids for ids, _ in texts], self.pad_id),
+            "attention_mask": joined([torch.ones_like(ids) for ids, _ in texts], 0),
+            "completion_mask": joined([mask for _, mask in texts], 0),
+        }
+
+
+def _text_of(row: Row, other: Row, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of the prompt of a row with a side of a row, int64 each."""
+    try:
+        prompt, ids, mask = (
+            torch.as_tensor(held, dtype=torch.int64)
+            for held in (row["prompt_ids"], other[f"{side}_ids"], other[f"{side}_mask"])
+        )
+    except KeyError as error:
+        raise RowsError(
+            f"a row has no column {error}, only {sorted(row)}; load rows that premask wrote with layout "
+            "preference or kto, and keep all columns (remove_unused_columns=False)"
+        ) from None
+    if len(ids) != len(mask):
+        raise RowsError(f"a row has {len(ids)} tokens in {side}_ids, but {len(mask)} in {side}_mask")
+    return torch.cat([prompt, ids]), torch.cat([torch.zeros_like(prompt), mask])
+
+
 # ==== Rows ====
 
 

@@ -474,8 +474,9 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
+    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py
     elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error"}
+    elsewhere |= {"one_side", "same_sides", "prompts_differ"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
@@ -637,7 +638,7 @@ def test_which_command_takes_which_keys() -> None:
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
-        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
+        "max_length", "too_long", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
         "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle",
     }  # fmt: skip
     assert names_of("run") - keys == {
@@ -727,7 +728,9 @@ def test_the_help_of_run_describes_every_key() -> None:
     for title in (*GROUPS, "Arguments", "Workers", "Options"):
         assert f" {title}: " in shown
     assert "What happens to longer samples. One of: reject, truncate, split. [default: reject]" in shown
-    assert "Layouts to write. Any of, with commas: packed, unpacked. [default: packed]" in shown
+    assert (
+        "Layouts to write. Any of, with commas: packed, unpacked, preference, kto. [default: packed]" in shown
+    )
     assert (
         "Maximum tokens of a pack, and so of a sample; 4k is 4000, and 4Ki is 4096. [default: 4096]" in shown
     )

@@ -48,7 +48,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """How the help groups the keys of a recipe; `sources` are the arguments."""
 
 KEYS = tuple(key for keys in GROUPS.values() for key in keys)
-ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"])
+ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"], "layout")
 """The keys that decide what becomes of a single row."""
 
 _PAIRS = {

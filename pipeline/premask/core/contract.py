@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 CONTRACT_VERSION = 1
@@ -18,6 +19,16 @@ CONTRACT_VERSION = 1
 
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
+
+
+def labels_of_mask(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the labels that a mask stands for, int32[t]: the id where it is not 0.
+
+    >>> labels_of_mask(np.array([5, 6], np.int32), np.array([0, 1])).tolist()
+    [-100, 6]
+    """
+    return np.where(mask != 0, ids, np.int32(IGNORE_INDEX))
+
 
 REASONS: Mapping[str, str] = {
     # reading
@@ -36,6 +47,9 @@ REASONS: Mapping[str, str] = {
     "unsupported_weight": "a row, message or part has a loss weight other than 0 and 1",
     "bad_transcript": "a text cannot be cut into turns for certain",
     "rejected_answer": "the row says that its answer is not one to learn",
+    "one_side": "the row has not both sides of a preference, or no label that says which one it has",
+    "same_sides": "the chosen and the rejected answer are the same",
+    "prompts_differ": "the chosen and the rejected answer have different prompts",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
     # rendering and the mask
@@ -90,6 +104,38 @@ UNPACKED_SCHEMA = pa.schema(
 """One sample a row, no padding; `attention_mask` is all ones."""
 
 
+def _side(name: str) -> list[pa.Field]:
+    return [_list(f"{name}_ids", pa.int32()), _list(f"{name}_mask", pa.int8())]
+
+
+SIDES: Mapping[str, tuple[str, ...]] = {"preference": ("chosen", "rejected"), "kto": ("completion",)}
+"""Layout of preferences -> the sides that a row holds. Each side is a sample: the prompt and the side."""
+
+
+PREFERENCE_SCHEMA = pa.schema(
+    [
+        _list("prompt_ids", pa.int32()),
+        *_side("chosen"),
+        *_side("rejected"),
+        pa.field("length", pa.int32()),
+    ]
+)
+"""One pair a row, with the names of TRL: both texts begin with `prompt_ids`, the beginning that they have in
+common before their first trained token. A mask is 1 where the loss falls, else 0. `length` is that of the
+longer text."""
+
+
+KTO_SCHEMA = pa.schema(
+    [
+        _list("prompt_ids", pa.int32()),
+        *_side("completion"),
+        pa.field("label", pa.bool_()),
+        pa.field("length", pa.int32()),
+    ]
+)
+"""One answer a row, likewise; `label` says whether it is a good one."""
+
+
 LOSS_WEIGHTS = _list("loss_weights", pa.float32())
 """Optional last column of both layouts (recipe: `loss_weights`): what a token's loss counts, 0 where it has
 none, otherwise the weight of its row times that of its message or part, 1 unless the row says another. It may
@@ -102,16 +148,24 @@ trainers that do not read `labels`; both say the same under the two names that a
 
 
 def row_schema(layout: str, *, loss_weights: bool = False, extra_columns: Sequence[str] = ()) -> pa.Schema:
-    """The columns of a layout, `packed` or `unpacked`, with those that a recipe adds to it.
+    """The columns of a layout, with those that a recipe adds to it.
 
     >>> row_schema("unpacked", extra_columns=["completion_mask"]).names
     ['input_ids', 'labels', 'attention_mask', 'length', 'completion_mask']
     """
-    schema = PACKED_SCHEMA if layout == "packed" else UNPACKED_SCHEMA
+    schema = _LAYOUT_SCHEMAS[layout]
     added = [LOSS_WEIGHTS] if loss_weights else []
     for field_ in [*added, *(TRAINED_MASKS[name] for name in extra_columns)]:
         schema = schema.append(field_)
     return schema
+
+
+_LAYOUT_SCHEMAS = {
+    "packed": PACKED_SCHEMA,
+    "unpacked": UNPACKED_SCHEMA,
+    "preference": PREFERENCE_SCHEMA,
+    "kto": KTO_SCHEMA,
+}
 
 
 def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
@@ -153,7 +207,9 @@ LINEAGE_SCHEMA = pa.schema(
 )
 """One sample a line: `pack` counts over all packed shards of a split in order, `offset` and `length` are
 tokens within the pack; `sample` counts the samples of one input row, `trained_turns` are message indices. A
-row that its source's `repeat` takes twice has each of its lines twice."""
+row that its source's `repeat` takes twice has each of its lines twice. In layouts of preferences `pack` is
+the row, `sample` is 0 for a chosen answer and 1 for a rejected one, and `offset` counts as if the texts of
+the row lay one behind the other, each with its prompt."""
 
 
 ORIGIN_SCHEMA = pa.schema(
@@ -163,7 +219,7 @@ ORIGIN_SCHEMA = pa.schema(
 
 
 def schema_of(kind: str, recipe: Mapping[str, Any]) -> pa.Schema:
-    """Return the columns of a kind of file (`packed`, `unpacked`, `lineage`, `rejects`) by a recipe, as a
-    manifest shows it."""
+    """Return the columns of a kind of file (a layout, `lineage`, `rejects`) by a recipe, as a manifest shows
+    it."""
     others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
     return others[kind] if kind in others else layout_schema(kind, recipe)

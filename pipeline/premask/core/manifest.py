@@ -37,8 +37,11 @@ from .redact import shown_url
 from .strict_json import parse_json
 from .text import is_encodable
 
-KINDS = ("packed", "unpacked", "lineage", "rejects")
-"""The folders that hold shards; the layouts are the first two."""
+LAYOUTS = ("packed", "unpacked", "preference", "kto")
+"""The layouts, in the order in which one is chosen where one is enough."""
+
+KINDS = (*LAYOUTS, "lineage", "rejects")
+"""The folders that hold shards."""
 
 PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
 """The pictures that a card can have."""
@@ -117,7 +120,9 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 _RENAMED = {"arguments": "tools"}
 _REJECTING = [reason for reason in REASONS if reason != "duplicate"]
 _TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
-_SHARD_PATH = r"^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+_SHARD_PATH = (
+    r"^(packed|unpacked|preference|kto|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+)
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Numbers of things; as large as an int64 holds."""
@@ -387,7 +392,7 @@ class Manifest(_Part):
     @property
     def layouts(self) -> list[str]:
         """The layouts that were written, `packed` first."""
-        return [layout for layout in KINDS[:2] if layout in self.recipe["layout"]]
+        return [layout for layout in LAYOUTS if layout in self.recipe["layout"]]
 
     @property
     def splits(self) -> list[str]:

@@ -32,10 +32,14 @@ from .text import is_encodable
 
 
 class Layout(Enum):
-    """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample."""
+    """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample. Of rows with
+    preferences: `preference` rows of a chosen and a rejected answer, `kto` rows of one answer and whether it
+    is a good one; either of them alone."""
 
     packed = "packed"
     unpacked = "unpacked"
+    preference = "preference"
+    kto = "kto"
 
 
 class TooLong(Enum):
@@ -486,6 +490,42 @@ class Recipe(BaseModel):
     def _one_way(self) -> Recipe:
         check_form(self.dialect, self.fields)
         return self
+
+    @model_validator(mode="after")
+    def _preferences_alone(self) -> Recipe:
+        name = self.preferences
+        if name is not None and (wrong := self._not_for_preferences()):
+            raise ValueError(f"layout {name} {wrong}")
+        return self
+
+    def _not_for_preferences(self) -> str:
+        """Say what the layouts of preferences cannot have; empty if all is well."""
+        dialects = {each.dialect or self.dialect for each in self.sources}
+        named = dialects - {DialectName.auto, DialectName.preference, DialectName.kto}
+        no_meaning = {
+            "loss_weights": bool(self.loss_weights),
+            "extra_columns": bool(self.extra_columns),
+            "pad_rows: to_length": self.pad_rows is PadRows.to_length,
+            "too_long: split": self.too_long is TooLong.split,
+            "paths: all": self.paths is Paths.all,
+            "fields": any(each is not None for each in (self.fields, *(one.fields for one in self.sources))),
+            **{f"dialect: {each.value}": True for each in sorted(named, key=lambda each: each.value)},
+        }
+        if len(self.layout) > 1:
+            return "is written alone, since a rejected answer is not to be learnt: use a run for each layout"
+        wrong = next((key for key, there in no_meaning.items() if there), None)
+        return "" if wrong is None else f"has no use for {wrong}; leave it out"
+
+    @property
+    def preferences(self) -> str | None:
+        """The layout of preferences that is written; None if rows are conversations to learn."""
+        found = (each.value for each in self.layout if each in (Layout.preference, Layout.kto))
+        return next(found, None)
+
+    @property
+    def together(self) -> int:
+        """How many samples, one after another, are never parted: the two of a pair."""
+        return 2 if Layout.preference in self.layout else 1
 
     @field_validator("layout", "extra_columns", "repair")
     @classmethod

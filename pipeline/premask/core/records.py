@@ -70,7 +70,7 @@ class Message:
 class Conversation:
     """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
     the loss weight of the row. With `document`, the row is a text that is trained as a whole, and it has no
-    messages."""
+    messages. `side` is 0 (`CHOSEN`) or 1 (`REJECTED`) if it is a side of a preference."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
@@ -78,6 +78,14 @@ class Conversation:
     id: str | None = None
     weight: float | None = None
     document: str | None = None
+    side: int | None = None
+
+
+CHOSEN, REJECTED = 0, 1
+"""The sides of a preference, and the numbers of their samples: the answer to learn, and the other one."""
+
+SIDE_NAMES = ("chosen", "rejected")
+"""Their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,7 @@ class Sample:
     weights  (length in characters, loss weight) pairs that cover the text; none if all are 1
     seams    characters where a completion starts or ends, ascending
     counts   what else is to be counted of the conversation, at its first sample
+    side     `CHOSEN` or `REJECTED` if it is a side of a preference
     """
 
     text: str
@@ -173,6 +182,7 @@ class Sample:
     weights: tuple[tuple[int, float], ...] = ()
     seams: tuple[int, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,14 @@ from pydantic import TypeAdapter
 from .contract import (
     CONTRACT_VERSION,
     IGNORE_INDEX,
+    KTO_SCHEMA,
     LINEAGE_SCHEMA,
     LOSS_WEIGHTS,
     PACKED_SCHEMA,
+    PREFERENCE_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
+    SIDES,
     TRAINED_MASKS,
     UNPACKED_SCHEMA,
 )
@@ -45,13 +48,15 @@ def all_schemas() -> dict[str, Schema]:
     """Return every published schema by its name.
 
     >>> sorted(all_schemas())
-    ['conversation', 'lineage', 'manifest', 'packed', 'recipe', 'reject', 'unpacked']
+    ['conversation', 'kto', 'lineage', 'manifest', 'packed', 'preference', 'recipe', 'reject', 'unpacked']
     """
     bodies = {
         "recipe": _as_written(_recipe()),
         "conversation": _conversation(),
         "packed": _with_options(_table(PACKED_SCHEMA, _PACKED)),
         "unpacked": _with_options(_table(UNPACKED_SCHEMA, _UNPACKED)),
+        "preference": _table(PREFERENCE_SCHEMA, _PREFERENCE),
+        "kto": _table(KTO_SCHEMA, _KTO),
         "reject": _table(REJECT_SCHEMA, _REJECT),
         "lineage": _table(LINEAGE_SCHEMA, _LINEAGE),
         "manifest": _manifest(),
@@ -75,6 +80,11 @@ _PACKED = (
     "seq_lengths have `length` items."
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
+_PREFERENCE = (
+    "A chosen and a rejected answer to one prompt. Each mask is as long as its ids, and `length` is that of "
+    "the prompt and the longer side."
+)
+_KTO = "An answer and whether it is a good one; the mask is as long as its ids, `length` is that of all ids."
 _REJECT = "One input row that was rejected, or dropped as a duplicate."
 _LINEAGE = "Where one sample came from, and where it is in the packed layout."
 
@@ -96,6 +106,18 @@ _COLUMNS: Mapping[str, Schema] = {
         "items": {"minimum": 1},
     },
     "attention_mask": {"minItems": 1, "items": {"const": 1}},
+    "prompt_ids": {"description": "What all sides begin with.", "minItems": 1, "items": _TOKEN_ID},
+    **{f"{name}_ids": {"minItems": 1, "items": _TOKEN_ID} for names in SIDES.values() for name in names},
+    **{
+        f"{name}_mask": {
+            "description": "1 where the loss falls, else 0.",
+            "minItems": 1,
+            "items": {"enum": [0, 1]},
+        }
+        for names in SIDES.values()
+        for name in names
+    },
+    "label": {"description": "Whether the answer is a good one."},
     "length": {"description": "In tokens.", "minimum": 1},
     "source": {"description": "Input file or dataset."},
     "row": {"description": "Counts from 0 within the source.", "minimum": 0},
@@ -150,6 +172,8 @@ def _arrow_type(type_: pa.DataType) -> Schema:
     """
     if pa.types.is_list(type_):
         return {"type": "array", "items": _arrow_type(type_.value_type)}
+    if pa.types.is_boolean(type_):
+        return {"type": "boolean"}
     if pa.types.is_integer(type_):
         limit = 2 ** (type_.bit_width - 1)
         return {"type": "integer", "minimum": -limit, "maximum": limit - 1}

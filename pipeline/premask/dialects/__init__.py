@@ -54,6 +54,7 @@ from .joined_calls import join_calls
 from .plain import PlainTurns, plain_row
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
 from .shaped import ShapedRow, ShapedRows
+from .sides import Sides
 
 __all__ = [
     "DIALECTS",
@@ -122,8 +123,9 @@ class Named(str):
         return f"Named({super().__repr__()})"
 
 
-Form = str | MappedFields
-"""How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
+Form = str | MappedFields | Sides
+"""How the rows of a file are read: as a dialect, by its name, as the recipe's `fields` says, or as sides of
+preferences."""
 
 
 def recognize_file(values: Sequence[Any], *, source: str) -> str:
@@ -158,6 +160,8 @@ def normalize(value: Any, dialect: Form) -> Conversation:
 def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
     """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
     something to learn in them (`check_learnable`). Raises `RowError`."""
+    if isinstance(dialect, Sides):
+        return dialect.read(value)
     if isinstance(dialect, MappedFields):
         own: Any = dialect
     else:

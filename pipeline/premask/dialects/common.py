@@ -293,6 +293,12 @@ def _check_media(row: Mapping[str, Any]) -> None:
         raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
 
 
+def as_side(conversation: Conversation, prompt: int, side: int) -> Conversation:
+    """A conversation as a side of a preference: nothing of its first `prompt` messages is trained."""
+    before = [replace(each, train=False, stretches=()) for each in conversation.messages[:prompt]]
+    return replace(conversation, messages=(*before, *conversation.messages[prompt:]), side=side)
+
+
 def check_learnable(conversation: Conversation) -> None:
     """Raise `RowError` where there is nothing to learn, in a chat or a document."""
     if conversation.document is None:

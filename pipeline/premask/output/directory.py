@@ -44,7 +44,7 @@ from ..core.atomic_files import (
 from ..core.contract import LINEAGE_SCHEMA, schema_of
 from ..core.errors import OutputError, RunError, one_line
 from ..core.locks import Lock
-from ..core.manifest import Manifest, describe_lengths
+from ..core.manifest import LAYOUTS, Manifest, describe_lengths
 from ..core.received_files import UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Card
 from ..core.strict_json import parse_json
@@ -281,6 +281,12 @@ class Output:
         pairs = [(kind, split) for kind in layouts for split in self._splits]
         return [*pairs, ("rejects", ""), *(("lineage", split) for split in self._splits)]
 
+    def _pack_rows(self, record: UnitRecord, split: str) -> int:
+        """Return how many numbers the lineage of a unit uses: the rows of its main layout."""
+        there = self._identity.recipe["layout"]
+        file = record.files.get(f"{next(each for each in LAYOUTS if each in there)}/{split}")
+        return file.rows if file else 0
+
     def _gather(self, kind: str, split: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
         """Bring the files of one kind and split into the tree, and yield their lines of the manifest.
 
@@ -290,7 +296,7 @@ class Output:
         folder, name = self._tree / kind, f"{kind}/{split}".rstrip("/")
         folder.mkdir(parents=True, exist_ok=True)
         units = [i for i, record in enumerate(records) if name in record.files]
-        first_packs = np.cumsum([0, *(_pack_rows(record, split) for record in records)]).tolist()
+        first_packs = np.cumsum([0, *(self._pack_rows(record, split) for record in records)]).tolist()
         for number, i in enumerate(units or ([] if split in self._splits[1:] else [None])):
             target = folder / f"{split or kind}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
@@ -365,12 +371,6 @@ def _of_split(records: Sequence[UnitRecord], split: str, max_length: int) -> dic
 
 def _fill(tokens: int, packs: int, max_length: int) -> float | None:
     return round(tokens / (packs * max_length), 6) if packs else None
-
-
-def _pack_rows(record: UnitRecord, split: str) -> int:
-    """Return how many numbers the lineage of a unit uses: its packs, or its rows if none are packed."""
-    part = record.splits.get(split)
-    return part.packs or part.samples if part else 0
 
 
 def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:

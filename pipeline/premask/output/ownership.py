@@ -141,7 +141,7 @@ def _starts_as_report(root: Path) -> bool:
 
 _JSON = r"json(\.[0-9a-f]{8}\.tmp)?"
 _UNIT = (
-    r"((packed|unpacked|lineage)-[A-Za-z0-9_.]+\.parquet|rejects\.parquet|scattered-[A-Za-z0-9_.]+\.arrow"
+    r"((packed|unpacked|preference|kto|lineage)-[A-Za-z0-9_.]+\.parquet|rejects\.parquet|scattered-[A-Za-z0-9_.]+\.arrow"
     rf"|hashes\.npy|done\.{_JSON})(\.part)?"
 )
 _TREE = (

@@ -23,16 +23,16 @@ from ..core.text import storable
 
 
 class Windows:
-    """A window for each split."""
+    """A window for each split; it parts no `together` samples."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, together: int = 1) -> None:
+        self._size, self.together = size, together
         self._windows: dict[str, Window] = {}
 
     def of(self, split: str) -> Window:
         """The window of a split."""
         if split not in self._windows:
-            self._windows[split] = Window(self._size)
+            self._windows[split] = Window(self._size, self.together)
         return self._windows[split]
 
 
@@ -43,8 +43,8 @@ class Window:
     fifth of the cost of new memory.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, together: int = 1) -> None:
+        self._size, self._together = size, together
         self._ids, self._labels = _Buffer(np.int32), _Buffer(np.int32)
         self._weights = _Buffer(np.float32)
         self._held = HeldSamples((self._ids, self._labels, self._weights))
@@ -54,6 +54,7 @@ class Window:
         while len(self._ids) + len(samples.ids) >= self._size:
             tokens_before = samples.offsets - samples.offsets[0]
             count = int(np.searchsorted(tokens_before, self._size - len(self._ids), side="left"))
+            count += -count % self._together
             self._held.add(cut_samples(samples, 0, count))
             yield self.rest()
             samples = cut_samples(samples, count, len(samples.offsets) - 1)

@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from ..core.arrays import arrow_array, offsets_of
 from ..core.atomic_files import sha256_file, sync, sync_tree
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, SIDES, TRAINED_MASKS, layout_schema
 from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
 from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
@@ -71,6 +71,8 @@ def export(  # noqa: PLR0913  all by keyword but the first two
     dataset = open_dataset(out)
     manifest, written = dataset.manifest, dataset.layouts
     layout = layout or dataset.layout
+    if layout not in written and not SIDES.keys().isdisjoint([layout, dataset.layout]):
+        raise OutputError(f"{out} has the layout {dataset.layout} alone, and {layout} cannot be made of it")
     if layout == "packed" and "packed" not in written:
         raise OutputError(
             f"{out} has no packs, and which samples share one is decided in a run: run the recipe with "

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.errors import RowError
 from ..core.recipe import Recipe
-from ..core.records import Row, Sample, placed
+from ..core.records import SIDE_NAMES, Row, Sample, placed
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller, reject
 from ..running.inputs import find_dialect
@@ -62,6 +62,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
     starts, ends = character_spans(sample.text, labelled.starts, labelled.ends)
     return {
         "text": sample.text,
+        **({} if sample.side is None else {"side": SIDE_NAMES[sample.side]}),
         "turns": [turn._asdict() for turn in sample.turns],
         "seam_tokens": labelled.seam_tokens,
         "tokens": {

@@ -109,8 +109,7 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
 
     `labeller` is that of the recipe, with the tokenizer of the output. Differences are added to `findings`.
     """
-    firsts = wanted.expected.row[wanted.expected.sample == 0]
-    copies = dict(zip(*(each.tolist() for each in np.unique(firsts, return_counts=True)), strict=True))
+    copies = _copies(wanted.expected)
     counts = Counter[str]()
     order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
@@ -129,6 +128,16 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
             text = f"{info.source} row {number} {what} when it is processed again"
             findings.add("redone", file, text, row=int(expected.place[own][at]))
     return Redone(len(numbers), +counts)
+
+
+def _copies(expected: Expected) -> dict[int, int]:
+    """Return how often each row is used: how often its first sample is there."""
+    order = np.lexsort((expected.sample, expected.row))
+    rows, samples = expected.row[order], expected.sample[order]
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lowest = np.repeat(samples[starts], np.diff(starts, append=len(rows)))
+    found = np.unique(rows[samples == lowest], return_counts=True)
+    return dict(zip(*(each.tolist() for each in found), strict=True))
 
 
 def _each_once(expected: Expected) -> Expected:
@@ -157,8 +166,12 @@ def _again(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[LabelledSa
     found, repaired = labeller.read(row, dialect)
     samples = labeller.decide_together(found)
     labelled = labeller.label(segment(labeller, samples))
-    pieces = [piece for each in apart(samples, labelled) for piece in _pieces(each, recipe)]
-    tally = count(labelled, fit(labelled, recipe.max_length, recipe.too_long)[0], recipe.too_long)
+    parts = apart(samples, labelled)
+    fitted, errors = fit(labelled, recipe.max_length, recipe.too_long, pairs=recipe.preferences is not None)
+    for error in errors.values():
+        raise error
+    pieces = [piece for each in parts for piece in _pieces(each, recipe)]
+    tally = count(labelled, fitted, recipe.too_long)
     del tally["encoded_by_reference"]  # of this process
     counts = Counter({name: int(column.sum()) for name, column in tally.items()})
     return pieces, counts + row_counts(samples, repaired)
@@ -195,7 +208,7 @@ def _hashes(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[int] | st
         None if weights is None else np.concatenate(weights),
         np.array([len(each.ids) for each in samples]),
     )
-    return [int(each) for each in hashes.tolist()], counts
+    return [int(each) ^ (one.sample.side or 0) for each, one in zip(hashes, samples, strict=True)], counts
 
 
 def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
@@ -303,7 +316,8 @@ def _retrace_source(
     for row in rows_numbered(info, numbers):
         with suppress(RowError):
             for number, piece in enumerate(label_again(labeller, row, dialect)):
-                key = source, row.row, number
+                side = piece.sample.side
+                key = source, row.row, number if side is None else side
                 if key in wanted and _same(piece, wanted[key]):
                     yield key, _traced(piece)
 

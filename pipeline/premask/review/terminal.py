@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import REASONS
+from ..core.contract import REASONS, SIDES
 from ..core.display import file_size, percent
 from ..core.text import visible
 from ..output.upload import load_line
@@ -231,6 +231,7 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         why = {
             "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
+            "both sides of pairs": not SIDES.keys().isdisjoint(recipe["layout"]),
             "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.contract import SIDES
 from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
@@ -53,6 +54,7 @@ from .verify_rows import (
     check_batch,
     check_origins,
     check_places,
+    check_sides,
     check_twin,
     join_sums,
     read_lineage,
@@ -277,7 +279,11 @@ class _Check:
             self._whole = False
             return
         self._turns += int(found.turns.sum())
-        check_origins(found, sums[0], lineage.path, self.findings, whole=not self._settings.shuffle)
+        sides = self.dataset.layout in SIDES
+        if sides:
+            check_sides(found, sums[0], lineage.path, self.findings)
+        whole = not (self._settings.shuffle or sides)
+        check_origins(found, sums[0], lineage.path, self.findings, whole=whole)
         self._remember(found, sums[0], place.file, split, chosen)
         if len(sums) > 1 and sums[1] is not None and layouts[1] is not None:
             order = None if self._settings.shuffle else found.in_input_order()

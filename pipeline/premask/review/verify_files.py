@@ -43,6 +43,7 @@ FIXES: Mapping[str, str] = {
     "attention_mask": f"attention_mask must be all ones: {_AGAIN}",
     "loss_weight": f"loss_weights must be finite, and 0 where labels are -100: {_AGAIN}",
     "mask": f"a mask must be 1 exactly where labels are not -100: {_AGAIN}",
+    "side": f"the prompt ends where the first token is trained, or where the sides part: {_AGAIN}",
     "padding": _SHARD,
     "lineage": f"lineage/ and the shards list different samples: {_AGAIN}",
     "layouts": f"packed/ and unpacked/ hold different samples: {_AGAIN}",

@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, TRAINED_MASKS
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, SIDES, TRAINED_MASKS
 from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
 from ..output.read_samples import fitting
+from ..output.sides import are_whole, as_packs, made_again, sides_of
 from .verify_files import Findings
 
 
@@ -55,7 +56,8 @@ class Sums(NamedTuple):
     offset   int64[n]   their first token within the row
     length   int64[n]   tokens
     trained  int64[n]   trained tokens
-    hash     uint64[n]  of ids, labels and loss weights
+    hash     uint64[n]  of ids, labels and loss weights, and of the side
+    side     int64[n]   which side of a preference each is, 0 if it is none
     """
 
     row: np.ndarray
@@ -63,6 +65,7 @@ class Sums(NamedTuple):
     length: np.ndarray
     trained: np.ndarray
     hash: np.ndarray
+    side: np.ndarray
 
 
 # ==== Rows of tokens ====
@@ -75,12 +78,18 @@ def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place
     whole = _whole_rows(batch, layout, place, findings)
     if not whole.all():
         batch, rows = batch.filter(pa.array(whole)), rows[whole]
-    lengths, first_of = _samples(batch, layout)
-    if not len(lengths):
+    if not batch.num_rows:
         return no_sums()
+    sides = None
+    if layout in SIDES:
+        sides = sides_of(layout, batch)
+        _check_made_again(batch, layout, rows, place, findings)
+        batch = as_packs(layout, batch)
+    lengths, first_of = _samples(batch, layout)
     ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
     padded = limits.padded and layout == "packed"
-    _check_lengths(np.diff(ids.offsets), rows, limits._replace(padded=padded), place, findings)
+    of_rows = np.diff(ids.offsets) if sides is None else np.maximum.reduceat(lengths, first_of[:-1])
+    _check_lengths(of_rows, rows, limits._replace(padded=padded), place, findings)
     for wrong in _wrong_tokens(batch, lengths, limits.known):
         at = np.flatnonzero(wrong.tokens)
         if len(at):
@@ -96,12 +105,27 @@ def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place
         lengths,
         trained,
         hash_samples(ids.values, labels, _weights(batch), lengths),
+        np.zeros(len(lengths), dtype=np.int64) if sides is None else sides,
     )
+    sums = sums._replace(hash=sums.hash ^ sums.side.astype(np.uint64))
     if not padded:
         return sums
     is_last = np.zeros(len(lengths), dtype=bool)
     is_last[first_of[1:] - 1] = True
     return Sums(*(column[(trained > 0) | ~is_last] for column in sums))
+
+
+def _check_made_again(
+    batch: pa.RecordBatch, layout: str, rows: np.ndarray, place: Place, findings: Findings
+) -> None:
+    """Check that a table of sides is the one that is written for its samples."""
+    again = made_again(layout, batch)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        wrong = [] if column.equals(again.column(name)) else pc.not_equal(column, again.column(name))
+        at = np.flatnonzero(np.asarray(wrong, dtype=bool))
+        if len(at):
+            what = f"{name} is not what the texts of the row and their trained tokens give"
+            findings.add("side", place.file, what, row=int(rows[at[0]]), rows=len(at))
 
 
 class _Wrong(NamedTuple):
@@ -154,7 +178,7 @@ def _weights(batch: pa.RecordBatch) -> np.ndarray | None:
 def no_sums() -> Sums:
     """The sums of no samples."""
     none = np.zeros(0, dtype=np.int64)
-    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64))
+    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64), none)
 
 
 def join_sums(parts: list[Sums]) -> Sums:
@@ -209,6 +233,8 @@ def _note_shape(what: str, wrong: np.ndarray, place: Place, findings: Findings) 
 
 def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
     """Which rows have lists of the length that they say, above 0."""
+    if layout in SIDES:
+        return are_whole(layout, batch)
     length = batch.column("length").to_numpy()
     fine = length > 0
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -232,7 +258,7 @@ def _nulls(column: pa.Array) -> np.ndarray:
 
 def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
     """The lengths of all samples of the batch, int64, and which of them are in which row."""
-    if layout == "packed":
+    if layout != "unpacked":
         lengths = flat(batch.column("seq_lengths"))
         return Lists(lengths.values.astype(np.int64), lengths.offsets)
     return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
@@ -295,6 +321,20 @@ def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: 
             findings.add("lineage", name, what, row=at, rows=len(wrong))
             fine = False
     return fine
+
+
+def check_sides(lineage: Lineage, sums: Sums, name: str, findings: Findings) -> None:
+    """Check that the lineage names the side that each sample is, and one input row for the sides of a row."""
+    first = np.concatenate([np.ones(min(1, len(sums.row)), dtype=bool), np.diff(sums.row) != 0])
+    firsts = np.flatnonzero(first)[np.cumsum(first) - 1]
+    for wrong, what in (
+        (lineage.sample != sums.side, "sample is not 0 for a chosen answer, or not 1 for a rejected one"),
+        (lineage.row != lineage.row[firsts], "the sides of a row are of several input rows"),
+        (lineage.source != lineage.source[firsts], "the sides of a row are of several sources"),
+    ):
+        at = np.flatnonzero(wrong)
+        if len(at):
+            findings.add("lineage", name, what, row=int(at[0]), rows=len(at))
 
 
 def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings, *, whole: bool = True) -> None:

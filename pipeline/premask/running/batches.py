@@ -29,6 +29,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.arrays import arrow_array
+from ..core.contract import ORIGIN_SCHEMA
 from ..core.errors import RowError
 from ..core.limits import LimitError, limited
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
@@ -52,7 +54,7 @@ from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, shaped_keys
 from .growth import Growth
-from .parts import PART_BYTES, RowsOf, fit_texts
+from .parts import PART_BYTES, Fitted, RowsOf, fit_texts
 from .verifying import Verifying
 
 
@@ -197,11 +199,12 @@ class BatchLabeller:
             found = fit_texts(self.labeller, masked, rows, size, check.see if check else _ignore)
             verified = check.verify(first, last, masked) if check else 0
             add_row_counts(found.tally, found.of_row, decided.counts | _counts_of(part))
+            samples = _numbered_by_side(found, decided)
             refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in found.errors.items()}
             lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
             yield LabelledBatch(
                 batch.numbers[first:last],
-                found.samples,
+                samples,
                 found.of_row - first,
                 lines,
                 found.tally,
@@ -209,7 +212,7 @@ class BatchLabeller:
                 keys.cut(first, last),
                 {} if first else batch.left_out,
             )
-            del decided, part, masked, found  # not kept while the next rows are decided
+            del decided, part, masked, found, samples  # not kept while the next rows are decided
 
     def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
         """Return the rows with a shape that need no repair."""
@@ -337,6 +340,16 @@ class _Decided:
 
 def _ignore(_: object) -> None:
     """See nothing."""
+
+
+def _numbered_by_side(found: Fitted, decided: _Decided) -> Samples:
+    """Return the samples; those that are sides of preferences have the number of their side."""
+    sides = np.array([-1 if each.side is None else each.side for each in decided.samples], dtype=np.int32)
+    if not (sides >= 0).any():
+        return found.samples
+    kept = sides[np.isin(decided.rows, found.of_row)]
+    origin, at = found.samples.origin, ORIGIN_SCHEMA.get_field_index("sample")
+    return found.samples._replace(origin=origin.set_column(at, ORIGIN_SCHEMA.field(at), arrow_array(kept)))
 
 
 def _filled_in(filled: FilledRows | None, first: int, last: int) -> FilledRows | None:

@@ -62,15 +62,18 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     return copies
 
 
-def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:
+def order_keys(origin: pa.RecordBatch, seed: int, together: int = 1) -> np.ndarray:
     """Return a pseudorandom number per sample, uint64[n], from its origin (`ORIGIN_SCHEMA`).
 
-    Consecutive copies of one sample get different numbers.
+    Consecutive copies of one sample get different numbers. So many samples `together` get that of the first.
 
     >>> origin = pa.RecordBatch.from_pydict({"source": ["a", "a"], "row": [1, 1], "sample": [0, 0]})
     >>> len(set(order_keys(origin, seed=0).tolist()))
     2
     """
+    if together > 1:
+        firsts = origin.take(pa.array(np.arange(0, len(origin), together)))
+        return np.repeat(order_keys(firsts, seed), together)
     source = origin.column("source").dictionary_encode()
     hashes = [name_hash(f"{seed}\0{name}\0order") for name in source.dictionary.to_pylist()]
     of_source = np.array(hashes, dtype=np.uint64)[source.indices.to_numpy()]
@@ -147,11 +150,14 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: Slice
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # no upsampling in evaluation splits
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    return Chosen(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
+    return Chosen(list(_parts(batch, of_sample, splits, recipe.together)), rejects, +counts, account)
 
 
-def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
-    """Yield the samples of each split, each as often as it is used; copies are adjacent."""
+def _parts(
+    batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray, together: int
+) -> Iterator[tuple[int, Samples]]:
+    """Yield the samples of each split, each as often as it is used; copies are adjacent. So many samples, one
+    after another, are copied `together`."""
     if (copies == 1).all() and not splits.any():
         if len(batch.of_row):
             yield 0, batch.samples
@@ -159,7 +165,7 @@ def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iter
     samples = batch.samples
     for split in np.unique(splits).tolist():
         own = np.flatnonzero(splits == split)
-        order = np.repeat(own, copies[own])
+        order = np.repeat(own.reshape(-1, together), copies[own[::together]], axis=0).ravel()
         if len(order):
             yield split, take_samples(samples, order)
 

@@ -143,9 +143,13 @@ def conversation_hash(conversation: Conversation) -> bytes:
         return shape_hash(*shaped)
     messages = conversation.messages
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
-    others = [each for each in (conversation.weight, conversation.document) if each is not None]
+    others = [each for each in _beside_messages(conversation) if each is not None]
     text = json.dumps([*parts, conversation.template_kwargs, *others], sort_keys=True, default=str)
     return _hash(text.encode())
+
+
+def _beside_messages(conversation: Conversation) -> tuple[object, ...]:
+    return conversation.weight, conversation.document, conversation.side
 
 
 def _first_user(shape: RowShape, texts: Sequence[str]) -> str | None:

@@ -25,7 +25,7 @@ from ..core.errors import RowError
 from ..core.recipe import TooLong
 from ..core.records import PROOFS, WRITERS, Labels, Samples, Tally
 from ..core.text import storable
-from ..labeller import LabelledTexts, untrained
+from ..labeller import LabelledTexts, pair_errors, untrained
 from ..masking.labels import per_sample, trained_before, weigh_tokens, without_first
 
 
@@ -68,16 +68,18 @@ def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int,
 
 
 def fit(
-    labelled: LabelledTexts, max_length: int, policy: TooLong, before: int = 0
+    labelled: LabelledTexts, max_length: int, policy: TooLong, before: int = 0, *, pairs: bool = False
 ) -> tuple[Pieces, dict[int, RowError]]:
     """Return the pieces of all usable texts, and the error of each other row.
 
-    A row is used as a whole or not at all. `before` is the number of texts of the first row that came before.
+    A row is used as a whole or not at all. With `pairs`, its two texts must be those of a preference.
+    `before` is the number of texts of the first row that came before.
     The errors have no traceback: its frames would keep the texts of the whole part in memory.
     """
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
     errors = _errors(labelled, before)
+    errors = (pair_errors(labelled) if pairs else {}) | errors
     too_long = np.diff(offsets) > max_length
     n = len(masked.texts)
     if not errors and not too_long.any():

@@ -308,7 +308,7 @@ def _measure(prepared: Prepared, rows: _Rows) -> Trial:
         records, seconds = [], 0.0
         tasks = [task for task in halves if task is not None]
         for task in tasks:
-            windows, begin = Windows(recipe.pack_window), time.process_time()
+            windows, begin = Windows(recipe.pack_window, recipe.together), time.process_time()
             with without_old_garbage():
                 records.append(run_unit(prepared.batches, task, windows=windows))
             seconds = time.process_time() - begin

@@ -10,6 +10,7 @@ from ..core.records import Salvage, SourceInfo, Unit
 from ..core.source_entry import DialectName
 from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
+from ..dialects.sides import Sides
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
 from ..sources.listing import inspect_sources
@@ -73,6 +74,14 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
     The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
     Raises `SourceError` if no row has the fields, or if no dialect fits.
     """
+    form = _form(info, recipe, values)
+    if recipe.preferences is None:
+        return form
+    return Sides(str(form) if isinstance(form, Named) else "auto", pairs=recipe.together > 1)
+
+
+def _form(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None) -> Form:
+    """Return how the rows of a file are read as conversations to learn."""
     entry = recipe.sources[info.entry]
     fields, dialect = entry.fields, entry.dialect
     if fields is None and dialect is None:

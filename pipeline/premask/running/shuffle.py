@@ -57,7 +57,9 @@ class Scatter:
     def add(self, samples: Samples, split: str) -> None:
         """Add samples of a split; copies of a sample are adjacent."""
         held = self._keys.get(split, np.zeros(0, dtype=np.uint64))
-        self._keys[split] = np.concatenate([held, order_keys(samples.origin, self._seed)])
+        self._keys[split] = np.concatenate(
+            [held, order_keys(samples.origin, self._seed, self._windows.together)]
+        )
         for full in self._windows.of(split).add(samples):
             self._deal(full, split)
 
@@ -128,7 +130,7 @@ def pack_bucket(
     if task.store is not None:
         return task.store.keep(task, lambda own: pack_bucket(batches, own, progress, windows))
     recipe = batches.recipe
-    windows = windows or Windows(recipe.pack_window)
+    windows = windows or Windows(recipe.pack_window, recipe.together)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
         for split in ("train", *recipe.splits):
             for samples in _in_order(task, split):

@@ -62,7 +62,7 @@ def run_unit(
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
-        sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window))
+        sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window, recipe.together))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):

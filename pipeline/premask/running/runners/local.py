@@ -222,7 +222,7 @@ class _Todo:
 
 def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
     """Do tasks in this process, until none is left that may run here."""
-    windows = Windows(batches.recipe.pack_window)
+    windows = Windows(batches.recipe.pack_window, batches.recipe.together)
     for number, task in todo.for_this_process():
         try:
             with begun_here(task.failures):
@@ -231,7 +231,7 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
             why = describe(unexpected(error))
             batches, windows = (
                 batches.anew(),
-                Windows(batches.recipe.pack_window),
+                Windows(batches.recipe.pack_window, batches.recipe.together),
             )  # the old ones are half done
             todo.failed(number, task, why)
         else:

@@ -261,7 +261,9 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         prepare_process()
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
-        _loaded = _Loaded(shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window))
+        _loaded = _Loaded(
+            shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window, setup.recipe.together)
+        )
     if isinstance(task, Task) and not task.shares_files:
         _check_sources(task)
     try:
