@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from premask.core.errors import RowError
-from premask.dialects import conversations, kto, shaped_row
+from premask.dialects import conversations, kto, preference, shaped_row
 from premask.dialects.sides import Sides
 
 PAIRS, ANSWERS = Sides("auto", pairs=True), Sides("auto", pairs=False)
@@ -150,5 +150,5 @@ def test_a_dialect_that_the_recipe_names_binds(dialect: str, row: dict[str, Any]
 def test_reasoning_beside_the_answers_belongs_to_the_side_it_names() -> None:
     row = {"prompt": "q", "chosen": "c", "chosen_reasoning": "so", "rejected": "r", "Rejected_CoT": "not so"}
 
-    assert [side.messages[-1].reasoning for side in sides(row)] == ["so", "not so"]
-    assert sides({**row, "Rejected_CoT": None})[1].messages[-1].reasoning is None
+    assert [side.messages[-1].reasoning for side in preference.sides(row)] == ["so", "not so"]
+    assert preference.sides({**row, "Rejected_CoT": None})[1].messages[-1].reasoning is None
