@@ -118,7 +118,7 @@ def test_all_keys_and_their_defaults() -> None:
         ),
         (
             {"fields": {"messages": "a", "roles": {"A": "usr"}}},
-            "recipe: fields.roles: 'usr' (of A) is not a role; known are system, developer, user, assistant, tool",
+            "recipe: fields.roles: 'usr' (of A) is not a role; known are system, developer, user, assistant, tool, tool_call",
         ),
         (
             {"dialect": "openai", "fields": {"assistant": "a"}},

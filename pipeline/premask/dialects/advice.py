@@ -58,7 +58,8 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
     marked = next((each for value in objects for each in _transcripts(value)), None)
     if marked is not None:
         return marked
-    choices = next((name for value in objects if (name := choices_beside(value)) is not None), None)
+    found = ((value, choices_beside(value)) for value in objects)
+    choices = next((name for value, name in found if name is not None and _offers(value[name])), None)
     if choices is not None:
         return (
             f"its choices are in '{choices}', beside the question, where they would be lost; write question "
@@ -75,6 +76,12 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
         )
     reasoning = next((name for value in objects for name in reasoning_names(value)), None)
     return _for_columns([key for key in columns if key != reasoning], reasoning)
+
+
+def _offers(choices: Any) -> bool:
+    """Whether choices are texts, and no answers of a model with turns of their own."""
+    items = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    return not any(isinstance(field, (list, dict)) for each in items for field in each.values())
 
 
 def _transcripts(value: dict[str, Any]) -> Iterator[str]:
