@@ -39,6 +39,8 @@ _COLUMNS = {
     "loss_weights": "weight of the token's loss: 0 where there is none, else as the row says, mostly 1",
 }
 
+_OF_TOKENS = "number of the token as its row gives it: 0 where there is no loss, NaN where the row has none"
+
 _PACKED = """\
 Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones beside packed \
 `position_ids` makes several attention implementations let samples see each other. To keep them apart:
@@ -101,7 +103,7 @@ def _introduction(facts: Facts) -> str:
 
 def _columns(layout: str, recipe: Facts) -> str:
     fields = layout_schema(layout, recipe)
-    rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in fields]
+    rows = [(f"`{field.name}`", _type(field.type), _COLUMNS.get(field.name, _OF_TOKENS)) for field in fields]
     padded = recipe.get("pad_rows") == "to_length"
     padding = "filled with one document of pad tokens" if padded else "no padding"
     what = f"whole samples back to back, {padding}" if layout == "packed" else "one sample a row, no padding"
