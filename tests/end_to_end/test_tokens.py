@@ -13,15 +13,17 @@ from commands import TOKENIZER, premask
 from premask.core.contract import IGNORE_INDEX
 from premask.output.dataset import open_dataset
 from premask.output.read_samples import read_samples
-from premask.tokens.tokenizer import load_tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 EOS = "<|im_end|>"
 Row = dict[str, Any]
 
 
+BACKEND = Tokenizer.from_file(f"{TOKENIZER}/tokenizer.json")
+
+
 def ids(text: str) -> list[int]:
-    found: list[int] = load_tokenizer(TOKENIZER).backend.encode(text, add_special_tokens=False).ids
+    found: list[int] = BACKEND.encode(text, add_special_tokens=False).ids
     return found
 
 
@@ -37,7 +39,7 @@ def labelled(prompt: str, answer: str) -> Row:
 
 def sampled(prompt: str, answer: str) -> Row:
     before, after = ids(prompt), ids(answer + EOS)
-    logprobs = [-at / 4 for at in range(len(after))]
+    logprobs = [-(at / 4) for at in range(len(after))]  # the first is -0.0
     texts = {"prompt": prompt, "completion": answer}
     return {"prompt_ids": before, "completion_ids": after, "logprobs": logprobs, **texts, "advantages": 0.5}
 
@@ -286,7 +288,7 @@ def base_tokenizer(folder: Path) -> Path:
 def test_documents_and_tokens_need_no_chat_template(tmp_path: Path) -> None:
     """The ids of a document are those of the tokenizer alone, also where it puts a space before a text."""
     folder, texts = base_tokenizer(tmp_path / "base"), ["a cat.", " a dog.", "one"]
-    backend = load_tokenizer(str(folder)).backend
+    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
     lines(tmp_path / "documents.jsonl", [{"text": text} for text in texts])
     lines(tmp_path / "tokens.jsonl", [{"input_ids": [1, 5, 6], "loss_mask": [0, 1, 1]}])
     path = tmp_path / "recipe.yaml"

@@ -108,6 +108,7 @@ def _numbers(part: Floats, given: GivenTokens) -> np.ndarray:
         raise RowError("bad_tokens", f"'{part.name}' {what}")
     found = np.array([np.nan if value is None else value for value in numbers], dtype=np.float32)
     found[~trained] = 0
+    found += np.float32(0)  # no -0.0: a table may write 0.0 for it
     above = np.flatnonzero(trained & (found > _ROUNDED)) if part.name == "logprobs" else found[:0]
     if len(above):
         what = f"is {found[above[0]]:g} at token {part.first + above[0]}: a log probability is 0 or less"
