@@ -20,9 +20,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,7 +44,8 @@ from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, check_compiles, template_source
 from .masking.content_parts import parts_roles
 from .masking.documents import Edges, document_sample
-from .masking.labels import label_tokens, weigh_tokens
+from .masking.given_tokens import check_given, given_sample, weights_of
+from .masking.labels import label_tokens, token_numbers, weigh_tokens
 from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from .masking.printable import Printable, check_left_out, check_turn_ends
 from .masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
@@ -57,6 +59,7 @@ from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
 from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
+from .tokens.token_text import TokenTexts
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 LARGE_ROW = 8_000_000
@@ -97,6 +100,7 @@ class LabelledSample:
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
     seam_tokens          seams that a token of the whole text straddles
+    numbers  float32[t]  by name: token columns, of those that were asked for
     """
 
     sample: Sample
@@ -106,6 +110,7 @@ class LabelledSample:
     starts: np.ndarray
     ends: np.ndarray
     seam_tokens: int = 0
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -117,7 +122,16 @@ _NOT_OF_A_CONVERSATION = (
     *("tokenizer", "chat_template"),  # what they name is in the key
     *("sources", "dialect", "fields", "paths", "repair"),
     *("duplicates", "splits", "split_by", "seed", "shuffle"),
-    *("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"),
+    *(
+        "max_length",
+        "too_long",
+        "layout",
+        "pad_rows",
+        "extra_columns",
+        "token_columns",
+        "pack_window",
+        "unit_rows",
+    ),
 )
 """Recipe keys that decide nothing between a conversation and its texts."""
 
@@ -210,7 +224,7 @@ class Labeller:
         """
         samples = self.decide_together(conversations)
         labelled = self.label(segment(self, samples))
-        found = apart(samples, labelled)
+        found = apart(samples, labelled, self.recipe.token_columns)
         for error in pair_errors(labelled).values() if self.recipe.preferences else ():
             raise error
         return found
@@ -359,6 +373,11 @@ class Labeller:
         return other
 
     @cached_property
+    def token_texts(self) -> TokenTexts:
+        """The texts of single tokens, for rows that bring theirs."""
+        return TokenTexts((self.tokenizer.backend, self.tokenizer.json))
+
+    @cached_property
     def document_edges(self) -> Edges:
         """What is around each document. Raises `TokenizerError` if the tokenizer has no eos token."""
         eos = self.tokenizer.variables.get("eos_token")
@@ -367,13 +386,14 @@ class Labeller:
                 f"tokenizer {self.tokenizer.name} has no eos token, which ends each document (dialect: "
                 "document); set eos_token in its tokenizer_config.json, or choose another tokenizer"
             )
-        return Edges(self.tokenizer.opening, eos)
+        return Edges(self.tokenizer.opening, eos, self.tokenizer.spaces_after_opening)
 
     def warnings(self) -> list[str]:
         """Return the warnings that a user needs before the run."""
         found = list(self.tokenizer.warnings)
-        if self.recipe.engine is EngineChoice.auto and not self.proof.fast:
-            found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
+        if not _reads_chats(self.recipe):
+            return found + self._slow_engine()
+        found += self._slow_engine()
         if not self.recipe.append_eos and (unlearned := _never_stops(self.ends)):
             found.append(unlearned)
         if self.ends.openers and not self.recipe.append_eos:
@@ -382,6 +402,15 @@ class Labeller:
                 "set append_eos"
             )
         return found
+
+    def _slow_engine(self) -> list[str]:
+        is_slow = self.recipe.engine is EngineChoice.auto and not self.proof.fast
+        return [f"the slower engine tokenizers is used: {self.proof.reason}"] if is_slow else []
+
+    def save_tokenizer(self, directory: Path) -> None:
+        """Write the tokenizer with the chat template that was used, if one was."""
+        source = self.template.source
+        self.tokenizer.save(directory, {} if source == WITHOUT_CHATS else source)
 
     def _prove(self) -> EngineProof:
         """Return the result of the engine check. A refusal is not kept: its cause may be a lack of memory."""
@@ -469,6 +498,8 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
     _check_length(labeller, conversation)
+    if conversation.given is not None:
+        check_given(conversation.given, labeller.token_texts, labeller.recipe.token_columns)
     if not labeller.recipe.loss_weights:
         _check_weights(conversation)
     ignored = labeller.unread(conversation)
@@ -505,16 +536,14 @@ def _check_weights(conversation: Conversation) -> None:
     for index, message in enumerate(conversation.messages):
         weights[f"message {index}"] = message.weight
         weights |= {f"a part of message {index}": each.weight for each in message.stretches if each.weight}
-    what = next((name for name, weight in weights.items() if weight not in (None, 0, 1)), None)
-    if what is not None:
-        raise RowError(
-            "unsupported_weight", f"{what} has weight {weights[what]}; set loss_weights to keep it"
-        )
+    weights = {name: weight for name, weight in weights.items() if weight not in (None, 0, 1)}
+    for what, weight in {**weights, **weights_of(conversation.given)}.items():
+        raise RowError("unsupported_weight", f"{what} has weight {weight}; set loss_weights to keep it")
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
     """Return the conversation in a form that the template accepts."""
-    if conversation.document is not None:
+    if not conversation.is_chat:
         return conversation
     return settled(conversation, labeller.renders)
 
@@ -523,6 +552,10 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
     """Return the texts of a conversation, and which of their characters are completions."""
     if conversation.document is not None:
         return (document_sample(conversation.document, conversation.weight, labeller.document_edges),)
+    if conversation.given is not None:
+        columns = labeller.recipe.token_columns
+        bytes_of = labeller.token_texts.bytes_of
+        return (given_sample(conversation.given, conversation.weight, bytes_of, columns),)
     first, *others = _decided(labeller, conversation)
     if not all(is_encodable(sample.text) for sample in (first, *others)):
         raise RowError("template_error", "the chat template prints half of a surrogate pair")
@@ -586,12 +619,16 @@ def untrained(number: int) -> RowError:
     return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
 
 
-def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
-    """Return the samples of one row with their tokens. Raises `RowError` if one cannot be used."""
-    _, encoded, labels = labelled
+def apart(
+    samples: Sequence[Sample], labelled: LabelledTexts, columns: Sequence[str] = ()
+) -> tuple[LabelledSample, ...]:
+    """Return the samples of one row with their tokens, and with these token columns. Raises `RowError` if one
+    cannot be used."""
+    masked, encoded, labels = labelled
     for error in encoded.errors.values():
         raise error
     tokens, weights = encoded.tokens, weigh_tokens(labels)
+    numbers = {name: token_numbers(masked.given, tokens, labels, name) for name in columns}
     begin, found = 0, []
     for number, (sample, (first, last)) in enumerate(
         zip(samples, pairwise(tokens.offsets.tolist()), strict=True)
@@ -601,7 +638,8 @@ def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledS
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
         bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
-        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
+        about = int(encoded.seam_tokens[number]), {name: each[own] for name, each in numbers.items()}
+        found.append(LabelledSample(sample, *arrays, *bytes_of, *about))
         begin += len(sample.text.encode())
     return tuple(found)
 
@@ -676,10 +714,25 @@ def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         shared_engine(tokenizer.json)
 
 
+WITHOUT_CHATS = "{# no chats #}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""What is loaded where no chat template is needed, and there is none."""
+
+_WITHOUT_CHATS = (DialectName.document, DialectName.tokens, DialectName.trajectory)
+
+
+def _dialects(recipe: Recipe) -> set[DialectName | None]:
+    """Return the dialects that the recipe names for its sources; None for one with `fields`."""
+    return {each.dialect or (recipe.dialect if each.fields is None else None) for each in recipe.sources}
+
+
 def _reads_documents(recipe: Recipe) -> bool:
     """Whether the recipe names the dialect of documents for one of its sources."""
-    own = (each.dialect or (recipe.dialect if each.fields is None else None) for each in recipe.sources)
-    return DialectName.document in own
+    return DialectName.document in _dialects(recipe)
+
+
+def _reads_chats(recipe: Recipe) -> bool:
+    """Whether a source may hold chats."""
+    return recipe.fields is not None or not _dialects(recipe) <= {*_WITHOUT_CHATS}
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
@@ -687,10 +740,13 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
     chosen = recipe.chat_template
     name = f"chat template {chosen}" if chosen else f"chat template of {tokenizer.name}"
     source = tokenizer.chat_template if chosen is None else template_source(chosen)
+    if source is None and not _reads_chats(recipe):
+        source, name = WITHOUT_CHATS, "no chat template"
     if source is None:
         raise TemplateError(
             f"tokenizer {tokenizer.name} has no chat template; set --chat-template to a file or one of "
-            f"{', '.join(built_in_templates())}"
+            f"{', '.join(built_in_templates())}; sources without chats need none, if each has its dialect: "
+            f"{', '.join(each.value for each in _WITHOUT_CHATS)}"
         )
     check_compiles(source, recipe.date, name)
     template = ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)

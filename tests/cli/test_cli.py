@@ -474,8 +474,9 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py
-    elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error"}
+    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py,
+    # test_tokens.py
+    elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error", "bad_tokens", "text_mismatch"}
     elsewhere |= {"one_side", "same_sides", "prompts_differ"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
@@ -545,6 +546,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "append_eos": ([], True),
     "loss_weights": ([], True),
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
+    "token_columns": (["logprobs", "advantages"], ["logprobs", "advantages"]),
     "control_tokens": (["parse"], "parse"),
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
     "duplicates": (["drop"], "drop"),

@@ -81,6 +81,7 @@ def test_all_keys_and_their_defaults() -> None:
         "shuffle": False,
         "pad_rows": "none",
         "extra_columns": [],
+        "token_columns": [],
         "pack_window": 16_000_000,
         "unit_rows": None,
         "engine": "auto",
@@ -347,6 +348,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "shuffle": True,
         "pad_rows": "to_length",
         "extra_columns": ["completion_mask"],
+        "token_columns": ["logprobs"],
         "pack_window": 1,
         "max_row_bytes": 1,
         "salvage": True,
@@ -479,3 +481,31 @@ def test_what_is_refused_is_not_valid_by_the_schema(change: dict[str, Any]) -> N
 
     assert refusal(**change)
     assert not judge.is_valid({**LEAST, **change})
+
+
+# ==== Token columns ====
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns"),
+    [
+        ({}, []),
+        ({"dialect": "tokens"}, []),
+        ({"dialect": "trajectory"}, ["logprobs"]),
+        ({"sources": ["a", {"path": "b", "dialect": "trajectory"}]}, ["logprobs"]),
+        ({"dialect": "trajectory", "token_columns": []}, []),
+        ({"token_columns": ["advantages", "logprobs"]}, ["advantages", "logprobs"]),
+    ],
+)
+def test_trajectories_bring_the_column_of_their_log_probabilities(
+    keys: dict[str, Any], columns: list[str]
+) -> None:
+    recipe = make_recipe({**LEAST, **keys})
+    assert recipe.token_columns == columns
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("name", ["labels", "loss_weights", "", "Log", "a b", "1st", "\xe9"])
+def test_what_no_token_column_can_be_called(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a token column; write a name such as logprobs"):
+        make_recipe({**LEAST, "token_columns": [name]})

@@ -264,7 +264,11 @@ def some_samples(draw: st.DrawFn, *, weights: bool) -> Samples:
     ]
     offsets = np.cumsum([0, *lengths])
     return Samples(
-        ids, -ids, offsets, origin_table(origin), (ids / 2).astype(np.float32) if weights else None
+        ids,
+        -ids,
+        offsets,
+        origin_table(origin),
+        {"loss_weights": (ids / 2).astype(np.float32)} if weights else {},
     )
 
 
@@ -296,7 +300,7 @@ def test_without_their_pad_documents_padded_packs_are_the_packs(drawn: tuple[int
     ids = np.arange(1, n + 1, dtype=np.int32)
     origins = [SampleOrigin("a", i, None, 0, ()) for i in range(len(lengths))]
     weights = np.linspace(1, 2, n, dtype=np.float32)
-    samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), weights)
+    samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), {"loss_weights": weights})
     plan = plan_packs(np.array(lengths, dtype=np.int64), capacity)
     plain = pack_table(samples, plan).to_pylist()
     padded = pa.Table.from_batches(
@@ -389,7 +393,10 @@ def test_too_many_tokens_for_a_list_column_are_refused_instead_of_wrapping_round
     ("change", "message"),
     [
         ({"labels": np.zeros(5, np.int32)}, "6 ids, 5 labels, offsets from 0 to 6"),
-        ({"weights": np.zeros(7, np.float32)}, "6 ids, 6 labels, 7 weights, offsets from 0 to 6"),
+        (
+            {"floats": {"loss_weights": np.zeros(7, np.float32)}},
+            "6 ids, 6 labels, 7 loss_weights, offsets from 0 to 6",
+        ),
         ({"offsets": np.array([0, 3, 5, 7])}, "6 ids, 6 labels, offsets from 0 to 7"),
         ({"offsets": np.array([1, 3, 5, 6])}, "offsets from 1 to 6"),
         ({"origin": SAMPLES.origin[:2]}, "3 samples, 2 origins and a plan for 3"),

@@ -407,7 +407,7 @@ def test_hashes_tell_samples_apart() -> None:
     ids = rng.integers(0, 50, 3000).astype(np.int32)
     labels = np.where(rng.random(3000) < 0.5, ids, -100).astype(np.int32)
     lengths = np.full(1000, 3)
-    hashes = hash_samples(ids, labels, None, lengths)
+    hashes = hash_samples(ids, labels, {}, lengths)
     samples = [
         tuple(row) for row in np.concatenate([ids.reshape(-1, 3), labels.reshape(-1, 3)], axis=1).tolist()
     ]
@@ -416,7 +416,7 @@ def test_hashes_tell_samples_apart() -> None:
     swapped = ids.reshape(-1, 3)[:, [1, 0, 2]].ravel()
     differ = (swapped != ids).reshape(-1, 3).any(axis=1)
     none = np.full(3000, -100, dtype=np.int32)
-    again, other = hash_samples(ids, none, None, lengths), hash_samples(swapped, none, None, lengths)
+    again, other = hash_samples(ids, none, {}, lengths), hash_samples(swapped, none, {}, lengths)
     assert ((again != other) == differ).all()
 
 

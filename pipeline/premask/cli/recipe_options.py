@@ -38,7 +38,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
     "Mask": (
         *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
-        *("end_of_turn", "loss_weights"),
+        *("end_of_turn", "loss_weights", "token_columns"),
     ),
     "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
     "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),

@@ -63,6 +63,8 @@ REASONS: Mapping[str, str] = {
     "boundary_unclear": "the start or end of an assistant turn cannot be proved",
     "control_token": "the content holds a control token of the tokenizer",
     "nothing_trained": "no token of the row would be trained",
+    "bad_tokens": "the token ids, labels or numbers of the row do not fit together, or the tokenizer",
+    "text_mismatch": "the token ids of the row do not decode to its text",
     "tokenizer_error": "the tokenizer raised an error, or took too much time or memory, for a text",
     # any
     "crashed": "work on the row ended its process, or raised an error that should not be",
@@ -147,14 +149,27 @@ TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "c
 trainers that do not read `labels`; both say the same under the two names that are in use."""
 
 
-def row_schema(layout: str, *, loss_weights: bool = False, extra_columns: Sequence[str] = ()) -> pa.Schema:
+def token_column(name: str) -> pa.Field:
+    """Optional column of the layouts of samples (recipe: `token_columns`): a number of each token, such as
+    the log probability with which it was sampled, as its row gives it. It is 0 where a token is not trained,
+    and NaN where one is trained whose row gives none."""
+    return _list(name, pa.float32())
+
+
+def row_schema(
+    layout: str,
+    *,
+    loss_weights: bool = False,
+    token_columns: Sequence[str] = (),
+    extra_columns: Sequence[str] = (),
+) -> pa.Schema:
     """The columns of a layout, with those that a recipe adds to it.
 
     >>> row_schema("unpacked", extra_columns=["completion_mask"]).names
     ['input_ids', 'labels', 'attention_mask', 'length', 'completion_mask']
     """
     schema = _LAYOUT_SCHEMAS[layout]
-    added = [LOSS_WEIGHTS] if loss_weights else []
+    added = [*([LOSS_WEIGHTS] if loss_weights else []), *map(token_column, token_columns)]
     for field_ in [*added, *(TRAINED_MASKS[name] for name in extra_columns)]:
         schema = schema.append(field_)
     return schema
@@ -175,7 +190,8 @@ def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
     ['input_ids', 'labels', 'attention_mask', 'length', 'loss_weights']
     """
     weights, extra = bool(recipe.get("loss_weights")), recipe.get("extra_columns", ())
-    return row_schema(layout, loss_weights=weights, extra_columns=extra)
+    floats = recipe.get("token_columns") or ()
+    return row_schema(layout, loss_weights=weights, token_columns=floats, extra_columns=extra)
 
 
 REJECT_SCHEMA = pa.schema(

@@ -30,6 +30,14 @@ from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
 from .text import is_encodable
 
+COLUMNS = frozenset(
+    {
+        *("input_ids", "labels", "position_ids", "seq_lengths", "length", "attention_mask"),
+        *("loss_weights", "assistant_masks", "completion_mask"),
+    }
+)
+"""Columns of an output that no token column can be (`contract.py`)."""
+
 
 class Layout(Enum):
     """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample. Of rows with
@@ -380,6 +388,11 @@ class Recipe(BaseModel):
         default_factory=list,
         description="Columns that repeat the labels as a mask, for older trainers.",
     )
+    token_columns: list[str] = Field(
+        default_factory=list,
+        description="Columns with a number of each token that rows of tokens bring; logprobs unless given, "
+        "if the dialect trajectory is named.",
+    )
     pack_window: int = Field(
         default=16_000_000,
         ge=1,
@@ -527,9 +540,24 @@ class Recipe(BaseModel):
         """How many samples, one after another, are never parted: the two of a pair."""
         return 2 if Layout.preference in self.layout else 1
 
-    @field_validator("layout", "extra_columns", "repair")
+    @field_validator("token_columns")
     @classmethod
-    def _no_duplicates(cls, value: list[Enum]) -> list[Enum]:
+    def _names_of_columns(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or name in COLUMNS:
+                raise ValueError(f"'{name:.80}' cannot be a token column; write a name such as logprobs")
+        return value
+
+    @model_validator(mode="after")
+    def _of_trajectories(self) -> Recipe:
+        names = {self.dialect, *(entry.dialect for entry in self.sources)}
+        if "token_columns" not in self.model_fields_set and DialectName.trajectory in names:
+            self.__dict__["token_columns"] = ["logprobs"]
+        return self
+
+    @field_validator("layout", "extra_columns", "repair", "token_columns")
+    @classmethod
+    def _no_duplicates(cls, value: list[Any]) -> list[Any]:
         if len(set(value)) != len(value):
             raise ValueError("a name is in the list twice")
         return value

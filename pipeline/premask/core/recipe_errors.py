@@ -39,6 +39,7 @@ _EXAMPLES: Mapping[str, str] = {
     "seed": "7",
     "layout": "[packed, unpacked]",
     "extra_columns": "[completion_mask]",
+    "token_columns": "[logprobs]",
     "pack_window": "16000000",
     "unit_rows": "10000",
     "verify": "0.002",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,11 +67,53 @@ class Message:
         return bool(self.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
+class Floats(NamedTuple):
+    """Numbers that a row gives to `length` of its tokens, from `first` on: a list of them, or one for all.
+    They are as the row has them, and not yet checked."""
+
+    name: str
+    first: int
+    length: int
+    values: Any
+
+
+class GivenText(NamedTuple):
+    """What a row says is the text of its tokens `first` to `last`; `name` is where the row has it."""
+
+    name: str
+    first: int
+    last: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenTokens:
+    """The t tokens of a row that brings its own.
+
+    ids      int32[t]    token ids
+    trained  bool[t]     which tokens are trained; the first may be, too, though nothing predicts it
+    parts    int32[t]    the part of the row that each token is in, ascending; a trained part is a turn
+    proof    one of `PROOFS`
+    weights  float32[t]  loss weights, None if all are 1
+    floats   numbers of tokens, such as log probabilities
+    texts    texts of tokens
+    """
+
+    ids: np.ndarray
+    trained: np.ndarray
+    parts: np.ndarray
+    proof: str
+    weights: np.ndarray | None = None
+    floats: tuple[Floats, ...] = ()
+    texts: tuple[GivenText, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
-    the loss weight of the row. With `document`, the row is a text that is trained as a whole, and it has no
-    messages. `side` is 0 (`CHOSEN`) or 1 (`REJECTED`) if it is a side of a preference."""
+    the loss weight of the row. With `document`, the row is a text that is trained as a whole; with `given`,
+    it is tokens. Both have no messages. `side` is 0 (`CHOSEN`) or 1 (`REJECTED`) if it is a side of a
+    preference."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
@@ -79,6 +122,12 @@ class Conversation:
     weight: float | None = None
     document: str | None = None
     side: int | None = None
+    given: GivenTokens | None = None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has messages, which a chat template prints."""
+        return self.document is None and self.given is None
 
 
 CHOSEN, REJECTED = 0, 1
@@ -132,12 +181,15 @@ TOOLS = Origin(-2, "tools", "")
 """The tool definitions and template arguments of the row."""
 
 
-WRITERS = ("template", *ROLES, "tools", "document", "mixed")
+WRITERS = ("template", *ROLES, "tools", "document", "tokens", "mixed")
 """The possible writers of a segment: the template, a message by its role, the tool definitions and template
-arguments of the row, a document, or an unknown message."""
+arguments of the row, a document, a row of tokens, or an unknown message."""
 
 
-PROOFS = ("inference", "split", "composed", "as-rendered", "generation-tags", "document")
+PROOFS = (
+    *("inference", "split", "composed", "as-rendered", "generation-tags", "document"),
+    *("tokens", "trajectory"),
+)
 """How a mask was proved.
 
 inference        against the prompt at inference
@@ -146,6 +198,8 @@ composed         likewise; the text is prompt + completion, put together, becaus
 as-rendered      not against inference; the whole render decides
 generation-tags  by the tags of the template
 document         not at all: the text is trained as a whole
+tokens           not at all: the row says which of its tokens are trained
+trajectory       likewise; the tokens are those that a model has sampled
 """
 
 
@@ -173,6 +227,7 @@ class Sample:
     seams    characters where a completion starts or ends, ascending
     counts   what else is to be counted of the conversation, at its first sample
     side     `CHOSEN` or `REJECTED` if it is a side of a preference
+    given    its tokens, if the row brings them
     """
 
     text: str
@@ -183,6 +238,20 @@ class Sample:
     seams: tuple[int, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     side: int | None = None
+    given: SampleTokens | None = None
+
+
+class SampleTokens(NamedTuple):
+    """The t tokens of a sample that were not made from its text.
+
+    ids     int32[t]  token ids
+    sizes   int64[t]  bytes of the text that each covers, at least 1; they add up to the text
+    floats  float32[t] by name: numbers of tokens
+    """
+
+    ids: np.ndarray
+    sizes: np.ndarray
+    floats: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +270,7 @@ class MaskedTexts:
     messages  int64[s]    the message whose completion it belongs to, `NOT_TRAINED` if none
     seams     bool[s]     whether it begins at the edge of a completion (the end of a text is none)
     weights   float32[s]  its loss weight; None if all are 1
+    given     the tokens of texts that are not encoded, by the number of the text
     """
 
     texts: list[str]
@@ -212,6 +282,7 @@ class MaskedTexts:
     messages: np.ndarray
     seams: np.ndarray
     weights: np.ndarray | None = None
+    given: Mapping[int, SampleTokens] = field(default_factory=dict)
 
     def joined(self, other: MaskedTexts) -> MaskedTexts:
         """Return the samples of both, concatenated."""
@@ -230,6 +301,7 @@ class MaskedTexts:
             np.concatenate([self.messages, other.messages]),
             np.concatenate([self.seams, other.seams]),
             weights,
+            {**self.given, **{len(self.texts) + i: each for i, each in other.given.items()}},
         )
 
     def cut(self, first: int, last: int) -> MaskedTexts:
@@ -247,6 +319,7 @@ class MaskedTexts:
             self.messages[own],
             self.seams[own],
             None if self.weights is None else self.weights[own],
+            {i - first: each for i, each in self.given.items() if first <= i < last},
         )
 
     def taken(self, order: np.ndarray) -> MaskedTexts:
@@ -263,6 +336,7 @@ class MaskedTexts:
             self.messages[segments],
             self.seams[segments],
             None if self.weights is None else self.weights[segments],
+            self.given and {at: self.given[i] for at, i in enumerate(order.tolist()) if i in self.given},
         )
 
 
@@ -313,14 +387,19 @@ class Samples(NamedTuple):
     ids, labels  int32[t]    flat, all samples concatenated
     offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
     origin       n rows with the columns of `ORIGIN_SCHEMA`
-    weights      float32[t]  loss weights, None if the recipe does not keep them
+    floats       float32[t] by name: loss weights and token columns, those that the recipe keeps
     """
 
     ids: np.ndarray
     labels: np.ndarray
     offsets: np.ndarray
     origin: pa.RecordBatch
-    weights: np.ndarray | None = None
+    floats: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The loss weights, float32[t]; None if the recipe does not keep them."""
+        return self.floats.get("loss_weights")
 
 
 class SampleOrigin(NamedTuple):

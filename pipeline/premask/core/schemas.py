@@ -11,11 +11,12 @@ conversation and the manifest. What a schema cannot say across fields, such as t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -35,7 +36,7 @@ from .contract import (
     UNPACKED_SCHEMA,
 )
 from .manifest import Manifest
-from .recipe import OTHER_KEYS, Recipe
+from .recipe import COLUMNS, OTHER_KEYS, Recipe
 from .records import ROLES, Conversation
 
 Schema = dict[str, Any]
@@ -160,8 +161,18 @@ def _with_options(table: Schema) -> Schema:
         "type": "array",
         "items": {"enum": [0, 1]},
     }
+    numbers = {
+        "description": "A token column of the recipe: 0 where no loss is, null or NaN if unknown.",
+        "type": "array",
+        "items": {"type": ["number", "null"]},
+    }
     options = {LOSS_WEIGHTS.name: weights, **dict.fromkeys(TRAINED_MASKS, mask)}
-    return {**table, "properties": {**table["properties"], **options}}
+    names = f"^(?!({'|'.join(sorted(COLUMNS))})$)[a-z][a-z0-9_]*$"
+    return {
+        **table,
+        "properties": {**table["properties"], **options},
+        "patternProperties": {names: numbers},
+    }
 
 
 def _arrow_type(type_: pa.DataType) -> Schema:
@@ -227,9 +238,22 @@ def _allow_text(schema: Schema) -> None:
             each |= {"type": ["integer", "string"], "pattern": r"^\s*[0-9][0-9_.]* ?([kKMG]i?)?B?\s*$"}
 
 
+@dataclasses.dataclass
+class GivenTokens:
+    """The tokens of a row that brings its own: ids, which are trained, and the part of the row of each."""
+
+    ids: list[int]
+    trained: list[bool]
+    parts: list[int]
+
+
 def _conversation() -> Schema:
     """Return pydantic's schema of a normalized conversation, without room for unknown keys."""
-    schema = TypeAdapter(Conversation).json_schema()
+    hints = {**get_type_hints(Conversation, include_extras=True), "given": GivenTokens | None}
+    fields = [(each.name, hints[each.name], each) for each in dataclasses.fields(Conversation)]
+    twin = dataclasses.make_dataclass("Conversation", fields)
+    twin.__doc__ = Conversation.__doc__
+    schema = TypeAdapter(twin).json_schema()
     message = schema["$defs"]["Message"]
     message["properties"]["role"]["enum"] = list(ROLES)
     for part in (schema, message):

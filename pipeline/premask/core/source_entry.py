@@ -31,7 +31,7 @@ from .roles import CALL_ROLE, ROLES
 
 
 class DialectName(Enum):
-    """The format of the sources; `auto` looks at each file, and never takes it for documents."""
+    """The format of the sources; `auto` looks at each file, and takes none for documents or trajectories."""
 
     auto = "auto"
     preference = "preference"
@@ -54,6 +54,8 @@ class DialectName(Enum):
     question_answer = "question_answer"
     transcript = "transcript"
     document = "document"
+    tokens = "tokens"
+    trajectory = "trajectory"
 
 
 def split_path(path: str) -> list[str | int]:

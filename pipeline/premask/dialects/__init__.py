@@ -43,7 +43,9 @@ from . import (
     sharegpt,
     speakers,
     statements,
+    tokens,
     toolbench,
+    trajectory,
     transcripts,
     trees,
 )
@@ -102,10 +104,12 @@ DIALECTS: Mapping[str, Dialect] = {
     "question_answer": QUESTION_ANSWER,
     "transcript": transcripts,
     "document": document,
+    "tokens": tokens,
+    "trajectory": trajectory,
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
 
-NAMED_ONLY = frozenset({"document"})
+NAMED_ONLY = frozenset({"document", "trajectory"})
 """Dialects that are never recognized: only a recipe or a source can name them."""
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from . import document, transcripts, trees
+from . import document, trajectory, transcripts, trees
 from .beside import choices_beside, reasoning_names
 
 _USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
@@ -42,7 +42,9 @@ def advice(values: Sequence[Any]) -> str:
         return "they are single messages of trees; make trees of them first: premask trees FILE TREES.jsonl"
     objects = [value for value in values if isinstance(value, dict)]
     if any("input_ids" in value for value in objects):
-        return "they are tokens already; premask needs the conversations themselves"
+        return "token ids need a list of labels or a mask beside them, such as labels or loss_mask"
+    if any(map(trajectory.recognize, objects)):
+        return "if they are tokens that a model has sampled, set dialect: trajectory for their source"
     if len(values) == 1 and objects and _holds_rows(objects[0]):
         return "it is one object; if its values are the rows, write them as a list"
     if objects and (sign := _separator(objects)):

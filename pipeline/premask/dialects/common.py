@@ -25,7 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation, Message
+from ..core.records import Conversation, GivenTokens, Message
 from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
 from ..core.text import is_encodable, kind
 from .cells import are_columns, check_lengths, object_in, parsed
@@ -300,11 +300,22 @@ def as_side(conversation: Conversation, prompt: int, side: int) -> Conversation:
 
 
 def check_learnable(conversation: Conversation) -> None:
-    """Raise `RowError` where there is nothing to learn, in a chat or a document."""
-    if conversation.document is None:
+    """Raise `RowError` where there is nothing to learn, in a chat, a document or a row of tokens."""
+    if conversation.given is not None:
+        check_trained(conversation.given)
+    elif conversation.document is None:
         check_assistants(conversation.messages)
     elif not conversation.document.strip():
         raise RowError("nothing_trained", "the document is empty")
+
+
+def check_trained(given: GivenTokens) -> None:
+    """Raise `RowError`: nothing_trained, if a row has no token that is trained and predicted."""
+    if not len(given.ids):
+        raise RowError("nothing_trained", "the row has no tokens")
+    if not given.trained[1:].any():
+        detail = "only the first token is trained, which nothing predicts" if given.trained[0] else ""
+        raise RowError("nothing_trained", detail or f"none of the {len(given.ids):,} tokens is trained")
 
 
 def check_assistants(messages: Sequence[Message]) -> None:

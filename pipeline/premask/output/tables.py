@@ -31,10 +31,11 @@ class Padding(NamedTuple):
 
 class RowFormat(NamedTuple):
     """What a recipe adds to the rows of a layout: packs with padding, and the names of the
-    `contract.TRAINED_MASKS` that are written."""
+    `contract.TRAINED_MASKS` and of the token columns that are written."""
 
     padding: Padding | None = None
     masks: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
 
 
 def pack_tables(
@@ -65,8 +66,8 @@ def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFo
         "labels": take_ranges(samples.labels, samples.offsets, plan.order),
         "position_ids": positions,
     }
-    if samples.weights is not None:
-        flat[LOSS_WEIGHTS.name] = take_ranges(samples.weights, samples.offsets, plan.order)
+    for name, values in samples.floats.items():
+        flat[name] = take_ranges(values, samples.offsets, plan.order)
     documents = plan.offsets
     if format_.padding is not None:
         flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_.padding)
@@ -110,8 +111,7 @@ def unpacked_table(samples: Samples, format_: RowFormat | None = None) -> pa.Rec
         "labels": samples.labels,
         "attention_mask": np.ones(len(samples.ids), dtype=np.int8),
     }
-    if samples.weights is not None:
-        flat[LOSS_WEIGHTS.name] = samples.weights
+    flat |= samples.floats
     return _rows("unpacked", flat, _list_offsets(samples.offsets), format_ or RowFormat(), {})
 
 
@@ -128,7 +128,12 @@ def _rows(
     if format_.masks:
         trained = (flat["labels"] != IGNORE_INDEX).view(np.int8)
         columns |= {name: _lists(bounds, trained) for name in format_.masks}
-    schema = row_schema(layout, loss_weights=LOSS_WEIGHTS.name in flat, extra_columns=format_.masks)
+    schema = row_schema(
+        layout,
+        loss_weights=LOSS_WEIGHTS.name in flat,
+        token_columns=[name for name in format_.floats if name in flat],
+        extra_columns=format_.masks,
+    )
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -155,8 +160,7 @@ def _checked_lengths(samples: Samples, plan: PackPlan) -> np.ndarray:
     """Return the samples' lengths, int64[n], once all sizes are known to fit together."""
     n, end = len(samples.offsets) - 1, int(samples.offsets[-1])
     sizes = {"ids": len(samples.ids), "labels": len(samples.labels)}
-    if samples.weights is not None:
-        sizes["weights"] = len(samples.weights)
+    sizes |= {name: len(values) for name, values in samples.floats.items()}
     if samples.offsets[0] != 0 or any(size != end for size in sizes.values()):
         raise ValueError(
             f"samples do not fit together: {', '.join(f'{size} {name}' for name, size in sizes.items())}, "

@@ -28,7 +28,8 @@ def preshifted(row: Row) -> dict[str, Any]:
     """Return the row with each label moved one position to the left, and the first one, -100, at the end.
 
     `labels[i]` is then what the model has to predict at i. No sample of a pack predicts the first token of
-    the next, because that label is -100 too. `loss_weights` move along. All columns keep their lengths.
+    the next, because that label is -100 too. Loss weights and token columns move along. All columns keep
+    their lengths.
 
     Raises `ValueError` if the first label is not -100, as it is in every row that premask writes.
 
@@ -40,9 +41,11 @@ def preshifted(row: Row) -> dict[str, Any]:
     if not len(labels) or labels[0] != IGNORE_INDEX:
         raise ValueError(f"labels start with {labels[:1].tolist()}, not with -100: are they shifted already?")
     shifted = {**row, "labels": np.roll(labels, -1)}
-    if "loss_weights" in row:
-        shifted["loss_weights"] = np.roll(np.asarray(row["loss_weights"]), -1)
-    return shifted
+    numbers = {
+        name: np.asarray(field) for name, field in row.items() if isinstance(field, (list, np.ndarray))
+    }
+    numbers = {name: each for name, each in numbers.items() if each.dtype.kind == "f"}
+    return shifted | {name: np.roll(each, -1) for name, each in numbers.items()}
 
 
 def nemo_automodel(row: Row) -> dict[str, Any]:

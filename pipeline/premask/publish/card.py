@@ -60,6 +60,7 @@ _ROWS = {
 
 _CHATS = ("Chat data as token ids and labels", "any trainer that takes `input_ids` and `labels`")
 _PREFERENCES = ("Preferences as token ids and masks", "TRL's trainers of preferences")
+_OF_TOKENS = "number of the token as its row gives it: 0 where there is no loss, NaN where the row has none"
 
 _PACKED = """\
 Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones beside packed \
@@ -125,7 +126,7 @@ def _introduction(facts: Facts) -> str:
 def _columns(layout: str, recipe: Facts) -> str:
     fields = layout_schema(layout, recipe)
     words = _COLUMNS | (_OF_SIDES if layout in SIDES else {})
-    rows = [(f"`{field.name}`", _type(field.type), words[field.name]) for field in fields]
+    rows = [(f"`{field.name}`", _type(field.type), words.get(field.name, _OF_TOKENS)) for field in fields]
     padded = recipe.get("pad_rows") == "to_length"
     padding = "filled with one document of pad tokens" if padded else "no padding"
     what = _ROWS.get(layout, f"whole samples back to back, {padding}")

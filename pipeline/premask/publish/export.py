@@ -37,6 +37,7 @@ from ..core.manifest import Manifest, Shard
 from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
 from ..output.read_samples import fitting
 
+_OF_FLOATS = (LOSS_WEIGHTS.type, pa.list_(pa.float32()))
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
 
@@ -187,8 +188,8 @@ def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:
     bounds = arrow_array(offsets_of(lengths).astype(np.int32))
     lists = {
         name: flat(packs.column(name)).values
-        for name in ("input_ids", "labels", LOSS_WEIGHTS.name, *TRAINED_MASKS)
-        if name in packs.schema.names
+        for name in packs.schema.names
+        if name in ("input_ids", "labels", *TRAINED_MASKS) or packs.schema.field(name).type in _OF_FLOATS
     }
     lists["attention_mask"] = np.ones(int(lengths.sum()), dtype=np.int8)
     columns = {name: pa.ListArray.from_arrays(bounds, arrow_array(each)) for name, each in lists.items()}

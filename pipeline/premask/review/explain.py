@@ -8,6 +8,7 @@ The rows go through the same stages as in a run, but `max_length` is ignored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -71,8 +72,14 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
             "end": ends.tolist(),
             "label": labelled.labels.tolist(),
             "origin": origins_of(sample, starts),
+            **{name: [*map(_number, each.tolist())] for name, each in labelled.numbers.items()},
         },
     }
+
+
+def _number(number: float) -> float | None:
+    """Return a number of a token; null if its row gives none."""
+    return None if math.isnan(number) else number
 
 
 def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:

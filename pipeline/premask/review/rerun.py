@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.contract import IGNORE_INDEX
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS
 from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
 from ..core.received_files import is_file_here
@@ -166,7 +166,7 @@ def _again(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[LabelledSa
     found, repaired = labeller.read(row, dialect)
     samples = labeller.decide_together(found)
     labelled = labeller.label(segment(labeller, samples))
-    parts = apart(samples, labelled)
+    parts = apart(samples, labelled, recipe.token_columns)
     fitted, errors = fit(labelled, recipe.max_length, recipe.too_long, pairs=recipe.preferences is not None)
     for error in errors.values():
         raise error
@@ -185,8 +185,13 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
         weights = np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own])
         if recipe.loss_weights == "per_sample":
             weights = per_sample(weights, labels, np.array([0, len(labels)]))
+        numbers = {
+            name: np.where(labels == IGNORE_INDEX, np.float32(0), each[own])
+            for name, each in sample.numbers.items()
+        }
         yield replace(
             sample,
+            numbers=numbers,
             ids=sample.ids[own],
             labels=labels,
             weights=weights,
@@ -201,11 +206,13 @@ def _hashes(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[int] | st
         samples, counts = _again(labeller, row, dialect)
     except RowError as error:
         return error.reason, Counter()
-    weights = [each.weights for each in samples] if labeller.recipe.loss_weights else None
+    floats = {name: np.concatenate([each.numbers[name] for each in samples]) for name in samples[0].numbers}
+    if labeller.recipe.loss_weights:
+        floats[LOSS_WEIGHTS.name] = np.concatenate([each.weights for each in samples])
     hashes = hash_samples(
         np.concatenate([each.ids for each in samples]),
         np.concatenate([each.labels for each in samples]),
-        None if weights is None else np.concatenate(weights),
+        floats,
         np.array([len(each.ids) for each in samples]),
     )
     return [int(each) ^ (one.sample.side or 0) for each, one in zip(hashes, samples, strict=True)], counts

@@ -42,6 +42,7 @@ FIXES: Mapping[str, str] = {
     "position": f"position_ids must count from 0 in every sample: {_AGAIN}",
     "attention_mask": f"attention_mask must be all ones: {_AGAIN}",
     "loss_weight": f"loss_weights must be finite, and 0 where labels are -100: {_AGAIN}",
+    "number": f"numbers of tokens must not be infinite, and 0 where labels are -100: {_AGAIN}",
     "mask": f"a mask must be 1 exactly where labels are not -100: {_AGAIN}",
     "side": f"the prompt ends where the first token is trained, or where the sides part: {_AGAIN}",
     "padding": _SHARD,

@@ -6,8 +6,8 @@
     check_places(lineage, sums, first_row, name, findings)
 
 A row of tokens is checked by itself: lists that fit together, known ids, labels that are their ids,
-positions, masks, weights. Lineage must list each sample of its shard once, at its place, and from a row of
-the input.
+positions, masks, weights, token columns. Lineage must list each sample of its shard once, at its place, and
+from a row of the input.
 
 Cost: all of it is numpy over the flat columns, some 30 ns a token, half of that for the hashes, and 60 bytes
 for each token of a batch; for lineage 0.2 us and 60 bytes a sample.
@@ -56,7 +56,7 @@ class Sums(NamedTuple):
     offset   int64[n]   their first token within the row
     length   int64[n]   tokens
     trained  int64[n]   trained tokens
-    hash     uint64[n]  of ids, labels and loss weights, and of the side
+    hash     uint64[n]  of ids, labels, loss weights and token columns, and of the side
     side     int64[n]   which side of a preference each is, 0 if it is none
     """
 
@@ -104,7 +104,7 @@ def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place
         starts - np.repeat(ids.offsets[:-1], samples_in),
         lengths,
         trained,
-        hash_samples(ids.values, labels, _weights(batch), lengths),
+        hash_samples(ids.values, labels, {name: _floats(batch, name) for name in _names(batch)}, lengths),
         np.zeros(len(lengths), dtype=np.int64) if sides is None else sides,
     )
     sums = sums._replace(hash=sums.hash ^ sums.side.astype(np.uint64))
@@ -160,19 +160,23 @@ def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray)
     if "attention_mask" in flats:
         mask = flats["attention_mask"]
         yield _Wrong("attention_mask", mask != 1, "token {token} has attention_mask {mask}", {"mask": mask})
-    weights = _weights(batch)
-    if weights is not None:
-        wrong = np.where(trained, ~np.isfinite(weights), weights != 0)
-        what = "token {token} has weight {weight} beside label {label}"
-        yield _Wrong("loss_weight", wrong, what, {"weight": weights, **pair})
+    for name in _names(batch):
+        numbers, is_weight = flats[name], name == LOSS_WEIGHTS.name
+        wrong = np.where(trained, ~np.isfinite(numbers) if is_weight else np.isinf(numbers), numbers != 0)
+        what = f"token {{token}} has {'weight' if is_weight else name} {{number}} beside label {{label}}"
+        yield _Wrong("loss_weight" if is_weight else "number", wrong, what, {"number": numbers, **pair})
     for name in (name for name in TRAINED_MASKS if name in flats):
         what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
         yield _Wrong("mask", flats[name] != trained, what, {"mask": flats[name], **pair})
 
 
-def _weights(batch: pa.RecordBatch) -> np.ndarray | None:
-    there = LOSS_WEIGHTS.name in batch.schema.names
-    return flat(batch.column(LOSS_WEIGHTS.name)).values if there else None
+def _names(batch: pa.RecordBatch) -> list[str]:
+    """Return the columns with other numbers of tokens: loss weights and token columns."""
+    return [each.name for each in batch.schema if each.type == LOSS_WEIGHTS.type]
+
+
+def _floats(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    return flat(batch.column(name)).values
 
 
 def no_sums() -> Sums:

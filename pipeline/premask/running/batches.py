@@ -157,6 +157,7 @@ class BatchLabeller:
         return RowFormat(
             padding if recipe.pad_rows is PadRows.to_length else None,
             tuple(each.value for each in recipe.extra_columns),
+            tuple(recipe.token_columns),
         )
 
     @property

@@ -139,6 +139,7 @@ def as_row(batch: LabelledBatch) -> pa.RecordBatch:
     if keys is None:
         raise ValueError("only rows with keys can be cached")
     about = {"left_out": dict(batch.left_out), "verified": batch.verified, "tally": [*batch.tally]}
+    about["floats"] = [*samples.floats]
     columns = {
         "about": pa.array([json.dumps(about)]),
         "numbers": _list(arrow_array(batch.numbers)),
@@ -146,10 +147,10 @@ def as_row(batch: LabelledBatch) -> pa.RecordBatch:
         "tokens": _list(arrow_array(samples.ids)),
         "labels": _list(arrow_array(samples.labels)),
         "offsets": _list(arrow_array(samples.offsets)),
-        "weights": _list(arrow_array(_or_none(samples.weights))),
+        "floats": _list(arrow_array(np.concatenate([_no_floats(), *samples.floats.values()]))),
         "origin": _list(samples.origin.to_struct_array()),
         "rejects": _list(reject_table(batch.rejects).to_struct_array()),
-        "tally": _list(arrow_array(np.concatenate([_or_none(None, np.int32), *batch.tally.values()]))),
+        "tally": _list(arrow_array(np.concatenate([np.zeros(0, np.int32), *batch.tally.values()]))),
         "hashes": _list(arrow_array(keys.hashes.reshape(-1))),
         "known": _list(arrow_array(keys.known.view(np.uint8))),
         "groups": _list(arrow_array(keys.groups)),
@@ -162,18 +163,18 @@ def _list(values: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
 
 
-def _or_none(values: np.ndarray | None, dtype: type[np.generic] = np.float32) -> np.ndarray:
-    return np.zeros(0, dtype=dtype) if values is None else values
+def _no_floats() -> np.ndarray:
+    return np.zeros(0, dtype=np.float32)
 
 
 def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
     column = {name: row.column(name).values for name in row.schema.names if name != "about"}
     array = {name: values.to_numpy() for name, values in column.items() if not _is_nested(values)}
     about = json.loads(row.column("about")[0].as_py())
-    n, samples = len(array["numbers"]), len(array["of_row"])
-    weights = array["weights"] if len(array["weights"]) == len(array["tokens"]) > 0 else None
+    n, samples, tokens = len(array["numbers"]), len(array["of_row"]), len(array["tokens"])
+    floats = dict(zip(about["floats"], array["floats"].reshape(-1, tokens), strict=True)) if tokens else {}
     labelled = Samples(
-        array["tokens"], array["labels"], array["offsets"], _batch_of(column["origin"]), weights
+        array["tokens"], array["labels"], array["offsets"], _batch_of(column["origin"]), floats
     )
     rejects = _batch_of(column["rejects"]).to_pylist()
     keys = RowKeys(

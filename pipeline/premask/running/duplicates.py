@@ -37,7 +37,7 @@ import numpy as np
 from ..core.atomic_files import named
 from ..core.errors import OutputError, one_line
 from ..core.recipe import SplitBy
-from ..core.records import ROLES, Conversation
+from ..core.records import ROLES, Conversation, GivenTokens
 from ..core.shapes import MessageShape, RowShape, shape_of
 from ..dialects.shaped import ShapedRows
 
@@ -144,12 +144,22 @@ def conversation_hash(conversation: Conversation) -> bytes:
     messages = conversation.messages
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
     others = [each for each in _beside_messages(conversation) if each is not None]
+    if conversation.given is not None:
+        others.append(_given_hash(conversation.given))
     text = json.dumps([*parts, conversation.template_kwargs, *others], sort_keys=True, default=str)
     return _hash(text.encode())
 
 
 def _beside_messages(conversation: Conversation) -> tuple[object, ...]:
     return conversation.weight, conversation.document, conversation.side
+
+
+def _given_hash(given: GivenTokens) -> str:
+    """Return the hash of the tokens of a row and of what it gives of them."""
+    found = hashlib.sha256(given.ids.tobytes() + given.trained.tobytes() + given.parts.tobytes())
+    found.update(b"" if given.weights is None else given.weights.tobytes())
+    found.update(json.dumps([given.floats, given.texts], default=str).encode())
+    return found.hexdigest()
 
 
 def _first_user(shape: RowShape, texts: Sequence[str]) -> str | None:

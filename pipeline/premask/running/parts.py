@@ -29,7 +29,7 @@ from ..output.spool import Spool
 from ..output.windows import concat_samples
 from ..tokens.placed import text_sizes
 from .counts import HISTORY
-from .fitting import count, fit, samples_of
+from .fitting import KeptFloats, count, fit, samples_of
 
 PART_BYTES = 2 << 20
 """Bytes of text that are encoded and labelled together: about half a million tokens."""
@@ -133,9 +133,8 @@ class _Parts(NamedTuple):
             labelled, recipe.max_length, recipe.too_long, texts, pairs=recipe.preferences is not None
         )
         source, numbers, ids = self.rows
-        made = samples_of(
-            labelled, pieces, source, (numbers, ids), weights=recipe.loss_weights, before=samples
-        )
+        kept = KeptFloats(recipe.loss_weights, recipe.token_columns)
+        made = samples_of(labelled, pieces, source, (numbers, ids), kept, before=samples)
         tally = count(labelled, pieces, recipe.too_long)
         return Fitted(made, masked.rows[pieces.sample], tally, errors)
 

@@ -27,7 +27,7 @@ from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Duplicates, Recipe
 from ..core.records import SourceInfo
-from ..labeller import Labeller
+from ..labeller import WITHOUT_CHATS, Labeller
 from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
@@ -295,7 +295,7 @@ def _finish(
         },
         engine=engine,
         card=labeller.recipe.card.shown(),
-        save_tokenizer=lambda directory: labeller.tokenizer.save(directory, labeller.template.source),
+        save_tokenizer=labeller.save_tokenizer,
         make_card=make_card,
         draw=card_pictures,
         set_aside=[
@@ -320,10 +320,14 @@ def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:
     return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
 
 
+def _own_name(labeller: Labeller) -> str:
+    return "none" if labeller.template.source == WITHOUT_CHATS else "tokenizer's own"
+
+
 def _about_template(labeller: Labeller) -> dict[str, Any]:
     text = json.dumps(labeller.template.sources, sort_keys=True)
     return {
-        "name": labeller.recipe.chat_template or "tokenizer's own",
+        "name": labeller.recipe.chat_template or _own_name(labeller),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "turn_ends": list(labeller.ends.stops),
         "turn_openers_end_turns": bool(labeller.ends.openers),

@@ -97,12 +97,15 @@ def _bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
     return numbers
 
 
+_FLOATS = "floats."
+"""What the names of columns begin with that hold other numbers of tokens."""
+
+
 def _to_arrow(samples: Samples, keys: np.ndarray) -> pa.RecordBatch:
     """Return samples as a table with one row per sample."""
     bounds = arrow_array((samples.offsets - samples.offsets[0]).astype(np.int32))
     columns = {"tokens": samples.ids, "labels": samples.labels}
-    if samples.weights is not None:
-        columns["weights"] = samples.weights
+    columns |= {f"{_FLOATS}{name}": values for name, values in samples.floats.items()}
     lists = {name: pa.ListArray.from_arrays(bounds, arrow_array(each)) for name, each in columns.items()}
     origin = dict(zip(ORIGIN_SCHEMA.names, samples.origin.columns, strict=True))
     return pa.RecordBatch.from_pydict({"key": arrow_array(keys), **lists, **origin})
@@ -110,9 +113,10 @@ def _to_arrow(samples: Samples, keys: np.ndarray) -> pa.RecordBatch:
 
 def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
     tokens, labels = flat(batch.column("tokens")), flat(batch.column("labels"))
-    weights = flat(batch.column("weights")).values if "weights" in batch.schema.names else None
+    names = [name for name in batch.schema.names if name.startswith(_FLOATS)]
+    floats = {name.removeprefix(_FLOATS): flat(batch.column(name)).values for name in names}
     origin = batch.select(ORIGIN_SCHEMA.names).cast(ORIGIN_SCHEMA)
-    return Samples(tokens.values, labels.values, tokens.offsets, origin, weights), batch.column(
+    return Samples(tokens.values, labels.values, tokens.offsets, origin, floats), batch.column(
         "key"
     ).to_numpy()
 
