@@ -38,6 +38,7 @@ REASONS: Mapping[str, str] = {
     "rejected_answer": "the row says that its answer is not one to learn",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
+    "not_kept": "the recipe's keep is not true of the row",
     # rendering and the mask
     "template_error": "the chat template raised an error",
     "template_unsafe": "the chat template did something the sandbox forbids",
@@ -56,6 +57,22 @@ REASONS: Mapping[str, str] = {
     "too_long": "the sample has more tokens than max_length, or the row too many messages",
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""
+
+LEFT_OUT: Mapping[str, str] = {"not_kept": "keep"}
+"""Reason of a line of the reject log -> the setting that left the row out. Such rows are not rejected:
+they count as left out by the setting."""
+
+NOT_REJECTED = frozenset({"duplicate", *LEFT_OUT})
+"""Reasons of lines whose rows do not count as rejected."""
+
+
+def listed(left_out: Mapping[str, int]) -> dict[str, int]:
+    """Return how many lines of the reject log have each reason of `LEFT_OUT`, by what settings left out.
+
+    >>> listed({"keep": 3, "where": 5})
+    {'not_kept': 3}
+    """
+    return {reason: left_out[key] for reason, key in LEFT_OUT.items() if left_out.get(key)}
 
 
 # ==== Columns ====

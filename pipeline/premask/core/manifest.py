@@ -29,7 +29,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from .contract import CONTRACT_VERSION, REASONS
+from .contract import CONTRACT_VERSION, NOT_REJECTED, REASONS, listed
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
@@ -115,7 +115,7 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 _RENAMED = {"arguments": "tools"}
-_REJECTING = [reason for reason in REASONS if reason != "duplicate"]
+_REJECTING = [reason for reason in REASONS if reason not in NOT_REJECTED]
 _TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
 _SHARD_PATH = r"^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
 
@@ -182,6 +182,12 @@ class Input(_Part):
     duplicates: Count = Field(description="Rows that equal an earlier one, dropped or kept.")
     rejected: Reasons
     left_out: LeftOut
+
+    @property
+    def listed(self) -> dict[str, int]:
+        """Lines that the reject log has of it, by reason."""
+        duplicates = {"duplicate": self.dropped} if self.dropped else {}
+        return {**self.rejected, **duplicates, **listed(self.left_out)}
 
     def identity(self) -> dict[str, Any]:
         """What was known of it before the run."""
@@ -276,6 +282,11 @@ class Counts(_Open):
     template_modes: dict[str, dict[str, Count]] = Field(
         default={}, description="Conversations by the value that was chosen for each argument set to auto."
     )
+
+    @property
+    def listed(self) -> int:
+        """Lines that the reject log has: rejected rows, duplicates, and rows that were not kept."""
+        return self.rejected + self.dropped + sum(listed(self.left_out).values())
 
 
 class EngineUsed(_Part):

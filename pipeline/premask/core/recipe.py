@@ -344,6 +344,10 @@ class Recipe(BaseModel):
     control_tokens: ControlTokens = Field(
         default=ControlTokens.text, description="How control-token strings in message content are encoded."
     )
+    keep: str | None = Field(
+        default=None,
+        description="Only rows for which this SQL expression over their tokens, roles and turns is true.",
+    )
     duplicates: Duplicates = Field(
         default=Duplicates.keep,
         description="What happens to rows with the conversation of an earlier row; always counted.",

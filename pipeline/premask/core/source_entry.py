@@ -168,6 +168,9 @@ class Source(BaseModel):
     columns: list[str] | None = Field(
         default=None, min_length=1, description="Only these columns of each row are read."
     )
+    keep: str | None = Field(
+        default=None, description="Only rows for which this is true of their tokens; default: the recipe's."
+    )
     repeat: float = Field(
         default=1.0,
         ge=0,

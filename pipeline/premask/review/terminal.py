@@ -127,6 +127,8 @@ def print_forecast(console: Console, found: Forecast) -> None:
     tokens = f"{'' if found.is_exact else 'about '}{found.tokens:,}, packs about {found.packs:,}"
     table.add_row("tokens", tokens)
     kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
+    left_out = sample.left_out.get("keep", 0)
+    kept += f", {left_out:,} left out by keep" if left_out else ""
     drawn = "all rows" if found.is_exact else f"{sample.rows:,} rows drawn by the seed"
     table.add_row("", f"from {drawn}: {kept}")
     table.add_row("units", f"{len(found.units):,}")

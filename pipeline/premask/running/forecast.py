@@ -110,6 +110,7 @@ class Trial:
     splits: int
     bytes: Mapping[str, float]  # kind of file -> bytes per token (rejects: per row)
     rejected: Mapping[str, int]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ class Forecast:
                 "tokens": self.sample.tokens,
                 "tokens_a_second": self.sample.timed_tokens / max(self.sample.seconds, 1e-9),
                 "rejected": dict(self.sample.rejected),
+                "left_out": dict(self.sample.left_out),
             },
         }
 
@@ -403,6 +405,7 @@ def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tas
         1 + len(recipe.splits),
         {kind: size / max(1, rows if kind == "rejects" else tokens) for kind, size in sizes.items()},
         sum((each.rejected for each in accounts), Counter[str]()),
+        sum((each.left_out for each in accounts), Counter[str]()),
     )
 
 
@@ -430,7 +433,8 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: i
     if note := history_note({"tokens": tokens, HISTORY: again}):
         yield note
     if not sample.tokens:
-        why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
+        lost = {**sample.rejected, **{f"left out by {key}": count for key, count in sample.left_out.items()}}
+        why = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
     mean = tokens / max(1, len(units))
     whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}

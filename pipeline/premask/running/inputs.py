@@ -14,6 +14,7 @@ from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
 from ..sources.listing import inspect_sources
 from ..sources.reading import peek
+from .keeping import check_keep
 
 SHARE_BYTES = 1 << 20
 """Bytes of a file that are worth another process."""
@@ -44,7 +45,8 @@ class Work(NamedTuple):
 
 
 def look_at(recipe: Recipe) -> Work:
-    """Inspect the files of a recipe and cut them into units."""
+    """Check the recipe's conditions, inspect its files and cut them into units."""
+    check_keep(recipe)
     infos = inspect_sources(
         recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
     )
