@@ -474,8 +474,17 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    # test_choosing.py, test_keeping.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
-    elsewhere = {"duplicate", "not_kept", "crashed", "row_too_large", "tokenizer_error"}
+    # test_choosing.py, test_keeping.py, test_mapping.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
+    elsewhere = {
+        "duplicate",
+        "not_kept",
+        "map_error",
+        "map_timeout",
+        "map_dropped",
+        "crashed",
+        "row_too_large",
+        "tokenizer_error",
+    }
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
@@ -546,6 +555,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
     "control_tokens": (["parse"], "parse"),
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
+    "map": (["hooks:clean"], "hooks:clean"),
     "keep": (["tokens > 9"], "tokens > 9"),
     "duplicates": (["drop"], "drop"),
     "splits": (["validation=0.1"], {"validation": 0.1}),
@@ -643,7 +653,7 @@ def test_which_command_takes_which_keys() -> None:
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",
-        "attempts",
+        "attempts", "allow_map",
     }  # fmt: skip
 
 

@@ -24,6 +24,9 @@ REASONS: Mapping[str, str] = {
     "invalid_json": "the line is not valid JSON",
     "not_an_object": "the row is not a JSON object",
     "row_too_large": "the row is larger than max_row_bytes, or holds millions of values",
+    "map_error": "the function of map raised an error, or returned no rows",
+    "map_timeout": "the function of map took too much time or memory",
+    "map_dropped": "the function of map left the row out",
     # normalizing
     "unknown_dialect": "the row matches no known conversation format",
     "no_messages": "the conversation has no messages",
@@ -58,7 +61,7 @@ REASONS: Mapping[str, str] = {
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""
 
-LEFT_OUT: Mapping[str, str] = {"not_kept": "keep"}
+LEFT_OUT: Mapping[str, str] = {"map_dropped": "map", "not_kept": "keep"}
 """Reason of a line of the reject log -> the setting that left the row out. Such rows are not rejected:
 they count as left out by the setting."""
 

@@ -168,6 +168,13 @@ class Salvaged(_Part):
     lost: Count = Field(description="Bytes that were not read, decompressed.")
 
 
+class Mapped(_Part):
+    """The function that made rows of the rows of a file (recipe key `map`)."""
+
+    function: str = Field(description="As MODULE:FUNCTION.")
+    sha256: Sha256 = Field(description="Hash of the file of its module.")
+
+
 class Input(_Part):
     """A source, and what became of its rows: rows = kept + dropped + all rejected + all left out."""
 
@@ -176,6 +183,7 @@ class Input(_Part):
     sha256: Sha256 | None = Field(description="Null if the source was streamed.")
     version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
     salvaged: Salvaged | None = Field(default=None, description="Only of a damaged file.")
+    map: Mapped | None = Field(default=None, description="Only where a function made its rows.")
     rows: Count
     kept: Count
     dropped: Count
@@ -191,7 +199,7 @@ class Input(_Part):
 
     def identity(self) -> dict[str, Any]:
         """What was known of it before the run."""
-        keys = {"source", "bytes", "sha256", "version", "salvaged"}
+        keys = {"source", "bytes", "sha256", "version", "salvaged", "map"}
         return self.model_dump(mode="json", include=keys, exclude_unset=True)
 
 

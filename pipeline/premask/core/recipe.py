@@ -285,6 +285,11 @@ class Recipe(BaseModel):
         default=False,
         description="Read the whole rows of JSON and JSONL files that are cut short; report the loss.",
     )
+    map: str | None = Field(
+        default=None,
+        description="Function that makes rows of rows before they are read, as MODULE:FUNCTION; it runs only "
+        "with --allow-map.",
+    )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
         default=None,

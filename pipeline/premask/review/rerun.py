@@ -318,6 +318,8 @@ def _retrace_source(
     entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
+    if any(each.map is not None for each in dataset.manifest.inputs if each.source == source):
+        raise PremaskError("a function made its rows (map), and no code of a recipe is run here")
     if not known or not is_file_here(source):  # an output does not say which URLs are fetched
         raise PremaskError("the file does not exist")
     info = inspect_again(source, labeller.recipe, entries)

@@ -230,10 +230,12 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     found = [f"{counts['samples']:,}"]
     more = counts["samples"] - counts["kept"]
     if more > 0:
+        own = [each for each in recipe["sources"] if isinstance(each, dict)]
         why = {
             "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
-            "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
+            "upsampled rows": any("repeat" in each for each in own),
+            "rows that a function made of one": bool(recipe.get("map") or any("map" in each for each in own)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):

@@ -441,6 +441,12 @@ class _Check:
         rejected = [each for each in self._rejected[number] if each.reason not in NOT_REDONE]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
+        if (made := self.manifest.inputs[number].map) is not None:
+            self.notes.append(
+                f"rows of {source} were not processed again: {made.function} made them (map), and verify "
+                "runs no code of a recipe"
+            )
+            return
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from ..core.contract import LEFT_OUT
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
@@ -137,7 +138,7 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: Slice
     reasons = Counter(reject.reason for reject in rejects)
     dropped = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
-    left_out["keep"] = reasons.pop(REASON, 0)
+    left_out.update({setting: reasons.pop(reason, 0) for reason, setting in LEFT_OUT.items()})
     left_out["repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
     account = Account(
         len(numbers) + sum(batch.left_out.values()),

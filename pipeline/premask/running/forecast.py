@@ -57,6 +57,7 @@ from ..output.windows import Windows
 from ..publish.mask_counts import history_note
 from ..sources.cutting import UNIT_BYTES
 from ..sources.formats import FORMATS
+from ..sources.mapping import as_read
 from ..sources.reading import part_of, read_slice
 from .counts import HISTORY
 from .inputs import Work, look_at
@@ -287,7 +288,7 @@ def _compression(text: bytes, codec: str | None) -> float:
 
 def _lines(piece: Slice) -> Iterator[bytes]:
     """Yield the rows of a slice as lines of JSONL."""
-    for row in read_slice(piece):
+    for row in read_slice(as_read(piece)):
         text = row.original if row.error is not None and row.original is not None else _json(row.value)
         yield text.replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
 

@@ -48,7 +48,11 @@ def look_at(recipe: Recipe) -> Work:
     """Check the recipe's conditions, inspect its files and cut them into units."""
     check_keep(recipe)
     infos = inspect_sources(
-        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+        recipe.sources,
+        seed=recipe.seed,
+        max_row_bytes=recipe.max_row_bytes,
+        salvage=recipe.salvage,
+        function=recipe.map,
     )
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
