@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -275,6 +276,35 @@ def test_outputs_of_others_are_checked_without_their_code(tmp_path: Path) -> Non
     done = premask("report", tmp_path / "out", "--to", tmp_path / "page.html")
     assert done.code == 0
     assert "a function made its rows (map)" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not marker.exists()
+
+
+def test_what_ranks_leave_for_each_other_names_no_code_that_runs(tmp_path: Path) -> None:
+    marker, out = tmp_path / "it-ran", tmp_path / "out"
+    write(tmp_path, MARKS.format(str(marker)))
+    source = write_rows(tmp_path / "a.jsonl", [chat("Hi", "Ho")] * 4)
+    made = recipe_of(out, source, map="hooks:f", unit_rows=2)
+    run_slice(made, Share(0, 2))
+    allow_map(None)
+    with pytest.raises(RecipeError, match="--allow-map"):
+        run_slice(made, Share(1, 2))
+    allow_map(tmp_path)
+    run_slice(made, Share(1, 2))
+    marker.unlink()
+    allow_map(None)
+    finish_slices(out)
+    assert not marker.exists()
+
+    plain = recipe_of(tmp_path / "plain", source, unit_rows=2)
+    run_slice(plain, Share(0, 2))
+    (path,) = tmp_path.glob(".plain.partial/ranks/work.json")
+    work = json.loads(path.read_text(encoding="utf-8"))
+    hook = ["hooks:f", str(tmp_path), hashlib.sha256((tmp_path / "hooks.py").read_bytes()).hexdigest()]
+    for each in (*work["infos"], *(piece for unit in work["units"] for piece in unit)):
+        each["selection"] = [None, None, 0, None, hook]
+    path.write_text(json.dumps(work), encoding="utf-8")
+    run_slice(plain, Share(1, 2))
+    finish_slices(tmp_path / "plain")
     assert not marker.exists()
 
 

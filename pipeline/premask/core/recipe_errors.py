@@ -79,7 +79,7 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("file", "url", "name", "dataset_name", "data_path"), "path"),
     **dict.fromkeys(("max_samples", "max_rows", "head"), "limit"),
     **dict.fromkeys(("filter", "query", "condition"), "where"),
-    **dict.fromkeys(("keep_if", "filter_by_tokens", "min_tokens", "sample_filter"), "keep"),
+    **dict.fromkeys(("min_sample_len", "min_tokens", "min_length"), "keep"),
 }
 """Names that other tools have for a key."""
 

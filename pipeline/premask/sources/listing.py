@@ -26,7 +26,7 @@ from typing import NamedTuple
 from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.recipe import Recipe
-from ..core.records import Selection, SourceInfo
+from ..core.records import Hook, Selection, SourceInfo
 from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
 from ..core.text import is_encodable
@@ -170,9 +170,16 @@ def _selection(entry: Source, seed: int, function: str | None) -> Selection | No
     if entry.where is not None:
         condition(entry.where)
     columns = None if entry.columns is None else tuple(entry.columns)
-    name, seed = entry.map or function, seed if entry.sample is not None else 0
-    found = Selection(entry.where, entry.sample, seed, columns, None if name is None else find_hook(name))
+    seed = seed if entry.sample is not None else 0
+    found = Selection(entry.where, entry.sample, seed, columns, hook_of(entry, function))
     return None if found == Selection() else found
+
+
+def hook_of(entry: Source, function: str | None) -> Hook | None:
+    """The function that makes rows of those of an entry: its own, else the recipe's. Raises `RecipeError`
+    like `find_hook`."""
+    name = entry.map or function
+    return None if name is None else find_hook(name)
 
 
 def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
