@@ -385,7 +385,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-PYTHON = [block for block in blocks("python") if block.page != "docs/trainers.md"]
+ELSEWHERE = {"docs/trainers.md", "docs/recipe.md"}
+PYTHON = [block for block in blocks("python") if block.page not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
@@ -399,6 +400,15 @@ def test_blocks_of_python_run(block: Block, place: Path, monkeypatch: pytest.Mon
     assert rows.num_rows > 0
     assert sum(rows["length"]) == sum(map(len, rows["input_ids"]))
     assert max(rows["length"]) <= 4096
+
+
+def test_the_function_of_the_page_makes_rows() -> None:
+    (block,) = (each for each in blocks("python") if each.page == "docs/recipe.md")
+    names: dict[str, Any] = {}
+    exec(block.text, names)  # noqa: S102
+
+    assert names["clean"]({"rating": 2, "messages": []}) is None
+    assert names["clean"]({"rating": 3, "messages": [1, 2]}) == {"rating": 3, "messages": [2]}
 
 
 def test_the_quick_start_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from .core.contract import LEFT_OUT
 from .core.errors import RowError, TemplateError, TokenizerError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
-from .core.records import SIDE_NAMES, Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.records import SIDE_NAMES, Conversation, Labels, MaskedTexts, Parts, Reject, Row, Sample
 from .core.source_entry import DialectName
 from .core.text import is_encodable
 from .dialects import Form, conversations
@@ -257,7 +258,7 @@ class Labeller:
         Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
             raise RowError(row.reason, row.error)
-        found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
+        found = self._conversations(row.value, dialect)
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
@@ -265,6 +266,18 @@ class Labeller:
                 check_learnable(conversation)
         applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
+
+    def _conversations(self, value: Any, dialect: Form) -> list[Conversation]:
+        """Return the conversations of the value of a row, those of its parts in order."""
+        every, found = self.recipe.paths is Paths.all, list[Conversation]()
+        if not isinstance(value, Parts):
+            return conversations(value, dialect, every=every)
+        for number, part in enumerate(value.rows):
+            try:
+                found += conversations(part, dialect, every=every)
+            except RowError as error:
+                raise RowError(error.reason, f"part {number}: {error.detail}") from None
+        return found
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
         """Do the stages up to the mask: return the texts of a conversation and what is trained in them.
@@ -756,10 +769,10 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
 
 
 def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
-    """Return a row as a line of the reject log."""
+    """Return a row as a line of the reject log; one that a setting leaves out is not shown there."""
     if id_ is None:
         id_ = row_id(row.value)
-    original = row.original
-    if original is None:
+    original = None if error.reason in LEFT_OUT else row.original
+    if original is None and error.reason not in LEFT_OUT:
         original = json.dumps(row.value, ensure_ascii=False, default=str)
     return Reject(row.source, row.row, id_, error.reason, error.detail, original)

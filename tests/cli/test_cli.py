@@ -475,9 +475,10 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
     # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py,
-    # test_tokens.py
+    # test_tokens.py, test_keeping.py, test_mapping.py
     elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error", "bad_tokens", "text_mismatch"}
     elsewhere |= {"one_side", "same_sides", "prompts_differ"}
+    elsewhere |= {"not_kept", "map_error", "map_timeout", "map_dropped"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
@@ -549,6 +550,8 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "token_columns": (["logprobs", "advantages"], ["logprobs", "advantages"]),
     "control_tokens": (["parse"], "parse"),
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
+    "map": (["hooks:clean"], "hooks:clean"),
+    "keep": (["tokens > 9"], "tokens > 9"),
     "duplicates": (["drop"], "drop"),
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
@@ -641,11 +644,11 @@ def test_which_command_takes_which_keys() -> None:
     }
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle",
+        "cache", "card", "output", "keep", "duplicates", "splits", "split_by", "seed", "shuffle",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",
-        "attempts",
+        "attempts", "allow_map",
     }  # fmt: skip
 
 

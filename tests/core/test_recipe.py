@@ -48,6 +48,7 @@ def test_all_keys_and_their_defaults() -> None:
         "repair": [],
         "max_row_bytes": 64_000_000,
         "salvage": False,
+        "map": None,
         "tokenizer": "tok",
         "chat_template": None,
         "template_kwargs": {},
@@ -74,6 +75,7 @@ def test_all_keys_and_their_defaults() -> None:
         "end_of_turn": [],
         "control_tokens": "text",
         "layout": ["packed"],
+        "keep": None,
         "duplicates": "keep",
         "splits": {},
         "split_by": "first_user",
@@ -341,6 +343,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "end_of_turn": ["x"],
         "control_tokens": "parse",
         "layout": ["unpacked"],
+        "keep": "tokens > 9",
         "duplicates": "drop",
         "splits": {"validation": 0.1},
         "split_by": "id",
@@ -352,6 +355,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "pack_window": 1,
         "max_row_bytes": 1,
         "salvage": True,
+        "map": "hooks:clean",
         "unit_rows": 1,
     }
     others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}

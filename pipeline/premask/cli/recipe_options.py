@@ -34,13 +34,13 @@ Flags = Mapping[str, Any]
 """Keys of a recipe that were given as options, as they were written."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes", "salvage"),
+    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes", "salvage", "map"),
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
     "Mask": (
         *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
         *("end_of_turn", "loss_weights", "token_columns"),
     ),
-    "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
+    "Mixture and splits": ("keep", "duplicates", "splits", "split_by", "seed", "shuffle"),
     "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
     "Work": ("engine", "verify", "unit_rows", "cache"),
     "Output": ("output", "card"),
@@ -177,6 +177,15 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def set_map_allowed(inputs: Sequence[str], *, allowed: bool) -> None:
+    """Say whether functions of recipes (`map`) may run; their modules are sought in the folder of the recipe,
+    or without one in the current folder."""
+    from ..sources.mapping import allow_map
+
+    folder = Path(inputs[0]).parent if is_recipe(inputs[0]) else Path()
+    allow_map(folder if allowed else None)
 
 
 def is_recipe(name: str) -> bool:

@@ -35,6 +35,9 @@ REASONS: Mapping[str, str] = {
     "invalid_json": "the line is not valid JSON",
     "not_an_object": "the row is not a JSON object",
     "row_too_large": "the row is larger than max_row_bytes, or holds millions of values",
+    "map_error": "the function of map raised an error, or returned no rows",
+    "map_timeout": "the function of map took too much time or memory",
+    "map_dropped": "the function of map left the row out",
     # normalizing
     "unknown_dialect": "the row matches no known conversation format",
     "no_messages": "the conversation has no messages",
@@ -52,6 +55,7 @@ REASONS: Mapping[str, str] = {
     "prompts_differ": "the chosen and the rejected answer have different prompts",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
+    "not_kept": "the recipe's keep is not true of the row",
     # rendering and the mask
     "template_error": "the chat template raised an error",
     "template_unsafe": "the chat template did something the sandbox forbids",
@@ -72,6 +76,22 @@ REASONS: Mapping[str, str] = {
     "too_long": "the sample has more tokens than max_length, or the row too many messages",
 }
 """Reject reason -> what it means. Every line of the reject log has one of these reasons."""
+
+LEFT_OUT: Mapping[str, str] = {"map_dropped": "map", "not_kept": "keep"}
+"""Reason of a line of the reject log -> the setting that left the row out. Such rows are not rejected:
+they count as left out by the setting."""
+
+NOT_REJECTED = frozenset({"duplicate", *LEFT_OUT})
+"""Reasons of lines whose rows do not count as rejected."""
+
+
+def listed(left_out: Mapping[str, int]) -> dict[str, int]:
+    """Return how many lines of the reject log have each reason of `LEFT_OUT`, by what settings left out.
+
+    >>> listed({"keep": 3, "where": 5})
+    {'not_kept': 3}
+    """
+    return {reason: left_out[key] for reason, key in LEFT_OUT.items() if left_out.get(key)}
 
 
 # ==== Columns ====

@@ -29,7 +29,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from .contract import CONTRACT_VERSION, REASONS
+from .contract import CONTRACT_VERSION, NOT_REJECTED, REASONS, listed
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
@@ -118,7 +118,7 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 _RENAMED = {"arguments": "tools"}
-_REJECTING = [reason for reason in REASONS if reason != "duplicate"]
+_REJECTING = [reason for reason in REASONS if reason not in NOT_REJECTED]
 _TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
 _SHARD_PATH = (
     r"^(packed|unpacked|preference|kto|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
@@ -173,6 +173,13 @@ class Salvaged(_Part):
     lost: Count = Field(description="Bytes that were not read, decompressed.")
 
 
+class Mapped(_Part):
+    """The function that made rows of the rows of a file (recipe key `map`)."""
+
+    function: str = Field(description="As MODULE:FUNCTION.")
+    sha256: Sha256 = Field(description="Hash of the file of its module.")
+
+
 class Input(_Part):
     """A source, and what became of its rows: rows = kept + dropped + all rejected + all left out."""
 
@@ -181,6 +188,7 @@ class Input(_Part):
     sha256: Sha256 | None = Field(description="Null if the source was streamed.")
     version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
     salvaged: Salvaged | None = Field(default=None, description="Only of a damaged file.")
+    map: Mapped | None = Field(default=None, description="Only where a function made its rows.")
     rows: Count
     kept: Count
     dropped: Count
@@ -188,9 +196,15 @@ class Input(_Part):
     rejected: Reasons
     left_out: LeftOut
 
+    @property
+    def listed(self) -> dict[str, int]:
+        """Lines that the reject log has of it, by reason."""
+        duplicates = {"duplicate": self.dropped} if self.dropped else {}
+        return {**self.rejected, **duplicates, **listed(self.left_out)}
+
     def identity(self) -> dict[str, Any]:
         """What was known of it before the run."""
-        keys = {"source", "bytes", "sha256", "version", "salvaged"}
+        keys = {"source", "bytes", "sha256", "version", "salvaged", "map"}
         return self.model_dump(mode="json", include=keys, exclude_unset=True)
 
 
@@ -281,6 +295,11 @@ class Counts(_Open):
     template_modes: dict[str, dict[str, Count]] = Field(
         default={}, description="Conversations by the value that was chosen for each argument set to auto."
     )
+
+    @property
+    def listed(self) -> int:
+        """Lines that the reject log has: rejected rows, duplicates, and rows that were not kept."""
+        return self.rejected + self.dropped + sum(listed(self.left_out).values())
 
 
 class EngineUsed(_Part):

@@ -297,6 +297,11 @@ class Recipe(BaseModel):
         default=False,
         description="Read the whole rows of JSON and JSONL files that are cut short; report the loss.",
     )
+    map: str | None = Field(
+        default=None,
+        description="Function that makes rows of rows before they are read, as MODULE:FUNCTION; it runs only "
+        "with --allow-map.",
+    )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
         default=None,
@@ -355,6 +360,10 @@ class Recipe(BaseModel):
     )
     control_tokens: ControlTokens = Field(
         default=ControlTokens.text, description="How control-token strings in message content are encoded."
+    )
+    keep: str | None = Field(
+        default=None,
+        description="Only rows for which this SQL expression over their tokens, roles and turns is true.",
     )
     duplicates: Duplicates = Field(
         default=Duplicates.keep,

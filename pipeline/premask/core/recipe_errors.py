@@ -80,6 +80,7 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("file", "url", "name", "dataset_name", "data_path"), "path"),
     **dict.fromkeys(("max_samples", "max_rows", "head"), "limit"),
     **dict.fromkeys(("filter", "query", "condition"), "where"),
+    **dict.fromkeys(("min_sample_len", "min_tokens", "min_length"), "keep"),
 }
 """Names that other tools have for a key."""
 

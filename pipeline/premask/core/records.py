@@ -30,6 +30,13 @@ class Row(NamedTuple):
     reason: str = "invalid_json"
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The `value` of a row of which a function made several rows, in order. They are one row of the input."""
+
+    rows: tuple[dict[str, Any], ...]
+
+
 class Stretch(NamedTuple):
     """The author's mark of a part of a content: up to character `end` of it (not included), from the stretch
     before on. None means that the message decides."""
@@ -481,6 +488,9 @@ class SourceInfo:
         """Return the entry of the file in the manifest: which bytes it had, and what was lost of it."""
         known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
         known |= {"version": self.version} if self.version else {}
+        if self.selection is not None and self.selection.map is not None:
+            hook = self.selection.map
+            known["map"] = {"function": hook.function, "sha256": hook.sha256}
         if self.salvage is None:
             return known
         lost = self.salvage._asdict()
@@ -524,18 +534,29 @@ class Unit:
     slices: tuple[Slice, ...]
 
 
+class Hook(NamedTuple):
+    """A function that makes rows of rows: its name, MODULE:FUNCTION, the folder in which its module is sought
+    first, and the sha256 of its file."""
+
+    function: str
+    folder: str
+    sha256: str
+
+
 class Selection(NamedTuple):
     """The rows that are taken of a source; None takes all.
 
     where    a condition on the row
     sample   share of the rows that meet it, chosen with `seed`
     columns  columns that are read
+    map      the function that makes rows of them, None if they stay as they are
     """
 
     where: str | None = None
     sample: float | None = None
     seed: int = 0
     columns: tuple[str, ...] | None = None
+    map: Hook | None = None
 
 
 Runs = tuple[tuple[int, Origin], ...]

@@ -179,6 +179,13 @@ class Source(BaseModel):
     columns: list[str] | None = Field(
         default=None, min_length=1, description="Only these columns of each row are read."
     )
+    map: str | None = Field(
+        default=None,
+        description="Function that makes rows of its rows, as MODULE:FUNCTION; default: the recipe's.",
+    )
+    keep: str | None = Field(
+        default=None, description="Only rows for which this is true of their tokens; default: the recipe's."
+    )
     repeat: float = Field(
         default=1.0,
         ge=0,

@@ -174,7 +174,7 @@ def _read(dataset: Dataset, names: _Names, *, rejects: bool) -> _Side:
     rejected = pl.concat([_NO_REJECTS, *lost])
     rows = samples.select("source", "row").unique()
     counts = dataset.manifest.counts
-    lost_rows = rejected.height if rejects else counts.rejected + counts.dropped
+    lost_rows = rejected.height if rejects else counts.listed
     figures: dict[str, Any] = {
         "rows": rows.height + lost_rows,
         "kept": rows.height,

@@ -93,7 +93,11 @@ def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
 def rows_of(recipe: Recipe) -> Iterator[tuple[Form, Row]]:
     """Yield all rows of the sources, each with the dialect of its file."""
     infos = inspect_sources(
-        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+        recipe.sources,
+        seed=recipe.seed,
+        max_row_bytes=recipe.max_row_bytes,
+        salvage=recipe.salvage,
+        function=recipe.map,
     )
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     for unit in plan_units(infos, unit_rows=recipe.unit_rows):

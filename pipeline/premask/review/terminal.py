@@ -127,6 +127,8 @@ def print_forecast(console: Console, found: Forecast) -> None:
     tokens = f"{'' if found.is_exact else 'about '}{found.tokens:,}, packs about {found.packs:,}"
     table.add_row("tokens", tokens)
     kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
+    left_out = sample.left_out.get("keep", 0)
+    kept += f", {left_out:,} left out by keep" if left_out else ""
     drawn = "all rows" if found.is_exact else f"{sample.rows:,} rows drawn by the seed"
     table.add_row("", f"from {drawn}: {kept}")
     table.add_row("units", f"{len(found.units):,}")
@@ -228,11 +230,13 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     found = [f"{counts['samples']:,}"]
     more = counts["samples"] - counts["kept"]
     if more > 0:
+        own = [each for each in recipe["sources"] if isinstance(each, dict)]
         why = {
             "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
             "both sides of pairs": not SIDES.keys().isdisjoint(recipe["layout"]),
-            "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
+            "upsampled rows": any("repeat" in each for each in own),
+            "rows that a function made of one": bool(recipe.get("map") or any("map" in each for each in own)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):

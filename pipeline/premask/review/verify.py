@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.contract import SIDES
+from ..core.contract import LEFT_OUT, SIDES, listed
 from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard
@@ -362,7 +362,7 @@ class _Check:
         """Count rejected rows as the manifest does where their log was left out."""
         if not self.manifest.rejects_left_out:
             return
-        rows = sum(sum(each.rejected.values()) + each.dropped for each in self.manifest.inputs)
+        rows = sum(sum(each.listed.values()) for each in self.manifest.inputs)
         self.notes.append(
             f"the reject log was left out when this was pushed: its {rows:,} rows were not checked"
         )
@@ -378,17 +378,18 @@ class _Check:
             reasons = Counter(each.reason for each in self._rejected[number])
             unseen = 0
             if self.manifest.rejects_left_out:
-                reasons = Counter({**said.rejected, "duplicate": said.dropped})
+                reasons = Counter(said.listed)
                 unseen = reasons.total()
             dropped = reasons.pop("duplicate", 0)
             found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
+            by_recipe = {reason: reasons.pop(reason) for reason in LEFT_OUT if reason in reasons}
             self.counts.update(found, rows=said.rows, rejected=reasons.total())
             rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
             again = rows[times > 1]
             if len(again):
                 what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            expected = said.rows - sum(said.left_out.values()) - unseen
+            expected = said.rows - sum(said.left_out.values()) - unseen + sum(by_recipe.values())
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
@@ -397,6 +398,10 @@ class _Check:
                 if value != told:
                     what = f"{name} of {source} is {short(told)}, the files have {short(value)}"
                     self.findings.add("rows", "manifest.json", what)
+            if by_recipe != listed(said.left_out):
+                told = short(listed(said.left_out))
+                what = f"left_out of {source} is {told} by reason, the reject log has {short(by_recipe)}"
+                self.findings.add("rows", "manifest.json", what)
 
     def _kept_rows(self, number: int) -> np.ndarray:
         """The rows of a source that were kept, each as often as there are shards that it must not share;
@@ -441,6 +446,12 @@ class _Check:
         rejected = [each for each in self._rejected[number] if each.reason not in NOT_REDONE]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
+        if (made := self.manifest.inputs[number].map) is not None:
+            self.notes.append(
+                f"rows of {source} were not processed again: {made.function} made them (map), and verify "
+                "runs no code of a recipe"
+            )
+            return
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)

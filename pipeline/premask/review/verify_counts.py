@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..core.contract import NOT_REJECTED
 from ..core.manifest import describe_lengths
 from .verify_files import Findings
 
@@ -46,7 +47,7 @@ def check_counts(counts: Mapping[str, Any], found: Found, max_length: int, findi
 def _differences(counts: Mapping[str, Any], found: Found, max_length: int) -> Iterator[str]:
     here: dict[str, Any] = {**dict.fromkeys(COUNTED, 0), **found.counts}
     room = here["packs"] * max_length
-    here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k != "duplicate"}
+    here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k not in NOT_REJECTED}
     here["fill"] = round(here["tokens"] / room, 6) if room else None
     here["lengths"] = describe_lengths(found.lengths)
     for name in (*COUNTED, "rejected_by_reason", "fill", "lengths"):

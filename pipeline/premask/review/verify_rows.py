@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, SIDES, TRAINED_MASKS
+from ..core.contract import IGNORE_INDEX, LEFT_OUT, LOSS_WEIGHTS, REASONS, SIDES, TRAINED_MASKS
 from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
@@ -396,10 +396,13 @@ def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str
 NOT_REDONE = {"duplicate", "crashed"}
 """Reasons that say nothing of a row by itself, or that this process might not survive."""
 
+NOT_SHOWN = NOT_REDONE | {*LEFT_OUT}
+"""Reasons of lines that may be without their row."""
+
 
 def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the reject log, empty if nothing is."""
-    allowed = {"id", "original"} if line["reason"] in NOT_REDONE else {"id"}
+    allowed = {"id", "original"} if line["reason"] in NOT_SHOWN else {"id"}
     wrong = {
         "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
         "the source is none of the inputs in manifest.json": line["source"] not in sources,
@@ -413,8 +416,8 @@ def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
 
 def _is_row(original: str | None, reason: str) -> bool:
     """Whether a line shows its row as JSON; some rows are shown as they were read, of those too large the
-    beginning; duplicates are not shown."""
-    if reason in {"invalid_json", "not_an_object", "row_too_large", *NOT_REDONE}:
+    beginning; duplicates and rows that the recipe leaves out are not shown."""
+    if reason in {"invalid_json", "not_an_object", "row_too_large", *NOT_SHOWN}:
         return True
     try:
         json.loads(original or "", parse_int=str, parse_float=str)

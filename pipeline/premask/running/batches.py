@@ -54,6 +54,7 @@ from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, shaped_keys
 from .growth import Growth
+from .measures import RowTraits, shaped_traits
 from .parts import PART_BYTES, Fitted, RowsOf, fit_texts
 from .verifying import Verifying
 
@@ -70,6 +71,7 @@ class LabelledBatch:
     verified  number of rows that were processed twice
     keys      hashes and ids of the rows; None if the batch consists of skipped rows
     left_out  number of rows before these that a setting of the source left out, by setting
+    traits    what the conversations of the rows have; None if nothing asks for it
     """
 
     numbers: np.ndarray
@@ -80,6 +82,7 @@ class LabelledBatch:
     verified: int = 0
     keys: RowKeys | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    traits: RowTraits | None = None
 
     @property
     def kept(self) -> int:
@@ -165,6 +168,12 @@ class BatchLabeller:
         """What keeps rows in one split; None if the recipe has no splits and no cache."""
         return self.recipe.split_by if self.recipe.splits or self.recipe.cache else None
 
+    @property
+    def has_traits(self) -> bool:
+        """Whether the recipe, or another one that shares its cache, can ask for the traits of rows."""
+        recipe = self.recipe
+        return bool(recipe.cache or recipe.keep or any(entry.keep for entry in recipe.sources))
+
     def run(self, batch: RowBatch, dialect: Form) -> LabelledBatch:
         """Take the rows of a batch through all stages, all at once.
 
@@ -189,11 +198,12 @@ class BatchLabeller:
         if len(batch) == 1 and sum(map(len, chain.from_iterable(batch.shaped.texts))) > LARGE_ROW:
             batch = replace(batch, shaped=ShapedRows())  # the labeller says whether it can fit
         keys = shaped_keys(batch.shaped, len(batch), self.split_by)
+        traits = shaped_traits(batch.shaped, len(batch)) if self.has_traits else None
         filled = self._fill(batch.shaped)
         if filled is not None:
             self._growth.learn(batch.shaped, filled.masked)
         check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
-        for first, last, decided in self._decided(batch, dialect, filled, keys, size):
+        for first, last, decided in self._decided(batch, dialect, filled, (keys, traits), size):
             part = _filled_in(filled, first, last)
             masked = _joined(part, decided)
             rows = RowsOf(batch.source, batch.numbers, keys.ids)
@@ -212,6 +222,7 @@ class BatchLabeller:
                 verified,
                 keys.cut(first, last),
                 {} if first else batch.left_out,
+                traits and traits.cut(first, last),
             )
             del decided, part, masked, found, samples  # not kept while the next rows are decided
 
@@ -241,7 +252,7 @@ class BatchLabeller:
         return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
     def _decided(
-        self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys, size: int
+        self, batch: RowBatch, dialect: Form, filled: FilledRows | None, about: _About, size: int
     ) -> Iterator[tuple[int, int, _Decided]]:
         """Yield groups of rows (first, one past the last), with what was decided of the rows that were not
         filled. The texts of a group have `size` bytes together, or are those of one row."""
@@ -254,7 +265,7 @@ class BatchLabeller:
             left[filled.rows] = False
         first, held, decided = 0, 0, _Decided()
         for at, (is_left, own) in enumerate(zip(left.tolist(), sizes.tolist(), strict=True)):
-            row = self._decide(batch, dialect, at, keys) if is_left else None
+            row = self._decide(batch, dialect, at, about) if is_left else None
             grown = own if row is None else sum(len(sample.text) for sample in row.samples)
             if held + grown > size and at > first:
                 yield first, at, decided
@@ -268,13 +279,16 @@ class BatchLabeller:
                 first, held, decided = at + 1, 0, _Decided()
         yield first, len(batch), decided
 
-    def _decide(self, batch: RowBatch, dialect: Form, at: int, keys: RowKeys) -> _Decided:
-        """Decide a row that was not filled; set its keys if it has none."""
+    def _decide(self, batch: RowBatch, dialect: Form, at: int, about: _About) -> _Decided:
+        """Decide a row that was not filled; set its keys and traits if it has none."""
         decided, row = _Decided(), batch.row(at)
         try:
             found, repaired = self.labeller.read(row, dialect)
+            keys, traits = about
             if not keys.known[at]:
                 keys.add(at, found)
+                if traits is not None:
+                    traits.add(at, found)
             samples = self.labeller.decide_together(found)
         except RowError as error:
             decided.rejects[at] = reject(row, error)
@@ -283,6 +297,10 @@ class BatchLabeller:
             decided.rows += [at] * len(samples)
             decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+_About = tuple[RowKeys, RowTraits | None]
+"""Keys and traits of the rows of a batch."""
 
 
 def plans_of(labeller: Labeller) -> Plans:

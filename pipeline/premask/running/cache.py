@@ -4,9 +4,9 @@
     for batch in cache.batches(key, lambda: label(piece)):      # labels and writes, or reads
 
 A file holds the rows of one slice of the input, before any are chosen or packed. Runs that differ only in
-splits, repeats, layouts or duplicates share it. Its name is a hash of everything that decides its content
-(`slice_key`). A file that cannot be read, or that another user can have written, is written again. No file is
-ever removed: delete the directory to free the space.
+splits, repeats, layouts, duplicates or `keep` share it. Its name is a hash of everything that decides its
+content (`slice_key`). A file that cannot be read, or that another user can have written, is written again. No
+file is ever removed: delete the directory to free the space.
 
 Cost: writing takes 20 ns a token, reading 6 ns; 3 bytes a token.
 """
@@ -39,8 +39,9 @@ from ..output.identity import RunIdentity
 from ..output.shards import reject_table
 from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
+from .measures import TRAITS, RowTraits
 
-_CHOOSING = {"duplicates", "splits", "seed"}
+_CHOOSING = {"duplicates", "keep", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 
@@ -56,7 +57,7 @@ def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice:
         "run": [identity.tokenizer, identity.template, identity.versions],
         "recipe": recipe.model_dump(mode="json", exclude=set(left_out)),
         "seed": recipe.seed if entry.sample is not None else 0,
-        "entry": entry.model_copy(update={"path": "", "repeat": 1.0}).model_dump(mode="json"),
+        "entry": entry.model_copy(update={"path": "", "repeat": 1.0, "keep": None}).model_dump(mode="json"),
         "slice": list(about_slice),
     }
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
@@ -135,7 +136,7 @@ def read_rows(path: Path) -> Iterator[LabelledBatch]:
 
 def as_row(batch: LabelledBatch) -> pa.RecordBatch:
     """Return a batch as one row: each of its arrays is one list."""
-    samples, keys = batch.samples, batch.keys
+    samples, keys, traits = batch.samples, batch.keys, batch.traits
     if keys is None:
         raise ValueError("only rows with keys can be cached")
     about = {"left_out": dict(batch.left_out), "verified": batch.verified, "tally": [*batch.tally]}
@@ -150,17 +151,22 @@ def as_row(batch: LabelledBatch) -> pa.RecordBatch:
         "floats": _list(arrow_array(np.concatenate([_no_floats(), *samples.floats.values()]))),
         "origin": _list(samples.origin.to_struct_array()),
         "rejects": _list(reject_table(batch.rejects).to_struct_array()),
-        "tally": _list(arrow_array(np.concatenate([np.zeros(0, np.int32), *batch.tally.values()]))),
+        "tally": _list(arrow_array(np.concatenate([_no_ints(), *batch.tally.values()]))),
         "hashes": _list(arrow_array(keys.hashes.reshape(-1))),
         "known": _list(arrow_array(keys.known.view(np.uint8))),
         "groups": _list(arrow_array(keys.groups)),
         "ids": _list(pa.array(keys.ids, pa.string())),
+        "traits": _list(arrow_array(_no_ints() if traits is None else traits.values.reshape(-1))),
     }
     return pa.RecordBatch.from_pydict(columns)
 
 
 def _list(values: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
+
+
+def _no_ints() -> np.ndarray:
+    return np.zeros(0, dtype=np.int32)
 
 
 def _no_floats() -> np.ndarray:
@@ -183,6 +189,7 @@ def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
         array["groups"],
         column["ids"].to_pylist(),
     )
+    traits = array["traits"].reshape(-1, len(TRAITS))
     tally = dict(zip(about["tally"], array["tally"].reshape(-1, samples), strict=True)) if samples else {}
     return LabelledBatch(
         array["numbers"],
@@ -193,6 +200,7 @@ def _from_arrow(row: pa.RecordBatch) -> LabelledBatch:
         about["verified"],
         keys,
         about["left_out"],
+        RowTraits(traits) if len(traits) == n else None,
     )
 
 

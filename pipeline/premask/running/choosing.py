@@ -21,12 +21,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from ..core.contract import LEFT_OUT
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
 from ..output.windows import take_samples
 from .batches import LabelledBatch
 from .duplicates import Dropped
+from .keeping import REASON, keep_of
+from .measures import measured
 from .tasks import Account
 
 
@@ -120,20 +123,25 @@ def duplicates_of(dropped: Dropped | None, number: int) -> SliceDuplicates | Non
 
 
 def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None) -> Chosen:
-    """Drop duplicates, repeat rows as their source says, and assign them to splits."""
+    """Drop duplicates, leave out what is not to be kept, repeat rows as their source says, and assign them to
+    splits."""
     numbers = batch.numbers
     entry = recipe.sources[piece.entry]
     again, rejects = np.zeros(len(numbers), dtype=bool), batch.rejects
     if duplicates is not None and len(duplicates.rows):
         again = np.isin(numbers, duplicates.rows)
         rejects = _with_duplicates(piece.source, batch, numbers, again, duplicates)
-    copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
-    copies[again] = 0
     has_sample = np.zeros(len(numbers), dtype=bool)
     has_sample[batch.of_row] = True
+    if unfit := _not_kept(recipe, piece, batch, has_sample & ~again):
+        rejects = sorted([*rejects, *unfit.values()], key=lambda line: line.row)
+        again[list(unfit)] = True
+    copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
+    copies[again] = 0
     reasons = Counter(reject.reason for reject in rejects)
     dropped = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
+    left_out.update({setting: reasons.pop(reason, 0) for reason, setting in LEFT_OUT.items()})
     left_out["repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
     account = Account(
         len(numbers) + sum(batch.left_out.values()),
@@ -168,6 +176,20 @@ def _parts(
         order = np.repeat(own.reshape(-1, together), copies[own[::together]], axis=0).ravel()
         if len(order):
             yield split, take_samples(samples, order)
+
+
+def _not_kept(recipe: Recipe, piece: Slice, batch: LabelledBatch, asked: np.ndarray) -> dict[int, Reject]:
+    """Return lines of the rows for which the recipe's `keep` is not true, by their index, among those `asked`
+    (bool[n])."""
+    keep = keep_of(recipe, piece.entry)
+    if keep is None or batch.traits is None or batch.keys is None or not asked.any():
+        return {}
+    samples, ids = batch.samples, batch.keys.ids
+    table = measured(samples.labels, samples.offsets, batch.of_row, batch.tally, batch.traits)
+    return {
+        at: Reject(piece.source, int(batch.numbers[at]), ids[at], REASON, keep.detail(table, at), None)
+        for at in np.flatnonzero(asked & ~keep.of(table)).tolist()
+    }
 
 
 def _with_duplicates(

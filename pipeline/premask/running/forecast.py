@@ -57,6 +57,7 @@ from ..output.windows import Windows
 from ..publish.mask_counts import history_note
 from ..sources.cutting import UNIT_BYTES
 from ..sources.formats import FORMATS
+from ..sources.mapping import as_read
 from ..sources.reading import part_of, read_slice
 from .counts import HISTORY
 from .inputs import Work, look_at
@@ -110,6 +111,7 @@ class Trial:
     splits: int
     bytes: Mapping[str, float]  # kind of file -> bytes per token (rejects: per row)
     rejected: Mapping[str, int]
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ class Forecast:
                 "tokens": self.sample.tokens,
                 "tokens_a_second": self.sample.timed_tokens / max(self.sample.seconds, 1e-9),
                 "rejected": dict(self.sample.rejected),
+                "left_out": dict(self.sample.left_out),
             },
         }
 
@@ -285,7 +288,7 @@ def _compression(text: bytes, codec: str | None) -> float:
 
 def _lines(piece: Slice) -> Iterator[bytes]:
     """Yield the rows of a slice as lines of JSONL."""
-    for row in read_slice(piece):
+    for row in read_slice(as_read(piece)):
         text = row.original if row.error is not None and row.original is not None else _json(row.value)
         yield text.replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
 
@@ -403,6 +406,7 @@ def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tas
         1 + len(recipe.splits),
         {kind: size / max(1, rows if kind == "rejects" else tokens) for kind, size in sizes.items()},
         sum((each.rejected for each in accounts), Counter[str]()),
+        sum((each.left_out for each in accounts), Counter[str]()),
     )
 
 
@@ -430,7 +434,8 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: i
     if note := history_note({"tokens": tokens, HISTORY: again}):
         yield note
     if not sample.tokens:
-        why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
+        lost = {**sample.rejected, **{f"left out by {key}": count for key, count in sample.left_out.items()}}
+        why = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
     mean = tokens / max(1, len(units))
     whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}

@@ -15,6 +15,7 @@ from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
 from ..sources.listing import inspect_sources
 from ..sources.reading import peek
+from .keeping import check_keep
 
 SHARE_BYTES = 1 << 20
 """Bytes of a file that are worth another process."""
@@ -45,9 +46,14 @@ class Work(NamedTuple):
 
 
 def look_at(recipe: Recipe) -> Work:
-    """Inspect the files of a recipe and cut them into units."""
+    """Check the recipe's conditions, inspect its files and cut them into units."""
+    check_keep(recipe)
     infos = inspect_sources(
-        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+        recipe.sources,
+        seed=recipe.seed,
+        max_row_bytes=recipe.max_row_bytes,
+        salvage=recipe.salvage,
+        function=recipe.map,
     )
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:

@@ -49,12 +49,13 @@ from ..core.source_entry import Source
 from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from ..core.versions import code_hash
+from ..dialects import Form
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, read_work_json, work_directory
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
-from ..sources.listing import list_files
+from ..sources.listing import hook_of, list_files
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
 from .runners import Runner
@@ -347,9 +348,11 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
     if there is not None and there.get("sign") == sign:
-        found = _work_of(_work_file(there, path), recipe)
-        if _unchanged(found):
-            return found
+        file = _work_file(there, path)
+        if _has_own_functions(file, recipe):
+            found = _work_of(file, recipe)
+            if _unchanged(found):
+                return found
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
         check_same_run(out, prepare(work).identity)  # before the file that other ranks use is replaced
@@ -361,6 +364,14 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
 def _sign(recipe: Recipe) -> dict[str, Any]:
     """Return what the inspection of the sources depends on, besides the content of the files."""
     return {"code": code_hash(), "recipe": recipe.identity(), "files": list_files(recipe.sources)}
+
+
+def _has_own_functions(found: _WorkFile, recipe: Recipe) -> bool:
+    """Whether rows are made by the functions of the recipe, with the same code, and by no others: a file may
+    not name code that runs. Raises `RecipeError` if they may not run here."""
+    own = [hook_of(entry, recipe.map) for entry in recipe.sources]
+    all_of: list[SourceInfo | Slice] = [*found.infos, *_slices(found)]
+    return all((each.selection and each.selection.map) == own[each.entry] for each in all_of)
 
 
 def _unchanged(work: Work) -> bool:
@@ -417,14 +428,19 @@ def _slices(found: _WorkFile) -> Iterator[Slice]:
     return (piece for pieces in found.units for piece in pieces)
 
 
-def _work_of(found: _WorkFile, recipe: Recipe) -> Work:
-    """Return the work of a file, which has no credentials of URLs; `recipe` has them."""
+def _work_of(found: _WorkFile, recipe: Recipe, *, is_done: bool = False) -> Work:
+    """Return the work of a file, which has no credentials of URLs; `recipe` has them. If it is done, no row
+    is read for the dialect of rows that a function makes: nobody asks for it."""
     units = [
         Unit(number, tuple(piece._replace(at=_at(piece, recipe)) for piece in pieces))
         for number, pieces in enumerate(found.units)
     ]
     infos = [dataclasses.replace(info, at=_at(info, recipe)) for info in found.infos]
-    dialects = {info.source: found.dialects.get(info.source) or find_dialect(info, recipe) for info in infos}
+    dialects = dict[str, Form]()
+    for info in infos:
+        is_made = info.selection is not None and info.selection.map is not None
+        known = found.dialects.get(info.source) or ("auto" if is_done and is_made else None)
+        dialects[info.source] = known or find_dialect(info, recipe)
     return Work(recipe, infos, dialects, units, tuple(found.warnings))
 
 
@@ -448,7 +464,8 @@ def _read_work(out: Path, recipe: Recipe | None) -> Work | None:
     found = _work_file(data, path)
     theirs = make_recipe(found.recipe, where="work in progress")
     same = recipe is not None and recipe.identity() == theirs.identity()
-    return _work_of(found, recipe if same and recipe else theirs)._replace(recipe=recipe or theirs)
+    whose = recipe if same and recipe else theirs
+    return _work_of(found, whose, is_done=True)._replace(recipe=recipe or theirs)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

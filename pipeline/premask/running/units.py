@@ -29,6 +29,7 @@ from ..labeller import reject
 from ..output.shards import HASHES, UnitRecord, UnitWriter
 from ..output.unit_store import finished
 from ..output.windows import Windows
+from ..sources.mapping import as_read
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
@@ -182,7 +183,7 @@ def label_shared(
 
 def _all_skipped(piece: Slice, why: str) -> Iterator[LabelledBatch]:
     """Yield the rows of a slice as skipped; only their text is read."""
-    for block in read_blocks(piece, BATCH_ROWS):
+    for block in read_blocks(as_read(piece), BATCH_ROWS):
         rows = map(block.row, range(len(block.numbers)))
         yield _skipped([reject(row, RowError("crashed", why)) for row in rows], block.left_out)
 

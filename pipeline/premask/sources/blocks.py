@@ -114,9 +114,14 @@ def _narrowed(row: Row, columns: Sequence[str]) -> Row:
 # ==== What is taken ====
 
 
-def selected(blocks: Iterator[Block], piece: Slice, selection: Selection) -> Iterator[Block]:
-    """Blocks with the rows that a selection takes. Rows left out at the end are counted by a last, empty
-    block."""
+def selected(
+    blocks: Iterator[Block],
+    piece: Slice,
+    selection: Selection,
+    made: Callable[[Block], Block] | None = None,
+) -> Iterator[Block]:
+    """Blocks with the rows that a selection takes, and what `made` makes of them. Rows left out at the end
+    are counted by a last, empty block."""
     left_out = Counter[str]()
     for each in blocks:
         block = each
@@ -127,6 +132,7 @@ def selected(blocks: Iterator[Block], piece: Slice, selection: Selection) -> Ite
             block = _counted(block, mask, "sample", left_out)
         if len(block.numbers):
             block = block if selection.columns is None else block.narrowed(selection.columns)
+            block = block if made is None else made(block)
             yield replace(block, left_out=dict(left_out))
             left_out.clear()
     if left_out:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.recipe import Recipe
-from ..core.records import Selection, SourceInfo
+from ..core.records import Hook, Selection, SourceInfo
 from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
 from ..core.text import is_encodable
@@ -36,6 +36,7 @@ from .cutting import whole
 from .files import check_is_file
 from .formats import FORMATS, is_data, known_suffixes
 from .inspection import inspect_source
+from .mapping import find_hook
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
 from .where import condition
@@ -69,9 +70,11 @@ def inspect_sources(
     seed: int = 0,
     max_row_bytes: int = MAX_ROW_BYTES,
     salvage: bool = False,
+    function: str | None = None,
 ) -> list[SourceInfo]:
     """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples, larger rows
     than `max_row_bytes` are not read. With `salvage` the whole rows of files that are cut short are taken.
+    `function` makes rows of their rows (`map`), where an entry names none.
 
     Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
     fit.
@@ -79,7 +82,7 @@ def inspect_sources(
     infos: list[SourceInfo] = []
     first: dict[str, int] = {}
     for number, entry in enumerate(sources):
-        selection = _selection(entry, seed)
+        selection = _selection(entry, seed, function)
         left = entry.limit
         for file in _files(entry):
             if left == 0:
@@ -162,13 +165,21 @@ def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str
     return True
 
 
-def _selection(entry: Source, seed: int) -> Selection | None:
-    """What an entry takes of its rows, None if all."""
+def _selection(entry: Source, seed: int, function: str | None) -> Selection | None:
+    """What an entry takes of its rows, None if all, as they are."""
     if entry.where is not None:
         condition(entry.where)
     columns = None if entry.columns is None else tuple(entry.columns)
-    found = Selection(entry.where, entry.sample, seed if entry.sample is not None else 0, columns)
+    seed = seed if entry.sample is not None else 0
+    found = Selection(entry.where, entry.sample, seed, columns, hook_of(entry, function))
     return None if found == Selection() else found
+
+
+def hook_of(entry: Source, function: str | None) -> Hook | None:
+    """The function that makes rows of those of an entry: its own, else the recipe's. Raises `RecipeError`
+    like `find_hook`."""
+    name = entry.map or function
+    return None if name is None else find_hook(name)
 
 
 def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:

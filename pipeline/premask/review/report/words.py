@@ -78,11 +78,13 @@ def known_origins(items: Sequence[Mapping[str, Any]]) -> str:
 
 def shown_rejects(figures: Figures, shown: int) -> str:
     """Say how many of the rejected rows are shown."""
-    lines = figures["rejected"] + figures["dropped"]
+    lines = sum(each["rows"] for each in figures["rejects"])
     if lines and not shown:
         return f"{lines:,} rows are in no reject log here; it was left out when this was pushed."
     text = f"{shown:,} of {lines:,} rows are shown here, with every reason."
-    return text + (f" {figures['dropped']:,} were skipped as duplicates." if figures["dropped"] else "")
+    text += f" {figures['dropped']:,} were skipped as duplicates." if figures["dropped"] else ""
+    left_out = lines - figures["rejected"] - figures["dropped"]
+    return text + (f" {left_out:,} were left out by the recipe." if left_out else "")
 
 
 def _more(count: int, what: str) -> str:
