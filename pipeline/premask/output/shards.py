@@ -39,7 +39,8 @@ from ..core.recipe import Layout
 from ..core.records import Reject, Samples
 from ..core.text import storable
 from .dataset import raw_bytes
-from .packing import one_each, plan_packs
+from .packing import PackOrder, PackPlan, in_seeded_order, one_each, plan_packs
+from .spreading import row_numbers, together
 from .tables import RowFormat, lineage_table, pack_tables, unpacked_table
 
 GROUP_TOKENS = 1 << 20
@@ -204,7 +205,8 @@ class UnitWriter:
     """Writes the files of one unit of work; nothing is at `directory` before `commit`.
 
     The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe, and so
-    is what `format_` adds to the rows.
+    is what `format_` adds to the rows, and the `order` of packs. `beside_own_row` counts the samples that
+    share a pack with an earlier one of their input row, if `order.spread`.
     Leaving the `with` block by an exception removes all that was written. Raises `OutputError` if the
     disk does not take it.
     """
@@ -215,7 +217,9 @@ class UnitWriter:
         layouts: Sequence[Layout],
         max_length: int,
         format_: RowFormat | None = None,
+        order: PackOrder | None = None,
     ) -> None:
+        self.order, self.beside_own_row = order or PackOrder(), 0
         self._directory = directory
         self._format = format_
         self._layouts = frozenset(layouts)
@@ -256,7 +260,7 @@ class UnitWriter:
         if not n:
             return
         packed = Layout.packed in self._layouts
-        plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
+        plan = self._plan(samples) if packed else one_each(n)
         packs_a_group = max(1, GROUP_TOKENS // self._max_length)
         counts = self._splits.setdefault(split, Counter())
         if packed:
@@ -269,6 +273,16 @@ class UnitWriter:
         counts["samples"] += n
         counts["tokens"] += len(samples.ids)
         counts["trained_tokens"] += int(np.count_nonzero(samples.labels != IGNORE_INDEX))
+
+    def _plan(self, samples: Samples) -> PackPlan:
+        """Return which samples share a pack."""
+        lengths = np.diff(samples.offsets)
+        rows = row_numbers(samples.origin) if self.order.spread else None
+        plan = plan_packs(lengths, self._max_length, rows)
+        if rows is not None:
+            pack_of = np.repeat(np.arange(len(plan.offsets) - 1), np.diff(plan.offsets))
+            self.beside_own_row += len(together(pack_of, rows[plan.order]))
+        return plan if self.order.seed is None else in_seeded_order(plan, self.order.seed)
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Add lines to the reject log. How they are spread over calls does not change what is written."""

@@ -244,6 +244,8 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
+    if beside := counts.get("samples_beside_own_row"):
+        found.append(f"({beside:,} share a pack with another sample of their row: no other place was found)")
     if composed := counts.get("samples_by_proof", {}).get("composed"):
         found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
     return [*found, *(f"({note})" for note in mask_notes(counts))]

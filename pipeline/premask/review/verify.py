@@ -37,6 +37,7 @@ from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
 from ..output.identity import key_of
+from ..output.spreading import numbered, together
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
@@ -168,6 +169,7 @@ class _Check:
         self._reasons: Counter[str] = Counter()
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
+        self._beside = 0  # samples that share a pack with one of their row
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
         self._entries = entries_of_files(self._settings.sources)
         self._whole = True  # all rows could be read so far, so they can be counted
@@ -277,6 +279,7 @@ class _Check:
             self._whole = False
             return
         self._turns += int(found.turns.sum())
+        self._beside += len(together(sums[0].row, numbered(found.source, found.row)))
         check_origins(found, sums[0], lineage.path, self.findings, whole=not self._settings.shuffle)
         self._remember(found, sums[0], place.file, split, chosen)
         if len(sums) > 1 and sums[1] is not None and layouts[1] is not None:
@@ -402,7 +405,7 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        found = Found(self.counts, self._reasons, self._lengths, self._turns)
+        found = Found(self.counts, self._reasons, self._lengths, self._turns, self._beside)
         check_counts(self._told, found, self._settings.max_length, self.findings)
 
     # ---- sources ----

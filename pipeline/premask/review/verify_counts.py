@@ -21,6 +21,10 @@ from .verify_files import Findings
 
 COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
 
+BESIDE = "samples_beside_own_row"
+"""Samples that share a pack with an earlier one of their row; not counted in outputs of older versions, and
+without `shuffle` and copies."""
+
 
 class Found(NamedTuple):
     """What the files of an output have.
@@ -29,12 +33,14 @@ class Found(NamedTuple):
     reasons  lines of the reject log by reason
     lengths  samples by their tokens
     turns    trained turns, by the lineage
+    beside   samples that share a pack with an earlier one of their row, by the lineage
     """
 
     counts: Mapping[str, int]
     reasons: Mapping[str, int]
     lengths: Mapping[int, int]
     turns: int
+    beside: int = 0
 
 
 def check_counts(counts: Mapping[str, Any], found: Found, max_length: int, findings: Findings) -> None:
@@ -52,6 +58,9 @@ def _differences(counts: Mapping[str, Any], found: Found, max_length: int) -> It
     for name in (*COUNTED, "rejected_by_reason", "fill", "lengths"):
         if counts[name] != here[name]:
             yield f"counts.{name} is {short(counts[name])}, the files have {short(here[name])}"
+    beside = counts.get(BESIDE)
+    if beside is not None and beside != found.beside:
+        yield f"counts.{BESIDE} is {short(beside)}, the files have {short(found.beside)}"
     for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
         total = sum(counts[name].values()) if counts.get(name) else here[whole]
         if total != here[whole]:

@@ -24,6 +24,8 @@ import pyarrow as pa
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
+from ..output.packing import PackOrder
+from ..output.shards import UnitWriter
 from ..output.windows import take_samples
 from .batches import LabelledBatch
 from .duplicates import Dropped
@@ -60,6 +62,18 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
         name = name_hash(f"{seed}\0{source}")
         copies += chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
     return copies
+
+
+def pack_order(recipe: Recipe) -> PackOrder:
+    """Return how the samples of a recipe are spread over packs: copies of a row are kept apart, and with
+    `shuffle` all samples of a row."""
+    copies = any(entry.repeat > 1 for entry in recipe.sources)
+    return PackOrder(copies or recipe.shuffle, recipe.seed if recipe.shuffle else None)
+
+
+def pack_counts(writer: UnitWriter) -> dict[str, int]:
+    """Return what a run counts of the packs of a unit besides their number."""
+    return {"samples_beside_own_row": writer.beside_own_row} if writer.order.spread else {}
 
 
 def order_keys(origin: pa.RecordBatch, seed: int) -> np.ndarray:

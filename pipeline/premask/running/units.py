@@ -32,7 +32,7 @@ from ..output.windows import Windows
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
-from .choosing import choose, duplicates_of
+from .choosing import choose, duplicates_of, pack_counts, pack_order
 from .crashes import Failures, read_failures, without_rows
 from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
 from .sharing import SharedSlice
@@ -61,7 +61,8 @@ def run_unit(
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
+    order = pack_order(recipe)
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format, order) as writer:
         sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
@@ -82,7 +83,7 @@ def run_unit(
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
         sources = {source: account.as_dict() for source, account in accounts.items()}
-        extra = {"counts": dict(counts), "sources": sources}
+        extra = {"counts": {**counts, **pack_counts(writer)}, "sources": sources}
         if failures.why:
             rows = sum(account.rejected["crashed"] for account in accounts.values())
             extra["set_aside"] = {"rows": rows, "error": failures.why}
