@@ -43,7 +43,7 @@ from ..running.counts import nested
 from ..running.inputs import find_dialect
 from ..sources.listing import entries_of_files, inspect_again
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
-from .verify_counts import Found, check_counts, check_recount, short
+from .verify_counts import Found, check_counts, check_mixture, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
     NOT_REDONE,
@@ -169,6 +169,7 @@ class _Check:
         self._reasons: Counter[str] = Counter()
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
+        self._mixed: dict[str, Counter[str]] = {}  # of each source: what of it is in train
         self._beside = 0  # samples that share a pack with one of their row
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
         self._entries = entries_of_files(self._settings.sources)
@@ -323,6 +324,12 @@ class _Check:
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
         for number, source in enumerate(self._sources):
             ours = lineage.source == number
+            if split == "train":
+                self._mixed.setdefault(source, Counter()).update(
+                    rows=int(np.count_nonzero(ours & (lineage.sample == 0))),
+                    tokens=int(sums.length[ours].sum()),
+                    trained_tokens=int(sums.trained[ours].sum()),
+                )
             self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
             if self._settings.shuffle and not self.full:  # the samples of a row are anywhere
                 share = ROWS_REDONE / max(1, self.manifest.counts.kept)
@@ -407,6 +414,8 @@ class _Check:
     def _check_counts(self) -> None:
         found = Found(self.counts, self._reasons, self._lengths, self._turns, self._beside)
         check_counts(self._told, found, self._settings.max_length, self.findings)
+        if self.manifest.mixture is not None:
+            check_mixture(self.manifest.mixture, self._mixed, self._entries, self.findings)
 
     # ---- sources ----
 
