@@ -553,6 +553,10 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "map": (["hooks:clean"], "hooks:clean"),
     "keep": (["tokens > 9"], "tokens > 9"),
     "duplicates": (["drop"], "drop"),
+    "mix_by": (["rows"], "rows"),
+    "budget": (["20k"], 20_000),
+    "temperature": (["2.5"], 2.5),
+    "max_repeat": (["8"], 8.0),
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
     "seed": (["7"], 7),
@@ -645,6 +649,7 @@ def test_which_command_takes_which_keys() -> None:
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
         "cache", "card", "output", "keep", "duplicates", "splits", "split_by", "seed", "shuffle",
+        "mix_by", "budget", "temperature", "max_repeat",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ def test_all_keys_and_their_defaults() -> None:
         "duplicates": "keep",
         "splits": {},
         "split_by": "first_user",
+        "mix_by": "tokens",
+        "budget": None,
+        "temperature": None,
+        "max_repeat": 4.0,
         "seed": 0,
         "shuffle": False,
         "pad_rows": "none",
@@ -347,6 +352,10 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "duplicates": "drop",
         "splits": {"validation": 0.1},
         "split_by": "id",
+        "mix_by": "rows",
+        "budget": 9,
+        "temperature": 2.0,
+        "max_repeat": 2.0,
         "seed": 7,
         "shuffle": True,
         "pad_rows": "to_length",
@@ -513,3 +522,31 @@ def test_trajectories_bring_the_column_of_their_log_probabilities(
 def test_what_no_token_column_can_be_called(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be a token column; write a name such as logprobs"):
         make_recipe({**LEAST, "token_columns": [name]})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sources": [{"path": "a", "share": 0.7}, {"path": "b", "share": 0.6}]}, "add up to 1.3"),
+        ({"sources": [{"path": "a", "share": 0.7}]}, "no source is left for the rest"),
+        ({"sources": [{"path": "a", "share": 1.0}, "b"]}, "nothing is left for the other sources"),
+        ({"sources": [{"path": "a", "share": 0.5}, "b"], "temperature": 2}, "leave one out"),
+        ({"sources": [{"path": "a", "share": 0.5, "repeat": 2}, "b"]}, "so does 'repeat'"),
+        ({"sources": [{"path": "a", "repeat": 2}, "b"], "temperature": 2}, "so does 'repeat'"),
+        ({"temperature": 0.5}, "temperature"),
+        ({"sources": [{"path": "a", "share": True}, "b"]}, "write a number"),
+    ],
+)
+def test_mixtures_that_cannot_be_are_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o", **change}, where="recipe")
+
+
+def test_shares_that_add_up_to_1_in_decimals_are_a_mixture() -> None:
+    shares = [{"path": name, "share": 0.1} for name in "abcdefghij"]
+    recipe = make_recipe(
+        {"sources": shares, "tokenizer": "t", "output": "o", "budget": "20M"}, where="recipe"
+    )
+    assert recipe.mixes
+    assert recipe.budget == 20_000_000
+    assert not make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o"}, where="recipe").mixes

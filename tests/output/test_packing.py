@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from premask.core.contract import LINEAGE_SCHEMA, ORIGIN_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA
 from premask.core.records import SampleOrigin, Samples
 from premask.core.text import storable
-from premask.output.packing import PackPlan, one_each, plan_packs
+from premask.output.packing import PackPlan, in_seeded_order, one_each, plan_packs
+from premask.output.spreading import together
 from premask.output.tables import (
     Padding,
     RowFormat,
@@ -408,3 +409,77 @@ def test_samples_that_do_not_fit_together_are_refused(change: dict[str, object],
 
     with pytest.raises(ValueError, match=message):
         pack_table(samples, PLAN)
+
+
+# ==== Copies of a row, and samples of one row ====
+
+
+def pack_numbers(plan: PackPlan) -> np.ndarray:
+    numbers = np.empty(len(plan.order), dtype=np.int64)
+    numbers[plan.order] = np.repeat(np.arange(len(plan.offsets) - 1), np.diff(plan.offsets))
+    return numbers
+
+
+def chat_lengths(n: int) -> np.ndarray:
+    lengths = np.exp(np.random.default_rng(0).normal(6.3, 0.9, n)).astype(np.int64)
+    return np.clip(lengths, 20, 8192)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_copies_of_a_row_are_in_different_packs_and_there_are_no_more_packs(*, shuffled: bool) -> None:
+    rows = np.repeat(np.arange(4000), 3)
+    order = np.random.default_rng(1).permutation(len(rows)) if shuffled else np.arange(len(rows))
+    rows, lengths = rows[order], np.repeat(chat_lengths(4000), 3)[order]
+    plain, spread = plan_packs(lengths, 8192), plan_packs(lengths, 8192, rows)
+    assert len(spread.offsets) == len(plain.offsets)
+    assert len(together(pack_numbers(plain), rows)) > 3000
+    assert len(together(pack_numbers(spread), rows)) == 0
+
+
+def test_samples_of_one_row_are_in_different_packs_whatever_their_lengths() -> None:
+    turns = np.random.default_rng(2).integers(1, 8, 3000)
+    rows = np.repeat(np.arange(3000), turns)
+    lengths = chat_lengths(len(rows)) // 4 + 1
+    plain, spread = plan_packs(lengths, 4096), plan_packs(lengths, 4096, rows)
+    assert len(spread.offsets) == len(plain.offsets)
+    assert len(together(pack_numbers(plain), rows)) > 0
+    assert len(together(pack_numbers(spread), rows)) == 0
+
+
+def test_rows_that_leave_no_choice_stay_together() -> None:
+    lengths, rows = np.full(50, 100), np.zeros(50, dtype=np.int64)
+    plan = plan_packs(lengths, 1000, rows)
+    assert packs_of(plan) == packs_of(plan_packs(lengths, 1000))
+    assert len(together(pack_numbers(plan), rows)) == 45
+
+
+@given(capacity_and_lengths(), st.integers(1, 9))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_spread_packs_hold_each_sample_once_and_are_never_too_full(
+    case: tuple[int, list[int]], rows: int
+) -> None:
+    capacity, some = case
+    lengths, numbers = np.array(some, dtype=np.int64), np.arange(len(some)) % rows
+    plain, plan = plan_packs(lengths, capacity), plan_packs(lengths, capacity, numbers)
+    assert sorted(plan.order.tolist()) == list(range(len(some)))
+    assert all(sum(some[i] for i in pack) <= capacity for pack in packs_of(plan))
+    assert all(pack == sorted(pack) for pack in packs_of(plan))
+    assert len(plan.offsets) <= len(plain.offsets)
+    assert len(together(pack_numbers(plan), numbers)) <= len(numbers)
+
+
+def test_packs_in_seeded_order_are_the_same_packs_and_not_sorted_by_their_fill() -> None:
+    lengths = chat_lengths(5000)
+    plan = plan_packs(lengths, 8192)
+    some, other = in_seeded_order(plan, 1), in_seeded_order(plan, 2)
+    assert sorted(packs_of(some)) == sorted(packs_of(plan)) == sorted(packs_of(other))
+    assert packs_of(some) != packs_of(other)
+    sizes = [np.diff(each.offsets) for each in (plan, some)]
+    sizes_by_place = [abs(np.corrcoef(np.arange(len(each)), each)[0, 1]) for each in sizes]
+    assert sizes_by_place[0] > 0.3
+    assert sizes_by_place[1] < 0.15
+
+
+def test_equal_lengths_come_into_packs_in_the_order_in_which_they_are_given() -> None:
+    plan = plan_packs(np.full(6, 4), 8)
+    assert packs_of(plan) == [[0, 1], [2, 3], [4, 5]]  # that of a shuffle, whose samples come in its order

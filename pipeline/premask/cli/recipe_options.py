@@ -40,7 +40,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
         *("end_of_turn", "loss_weights", "token_columns"),
     ),
-    "Mixture and splits": ("keep", "duplicates", "splits", "split_by", "seed", "shuffle"),
+    "Mixture and splits": (
+        *("keep", "mix_by", "budget", "temperature", "max_repeat"),
+        *("duplicates", "splits", "split_by", "seed", "shuffle"),
+    ),
     "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
     "Work": ("engine", "verify", "unit_rows", "cache"),
     "Output": ("output", "card"),

@@ -349,6 +349,31 @@ class TokenizerFile(ListedFile):
     path: str = Field(pattern=_TOKENIZER_PATH, description="Relative to the output.")
 
 
+class MixedSource(_Part):
+    """A source of a mixture, in train: its share as asked and as got, and how often its rows are used on
+    average. `of_` is before the names of what is there, each row once."""
+
+    source: str
+    asked: float = Field(ge=0, le=1)
+    got: float = Field(ge=0, le=1)
+    repeat: float = Field(ge=0)
+    rows: Count
+    of_rows: Count
+    tokens: Count
+    of_tokens: Count
+    trained_tokens: Count
+    of_trained_tokens: Count
+
+
+class Mixture(_Part):
+    """The shares of sources in train, by rows, tokens or trained tokens; `got` is the size of all of them."""
+
+    by: Literal["rows", "tokens", "trained_tokens"]
+    budget: Count | None
+    got: Count
+    sources: _Items[MixedSource]
+
+
 class UnitSetAside(_Part):
     """A unit with skipped rows."""
 
@@ -376,6 +401,9 @@ class Manifest(_Part):
     counts: Counts
     engine: EngineUsed
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
+    mixture: Mixture | None = Field(
+        default=None, description="Only with a share, a budget or a temperature in the recipe."
+    )
     shards: _Items[Shard]
     pictures: _Items[ChartFile] = []
     tokenizer_files: _Items[TokenizerFile] = Field(

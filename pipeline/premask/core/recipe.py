@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import re
 from enum import Enum
 from typing import Any, Literal
@@ -37,6 +38,14 @@ COLUMNS = frozenset(
     }
 )
 """Columns of an output that no token column can be (`contract.py`)."""
+
+
+class MixBy(Enum):
+    """What shares, the temperature and the budget of a mixture count, in train and after the mask."""
+
+    tokens = "tokens"
+    trained_tokens = "trained_tokens"
+    rows = "rows"
 
 
 class Layout(Enum):
@@ -369,6 +378,27 @@ class Recipe(BaseModel):
         default=Duplicates.keep,
         description="What happens to rows with the conversation of an earlier row; always counted.",
     )
+    mix_by: MixBy = Field(
+        default=MixBy.tokens, description="What the shares of sources, temperature and budget count."
+    )
+    budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Size of the train split, such as 20M tokens; rows are left out by a hash until it fits.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Gives each source a share by its size to the power of 1/T: 1 as they are, high values "
+        "even.",
+    )
+    max_repeat: float = Field(
+        default=4.0,
+        ge=1,
+        le=1000,
+        description="How often a row is used at most, to reach a share or with a temperature.",
+    )
     splits: dict[str, float] = Field(
         default_factory=dict,
         description="Splits in addition to train, and the share of rows that each gets.",
@@ -436,12 +466,12 @@ class Recipe(BaseModel):
     )
     output: str = Field(description="Directory to write, or the URL of a folder in a store.")
 
-    @field_validator("seed", "verify", mode="before")
+    @field_validator("seed", "verify", "temperature", "max_repeat", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
 
-    @field_validator("max_length", "pack_window", "unit_rows", mode="before")
+    @field_validator("max_length", "pack_window", "unit_rows", "budget", mode="before")
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
@@ -548,6 +578,29 @@ class Recipe(BaseModel):
     def together(self) -> int:
         """How many samples, one after another, are never parted: the two of a pair."""
         return 2 if Layout.preference in self.layout else 1
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> Recipe:
+        asked = [entry for entry in self.sources if entry.share is not None]
+        if asked and self.temperature is not None:
+            raise ValueError("'temperature' gives every source a share, and so does 'share'; leave one out")
+        for entry in asked if self.temperature is None else self.sources:
+            if entry.repeat != 1:
+                key = "share" if asked else "temperature"
+                raise ValueError(f"'{key}' says how often rows are used, and so does 'repeat'; leave one out")
+        total = math.fsum(entry.share or 0.0 for entry in asked)
+        if total > 1 + 1e-9:
+            raise ValueError(f"the shares of the sources add up to {total:g}; they must not exceed 1")
+        if asked and (len(asked) == len(self.sources)) != (total > 1 - 1e-9):
+            has = "no source is left for the rest" if total < 1 else "nothing is left for the other sources"
+            raise ValueError(f"the shares of the sources add up to {total:g}, and {has}")
+        return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether rows are chosen by how many there are of all sources."""
+        shares = any(entry.share is not None for entry in self.sources)
+        return shares or self.budget is not None or self.temperature is not None
 
     @field_validator("token_columns")
     @classmethod

@@ -128,8 +128,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
     if name in _OF_COMMAND and "sources" in known:
         return f"unknown key '{key}'; it is an option of the command: --{name.replace('_', '-')}"
     if name in _SHARES and "repeat" in known:
-        hint = "write 'repeat' (how often its samples are used) or 'sample' (a share of its rows)"
-        return f"unknown key '{key}'; {hint}"
+        hint = "'share' (of the output), 'repeat' (how often it is used) or 'sample' (a part of it)"
+        return f"unknown key '{key}'; write {hint}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     other = OTHER_NAMES.get(name)
     best = other if other in known else near[0] if near else None

@@ -193,6 +193,12 @@ class Source(BaseModel):
         description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by "
         "the seed.",
     )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Its share of the train split, in mix_by: rows are left out or repeated to reach it.",
+    )
     dialect: DialectName | None = Field(
         default=None, description="Conversation format; default: the recipe's."
     )
@@ -205,7 +211,7 @@ class Source(BaseModel):
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
 
-    @field_validator("sample", "repeat", mode="before")
+    @field_validator("sample", "repeat", "share", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)

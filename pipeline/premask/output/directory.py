@@ -151,6 +151,15 @@ class Output:
         """Return where it is kept which rows of a unit are duplicates."""
         return self._work / "hashes" / f"{number:05d}.dropped.npz"
 
+    def sizes(self, number: int) -> Path:
+        """Return where the sizes of a unit's rows are kept, if sources have shares."""
+        return self._work / "hashes" / f"{number:05d}.{'again' if self._mismatch() else 'sizes'}.npy"
+
+    @property
+    def rows(self) -> Path:
+        """The folder of the labelled rows that are kept until it is known which are used."""
+        return self._work / ("rows-again" if self._mismatch() else "rows")
+
     def failures(self, number: int) -> Path:
         """Return where it is kept how a unit failed."""
         return self._work / "failures" / f"{number:05d}.json"
@@ -197,6 +206,7 @@ class Output:
         make_card: MakeCard,
         draw: Callable[[Manifest], Mapping[str, str]] | None = None,
         set_aside: Sequence[Mapping[str, Any]] = (),
+        mixture: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest as JSON values.
 
@@ -204,8 +214,9 @@ class Output:
         `inputs` says what became of the rows of each source (`units.Account`, and `duplicates`); `engine`
         says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
-        card's pictures by their paths. `set_aside` lists units with skipped rows: if there are any, the work
-        in progress stays, and the next run processes these units again.
+        card's pictures by their paths. `mixture` are the shares of sources, as asked and as got. `set_aside`
+        lists units with skipped rows: if there are any, the work in progress stays, and the next run
+        processes these units again.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -223,6 +234,7 @@ class Output:
                 "counts": {**totals, "lengths": describe_lengths(self._lengths)},
                 "engine": dict(engine),
                 "card": dict(card),
+                **({"mixture": dict(mixture)} if mixture else {}),
                 "shards": shards,
                 **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
@@ -607,13 +619,19 @@ def remove_work(work: Path) -> None:
 def _take_up_again(out: Path) -> None:
     """Have units with skipped rows processed again; all units, if they depend on each other's rows."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
-    if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
+    if recipe.get("shuffle") or recipe.get("duplicates") == "drop" or _mixes(recipe):
         remove_work(work)
         return
     for path in (work / "failures").glob("*.json"):
         for units in ("units", "units-again"):
             shutil.rmtree(work / units / path.stem, ignore_errors=True)
         path.unlink()
+
+
+def _mixes(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe of work in progress chooses rows by how many there are (`Recipe.mixes`)."""
+    shares = any("share" in entry for entry in recipe.get("sources", ()) if isinstance(entry, dict))
+    return shares or recipe.get("budget") is not None or recipe.get("temperature") is not None
 
 
 def _clear_up(out: Path, identity: RunIdentity) -> None:

@@ -39,8 +39,9 @@ from ..core.recipe import Layout
 from ..core.records import Reject, Samples
 from ..core.text import storable
 from .dataset import raw_bytes
-from .packing import PackPlan, one_each, plan_packs
+from .packing import PackOrder, PackPlan, in_seeded_order, one_each, plan_packs
 from .sides import rows_of_sides, sides_table
+from .spreading import row_numbers, together
 from .tables import RowFormat, lineage_table, pack_tables, unpacked_table
 
 GROUP_TOKENS = 1 << 20
@@ -205,7 +206,8 @@ class UnitWriter:
     """Writes the files of one unit of work; nothing is at `directory` before `commit`.
 
     The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe, and so
-    is what `format_` adds to the rows.
+    is what `format_` adds to the rows, and the `order` of packs. `beside_own_row` counts the samples that
+    share a pack with an earlier one of their input row, if `order.spread`.
     Leaving the `with` block by an exception removes all that was written. Raises `OutputError` if the
     disk does not take it.
     """
@@ -216,7 +218,9 @@ class UnitWriter:
         layouts: Sequence[Layout],
         max_length: int,
         format_: RowFormat | None = None,
+        order: PackOrder | None = None,
     ) -> None:
+        self.order, self.beside_own_row = order or PackOrder(), 0
         self._directory = directory
         self._format = format_
         self._layouts = frozenset(layouts)
@@ -278,8 +282,16 @@ class UnitWriter:
         lengths = np.diff(samples.offsets)
         if self._preferences is not None:
             return rows_of_sides(self._preferences, len(lengths))
-        packed = Layout.packed in self._layouts
-        return plan_packs(lengths, self._max_length) if packed else one_each(len(lengths))
+        return self._packs(samples, lengths) if Layout.packed in self._layouts else one_each(len(lengths))
+
+    def _packs(self, samples: Samples, lengths: np.ndarray) -> PackPlan:
+        """Return which samples share a pack."""
+        rows = row_numbers(samples.origin) if self.order.spread else None
+        plan = plan_packs(lengths, self._max_length, rows)
+        if rows is not None:
+            pack_of = np.repeat(np.arange(len(plan.offsets) - 1), np.diff(plan.offsets))
+            self.beside_own_row += len(together(pack_of, rows[plan.order]))
+        return plan if self.order.seed is None else in_seeded_order(plan, self.order.seed)
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Add lines to the reject log. How they are spread over calls does not change what is written."""

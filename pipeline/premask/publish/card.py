@@ -22,6 +22,7 @@ from .card_counts import counts_section, lengths_section
 from .card_front import front_matter
 from .card_mask import limits_section, mask_section
 from .markdown import as_code, as_fenced, as_plain, as_table
+from .mixture_words import mixture_section
 from .trainer_lines import snippets
 
 Facts = Mapping[str, Any]
@@ -85,6 +86,7 @@ def make_card(manifest: Manifest) -> str:
         f"## The mask\n\n{mask_section(facts['recipe'])}",
         f"## Loading\n\n{_loading(layouts)}",
         f"## Counts\n\n{counts_section(facts['counts'])}",
+        *mixture_section(facts.get("mixture")),
         f"## Lengths\n\n{lengths_section(facts['counts'])}",
         *_pictures(facts),
         f"## Made from\n\n{_provenance(facts)}",

@@ -23,6 +23,7 @@ from ..core.text import visible
 from ..output.upload import load_line
 from ..publish.charts import roles_of
 from ..publish.mask_counts import PROOF_WORDS, mask_notes
+from ..publish.mixture_words import mixture_lines
 from ..running.tasks import Progress
 from .terminal_tokens import say
 
@@ -131,6 +132,8 @@ def print_forecast(console: Console, found: Forecast) -> None:
     kept += f", {left_out:,} left out by keep" if left_out else ""
     drawn = "all rows" if found.is_exact else f"{sample.rows:,} rows drawn by the seed"
     table.add_row("", f"from {drawn}: {kept}")
+    for name, text in mixture_lines(found.mixture):
+        table.add_row(name, Text(visible(text)))
     table.add_row("units", f"{len(found.units):,}")
     for number, unit in enumerate(found.units[:_UNITS_SHOWN]):
         rows = "?" if unit.rows is None else f"{unit.rows:,}"
@@ -195,6 +198,8 @@ def print_summary(console: Console, result: RunResult) -> None:
     if counts["packs"]:
         room = f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens"
         table.add_row("packs", f"{room}, {percent(counts['fill'], 1, 2)} full")
+    for name, text in mixture_lines(result.manifest.get("mixture")):
+        table.add_row(name, Text(visible(text)))
     for name, split in counts["splits"].items() if len(counts["splits"]) > 1 else ():
         each = f"{split['samples']:,} samples, {split['tokens']:,} tokens, {split['packs']:,} packs"
         table.add_row(name, each)
@@ -249,6 +254,8 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
+    if beside := counts.get("samples_beside_own_row"):
+        found.append(f"({beside:,} share a pack with another sample of their row: no other place was found)")
     if composed := counts.get("samples_by_proof", {}).get("composed"):
         found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
     return [*found, *(f"({note})" for note in mask_notes(counts))]

@@ -38,12 +38,13 @@ from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
 from ..output.identity import key_of
+from ..output.spreading import numbered, together
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
 from ..sources.listing import entries_of_files, inspect_again
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
-from .verify_counts import Found, check_counts, check_recount, short
+from .verify_counts import Found, check_counts, check_mixture, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
     NOT_REDONE,
@@ -170,6 +171,8 @@ class _Check:
         self._reasons: Counter[str] = Counter()
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
+        self._mixed: dict[str, Counter[str]] = {}  # of each source: what of it is in train
+        self._beside = 0  # samples that share a pack with one of their row
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
         self._entries = entries_of_files(self._settings.sources)
         self._whole = True  # all rows could be read so far, so they can be counted
@@ -282,6 +285,8 @@ class _Check:
         sides = self.dataset.layout in SIDES
         if sides:
             check_sides(found, sums[0], lineage.path, self.findings)
+        else:
+            self._beside += len(together(sums[0].row, numbered(found.source, found.row)))
         whole = not (self._settings.shuffle or sides)
         check_origins(found, sums[0], lineage.path, self.findings, whole=whole)
         self._remember(found, sums[0], place.file, split, chosen)
@@ -326,6 +331,12 @@ class _Check:
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
         for number, source in enumerate(self._sources):
             ours = lineage.source == number
+            if split == "train":
+                self._mixed.setdefault(source, Counter()).update(
+                    rows=int(np.count_nonzero(ours & (lineage.sample == 0))),
+                    tokens=int(sums.length[ours].sum()),
+                    trained_tokens=int(sums.trained[ours].sum()),
+                )
             self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
             if self._settings.shuffle and not self.full:  # the samples of a row are anywhere
                 share = ROWS_REDONE / max(1, self.manifest.counts.kept)
@@ -413,8 +424,10 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        found = Found(self.counts, self._reasons, self._lengths, self._turns)
+        found = Found(self.counts, self._reasons, self._lengths, self._turns, self._beside)
         check_counts(self._told, found, self._settings.max_length, self.findings)
+        if self.manifest.mixture is not None:
+            check_mixture(self.manifest.mixture, self._mixed, self._entries, self.findings)
 
     # ---- sources ----
 

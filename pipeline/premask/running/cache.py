@@ -41,9 +41,13 @@ from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 from .measures import TRAITS, RowTraits
 
-_CHOOSING = {"duplicates", "keep", "splits", "seed"}
+_CHOOSING = {"duplicates", "keep", "splits", "seed", "mix_by", "budget", "temperature", "max_repeat"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
+
+
+_NOT_OF_A_ROW = {"path": "", "repeat": 1.0, "share": None, "keep": None}
+"""What a source says that decides nothing of a labelled row."""
 
 
 def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice: Sequence[Any]) -> str:
@@ -57,7 +61,7 @@ def slice_key(identity: RunIdentity, recipe: Recipe, entry: Source, about_slice:
         "run": [identity.tokenizer, identity.template, identity.versions],
         "recipe": recipe.model_dump(mode="json", exclude=set(left_out)),
         "seed": recipe.seed if entry.sample is not None else 0,
-        "entry": entry.model_copy(update={"path": "", "repeat": 1.0, "keep": None}).model_dump(mode="json"),
+        "entry": entry.model_copy(update=_NOT_OF_A_ROW).model_dump(mode="json"),
         "slice": list(about_slice),
     }
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

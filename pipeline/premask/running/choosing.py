@@ -15,7 +15,7 @@ Cost: a few ns a row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,14 @@ from ..core.contract import LEFT_OUT
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
+from ..output.packing import PackOrder
+from ..output.shards import UnitWriter
 from ..output.windows import take_samples
 from .batches import LabelledBatch
 from .duplicates import Dropped
 from .keeping import REASON, keep_of
 from .measures import measured
+from .mixture import SIZES, size_of_rows
 from .tasks import Account
 
 
@@ -60,9 +63,25 @@ def count_copies(source: str, numbers: np.ndarray, repeat: float, seed: int) -> 
     whole, fraction = divmod(repeat, 1)
     copies = np.full(len(numbers), int(whole), dtype=np.int64)
     if fraction:
-        name = name_hash(f"{seed}\0{source}")
-        copies += chance(numbers.astype(np.uint64) ^ np.uint64(name)) < fraction
+        copies += row_chances(source, numbers, seed) < fraction
     return copies
+
+
+def row_chances(source: str, numbers: np.ndarray, seed: int) -> np.ndarray:
+    """Return a number below 1 for each row, float64[n]: a larger fraction of `repeat` rounds it up."""
+    return chance(numbers.astype(np.uint64) ^ np.uint64(name_hash(f"{seed}\0{source}")))
+
+
+def pack_order(recipe: Recipe) -> PackOrder:
+    """Return how the samples of a recipe are spread over packs: copies of a row are kept apart, and with
+    `shuffle` all samples of a row."""
+    copies = recipe.mixes or any(entry.repeat > 1 for entry in recipe.sources)
+    return PackOrder(copies or recipe.shuffle, recipe.seed if recipe.shuffle else None)
+
+
+def pack_counts(writer: UnitWriter) -> dict[str, int]:
+    """Return what a run counts of the packs of a unit besides their number."""
+    return {"samples_beside_own_row": writer.beside_own_row} if writer.order.spread else {}
 
 
 def order_keys(origin: pa.RecordBatch, seed: int, together: int = 1) -> np.ndarray:
@@ -97,12 +116,14 @@ class Chosen:
     rejects  lines of the reject log
     counts   sums of the tally
     account  how many rows were kept, dropped, rejected and left out
+    totals   with a mixture, what was used in train, and what is there (`mixture.Totals`)
     """
 
     parts: list[tuple[int, Samples]]
     rejects: list[Reject]
     counts: Counter[str]
     account: Account
+    totals: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -122,27 +143,82 @@ def duplicates_of(dropped: Dropped | None, number: int) -> SliceDuplicates | Non
     return SliceDuplicates(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
 
 
-def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None) -> Chosen:
+def measure(
+    recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None
+) -> np.ndarray:
+    """Return the rows of a batch that train may use, with their sizes (`mixture.SIZES`)."""
+    again = _duplicate_rows(batch, duplicates)
+    again[list(_not_kept(recipe, piece, batch, _with_sample(batch) & ~again))] = True
+    used = ~again[batch.of_row] & (_splits(recipe, batch) == 0)
+    rows = np.unique(batch.of_row[used])
+    tokens, trained = _row_sizes(batch)[:, rows]
+    found = np.zeros(len(rows), dtype=SIZES)
+    found["entry"], found["tokens"], found["trained_tokens"] = piece.entry, tokens, trained
+    found["chance"] = row_chances(piece.source, batch.numbers[rows], recipe.seed)
+    return found
+
+
+def _row_sizes(batch: LabelledBatch) -> np.ndarray:
+    samples = batch.samples
+    return size_of_rows(len(batch.numbers), batch.of_row, samples.offsets, samples.labels)
+
+
+def _with_sample(batch: LabelledBatch) -> np.ndarray:
+    """Return which rows of a batch have a sample, bool[n]."""
+    found = np.zeros(len(batch.numbers), dtype=bool)
+    found[batch.of_row] = True
+    return found
+
+
+def _duplicate_rows(batch: LabelledBatch, duplicates: SliceDuplicates | None) -> np.ndarray:
+    """Return which rows of a batch are duplicates, bool[n]."""
+    if duplicates is None or not len(duplicates.rows):
+        return np.zeros(len(batch.numbers), dtype=bool)
+    return np.asarray(np.isin(batch.numbers, duplicates.rows))
+
+
+def _splits(recipe: Recipe, batch: LabelledBatch) -> np.ndarray:
+    """Return the split of each sample, int8[k]."""
+    if recipe.splits and batch.keys is not None:
+        of_row = assign_splits(batch.keys.groups, recipe.splits, recipe.seed)
+        return np.asarray(of_row[batch.of_row])
+    return np.zeros(len(batch.of_row), dtype=np.int8)
+
+
+def _totals(batch: LabelledBatch, copies: np.ndarray, again: np.ndarray, splits: np.ndarray) -> Counter[str]:
+    """Return what is used of a batch in train, and what is there (`mixture.Totals`)."""
+    rows = np.unique(batch.of_row[(splits == 0) & ~again[batch.of_row]])
+    tokens, trained = _row_sizes(batch)[:, rows]
+    sizes = {"rows": np.ones_like(tokens), "tokens": tokens, "trained_tokens": trained}
+    used = {name: int(each @ copies[rows]) for name, each in sizes.items()}
+    return Counter(used | {f"of_{name}": int(each.sum()) for name, each in sizes.items()})
+
+
+def choose(
+    recipe: Recipe,
+    piece: Slice,
+    batch: LabelledBatch,
+    duplicates: SliceDuplicates | None,
+    repeats: Sequence[float] = (),
+) -> Chosen:
     """Drop duplicates, leave out what is not to be kept, repeat rows as their source says, and assign them to
-    splits."""
+    splits. With a mixture, `repeats` has what is used instead, for each source."""
     numbers = batch.numbers
-    entry = recipe.sources[piece.entry]
-    again, rejects = np.zeros(len(numbers), dtype=bool), batch.rejects
-    if duplicates is not None and len(duplicates.rows):
-        again = np.isin(numbers, duplicates.rows)
+    repeat = repeats[piece.entry] if repeats else recipe.sources[piece.entry].repeat
+    again, rejects = _duplicate_rows(batch, duplicates), batch.rejects
+    if duplicates is not None and again.any():
         rejects = _with_duplicates(piece.source, batch, numbers, again, duplicates)
-    has_sample = np.zeros(len(numbers), dtype=bool)
-    has_sample[batch.of_row] = True
+    has_sample = _with_sample(batch)
     if unfit := _not_kept(recipe, piece, batch, has_sample & ~again):
         rejects = sorted([*rejects, *unfit.values()], key=lambda line: line.row)
         again[list(unfit)] = True
-    copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
+    copies = count_copies(piece.source, numbers, repeat, recipe.seed)
     copies[again] = 0
     reasons = Counter(reject.reason for reject in rejects)
     dropped = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
     left_out.update({setting: reasons.pop(reason, 0) for reason, setting in LEFT_OUT.items()})
-    left_out["repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
+    left_out["mixture" if repeats else "repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
     account = Account(
         len(numbers) + sum(batch.left_out.values()),
         int(np.count_nonzero(has_sample & (copies > 0))),
@@ -150,15 +226,14 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: Slice
         reasons,
         +left_out,
     )
-    if recipe.splits and batch.keys is not None:
-        splits = assign_splits(batch.keys.groups, recipe.splits, recipe.seed)[batch.of_row]
-    else:
-        splits = np.zeros(len(batch.of_row), dtype=np.int8)
+    splits = _splits(recipe, batch)
     of_sample = copies[batch.of_row]
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # no upsampling in evaluation splits
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    return Chosen(list(_parts(batch, of_sample, splits, recipe.together)), rejects, +counts, account)
+    totals = _totals(batch, copies, again, splits) if recipe.mixes else Counter[str]()
+    parts = list(_parts(batch, of_sample, splits, recipe.together))
+    return Chosen(parts, rejects, +counts, account, totals)
 
 
 def _parts(

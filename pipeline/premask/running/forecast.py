@@ -61,6 +61,7 @@ from ..sources.mapping import as_read
 from ..sources.reading import part_of, read_slice
 from .counts import HISTORY
 from .inputs import Work, look_at
+from .mixture import UNITS, describe, goals, not_reached
 from .run import Prepared, prepare
 from .runners.process import without_old_garbage
 from .tasks import Task, accounts_of
@@ -112,12 +113,16 @@ class Trial:
     bytes: Mapping[str, float]  # kind of file -> bytes per token (rejects: per row)
     rejected: Mapping[str, int]
     left_out: Mapping[str, int]
+    totals: Sequence[
+        Mapping[str, int]
+    ] = ()  # with a mixture, of each source: `mixture.Totals`, and rows read
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What a run will take. Units and their bytes are exact, all other figures are estimates.
 
+    mixture  the shares of sources, in the form of the manifest; None without a mixture
     tokens_one_sample_a_row  tokens if no turn had a sample of its own, with the history before it
     """
 
@@ -136,6 +141,7 @@ class Forecast:
     seconds: Mapping[int, float]
     warnings: Sequence[str]
     hub: Sequence[str]
+    mixture: Mapping[str, Any] | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -167,6 +173,7 @@ class Forecast:
                 "rejected": dict(self.sample.rejected),
                 "left_out": dict(self.sample.left_out),
             },
+            "mixture": dict(self.mixture) if self.mixture else None,
         }
 
 
@@ -179,7 +186,8 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     prepared = prepare(work._replace(recipe=recipe.model_copy(update={"cache": None, "shuffle": False})))
     rows = _Rows(work)
     sample = _measure(prepared, rows)
-    units = [_unit(unit, rows, sample) for unit in work.units]
+    mixture, tokens_a_row = _mixture(work, rows, sample) if recipe.mixes else (None, None)
+    units = [_unit(unit, rows, sample, tokens_a_row) for unit in work.units]
     tokens, read = sum(unit.tokens for unit in units), sum(map(rows.of_unit, work.units))
     again = round(tokens * sample.history / max(sample.tokens, 1))
     samples = tokens * sample.samples / max(sample.tokens, 1)
@@ -209,8 +217,13 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         free,
         memory,
         {n: makespan([unit.tokens * speed for unit in units], n) for n in _worker_counts(cores, len(units))},
-        [*_warnings(work, units, sample, again), *_space(disk, free)],
+        [
+            *_warnings(work, units, sample, again),
+            *(not_reached(recipe, mixture) if mixture else ()),
+            *_space(disk, free),
+        ],
         list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
+        mixture,
     )
 
 
@@ -329,7 +342,8 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
         found = [each for piece in pieces for each in _in_draws(piece)]
         dice.shuffle(found)
         return found
-    drawn = sorted(dice.choices(range(len(pieces)), weights, k=DRAWS))
+    drawn = dice.choices(range(len(pieces)), weights, k=DRAWS)
+    drawn = sorted([*drawn, *(_of_each_source(pieces, drawn) if work.recipe.mixes else ())])
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
@@ -341,6 +355,13 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
             found += [(piece, lines[i::times]) for i in range(times)]
     dice.shuffle(found)
     return found
+
+
+def _of_each_source(pieces: Sequence[Slice], drawn: Sequence[int]) -> list[int]:
+    """Return a slice of each source that has not been drawn, twice: for both halves of the sample."""
+    seen = {pieces[at].entry for at in drawn}
+    first = {piece.entry: at for at, piece in reversed([*enumerate(pieces)]) if piece.entry not in seen}
+    return [at for at in first.values() for _ in range(2)]
 
 
 def _in_draws(piece: Slice) -> Iterator[tuple[Slice, list[bytes]]]:
@@ -407,7 +428,50 @@ def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tas
         {kind: size / max(1, rows if kind == "rejects" else tokens) for kind, size in sizes.items()},
         sum((each.rejected for each in accounts), Counter[str]()),
         sum((each.left_out for each in accounts), Counter[str]()),
+        _totals(recipe, records, tasks) if recipe.mixes else (),
     )
+
+
+def _totals(recipe: Recipe, records: Sequence[UnitRecord], tasks: Sequence[Task]) -> list[Counter[str]]:
+    """Return what the sample has of each source of a mixture; `read` are its rows."""
+    totals = [Counter[str]() for _ in recipe.sources]
+    for record, task in zip(records, tasks, strict=True):
+        for entry, each in record.extra["mixture"].items():
+            totals[int(entry)].update(each)
+        entries = {piece.source: piece.entry for piece in task.unit.slices}
+        for source, account in accounts_of(record).items():
+            totals[entries[source]]["read"] += account.rows
+    return totals
+
+
+def _mixture(work: Work, rows: _Rows, sample: Trial) -> tuple[dict[str, Any], list[float]]:
+    """Return the mixture that a run will give, and for each source the tokens of a row that is read."""
+    recipe = work.recipe
+    read = Counter[int]()
+    for unit in work.units:
+        for piece in unit.slices:
+            read[piece.entry] += round(rows.of(piece))
+    times = [read[entry] / max(1, each["read"]) for entry, each in enumerate(sample.totals)]
+    there = [
+        {f"of_{unit}": round(time * each[f"of_{unit}"]) for unit in UNITS}
+        for time, each in zip(times, sample.totals, strict=True)
+    ]
+    sizes = [each[f"of_{recipe.mix_by.value}"] for each in there]
+    repeats = [
+        min(goal.most, goal.size / size) if size else goal.most
+        for goal, size in zip(goals(recipe, sizes), sizes, strict=True)
+    ]
+    totals = [
+        each | {unit: round(repeat * each[f"of_{unit}"]) for unit in UNITS}
+        for repeat, each in zip(repeats, there, strict=True)
+    ]
+    in_train = 1 - sum(recipe.splits.values())
+    used = [repeat + min(repeat, 1) * (1 - in_train) / in_train for repeat in repeats]
+    tokens = [
+        time * each["of_tokens"] / max(1, each["read"])
+        for time, each in zip(used, sample.totals, strict=True)
+    ]
+    return describe(recipe, totals), tokens
 
 
 def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
@@ -418,10 +482,14 @@ def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
     return (len(plan_packs(many, recipe.max_length).offsets) - 1) / len(many)
 
 
-def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
+def _unit(
+    unit: Unit, rows: _Rows, sample: Trial, tokens_a_row: Sequence[float] | None = None
+) -> UnitForecast:
     counted = all(piece.stop_row is not None for piece in unit.slices)
     read = rows.of_unit(unit)
     tokens = round(read * sample.tokens / max(sample.rows, 1))
+    if tokens_a_row is not None:
+        tokens = round(sum(rows.of(piece) * tokens_a_row[piece.entry] for piece in unit.slices))
     return UnitForecast(round(read) if counted else None, sum(map(rows.bytes_of, unit.slices)), tokens)
 
 

@@ -147,7 +147,8 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
                 runner.do(scan_unit, tasks[part], prepared.batches, Progress())
                 _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_duplicates(tasks, part)
-            records = do_units(prepared, output, runner, progress, part)
+            wait = partial(_wait_for_sizes, output, share, progress)
+            records = do_units(prepared, output, runner, progress, part, wait)
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
@@ -159,6 +160,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
 def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other but have no shared folder."""
     needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
+    needs["share, budget or temperature"] = recipe.mixes
     if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(
@@ -334,6 +336,20 @@ def _wait_for(
             progress.say(text)
             said = text
         time.sleep(_POLL_S)
+
+
+def _wait_for_sizes(output: Output, share: Share, progress: Progress, tasks: Sequence[Task]) -> None:
+    """Wait until all ranks have measured their rows; raise `RunError` if they have to do so again."""
+    mismatch = output.mismatch
+    _wait_for(
+        tasks, lambda task: _is_measured(task) or output.mismatch != mismatch, "row sizes", share, progress
+    )
+    if output.mismatch != mismatch:
+        raise RunError(f"{share}: {output.mismatch} gave two different results; run this rank again")
+
+
+def _is_measured(task: Task) -> bool:
+    return task.sizes is not None and task.sizes.is_file()
 
 
 def _is_scanned(task: Task) -> bool:

@@ -40,6 +40,7 @@ from .batches import BatchLabeller
 from .counts import nested
 from .early_end import refused_at_once
 from .inputs import Work, look_at
+from .mixture import UNITS, describe, not_reached
 from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
@@ -55,8 +56,9 @@ from .tasks import (
     count_duplicates,
     drop_duplicates,
     make_tasks,
+    mix,
 )
-from .units import run_unit, scan_unit
+from .units import measure_unit, run_unit, scan_unit
 
 MakeRunner = Callable[[int], Runner]
 """Makes a runner, given the number of processes that are of use."""
@@ -77,6 +79,10 @@ class RunResult:
     def skipped_rows(self) -> int:
         """Number of skipped rows: processing them ended a worker again and again."""
         return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
+
+
+Wait = Callable[[Sequence[Task]], None]
+"""Waits until other processes have measured the rows of all tasks."""
 
 
 class Prepared(NamedTuple):
@@ -171,7 +177,9 @@ def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """Return the result of a run that began at `begin` (`time.monotonic`)."""
-    found = (*_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
+    mixture = manifest.get("mixture")
+    missed = not_reached(prepared.work.recipe, mixture) if mixture else ()
+    found = (*missed, *_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
@@ -199,23 +207,39 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     return prepared
 
 
-def do_units(
-    prepared: Prepared, output: Output, runner: Runner, progress: Progress, part: slice = slice(None)
+def do_units(  # noqa: PLR0913  the last two for ranks only
+    prepared: Prepared,
+    output: Output,
+    runner: Runner,
+    progress: Progress,
+    part: slice = slice(None),
+    wait: Wait | None = None,
 ) -> list[UnitRecord]:
-    """Have all units processed, or a part of them.
+    """Have all units processed, or a part of them. With a mixture, the rows of all units are measured first;
+    `wait` waits for those of other ranks.
 
     If a verified row gives two different results, here or in another rank, all of them are processed again on
     the slow path.
     """
+
+    def do() -> list[UnitRecord]:
+        tasks, batches, recipe = prepared.tasks(output), prepared.batches_for(output), prepared.work.recipe
+        if recipe.mixes:
+            runner.do(measure_unit, tasks[part], batches, Progress())
+            if wait is not None:
+                wait(tasks)
+            tasks = mix(recipe, tasks)
+        return runner.do(run_unit, tasks[part], batches, progress)
+
     if not output.mismatch:
         try:
-            records = runner.do(run_unit, prepared.tasks(output)[part], prepared.batches, progress)
+            records = do()
         except VerifyError as error:
             output.note_mismatch(str(error))
         else:
             if not output.mismatch:
                 return records
-    return runner.do(run_unit, prepared.tasks(output)[part], prepared.batches_for(output), progress)
+    return do()
 
 
 def pack(
@@ -298,12 +322,25 @@ def _finish(
         save_tokenizer=labeller.save_tokenizer,
         make_card=make_card,
         draw=card_pictures,
+        mixture=_mixture(prepared.work.recipe, records),
         set_aside=[
             {"unit": number, **record.extra["set_aside"]}
             for number, record in enumerate(records)
             if "set_aside" in record.extra
         ],
     )
+
+
+def _mixture(recipe: Recipe, records: Sequence[UnitRecord]) -> dict[str, Any] | None:
+    """Return what the manifest says of a mixture; None without one."""
+    if not recipe.mixes:
+        return None
+    names = [name for unit in UNITS for name in (unit, f"of_{unit}")]
+    totals = [Counter(dict.fromkeys(names, 0)) for _ in recipe.sources]
+    for record in records:
+        for entry, each in record.extra.get("mixture", {}).items():
+            totals[int(entry)].update(each)
+    return describe(recipe, totals)
 
 
 _REDO = "remove the folder .NAME.partial beside the output, then run again"

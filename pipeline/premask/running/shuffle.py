@@ -29,7 +29,7 @@ from ..output.shards import UnitRecord, UnitWriter, scattered
 from ..output.unit_store import finished
 from ..output.windows import Windows, concat_samples, cut_samples, take_samples
 from .batches import BatchLabeller
-from .choosing import order_keys
+from .choosing import order_keys, pack_counts, pack_order
 from .tasks import BucketTask, Progress
 
 TOKENS_AT_ONCE = 24_000_000
@@ -135,13 +135,14 @@ def pack_bucket(
         return task.store.keep(task, lambda own: pack_bucket(batches, own, progress, windows))
     recipe = batches.recipe
     windows = windows or Windows(recipe.pack_window, recipe.together)
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
+    order = pack_order(recipe)
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format, order) as writer:
         for split in ("train", *recipe.splits):
             for samples in _in_order(task, split):
                 for full in windows.of(split).add(samples):
                     writer.add(full, split)
             writer.add(windows.of(split).rest(), split)
-        record = writer.commit(key=task.key, extra={"counts": {}, "sources": {}})
+        record = writer.commit(key=task.key, extra={"counts": pack_counts(writer), "sources": {}})
     (progress or Progress()).advance(0, 0, record.packs)
     return record
 

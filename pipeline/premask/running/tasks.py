@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from ..output.windows import Windows
 from .batches import BatchLabeller
 from .cache import slice_key
 from .duplicates import count_by_source, find_duplicates, write_dropped
+from .mixture import read_sizes, resolve
 
 
 def make_tasks(
@@ -43,6 +44,8 @@ def make_tasks(
     drop = recipe.duplicates is Duplicates.drop
     files = {each["source"]: each for each in identity.inputs}
 
+    cached = Path(recipe.cache) if recipe.cache else output.rows if recipe.mixes else None
+
     def cache_key(piece: Slice) -> str:
         about = [files[piece.source], piece.start_row, piece.stop_row, repr(dialects[piece.source])]
         return slice_key(identity, recipe, recipe.sources[piece.entry], about)
@@ -54,11 +57,13 @@ def make_tasks(
             output.unit(unit.number),
             identity.unit_key,
             output.failures(unit.number),
-            tuple(map(cache_key, unit.slices)) if recipe.cache else (),
+            tuple(map(cache_key, unit.slices)) if cached else (),
             output.hashes(unit.number) if drop else None,
             output.dropped(unit.number) if drop else None,
             len(units) if recipe.shuffle else 0,
             output.store,
+            cache=cached,
+            sizes=output.sizes(unit.number) if recipe.mixes else None,
         )
         for unit in units
     ]
@@ -97,6 +102,14 @@ def count_duplicates(tasks: Sequence[Task]) -> Counter[str]:
         return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
 
 
+def mix(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks with how often the rows of each source are used; the sizes of all rows are known."""
+    sizes = [task.sizes for task in tasks if task.sizes is not None]
+    with _whole(sizes):
+        repeats = resolve(recipe, [read_sizes(path) for path in sizes])
+    return [replace(task, repeats=repeats) for task in tasks]
+
+
 @contextmanager
 def _whole(hashes: Sequence[Path]) -> Iterator[None]:
     """Raise `OutputError` if the hashes of rows are not what a run wrote."""
@@ -105,7 +118,7 @@ def _whole(hashes: Sequence[Path]) -> Iterator[None]:
     except (ValueError, LookupError, EOFError, TypeError, OverflowError) as error:
         work = hashes[0].parent.parent
         raise OutputError(
-            f"hashes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; "
+            f"hashes or sizes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; "
             "remove that folder, then run again"
         ) from None
 
@@ -173,6 +186,9 @@ class Task:
     dropped     with `duplicates: drop`, the file with its duplicates
     buckets     with `shuffle`, the number of buckets; else 0
     store       where finished units are kept, if the output is in a store
+    cache       the folder of the rows that are kept; None if none are
+    sizes       with a mixture, the file with the sizes of its rows
+    repeats     with a mixture, how often the rows of each source are used
     shared      the folder through which other processes label rows of this unit; None if none do
     """
 
@@ -187,11 +203,14 @@ class Task:
     buckets: int = 0
     store: UnitStore | None = None
     shared: Path | None = None
+    cache: Path | None = None
+    sizes: Path | None = None
+    repeats: tuple[float, ...] = ()
 
     @property
     def shares_files(self) -> bool:
         """Whether other processes must see the files of this task, under the same path."""
-        return self.store is None or self.hashes is not None or self.buckets > 0
+        return self.store is None or self.hashes is not None or self.sizes is not None or self.buckets > 0
 
 
 @dataclass

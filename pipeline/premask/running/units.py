@@ -11,12 +11,12 @@ Cost: memory is one pack window of tokens per split.
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +33,10 @@ from ..sources.mapping import as_read
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
-from .choosing import choose, duplicates_of
+from .choosing import choose, duplicates_of, measure, pack_counts, pack_order
 from .crashes import Failures, read_failures, without_rows
 from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
+from .mixture import write_sizes
 from .sharing import SharedSlice
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
@@ -62,12 +63,15 @@ def run_unit(
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
+    totals: dict[int, Counter[str]] = defaultdict(Counter)
+    order = pack_order(recipe)
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format, order) as writer:
         sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window, recipe.together))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
-                choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
+                choice = choose(recipe, piece, batch, duplicates_of(dropped, number), task.repeats)
+                totals[piece.entry].update(choice.totals)
                 account.add(choice.account)
                 counts.update(choice.counts)
                 writer.reject(choice.rejects)
@@ -83,7 +87,10 @@ def run_unit(
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
         sources = {source: account.as_dict() for source, account in accounts.items()}
-        extra = {"counts": dict(counts), "sources": sources}
+        extra: dict[str, Any] = {"counts": {**counts, **pack_counts(writer)}, "sources": sources}
+        extra |= (
+            {"mixture": {str(entry): dict(each) for entry, each in totals.items()}} if recipe.mixes else {}
+        )
         if failures.why:
             rows = sum(account.rejected["crashed"] for account in accounts.values())
             extra["set_aside"] = {"rows": rows, "error": failures.why}
@@ -143,6 +150,24 @@ def scan_unit(
     return None
 
 
+def measure_unit(
+    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
+) -> UnitRecord | None:
+    """Label the rows of a unit, keep them in the cache, and write their sizes."""
+    del progress, windows
+    if task.sizes is None or task.sizes.is_file():
+        return None
+    recipe, failures = batches.recipe, read_failures(task.failures)
+    dropped = None if task.dropped is None else read_dropped(task.dropped)
+    parts = [
+        measure(recipe, piece, batch, duplicates_of(dropped, number))
+        for number, piece in enumerate(task.unit.slices)
+        for batch in _labelled(batches, task, number, failures)
+    ]
+    write_sizes(task.sizes, parts)
+    return None
+
+
 def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
     """Return the labelled batches of a slice, from the cache if it has them; skipped rows come last."""
     piece = task.unit.slices[number]
@@ -160,9 +185,9 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
 
     if task.shared is not None:
         return SharedSlice(task.shared, number, piece).batches(partial(_label, batches, dialect=dialect))
-    if batches.recipe.cache is None:
+    if task.cache is None:
         return label()
-    return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], label)
+    return RowCache(task.cache).batches(task.cache_keys[number], label)
 
 
 def _label(batches: BatchLabeller, piece: Slice, dialect: Form) -> Iterator[LabelledBatch]:

@@ -10,6 +10,7 @@ import yaml
 from ...core.contract import REASONS
 from ...core.display import percent
 from ...publish.mask_counts import PROOF_WORDS, mask_notes
+from ...publish.mixture_words import mixture_lines
 from .choice import SAMPLES
 
 TABLE_ROWS = 100
@@ -137,7 +138,7 @@ def _about(manifest: Mapping[str, Any], figures: Figures) -> list[tuple[str, str
         ("samples encoded by the reference engine", f"{engine.get('samples_by_reference', 0):,}"),
     ]
     counts = [(name.replace("_", " "), f"{value:,}") for name, value in figures["other_counts"].items()]
-    return found + counts
+    return [*found, *mixture_lines(manifest.get("mixture")), *counts]
 
 
 _MASKS = {
