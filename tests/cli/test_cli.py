@@ -552,6 +552,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "seed": (["7"], 7),
     "shuffle": ([], True),
     "pad_rows": (["to_length"], "to_length"),
+    "pad_to_multiple": (["8"], 8),
     "extra_columns": (["completion_mask,assistant_masks"], ["completion_mask", "assistant_masks"]),
     "pack_window": (["1000"], 1000),
     "unit_rows": (["10"], 10),
@@ -637,7 +638,7 @@ def test_which_command_takes_which_keys() -> None:
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
-        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
+        "max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
         "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle",
     }  # fmt: skip
     assert names_of("run") - keys == {

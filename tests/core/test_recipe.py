@@ -80,6 +80,7 @@ def test_all_keys_and_their_defaults() -> None:
         "seed": 0,
         "shuffle": False,
         "pad_rows": "none",
+        "pad_to_multiple": None,
         "extra_columns": [],
         "pack_window": 16_000_000,
         "unit_rows": None,
@@ -346,6 +347,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "seed": 7,
         "shuffle": True,
         "pad_rows": "to_length",
+        "pad_to_multiple": 8,
         "extra_columns": ["completion_mask"],
         "pack_window": 1,
         "max_row_bytes": 1,
@@ -479,3 +481,17 @@ def test_what_is_refused_is_not_valid_by_the_schema(change: dict[str, Any]) -> N
 
     assert refusal(**change)
     assert not judge.is_valid({**LEAST, **change})
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"max_length": 100, "pad_to_multiple": 8}, "max_length is 100, .* such as 96 is one"),
+        ({"max_length": 100, "pad_to_multiple": 128}, "such as 128 is one"),
+        ({"pad_to_multiple": 8, "layout": ["unpacked"]}, "layout has no packed; add it"),
+        ({"pad_to_multiple": 1}, "pad_to_multiple"),
+    ],
+)
+def test_multiples_that_cannot_be(keys: dict[str, Any], what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        make_recipe({**LEAST, **keys})

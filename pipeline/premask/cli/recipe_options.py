@@ -41,7 +41,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("end_of_turn", "loss_weights"),
     ),
     "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
-    "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
+    "Samples and packs": (
+        *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window"),
+    ),
     "Work": ("engine", "verify", "unit_rows", "cache"),
     "Output": ("output", "card"),
 }

@@ -101,13 +101,24 @@ TRAINED_MASKS = {name: _list(name, pa.int8()) for name in ("assistant_masks", "c
 trainers that do not read `labels`; both say the same under the two names that are in use."""
 
 
-def row_schema(layout: str, *, loss_weights: bool = False, extra_columns: Sequence[str] = ()) -> pa.Schema:
-    """The columns of a layout, `packed` or `unpacked`, with those that a recipe adds to it.
+PADDED_LENGTHS = _list("seq_lengths_padded", pa.int32())
+"""Optional column of packs (recipe: `pad_to_multiple`): the samples' lengths with the pad tokens that follow
+each, all multiples of that number. `seq_lengths` are then those without pad tokens, and `length` is the sum
+of these. `position_ids` count on over the pad tokens, whose labels are -100."""
+
+
+def row_schema(
+    layout: str, *, loss_weights: bool = False, extra_columns: Sequence[str] = (), multiples: bool = False
+) -> pa.Schema:
+    """The columns of a layout, `packed` or `unpacked`, with those that a recipe adds to it; `multiples` is
+    whether samples of packs are padded to multiples of a number.
 
     >>> row_schema("unpacked", extra_columns=["completion_mask"]).names
     ['input_ids', 'labels', 'attention_mask', 'length', 'completion_mask']
     """
     schema = PACKED_SCHEMA if layout == "packed" else UNPACKED_SCHEMA
+    if multiples and layout == "packed":
+        schema = schema.insert(schema.get_field_index("seq_lengths") + 1, PADDED_LENGTHS)
     added = [LOSS_WEIGHTS] if loss_weights else []
     for field_ in [*added, *(TRAINED_MASKS[name] for name in extra_columns)]:
         schema = schema.append(field_)
@@ -121,7 +132,8 @@ def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
     ['input_ids', 'labels', 'attention_mask', 'length', 'loss_weights']
     """
     weights, extra = bool(recipe.get("loss_weights")), recipe.get("extra_columns", ())
-    return row_schema(layout, loss_weights=weights, extra_columns=extra)
+    multiples = bool(recipe.get("pad_to_multiple"))
+    return row_schema(layout, loss_weights=weights, extra_columns=extra, multiples=multiples)
 
 
 REJECT_SCHEMA = pa.schema(
@@ -156,6 +168,15 @@ tokens within the pack; `sample` counts the samples of one input row, `trained_t
 row that its source's `repeat` takes twice has each of its lines twice."""
 
 
+PAD_TOKENS = pa.field("pad_tokens", pa.int32())
+"""Optional last column of the lineage (recipe: `pad_to_multiple`): pad tokens that follow the sample."""
+
+
+def lineage_schema(*, multiples: bool = False) -> pa.Schema:
+    """The columns of the lineage; `multiples` is whether samples are padded to multiples of a number."""
+    return LINEAGE_SCHEMA.append(PAD_TOKENS) if multiples else LINEAGE_SCHEMA
+
+
 ORIGIN_SCHEMA = pa.schema(
     [LINEAGE_SCHEMA.field(name) for name in ("source", "row", "id", "sample", "trained_turns")]
 )
@@ -165,5 +186,6 @@ ORIGIN_SCHEMA = pa.schema(
 def schema_of(kind: str, recipe: Mapping[str, Any]) -> pa.Schema:
     """Return the columns of a kind of file (`packed`, `unpacked`, `lineage`, `rejects`) by a recipe, as a
     manifest shows it."""
-    others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
+    lineage = lineage_schema(multiples=bool(recipe.get("pad_to_multiple")))
+    others = {"lineage": lineage, "rejects": REJECT_SCHEMA}
     return others[kind] if kind in others else layout_schema(kind, recipe)

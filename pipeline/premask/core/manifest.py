@@ -464,6 +464,18 @@ def parse_manifest(content: str | bytes) -> Manifest:
 # ==== Lengths ====
 
 
+def count_padding(samples_of: Mapping[int, int], multiple: int | None) -> dict[str, int]:
+    """Return the count of pad tokens that follow samples, given how many samples have each length; nothing if
+    lengths are not made multiples of a number.
+
+    >>> count_padding({5: 2, 8: 1}, 8), count_padding({5: 2}, None)
+    ({'pad_tokens': 6}, {})
+    """
+    if multiple is None:
+        return {}
+    return {"pad_tokens": sum(-length % multiple * count for length, count in samples_of.items())}
+
+
 def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:
     """Describe lengths in tokens, given how many samples have each; None if there are none.
 

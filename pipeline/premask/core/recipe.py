@@ -372,6 +372,12 @@ class Recipe(BaseModel):
         default=PadRows.none,
         description="Whether packs are filled up to max_length with a document of pad tokens.",
     )
+    pad_to_multiple: int | None = Field(
+        default=None,
+        ge=2,
+        description="Number of which the length of each sample in a pack is made a multiple with pad tokens, "
+        "for context and sequence parallelism.",
+    )
     extra_columns: list[ExtraColumn] = Field(
         default_factory=list,
         description="Columns that repeat the labels as a mask, for older trainers.",
@@ -415,7 +421,7 @@ class Recipe(BaseModel):
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
 
-    @field_validator("max_length", "pack_window", "unit_rows", mode="before")
+    @field_validator("max_length", "pad_to_multiple", "pack_window", "unit_rows", mode="before")
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
@@ -485,6 +491,18 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _one_way(self) -> Recipe:
         check_form(self.dialect, self.fields)
+        return self
+
+    @model_validator(mode="after")
+    def _multiples(self) -> Recipe:
+        number = self.pad_to_multiple
+        if number is not None and self.max_length % number:
+            raise ValueError(
+                f"max_length is {self.max_length}, which is no multiple of pad_to_multiple {number}; "
+                f"such as {max(number, self.max_length // number * number)} is one"
+            )
+        if number is not None and Layout.packed not in self.layout:
+            raise ValueError("pad_to_multiple pads samples in packs, but layout has no packed; add it")
         return self
 
     @field_validator("layout", "extra_columns", "repair")

@@ -41,10 +41,10 @@ from ..core.atomic_files import (
     write_json,
     write_text,
 )
-from ..core.contract import LINEAGE_SCHEMA, schema_of
+from ..core.contract import schema_of
 from ..core.errors import OutputError, RunError, one_line
 from ..core.locks import Lock
-from ..core.manifest import Manifest, describe_lengths
+from ..core.manifest import Manifest, count_padding, describe_lengths
 from ..core.received_files import UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Card
 from ..core.strict_json import parse_json
@@ -220,7 +220,11 @@ class Output:
                 **self._identity.as_dict(),
                 "run_key": self._identity.key,
                 "inputs": [{**file, **inputs[file["source"]]} for file in self._identity.as_dict()["inputs"]],
-                "counts": {**totals, "lengths": describe_lengths(self._lengths)},
+                "counts": {
+                    **totals,
+                    **count_padding(self._lengths, self._identity.recipe.get("pad_to_multiple")),
+                    "lengths": describe_lengths(self._lengths),
+                },
                 "engine": dict(engine),
                 "card": dict(card),
                 "shards": shards,
@@ -297,7 +301,8 @@ class Output:
                 parquet_writer(target, kind, schema_of(kind, self._identity.recipe)).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
-                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
+                schema = schema_of(kind, self._identity.recipe)
+                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i], schema)
                 file = file_record(target, 0)
             else:
                 self._take(i, name, target)
@@ -373,19 +378,19 @@ def _pack_rows(record: UnitRecord, split: str) -> int:
     return part.packs or part.samples if part else 0
 
 
-def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
+def _shift_packs(source: Path, target: Path, first_pack: int, schema: pa.Schema) -> Counter[int]:
     """Copy a unit's lineage, row group by row group, with pack numbers that count over all units; returns how
     many of its samples have each length. Raises `OutputError` if the unit was changed."""
     found = Counter[int]()
     try:
         with (
             open_parquet(source, rows=1 << 27, values=1 << 27) as (file, footer),
-            parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer,
+            parquet_writer(target, "lineage", schema) as writer,
         ):
             for group in range(len(footer.groups)):
                 table = file.read_row_group(group)
                 packs = pa.array(table.column("pack").to_numpy() + first_pack)
-                table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
+                table = table.set_column(0, schema.field("pack"), packs)
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
                 lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
                 found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))

@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ..core.arrays import filled_up
 from ..core.atomic_files import named, sha256_file, sync, write_json
 from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA
 from ..core.manifest import Count, Sha256, SplitName
@@ -217,7 +218,7 @@ class UnitWriter:
         format_: RowFormat | None = None,
     ) -> None:
         self._directory = directory
-        self._format = format_
+        self._format = format_ or RowFormat()
         self._layouts = frozenset(layouts)
         self._max_length = max_length
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -256,7 +257,8 @@ class UnitWriter:
         if not n:
             return
         packed = Layout.packed in self._layouts
-        plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
+        rooms = filled_up(np.diff(samples.offsets), self._format.multiple)
+        plan = plan_packs(rooms, self._max_length) if packed else one_each(n)
         packs_a_group = max(1, GROUP_TOKENS // self._max_length)
         counts = self._splits.setdefault(split, Counter())
         if packed:
@@ -264,7 +266,8 @@ class UnitWriter:
                 self._write(f"packed/{split}", packs)
         if Layout.unpacked in self._layouts:
             self._write(f"unpacked/{split}", unpacked_table(samples, self._format))
-        self._write(f"lineage/{split}", lineage_table(samples, plan, counts["packs"], split))
+        lineage = lineage_table(samples, plan, counts["packs"], split, self._format.multiple)
+        self._write(f"lineage/{split}", lineage)
         counts["packs"] += len(plan.offsets) - 1
         counts["samples"] += n
         counts["tokens"] += len(samples.ids)

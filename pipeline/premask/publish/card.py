@@ -32,6 +32,7 @@ _COLUMNS = {
     "labels": "the ids again where the loss falls, -100 everywhere else; unshifted, the model shifts",
     "position_ids": "positions, counted from 0 in every sample of the pack",
     "seq_lengths": "lengths of the samples in the pack, in tokens",
+    "seq_lengths_padded": "the same with the pad tokens behind each sample, label -100",
     "attention_mask": "all ones",
     "length": "tokens in the row",
     "assistant_masks": "1 where the loss falls, else 0: the labels again, for older trainers",
@@ -102,10 +103,18 @@ def _introduction(facts: Facts) -> str:
 def _columns(layout: str, recipe: Facts) -> str:
     fields = layout_schema(layout, recipe)
     rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in fields]
-    padded = recipe.get("pad_rows") == "to_length"
-    padding = "filled with one document of pad tokens" if padded else "no padding"
+    padding = _padding(recipe)
     what = f"whole samples back to back, {padding}" if layout == "packed" else "one sample a row, no padding"
     return f"**{layout}**: {what}.\n\n{as_table(('column', 'type', 'what it holds'), rows)}"
+
+
+def _padding(recipe: Facts) -> str:
+    """What packs have of padding, in words."""
+    multiple = recipe.get("pad_to_multiple")
+    found = [f"each padded to a multiple of {multiple} tokens"] if multiple else []
+    if recipe.get("pad_rows") == "to_length":
+        found.append("filled with one document of pad tokens")
+    return ", ".join(found) or "no padding"
 
 
 def _type(type_: pa.DataType) -> str:

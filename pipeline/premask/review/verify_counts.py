@@ -49,9 +49,10 @@ def _differences(counts: Mapping[str, Any], found: Found, max_length: int) -> It
     here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k != "duplicate"}
     here["fill"] = round(here["tokens"] / room, 6) if room else None
     here["lengths"] = describe_lengths(found.lengths)
-    for name in (*COUNTED, "rejected_by_reason", "fill", "lengths"):
-        if counts[name] != here[name]:
-            yield f"counts.{name} is {short(counts[name])}, the files have {short(here[name])}"
+    padding = ["pad_tokens"] if "pad_tokens" in here else []
+    for name in (*COUNTED, *padding, "rejected_by_reason", "fill", "lengths"):
+        if counts.get(name) != here[name]:
+            yield f"counts.{name} is {short(counts.get(name))}, the files have {short(here[name])}"
     for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
         total = sum(counts[name].values()) if counts.get(name) else here[whole]
         if total != here[whole]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -150,12 +150,7 @@ class BatchLabeller:
     @property
     def row_format(self) -> RowFormat:
         """Padding and optional columns, by the recipe."""
-        recipe = self.recipe
-        padding = Padding(recipe.max_length, self.labeller.tokenizer.pad_id, PADDING_LABEL)
-        return RowFormat(
-            padding if recipe.pad_rows is PadRows.to_length else None,
-            tuple(each.value for each in recipe.extra_columns),
-        )
+        return row_format(self.recipe, lambda: self.labeller.tokenizer.pad_id)
 
     @property
     def split_by(self) -> SplitBy | None:
@@ -279,6 +274,15 @@ class BatchLabeller:
             decided.rows += [at] * len(samples)
             decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+def row_format(recipe: Recipe, pad_id: Callable[[], int]) -> RowFormat:
+    """Return the padding and optional columns of a recipe; the id of the pad token is asked for if needed."""
+    fill, multiple = recipe.pad_rows is PadRows.to_length, recipe.pad_to_multiple
+    padding = None
+    if fill or multiple:
+        padding = Padding(recipe.max_length if fill else 0, pad_id(), PADDING_LABEL, multiple or 1)
+    return RowFormat(padding, tuple(each.value for each in recipe.extra_columns))
 
 
 def plans_of(labeller: Labeller) -> Plans:

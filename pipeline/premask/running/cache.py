@@ -41,7 +41,15 @@ from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
-_LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
+_LAYING_OUT = {
+    "layout",
+    "pad_rows",
+    "pad_to_multiple",
+    "extra_columns",
+    "pack_window",
+    "unit_rows",
+    "shuffle",
+}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 
 
