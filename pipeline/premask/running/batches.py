@@ -68,6 +68,7 @@ class LabelledBatch:
     verified  number of rows that were processed twice
     keys      hashes and ids of the rows; None if the batch consists of skipped rows
     left_out  number of rows before these that a setting of the source left out, by setting
+    from_cache  whether an earlier run has labelled the rows
     """
 
     numbers: np.ndarray
@@ -78,6 +79,7 @@ class LabelledBatch:
     verified: int = 0
     keys: RowKeys | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    from_cache: bool = False
 
     @property
     def kept(self) -> int:

@@ -18,7 +18,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,13 +65,14 @@ MakeRunner = Callable[[int], Runner]
 @dataclass(frozen=True)
 class RunResult:
     """The result of a run: the manifest, and the output, a directory or a URL. `fresh` is False if the output
-    was already finished."""
+    was already finished. `rows_from_cache` are rows that an earlier run tokenized; None without a cache."""
 
     manifest: dict[str, Any]
     output: Path | str
     seconds: float
     fresh: bool
     warnings: tuple[str, ...] = ()
+    rows_from_cache: int | None = None
 
     @property
     def skipped_rows(self) -> int:
@@ -132,7 +133,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
 
     Raises a `PremaskError` of the matching kind for every error that is not one of a row.
     """
-    begin, progress = time.monotonic(), progress or Progress()
+    begin, progress, records = time.monotonic(), progress or Progress(), list[UnitRecord]()
     place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
@@ -158,7 +159,14 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
                 manifest = finish(prepared, output, records)
-    return result_of(manifest, place, prepared, begin, fresh=output is not None)
+    result = result_of(manifest, place, prepared, begin, fresh=output is not None)
+    return replace(result, rows_from_cache=rows_from_cache(records))
+
+
+def rows_from_cache(records: Sequence[UnitRecord]) -> int | None:
+    """Return how many rows of units an earlier run tokenized; None if they have no cache."""
+    found = [record.extra["from_cache"] for record in records if "from_cache" in record.extra]
+    return sum(found) if found else None
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:

@@ -44,8 +44,7 @@ def make_tasks(
     files = {each["source"]: each for each in identity.inputs}
 
     def cache_key(piece: Slice) -> str:
-        about = [files[piece.source], piece.start_row, piece.stop_row, repr(dialects[piece.source])]
-        return slice_key(identity, recipe, recipe.sources[piece.entry], about)
+        return slice_key(identity, recipe, piece, dialects[piece.source], files[piece.source])
 
     return [
         Task(
@@ -168,7 +167,7 @@ class Task:
     directory   where its files are written; a scratch directory if the output is in a store
     key         the key of the run
     failures    the file with its failures, if any
-    cache_keys  the names of its slices in the cache
+    cache_keys  the keys of its slices in the cache
     hashes      with `duplicates: drop`, the file with the hashes of its rows
     dropped     with `duplicates: drop`, the file with its duplicates
     buckets     with `shuffle`, the number of buckets; else 0

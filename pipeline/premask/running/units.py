@@ -17,6 +17,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def run_unit(
     recipe, counts, accounts = batches.recipe, Counter[str](), dict[str, Account]()
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
-    splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
+    splits, hashes, cached = ("train", *recipe.splits), list[np.ndarray](), 0
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
         sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
@@ -69,6 +70,7 @@ def run_unit(
                 choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
                 account.add(choice.account)
                 counts.update(choice.counts)
+                cached += len(batch.numbers) * batch.from_cache
                 writer.reject(choice.rejects)
                 if batch.keys is not None and dropped is None:
                     keys = batch.keys
@@ -81,16 +83,24 @@ def run_unit(
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
-        sources = {source: account.as_dict() for source, account in accounts.items()}
-        extra = {"counts": dict(counts), "sources": sources}
-        if failures.why:
-            rows = sum(account.rejected["crashed"] for account in accounts.values())
-            extra["set_aside"] = {"rows": rows, "error": failures.why}
+        extra = _extra(counts, accounts, failures)
+        if recipe.cache is not None:
+            extra["from_cache"] = cached
         record = writer.commit(key=task.key, extra=extra)
     if task.shared is not None:
         shutil.rmtree(task.shared, ignore_errors=True)
     progress.advance(0, 0, record.packs)
     return record
+
+
+def _extra(counts: Counter[str], accounts: Mapping[str, Account], failures: Failures) -> dict[str, Any]:
+    """Return what the record of a unit has of its rows."""
+    sources = {source: account.as_dict() for source, account in accounts.items()}
+    extra: dict[str, Any] = {"counts": dict(counts), "sources": sources}
+    if failures.why:
+        rows = sum(account.rejected["crashed"] for account in accounts.values())
+        extra["set_aside"] = {"rows": rows, "error": failures.why}
+    return extra
 
 
 class _Packing:
@@ -154,14 +164,12 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
             (part for batch in others for part in batches.parts(batch, dialect)), [_skipped(skipped)]
         )
 
-    def label() -> Iterator[LabelledBatch]:
-        return _label(batches, piece, dialect)
-
+    label = partial(_label, batches, dialect=dialect)
     if task.shared is not None:
-        return SharedSlice(task.shared, number, piece).batches(partial(_label, batches, dialect=dialect))
+        return SharedSlice(task.shared, number, piece).batches(label)
     if batches.recipe.cache is None:
-        return label()
-    return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], label)
+        return label(piece)
+    return RowCache(Path(batches.recipe.cache)).batches(task.cache_keys[number], piece, label)
 
 
 def _label(batches: BatchLabeller, piece: Slice, dialect: Form) -> Iterator[LabelledBatch]:
