@@ -165,7 +165,7 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     """
     from ..core.recipe_file import make_recipe, read_recipe
 
-    given = {key: _read(key, value) for key, value in flags.items()}
+    given = keys_of(flags)
     recipes = [name for name in inputs if is_recipe(name)]
     if recipes and len(inputs) > 1:
         raise RecipeError(f"{recipes[0]} is a recipe; name the data files in it, under 'sources'")
@@ -179,6 +179,11 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def keys_of(flags: Flags) -> dict[str, Any]:
+    """Return the keys that were given as options, as a recipe file would hold them."""
+    return {key: _read(key, value) for key, value in flags.items()}
 
 
 def is_recipe(name: str) -> bool:

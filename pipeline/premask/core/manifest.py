@@ -296,6 +296,10 @@ class Shard(_Part):
     bytes: Count
     raw_bytes: Count = Field(description="Size once decompressed.")
     sha256: Sha256
+    unit: Count | None = Field(
+        default=None,
+        description="Number of the unit that wrote it, or of the bucket, which follow the units.",
+    )
 
     @property
     def kind(self) -> str:
@@ -323,6 +327,13 @@ class TokenizerFile(ListedFile):
     """A file of the tokenizer, or a chat template of it."""
 
     path: str = Field(pattern=_TOKENIZER_PATH, description="Relative to the output.")
+
+
+class RepackedFrom(_Part):
+    """The output that `premask repack` read: hashes of its manifest.json, and of what had made it."""
+
+    manifest_sha256: Sha256
+    run_key: Sha256
 
 
 class UnitSetAside(_Part):
@@ -361,6 +372,13 @@ class Manifest(_Part):
         default=False, description="The reject log was left out by a push; its counts are here."
     )
     set_aside: _Items[UnitSetAside] = []
+    units: Count | None = Field(
+        default=None,
+        description="Number of units, and of buckets if shuffled; older versions do not have it.",
+    )
+    repacked_from: RepackedFrom | None = Field(
+        default=None, description="The output whose samples were packed again, if any were."
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, with the keys that it was made of."""

@@ -248,6 +248,13 @@ OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
 
+LAYING_OUT_KEYS = ("layout", "shuffle", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window")
+"""Keys that decide how samples are laid out, but not which there are."""
+
+REPACK_KEYS = ("max_length", *LAYING_OUT_KEYS, "card", "output")
+"""Keys that may be others where the samples of an output are packed again."""
+
+
 class Recipe(BaseModel):
     """Every setting of a run; the command line has an option for each.
 

@@ -197,6 +197,7 @@ class Output:
         make_card: MakeCard,
         draw: Callable[[Manifest], Mapping[str, str]] | None = None,
         set_aside: Sequence[Mapping[str, Any]] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest as JSON values.
 
@@ -205,7 +206,8 @@ class Output:
         says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
         card's pictures by their paths. `set_aside` lists units with skipped rows: if there are any, the work
-        in progress stays, and the next run processes these units again.
+        in progress stays, and the next run processes these units again. `more` are other keys of the
+        manifest.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -228,6 +230,8 @@ class Output:
                 "engine": dict(engine),
                 "card": dict(card),
                 "shards": shards,
+                "units": len(records),
+                **(more or {}),
                 **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
             if draw is not None:
@@ -307,7 +311,8 @@ class Output:
             else:
                 self._take(i, name, target)
                 file = records[i].files[name]
-            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
+            of_unit = {} if i is None else {"unit": i}
+            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file), **of_unit}
 
 
 def _valid(data: Mapping[str, Any]) -> Manifest:

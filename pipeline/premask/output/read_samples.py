@@ -12,16 +12,20 @@ Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ..core.arrays import offsets_of, runs_of_numbers
-from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, PADDED_LENGTHS
+from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, ORIGIN_SCHEMA, PADDED_LENGTHS
 from ..core.errors import OutputError
+from ..core.manifest import Shard
 from ..core.recipe import PadRows
+from ..core.records import Samples
 from .dataset import Dataset, Lists, flat
+from .windows import concat_samples
 
 _ORIGIN = ["source", "row", "id", "sample"]
 
@@ -143,14 +147,49 @@ def _numbers(packs: pa.RecordBatch, name: str) -> Lists:
     return Lists(values.astype(np.int64), offsets)
 
 
-class _Cut:
-    """Cuts the rows of an output into samples; reads these `columns` of its main layout."""
+def shard_samples(dataset: Dataset, shard: Shard, lineage: Shard) -> Samples:
+    """Return the samples of one shard of packs or rows in its order, as they were before they were laid out.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._packed = dataset.layout == "packed"
+    `lineage` is the shard of lineage with the same samples. Raises `OutputError` as `read_samples` does.
+    Memory is that of the shard.
+    """
+    cut, lines = _Cut(dataset, shard.kind), _one_batch(_lines_of(dataset, lineage))
+    parts, at = list[Samples](), 0
+    for batch in dataset.batches(shard, [*cut.columns, *cut.weights]):
+        found = cut.samples(batch, "", 0, partial(_taken, lines, at))
+        if not np.array_equal(found.origin.column("length").to_numpy(), found.length):
+            raise OutputError(_misfit(dataset, shard.path))
+        places = runs_of_numbers(found.begin, found.length)
+        flats = [found.ids[places], found.labels[places]]
+        flats += [flat(batch.column(name)).values[places] for name in cut.weights]
+        origin = found.origin.select(ORIGIN_SCHEMA.names)
+        parts.append(Samples(flats[0], flats[1], offsets_of(found.length), origin, *flats[2:]))
+        at += len(found.length)
+    if at != len(lines):
+        raise OutputError(_misfit(dataset, shard.path))
+    return concat_samples(parts)
+
+
+def _lines_of(dataset: Dataset, lineage: Shard) -> pa.Table:
+    names = ["length", *ORIGIN_SCHEMA.names]
+    schema = pa.schema([LINEAGE_SCHEMA.field(name) for name in names])
+    return pa.Table.from_batches(list(dataset.batches(lineage, names)), schema)
+
+
+def _taken(lines: pa.RecordBatch, first: int, lengths: np.ndarray) -> pa.RecordBatch:
+    return lines.slice(first, len(lengths))
+
+
+class _Cut:
+    """Cuts the rows of an output into samples; reads these `columns` of a layout, by default its main one.
+    `weights` is the name of the column of loss weights, if there is one."""
+
+    def __init__(self, dataset: Dataset, layout: str = "") -> None:
+        self._dataset, layout = dataset, layout or dataset.layout
+        self._packed = layout == "packed"
         self._padded = self._packed and dataset.manifest.settings.pad_rows is PadRows.to_length
-        there = dataset.schema(dataset.layout).names
+        there = dataset.schema(layout).names
+        self.weights = [name for name in (LOSS_WEIGHTS.name,) if name in there]
         sizes = [name for name in ("seq_lengths", PADDED_LENGTHS.name) if name in there]
         self.columns = ["input_ids", "labels", *sizes]
 

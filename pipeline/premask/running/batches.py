@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.errors import RowError
+from ..core.errors import RowError, RunError
 from ..core.limits import LimitError, limited
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
@@ -107,14 +107,22 @@ FILL_SECONDS = 60.0
 
 
 class Setup(NamedTuple):
-    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled."""
+    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled.
+
+    With a `format` nothing is to be labelled, and no tokenizer is needed.
+    """
 
     recipe: Recipe
-    proof: EngineProof
+    proof: EngineProof | None
     fast: bool
+    format: RowFormat | None = None
 
-    def load(self, tokenizer: LoadedTokenizer) -> BatchLabeller:
-        """Return the batch labeller."""
+    def load(self, tokenizer: LoadedTokenizer | None) -> BatchLabeller:
+        """Return the batch labeller. Raises `RunError` without a tokenizer that is needed."""
+        if self.format is not None:
+            return OnlyPacking(self.recipe, self.format)
+        if tokenizer is None:
+            raise RunError("the worker has not loaded its tokenizer")
         return BatchLabeller(Labeller(self.recipe, tokenizer, self.proof), fast=self.fast)
 
 
@@ -148,6 +156,11 @@ class BatchLabeller:
     def anew(self) -> BatchLabeller:
         """Return the same labeller, after an error in the middle of a row: without what it has learned."""
         return BatchLabeller(self.labeller, fast=self.fast)
+
+    @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine."""
+        return self.labeller.proof.fast
 
     @property
     def row_format(self) -> RowFormat:
@@ -276,6 +289,31 @@ class BatchLabeller:
             decided.rows += [at] * len(samples)
             decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+class OnlyPacking(BatchLabeller):
+    """What packs samples that are labelled already: a recipe and the format of rows, without a labeller."""
+
+    def __init__(self, recipe: Recipe, format_: RowFormat) -> None:
+        self.recipe, self.fast, self._format = recipe, False, format_
+
+    def setup(self) -> Setup:
+        """Return what another process needs to make the same."""
+        return Setup(self.recipe, None, self.fast, self._format)
+
+    def anew(self) -> BatchLabeller:
+        """Return the same: nothing is learned."""
+        return self
+
+    @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine: none are encoded."""
+        return False
+
+    @property
+    def row_format(self) -> RowFormat:
+        """Padding and optional columns."""
+        return self._format
 
 
 def row_format(recipe: Recipe, pad_id: Callable[[], int]) -> RowFormat:

@@ -37,7 +37,7 @@ from ..core.atomic_files import named, sync
 from ..core.contract import REJECT_SCHEMA
 from ..core.locks import lock_file
 from ..core.private_files import changeable, make_private
-from ..core.recipe import OTHER_KEYS, Recipe
+from ..core.recipe import LAYING_OUT_KEYS, OTHER_KEYS, Recipe
 from ..core.records import Reject, Samples, Slice
 from ..core.versions import code_hash
 from ..dialects import Form
@@ -49,15 +49,7 @@ from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 
 _CHOOSING = {"duplicates", "splits", "seed"}
-_LAYING_OUT = {
-    "layout",
-    "pad_rows",
-    "pad_to_multiple",
-    "extra_columns",
-    "pack_window",
-    "unit_rows",
-    "shuffle",
-}
+_LAYING_OUT = {*LAYING_OUT_KEYS, "unit_rows"}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 
 

@@ -63,7 +63,7 @@ def make_tasks(
     ]
 
 
-def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
+def bucket_tasks(tasks: Sequence[Task | BucketTask], output: Output) -> list[BucketTask]:
     """Return the tasks of a shuffle, one per bucket; their numbers continue those of the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
@@ -156,6 +156,11 @@ class BucketTask:
     key: str
     failures: Path
     store: UnitStore | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, for messages."""
+        return f"bucket {self.number} of the shuffle"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..core.atomic_files import named, sync
 from ..core.errors import RowError
+from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
 from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, read_batches
@@ -63,7 +64,7 @@ def run_unit(
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     splits, hashes, cached = ("train", *recipe.splits), list[np.ndarray](), 0
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
-        sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window))
+        sink = sink_of(recipe, task.buckets, writer, windows or Windows(recipe.pack_window))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
@@ -118,12 +119,12 @@ class _Packing:
             self._writer.add(self._windows.of(split).rest(), split)
 
 
-def _sink(batches: BatchLabeller, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
-    recipe = batches.recipe
+def sink_of(recipe: Recipe, buckets: int, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
+    """Return what takes the samples of a unit: it packs them, or writes them for the buckets of a shuffle."""
     splits = ("train", *recipe.splits)
-    if not task.buckets:
+    if not buckets:
         return _Packing(writer, windows, splits)
-    return Scatter(writer.path, windows, splits, task.buckets, recipe.seed)
+    return Scatter(writer.path, windows, splits, buckets, recipe.seed)
 
 
 def scan_unit(
