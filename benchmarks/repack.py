@@ -2,7 +2,7 @@
 
     python benchmarks/repack.py [--rows 20000] [--rounds 3] [--tokenizer DIR]
 
-Commands alternate, each in a process of its own, with one worker, on generated chat rows in one JSONL file:
+Commands alternate, each in a process of its own, with one worker, on generated rows in one JSONL file:
 
     run       another `max_length`, from scratch
     repack    the same from a finished output
@@ -35,6 +35,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "pipeline" / "premask" / "sample"
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--kind", default="chat")
     arguments.add_argument("--rows", type=int, default=20_000)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--tokenizer", type=Path, default=SAMPLE / "tokenizer")
@@ -49,7 +50,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     place: Path = options.work / "outputs" / "repack"
     fresh(place)
     place.mkdir(parents=True)
-    large = ensure("chat", options.rows * 11 // 10, suffix="jsonl", folder=options.work / "data")
+    large = ensure(options.kind, options.rows * 11 // 10, suffix="jsonl", folder=options.work / "data")
     source, cache = place / "chats.jsonl", place / "cache"
     lines = [line for line in large.read_bytes().splitlines(keepends=True) if len(line) < LONGEST]
     more = len(lines)
@@ -86,7 +87,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     same = {pair: _same(place, *pair) for pair in (("run", "repack"), ("grown", "cached"))}
     figures = {name: {"cpu": [each.cpu for each in found], "wall": [each.wall for each in found]}
                for name, found in runs.items()}  # fmt: skip
-    print(f"\n{first:,} rows, {more - first:,} more, {options.rounds} rounds\n")
+    print(f"\n{first:,} {options.kind} rows, {more - first:,} more, {options.rounds} rounds\n")
     print(table(["command", "CPU s", "wall s", "less CPU", "less wall", "same bytes"], _lines(figures, same)))
     fresh(place / "cached")
     words = ["--max-length", "8192", "--too-long", "truncate", "--cache", str(cache), "--workers", "1"]

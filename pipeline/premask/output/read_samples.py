@@ -159,9 +159,10 @@ def shard_samples(dataset: Dataset, shard: Shard, lineage: Shard) -> Samples:
         found = cut.samples(batch, "", 0, partial(_taken, lines, at))
         if not np.array_equal(found.origin.column("length").to_numpy(), found.length):
             raise OutputError(_misfit(dataset, shard.path))
-        places = runs_of_numbers(found.begin, found.length)
-        flats = [found.ids[places], found.labels[places]]
-        flats += [flat(batch.column(name)).values[places] for name in cut.weights]
+        flats = [found.ids, found.labels, *(flat(batch.column(name)).values for name in cut.weights)]
+        if len(found.ids) > found.length.sum():
+            places = runs_of_numbers(found.begin, found.length)
+            flats = [each[places] for each in flats]
         origin = found.origin.select(ORIGIN_SCHEMA.names)
         parts.append(Samples(flats[0], flats[1], offsets_of(found.length), origin, *flats[2:]))
         at += len(found.length)

@@ -263,7 +263,9 @@ def _samples_of(dataset: Dataset, unit: int, split: str) -> Iterator[Samples]:
     )
     for shard, lines in zip(shards, lineage, strict=True):
         samples = shard_samples(dataset, shard, lines)
-        yield take_samples(samples, _order(dataset.manifest, samples.origin))
+        order = _order(dataset.manifest, samples.origin)
+        in_order = np.array_equal(order, np.arange(len(order)))
+        yield samples if in_order else take_samples(samples, order)
 
 
 def _shards_of(dataset: Dataset, kind: str, unit: int, split: str | None = None) -> list[Shard]:
