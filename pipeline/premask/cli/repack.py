@@ -34,7 +34,7 @@ from .recipe_options import Flags, keys_of, recipe_options
 def repack(
     source: str, flags: Flags, *, workers: int, attempts: int, work: Path | None, overwrite: bool
 ) -> None:
-    """Pack the samples of an output again: another length, layout, padding or order, without tokenizing.
+    """Pack the samples of an output again, without tokenizing: other length, layout, order.
 
     Keys that are not given are those of the output; --pad-to-multiple none takes that padding away. Needs no
     sources.
