@@ -128,6 +128,7 @@ _NOT_OF_A_CONVERSATION = (
         "too_long",
         "layout",
         "pad_rows",
+        "pad_to_multiple",
         "extra_columns",
         "token_columns",
         "pack_window",

@@ -64,8 +64,8 @@ CONTRACT = 1
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
 
-COLUMNS = ("input_ids", "labels", "seq_lengths", "loss_weights")
-"""The columns that are read; of the last two what is there."""
+COLUMNS = ("input_ids", "labels", "seq_lengths", "seq_lengths_padded", "loss_weights")
+"""The columns that are read; of the last three what is there."""
 
 Row = Mapping[str, Any]
 """One row of a dataset: columns as lists, numpy arrays or tensors."""
@@ -101,9 +101,10 @@ class Collator:
     `padded=True` makes the shape (rows, longest row) instead, padded on the right; what is added to a row is
     a document of its own, with `pad_id` for ids, label -100 and weight 0.
 
-    Rows need `input_ids` and `labels`. Documents are those of `seq_lengths`, without that column those that
-    `position_ids` start at 0, without both each row is one. The first label of each document becomes -100,
-    since shifted it would be predicted from the document before. Models ignore `loss_weights`: they are for
+    Rows need `input_ids` and `labels`. Documents are those of `seq_lengths_padded`, with the padding behind
+    each, or of `seq_lengths`; without these columns those that `position_ids` start at 0, else each row is
+    one. The first label of each document becomes -100, since shifted it would be predicted from the document
+    before. Models ignore `loss_weights`: they are for
     loops that compute the loss themselves.
 
     Raises `RowsError` for rows that do not fit, with the number of the row in the batch.
@@ -291,11 +292,12 @@ def _check_length(name: str, values: torch.Tensor, size: int, number: int) -> No
 
 def _document_lengths(row: Row, size: int, number: int) -> torch.Tensor:
     """Lengths of the documents in a row of `size` tokens, (d,)."""
-    if row.get("seq_lengths") is not None:
-        lengths = _tensor(row, "seq_lengths", number)
+    name = "seq_lengths" if row.get("seq_lengths_padded") is None else "seq_lengths_padded"
+    if row.get(name) is not None:
+        lengths = _tensor(row, name, number)
         if int(lengths.min()) < 1 or int(lengths.sum()) != size:
             raise RowsError(
-                f"row {number} of the batch: seq_lengths {lengths.tolist()} do not add up to its {size} "
+                f"row {number} of the batch: {name} {lengths.tolist()} do not add up to its {size} "
                 "tokens; was the row cut?"
             )
         return lengths
@@ -878,35 +880,38 @@ def check_ids(row: Row, vocabulary: int, place: Callable[[], str]) -> None:
         )
 
 
-def _lengths(row: Row) -> torch.Tensor:
-    """Lengths of a row's documents, (d,)."""
-    given = row.get("seq_lengths")
+def _lengths(row: Row, *, padded: bool = False) -> torch.Tensor:
+    """Lengths of a row's documents, (d,), without the padding behind each, or with it."""
+    given = row.get("seq_lengths_padded") if padded else None
+    given = row.get("seq_lengths") if given is None else given
     return torch.as_tensor([len(row["input_ids"])] if given is None else given, dtype=torch.int64)
 
 
 def documents(row: Row) -> list[Row]:
-    """The documents of a pack as rows of their own, without those that carry no loss (such as padding, which
-    fills a row up); where none does, the first.
+    """The documents of a pack as rows of their own, without padding, and without those that carry no loss
+    (such as padding that fills a row up); where none does, the first.
 
     >>> pack = {"input_ids": [5, 6, 7, 0], "labels": [-100, 6, 7, -100], "seq_lengths": [2, 1, 1]}
     >>> [each["input_ids"].tolist() for each in documents(pack)]
     [[5, 6], [7]]
     """
-    sizes = _lengths(row).tolist()
-    names = [name for name in COLUMNS if name in row and name != "seq_lengths"]
-    columns = [torch.as_tensor(row[name]).split(sizes) for name in names]
+    sizes, own = _lengths(row, padded=True).tolist(), _lengths(row).tolist()
+    names = [name for name in COLUMNS if name in row and not name.startswith("seq_lengths")]
+    parts = [torch.as_tensor(row[name]).split(sizes) for name in names]
+    columns = [[part[:size] for part, size in zip(each, own, strict=True)] for each in parts]
     found: list[Row] = [dict(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
     return [each for each in found if bool((each["labels"] != IGNORE_INDEX).any())] or found[:1]
 
 
 def _train_on_all(row: Row) -> Row:
     """A row whose labels are its ids, in each document that carries a loss; padding stays without."""
-    ids, labels, lengths = torch.as_tensor(row["input_ids"]), torch.as_tensor(row["labels"]), _lengths(row)
+    ids, labels = torch.as_tensor(row["input_ids"]), torch.as_tensor(row["labels"])
+    lengths, own = _lengths(row, padded=True), _lengths(row)
     number = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     trained = torch.zeros(len(lengths), dtype=torch.int64).index_add_(
         0, number, (labels != IGNORE_INDEX).long()
     )
-    every = torch.where(trained[number] > 0, ids, IGNORE_INDEX)
+    every = torch.where((trained[number] > 0) & (_positions(lengths) < own[number]), ids, IGNORE_INDEX)
     return {**{name: row[name] for name in row if name != "loss_weights"}, "labels": every}
 
 

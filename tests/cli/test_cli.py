@@ -562,6 +562,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "seed": (["7"], 7),
     "shuffle": ([], True),
     "pad_rows": (["to_length"], "to_length"),
+    "pad_to_multiple": (["8"], 8),
     "extra_columns": (["completion_mask,assistant_masks"], ["completion_mask", "assistant_masks"]),
     "pack_window": (["1000"], 1000),
     "unit_rows": (["10"], 10),
@@ -647,9 +648,9 @@ def test_which_command_takes_which_keys() -> None:
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
-        "max_length", "too_long", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "cache", "card", "output", "keep", "duplicates", "splits", "split_by", "seed", "shuffle",
-        "mix_by", "budget", "temperature", "max_repeat",
+        "max_length", "too_long", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window", "unit_rows",
+        "engine", "verify", "cache", "card", "output", "keep", "duplicates", "splits", "split_by", "seed",
+        "shuffle", "mix_by", "budget", "temperature", "max_repeat",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",

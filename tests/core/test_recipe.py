@@ -87,6 +87,7 @@ def test_all_keys_and_their_defaults() -> None:
         "seed": 0,
         "shuffle": False,
         "pad_rows": "none",
+        "pad_to_multiple": None,
         "extra_columns": [],
         "token_columns": [],
         "pack_window": 16_000_000,
@@ -359,6 +360,7 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "seed": 7,
         "shuffle": True,
         "pad_rows": "to_length",
+        "pad_to_multiple": 8,
         "extra_columns": ["completion_mask"],
         "token_columns": ["logprobs"],
         "pack_window": 1,
@@ -550,3 +552,17 @@ def test_shares_that_add_up_to_1_in_decimals_are_a_mixture() -> None:
     assert recipe.mixes
     assert recipe.budget == 20_000_000
     assert not make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o"}, where="recipe").mixes
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"max_length": 100, "pad_to_multiple": 8}, "max_length is 100, .* such as 96 is one"),
+        ({"max_length": 100, "pad_to_multiple": 128}, "such as 128 is one"),
+        ({"pad_to_multiple": 8, "layout": ["unpacked"]}, "layout has no packed; add it"),
+        ({"pad_to_multiple": 1}, "pad_to_multiple"),
+    ],
+)
+def test_multiples_that_cannot_be(keys: dict[str, Any], what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        make_recipe({**LEAST, **keys})

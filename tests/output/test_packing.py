@@ -287,6 +287,28 @@ def test_a_pad_document_fills_every_pack_up() -> None:
     assert (second["seq_lengths"], second["length"]) == ([2, 3], 5)
 
 
+def test_samples_are_padded_to_multiples() -> None:
+    """Pad tokens follow each sample, and positions count on over them; what fills the pack up comes last."""
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(8, 7, -100, 2), ("completion_mask",)))
+    first, second = packs.to_pylist()
+
+    assert first["input_ids"] == [10, 11, 12, 7, 30, 7, 7, 7]
+    assert first["labels"] == [-100, 11, 12, -100, -100, -100, -100, -100]
+    assert first["position_ids"] == [0, 1, 2, 3, 0, 1, 0, 1]
+    assert (first["seq_lengths"], first["seq_lengths_padded"]) == ([3, 1, 2], [4, 2, 2])
+    assert first["completion_mask"] == [0, 1, 1, 0, 0, 0, 0, 0]
+    assert (second["seq_lengths"], second["seq_lengths_padded"]) == ([2, 6], [2, 6])
+    assert packs.schema.names[:4] == ["input_ids", "labels", "position_ids", "seq_lengths"]
+
+
+def test_lineage_counts_the_padding_of_multiples() -> None:
+    table = lineage_table(SAMPLES, PLAN, 0, multiple=4)
+
+    assert table.column("length").to_pylist() == [3, 1, 2]
+    assert table.column("offset").to_pylist() == [0, 4, 0]
+    assert table.column("pad_tokens").to_pylist() == [1, 3, 2]
+
+
 def test_a_full_pack_gets_no_pad_document() -> None:
     (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(4, 0, -100)))
 

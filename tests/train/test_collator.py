@@ -14,7 +14,13 @@ from commands import ROOT
 
 torch = pytest.importorskip("torch")
 
-from premask.train import Collator, RowsError, SideCollator  # noqa: E402  after the check for torch
+from premask.train import (  # noqa: E402  after the check for torch
+    Collator,
+    RowsError,
+    SideCollator,
+    _train_on_all,
+    documents,
+)
 
 IGNORED = -100
 PACK = {
@@ -196,6 +202,30 @@ def test_the_file_alone_is_enough(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[[-100, 2]]", "[]"]
+
+
+PADDED = {
+    "input_ids": [5, 6, 0, 0, 7, 8, 9, 0],
+    "labels": [IGNORED, 6, IGNORED, IGNORED, IGNORED, 8, 9, IGNORED],
+    "position_ids": [0, 1, 2, 3, 0, 1, 2, 3],
+    "seq_lengths": [2, 3],
+    "seq_lengths_padded": [4, 4],
+    "length": 8,
+}
+
+
+def test_padding_behind_samples_belongs_to_their_documents() -> None:
+    """As `pad_to_multiple` writes it."""
+    batch = plain(Collator()([PADDED]))
+
+    assert batch["cu_seq_lens_q"] == [0, 4, 8]
+    assert batch["position_ids"] == [PADDED["position_ids"]]
+    assert batch["labels"] == [PADDED["labels"]]
+
+
+def test_documents_have_no_padding_and_it_is_never_trained() -> None:
+    assert [each["input_ids"].tolist() for each in documents(PADDED)] == [[5, 6], [7, 8, 9]]
+    assert _train_on_all(PADDED)["labels"].tolist() == [5, 6, IGNORED, IGNORED, 7, 8, 9, IGNORED]
 
 
 # ==== Preferences ====

@@ -44,7 +44,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("keep", "mix_by", "budget", "temperature", "max_repeat"),
         *("duplicates", "splits", "split_by", "seed", "shuffle"),
     ),
-    "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
+    "Samples and packs": (
+        *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window"),
+    ),
     "Work": ("engine", "verify", "unit_rows", "cache"),
     "Output": ("output", "card"),
 }
@@ -166,7 +168,7 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     """
     from ..core.recipe_file import make_recipe, read_recipe
 
-    given = {key: _read(key, value) for key, value in flags.items()}
+    given = keys_of(flags)
     recipes = [name for name in inputs if is_recipe(name)]
     if recipes and len(inputs) > 1:
         raise RecipeError(f"{recipes[0]} is a recipe; name the data files in it, under 'sources'")
@@ -189,6 +191,11 @@ def set_map_allowed(inputs: Sequence[str], *, allowed: bool) -> None:
 
     folder = Path(inputs[0]).parent if is_recipe(inputs[0]) else Path()
     allow_map(folder if allowed else None)
+
+
+def keys_of(flags: Flags) -> dict[str, Any]:
+    """Return the keys that were given as options, as a recipe file would hold them."""
+    return {key: _read(key, value) for key, value in flags.items()}
 
 
 def is_recipe(name: str) -> bool:

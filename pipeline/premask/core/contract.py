@@ -17,6 +17,10 @@ import pyarrow as pa
 CONTRACT_VERSION = 1
 """Version of the output contract; written to the `premask.contract` key of every shard."""
 
+BESIDE_OWN_ROW = "samples_beside_own_row"
+"""The count of samples that share a pack with an earlier one of their row; there is none in outputs of older
+versions, and without `shuffle` and copies."""
+
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
 
@@ -176,19 +180,29 @@ def token_column(name: str) -> pa.Field:
     return _list(name, pa.float32())
 
 
+PADDED_LENGTHS = _list("seq_lengths_padded", pa.int32())
+"""Optional column of packs (recipe: `pad_to_multiple`): the samples' lengths with the pad tokens that follow
+each, all multiples of that number. `seq_lengths` are then those without pad tokens, and `length` is the sum
+of these. `position_ids` count on over the pad tokens, whose labels are -100."""
+
+
 def row_schema(
     layout: str,
     *,
     loss_weights: bool = False,
     token_columns: Sequence[str] = (),
     extra_columns: Sequence[str] = (),
+    multiples: bool = False,
 ) -> pa.Schema:
-    """The columns of a layout, with those that a recipe adds to it.
+    """The columns of a layout, with those that a recipe adds to it; `multiples` is whether samples of packs
+    are padded to multiples of a number.
 
     >>> row_schema("unpacked", extra_columns=["completion_mask"]).names
     ['input_ids', 'labels', 'attention_mask', 'length', 'completion_mask']
     """
     schema = _LAYOUT_SCHEMAS[layout]
+    if multiples and layout == "packed":
+        schema = schema.insert(schema.get_field_index("seq_lengths") + 1, PADDED_LENGTHS)
     added = [*([LOSS_WEIGHTS] if loss_weights else []), *map(token_column, token_columns)]
     for field_ in [*added, *(TRAINED_MASKS[name] for name in extra_columns)]:
         schema = schema.append(field_)
@@ -210,8 +224,13 @@ def layout_schema(layout: str, recipe: Mapping[str, Any]) -> pa.Schema:
     ['input_ids', 'labels', 'attention_mask', 'length', 'loss_weights']
     """
     weights, extra = bool(recipe.get("loss_weights")), recipe.get("extra_columns", ())
-    floats = recipe.get("token_columns") or ()
-    return row_schema(layout, loss_weights=weights, token_columns=floats, extra_columns=extra)
+    return row_schema(
+        layout,
+        loss_weights=weights,
+        token_columns=recipe.get("token_columns") or (),
+        extra_columns=extra,
+        multiples=bool(recipe.get("pad_to_multiple")),
+    )
 
 
 REJECT_SCHEMA = pa.schema(
@@ -248,6 +267,15 @@ the row, `sample` is 0 for a chosen answer and 1 for a rejected one, and `offset
 the row lay one behind the other, each with its prompt."""
 
 
+PAD_TOKENS = pa.field("pad_tokens", pa.int32())
+"""Optional last column of the lineage (recipe: `pad_to_multiple`): pad tokens that follow the sample."""
+
+
+def lineage_schema(*, multiples: bool = False) -> pa.Schema:
+    """The columns of the lineage; `multiples` is whether samples are padded to multiples of a number."""
+    return LINEAGE_SCHEMA.append(PAD_TOKENS) if multiples else LINEAGE_SCHEMA
+
+
 ORIGIN_SCHEMA = pa.schema(
     [LINEAGE_SCHEMA.field(name) for name in ("source", "row", "id", "sample", "trained_turns")]
 )
@@ -257,5 +285,6 @@ ORIGIN_SCHEMA = pa.schema(
 def schema_of(kind: str, recipe: Mapping[str, Any]) -> pa.Schema:
     """Return the columns of a kind of file (a layout, `lineage`, `rejects`) by a recipe, as a manifest shows
     it."""
-    others = {"lineage": LINEAGE_SCHEMA, "rejects": REJECT_SCHEMA}
+    lineage = lineage_schema(multiples=bool(recipe.get("pad_to_multiple")))
+    others = {"lineage": lineage, "rejects": REJECT_SCHEMA}
     return others[kind] if kind in others else layout_schema(kind, recipe)

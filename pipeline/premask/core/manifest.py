@@ -320,6 +320,10 @@ class Shard(_Part):
     bytes: Count
     raw_bytes: Count = Field(description="Size once decompressed.")
     sha256: Sha256
+    unit: Count | None = Field(
+        default=None,
+        description="Number of the unit that wrote it, or of the bucket, which follow the units.",
+    )
 
     @property
     def kind(self) -> str:
@@ -374,6 +378,13 @@ class Mixture(_Part):
     sources: _Items[MixedSource]
 
 
+class RepackedFrom(_Part):
+    """The output that `premask repack` read: hashes of its manifest.json, and of what had made it."""
+
+    manifest_sha256: Sha256
+    run_key: Sha256
+
+
 class UnitSetAside(_Part):
     """A unit with skipped rows."""
 
@@ -413,6 +424,13 @@ class Manifest(_Part):
         default=False, description="The reject log was left out by a push; its counts are here."
     )
     set_aside: _Items[UnitSetAside] = []
+    units: Count | None = Field(
+        default=None,
+        description="Number of units, and of buckets if shuffled; older versions do not have it.",
+    )
+    repacked_from: RepackedFrom | None = Field(
+        default=None, description="The output whose samples were packed again, if any were."
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, with the keys that it was made of."""
@@ -514,6 +532,18 @@ def parse_manifest(content: str | bytes) -> Manifest:
 
 
 # ==== Lengths ====
+
+
+def count_padding(samples_of: Mapping[int, int], multiple: int | None) -> dict[str, int]:
+    """Return the count of pad tokens that follow samples, given how many samples have each length; nothing if
+    lengths are not made multiples of a number.
+
+    >>> count_padding({5: 2, 8: 1}, 8), count_padding({5: 2}, None)
+    ({'pad_tokens': 6}, {})
+    """
+    if multiple is None:
+        return {}
+    return {"pad_tokens": sum(-length % multiple * count for length, count in samples_of.items())}
 
 
 def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:

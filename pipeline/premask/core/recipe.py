@@ -269,6 +269,13 @@ OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
 
+LAYING_OUT_KEYS = ("layout", "shuffle", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window")
+"""Keys that decide how samples are laid out, but not which there are."""
+
+REPACK_KEYS = ("max_length", *LAYING_OUT_KEYS, "card", "output")
+"""Keys that may be others where the samples of an output are packed again."""
+
+
 class Recipe(BaseModel):
     """Every setting of a run; the command line has an option for each.
 
@@ -423,6 +430,12 @@ class Recipe(BaseModel):
         default=PadRows.none,
         description="Whether packs are filled up to max_length with a document of pad tokens.",
     )
+    pad_to_multiple: int | None = Field(
+        default=None,
+        ge=2,
+        description="Number of which the length of each sample in a pack is made a multiple with pad tokens, "
+        "for context and sequence parallelism.",
+    )
     extra_columns: list[ExtraColumn] = Field(
         default_factory=list,
         description="Columns that repeat the labels as a mask, for older trainers.",
@@ -471,7 +484,7 @@ class Recipe(BaseModel):
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
 
-    @field_validator("max_length", "pack_window", "unit_rows", "budget", mode="before")
+    @field_validator("max_length", "pad_to_multiple", "pack_window", "unit_rows", "budget", mode="before")
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
@@ -601,6 +614,18 @@ class Recipe(BaseModel):
         """Whether rows are chosen by how many there are of all sources."""
         shares = any(entry.share is not None for entry in self.sources)
         return shares or self.budget is not None or self.temperature is not None
+
+    @model_validator(mode="after")
+    def _multiples(self) -> Recipe:
+        number = self.pad_to_multiple
+        if number is not None and self.max_length % number:
+            raise ValueError(
+                f"max_length is {self.max_length}, which is no multiple of pad_to_multiple {number}; "
+                f"such as {max(number, self.max_length // number * number)} is one"
+            )
+        if number is not None and Layout.packed not in self.layout:
+            raise ValueError("pad_to_multiple pads samples in packs, but layout has no packed; add it")
+        return self
 
     @field_validator("token_columns")
     @classmethod

@@ -28,6 +28,8 @@ from .contract import (
     LINEAGE_SCHEMA,
     LOSS_WEIGHTS,
     PACKED_SCHEMA,
+    PAD_TOKENS,
+    PADDED_LENGTHS,
     PREFERENCE_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
@@ -54,12 +56,12 @@ def all_schemas() -> dict[str, Schema]:
     bodies = {
         "recipe": _as_written(_recipe()),
         "conversation": _conversation(),
-        "packed": _with_options(_table(PACKED_SCHEMA, _PACKED)),
+        "packed": _with(_with_options(_table(PACKED_SCHEMA, _PACKED)), {PADDED_LENGTHS.name: _PADDED}),
         "unpacked": _with_options(_table(UNPACKED_SCHEMA, _UNPACKED)),
         "preference": _table(PREFERENCE_SCHEMA, _PREFERENCE),
         "kto": _table(KTO_SCHEMA, _KTO),
         "reject": _table(REJECT_SCHEMA, _REJECT),
-        "lineage": _table(LINEAGE_SCHEMA, _LINEAGE),
+        "lineage": _with(_table(LINEAGE_SCHEMA, _LINEAGE), {PAD_TOKENS.name: _PAD_TOKENS}),
         "manifest": _manifest(),
     }
     return {name: _headed(name, body) for name, body in bodies.items()}
@@ -78,7 +80,7 @@ def _headed(name: str, body: Schema) -> Schema:
 
 _PACKED = (
     "One pack: whole samples back to back; with `pad_rows` a last one of pad tokens. All lists but "
-    "seq_lengths have `length` items."
+    "seq_lengths and seq_lengths_padded have `length` items."
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
 _PREFERENCE = (
@@ -88,6 +90,20 @@ _PREFERENCE = (
 _KTO = "An answer and whether it is a good one; the mask is as long as its ids, `length` is that of all ids."
 _REJECT = "One input row that was rejected, or dropped as a duplicate."
 _LINEAGE = "Where one sample came from, and where it is in the packed layout."
+
+_PADDED: Schema = {
+    "description": "Tokens of each sample and of the padding behind it, multiples of pad_to_multiple; "
+    "their sum is `length`. Only if the recipe wants it.",
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "integer", "minimum": 1, "maximum": _INT32_MAX},
+}
+_PAD_TOKENS: Schema = {
+    "description": "Pad tokens behind the sample. Only if the recipe wants it (pad_to_multiple).",
+    "type": "integer",
+    "minimum": 0,
+    "maximum": _INT32_MAX,
+}
 
 _COLUMNS: Mapping[str, Schema] = {
     "input_ids": {"minItems": 1, "items": _TOKEN_ID},
@@ -102,7 +118,7 @@ _COLUMNS: Mapping[str, Schema] = {
         "items": {"minimum": 0},
     },
     "seq_lengths": {
-        "description": "Tokens of each sample; their sum is `length`.",
+        "description": "Tokens of each sample; their sum is `length`, unless there is seq_lengths_padded.",
         "minItems": 1,
         "items": {"minimum": 1},
     },
@@ -168,11 +184,12 @@ def _with_options(table: Schema) -> Schema:
     }
     options = {LOSS_WEIGHTS.name: weights, **dict.fromkeys(TRAINED_MASKS, mask)}
     names = f"^(?!({'|'.join(sorted(COLUMNS))})$)[a-z][a-z0-9_]*$"
-    return {
-        **table,
-        "properties": {**table["properties"], **options},
-        "patternProperties": {names: numbers},
-    }
+    return {**_with(table, options), "patternProperties": {names: numbers}}
+
+
+def _with(table: Schema, options: Schema) -> Schema:
+    """Allow more columns, which need not be there."""
+    return {**table, "properties": {**table["properties"], **options}}
 
 
 def _arrow_type(type_: pa.DataType) -> Schema:
@@ -226,7 +243,7 @@ def _recipe() -> Schema:
 def _as_written(recipe: Schema) -> Schema:
     """Allow texts such as `4k` where a recipe file may write a number so; a manifest has the number."""
     source = recipe["$defs"]["Source"]["properties"]
-    for key in ("max_length", "pack_window", "unit_rows", "max_row_bytes"):
+    for key in ("max_length", "pad_to_multiple", "pack_window", "unit_rows", "max_row_bytes"):
         _allow_text(recipe["properties"][key])
     _allow_text(source["limit"])
     return recipe

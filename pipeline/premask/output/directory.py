@@ -41,10 +41,10 @@ from ..core.atomic_files import (
     write_json,
     write_text,
 )
-from ..core.contract import LINEAGE_SCHEMA, schema_of
+from ..core.contract import schema_of
 from ..core.errors import OutputError, RunError, one_line
 from ..core.locks import Lock
-from ..core.manifest import LAYOUTS, Manifest, describe_lengths
+from ..core.manifest import LAYOUTS, Manifest, count_padding, describe_lengths
 from ..core.received_files import UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Card
 from ..core.strict_json import parse_json
@@ -206,7 +206,7 @@ class Output:
         make_card: MakeCard,
         draw: Callable[[Manifest], Mapping[str, str]] | None = None,
         set_aside: Sequence[Mapping[str, Any]] = (),
-        mixture: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest as JSON values.
 
@@ -214,9 +214,9 @@ class Output:
         `inputs` says what became of the rows of each source (`units.Account`, and `duplicates`); `engine`
         says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
-        card's pictures by their paths. `mixture` are the shares of sources, as asked and as got. `set_aside`
-        lists units with skipped rows: if there are any, the work in progress stays, and the next run
-        processes these units again.
+        card's pictures by their paths. `set_aside` lists units with skipped rows: if there are any, the work
+        in progress stays, and the next run processes these units again. `more` are other keys of the
+        manifest.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -231,11 +231,16 @@ class Output:
                 **self._identity.as_dict(),
                 "run_key": self._identity.key,
                 "inputs": [{**file, **inputs[file["source"]]} for file in self._identity.as_dict()["inputs"]],
-                "counts": {**totals, "lengths": describe_lengths(self._lengths)},
+                "counts": {
+                    **totals,
+                    **count_padding(self._lengths, self._identity.recipe.get("pad_to_multiple")),
+                    "lengths": describe_lengths(self._lengths),
+                },
                 "engine": dict(engine),
                 "card": dict(card),
-                **({"mixture": dict(mixture)} if mixture else {}),
                 "shards": shards,
+                "units": len(records),
+                **(more or {}),
                 **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
             if draw is not None:
@@ -315,12 +320,14 @@ class Output:
                 parquet_writer(target, kind, schema_of(kind, self._identity.recipe)).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
-                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
+                schema = schema_of(kind, self._identity.recipe)
+                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i], schema)
                 file = file_record(target, 0)
             else:
                 self._take(i, name, target)
                 file = records[i].files[name]
-            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
+            of_unit = {} if i is None else {"unit": i}
+            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file), **of_unit}
 
 
 def _valid(data: Mapping[str, Any]) -> Manifest:
@@ -385,19 +392,19 @@ def _fill(tokens: int, packs: int, max_length: int) -> float | None:
     return round(tokens / (packs * max_length), 6) if packs else None
 
 
-def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
+def _shift_packs(source: Path, target: Path, first_pack: int, schema: pa.Schema) -> Counter[int]:
     """Copy a unit's lineage, row group by row group, with pack numbers that count over all units; returns how
     many of its samples have each length. Raises `OutputError` if the unit was changed."""
     found = Counter[int]()
     try:
         with (
             open_parquet(source, rows=1 << 27, values=1 << 27) as (file, footer),
-            parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer,
+            parquet_writer(target, "lineage", schema) as writer,
         ):
             for group in range(len(footer.groups)):
                 table = file.read_row_group(group)
                 packs = pa.array(table.column("pack").to_numpy() + first_pack)
-                table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
+                table = table.set_column(0, schema.field("pack"), packs)
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
                 lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
                 found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))

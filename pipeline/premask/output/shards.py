@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ..core.arrays import filled_up
 from ..core.atomic_files import named, sha256_file, sync, write_json
 from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA, SIDES
 from ..core.manifest import LAYOUTS, Count, Sha256, SplitName
@@ -222,7 +223,7 @@ class UnitWriter:
     ) -> None:
         self.order, self.beside_own_row = order or PackOrder(), 0
         self._directory = directory
-        self._format = format_
+        self._format = format_ or RowFormat()
         self._layouts = frozenset(layouts)
         self._preferences = next((each.value for each in layouts if each.value in SIDES), None)
         self._max_length = max_length
@@ -271,7 +272,8 @@ class UnitWriter:
             self._write(f"unpacked/{split}", unpacked_table(samples, self._format))
         if self._preferences is not None:
             self._write(f"{self._preferences}/{split}", sides_table(self._preferences, samples))
-        self._write(f"lineage/{split}", lineage_table(samples, plan, counts["packs"], split))
+        lineage = lineage_table(samples, plan, counts["packs"], split, self._format.multiple)
+        self._write(f"lineage/{split}", lineage)
         counts["packs"] += len(plan.offsets) - 1
         counts["samples"] += n
         counts["tokens"] += len(samples.ids)
@@ -282,10 +284,12 @@ class UnitWriter:
         lengths = np.diff(samples.offsets)
         if self._preferences is not None:
             return rows_of_sides(self._preferences, len(lengths))
-        return self._packs(samples, lengths) if Layout.packed in self._layouts else one_each(len(lengths))
+        if Layout.packed not in self._layouts:
+            return one_each(len(lengths))
+        return self._packs(samples, filled_up(lengths, self._format.multiple))
 
     def _packs(self, samples: Samples, lengths: np.ndarray) -> PackPlan:
-        """Return which samples share a pack."""
+        """Return which samples share a pack; `lengths` are theirs, with the padding behind each."""
         rows = row_numbers(samples.origin) if self.order.spread else None
         plan = plan_packs(lengths, self._max_length, rows)
         if rows is not None:

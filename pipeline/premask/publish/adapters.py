@@ -51,9 +51,9 @@ def preshifted(row: Row) -> dict[str, Any]:
 def nemo_automodel(row: Row) -> dict[str, Any]:
     """Return the columns that NeMo-Automodel's `packed_sequence_thd_collater` takes.
 
-    `input_ids`, `labels` (shifted), `position_ids`, `seq_lens` and `seq_lens_padded` (equal: nothing is
-    padded). Format: its docstring in nemo_automodel 0.7, components/datasets/utils.py; it stacks rows of one
-    length only, so use a batch size of 1.
+    `input_ids`, `labels` (shifted), `position_ids`, `seq_lens` and `seq_lens_padded` (equal, unless the
+    recipe has `pad_to_multiple`). Format: its docstring in nemo_automodel 0.7, components/datasets/utils.py;
+    it stacks rows of one length only, so use a batch size of 1.
 
     >>> given = nemo_automodel({"input_ids": [5, 6, 7], "labels": [-100, 6, 7], "seq_lengths": [1, 2]})
     >>> for name, values in given.items():
@@ -64,19 +64,20 @@ def nemo_automodel(row: Row) -> dict[str, Any]:
     seq_lens [1, 2]
     seq_lens_padded [1, 2]
     """
-    lengths = _lengths(row)
+    rooms = _rooms(row)
     return {
         "input_ids": row["input_ids"],
         "labels": preshifted(row)["labels"],
-        "position_ids": _positions(lengths),
-        "seq_lens": lengths,
-        "seq_lens_padded": lengths,
+        "position_ids": _positions(rooms),
+        "seq_lens": _lengths(row),
+        "seq_lens_padded": rooms,
     }
 
 
 def torchtune(row: Row) -> dict[str, Any]:
     """Return the columns of torchtune's PackedDataset: `tokens`, `labels`, `input_pos` and `seq_lens`.
 
+    Where samples are padded (`pad_to_multiple`), `seq_lens` count the padding: they add up to the row.
     Labels stay unshifted: the recipes up to 0.6.1, the last release, shift them (`labels[..., 1:]` in
     `_loss_step` of full_finetune_single_device.py). See `torchtune_shifted` for what came after.
 
@@ -84,7 +85,7 @@ def torchtune(row: Row) -> dict[str, Any]:
     >>> {name: np.asarray(values).tolist() for name, values in torchtune(row).items()}
     {'tokens': [5, 6, 7], 'labels': [-100, 6, 7], 'input_pos': [0, 0, 1], 'seq_lens': [1, 2]}
     """
-    lengths = _lengths(row)
+    lengths = _rooms(row)
     return {
         "tokens": row["input_ids"],
         "labels": row["labels"],
@@ -101,6 +102,11 @@ def torchtune_shifted(row: Row) -> dict[str, Any]:
 def _lengths(row: Row) -> np.ndarray:
     """Return the lengths of the samples in the row; an unpacked row is one."""
     return np.asarray(row.get("seq_lengths", [len(row["input_ids"])]))
+
+
+def _rooms(row: Row) -> np.ndarray:
+    """Return these lengths with the padding behind each sample."""
+    return np.asarray(row["seq_lengths_padded"]) if "seq_lengths_padded" in row else _lengths(row)
 
 
 def _positions(lengths: np.ndarray) -> np.ndarray:

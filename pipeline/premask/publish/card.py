@@ -33,6 +33,7 @@ _COLUMNS = {
     "labels": "the ids again where the loss falls, -100 everywhere else; unshifted, the model shifts",
     "position_ids": "positions, counted from 0 in every sample of the pack",
     "seq_lengths": "lengths of the samples in the pack, in tokens",
+    "seq_lengths_padded": "the same with the pad tokens behind each sample, label -100",
     "attention_mask": "all ones",
     "length": "tokens in the row",
     "assistant_masks": "1 where the loss falls, else 0: the labels again, for older trainers",
@@ -129,10 +130,17 @@ def _columns(layout: str, recipe: Facts) -> str:
     fields = layout_schema(layout, recipe)
     words = _COLUMNS | (_OF_SIDES if layout in SIDES else {})
     rows = [(f"`{field.name}`", _type(field.type), words.get(field.name, _OF_TOKENS)) for field in fields]
-    padded = recipe.get("pad_rows") == "to_length"
-    padding = "filled with one document of pad tokens" if padded else "no padding"
-    what = _ROWS.get(layout, f"whole samples back to back, {padding}")
+    what = _ROWS.get(layout, f"whole samples back to back, {_padding(recipe)}")
     return f"**{layout}**: {what}.\n\n{as_table(('column', 'type', 'what it holds'), rows)}"
+
+
+def _padding(recipe: Facts) -> str:
+    """What packs have of padding, in words."""
+    multiple = recipe.get("pad_to_multiple")
+    found = [f"each padded to a multiple of {multiple} tokens"] if multiple else []
+    if recipe.get("pad_rows") == "to_length":
+        found.append("filled with one document of pad tokens")
+    return ", ".join(found) or "no padding"
 
 
 def _type(type_: pa.DataType) -> str:

@@ -203,6 +203,9 @@ def print_summary(console: Console, result: RunResult) -> None:
     for name, split in counts["splits"].items() if len(counts["splits"]) > 1 else ():
         each = f"{split['samples']:,} samples, {split['tokens']:,} tokens, {split['packs']:,} packs"
         table.add_row(name, each)
+    if result.rows_from_cache is not None:
+        cached = f"{result.rows_from_cache:,} of {counts['rows']:,} rows"
+        table.add_row("cache", f"{cached} were tokenized by an earlier run")
     table.add_row("time", f"{result.seconds:.1f} s")
     table.add_row("output", Text(visible(str(result.output))))
     console.print(table)

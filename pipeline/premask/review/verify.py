@@ -31,7 +31,7 @@ import numpy as np
 from ..core.contract import LEFT_OUT, SIDES, listed
 from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
-from ..core.manifest import ManifestError, Shard
+from ..core.manifest import ManifestError, Shard, count_padding
 from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
 from ..core.versions import versions
@@ -185,7 +185,14 @@ class _Check:
         self.counts["files"] = len(self.manifest.shards)
         labeller = self._labeller()
         padded = self._settings.pad_rows is PadRows.to_length
-        self._limits = Limits(self._settings.max_length, self._known(labeller), padded)
+        pad_id = None if labeller is None else labeller.tokenizer.pad_id
+        self._limits = Limits(
+            self._settings.max_length,
+            self._known(labeller),
+            padded,
+            self._settings.pad_to_multiple or 1,
+            pad_id,
+        )
         self._check_rows()
         for shard in self.dataset.shards("rejects"):
             if shard.path in self._readable:
@@ -424,7 +431,8 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        found = Found(self.counts, self._reasons, self._lengths, self._turns, self._beside)
+        padding = count_padding(self._lengths, self._settings.pad_to_multiple)
+        found = Found({**self.counts, **padding}, self._reasons, self._lengths, self._turns, self._beside)
         check_counts(self._told, found, self._settings.max_length, self.findings)
         if self.manifest.mixture is not None:
             check_mixture(self.manifest.mixture, self._mixed, self._entries, self.findings)

@@ -17,15 +17,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..core.contract import NOT_REJECTED
+from ..core.contract import BESIDE_OWN_ROW, NOT_REJECTED
 from ..core.manifest import Mixture, describe_lengths
 from .verify_files import Findings
 
 COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
-
-BESIDE = "samples_beside_own_row"
-"""Samples that share a pack with an earlier one of their row; not counted in outputs of older versions, and
-without `shuffle` and copies."""
 
 
 class Found(NamedTuple):
@@ -57,12 +53,13 @@ def _differences(counts: Mapping[str, Any], found: Found, max_length: int) -> It
     here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k not in NOT_REJECTED}
     here["fill"] = round(here["tokens"] / room, 6) if room else None
     here["lengths"] = describe_lengths(found.lengths)
-    for name in (*COUNTED, "rejected_by_reason", "fill", "lengths"):
-        if counts[name] != here[name]:
-            yield f"counts.{name} is {short(counts[name])}, the files have {short(here[name])}"
-    beside = counts.get(BESIDE)
+    padding = ["pad_tokens"] if "pad_tokens" in here else []
+    for name in (*COUNTED, *padding, "rejected_by_reason", "fill", "lengths"):
+        if counts.get(name) != here[name]:
+            yield f"counts.{name} is {short(counts.get(name))}, the files have {short(here[name])}"
+    beside = counts.get(BESIDE_OWN_ROW)
     if beside is not None and beside != found.beside:
-        yield f"counts.{BESIDE} is {short(beside)}, the files have {short(found.beside)}"
+        yield f"counts.{BESIDE_OWN_ROW} is {short(beside)}, the files have {short(found.beside)}"
     for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
         total = sum(counts[name].values()) if counts.get(name) else here[whole]
         if total != here[whole]:

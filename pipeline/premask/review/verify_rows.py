@@ -17,29 +17,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX, LEFT_OUT, LOSS_WEIGHTS, REASONS, SIDES, TRAINED_MASKS
+from ..core.arrays import filled_up, offsets_of
+from ..core.contract import (
+    IGNORE_INDEX,
+    LEFT_OUT,
+    LOSS_WEIGHTS,
+    PAD_TOKENS,
+    REASONS,
+    SIDES,
+    TRAINED_MASKS,
+)
 from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
-from ..output.read_samples import fitting
+from ..output.read_samples import fitting, sample_sizes
 from ..output.sides import are_whole, as_packs, made_again, sides_of
 from .verify_files import Findings
 
 
 class Limits(NamedTuple):
     """What a row must keep to: `max_length` tokens, no less in a pack if they are `padded`, and ids that are
-    tokens: `known` bool[ids]."""
+    tokens: `known` bool[ids]. Samples of packs are padded to a `multiple` with the token `pad_id`; None if it
+    is not known."""
 
     max_length: int
     known: np.ndarray
     padded: bool = False
+    multiple: int = 1
+    pad_id: int | None = None
 
 
 class Place(NamedTuple):
@@ -85,26 +97,37 @@ def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place
         sides = sides_of(layout, batch)
         _check_made_again(batch, layout, rows, place, findings)
         batch = as_packs(layout, batch)
-    lengths, first_of = _samples(batch, layout)
+    (lengths, first_of), (rooms, _) = _samples(batch, layout)
     ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
     padded = limits.padded and layout == "packed"
     of_rows = np.diff(ids.offsets) if sides is None else np.maximum.reduceat(lengths, first_of[:-1])
     _check_lengths(of_rows, rows, limits._replace(padded=padded), place, findings)
-    for wrong in _wrong_tokens(batch, lengths, limits.known):
+    padding, wrongs = None, _wrong_tokens(batch, rooms, limits.known)
+    if rooms is not lengths:
+        _check_rooms(lengths, rooms, np.repeat(rows, np.diff(first_of)), limits, place, findings)
+        padding = np.arange(len(labels)) - np.repeat(offsets_of(rooms)[:-1], rooms) >= np.repeat(
+            lengths, rooms
+        )
+        wrongs = chain(wrongs, _wrong_padding(padding, ids.values, labels, limits.pad_id))
+    for wrong in wrongs:
         at = np.flatnonzero(wrong.tokens)
         if len(at):
             row_of = np.searchsorted(ids.offsets, at, side="right") - 1
             values = {name: value[at[0]].item() for name, value in wrong.values.items()}
             what = wrong.what.format(token=int(at[0] - ids.offsets[row_of[0]]), **values)
             findings.add(wrong.kind, place.file, what, row=int(rows[row_of[0]]), rows=len(np.unique(row_of)))
-    starts, samples_in = offsets_of(lengths)[:-1], np.diff(first_of)
-    trained = np.add.reduceat((labels != IGNORE_INDEX).astype(np.int64), starts)
+    starts, samples_in = offsets_of(rooms)[:-1], np.diff(first_of)
+    tokens, floats = ids.values, {name: _floats(batch, name) for name in _names(batch)}
+    if padding is not None:
+        tokens, labels = tokens[~padding], labels[~padding]
+        floats = {name: each[~padding] for name, each in floats.items()}
+    trained = np.add.reduceat((labels != IGNORE_INDEX).astype(np.int64), offsets_of(lengths)[:-1])
     sums = Sums(
         np.repeat(rows, samples_in),
         starts - np.repeat(ids.offsets[:-1], samples_in),
         lengths,
         trained,
-        hash_samples(ids.values, labels, {name: _floats(batch, name) for name in _names(batch)}, lengths),
+        hash_samples(tokens, labels, floats, lengths),
         np.zeros(len(lengths), dtype=np.int64) if sides is None else sides,
     )
     sums = sums._replace(hash=sums.hash ^ sums.side.astype(np.uint64))
@@ -138,7 +161,7 @@ class _Wrong(NamedTuple):
 
 
 def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray) -> Iterator[_Wrong]:
-    """Hold every token of a batch against the contract; `lengths` are those of its samples."""
+    """Hold every token of a batch against the contract; `lengths` are those of its padded samples."""
     flats = {
         name: flat(column).values
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -168,6 +191,35 @@ def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray)
     for name in (name for name in TRAINED_MASKS if name in flats):
         what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
         yield _Wrong("mask", flats[name] != trained, what, {"mask": flats[name], **pair})
+
+
+def _wrong_padding(
+    padding: np.ndarray, ids: np.ndarray, labels: np.ndarray, pad_id: int | None
+) -> Iterator[_Wrong]:
+    """Hold the tokens behind samples, bool[t], against what they have to be."""
+    pair = {"label": labels, "id": ids}
+    what = "token {token} is padding behind a sample, but has label {label}"
+    yield _Wrong("padding", padding & (labels != IGNORE_INDEX), what, pair)
+    if pad_id is not None:
+        what = f"token {{token}} is padding behind a sample, but has id {{id}}, not {pad_id}"
+        yield _Wrong("padding", padding & (ids != pad_id), what, pair)
+
+
+def _check_rooms(  # noqa: PLR0913  one call
+    lengths: np.ndarray,
+    rooms: np.ndarray,
+    rows: np.ndarray,
+    limits: Limits,
+    place: Place,
+    findings: Findings,
+) -> None:
+    """Check the lengths of samples with their padding; `rows` are those of the samples."""
+    wrong = np.flatnonzero(rooms != filled_up(lengths, limits.multiple))
+    if len(wrong):
+        at = int(wrong[0])
+        what = f"a sample of {lengths[at]} tokens has {rooms[at]} with its padding, not the next multiple of "
+        what += str(limits.multiple)
+        findings.add("padding", place.file, what, row=int(rows[at]), rows=len(np.unique(rows[wrong])))
 
 
 def _names(batch: pa.RecordBatch) -> list[str]:
@@ -242,10 +294,10 @@ def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
     length = batch.column("length").to_numpy()
     fine = length > 0
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_list(column.type) and name != "seq_lengths":
+        if pa.types.is_list(column.type) and not name.startswith("seq_lengths"):
             fine &= np.diff(flat(column).offsets) == length
     if layout == "packed":
-        fine &= fitting(flat(batch.column("seq_lengths")), length)
+        fine &= fitting(batch, length)
     return np.asarray(fine)
 
 
@@ -260,12 +312,13 @@ def _nulls(column: pa.Array) -> np.ndarray:
     return nulls
 
 
-def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
-    """The lengths of all samples of the batch, int64, and which of them are in which row."""
+def _samples(batch: pa.RecordBatch, layout: str) -> tuple[Lists, Lists]:
+    """The lengths of all samples of the batch, int64, and which of them are in which row; and the same with
+    the padding behind each."""
     if layout != "unpacked":
-        lengths = flat(batch.column("seq_lengths"))
-        return Lists(lengths.values.astype(np.int64), lengths.offsets)
-    return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+        return sample_sizes(batch)
+    lengths = Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+    return lengths, lengths
 
 
 # ==== Lineage ====
@@ -292,6 +345,7 @@ def read_lineage(
     dataset: Dataset, shard: Shard, sources: Sequence[str], findings: Findings
 ) -> Lineage | None:
     """Read a shard of lineage; None, and reported, if that cannot be done."""
+    multiple = dataset.manifest.settings.pad_to_multiple
     known, parts = pa.array(sources, pa.string()), [[np.zeros(0, dtype=np.int64)] * len(Lineage._fields)]
     try:
         for batch in dataset.batches(shard, nulls=True):
@@ -301,11 +355,26 @@ def read_lineage(
                 return None
             columns["source"] = pc.index_in(columns["source"], value_set=known).fill_null(-1)
             numbers = [columns[each].to_numpy().astype(np.int64) for each in Lineage._fields[:-1]]
+            _check_pad_tokens(columns, multiple, shard.path, findings)
             parts.append([*numbers, np.diff(columns["trained_turns"].offsets.to_numpy()).astype(np.int64)])
     except UnreadableError as error:
         findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
         return None
     return Lineage(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _check_pad_tokens(
+    columns: Mapping[str, pa.Array], multiple: int | None, name: str, findings: Findings
+) -> None:
+    """Check the pad tokens of a batch of lineage, if samples are padded to a `multiple`."""
+    if multiple is None:
+        return
+    lengths, said = (columns[each].to_numpy().astype(np.int64) for each in ("length", PAD_TOKENS.name))
+    wrong = np.flatnonzero(said != filled_up(lengths, multiple) - lengths)
+    if len(wrong):
+        at = int(wrong[0])
+        what = f"pad_tokens is {said[at]} behind {lengths[at]} tokens, but multiples of {multiple} are wanted"
+        findings.add("lineage", name, what, rows=len(wrong))
 
 
 def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: Findings) -> bool:

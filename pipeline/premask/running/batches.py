@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -31,7 +31,7 @@ import numpy as np
 
 from ..core.arrays import arrow_array
 from ..core.contract import ORIGIN_SCHEMA
-from ..core.errors import RowError
+from ..core.errors import RowError, RunError
 from ..core.limits import LimitError, limited
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
@@ -72,6 +72,7 @@ class LabelledBatch:
     keys      hashes and ids of the rows; None if the batch consists of skipped rows
     left_out  number of rows before these that a setting of the source left out, by setting
     traits    what the conversations of the rows have; None if nothing asks for it
+    from_cache  whether an earlier run has labelled the rows
     """
 
     numbers: np.ndarray
@@ -83,6 +84,7 @@ class LabelledBatch:
     keys: RowKeys | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     traits: RowTraits | None = None
+    from_cache: bool = False
 
     @property
     def kept(self) -> int:
@@ -110,14 +112,22 @@ FILL_SECONDS = 60.0
 
 
 class Setup(NamedTuple):
-    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled."""
+    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled.
+
+    With a `format` nothing is to be labelled, and no tokenizer is needed.
+    """
 
     recipe: Recipe
-    proof: EngineProof
+    proof: EngineProof | None
     fast: bool
+    format: RowFormat | None = None
 
-    def load(self, tokenizer: LoadedTokenizer) -> BatchLabeller:
-        """Return the batch labeller."""
+    def load(self, tokenizer: LoadedTokenizer | None) -> BatchLabeller:
+        """Return the batch labeller. Raises `RunError` without a tokenizer that is needed."""
+        if self.format is not None:
+            return OnlyPacking(self.recipe, self.format)
+        if tokenizer is None:
+            raise RunError("the worker has not loaded its tokenizer")
         return BatchLabeller(Labeller(self.recipe, tokenizer, self.proof), fast=self.fast)
 
 
@@ -153,15 +163,14 @@ class BatchLabeller:
         return BatchLabeller(self.labeller, fast=self.fast)
 
     @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine."""
+        return self.labeller.proof.fast
+
+    @property
     def row_format(self) -> RowFormat:
         """Padding and optional columns, by the recipe."""
-        recipe = self.recipe
-        padding = Padding(recipe.max_length, self.labeller.tokenizer.pad_id, PADDING_LABEL)
-        return RowFormat(
-            padding if recipe.pad_rows is PadRows.to_length else None,
-            tuple(each.value for each in recipe.extra_columns),
-            tuple(recipe.token_columns),
-        )
+        return row_format(self.recipe, lambda: self.labeller.tokenizer.pad_id)
 
     @property
     def split_by(self) -> SplitBy | None:
@@ -301,6 +310,41 @@ class BatchLabeller:
 
 _About = tuple[RowKeys, RowTraits | None]
 """Keys and traits of the rows of a batch."""
+
+
+class OnlyPacking(BatchLabeller):
+    """What packs samples that are labelled already: a recipe and the format of rows, without a labeller."""
+
+    def __init__(self, recipe: Recipe, format_: RowFormat) -> None:
+        self.recipe, self.fast, self._format = recipe, False, format_
+
+    def setup(self) -> Setup:
+        """Return what another process needs to make the same."""
+        return Setup(self.recipe, None, self.fast, self._format)
+
+    def anew(self) -> BatchLabeller:
+        """Return the same: nothing is learned."""
+        return self
+
+    @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine: none are encoded."""
+        return False
+
+    @property
+    def row_format(self) -> RowFormat:
+        """Padding and optional columns."""
+        return self._format
+
+
+def row_format(recipe: Recipe, pad_id: Callable[[], int]) -> RowFormat:
+    """Return the padding and optional columns of a recipe; the id of the pad token is asked for if needed."""
+    fill, multiple = recipe.pad_rows is PadRows.to_length, recipe.pad_to_multiple
+    padding = None
+    if fill or multiple:
+        padding = Padding(recipe.max_length if fill else 0, pad_id(), PADDING_LABEL, multiple or 1)
+    masks = tuple(each.value for each in recipe.extra_columns)
+    return RowFormat(padding, masks, tuple(recipe.token_columns))
 
 
 def plans_of(labeller: Labeller) -> Plans:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..core.contract import LEFT_OUT
+from ..core.contract import BESIDE_OWN_ROW, LEFT_OUT
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
@@ -81,7 +81,7 @@ def pack_order(recipe: Recipe) -> PackOrder:
 
 def pack_counts(writer: UnitWriter) -> dict[str, int]:
     """Return what a run counts of the packs of a unit besides their number."""
-    return {"samples_beside_own_row": writer.beside_own_row} if writer.order.spread else {}
+    return {BESIDE_OWN_ROW: writer.beside_own_row} if writer.order.spread else {}
 
 
 def order_keys(origin: pa.RecordBatch, seed: int, together: int = 1) -> np.ndarray:

@@ -44,6 +44,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core.arrays import filled_up
 from ..core.atomic_files import named
 from ..core.display import file_size
 from ..core.recipe import Layout, Recipe
@@ -479,7 +480,8 @@ def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
     if not len(lengths) or Layout.packed not in recipe.layout:
         return 0.0
     many = np.random.default_rng(recipe.seed).choice(lengths, size=_PACKED_AT_ONCE)
-    return (len(plan_packs(many, recipe.max_length).offsets) - 1) / len(many)
+    rooms = filled_up(many, recipe.pad_to_multiple or 1)
+    return (len(plan_packs(rooms, recipe.max_length).offsets) - 1) / len(many)
 
 
 def _unit(

@@ -18,7 +18,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,13 +67,14 @@ MakeRunner = Callable[[int], Runner]
 @dataclass(frozen=True)
 class RunResult:
     """The result of a run: the manifest, and the output, a directory or a URL. `fresh` is False if the output
-    was already finished."""
+    was already finished. `rows_from_cache` are rows that an earlier run tokenized; None without a cache."""
 
     manifest: dict[str, Any]
     output: Path | str
     seconds: float
     fresh: bool
     warnings: tuple[str, ...] = ()
+    rows_from_cache: int | None = None
 
     @property
     def skipped_rows(self) -> int:
@@ -138,7 +139,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
 
     Raises a `PremaskError` of the matching kind for every error that is not one of a row.
     """
-    begin, progress = time.monotonic(), progress or Progress()
+    begin, progress, records = time.monotonic(), progress or Progress(), list[UnitRecord]()
     place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
@@ -164,7 +165,14 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
                 manifest = finish(prepared, output, records)
-    return result_of(manifest, place, prepared, begin, fresh=output is not None)
+    result = result_of(manifest, place, prepared, begin, fresh=output is not None)
+    return replace(result, rows_from_cache=rows_from_cache(records))
+
+
+def rows_from_cache(records: Sequence[UnitRecord]) -> int | None:
+    """Return how many rows of units an earlier run tokenized; None if they have no cache."""
+    found = [record.extra["from_cache"] for record in records if "from_cache" in record.extra]
+    return sum(found) if found else None
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
@@ -322,7 +330,7 @@ def _finish(
         save_tokenizer=labeller.save_tokenizer,
         make_card=make_card,
         draw=card_pictures,
-        mixture=_mixture(prepared.work.recipe, records),
+        more=_mixture(prepared.work.recipe, records),
         set_aside=[
             {"unit": number, **record.extra["set_aside"]}
             for number, record in enumerate(records)
@@ -331,16 +339,16 @@ def _finish(
     )
 
 
-def _mixture(recipe: Recipe, records: Sequence[UnitRecord]) -> dict[str, Any] | None:
-    """Return what the manifest says of a mixture; None without one."""
+def _mixture(recipe: Recipe, records: Sequence[UnitRecord]) -> dict[str, Any]:
+    """Return what the manifest says of a mixture; nothing without one."""
     if not recipe.mixes:
-        return None
+        return {}
     names = [name for unit in UNITS for name in (unit, f"of_{unit}")]
     totals = [Counter(dict.fromkeys(names, 0)) for _ in recipe.sources]
     for record in records:
         for entry, each in record.extra.get("mixture", {}).items():
             totals[int(entry)].update(each)
-    return describe(recipe, totals)
+    return {"mixture": describe(recipe, totals)}
 
 
 _REDO = "remove the folder .NAME.partial beside the output, then run again"

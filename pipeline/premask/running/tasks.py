@@ -47,8 +47,7 @@ def make_tasks(
     cached = Path(recipe.cache) if recipe.cache else output.rows if recipe.mixes else None
 
     def cache_key(piece: Slice) -> str:
-        about = [files[piece.source], piece.start_row, piece.stop_row, repr(dialects[piece.source])]
-        return slice_key(identity, recipe, recipe.sources[piece.entry], about)
+        return slice_key(identity, recipe, piece, dialects[piece.source], files[piece.source])
 
     return [
         Task(
@@ -69,7 +68,7 @@ def make_tasks(
     ]
 
 
-def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
+def bucket_tasks(tasks: Sequence[Task | BucketTask], output: Output) -> list[BucketTask]:
     """Return the tasks of a shuffle, one per bucket; their numbers continue those of the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
@@ -171,6 +170,11 @@ class BucketTask:
     failures: Path
     store: UnitStore | None = None
 
+    @property
+    def title(self) -> str:
+        """Its name, for messages."""
+        return f"bucket {self.number} of the shuffle"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -181,7 +185,7 @@ class Task:
     directory   where its files are written; a scratch directory if the output is in a store
     key         the key of the run
     failures    the file with its failures, if any
-    cache_keys  the names of its slices in the cache
+    cache_keys  the keys of its slices in the cache
     hashes      with `duplicates: drop`, the file with the hashes of its rows
     dropped     with `duplicates: drop`, the file with its duplicates
     buckets     with `shuffle`, the number of buckets; else 0

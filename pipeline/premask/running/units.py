@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.atomic_files import named, sync
 from ..core.errors import RowError
+from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
 from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, read_batches
@@ -62,11 +63,11 @@ def run_unit(
     recipe, counts, accounts = batches.recipe, Counter[str](), dict[str, Account]()
     failures = read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
-    splits, hashes = ("train", *recipe.splits), list[np.ndarray]()
+    splits, hashes, cached = ("train", *recipe.splits), list[np.ndarray](), 0
     totals: dict[int, Counter[str]] = defaultdict(Counter)
     order = pack_order(recipe)
     with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format, order) as writer:
-        sink = _sink(batches, task, writer, windows or Windows(recipe.pack_window, recipe.together))
+        sink = sink_of(recipe, task.buckets, writer, windows or Windows(recipe.pack_window, recipe.together))
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
@@ -74,6 +75,7 @@ def run_unit(
                 totals[piece.entry].update(choice.totals)
                 account.add(choice.account)
                 counts.update(choice.counts)
+                cached += len(batch.numbers) * batch.from_cache
                 writer.reject(choice.rejects)
                 if batch.keys is not None and dropped is None:
                     keys = batch.keys
@@ -86,19 +88,26 @@ def run_unit(
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
-        sources = {source: account.as_dict() for source, account in accounts.items()}
-        extra: dict[str, Any] = {"counts": {**counts, **pack_counts(writer)}, "sources": sources}
+        extra = _extra({**counts, **pack_counts(writer)}, accounts, failures)
         extra |= (
             {"mixture": {str(entry): dict(each) for entry, each in totals.items()}} if recipe.mixes else {}
         )
-        if failures.why:
-            rows = sum(account.rejected["crashed"] for account in accounts.values())
-            extra["set_aside"] = {"rows": rows, "error": failures.why}
+        extra |= {"from_cache": cached} if recipe.cache is not None else {}
         record = writer.commit(key=task.key, extra=extra)
     if task.shared is not None:
         shutil.rmtree(task.shared, ignore_errors=True)
     progress.advance(0, 0, record.packs)
     return record
+
+
+def _extra(counts: Mapping[str, int], accounts: Mapping[str, Account], failures: Failures) -> dict[str, Any]:
+    """Return what the record of a unit has of its rows."""
+    sources = {source: account.as_dict() for source, account in accounts.items()}
+    extra: dict[str, Any] = {"counts": dict(counts), "sources": sources}
+    if failures.why:
+        rows = sum(account.rejected["crashed"] for account in accounts.values())
+        extra["set_aside"] = {"rows": rows, "error": failures.why}
+    return extra
 
 
 class _Packing:
@@ -116,12 +125,12 @@ class _Packing:
             self._writer.add(self._windows.of(split).rest(), split)
 
 
-def _sink(batches: BatchLabeller, task: Task, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
-    recipe = batches.recipe
+def sink_of(recipe: Recipe, buckets: int, writer: UnitWriter, windows: Windows) -> _Packing | Scatter:
+    """Return what takes the samples of a unit: it packs them, or writes them for the buckets of a shuffle."""
     splits = ("train", *recipe.splits)
-    if not task.buckets:
+    if not buckets:
         return _Packing(writer, windows, splits)
-    return Scatter(writer.path, windows, splits, task.buckets, recipe.seed)
+    return Scatter(writer.path, windows, splits, buckets, recipe.seed)
 
 
 def scan_unit(
@@ -180,14 +189,12 @@ def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failure
             (part for batch in others for part in batches.parts(batch, dialect)), [_skipped(skipped)]
         )
 
-    def label() -> Iterator[LabelledBatch]:
-        return _label(batches, piece, dialect)
-
+    label = partial(_label, batches, dialect=dialect)
     if task.shared is not None:
-        return SharedSlice(task.shared, number, piece).batches(partial(_label, batches, dialect=dialect))
+        return SharedSlice(task.shared, number, piece).batches(label)
     if task.cache is None:
-        return label()
-    return RowCache(task.cache).batches(task.cache_keys[number], label)
+        return label(piece)
+    return RowCache(task.cache).batches(task.cache_keys[number], piece, label)
 
 
 def _label(batches: BatchLabeller, piece: Slice, dialect: Form) -> Iterator[LabelledBatch]:

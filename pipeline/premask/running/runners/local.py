@@ -76,7 +76,7 @@ class LocalRunner:
     def loaded(self, batches: BatchLabeller) -> None:
         """Start the workers as copies of this process, which has loaded a labeller, where that is safe."""
         if self._others and may_fork():
-            if batches.labeller.proof.fast:
+            if batches.uses_fast_engine:
                 load_ahead(batches.recipe, batches.labeller.tokenizer)  # an engine that all of them share
             for other in self._others:
                 other.fork(batches)

@@ -239,8 +239,6 @@ def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
 
 def _load(setup: Setup) -> None:
     global _mine  # noqa: PLW0603  loaded once for all tasks of a process
-    if _tokenizer is None:
-        raise RunError("the worker has not loaded its tokenizer")
     _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window, setup.recipe.together))
     keep_what_is_loaded()
 
