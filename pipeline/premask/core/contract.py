@@ -38,6 +38,7 @@ REASONS: Mapping[str, str] = {
     "rejected_answer": "the row says that its answer is not one to learn",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
+    "near_duplicate": "the text is nearly that of an earlier row",
     # rendering and the mask
     "template_error": "the chat template raised an error",
     "template_unsafe": "the chat template did something the sandbox forbids",
@@ -134,8 +135,8 @@ REJECT_SCHEMA = pa.schema(
         pa.field("original", pa.string()),
     ]
 )
-"""One rejected row a line: where it is, why it was rejected, and the row itself as JSON. Duplicates that
-were dropped are here, too, without the row: `detail` says which one they equal."""
+"""One rejected row a line: where it is, why it was rejected, and the row itself as JSON. Rows
+that were left out because of others are here, too, without the row: `detail` says which one they are like."""
 
 
 LINEAGE_SCHEMA = pa.schema(

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from .comparing import NearDuplicates
 from .defaults import MAX_ROW_BYTES
 from .quantities import count, size
 from .redact import shown_urls
@@ -348,6 +349,11 @@ class Recipe(BaseModel):
         default=Duplicates.keep,
         description="What happens to rows with the conversation of an earlier row; always counted.",
     )
+    near_duplicates: NearDuplicates | None = Field(
+        default=None,
+        description="Leave out rows whose text is nearly that of an earlier row: threshold, over, shingle, "
+        "min_words.",
+    )
     splits: dict[str, float] = Field(
         default_factory=dict,
         description="Splits in addition to train, and the share of rows that each gets.",
@@ -493,6 +499,12 @@ class Recipe(BaseModel):
         if len(set(value)) != len(value):
             raise ValueError("a name is in the list twice")
         return value
+
+    @property
+    def scans(self) -> list[str]:
+        """The settings for which all rows are looked at before any is labelled."""
+        drop = ["duplicates: drop"] if self.duplicates is Duplicates.drop else []
+        return [*drop, *(["near_duplicates"] if self.near_duplicates is not None else [])]
 
     def identity(self) -> str:
         """Return the sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""

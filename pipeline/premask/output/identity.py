@@ -71,7 +71,8 @@ def identify(
     `template` at least `sha256`.
     """
     settings = recipe.model_dump(mode="json", exclude=set(OTHER_KEYS))
-    return RunIdentity(settings, inputs, tokenizer, template, versions())
+    signing = ("rensa",) if recipe.near_duplicates is not None else ()
+    return RunIdentity(settings, inputs, tokenizer, template, versions(*signing))
 
 
 def key_of(identity: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The mixture: how often each labelled sample is used, in which order, and in which split.
 
-    choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
+    choice = choose(recipe, piece, batch, dropped.of_piece(number))
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
@@ -26,7 +26,8 @@ from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
 from ..output.windows import take_samples
 from .batches import LabelledBatch
-from .duplicates import Dropped
+from .counts import CONTAMINATED
+from .dropped import Dropped
 from .tasks import Account
 
 
@@ -99,43 +100,27 @@ class Chosen:
     account: Account
 
 
-@dataclass(frozen=True)
-class SliceDuplicates:
-    """Duplicates in a slice: row numbers, ascending, and file and row number of each one's original."""
-
-    rows: np.ndarray
-    sources: list[str]
-    first: np.ndarray
-
-
-def duplicates_of(dropped: Dropped | None, number: int) -> SliceDuplicates | None:
-    """Return the duplicates in a slice, by its number in the unit; None if duplicates are kept."""
-    if dropped is None:
-        return None
-    own = np.flatnonzero(dropped.piece == number)
-    return SliceDuplicates(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
-
-
-def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None) -> Chosen:
-    """Drop duplicates, repeat rows as their source says, and assign them to splits."""
+def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, dropped: Dropped | None = None) -> Chosen:
+    """Leave out the rows of the slice that are dropped, repeat rows as their source says, and assign them to
+    splits."""
     numbers = batch.numbers
     entry = recipe.sources[piece.entry]
-    again, rejects = np.zeros(len(numbers), dtype=bool), batch.rejects
-    if duplicates is not None and len(duplicates.rows):
-        again = np.isin(numbers, duplicates.rows)
-        rejects = _with_duplicates(piece.source, batch, numbers, again, duplicates)
+    out, rejects, sets = np.zeros(len(numbers), dtype=bool), batch.rejects, Counter[str]()
+    if dropped is not None and len(dropped.row):
+        out = np.isin(numbers, dropped.row)
+        rejects, sets = _with_dropped(piece.source, batch, out, dropped)
     copies = count_copies(piece.source, numbers, entry.repeat, recipe.seed)
-    copies[again] = 0
+    copies[out] = 0
     has_sample = np.zeros(len(numbers), dtype=bool)
     has_sample[batch.of_row] = True
     reasons = Counter(reject.reason for reject in rejects)
-    dropped = reasons.pop("duplicate", 0)
+    duplicates = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
-    left_out["repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
+    left_out["repeat"] = int(np.count_nonzero(has_sample & ~out & (copies == 0)))
     account = Account(
         len(numbers) + sum(batch.left_out.values()),
         int(np.count_nonzero(has_sample & (copies > 0))),
-        dropped,
+        duplicates,
         reasons,
         +left_out,
     )
@@ -147,7 +132,7 @@ def choose(recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: Slice
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # no upsampling in evaluation splits
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    return Chosen(list(_parts(batch, of_sample, splits)), rejects, +counts, account)
+    return Chosen(list(_parts(batch, of_sample, splits)), rejects, +(counts + sets), account)
 
 
 def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iterator[tuple[int, Samples]]:
@@ -164,15 +149,17 @@ def _parts(batch: LabelledBatch, copies: np.ndarray, splits: np.ndarray) -> Iter
             yield split, take_samples(samples, order)
 
 
-def _with_duplicates(
-    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, duplicates: SliceDuplicates
-) -> list[Reject]:
-    """Return the rejects of a batch and its duplicates; a duplicate has no other reason."""
-    lines = {reject.row: reject for reject in batch.rejects}
-    ids = batch.keys.ids if batch.keys is not None else [None] * len(numbers)
-    for at in np.flatnonzero(again).tolist():
-        row = int(numbers[at])
-        index = int(np.searchsorted(duplicates.rows, row))
-        detail = f"the same conversation is row {duplicates.first[index]} of {duplicates.sources[index]}"
-        lines[row] = Reject(source, row, ids[at], "duplicate", detail, None)
-    return [lines[row] for row in sorted(lines)]
+def _with_dropped(
+    source: str, batch: LabelledBatch, out: np.ndarray, dropped: Dropped
+) -> tuple[list[Reject], Counter[str]]:
+    """Return the rejects of a batch and its dropped rows, which have no other reason; and the counts of
+    contaminated rows by evaluation set."""
+    lines, sets = {reject.row: reject for reject in batch.rejects}, Counter[str]()
+    ids = batch.keys.ids if batch.keys is not None else [None] * len(batch.numbers)
+    for at in np.flatnonzero(out).tolist():
+        row = int(batch.numbers[at])
+        index = int(np.searchsorted(dropped.row, row))
+        lines[row] = Reject(source, row, ids[at], dropped.reason[index], dropped.detail[index], None)
+        if dropped.by[index]:
+            sets[f"{CONTAMINATED}{dropped.by[index]}"] += 1
+    return [lines[row] for row in sorted(lines)], sets

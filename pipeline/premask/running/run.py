@@ -7,7 +7,7 @@ The steps, which `ranks.py` takes one by one in several processes:
 
     work = look_at(recipe)                        # files, dialects, units
     prepared = prepare(work, runner)              # the labeller, and what decides the bytes
-    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, if used
+    do_units(prepared, output, runner, progress)  # after `scan_unit` and `drop_rows`, if used
     finish(prepared, output, records)             # the manifest
 """
 
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from ..core import facts
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.records import SourceInfo
 from ..labeller import Labeller
 from ..output.destination import Destination, destination_of
@@ -38,12 +38,15 @@ from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
+from .dropping import count_duplicates, drop_rows
 from .early_end import refused_at_once
 from .inputs import Work, look_at
+from .near_duplicates import check_installed
 from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
+from .scanning import scan_unit
 from .shuffle import pack_bucket
 from .tasks import (
     Account,
@@ -52,11 +55,9 @@ from .tasks import (
     Task,
     accounts_of,
     bucket_tasks,
-    count_duplicates,
-    drop_duplicates,
     make_tasks,
 )
-from .units import run_unit, scan_unit
+from .units import run_unit
 
 MakeRunner = Callable[[int], Runner]
 """Makes a runner, given the number of processes that are of use."""
@@ -150,10 +151,10 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 if place.about:
                     progress.say(place.about)
                 progress.start(work.rows)
-                if recipe.duplicates is Duplicates.drop:
+                if recipe.scans:
                     tasks = prepared.tasks(output)
                     runner.do(scan_unit, tasks, prepared.batches, Progress())
-                    drop_duplicates(tasks)
+                    drop_rows(recipe, tasks)
                 records = do_units(prepared, output, runner, progress)
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
@@ -183,6 +184,7 @@ def result_of(
 def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     """Load tokenizer and labeller; the workers of a runner load theirs meanwhile."""
     recipe = work.recipe
+    check_installed(recipe.near_duplicates)
     tokenizer = load_tokenizer(recipe.tokenizer)
     if runner is not None:
         runner.load_ahead(recipe, tokenizer)

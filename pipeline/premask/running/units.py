@@ -2,7 +2,7 @@
 
     Task(unit, dialects, directory, key)  ->  run_unit(batches, task)  ->  UnitRecord
 
-A runner calls `run_unit`, and before it `scan_unit` if duplicates are dropped. The files depend on the task
+A runner calls `run_unit`. The files depend on the task
 alone, not on the worker, the time or other tasks. The same task always gives the same files.
 
 Cost: memory is one pack window of tokens per split.
@@ -32,9 +32,10 @@ from ..output.windows import Windows
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
-from .choosing import choose, duplicates_of
+from .choosing import choose
 from .crashes import Failures, read_failures, without_rows
-from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
+from .dropped import Dropped, read_dropped
+from .duplicates import hashed_rows, write_hashes
 from .sharing import SharedSlice
 from .shuffle import Scatter
 from .tasks import Account, Progress, Task, rows_of
@@ -66,7 +67,7 @@ def run_unit(
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
-                choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
+                choice = choose(recipe, piece, batch, _of_piece(dropped, number))
                 account.add(choice.account)
                 counts.update(choice.counts)
                 writer.reject(choice.rejects)
@@ -93,6 +94,10 @@ def run_unit(
     return record
 
 
+def _of_piece(dropped: Dropped | None, number: int) -> Dropped | None:
+    return None if dropped is None else dropped.of_piece(number)
+
+
 class _Packing:
     """Packs the samples of a unit in their order."""
 
@@ -114,32 +119,6 @@ def _sink(batches: BatchLabeller, task: Task, writer: UnitWriter, windows: Windo
     if not task.buckets:
         return _Packing(writer, windows, splits)
     return Scatter(writer.path, windows, splits, task.buckets, recipe.seed)
-
-
-def scan_unit(
-    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
-) -> UnitRecord | None:
-    """Write the hashes of the rows of a unit, so that duplicates are known before rows are labelled."""
-    del progress, windows
-    if task.hashes is None or task.hashes.is_file():
-        return None
-    parts, failures = [], read_failures(task.failures)
-    for number, piece in enumerate(task.unit.slices if not failures.all_rows else ()):
-        dialect = task.dialects[piece.source]
-        for batch in read_batches(piece, dialect, take=without_rows(failures.of_piece(number))):
-            keys = shaped_keys(batch.shaped, len(batch))
-            for at in np.flatnonzero(~keys.known).tolist():
-                try:
-                    keys.add(at, batches.labeller.read(batch.row(at), dialect)[0])
-                except RowError:  # `run_unit` rejects the row
-                    continue
-            parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
-    with named(task.hashes):
-        scratch = task.hashes.with_name(f".{task.hashes.name}")
-        write_hashes(scratch, parts)
-        sync(scratch)
-        scratch.rename(task.hashes)
-    return None
 
 
 def _labelled(batches: BatchLabeller, task: Task, number: int, failures: Failures) -> Iterable[LabelledBatch]:
