@@ -116,7 +116,7 @@ class LabelledSample:
 _NOT_OF_A_CONVERSATION = (
     *("tokenizer", "chat_template"),  # what they name is in the key
     *("sources", "dialect", "fields", "paths", "repair"),
-    *("duplicates", "near_duplicates", "splits", "split_by", "seed", "shuffle"),
+    *("duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle"),
     *("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"),
 )
 """Recipe keys that decide nothing between a conversation and its texts."""

@@ -474,8 +474,8 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    # test_choosing.py, test_near_duplicates.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
-    elsewhere = {"duplicate", "near_duplicate", "crashed", "row_too_large", "tokenizer_error"}
+    # test_choosing.py, test_near_duplicates.py, test_decontaminate.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
+    elsewhere = {"duplicate", "near_duplicate", "contaminated", "crashed", "row_too_large", "tokenizer_error"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
@@ -550,6 +550,10 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "near_duplicates": (
         ["threshold=0.8", "over=trained_text", "shingle=3", "min_words=9"],
         {"threshold": 0.8, "over": "trained_text", "shingle": 3, "min_words": 9},
+    ),
+    "decontaminate": (
+        ["sets=a.jsonl,b.jsonl", "ngram=13", "overlap=0.1", "over=trained_text"],
+        {"sets": ["a.jsonl", "b.jsonl"], "ngram": 13, "overlap": 0.1, "over": "trained_text"},
     ),
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
@@ -642,7 +646,7 @@ def test_which_command_takes_which_keys() -> None:
     }
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "cache", "card", "output", "duplicates", "near_duplicates", "splits", "split_by", "seed", "shuffle",
+        "cache", "card", "output", "duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",

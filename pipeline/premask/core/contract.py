@@ -39,6 +39,7 @@ REASONS: Mapping[str, str] = {
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
     "near_duplicate": "the text is nearly that of an earlier row",
+    "contaminated": "the text has text of an evaluation set",
     # rendering and the mask
     "template_error": "the chat template raised an error",
     "template_unsafe": "the chat template did something the sandbox forbids",

@@ -155,6 +155,15 @@ class Output:
         """Return where the signatures of a unit's rows are kept, by which near duplicates are found."""
         return self._work / "hashes" / f"{number:05d}.signatures.arrow"
 
+    def contaminated(self, number: int) -> Path:
+        """Return where it is kept which rows of a unit share text with evaluation sets."""
+        return self._work / "hashes" / f"{number:05d}.contaminated.arrow"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where the index of the evaluation sets is kept."""
+        return self._work / "hashes" / "evaluation.npz"
+
     def failures(self, number: int) -> Path:
         """Return where it is kept how a unit failed."""
         return self._work / "failures" / f"{number:05d}.json"

@@ -150,7 +150,7 @@ _TREE = (
 )
 _WORKING = re.compile(
     rf"(plan|distrust)\.{_JSON}|units(-again)?/([0-9]+/{_UNIT}|\.[0-9]+\.[A-Za-z0-9_]+/.+)|tree/{_TREE}"
-    rf"|hashes/\.?[0-9]+(\.npy|\.(dropped|signatures)\.arrow)(\.[A-Za-z0-9_]+)?|failures/[0-9]+\.({_JSON}|begun)"
+    rf"|hashes/\.?([0-9]+(\.npy|\.(dropped|signatures|contaminated)\.arrow)|evaluation\.npz)|failures/[0-9]+\.({_JSON}|begun)"
     rf"|ranks/(look\.lock|(work|world)\.{_JSON}|[0-9]+-of-[0-9]+\.lock)",
     re.DOTALL,
 )

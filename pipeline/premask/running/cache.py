@@ -40,7 +40,7 @@ from ..output.shards import reject_table
 from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 
-_CHOOSING = {"duplicates", "near_duplicates", "splits", "seed"}
+_CHOOSING = {"duplicates", "near_duplicates", "decontaminate", "splits", "seed"}
 _LAYING_OUT = {"layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 

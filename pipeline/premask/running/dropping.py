@@ -22,7 +22,7 @@ from ..core.comparing import NearDuplicates
 from ..core.errors import OutputError, one_line
 from ..core.recipe import Duplicates, Recipe
 from ..output.shards import HASHES
-from .dropped import Drop, write_dropped
+from .dropped import Drop, read_dropped, write_dropped
 from .duplicates import count_by_source, duplicate_drops, find_duplicates
 from .near_duplicates import Signed, find_near
 from .tasks import Task
@@ -33,7 +33,7 @@ _Drops = Iterable[tuple[int, list[Drop]]]
 
 def drop_rows(recipe: Recipe, tasks: Sequence[Task], part: slice = slice(None)) -> None:
     """Write for each task, or for a part of them, which of its rows are left out."""
-    found: list[list[Drop]] = [[] for _ in tasks]
+    found = [_contaminated(task) for task in tasks]
     for unit, drops in _duplicates(recipe, tasks):
         found[unit] += drops
     for unit, drops in _near_duplicates(recipe, tasks, found):
@@ -41,6 +41,16 @@ def drop_rows(recipe: Recipe, tasks: Sequence[Task], part: slice = slice(None)) 
     for task, drops in zip(tasks[part], found[part], strict=True):
         if task.dropped is not None:
             write_dropped(task.dropped, drops)
+
+
+def _contaminated(task: Task) -> list[Drop]:
+    """Return the contaminated rows of a unit. Those of a unit that another rank scans are of no use where no
+    rows are compared with each other, and may not be there yet."""
+    if task.contaminated is None or (task.hashes is None and not task.contaminated.is_file()):
+        return []
+    found = read_dropped(task.contaminated)
+    rows = zip(found.piece.tolist(), found.row.tolist(), found.reason, found.detail, found.by, strict=True)
+    return [Drop(*row) for row in rows]
 
 
 def _duplicates(recipe: Recipe, tasks: Sequence[Task]) -> _Drops:

@@ -144,8 +144,11 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
             progress.start(None)
             if recipe.scans:
                 tasks = prepared.tasks(output)
+                with _held(_ranks(out) / "look.lock"):
+                    prepared.write_index(output)
                 runner.do(scan_unit, tasks[part], prepared.batches, Progress())
-                _wait_for(tasks, _is_scanned, "row hashes", share, progress)
+                if recipe.compares:
+                    _wait_for(tasks, _is_scanned, "row hashes", share, progress)
                 drop_rows(recipe, tasks, part)
             records = do_units(prepared, output, runner, progress, part)
             if recipe.shuffle:
@@ -158,7 +161,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
 
 def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other but have no shared folder."""
-    needs = {**dict.fromkeys(recipe.scans, True), "shuffle: true": recipe.shuffle}
+    needs = {**dict.fromkeys(recipe.compares, True), "shuffle: true": recipe.shuffle}
     if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import facts
+from ..core.atomic_files import placed
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
 from ..core.recipe import Recipe
@@ -38,6 +39,7 @@ from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
+from .decontaminate import EvaluationIndex, read_sets
 from .dropping import count_duplicates, drop_rows
 from .early_end import refused_at_once
 from .inputs import Work, look_at
@@ -86,6 +88,7 @@ class Prepared(NamedTuple):
     work: Work
     batches: BatchLabeller
     identity: RunIdentity
+    evaluation: EvaluationIndex | None = None
 
     def tasks(self, output: Output) -> list[Task]:
         """Return a task for each unit."""
@@ -95,6 +98,12 @@ class Prepared(NamedTuple):
     def buckets(self, output: Output) -> list[BucketTask]:
         """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
+
+    def write_index(self, output: Output) -> None:
+        """Write the index of the evaluation sets, if there are any, for the workers."""
+        if self.evaluation is not None and not output.evaluation.is_file():
+            with placed(output.evaluation) as scratch:
+                self.evaluation.write(scratch)
 
     def refusal(self, output: Output, part: slice = slice(None)) -> str:
         """Return why a run ends before any work (`early_end.py`); empty if it does not. `part` are the units
@@ -153,6 +162,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 progress.start(work.rows)
                 if recipe.scans:
                     tasks = prepared.tasks(output)
+                    prepared.write_index(output)
                     runner.do(scan_unit, tasks, prepared.batches, Progress())
                     drop_rows(recipe, tasks)
                 records = do_units(prepared, output, runner, progress)
@@ -189,13 +199,15 @@ def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     if runner is not None:
         runner.load_ahead(recipe, tokenizer)
     labeller = Labeller(recipe, tokenizer)
+    evaluation = read_sets(recipe)
     identity = identify(
         recipe,
         inputs=[info.about() for info in work.infos],
         tokenizer=_about_tokenizer(labeller),
         template=_about_template(labeller),
+        evaluation_sets=evaluation.sets if evaluation is not None else (),
     )
-    prepared = Prepared(work, BatchLabeller(labeller), identity)
+    prepared = Prepared(work, BatchLabeller(labeller), identity, evaluation)
     if runner is not None:
         runner.loaded(prepared.batches)
     return prepared

@@ -48,11 +48,13 @@ def make_tasks(
             identity.unit_key,
             output.failures(unit.number),
             tuple(map(cache_key, unit.slices)) if recipe.cache else (),
-            output.hashes(unit.number) if recipe.scans else None,
+            output.hashes(unit.number) if recipe.compares else None,
             output.dropped(unit.number) if recipe.scans else None,
             len(units) if recipe.shuffle else 0,
             output.store,
             signatures=output.signatures(unit.number) if recipe.near_duplicates else None,
+            contaminated=output.contaminated(unit.number) if recipe.decontaminate else None,
+            evaluation=output.evaluation if recipe.decontaminate else None,
         )
         for unit in units
     ]
@@ -130,12 +132,14 @@ class Task:
     key         the key of the run
     failures    the file with its failures, if any
     cache_keys  the names of its slices in the cache
-    hashes      if rows are scanned first (`Recipe.scans`), the file with the hashes of its rows
-    dropped     likewise, the file with the rows that are left out
+    hashes      if rows are compared first (`Recipe.compares`), the file with the hashes of its rows
+    dropped     if rows are scanned first (`Recipe.scans`), the file with the rows that are left out
     buckets     with `shuffle`, the number of buckets; else 0
     store       where finished units are kept, if the output is in a store
     shared      the folder through which other processes label rows of this unit; None if none do
     signatures  with `near_duplicates`, the file with the signatures of its rows
+    contaminated, evaluation
+                with `decontaminate`, the file with its contaminated rows, and the index of evaluation sets
     """
 
     unit: Unit
@@ -150,11 +154,13 @@ class Task:
     store: UnitStore | None = None
     shared: Path | None = None
     signatures: Path | None = None
+    contaminated: Path | None = None
+    evaluation: Path | None = None
 
     @property
     def shares_files(self) -> bool:
         """Whether other processes must see the files of this task, under the same path."""
-        return self.store is None or self.hashes is not None or self.buckets > 0
+        return self.store is None or self.dropped is not None or self.buckets > 0
 
 
 @dataclass

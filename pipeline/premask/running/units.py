@@ -71,14 +71,14 @@ def run_unit(
                 account.add(choice.account)
                 counts.update(choice.counts)
                 writer.reject(choice.rejects)
-                if batch.keys is not None and dropped is None:
+                if batch.keys is not None and task.hashes is None:
                     keys = batch.keys
                     hashes.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
                 for at, part in choice.parts:
                     sink.add(part, splits[at])
                 progress.advance(choice.account.rows, sum(len(part.ids) for _, part in choice.parts), 0)
         sink.finish()
-        if dropped is None:
+        if task.hashes is None:
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
