@@ -80,7 +80,7 @@ def test_the_share_of_the_words_and_the_words_themselves(tmp_path: Path) -> None
         QUESTION,
         " ".join(words[:10]),
         " ".join(words[3:12]),
-        " ".join(words[:9] + ["x"] + words[10:]),
+        " ".join([*words[:9], "x", *words[10:]]),
         "48 of her",
     ]
 
