@@ -122,18 +122,9 @@ class LabelledSample:
 _NOT_OF_A_CONVERSATION = (
     *("tokenizer", "chat_template"),  # what they name is in the key
     *("sources", "dialect", "fields", "paths", "repair"),
-    *("duplicates", "splits", "split_by", "seed", "shuffle"),
-    *(
-        "max_length",
-        "too_long",
-        "layout",
-        "pad_rows",
-        "pad_to_multiple",
-        "extra_columns",
-        "token_columns",
-        "pack_window",
-        "unit_rows",
-    ),
+    *("duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle"),
+    *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "token_columns"),
+    *("pack_window", "unit_rows"),
 )
 """Recipe keys that decide nothing between a conversation and its texts."""
 

@@ -475,9 +475,9 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
     # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py,
-    # test_tokens.py, test_keeping.py, test_mapping.py
+    # test_tokens.py, test_keeping.py, test_mapping.py, test_near_duplicates.py, test_decontaminate.py
     elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error", "bad_tokens", "text_mismatch"}
-    elsewhere |= {"one_side", "same_sides", "prompts_differ"}
+    elsewhere |= {"one_side", "same_sides", "prompts_differ", "near_duplicate", "contaminated"}
     elsewhere |= {"not_kept", "map_error", "map_timeout", "map_dropped"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
@@ -557,6 +557,14 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "budget": (["20k"], 20_000),
     "temperature": (["2.5"], 2.5),
     "max_repeat": (["8"], 8.0),
+    "near_duplicates": (
+        ["threshold=0.8", "over=trained_text", "shingle=3", "min_words=9"],
+        {"threshold": 0.8, "over": "trained_text", "shingle": 3, "min_words": 9},
+    ),
+    "decontaminate": (
+        ["sets=a.jsonl,b.jsonl", "ngram=13", "overlap=0.1", "over=trained_text"],
+        {"sets": ["a.jsonl", "b.jsonl"], "ngram": 13, "overlap": 0.1, "over": "trained_text"},
+    ),
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
     "seed": (["7"], 7),
@@ -649,8 +657,8 @@ def test_which_command_takes_which_keys() -> None:
     }
     assert set(ROW_KEYS) == keys - {
         "max_length", "too_long", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window", "unit_rows",
-        "engine", "verify", "cache", "card", "output", "keep", "duplicates", "splits", "split_by", "seed",
-        "shuffle", "mix_by", "budget", "temperature", "max_repeat",
+        "engine", "verify", "cache", "card", "output", "keep", "duplicates", "near_duplicates", "decontaminate",
+        "splits", "split_by", "seed", "shuffle", "mix_by", "budget", "temperature", "max_repeat",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",

@@ -42,7 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Mixture and splits": (
         *("keep", "mix_by", "budget", "temperature", "max_repeat"),
-        *("duplicates", "splits", "split_by", "seed", "shuffle"),
+        *("duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle"),
     ),
     "Samples and packs": (
         *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window"),
@@ -59,6 +59,8 @@ ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"]
 _PAIRS = {
     "train": ("KEY=VALUE", "reasoning=false"),
     "splits": ("NAME=SHARE", "validation=0.02"),
+    "near_duplicates": ("KEY=VALUE", "threshold=0.8"),
+    "decontaminate": ("KEY=VALUE", "sets=gsm8k.jsonl,mmlu.csv"),
     "fields": ("KEY=PATH", "user=question"),
     "card": ("KEY=VALUE", "license=cc-by-4.0"),
     "template_kwargs": ("NAME=VALUE", "enable_thinking=auto"),
@@ -178,7 +180,14 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
         return make_recipe({"sources": [*inputs], **given}, where="command line")
     written = read_recipe(Path(inputs[0]))
     whole = any(text.lstrip().startswith("{") for text in flags.get("template_kwargs", ()))
-    for key in ("train", "card", "splits", *(() if whole else ("template_kwargs",))):
+    for key in (
+        "train",
+        "card",
+        "splits",
+        "near_duplicates",
+        "decontaminate",
+        *(() if whole else ("template_kwargs",)),
+    ):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])

@@ -59,6 +59,8 @@ REASONS: Mapping[str, str] = {
     "prompts_differ": "the chosen and the rejected answer have different prompts",
     "invalid_text": "the text holds code points that cannot be encoded as UTF-8",
     "duplicate": "the conversation is that of an earlier row",
+    "near_duplicate": "the text is nearly that of an earlier row",
+    "contaminated": "the text has text of an evaluation set",
     "not_kept": "the recipe's keep is not true of the row",
     # rendering and the mask
     "template_error": "the chat template raised an error",
@@ -243,8 +245,8 @@ REJECT_SCHEMA = pa.schema(
         pa.field("original", pa.string()),
     ]
 )
-"""One rejected row a line: where it is, why it was rejected, and the row itself as JSON. Duplicates that
-were dropped are here, too, without the row: `detail` says which one they equal."""
+"""One rejected row a line: where it is, why it was rejected, and the row itself as JSON. Rows
+that were left out because of others are here, too, without the row: `detail` says which one they are like."""
 
 
 LINEAGE_SCHEMA = pa.schema(

@@ -208,6 +208,17 @@ class Input(_Part):
         return self.model_dump(mode="json", include=keys, exclude_unset=True)
 
 
+class EvaluationSet(_Part):
+    """An evaluation set that rows were compared with (recipe key `decontaminate`)."""
+
+    source: str
+    bytes: Count
+    sha256: Sha256 | None = Field(description="Null if it was streamed.")
+    version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
+    texts: Count = Field(description="Texts that rows were compared with.")
+    too_short: Count = Field(description="Texts with fewer words than `ngram`, which were not.")
+
+
 class Tokenizer(_Open):
     """The tokenizer that made the ids; it is in the output as `tokenizer/`."""
 
@@ -291,6 +302,10 @@ class Counts(_Open):
     )
     turns_behind_another_prompt: Count = Field(
         default=0, description="Turns that are trained behind another prompt than inference shows."
+    )
+    contaminated_by_set: dict[str, Count] = Field(
+        default={},
+        description="Rows that share text with an evaluation set, by the set they share most with.",
     )
     template_modes: dict[str, dict[str, Count]] = Field(
         default={}, description="Conversations by the value that was chosen for each argument set to auto."
@@ -409,6 +424,9 @@ class Manifest(_Part):
     tokenizer: Tokenizer
     template: Template
     versions: dict[str, str]
+    evaluation_sets: _Items[EvaluationSet] = Field(
+        default=[], description="The evaluation sets that rows were compared with."
+    )
     counts: Counts
     engine: EngineUsed
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
@@ -438,7 +456,7 @@ class Manifest(_Part):
 
     def identity(self) -> dict[str, Any]:
         """The part that was known before the run, of which `run_key` is the hash, as JSON values."""
-        keys = {"contract", "premask", "recipe", "tokenizer", "template", "versions"}
+        keys = {"contract", "premask", "recipe", "tokenizer", "template", "versions", "evaluation_sets"}
         known = self.model_dump(mode="json", include=keys, exclude_unset=True)
         return {**known, "inputs": [each.identity() for each in self.inputs]}
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from .comparing import Decontaminate, NearDuplicates
 from .defaults import MAX_ROW_BYTES
 from .quantities import count, size
 from .redact import shown_urls
@@ -385,6 +386,15 @@ class Recipe(BaseModel):
         default=Duplicates.keep,
         description="What happens to rows with the conversation of an earlier row; always counted.",
     )
+    near_duplicates: NearDuplicates | None = Field(
+        default=None,
+        description="Leave out rows whose text is nearly that of an earlier row: threshold, over, shingle, "
+        "min_words.",
+    )
+    decontaminate: Decontaminate | None = Field(
+        default=None,
+        description="Leave out rows that share text with evaluation sets: sets, ngram, overlap, over.",
+    )
     mix_by: MixBy = Field(
         default=MixBy.tokens, description="What the shares of sources, temperature and budget count."
     )
@@ -648,6 +658,17 @@ class Recipe(BaseModel):
         if len(set(value)) != len(value):
             raise ValueError("a name is in the list twice")
         return value
+
+    @property
+    def compares(self) -> list[str]:
+        """The settings for which all rows are compared with each other before any is labelled."""
+        drop = ["duplicates: drop"] if self.duplicates is Duplicates.drop else []
+        return [*drop, *(["near_duplicates"] if self.near_duplicates is not None else [])]
+
+    @property
+    def scans(self) -> bool:
+        """Whether rows are looked at before any is labelled."""
+        return bool(self.compares) or self.decontaminate is not None
 
     def identity(self) -> str:
         """Return the sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""

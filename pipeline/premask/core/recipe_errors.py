@@ -73,6 +73,8 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("packing", "sample_packing"), "layout"),
     **dict.fromkeys(("val_set_size", "val_size", "test_size", "validation", "eval_split"), "splits"),
     **dict.fromkeys(("dedup", "deduplicate", "deduplication"), "duplicates"),
+    **dict.fromkeys(("minhash", "near_dedup", "fuzzy_dedup", "fuzzy_duplicates"), "near_duplicates"),
+    **dict.fromkeys(("decontamination", "contamination", "eval_sets", "benchmarks"), "decontaminate"),
     **dict.fromkeys(("train_on_inputs", "roles_to_train", "mask_history"), "train"),
     **dict.fromkeys(("format", "type"), "dialect"),
     **dict.fromkeys(("field_messages", "message_property_mappings", "columns_map", "mapping"), "fields"),

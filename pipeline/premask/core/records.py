@@ -148,7 +148,8 @@ SIDE_NAMES = ("chosen", "rejected")
 class Reject:
     """One line of the reject log.
 
-    `original` is the text of the row. It is None for a duplicate, and for a row that cannot be read at all.
+    `original` is the text of the row. It is None for a row that is left out because of others, and for one
+    that cannot be read at all.
     """
 
     source: str

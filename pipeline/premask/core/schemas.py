@@ -142,7 +142,7 @@ _COLUMNS: Mapping[str, Schema] = {
     "reason": {"enum": list(REASONS)},
     "detail": {"description": "What is wrong with this row, as a sentence."},
     "original": {
-        "description": "The row as it was read, as JSON; null for a duplicate.",
+        "description": "The row as it was read, as JSON; null for a row left out because of other texts.",
         "type": ["string", "null"],
     },
     "pack": {

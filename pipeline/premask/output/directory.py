@@ -148,8 +148,21 @@ class Output:
         return self._work / "hashes" / f"{number:05d}.npy"
 
     def dropped(self, number: int) -> Path:
-        """Return where it is kept which rows of a unit are duplicates."""
-        return self._work / "hashes" / f"{number:05d}.dropped.npz"
+        """Return where it is kept which rows of a unit are left out because of others."""
+        return self._work / "hashes" / f"{number:05d}.dropped.arrow"
+
+    def signatures(self, number: int) -> Path:
+        """Return where the signatures of a unit's rows are kept, by which near duplicates are found."""
+        return self._work / "hashes" / f"{number:05d}.signatures.arrow"
+
+    def contaminated(self, number: int) -> Path:
+        """Return where it is kept which rows of a unit share text with evaluation sets."""
+        return self._work / "hashes" / f"{number:05d}.contaminated.arrow"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where the index of the evaluation sets is kept."""
+        return self._work / "hashes" / "evaluation.npz"
 
     def sizes(self, number: int) -> Path:
         """Return where the sizes of a unit's rows are kept, if sources have shares."""
@@ -626,7 +639,8 @@ def remove_work(work: Path) -> None:
 def _take_up_again(out: Path) -> None:
     """Have units with skipped rows processed again; all units, if they depend on each other's rows."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
-    if recipe.get("shuffle") or recipe.get("duplicates") == "drop" or _mixes(recipe):
+    others = recipe.get("duplicates") == "drop" or recipe.get("near_duplicates") or _mixes(recipe)
+    if recipe.get("shuffle") or others:
         remove_work(work)
         return
     for path in (work / "failures").glob("*.json"):

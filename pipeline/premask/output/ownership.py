@@ -150,7 +150,8 @@ _TREE = (
 )
 _WORKING = re.compile(
     rf"(plan|distrust)\.{_JSON}|units(-again)?/([0-9]+/{_UNIT}|\.[0-9]+\.[A-Za-z0-9_]+/.+)|tree/{_TREE}"
-    rf"|hashes/\.?[0-9]+(\.(dropped|sizes|again))?\.np[yz](\.[A-Za-z0-9_]+)?|failures/[0-9]+\.({_JSON}|begun)"
+    rf"|hashes/\.?([0-9]+(\.(sizes|again))?\.np[yz]|[0-9]+\.(dropped|signatures|contaminated)\.arrow|evaluation\.npz)"
+    rf"(\.[A-Za-z0-9_]+)?|failures/[0-9]+\.({_JSON}|begun)"
     r"|rows(-again)?/[0-9a-f]{2}/\.?[0-9a-f]{64}\.[A-Za-z0-9_]+"
     rf"|ranks/(look\.lock|(work|world)\.{_JSON}|[0-9]+-of-[0-9]+\.lock)",
     re.DOTALL,

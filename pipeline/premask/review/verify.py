@@ -230,7 +230,7 @@ class _Check:
     def _other_versions(self) -> str:
         """Which packages have another version than those of the run, in words."""
         then, now = self.manifest.versions, versions()
-        return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if now.get(k) != v)
+        return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if k in now and now[k] != v)
 
     def _known(self, labeller: Labeller | None) -> np.ndarray:
         """Which ids are tokens, bool[ids]: by the tokenizer, or if it cannot be read, by the manifest."""

@@ -462,7 +462,7 @@ def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str
 
 # ==== The reject log ====
 
-NOT_REDONE = {"duplicate", "crashed"}
+NOT_REDONE = {"duplicate", "near_duplicate", "contaminated", "crashed"}
 """Reasons that say nothing of a row by itself, or that this process might not survive."""
 
 NOT_SHOWN = NOT_REDONE | {*LEFT_OUT}

@@ -49,7 +49,10 @@ from .batches import LabelledBatch
 from .duplicates import HASH_BYTES, RowKeys
 from .measures import TRAITS, RowTraits
 
-_CHOOSING = {"duplicates", "keep", "splits", "seed", "mix_by", "budget", "temperature", "max_repeat"}
+_CHOOSING = {
+    *("duplicates", "near_duplicates", "decontaminate", "keep", "splits", "seed"),
+    *("mix_by", "budget", "temperature", "max_repeat"),
+}
 _LAYING_OUT = {*LAYING_OUT_KEYS, "unit_rows"}
 """Recipe keys that choose among labelled rows or lay them out, but do not change them."""
 

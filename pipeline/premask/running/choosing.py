@@ -1,6 +1,6 @@
 """The mixture: how often each labelled sample is used, in which order, and in which split.
 
-    choice = choose(recipe, piece, batch, duplicates_of(dropped, number))
+    choice = choose(recipe, piece, batch, dropped.of_piece(number))
 
     splits = assign_splits(keys.groups, recipe.splits, recipe.seed)          # 0 is train
     copies = count_copies(source, numbers, entry.repeat, recipe.seed)
@@ -29,7 +29,8 @@ from ..output.packing import PackOrder
 from ..output.shards import UnitWriter
 from ..output.windows import take_samples
 from .batches import LabelledBatch
-from .duplicates import Dropped
+from .counts import CONTAMINATED
+from .dropped import Dropped
 from .keeping import REASON, keep_of
 from .measures import measured
 from .mixture import SIZES, size_of_rows
@@ -126,30 +127,11 @@ class Chosen:
     totals: Counter[str]
 
 
-@dataclass(frozen=True)
-class SliceDuplicates:
-    """Duplicates in a slice: row numbers, ascending, and file and row number of each one's original."""
-
-    rows: np.ndarray
-    sources: list[str]
-    first: np.ndarray
-
-
-def duplicates_of(dropped: Dropped | None, number: int) -> SliceDuplicates | None:
-    """Return the duplicates in a slice, by its number in the unit; None if duplicates are kept."""
-    if dropped is None:
-        return None
-    own = np.flatnonzero(dropped.piece == number)
-    return SliceDuplicates(dropped.row[own], [dropped.source[i] for i in own.tolist()], dropped.first[own])
-
-
-def measure(
-    recipe: Recipe, piece: Slice, batch: LabelledBatch, duplicates: SliceDuplicates | None
-) -> np.ndarray:
+def measure(recipe: Recipe, piece: Slice, batch: LabelledBatch, dropped: Dropped | None) -> np.ndarray:
     """Return the rows of a batch that train may use, with their sizes (`mixture.SIZES`)."""
-    again = _duplicate_rows(batch, duplicates)
-    again[list(_not_kept(recipe, piece, batch, _with_sample(batch) & ~again))] = True
-    used = ~again[batch.of_row] & (_splits(recipe, batch) == 0)
+    out = _dropped_rows(batch, dropped)
+    out[list(_not_kept(recipe, piece, batch, _with_sample(batch) & ~out))] = True
+    used = ~out[batch.of_row] & (_splits(recipe, batch) == 0)
     rows = np.unique(batch.of_row[used])
     tokens, trained = _row_sizes(batch)[:, rows]
     found = np.zeros(len(rows), dtype=SIZES)
@@ -170,11 +152,11 @@ def _with_sample(batch: LabelledBatch) -> np.ndarray:
     return found
 
 
-def _duplicate_rows(batch: LabelledBatch, duplicates: SliceDuplicates | None) -> np.ndarray:
-    """Return which rows of a batch are duplicates, bool[n]."""
-    if duplicates is None or not len(duplicates.rows):
+def _dropped_rows(batch: LabelledBatch, dropped: Dropped | None) -> np.ndarray:
+    """Return which rows of a batch are left out because of other rows or texts, bool[n]."""
+    if dropped is None or not len(dropped.row):
         return np.zeros(len(batch.numbers), dtype=bool)
-    return np.asarray(np.isin(batch.numbers, duplicates.rows))
+    return np.asarray(np.isin(batch.numbers, dropped.row))
 
 
 def _splits(recipe: Recipe, batch: LabelledBatch) -> np.ndarray:
@@ -185,9 +167,9 @@ def _splits(recipe: Recipe, batch: LabelledBatch) -> np.ndarray:
     return np.zeros(len(batch.of_row), dtype=np.int8)
 
 
-def _totals(batch: LabelledBatch, copies: np.ndarray, again: np.ndarray, splits: np.ndarray) -> Counter[str]:
+def _totals(batch: LabelledBatch, copies: np.ndarray, out: np.ndarray, splits: np.ndarray) -> Counter[str]:
     """Return what is used of a batch in train, and what is there (`mixture.Totals`)."""
-    rows = np.unique(batch.of_row[(splits == 0) & ~again[batch.of_row]])
+    rows = np.unique(batch.of_row[(splits == 0) & ~out[batch.of_row]])
     tokens, trained = _row_sizes(batch)[:, rows]
     sizes = {"rows": np.ones_like(tokens), "tokens": tokens, "trained_tokens": trained}
     used = {name: int(each @ copies[rows]) for name, each in sizes.items()}
@@ -198,31 +180,31 @@ def choose(
     recipe: Recipe,
     piece: Slice,
     batch: LabelledBatch,
-    duplicates: SliceDuplicates | None,
+    dropped: Dropped | None = None,
     repeats: Sequence[float] = (),
 ) -> Chosen:
-    """Drop duplicates, leave out what is not to be kept, repeat rows as their source says, and assign them to
-    splits. With a mixture, `repeats` has what is used instead, for each source."""
+    """Leave out the rows of the slice that are dropped or not to be kept, repeat rows as their source says,
+    and assign them to splits. With a mixture, `repeats` has what is used instead, for each source."""
     numbers = batch.numbers
     repeat = repeats[piece.entry] if repeats else recipe.sources[piece.entry].repeat
-    again, rejects = _duplicate_rows(batch, duplicates), batch.rejects
-    if duplicates is not None and again.any():
-        rejects = _with_duplicates(piece.source, batch, numbers, again, duplicates)
+    out, rejects, sets = _dropped_rows(batch, dropped), batch.rejects, Counter[str]()
+    if dropped is not None and out.any():
+        rejects, sets = _with_dropped(piece.source, batch, out, dropped)
     has_sample = _with_sample(batch)
-    if unfit := _not_kept(recipe, piece, batch, has_sample & ~again):
+    if unfit := _not_kept(recipe, piece, batch, has_sample & ~out):
         rejects = sorted([*rejects, *unfit.values()], key=lambda line: line.row)
-        again[list(unfit)] = True
+        out[list(unfit)] = True
     copies = count_copies(piece.source, numbers, repeat, recipe.seed)
-    copies[again] = 0
+    copies[out] = 0
     reasons = Counter(reject.reason for reject in rejects)
-    dropped = reasons.pop("duplicate", 0)
+    duplicates = reasons.pop("duplicate", 0)
     left_out = Counter(batch.left_out)
     left_out.update({setting: reasons.pop(reason, 0) for reason, setting in LEFT_OUT.items()})
-    left_out["mixture" if repeats else "repeat"] = int(np.count_nonzero(has_sample & ~again & (copies == 0)))
+    left_out["mixture" if repeats else "repeat"] = int(np.count_nonzero(has_sample & ~out & (copies == 0)))
     account = Account(
         len(numbers) + sum(batch.left_out.values()),
         int(np.count_nonzero(has_sample & (copies > 0))),
-        dropped,
+        duplicates,
         reasons,
         +left_out,
     )
@@ -231,9 +213,9 @@ def choose(
     of_sample[splits > 0] = np.minimum(of_sample[splits > 0], 1)  # no upsampling in evaluation splits
     counts = batch.counted(of_sample)
     counts["verified"] = batch.verified
-    totals = _totals(batch, copies, again, splits) if recipe.mixes else Counter[str]()
+    totals = _totals(batch, copies, out, splits) if recipe.mixes else Counter[str]()
     parts = list(_parts(batch, of_sample, splits, recipe.together))
-    return Chosen(parts, rejects, +counts, account, totals)
+    return Chosen(parts, rejects, +(counts + sets), account, totals)
 
 
 def _parts(
@@ -267,15 +249,17 @@ def _not_kept(recipe: Recipe, piece: Slice, batch: LabelledBatch, asked: np.ndar
     }
 
 
-def _with_duplicates(
-    source: str, batch: LabelledBatch, numbers: np.ndarray, again: np.ndarray, duplicates: SliceDuplicates
-) -> list[Reject]:
-    """Return the rejects of a batch and its duplicates; a duplicate has no other reason."""
-    lines = {reject.row: reject for reject in batch.rejects}
-    ids = batch.keys.ids if batch.keys is not None else [None] * len(numbers)
-    for at in np.flatnonzero(again).tolist():
-        row = int(numbers[at])
-        index = int(np.searchsorted(duplicates.rows, row))
-        detail = f"the same conversation is row {duplicates.first[index]} of {duplicates.sources[index]}"
-        lines[row] = Reject(source, row, ids[at], "duplicate", detail, None)
-    return [lines[row] for row in sorted(lines)]
+def _with_dropped(
+    source: str, batch: LabelledBatch, out: np.ndarray, dropped: Dropped
+) -> tuple[list[Reject], Counter[str]]:
+    """Return the rejects of a batch and its dropped rows, which have no other reason; and the counts of
+    contaminated rows by evaluation set."""
+    lines, sets = {reject.row: reject for reject in batch.rejects}, Counter[str]()
+    ids = batch.keys.ids if batch.keys is not None else [None] * len(batch.numbers)
+    for at in np.flatnonzero(out).tolist():
+        row = int(batch.numbers[at])
+        index = int(np.searchsorted(dropped.row, row))
+        lines[row] = Reject(source, row, ids[at], dropped.reason[index], dropped.detail[index], None)
+        if dropped.by[index]:
+            sets[f"{CONTAMINATED}{dropped.by[index]}"] += 1
+    return [lines[row] for row in sorted(lines)], sets

@@ -518,8 +518,10 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: i
         )
     if len(units) > 1 and max(unit.tokens for unit in units) > 4 * mean:
         yield "some units are several times larger than others; workers will be idle at the end"
-    if work.recipe.duplicates.value == "drop":
-        yield "duplicates are not searched for here; the figures include rows that the run will drop"
+    contaminated = ["contaminated rows"] if work.recipe.decontaminate is not None else []
+    for setting in [*work.recipe.compares, *contaminated]:
+        what = setting.removesuffix(": drop").replace("_", " ")
+        yield f"{what} are not searched for here; the figures include rows that the run will drop"
 
 
 def _space(disk: int, free: int) -> Iterator[str]:

@@ -9,10 +9,10 @@ run is refused meanwhile; one process at a time holds each rank. If the output i
 nothing else, unless they need files of each other (`--work`); then only ranks of one machine see each other.
 Another recipe is refused. A stopped rank can be started again, also with another N.
 
-With `duplicates: drop`, a rank hashes its own rows and waits for the hashes of all others. With `shuffle`, it
-waits for the units of all ranks before it packs its buckets. If a verified row gives two different results,
-the rank that found it repeats its units on the slow path. Ranks that end later do the same. `finish_slices`
-names the ranks that ended before.
+With `duplicates: drop` or `near_duplicates`, a rank hashes its own rows and waits for the hashes of all
+others. With `shuffle`, it waits for the units of all ranks before it packs its buckets. If a verified row
+gives two different results, the rank that found it repeats its units on the slow path. Ranks that end later
+do the same. `finish_slices` names the ranks that ended before.
 
 Cost: the first rank inspects the sources and cuts them into units, 2 ns a byte. The other ranks wait, then
 read its result, unless the size or time of a file has changed.
@@ -41,7 +41,7 @@ from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
 from ..core.received_files import UnusableFileError
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Slice, SourceInfo, Unit
 from ..core.redact import source_name
@@ -56,12 +56,13 @@ from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
 from ..sources.listing import hook_of, list_files
+from .dropping import drop_rows
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
 from .runners import Runner
 from .runners.process import begin_work
-from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
-from .units import scan_unit
+from .scanning import scan_unit
+from .tasks import BucketTask, Progress, Task, rows_of
 
 _POLL_S = 1.0
 _NAMED_UNITS = 10  # missing units of a rank that are listed by number
@@ -142,11 +143,14 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
-            if recipe.duplicates is Duplicates.drop:
+            if recipe.scans:
                 tasks = prepared.tasks(output)
+                with _held(_ranks(out) / "look.lock"):
+                    prepared.write_index(output)
                 runner.do(scan_unit, tasks[part], prepared.batches, Progress())
-                _wait_for(tasks, _is_scanned, "row hashes", share, progress)
-                drop_duplicates(tasks, part)
+                if recipe.compares:
+                    _wait_for(tasks, _is_scanned, "row hashes", share, progress)
+                drop_rows(recipe, tasks, part)
             wait = partial(_wait_for_sizes, output, share, progress)
             records = do_units(prepared, output, runner, progress, part, wait)
             if recipe.shuffle:
@@ -159,7 +163,7 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
 
 def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other but have no shared folder."""
-    needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
+    needs = {**dict.fromkeys(recipe.compares, True), "shuffle: true": recipe.shuffle}
     needs["share, budget or temperature"] = recipe.mixes
     if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)

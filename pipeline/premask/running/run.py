@@ -7,7 +7,7 @@ The steps, which `ranks.py` takes one by one in several processes:
 
     work = look_at(recipe)                        # files, dialects, units
     prepared = prepare(work, runner)              # the labeller, and what decides the bytes
-    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, if used
+    do_units(prepared, output, runner, progress)  # after `scan_unit` and `drop_rows`, if used
     finish(prepared, output, records)             # the manifest
 """
 
@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import facts
+from ..core.atomic_files import placed
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.records import SourceInfo
 from ..labeller import WITHOUT_CHATS, Labeller
 from ..output.destination import Destination, destination_of
@@ -38,13 +39,17 @@ from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
+from .decontaminate import EvaluationIndex, read_sets
+from .dropping import count_duplicates, drop_rows
 from .early_end import refused_at_once
 from .inputs import Work, look_at
 from .mixture import UNITS, describe, not_reached
+from .near_duplicates import check_installed
 from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
+from .scanning import scan_unit
 from .shuffle import pack_bucket
 from .tasks import (
     Account,
@@ -53,12 +58,10 @@ from .tasks import (
     Task,
     accounts_of,
     bucket_tasks,
-    count_duplicates,
-    drop_duplicates,
     make_tasks,
     mix,
 )
-from .units import measure_unit, run_unit, scan_unit
+from .units import measure_unit, run_unit
 
 MakeRunner = Callable[[int], Runner]
 """Makes a runner, given the number of processes that are of use."""
@@ -92,6 +95,7 @@ class Prepared(NamedTuple):
     work: Work
     batches: BatchLabeller
     identity: RunIdentity
+    evaluation: EvaluationIndex | None = None
 
     def tasks(self, output: Output) -> list[Task]:
         """Return a task for each unit."""
@@ -101,6 +105,12 @@ class Prepared(NamedTuple):
     def buckets(self, output: Output) -> list[BucketTask]:
         """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
+
+    def write_index(self, output: Output) -> None:
+        """Write the index of the evaluation sets, if there are any, for the workers."""
+        if self.evaluation is not None and not output.evaluation.is_file():
+            with placed(output.evaluation) as scratch:
+                self.evaluation.write(scratch)
 
     def refusal(self, output: Output, part: slice = slice(None)) -> str:
         """Return why a run ends before any work (`early_end.py`); empty if it does not. `part` are the units
@@ -157,10 +167,11 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 if place.about:
                     progress.say(place.about)
                 progress.start(work.rows)
-                if recipe.duplicates is Duplicates.drop:
+                if recipe.scans:
                     tasks = prepared.tasks(output)
+                    prepared.write_index(output)
                     runner.do(scan_unit, tasks, prepared.batches, Progress())
-                    drop_duplicates(tasks)
+                    drop_rows(recipe, tasks)
                 records = do_units(prepared, output, runner, progress)
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
@@ -199,17 +210,20 @@ def result_of(
 def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     """Load tokenizer and labeller; the workers of a runner load theirs meanwhile."""
     recipe = work.recipe
+    check_installed(recipe.near_duplicates)
     tokenizer = load_tokenizer(recipe.tokenizer)
     if runner is not None:
         runner.load_ahead(recipe, tokenizer)
     labeller = Labeller(recipe, tokenizer)
+    evaluation = read_sets(recipe)
     identity = identify(
         recipe,
         inputs=[info.about() for info in work.infos],
         tokenizer=_about_tokenizer(labeller),
         template=_about_template(labeller),
+        evaluation_sets=evaluation.sets if evaluation is not None else (),
     )
-    prepared = Prepared(work, BatchLabeller(labeller), identity)
+    prepared = Prepared(work, BatchLabeller(labeller), identity, evaluation)
     if runner is not None:
         runner.loaded(prepared.batches)
     return prepared

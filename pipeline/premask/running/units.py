@@ -2,7 +2,7 @@
 
     Task(unit, dialects, directory, key)  ->  run_unit(batches, task)  ->  UnitRecord
 
-A runner calls `run_unit`, and before it `scan_unit` if duplicates are dropped. The files depend on the task
+A runner calls `run_unit`. The files depend on the task
 alone, not on the worker, the time or other tasks. The same task always gives the same files.
 
 Cost: memory is one pack window of tokens per split.
@@ -34,9 +34,10 @@ from ..sources.mapping import as_read
 from ..sources.reading import read_blocks
 from .batches import BatchLabeller, LabelledBatch, no_samples
 from .cache import RowCache
-from .choosing import choose, duplicates_of, measure, pack_counts, pack_order
+from .choosing import choose, measure, pack_counts, pack_order
 from .crashes import Failures, read_failures, without_rows
-from .duplicates import hashed_rows, read_dropped, shaped_keys, write_hashes
+from .dropped import Dropped, read_dropped
+from .duplicates import hashed_rows, write_hashes
 from .mixture import write_sizes
 from .sharing import SharedSlice
 from .shuffle import Scatter
@@ -71,20 +72,20 @@ def run_unit(
         for number, piece in enumerate(task.unit.slices):
             account = accounts.setdefault(piece.source, Account())
             for batch in _labelled(batches, task, number, failures):
-                choice = choose(recipe, piece, batch, duplicates_of(dropped, number), task.repeats)
+                choice = choose(recipe, piece, batch, _of_piece(dropped, number), task.repeats)
                 totals[piece.entry].update(choice.totals)
                 account.add(choice.account)
                 counts.update(choice.counts)
                 cached += len(batch.numbers) * batch.from_cache
                 writer.reject(choice.rejects)
-                if batch.keys is not None and dropped is None:
+                if batch.keys is not None and task.hashes is None:
                     keys = batch.keys
                     hashes.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
                 for at, part in choice.parts:
                     sink.add(part, splits[at])
                 progress.advance(choice.account.rows, sum(len(part.ids) for _, part in choice.parts), 0)
         sink.finish()
-        if dropped is None:
+        if task.hashes is None:
             with named(task.directory):
                 write_hashes(writer.path(HASHES), hashes)
                 sync(writer.path(HASHES))
@@ -98,6 +99,10 @@ def run_unit(
         shutil.rmtree(task.shared, ignore_errors=True)
     progress.advance(0, 0, record.packs)
     return record
+
+
+def _of_piece(dropped: Dropped | None, number: int) -> Dropped | None:
+    return None if dropped is None else dropped.of_piece(number)
 
 
 def _extra(counts: Mapping[str, int], accounts: Mapping[str, Account], failures: Failures) -> dict[str, Any]:
@@ -133,32 +138,6 @@ def sink_of(recipe: Recipe, buckets: int, writer: UnitWriter, windows: Windows) 
     return Scatter(writer.path, windows, splits, buckets, recipe.seed)
 
 
-def scan_unit(
-    batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
-) -> UnitRecord | None:
-    """Write the hashes of the rows of a unit, so that duplicates are known before rows are labelled."""
-    del progress, windows
-    if task.hashes is None or task.hashes.is_file():
-        return None
-    parts, failures = [], read_failures(task.failures)
-    for number, piece in enumerate(task.unit.slices if not failures.all_rows else ()):
-        dialect = task.dialects[piece.source]
-        for batch in read_batches(piece, dialect, take=without_rows(failures.of_piece(number))):
-            keys = shaped_keys(batch.shaped, len(batch))
-            for at in np.flatnonzero(~keys.known).tolist():
-                try:
-                    keys.add(at, batches.labeller.read(batch.row(at), dialect)[0])
-                except RowError:  # `run_unit` rejects the row
-                    continue
-            parts.append(hashed_rows(number, batch.numbers, keys.hashes, keys.known))
-    with named(task.hashes):
-        scratch = task.hashes.with_name(f".{task.hashes.name}")
-        write_hashes(scratch, parts)
-        sync(scratch)
-        scratch.rename(task.hashes)
-    return None
-
-
 def measure_unit(
     batches: BatchLabeller, task: Task, progress: Progress | None = None, windows: Windows | None = None
 ) -> UnitRecord | None:
@@ -169,7 +148,7 @@ def measure_unit(
     recipe, failures = batches.recipe, read_failures(task.failures)
     dropped = None if task.dropped is None else read_dropped(task.dropped)
     parts = [
-        measure(recipe, piece, batch, duplicates_of(dropped, number))
+        measure(recipe, piece, batch, _of_piece(dropped, number))
         for number, piece in enumerate(task.unit.slices)
         for batch in _labelled(batches, task, number, failures)
     ]
