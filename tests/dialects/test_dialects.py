@@ -408,7 +408,7 @@ REJECTED_ROWS: list[tuple[Any, str]] = [
     ([], "no_messages: the row has no turns"),
     ({"messages": "Hi"}, "wrong_type: 'messages' is a string but not valid JSON: Expecting value"),
     (
-        {"conversations": "[{'role': 'user'}]"},
+        {"conversations": "[{role: 'user'}]"},
         "wrong_type: 'conversations' is a string but not valid JSON: Ex",
     ),
     (

@@ -25,6 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
+from ..core.python_notation import looks_python, parse_cell, parse_python
 from ..core.records import Conversation, Message
 from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
 from ..core.text import is_encodable, kind
@@ -96,13 +97,26 @@ def _candidates(value: Any, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
 
 
 def parsed(field: Any) -> Any:
-    """What a string holds as JSON, as tables keep lists in a cell; the string itself where it is none."""
+    """What a string holds as JSON, as tables keep lists in a cell, or a list of objects or lists in Python's
+    notation; the string itself where it is none."""
     if not isinstance(field, str):
         return field
     try:
         return parse_json(field) if field.strip() else None
     except ValueError:
-        return field
+        return _printed_list(field)
+
+
+def _printed_list(text: str) -> Any:
+    """A list of objects or lists in Python's notation, as pandas writes it to a cell; any other text as it
+    is."""
+    if not looks_python(text):
+        return text
+    try:
+        found = parse_python(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, list) and found and isinstance(found[0], (dict, list)) else text
 
 
 def _are_turns(turns: Any, is_turn: IsTurn) -> bool:
@@ -282,7 +296,7 @@ def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any
 
 def _unquoted(text: str, key: str) -> Any:
     try:
-        return parse_json(text) if text.strip() else None
+        return parse_cell(text) if text.strip() else None
     except ValueError as error:
         raise RowError("wrong_type", f"'{key}' is a string but not valid JSON: {error}") from None
 

@@ -13,7 +13,7 @@ from ..dialects.fields import MappedFields
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
 from ..sources.listing import inspect_sources
-from ..sources.reading import peek
+from ..sources.reading import nothing_read, peek
 
 SHARE_BYTES = 1 << 20
 """Bytes of a file that are worth another process."""
@@ -83,4 +83,7 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
         return mapped
     if dialect not in (None, DialectName.auto):
         return Named(dialect.value)
-    return recognize_file(peek(info) if values is None else values, source=info.source)
+    values = peek(info) if values is None else values
+    if not values:
+        raise nothing_read(info)
+    return recognize_file(values, source=info.source)

@@ -1,7 +1,8 @@
 """JSONL: a JSON value a line, cut at lines.
 
 Blank lines are no rows but count as lines, so a row's number is that of its line. A broken line does not end
-the run: it becomes a row with an error.
+the run: it becomes a row with an error. A byte order mark may be before any line, and a comma behind it
+(`line_values.py`).
 
 Cost: a file of more than one unit is read once more, to find where its lines begin.
 """
@@ -18,11 +19,14 @@ import numpy as np
 
 from ..core.errors import SourceError
 from ..core.records import At, Row, Slice, SourceInfo
-from ..core.strict_json import parse_json
 from .blocks import Block, Format, block_of
 from .files import BOM, CHUNK, changed, chunks, decoded, opened
 from .large_rows import LARGE, Cut, large_row, lines_of, unparsed
+from .line_values import parse_line, without_marks
 from .text_files import TextFile, inspect_text
+
+
+_MARKS_ALONE = (BOM, BOM + b"\r")  # blank lines that seem not to be
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,12 @@ class LineBlock(Block):
 
 def _row_of_line(source: str, number: int, line: bytes) -> Row:
     """The row on a line that is not blank."""
-    text = decoded(source, number, _without_bom(number, line))
+    text = decoded(source, number, without_marks(line))
     text = text.removesuffix("\r")
     try:
-        return Row(source, number, parse_json(text), original=text)
+        return Row(source, number, parse_line(text), original=text)
     except ValueError as error:
         return unparsed(source, number, text, error)
-
-
-def _without_bom(number: int, line: bytes) -> bytes:
-    """A line of a text; the first without the byte order mark."""
-    return line.removeprefix(BOM) if number == 0 else line
 
 
 # ==== Inspecting ====
@@ -176,17 +175,17 @@ def _lines(file: IO[bytes], piece: Slice) -> Iterator[list[bytes] | Cut]:
 
 
 def _line_block(source: str, number: int, lines: list[bytes]) -> Block:
-    if len(lines[0]) > LARGE and not _is_blank(number, lines[0]):
+    if len(lines[0]) > LARGE and not _is_blank(lines[0]):
         return block_of(source, [_row_of_line(source, number, lines[0])])
     numbers = np.arange(number, number + len(lines))
-    if number == 0 or not all(lines) or any(map(bytes.isspace, lines)):
-        filled = [i for i, line in enumerate(lines) if not _is_blank(number + i, line)]
+    if not all(lines) or any(map(bytes.isspace, lines)) or any(mark in lines for mark in _MARKS_ALONE):
+        filled = [i for i, line in enumerate(lines) if not _is_blank(line)]
         return LineBlock(source, numbers[filled], [lines[i] for i in filled])
     return LineBlock(source, numbers, lines)
 
 
-def _is_blank(number: int, line: bytes) -> bool:
-    return not _without_bom(number, line).strip(b" \t\r\n")
+def _is_blank(line: bytes) -> bool:
+    return not without_marks(line).strip(b" \t\r\n")
 
 
 JSONL = Format(

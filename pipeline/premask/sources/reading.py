@@ -83,6 +83,16 @@ def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
     return start + _values(FORMATS[info.format].middle(info, piece), limit // 2)
 
 
+def nothing_read(info: SourceInfo) -> SourceError:
+    """The error of a file of which `peek` found no row: it says what is wrong with the first one."""
+    rows = islice(read_slice(whole(info)._replace(selection=None)), 1)
+    row = next(rows, None)
+    if row is None:
+        return SourceError(f"{info.source} has no rows; leave it out")
+    why = f"row {row.row}: {row.error or 'null'}"
+    return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
+
+
 def _values(piece: Slice, limit: int) -> list[Any]:
     """The values of the first rows of a slice; of fewer than `limit` where they have many MB."""
     found, seen, held = list[Any](), 0, 0
