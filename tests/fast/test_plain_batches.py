@@ -37,7 +37,7 @@ from premask.fast.parquet_rows import plain_rows_of_table
 from premask.fast.plain_batches import RowBatch, read_batches
 from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
-from premask.sources.jsonl import LineBlock
+from premask.sources.line_blocks import LineBlock
 from premask.sources.parquet import TableBlock
 from premask.sources.reading import peek, read_slice
 

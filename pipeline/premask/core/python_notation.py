@@ -33,7 +33,9 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_BEGIN = re.compile(r"\s*(?:array\()?[\[{(]\s*(?:array\()?(?:[\[{(]\s*){0,8}(?:'|None\b|True\b|False\b|array\()")
+_BEGIN = re.compile(
+    r"\s*(?:array\()?[\[{(]\s*(?:array\()?(?:[\[{(]\s*){0,8}(?:'|None\b|True\b|False\b|array\()"
+)
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 _LONGEST_INTEGER = 4000  # digits; Python itself has a bound a little above
 _WORDS = {"None": None, "True": True, "False": False}
@@ -74,15 +76,20 @@ def parse_python(text: str) -> Any:
     """
     tokens = _Tokens(text)
     try:
-        value = _value(tokens, 0)
-        if tokens.next():
-            raise ValueError(tokens.where("something follows"))
+        return _whole(tokens)
     except TooManyValuesError:
         raise
     except RecursionError:
         raise _refused(_TOO_DEEP) from None
     except ValueError as error:
         raise _refused(str(error)) from None
+
+
+def _whole(tokens: _Tokens) -> Any:
+    """The one value of a text."""
+    value = _value(tokens, 0)
+    if tokens.next():
+        raise ValueError(tokens.where("something follows"))
     return value
 
 
@@ -101,8 +108,8 @@ class _Tokens:
     def next(self) -> str:
         """The next token; empty at the end."""
         if self._again is not None:
-            token, self._again = self._again, None
-            return token
+            part, self._again = self._again, None
+            return part
         found = _TOKEN.match(self._text, self._at)
         self._start = self._at
         if found is None:
@@ -116,9 +123,9 @@ class _Tokens:
             raise TooManyValuesError
         return found[self.kind]
 
-    def back(self, token: str) -> None:
+    def back(self, part: str) -> None:
         """Give the last token back."""
-        self._again = token
+        self._again = part
 
     def where(self, what: str) -> str:
         """What is wrong, and at which character."""
@@ -127,52 +134,52 @@ class _Tokens:
 
 def _value(tokens: _Tokens, depth: int) -> Any:
     """The next value. Its own calls are at most `MAX_DEPTH` deep."""
-    token = tokens.next()
+    part = tokens.next()
     if tokens.kind == "text":
-        return _text_of(token[1:-1], tokens)
+        return _text_of(part[1:-1], tokens)
     if tokens.kind == "number":
-        return _number(token, tokens)
-    if token in _WORDS:
-        return _WORDS[token]
+        return _number(part, tokens)
+    if part in _WORDS:
+        return _WORDS[part]
     if depth == MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
-    if token == "array(":
+    if part == "array(":
         return _array(tokens, depth)
-    if token == "{":
+    if part == "{":
         return _dict(tokens, depth)
-    if token in _CLOSERS:
-        return _list(tokens, _CLOSERS[token], depth)
-    raise ValueError(tokens.where(f"{token!r} is no value" if token else "it ends within a value"))
+    if part in _CLOSERS:
+        return _list(tokens, _CLOSERS[part], depth)
+    raise ValueError(tokens.where(f"{part!r} is no value" if part else "it ends within a value"))
 
 
 def _list(tokens: _Tokens, closer: str, depth: int) -> list[Any]:
     found = list[Any]()
-    while (token := tokens.next()) != closer:
-        tokens.back(token)
+    while (part := tokens.next()) != closer:
+        tokens.back(part)
         found.append(_value(tokens, depth + 1))
-        token = tokens.next()
-        if token == "{" and isinstance(found[-1], dict):  # numpy writes no commas
-            tokens.back(token)
-        elif token == closer:
+        part = tokens.next()
+        if part == "{" and isinstance(found[-1], dict):  # numpy writes no commas
+            tokens.back(part)
+        elif part == closer:
             break
-        elif token != ",":
+        elif part != ",":
             raise ValueError(tokens.where("a comma is missing"))
     return found
 
 
 def _dict(tokens: _Tokens, depth: int) -> dict[str, Any]:
     found = dict[str, Any]()
-    while (token := tokens.next()) != "}":
+    while (part := tokens.next()) != "}":
         if tokens.kind != "text":
             raise ValueError(tokens.where("a key is no text"))
-        key = _text_of(token[1:-1], tokens)
+        key = _text_of(part[1:-1], tokens)
         if tokens.next() != ":":
             raise ValueError(tokens.where("a colon is missing"))
         found[key] = _value(tokens, depth + 1)
-        token = tokens.next()
-        if token == "}":
+        part = tokens.next()
+        if part == "}":
             break
-        if token != ",":
+        if part != ",":
             raise ValueError(tokens.where("a comma is missing"))
     return found
 
@@ -186,13 +193,13 @@ def _array(tokens: _Tokens, depth: int) -> list[Any]:
     return value
 
 
-def _number(token: str, tokens: _Tokens) -> int | float:
-    is_integer = token.lstrip("-").isdigit()
-    if is_integer and len(token) <= _LONGEST_INTEGER:
-        return int(token)
-    number = math.inf if is_integer else float(token)
+def _number(part: str, tokens: _Tokens) -> int | float:
+    is_integer = part.lstrip("-").isdigit()
+    if is_integer and len(part) <= _LONGEST_INTEGER:
+        return int(part)
+    number = math.inf if is_integer else float(part)
     if math.isinf(number):
-        raise ValueError(tokens.where(f"number {token[:20]} is out of range"))
+        raise ValueError(tokens.where(f"number {part[:20]} is out of range"))
     return number
 
 

@@ -29,7 +29,7 @@ from ..core.records import Row, Slice
 from ..dialects import Form, plain_turns, shaped_rows
 from ..dialects.shaped import ShapedRows
 from ..sources.blocks import Block
-from ..sources.jsonl import LineBlock
+from ..sources.line_blocks import LineBlock
 from ..sources.parquet import TableBlock
 from ..sources.reading import read_blocks
 from .jsonl_rows import LineReader

@@ -8,10 +8,13 @@ from .blocks import Format
 from .csv_files import CSV
 from .files import COMPRESSIONS, suffixes
 from .json_array import JSON
+from .json_values import JSON_VALUES, JSON_WRAPPED
 from .jsonl import JSONL
 from .parquet import PARQUET
 
-FORMATS: Mapping[str, Format] = {each.name: each for each in (JSONL, JSON, CSV, PARQUET)}
+FORMATS: Mapping[str, Format] = {
+    each.name: each for each in (JSONL, JSON, JSON_VALUES, JSON_WRAPPED, CSV, PARQUET)
+}
 """Name, as in `SourceInfo.format` -> format."""
 
 _BY_SUFFIX = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}

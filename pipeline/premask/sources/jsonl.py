@@ -11,53 +11,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
 
 from ..core.errors import SourceError
-from ..core.records import At, Row, Slice, SourceInfo
+from ..core.records import At, Slice, SourceInfo
 from .blocks import Block, Format, block_of
-from .files import BOM, CHUNK, changed, chunks, decoded, opened
-from .large_rows import LARGE, Cut, large_row, lines_of, unparsed
-from .line_values import parse_line, without_marks
+from .files import BOM, CHUNK, changed, chunks, opened
+from .json_values import object_info
+from .large_rows import LARGE, Cut, large_row, lines_of
+from .line_blocks import LineBlock, row_of_line
+from .line_values import without_marks
 from .text_files import TextFile, inspect_text
 
-
 _MARKS_ALONE = (BOM, BOM + b"\r")  # blank lines that seem not to be
-
-
-@dataclass(frozen=True, slots=True)
-class LineBlock(Block):
-    """Consecutive lines of JSONL without their line breaks, blank ones left out; the numbers are those of the
-    lines."""
-
-    lines: Sequence[bytes]
-
-    @property
-    def size(self) -> int:
-        """Bytes of its lines."""
-        return sum(map(len, self.lines))
-
-    def row(self, i: int) -> Row:
-        """Parse line `i` of the block."""
-        return _row_of_line(self.source, int(self.numbers[i]), self.lines[i])
-
-    def taken(self, mask: np.ndarray) -> LineBlock:
-        """The rows of a mask, bool[n]."""
-        return replace(self, numbers=self.numbers[mask], lines=list(compress(self.lines, mask)))
-
-
-def _row_of_line(source: str, number: int, line: bytes) -> Row:
-    """The row on a line that is not blank."""
-    text = decoded(source, number, without_marks(line))
-    text = text.removesuffix("\r")
-    try:
-        return Row(source, number, parse_line(text), original=text)
-    except ValueError as error:
-        return unparsed(source, number, text, error)
 
 
 # ==== Inspecting ====
@@ -70,6 +39,8 @@ def lines_info(text: TextFile) -> SourceInfo:
 
 def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
     text = inspect_text(JSONL.name, source, compression, at)
+    if (info := object_info(text)) is not None:
+        return info
     if text.layout in ("array", "document"):
         raise SourceError(
             f"{source} holds one JSON {'array' if text.first == '[' else 'object'}, not one JSON "
@@ -176,7 +147,7 @@ def _lines(file: IO[bytes], piece: Slice) -> Iterator[list[bytes] | Cut]:
 
 def _line_block(source: str, number: int, lines: list[bytes]) -> Block:
     if len(lines[0]) > LARGE and not _is_blank(lines[0]):
-        return block_of(source, [_row_of_line(source, number, lines[0])])
+        return block_of(source, [row_of_line(source, number, lines[0])])
     numbers = np.arange(number, number + len(lines))
     if not all(lines) or any(map(bytes.isspace, lines)) or any(mark in lines for mark in _MARKS_ALONE):
         filled = [i for i, line in enumerate(lines) if not _is_blank(line)]

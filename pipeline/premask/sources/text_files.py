@@ -186,12 +186,15 @@ def layout_of(lines: Sequence[str]) -> str:
     """What the first two non-blank lines of a text look like.
 
     `lines` JSON values line by line, `row` a single one, `array` a single one that is an array of rows,
-    `document` JSON spread over lines, `other` anything else: no JSON, or a broken first row.
+    `document` JSON spread over lines, `values` objects one after another on one line, `other` anything else:
+    no JSON, or a broken first row.
 
     >>> layout_of(['{"a": 1}', '{"a": 2}']), layout_of(['[{"a": 1}]']), layout_of(["[", '{"a": 1},'])
     ('lines', 'array', 'document')
     """
     first, end = lines[0], _read_to(lines[0])
+    if len(lines) == 1 and end and end < len(first) and first[0] == "{" and first[end] in "{\ufeff":
+        return "values"
     if first[0] not in "[{" or (end is not None and end < len(first)):
         return "other"
     if end is None:
