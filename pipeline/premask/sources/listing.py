@@ -32,6 +32,7 @@ from ..core.source_entry import Source
 from ..core.text import is_encodable
 from ..core.urls import check_url, is_url
 from . import hub_datasets
+from .csv_files import CSV
 from .cutting import whole
 from .files import check_is_file
 from .formats import FORMATS, is_data, known_suffixes
@@ -90,6 +91,7 @@ def inspect_sources(
             if file.url is not None and file.url.startswith("hf://"):
                 info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
+            info = _with_delimiter(info, entry)
             if selection is not None:
                 check_columns_exist(info)
             if left is not None:
@@ -171,6 +173,13 @@ def _selection(entry: Source, seed: int) -> Selection | None:
     return None if found == Selection() else found
 
 
+def _with_delimiter(info: SourceInfo, entry: Source) -> SourceInfo:
+    """A file with the delimiter of its entry. Raises `RecipeError` where it is not CSV."""
+    if entry.delimiter is not None and info.format != CSV.name:
+        raise RecipeError(f"sources: {info.source}: 'delimiter' is for CSV and TSV; leave it out")
+    return replace(info, delimiter=entry.delimiter)
+
+
 def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
     """A file of which the first `left` rows are looked at, and how many are left for the files after it.
 
@@ -210,7 +219,8 @@ def inspect_again(name: str, recipe: Recipe, entries: Mapping[str, int]) -> Sour
     info, number = inspect_source(name, salvage=recipe.salvage), entries.get(name, 0)
     columns = recipe.sources[number].columns if name in entries else None
     selection = None if columns is None else Selection(columns=tuple(columns))
-    return replace(info, entry=number, selection=selection, max_row_bytes=recipe.max_row_bytes)
+    info = replace(info, entry=number, selection=selection, max_row_bytes=recipe.max_row_bytes)
+    return _with_delimiter(info, recipe.sources[number]) if name in entries else info
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:

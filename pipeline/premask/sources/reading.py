@@ -88,7 +88,7 @@ def nothing_read(info: SourceInfo) -> SourceError:
     rows = islice(read_slice(whole(info)._replace(selection=None)), 1)
     row = next(rows, None)
     if row is None:
-        return SourceError(f"{info.source} has no rows; leave it out")
+        return SourceError(f"{info.source} has no row that can be read: it has none; leave it out")
     why = f"row {row.row}: {row.error or 'null'}"
     return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
 
