@@ -38,8 +38,8 @@ from premask.fast.plain_batches import RowBatch, read_batches
 from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
 from premask.sources.line_blocks import LineBlock
-from premask.sources.parquet import TableBlock
 from premask.sources.reading import peek, read_slice
+from premask.sources.table_blocks import TableBlock
 
 HI = {"role": "user", "content": "Hi"}
 OK = {"role": "assistant", "content": "Hello"}

@@ -12,7 +12,7 @@ from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
-from ..sources.listing import inspect_sources
+from ..sources.listing import folders_of_splits, inspect_sources
 from ..sources.reading import nothing_read, peek
 
 SHARE_BYTES = 1 << 20
@@ -58,6 +58,8 @@ def look_at(recipe: Recipe) -> Work:
             warnings.append(_lost(info.source, info.salvage))
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
+    for folder, splits in folders_of_splits(infos).items():
+        warnings.append(f"{folder} has the splits {', '.join(splits)}, which are all read; name one's folder")
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     return Work(recipe, infos, dialects, units, tuple(warnings))
 

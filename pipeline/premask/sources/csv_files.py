@@ -248,4 +248,4 @@ def _row_of_cells(source: str, number: int, header: Sequence[str], cells: Sequen
     return Row(source, number, {key: cell for key, cell in zip(header, cells, strict=False) if cell != ""})
 
 
-CSV = Format("csv", (".csv", ".tsv"), _inspect, _read)
+CSV = Format("csv", (".csv", ".tsv"), _inspect, _read, has_delimiter=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +32,9 @@ from ..core.source_entry import Source
 from ..core.text import is_encodable
 from ..core.urls import check_url, is_url
 from . import hub_datasets
-from .csv_files import CSV
 from .cutting import whole
 from .files import check_is_file
-from .formats import FORMATS, is_data, known_suffixes
+from .formats import FORMATS, is_data, known_suffixes, without_descriptions
 from .inspection import inspect_source
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
@@ -126,9 +125,14 @@ def _files(entry: Source) -> Iterator[File]:
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
-        yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
+        yield from (File(url, hub_datasets.pinned(url)) for url in _listed(hub_datasets.list_url, entry.path))
     else:
-        yield from (File(source_name(url), url) for url in list_url(entry.path, is_data))
+        yield from (File(source_name(url), url) for url in _listed(list_url, entry.path))
+
+
+def _listed(files_of: Callable[..., list[str]], url: str) -> list[str]:
+    """URLs of the data files that a URL names."""
+    return without_descriptions(files_of(url, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
@@ -175,7 +179,7 @@ def _selection(entry: Source, seed: int) -> Selection | None:
 
 def _with_delimiter(info: SourceInfo, entry: Source) -> SourceInfo:
     """A file with the delimiter of its entry. Raises `RecipeError` where it is not CSV."""
-    if entry.delimiter is not None and info.format != CSV.name:
+    if entry.delimiter is not None and not FORMATS[info.format].has_delimiter:
         raise RecipeError(f"sources: {info.source}: 'delimiter' is for CSV and TSV; leave it out")
     return replace(info, delimiter=entry.delimiter)
 
@@ -198,6 +202,18 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
             if streamed:
                 return replace(info, stop=stop, left_out=None), 0
     return replace(info, stop=stop, left_out=more), left - taken
+
+
+def folders_of_splits(infos: Sequence[SourceInfo]) -> dict[str, list[str]]:
+    """Folders of a `DatasetDict` that `save_to_disk` wrote, with the splits of each that are read, if there
+    are several."""
+    found: dict[str, list[str]] = {}
+    for info in infos:
+        split = Path(info.source).parent
+        if not is_url(info.source) and (split.parent / "dataset_dict.json").is_file():
+            found.setdefault(str(split.parent), []).append(split.name)
+    splits = {folder: sorted({*names}) for folder, names in found.items()}
+    return {folder: names for folder, names in splits.items() if len(names) > 1}
 
 
 def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
@@ -258,7 +274,7 @@ def _expand(pattern: str) -> list[str]:
         return [_posix(pattern)]
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
-    names = _glob(pattern)
+    names = without_descriptions(_glob(pattern))
     if not names:
         raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
     return names
@@ -266,7 +282,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _data_files(folder: str) -> list[str]:
     names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = [name for name in names if is_data(name)]
+    names = without_descriptions(name for name in names if is_data(name))
     if not names:
         raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
     return names
