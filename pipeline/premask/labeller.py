@@ -38,7 +38,7 @@ from .core.text import is_encodable
 from .dialects import Form, conversations
 from .dialects.common import check_learnable, row_id
 from .dialects.joined_calls import join_calls
-from .dialects.repair import check_repair, repair
+from .dialects.repair import check_repair, repair, with_repair
 from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, check_compiles, template_source
 from .masking.content_parts import parts_roles
@@ -236,8 +236,11 @@ class Labeller:
 
         Raises `RowError` if it cannot be used.
         """
-        with self.limits(conversation):
-            samples: tuple[Sample, ...] = self._through(_UP_TO_THE_MASK, conversation)
+        try:
+            with self.limits(conversation):
+                samples: tuple[Sample, ...] = self._through(_UP_TO_THE_MASK, conversation)
+        except RowError as error:
+            raise with_repair(error, conversation.messages) from None
         return samples
 
     @contextmanager

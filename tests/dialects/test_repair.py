@@ -12,10 +12,11 @@ from commands import TOKENIZER, chat, premask, write_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from outputs import bytes_of, rows_of
+from premask.core.errors import RowError
 from premask.core.recipe import Repair
 from premask.core.records import ROLES, Conversation, Message
 from premask.core.shapes import plain_shape
-from premask.dialects.repair import check_repair, needs_none, repair
+from premask.dialects.repair import check_repair, needs_none, repair, with_repair
 
 pytest.importorskip("ftfy", reason="the extra 'repair' is not installed")
 
@@ -254,3 +255,40 @@ def _tokens_of(out: Path, ids: set[str]) -> dict[str, list[int]]:
         for line in lineage
         if line["id"] in ids
     }
+
+
+def test_a_template_that_refuses_the_order_of_turns_leads_to_the_repair(tmp_path: Path) -> None:
+    template = tmp_path / "strict.jinja"
+    template.write_text(
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    turns = [("assistant", "Welcome"), ("user", "Hi"), ("user", "Anyone?"), ("assistant", "Yes")]
+    wrong = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    rows = write_rows(tmp_path / "rows.jsonl", [wrong, chat("Hi", "Hello")])
+    words = ("run", rows, "--tokenizer", TOKENIZER, "--chat-template", template, "--max-length", "64")
+    refused = premask(*words, "--output", tmp_path / "refused")
+    (reject,) = rows_of(tmp_path / "refused", "rejects")
+    advised = reject["detail"].partition("repair: [")[2].partition("]")[0]
+    repaired = premask(*words, "--output", tmp_path / "out", "--repair", advised.replace(" ", ""))
+
+    assert refused.code == 0, refused
+    assert reject["reason"] == "template_error"
+    assert advised == "drop_leading_assistant, merge_consecutive"
+    assert repaired.code == 0, repaired
+    assert rows_of(tmp_path / "out", "rejects") == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "roles"),
+    [
+        ("too_long", ["assistant", "user"]),
+        ("template_error", ["user", "assistant"]),
+        ("template_error", ["tool"]),
+    ],
+)
+def test_no_repair_is_named_where_none_helps(reason: str, roles: list[str]) -> None:
+    messages = tuple(Message(role, "text") for role in roles)
+
+    assert with_repair(RowError(reason, "as it is"), messages).detail == "as it is"

@@ -101,6 +101,33 @@ def check_repair(policies: Sequence[Repair]) -> None:
             raise RecipeError("repair: fix_mojibake needs ftfy; pip install 'premask[repair]'") from None
 
 
+def with_repair(error: RowError, messages: Messages) -> RowError:
+    """Name the repairs that help in an error of a chat template, if it may be about the order of turns.
+
+    >>> turns = tuple(Message(role, "Hi") for role in ("assistant", "user", "assistant"))
+    >>> with_repair(RowError("template_error", "roles must alternate"), turns).detail
+    'roles must alternate; repair: [drop_leading_assistant] makes user and assistant take turns'
+    """
+    if error.reason != "template_error" or _take_turns(messages):
+        return error
+    names = []
+    for policy, repaired in _OF_TURNS.items():
+        after = messages if _take_turns(messages) else repaired(messages)
+        if after != messages:
+            messages = after
+            names.append(policy.value)
+    if not _take_turns(messages):
+        return error
+    advice = f"repair: [{', '.join(names)}] makes user and assistant take turns"
+    return RowError(error.reason, f"{error.detail}; {advice}")
+
+
+def _take_turns(messages: Messages) -> bool:
+    """Whether the user opens the conversation, and the assistant and the user take turns until its end."""
+    roles = [each.role for each in messages if each.role not in ("system", "developer", "tool")]
+    return roles == [("user", "assistant")[i % 2] for i in range(len(roles))]
+
+
 # ==== Texts ====
 
 
@@ -239,10 +266,14 @@ _OF_TEXTS: Mapping[Repair, Callable[[str], str]] = {
     Repair.strip_html: strip_html,
 }
 
-_POLICIES: Mapping[Repair, Callable[[Messages], Messages]] = {
-    **{policy: _of_texts(repaired) for policy, repaired in _OF_TEXTS.items()},
+_OF_TURNS: Mapping[Repair, Callable[[Messages], Messages]] = {
     Repair.strip_empty_turns: strip_empty_turns,
     Repair.drop_leading_assistant: drop_leading_assistant,
     Repair.merge_consecutive: merge_consecutive,
     Repair.drop_trailing_user: drop_trailing_user,
+}
+
+_POLICIES: Mapping[Repair, Callable[[Messages], Messages]] = {
+    **{policy: _of_texts(repaired) for policy, repaired in _OF_TEXTS.items()},
+    **_OF_TURNS,
 }

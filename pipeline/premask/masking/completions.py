@@ -131,10 +131,14 @@ class _Decision:
             draft.proof = draft.proof or ("split" if len(self.drafts) > 1 else "inference")
         samples = [sample for sample in map(self._sample, kept) if sample.turns]
         if not samples:
-            detail = "the template and the recipe leave no text of the row to train"
-            raise RowError("nothing_trained", detail)
+            raise RowError("nothing_trained", self._why_nothing())
         counts = {name: n for name, n in {**self.counts, **self.dropped.counts}.items() if n}
         return (replace(samples[0], counts=counts), *samples[1:])
+
+    def _why_nothing(self) -> str:
+        if self.counts["opening_turns"]:
+            return "the only turn to train opens the conversation: no prompt leads to it"
+        return "the template and the recipe leave no text of the row to train"
 
     def _wanted(self) -> list[int]:
         """Return the messages to train: those of the recipe's roles, unless the row excludes them or they
