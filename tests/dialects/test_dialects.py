@@ -408,7 +408,7 @@ REJECTED_ROWS: list[tuple[Any, str]] = [
     ([], "no_messages: the row has no turns"),
     ({"messages": "Hi"}, "wrong_type: 'messages' is a string but not valid JSON: Expecting value"),
     (
-        {"conversations": "[{'role': 'user'}]"},
+        {"conversations": "[{role: 'user'}]"},
         "wrong_type: 'conversations' is a string but not valid JSON: Ex",
     ),
     (
@@ -731,8 +731,8 @@ def test_a_file_of_another_dialect_than_the_recipe_names(tmp_path: Path) -> None
 
 
 def test_csv_with_other_separators_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("Frage;Antwort\nWas?;Das\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text("Frage;Antwort,x\nWas?;Das,y\n", encoding="utf-8")
     done = premask("run", tmp_path / "a.csv", "--tokenizer", TOKENIZER, "--output", tmp_path / "out")
 
     assert done.code == 2
-    assert "their only column holds ';', so they may be CSV of another kind; write it with commas" in done.err
+    assert "a name holds ';'; if it is CSV separated so, set delimiter: \";\" for its source" in done.err

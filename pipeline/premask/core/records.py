@@ -467,6 +467,7 @@ class SourceInfo:
     version        version in the store; empty for a local file
     max_row_bytes  bytes that a row may have
     salvage        what was lost, of a damaged file whose whole rows are read
+    delimiter      what separates the cells of CSV, None if its header tells
     """
 
     source: str
@@ -484,6 +485,7 @@ class SourceInfo:
     version: str = ""
     max_row_bytes: int = MAX_ROW_BYTES
     salvage: Salvage | None = None
+    delimiter: str | None = None
 
     def about(self) -> dict[str, Any]:
         """Return the entry of the file in the manifest: which bytes it had, and what was lost of it."""
@@ -510,7 +512,8 @@ class Slice(NamedTuple):
     uncompressed and its rows are counted.
 
     `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what it takes of
-    the rows, and `at` where the bytes are. A row with more than `max_row_bytes` is not read.
+    the rows, and `at` where the bytes are. A row with more than `max_row_bytes` is not read. `delimiter` is
+    what separates the cells of CSV, None if its header tells.
     """
 
     source: str
@@ -524,6 +527,7 @@ class Slice(NamedTuple):
     at: At | None = None
     selection: Selection | None = None
     max_row_bytes: int = MAX_ROW_BYTES
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,10 @@ class Source(BaseModel):
     columns: list[str] | None = Field(
         default=None, min_length=1, description="Only these columns of each row are read."
     )
+    delimiter: str | None = Field(
+        default=None,
+        description="What separates the cells of CSV, such as ';' or 'tab'; default: what its header shows.",
+    )
     map: str | None = Field(
         default=None,
         description="Function that makes rows of its rows, as MODULE:FUNCTION; default: the recipe's.",
@@ -210,6 +214,14 @@ class Source(BaseModel):
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_sign(cls, value: str | None) -> str | None:
+        sign = "\t" if value in ("tab", "\\t") else value
+        if sign is not None and (len(sign) != 1 or sign in '"\r\n \ufeff' or sign.isalnum()):
+            raise ValueError("write one sign, such as ';' or '|', or the word tab")
+        return sign
 
     @field_validator("sample", "repeat", "share", mode="before")
     @classmethod

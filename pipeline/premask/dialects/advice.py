@@ -48,7 +48,8 @@ def advice(values: Sequence[Any]) -> str:
     if len(values) == 1 and objects and _holds_rows(objects[0]):
         return "it is one object; if its values are the rows, write them as a list"
     if objects and (sign := _separator(objects)):
-        return f"their only column holds {sign!r}, so they may be CSV of another kind; write it with commas"
+        shown = "tab" if sign == "\t" else json.dumps(sign)
+        return f"a name holds {sign!r}; if it is CSV separated so, set delimiter: {shown} for its source"
     turns = next(_turns(objects), None)
     return _for_texts(objects) if turns is None else _for_turns(turns)
 
@@ -101,8 +102,7 @@ def _transcripts(value: dict[str, Any]) -> Iterator[str]:
 def _separator(objects: Sequence[dict[str, Any]]) -> str:
     """What seems to separate columns that were read as one; empty if nothing does."""
     names = {name for value in objects for name in value}
-    (name, *others) = [*names] or [""]
-    return "" if others else next((sign for sign in (";", "\t", "|") if sign in name), "")
+    return next((sign for sign in (";", "\t", "|") if any(sign in name for name in names)), "")
 
 
 def _holds_rows(value: dict[str, Any]) -> bool:

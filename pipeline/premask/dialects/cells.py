@@ -19,13 +19,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import RowError
+from ..core.python_notation import looks_python, parse_python
 from ..core.strict_json import parse_json
 from ..core.text import kind
 
 
 def parsed(field: Any) -> Any:
     """What a field holds: JSON within a string, also of the elements of a list, and a list of objects that is
-    written as columns. A string that is no JSON stays as it is.
+    written as columns. A list of objects or lists in Python's notation is read, too. Any other string stays as
+    it is.
 
     >>> parsed('[{"a": 1}]'), parsed(['{"a": 1}', "text"]), parsed(" "), parsed("text")
     ([{'a': 1}], [{'a': 1}, 'text'], None, 'text')
@@ -34,10 +36,22 @@ def parsed(field: Any) -> Any:
         try:
             field = parse_json(field) if field.strip() else None
         except ValueError:
-            return field
+            field = _printed_list(field)
     if isinstance(field, list):
         return [object_in(each) for each in field] if any(isinstance(each, str) for each in field) else field
     return _rows(field) if isinstance(field, dict) else field
+
+
+def _printed_list(text: str) -> Any:
+    """A list of objects or lists in Python's notation, as pandas writes it to a cell; any other text as it
+    is."""
+    if not looks_python(text):
+        return text
+    try:
+        found = parse_python(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, list) and found and isinstance(found[0], (dict, list)) else text
 
 
 def object_in(item: Any) -> Any:

@@ -25,8 +25,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
+from ..core.python_notation import parse_cell
 from ..core.records import Conversation, GivenTokens, Message
-from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
+from ..core.strict_json import MAX_DEPTH, without_nulls
 from ..core.text import is_encodable, kind
 from .cells import are_columns, check_lengths, object_in, parsed
 from .marks import Mark, agreed
@@ -279,7 +280,7 @@ def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any
 
 def _unquoted(text: str, key: str) -> Any:
     try:
-        return parse_json(text) if text.strip() else None
+        return parse_cell(text) if text.strip() else None
     except ValueError as error:
         raise RowError("wrong_type", f"'{key}' is a string but not valid JSON: {error}") from None
 

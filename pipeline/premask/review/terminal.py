@@ -5,6 +5,7 @@ Names of files and what the data holds are shown as text and nothing else (`term
 
 from __future__ import annotations
 
+import glob
 import json
 import time
 from collections.abc import Mapping
@@ -216,8 +217,18 @@ def _load_line(result: RunResult) -> str:
     """Python that loads the output."""
     if not isinstance(result.output, Path):
         return load_line(result.manifest["recipe"]["layout"][0], result.output)
-    path, layout = json.dumps(str(result.output), ensure_ascii=False), result.manifest["recipe"]["layout"][0]
+    layout, whole = result.manifest["recipe"]["layout"][0], str(result.output.absolute())
+    if glob.has_magic(whole):  # `datasets` takes the name of a folder for a pattern
+        files = _quoted(f"{glob.escape(whole)}/{layout}/train-*.parquet")
+        return (
+            f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
+        )
+    path = _quoted(str(result.output))
     return f'from datasets import load_dataset; load_dataset({path}, "{layout}", split="train")'
+
+
+def _quoted(path: str) -> str:
+    return json.dumps(path, ensure_ascii=False)
 
 
 def _rows(counts: Mapping[str, Any]) -> list[tuple[str, str]]:

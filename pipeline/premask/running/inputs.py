@@ -13,8 +13,8 @@ from ..dialects.fields import MappedFields
 from ..dialects.sides import Sides
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
-from ..sources.listing import inspect_sources
-from ..sources.reading import peek
+from ..sources.listing import folders_of_splits, inspect_sources
+from ..sources.reading import nothing_read, peek
 from .keeping import check_keep
 
 SHARE_BYTES = 1 << 20
@@ -65,6 +65,8 @@ def look_at(recipe: Recipe) -> Work:
             warnings.append(_lost(info.source, info.salvage))
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
+    for folder, splits in folders_of_splits(infos).items():
+        warnings.append(f"{folder} has the splits {', '.join(splits)}, which are all read; name one's folder")
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     return Work(recipe, infos, dialects, units, tuple(warnings))
 
@@ -98,4 +100,7 @@ def _form(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None) -> For
         return mapped
     if dialect not in (None, DialectName.auto):
         return Named(dialect.value)
-    return recognize_file(peek(info) if values is None else values, source=info.source)
+    values = peek(info) if values is None else values
+    if not values:
+        raise nothing_read(info)
+    return recognize_file(values, source=info.source)

@@ -186,7 +186,8 @@ class Format:
               read from the start
     size      info -> bytes of a file before compression, about
     columns   info -> the columns that a footer names, nested ones as mappings; None where only rows tell
-    magic     bytes that a file begins with; none in text, which may be compressed as a whole
+    magic     bytes that a file begins with, one of them; none in text, which may be compressed as a whole
+    has_delimiter  whether a source may say what separates its cells
 
     A format with a footer (`has_footer`) says itself which rows and columns there are.
     """
@@ -201,7 +202,8 @@ class Format:
     part: Callable[[Slice, float, int], Slice | None] = _nowhere
     size: Callable[[SourceInfo], int] = _text_size
     columns: Callable[[SourceInfo], Mapping[str, Any]] | None = None
-    magic: bytes = b""
+    magic: tuple[bytes, ...] = ()
+    has_delimiter: bool = False
 
     @property
     def has_footer(self) -> bool:

@@ -140,6 +140,7 @@ def whole(info: SourceInfo) -> Slice:
         info.at,
         info.selection,
         info.max_row_bytes,
+        info.delimiter,
     )
 
 

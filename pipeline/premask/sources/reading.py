@@ -95,6 +95,16 @@ def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
     return [value for row in rows if row.error is None for value in _values(row.value)]
 
 
+def nothing_read(info: SourceInfo) -> SourceError:
+    """The error of a file of which `peek` found no row: it says what is wrong with the first one."""
+    rows = islice(read_slice(whole(info)._replace(selection=None)), 1)
+    row = next(rows, None)
+    if row is None:
+        return SourceError(f"{info.source} has no row that can be read: it has none; leave it out")
+    why = f"row {row.row}: {row.error or 'null'}"
+    return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
+
+
 def _rows(piece: Slice, limit: int) -> list[Row]:
     """The first rows of a slice; fewer than `limit` where they have many MB."""
     found, held = list[Row](), 0
