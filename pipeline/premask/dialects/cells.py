@@ -26,8 +26,8 @@ from ..core.text import kind
 
 def parsed(field: Any) -> Any:
     """What a field holds: JSON within a string, also of the elements of a list, and a list of objects that is
-    written as columns. A list of objects or lists in Python's notation is read, too. Any other string stays as
-    it is.
+    written as columns. So is a list of objects or lists that Python's notation writes. Any other string stays
+    as it is.
 
     >>> parsed('[{"a": 1}]'), parsed(['{"a": 1}', "text"]), parsed(" "), parsed("text")
     ([{'a': 1}], [{'a': 1}, 'text'], None, 'text')
