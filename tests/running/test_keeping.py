@@ -20,7 +20,7 @@ from premask.review.stats import measure
 from premask.review.verify import verify
 from premask.running.forecast import forecast
 from premask.running.keeping import check_keep, checked_keep
-from premask.running.measures import RowTraits, measured
+from premask.running.measures import TRAITS, RowTraits, measured
 from premask.running.ranks import Share, finish_slices, run_slice
 from premask.running.run import RunResult, run
 
@@ -259,6 +259,6 @@ def test_a_value_for_which_it_cannot_be_told_ends_the_run_with_one_line(tmp_path
 
 def test_null_is_not_true() -> None:
     none = np.zeros(0, dtype=np.int64)
-    table = measured(none, np.zeros(1, dtype=np.int64), none, {}, RowTraits(np.zeros((2, 5), np.int32)))
+    table = measured(none, np.zeros(1, dtype=np.int64), none, {}, RowTraits(np.zeros((2, len(TRAITS)), np.int32)))
     for text in ("nullif(tokens, 0) > 0", "nullif(tokens, 0) <= 0"):
         assert checked_keep(text).of(table).tolist() == [False, False]

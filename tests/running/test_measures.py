@@ -31,16 +31,16 @@ def turns(*roles: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"messages": turns("user", "assistant")}, [2, 1, 0, 0, 0]),
-        ({"messages": turns("system", "user", "assistant", "user", "assistant")}, [5, 2, 0, 0, 0]),
-        ({"messages": turns("user", "assistant"), "tools": [TOOL]}, [2, 1, 1, 0, 0]),
+        ({"messages": turns("user", "assistant")}, [2, 1, 6, 0, 0, 0]),
+        ({"messages": turns("system", "user", "assistant", "user", "assistant")}, [5, 2, 6, 0, 0, 0]),
+        ({"messages": turns("user", "assistant"), "tools": [TOOL]}, [2, 1, 6, 1, 0, 0]),
         (
             {"messages": [*turns("user"), {"role": "assistant", "content": "a", "tool_calls": [CALL]}]},
-            [2, 1, 0, 1, 0],
+            [2, 1, 6, 0, 1, 0],
         ),
         (
             {"messages": [*turns("user"), {"role": "assistant", "content": "a", "reasoning_content": "Hm"}]},
-            [2, 1, 0, 0, 1],
+            [2, 1, 6, 0, 0, 1],
         ),
     ],
 )
@@ -58,7 +58,7 @@ def test_rows_with_several_samples_have_their_sums() -> None:
     labels = np.array([IGNORE_INDEX, 5, IGNORE_INDEX, 6, 7, IGNORE_INDEX, 8], dtype=np.int32)
     offsets, of_row = np.array([0, 2, 5, 7]), np.array([0, 0, 2])
     tally = {"tokens_user": np.array([1, 1, 0], dtype=np.int32)}
-    traits = RowTraits(np.array([[2, 1, 1, 0, 0], [9, 9, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=np.int32))
+    traits = RowTraits(np.array([[2, 1, 7, 1, 0, 0], [9, 9, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=np.int32))
     table = measured(labels, offsets, of_row, tally, traits)
     assert dict(zip(table.schema.names, table.schema.types, strict=True)) == dict(COLUMNS)
     first, second, third = table.to_pylist()

@@ -12,7 +12,8 @@ Cost: 0.3 us a message for the traits, some ns a row for the table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from ..core.records import WRITERS, Conversation, Tally
 from ..core.shapes import RowShape
 from ..dialects.shaped import ShapedRows
 
-TRAITS = ("messages", "assistant_messages", "has_tools", "has_tool_calls", "has_reasoning")
+TRAITS = ("messages", "assistant_messages", "longest_message", "has_tools", "has_tool_calls", "has_reasoning")
 """What is known of the conversations of a row."""
 
 _WHOLE, _SHARE, _TRUTH = pa.int64(), pa.float64(), pa.bool_()
@@ -40,7 +41,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
 
 
 class RowTraits(NamedTuple):
-    """What the conversations of n rows have: int32[n, 5], a column for each of `TRAITS`. Of a row with
+    """What the conversations of n rows have: int32[n, 6], a column for each of `TRAITS`. Of a row with
     several conversations, the largest number counts, and what one of them has."""
 
     values: np.ndarray
@@ -58,19 +59,28 @@ def shaped_traits(shaped: ShapedRows, n: int) -> RowTraits:
     """Return the traits of a batch of `n` rows, set for those with a shape."""
     values = np.zeros((n, len(TRAITS)), dtype=np.int32)
     if shaped.shapes:
-        values[np.asarray(shaped.index)] = [_of_shape(shape) for shape in shaped.shapes]
+        values[np.asarray(shaped.index)] = [*map(_of_shape, shaped.shapes, shaped.texts)]
     return RowTraits(values)
 
 
-def _of_shape(shape: RowShape) -> tuple[int, ...]:
+def _of_shape(shape: RowShape, texts: Sequence[str]) -> tuple[int, ...]:
     messages = shape.messages
     return (
         len(messages),
         sum(each.role == "assistant" for each in messages),
+        max(_sizes(shape, texts), default=0),
         bool(shape.tools),
         any(each.calls for each in messages),
         any(each.reasoning for each in messages),
     )
+
+
+def _sizes(shape: RowShape, texts: Sequence[str]) -> Iterator[int]:
+    """Yield the characters of content and reasoning of each message."""
+    rest = iter(texts[shape.tools or 0 :])
+    for message in shape.messages:
+        own = zip(message.slots, islice(rest, len(message.slots)), strict=True)
+        yield sum(len(text) for name, text in own if name in ("content", "reasoning"))
 
 
 def _of_conversation(conversation: Conversation) -> tuple[int, ...]:
@@ -78,6 +88,7 @@ def _of_conversation(conversation: Conversation) -> tuple[int, ...]:
     return (
         len(messages),
         sum(each.role == "assistant" for each in messages),
+        max((len(each.content or "") + len(each.reasoning or "") for each in messages), default=0),
         bool(conversation.tools),
         any(each.tool_calls for each in messages),
         any(each.reasoning is not None for each in messages),
