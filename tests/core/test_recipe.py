@@ -471,6 +471,11 @@ def test_wrong_keys_of_a_file_name_the_file(tmp_path: Path) -> None:
         {"date": "2024-02-29", "template_kwargs": {"enable_thinking": False, "deep": {"a": [1, None]}}},
         {"chat_template": None, "end_of_turn": ["</s>"], "append_eos": True, "loss_weights": True},
         {"dialect": "openai", "mask": "generation-tags", "control_tokens": "reject"},
+        {"max_length": "4Ki", "budget": "20M", "pack_window": "16M", "max_row_bytes": "64MB"},
+        {
+            "sources": [{"path": "a", "limit": "10k"}],
+            "decontaminate": {"sets": [{"path": "b", "limit": "1k"}]},
+        },
     ],
 )
 def test_what_is_taken_is_valid_by_the_schema(change: dict[str, Any]) -> None:
@@ -487,6 +492,8 @@ def test_what_is_taken_is_valid_by_the_schema(change: dict[str, Any]) -> None:
     [
         {"max_lenght": 3},
         {"max_length": 1},
+        {"max_length": "64MB"},
+        {"budget": "much"},
         {"layout": []},
         {"sources": []},
         {"too_long": "rejct"},

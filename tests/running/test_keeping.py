@@ -259,6 +259,8 @@ def test_a_value_for_which_it_cannot_be_told_ends_the_run_with_one_line(tmp_path
 
 def test_null_is_not_true() -> None:
     none = np.zeros(0, dtype=np.int64)
-    table = measured(none, np.zeros(1, dtype=np.int64), none, {}, RowTraits(np.zeros((2, len(TRAITS)), np.int32)))
+    table = measured(
+        none, np.zeros(1, dtype=np.int64), none, {}, RowTraits(np.zeros((2, len(TRAITS)), np.int32))
+    )
     for text in ("nullif(tokens, 0) > 0", "nullif(tokens, 0) <= 0"):
         assert checked_keep(text).of(table).tolist() == [False, False]

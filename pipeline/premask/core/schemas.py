@@ -38,6 +38,7 @@ from .contract import (
     UNPACKED_SCHEMA,
 )
 from .manifest import Manifest
+from .quantities import COUNT_PATTERN, SIZE_PATTERN
 from .recipe import COLUMNS, OTHER_KEYS, Recipe
 from .records import ROLES, Conversation
 
@@ -242,17 +243,22 @@ def _recipe() -> Schema:
 
 def _as_written(recipe: Schema) -> Schema:
     """Allow texts such as `4k` where a recipe file may write a number so; a manifest has the number."""
-    source = recipe["$defs"]["Source"]["properties"]
-    for key in ("max_length", "pad_to_multiple", "pack_window", "unit_rows", "max_row_bytes"):
-        _allow_text(recipe["properties"][key])
-    _allow_text(source["limit"])
+    counts = ("max_length", "pad_to_multiple", "budget", "pack_window", "unit_rows")
+    for schema in (*(recipe["properties"][key] for key in counts), *_named(recipe["$defs"], "limit")):
+        _allow_text(schema, COUNT_PATTERN)
+    _allow_text(recipe["properties"]["max_row_bytes"], SIZE_PATTERN)
     return recipe
 
 
-def _allow_text(schema: Schema) -> None:
+def _named(models: Schema, key: str) -> list[Schema]:
+    """Return the schemas of the models' properties with this name."""
+    return [each["properties"][key] for each in models.values() if key in each.get("properties", {})]
+
+
+def _allow_text(schema: Schema, pattern: str) -> None:
     for each in (schema, *schema.get("anyOf", [])):
         if each.get("type") == "integer":
-            each |= {"type": ["integer", "string"], "pattern": r"^\s*[0-9][0-9_.]* ?([kKMG]i?)?B?\s*$"}
+            each |= {"type": ["integer", "string"], "pattern": pattern}
 
 
 @dataclasses.dataclass
