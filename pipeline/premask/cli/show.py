@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from ..core.contract import SIDES
 from ..core.errors import OutputError
 from .options import PATH, argument, command, option
 
@@ -27,6 +26,7 @@ _COUNT = click.IntRange(min=0)
 @option("--tokens", is_flag=True, help="Tables of tokens instead of running text.")
 def show(output: Path, pack: int, split: str | None, sample: int | None, *, tokens: bool) -> None:
     """Show the samples of one pack, with what is trained in them."""
+    from ..core.contract import SIDES
     from ..output.dataset import open_dataset
     from ..output.read_samples import read_row
     from ..review.terminal_outputs import print_pack
