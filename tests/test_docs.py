@@ -37,6 +37,7 @@ from premask import __version__
 from premask.cli.app import COMMANDS
 from premask.core.contract import REASONS
 from premask.core.defaults import FORMS
+from premask.core.manifest import LAYOUTS
 from premask.core.recipe import Card, Recipe, Repair
 from premask.core.recipe_file import make_recipe
 from premask.core.source_entry import DialectName, FieldMap, Source
@@ -344,7 +345,7 @@ def test_the_lines_for_trainers_are_those_that_are_run() -> None:
     rows = table(page("trainers"), "| trainer | rows | what matters |")
 
     assert rows == [[each.trainer, each.layout, each.essential] for each in SNIPPETS]
-    assert shown == [each.text for each in snippets(["packed", "unpacked"])]
+    assert shown == [each.text for each in snippets(LAYOUTS)]
 
 
 def test_the_options_of_the_collator_are_in_the_table() -> None:
@@ -384,7 +385,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-PYTHON = [block for block in blocks("python") if block.page != "docs/trainers.md"]
+ELSEWHERE = {"docs/trainers.md", "docs/recipe.md"}
+PYTHON = [block for block in blocks("python") if block.page not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
@@ -398,6 +400,15 @@ def test_blocks_of_python_run(block: Block, place: Path, monkeypatch: pytest.Mon
     assert rows.num_rows > 0
     assert sum(rows["length"]) == sum(map(len, rows["input_ids"]))
     assert max(rows["length"]) <= 4096
+
+
+def test_the_function_of_the_page_makes_rows() -> None:
+    (block,) = (each for each in blocks("python") if each.page == "docs/recipe.md")
+    names: dict[str, Any] = {}
+    exec(block.text, names)  # noqa: S102
+
+    assert names["clean"]({"rating": 2, "messages": []}) is None
+    assert names["clean"]({"rating": 3, "messages": [1, 2]}) == {"rating": 3, "messages": [2]}
 
 
 def test_the_quick_start_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,11 @@ from places import SAMPLE, MakeLabeller
 from premask.core.contract import REASONS
 from premask.core.errors import RecipeError, TokenizerError
 from premask.core.recipe import ControlTokens
-from premask.core.records import Conversation, Message, Reject, Row
-from premask.labeller import STAGES, Labeller
+from premask.core.records import Conversation, Message, Reject, Row, Sample, Tokens, Turn
+from premask.labeller import STAGES, LabelledTexts, Labeller, pair_errors
+from premask.masking.labels import label_tokens
+from premask.masking.segments import masked_texts
+from premask.tokens.encode import Encoded
 
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
 
@@ -482,3 +485,38 @@ def test_a_recipe_that_is_refused_is_refused_again(make_labeller: MakeLabeller, 
             make_labeller("sample", leave_out=["<never printed>"])
 
     assert not [*facts_on.glob("template-*")]
+
+
+# ==== Pairs ====
+
+
+def pair(*texts: tuple[str, list[tuple[int, int]]]) -> LabelledTexts:
+    """Texts of one row whose answers begin at character 2, and their tokens, as (id, characters)."""
+    samples = [
+        Sample(text, (Turn(1, 2, len(text)),), (), "inference", (), (2, len(text))) for text, _ in texts
+    ]
+    masked = masked_texts(samples, [0] * len(samples))
+    ids, sizes = (np.array([token[i] for _, tokens in texts for token in tokens]) for i in (0, 1))
+    ends, counts = np.cumsum(sizes), [len(tokens) for _, tokens in texts]
+    tokens = Tokens(ids.astype(np.int32), np.cumsum([0, *counts]), ends - sizes, ends)
+    none = np.zeros(len(texts), dtype=np.int64)
+    return LabelledTexts(masked, Encoded(tokens, none, none, none, {}), label_tokens(masked, tokens))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "reasons"),
+    [
+        (("pqa", [(5, 2), (6, 1)]), ("pqbb", [(5, 2), (7, 2)]), []),
+        (("pqa", [(5, 2), (6, 1)]), ("pqa", [(5, 2), (6, 1)]), ["same_sides"]),
+        (("pqa", [(5, 2), (6, 1)]), ("pqb", [(8, 1), (9, 1), (7, 1)]), ["prompts_differ"]),
+        (("pqa", [(5, 2), (6, 1)]), ("xyb", [(4, 2), (7, 1)]), []),
+    ],
+)
+def test_errors_of_pairs(
+    chosen: tuple[str, list[tuple[int, int]]],
+    rejected: tuple[str, list[tuple[int, int]]],
+    reasons: list[str],
+) -> None:
+    """The same prompt needs the same tokens; prompts of other texts are compared before (`decide_together`)."""
+    errors = pair_errors(pair(chosen, rejected))
+    assert [(row, error.reason) for row, error in errors.items()] == [(0, reason) for reason in reasons]

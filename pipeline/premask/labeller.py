@@ -20,19 +20,21 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from .core.contract import LEFT_OUT
 from .core.errors import RowError, TemplateError, TokenizerError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
-from .core.records import Conversation, Labels, MaskedTexts, Reject, Row, Sample
+from .core.records import SIDE_NAMES, Conversation, Labels, MaskedTexts, Parts, Reject, Row, Sample
 from .core.source_entry import DialectName
 from .core.text import is_encodable
 from .dialects import Form, conversations
@@ -43,7 +45,8 @@ from .masking import completions
 from .masking.chat_template import ChatTemplate, built_in_templates, check_compiles, template_source
 from .masking.content_parts import parts_roles
 from .masking.documents import Edges, document_sample
-from .masking.labels import label_tokens, weigh_tokens
+from .masking.given_tokens import check_given, given_sample, weights_of
+from .masking.labels import label_tokens, token_numbers, weigh_tokens
 from .masking.prefixes.renders import PrefixRenders, PrefixTemplate
 from .masking.printable import Printable, check_left_out, check_turn_ends
 from .masking.reasoning_marks import ReasoningMarks, find_reasoning_marks
@@ -57,6 +60,7 @@ from .tokens.encode import Encoded, Encoder, EncodingRules
 from .tokens.engines import EngineProof, TokenizersEngine, TwoEngines
 from .tokens.late_engine import LateEngine, shared_engine
 from .tokens.token_bytes import byte_tables
+from .tokens.token_text import TokenTexts
 from .tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 LARGE_ROW = 8_000_000
@@ -97,6 +101,7 @@ class LabelledSample:
     starts   int64[t]    first byte (UTF-8) of each token in the text
     ends     int64[t]    one past its last byte
     seam_tokens          seams that a token of the whole text straddles
+    numbers  float32[t]  by name: token columns, of those that were asked for
     """
 
     sample: Sample
@@ -106,6 +111,7 @@ class LabelledSample:
     starts: np.ndarray
     ends: np.ndarray
     seam_tokens: int = 0
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -116,8 +122,9 @@ class LabelledSample:
 _NOT_OF_A_CONVERSATION = (
     *("tokenizer", "chat_template"),  # what they name is in the key
     *("sources", "dialect", "fields", "paths", "repair"),
-    *("duplicates", "splits", "split_by", "seed", "shuffle"),
-    *("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows"),
+    *("duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle"),
+    *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "token_columns"),
+    *("pack_window", "unit_rows"),
 )
 """Recipe keys that decide nothing between a conversation and its texts."""
 
@@ -209,27 +216,60 @@ class Labeller:
         Raises the `RowError` that a run rejects the row for: all are decided before the first is encoded.
         """
         samples = self.decide_together(conversations)
-        return apart(samples, self.label(segment(self, samples)))
+        labelled = self.label(segment(self, samples))
+        found = apart(samples, labelled, self.recipe.token_columns)
+        for error in pair_errors(labelled).values() if self.recipe.preferences else ():
+            raise error
+        return found
 
     def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
         """The stages up to the mask for all conversations of one row: all are checked before the first is
         decided."""
         for conversation in conversations:
-            check(self, conversation)
-        return tuple(sample for each in conversations for sample in self.decide(each))
+            with _naming_side(conversation):
+                check(self, conversation)
+        samples = tuple(sample for each in conversations for sample in self._decide_side(each))
+        if self.recipe.preferences and len(samples) > 1:
+            _check_prompts(conversations, samples)
+        return samples
+
+    def _decide_side(self, conversation: Conversation) -> tuple[Sample, ...]:
+        """The samples of a conversation; a side of a preference must have one."""
+        with _naming_side(conversation):
+            samples = self.decide(conversation)
+            if conversation.side is not None and len(samples) > 1:
+                detail = (
+                    f"it needs {len(samples)} texts, since the template prints earlier turns otherwise than "
+                    "inference does, but a preference has one; set train: {turns: last}, or history: last"
+                )
+                raise RowError("prompt_mismatch", detail)
+        return samples
 
     def read(self, row: Row, dialect: Form) -> tuple[list[Conversation], tuple[str, ...]]:
         """Return the fixed conversations of a row, and the names of the fixes, with that of joined calls.
         Raises `RowError` if the row has no usable conversation."""
         if row.error is not None:
             raise RowError(row.reason, row.error)
-        found = conversations(row.value, dialect, every=self.recipe.paths is Paths.all)
+        found = self._conversations(row.value, dialect)
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
-            check_learnable(conversation)
+            with _naming_side(conversation):
+                check_learnable(conversation)
         applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
+
+    def _conversations(self, value: Any, dialect: Form) -> list[Conversation]:
+        """Return the conversations of the value of a row, those of its parts in order."""
+        every, found = self.recipe.paths is Paths.all, list[Conversation]()
+        if not isinstance(value, Parts):
+            return conversations(value, dialect, every=every)
+        for number, part in enumerate(value.rows):
+            try:
+                found += conversations(part, dialect, every=every)
+            except RowError as error:
+                raise RowError(error.reason, f"part {number}: {error.detail}") from None
+        return found
 
     def decide(self, conversation: Conversation) -> tuple[Sample, ...]:
         """Do the stages up to the mask: return the texts of a conversation and what is trained in them.
@@ -338,6 +378,11 @@ class Labeller:
         return other
 
     @cached_property
+    def token_texts(self) -> TokenTexts:
+        """The texts of single tokens, for rows that bring theirs."""
+        return TokenTexts((self.tokenizer.backend, self.tokenizer.json))
+
+    @cached_property
     def document_edges(self) -> Edges:
         """What is around each document. Raises `TokenizerError` if the tokenizer has no eos token."""
         eos = self.tokenizer.variables.get("eos_token")
@@ -346,13 +391,14 @@ class Labeller:
                 f"tokenizer {self.tokenizer.name} has no eos token, which ends each document (dialect: "
                 "document); set eos_token in its tokenizer_config.json, or choose another tokenizer"
             )
-        return Edges(self.tokenizer.opening, eos)
+        return Edges(self.tokenizer.opening, eos, self.tokenizer.spaces_after_opening)
 
     def warnings(self) -> list[str]:
         """Return the warnings that a user needs before the run."""
         found = list(self.tokenizer.warnings)
-        if self.recipe.engine is EngineChoice.auto and not self.proof.fast:
-            found.append(f"the slower engine tokenizers is used: {self.proof.reason}")
+        if not _reads_chats(self.recipe):
+            return found + self._slow_engine()
+        found += self._slow_engine()
         if not self.recipe.append_eos and (unlearned := _never_stops(self.ends)):
             found.append(unlearned)
         if self.ends.openers and not self.recipe.append_eos:
@@ -361,6 +407,15 @@ class Labeller:
                 "set append_eos"
             )
         return found
+
+    def _slow_engine(self) -> list[str]:
+        is_slow = self.recipe.engine is EngineChoice.auto and not self.proof.fast
+        return [f"the slower engine tokenizers is used: {self.proof.reason}"] if is_slow else []
+
+    def save_tokenizer(self, directory: Path) -> None:
+        """Write the tokenizer with the chat template that was used, if one was."""
+        source = self.template.source
+        self.tokenizer.save(directory, {} if source == WITHOUT_CHATS else source)
 
     def _prove(self) -> EngineProof:
         """Return the result of the engine check. A refusal is not kept: its cause may be a lack of memory."""
@@ -448,6 +503,8 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
         detail = f"{len(conversation.messages)} messages are more than {MAX_MESSAGES}; split the row"
         raise RowError("too_long", detail)
     _check_length(labeller, conversation)
+    if conversation.given is not None:
+        check_given(conversation.given, labeller.token_texts, labeller.recipe.token_columns)
     if not labeller.recipe.loss_weights:
         _check_weights(conversation)
     ignored = labeller.unread(conversation)
@@ -484,16 +541,14 @@ def _check_weights(conversation: Conversation) -> None:
     for index, message in enumerate(conversation.messages):
         weights[f"message {index}"] = message.weight
         weights |= {f"a part of message {index}": each.weight for each in message.stretches if each.weight}
-    what = next((name for name, weight in weights.items() if weight not in (None, 0, 1)), None)
-    if what is not None:
-        raise RowError(
-            "unsupported_weight", f"{what} has weight {weights[what]}; set loss_weights to keep it"
-        )
+    weights = {name: weight for name, weight in weights.items() if weight not in (None, 0, 1)}
+    for what, weight in {**weights, **weights_of(conversation.given)}.items():
+        raise RowError("unsupported_weight", f"{what} has weight {weight}; set loss_weights to keep it")
 
 
 def settle(labeller: Labeller, conversation: Conversation) -> Conversation:
     """Return the conversation in a form that the template accepts."""
-    if conversation.document is not None:
+    if not conversation.is_chat:
         return conversation
     return settled(conversation, labeller.renders)
 
@@ -502,13 +557,17 @@ def decide(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]
     """Return the texts of a conversation, and which of their characters are completions."""
     if conversation.document is not None:
         return (document_sample(conversation.document, conversation.weight, labeller.document_edges),)
+    if conversation.given is not None:
+        columns = labeller.recipe.token_columns
+        bytes_of = labeller.token_texts.bytes_of
+        return (given_sample(conversation.given, conversation.weight, bytes_of, columns),)
     first, *others = _decided(labeller, conversation)
     if not all(is_encodable(sample.text) for sample in (first, *others)):
         raise RowError("template_error", "the chat template prints half of a surrogate pair")
     counts = {**first.counts, **labeller.modes(conversation)}
     if ignored := labeller.unread(conversation):
         counts["dropped_template_arguments"] = len(ignored)
-    return replace(first, counts=counts), *others
+    return replace(first, counts=counts, side=conversation.side), *others
 
 
 def _decided(labeller: Labeller, conversation: Conversation) -> tuple[Sample, ...]:
@@ -565,12 +624,16 @@ def untrained(number: int) -> RowError:
     return RowError("nothing_trained", f"no token of sample {number} is completely in an assistant turn")
 
 
-def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledSample, ...]:
-    """Return the samples of one row with their tokens. Raises `RowError` if one cannot be used."""
-    _, encoded, labels = labelled
+def apart(
+    samples: Sequence[Sample], labelled: LabelledTexts, columns: Sequence[str] = ()
+) -> tuple[LabelledSample, ...]:
+    """Return the samples of one row with their tokens, and with these token columns. Raises `RowError` if one
+    cannot be used."""
+    masked, encoded, labels = labelled
     for error in encoded.errors.values():
         raise error
     tokens, weights = encoded.tokens, weigh_tokens(labels)
+    numbers = {name: token_numbers(masked.given, tokens, labels, name) for name in columns}
     begin, found = 0, []
     for number, (sample, (first, last)) in enumerate(
         zip(samples, pairwise(tokens.offsets.tolist()), strict=True)
@@ -580,9 +643,70 @@ def apart(samples: Sequence[Sample], labelled: LabelledTexts) -> tuple[LabelledS
         own = slice(first, last)
         arrays = tokens.ids[own], labels.labels[own], weights[own]
         bytes_of = tokens.starts[own] - begin, tokens.ends[own] - begin
-        found.append(LabelledSample(sample, *arrays, *bytes_of, int(encoded.seam_tokens[number])))
+        about = int(encoded.seam_tokens[number]), {name: each[own] for name, each in numbers.items()}
+        found.append(LabelledSample(sample, *arrays, *bytes_of, *about))
         begin += len(sample.text.encode())
     return tuple(found)
+
+
+# ==== Sides of preferences ====
+
+
+@contextmanager
+def _naming_side(conversation: Conversation) -> Iterator[None]:
+    """Name the side of a preference in an error about it."""
+    try:
+        yield
+    except RowError as error:
+        if conversation.side is None:
+            raise
+        raise RowError(error.reason, f"{SIDE_NAMES[conversation.side]} answer: {error.detail}") from None
+
+
+def _check_prompts(conversations: Sequence[Conversation], samples: Sequence[Sample]) -> None:
+    """Raise `RowError` if the prompts of the sides of a pair differ: what is before their first answers, if
+    these are trained. Where only later answers are, what the sides say before may differ."""
+    prompts = [sample.text[: sample.seams[0]] for sample in samples]
+    answers = [
+        next((at for at, message in enumerate(each.messages) if message.train is not False), 0)
+        for each in conversations
+    ]
+    are_first = all(
+        sample.turns[0].message == answer for sample, answer in zip(samples, answers, strict=True)
+    )
+    if are_first and prompts[0] != prompts[1]:
+        chosen, rejected = (repr(prompt[-40:]) for prompt in prompts)
+        detail = (
+            f"the prompt of the chosen answer ends with {chosen}, that of the rejected one with {rejected}"
+        )
+        raise RowError("prompts_differ", detail)
+
+
+def pair_errors(labelled: LabelledTexts) -> dict[int, RowError]:
+    """Return the error of each row whose two texts, a chosen one and a rejected one, are no preference: they
+    are equal, or begin with the same prompt, but not with the same tokens."""
+    masked, tokens = labelled.masked, labelled.encoded.tokens
+    texts = [tokens.ids[first:last] for first, last in pairwise(tokens.offsets.tolist())]
+    errors = {}
+    for i in np.flatnonzero(np.diff(masked.rows) == 0).tolist():
+        prompts = [_prompt(labelled, at) for at in (i, i + 1)]
+        if np.array_equal(texts[i], texts[i + 1]):
+            detail = "chosen and rejected have the same tokens, so nothing is preferred"
+            errors[int(masked.rows[i])] = RowError("same_sides", detail)
+        elif prompts[0][0] == prompts[1][0] and not np.array_equal(prompts[0][1], prompts[1][1]):
+            detail = "the tokens of the prompt depend on the answer after it"
+            errors[int(masked.rows[i])] = RowError("prompts_differ", detail)
+    return errors
+
+
+def _prompt(labelled: LabelledTexts, i: int) -> tuple[bytes, np.ndarray]:
+    """Return what is before the first completion of text `i`: its bytes, and the ids of its tokens."""
+    masked, tokens = labelled.masked, labelled.encoded.tokens
+    own = slice(masked.offsets[i], masked.offsets[i + 1])
+    size = int(masked.sizes[own][: int(masked.seams[own].argmax())].sum())
+    first, last = tokens.offsets[i : i + 2]
+    count = np.searchsorted(tokens.ends[first:last], masked.sizes[: own.start].sum() + size, side="right")
+    return masked.texts[i].encode()[:size], tokens.ids[first : first + count]
 
 
 # ==== Loading ====
@@ -595,10 +719,25 @@ def load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
         shared_engine(tokenizer.json)
 
 
+WITHOUT_CHATS = "{# no chats #}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""What is loaded where no chat template is needed, and there is none."""
+
+_WITHOUT_CHATS = (DialectName.document, DialectName.tokens, DialectName.trajectory)
+
+
+def _dialects(recipe: Recipe) -> set[DialectName | None]:
+    """Return the dialects that the recipe names for its sources; None for one with `fields`."""
+    return {each.dialect or (recipe.dialect if each.fields is None else None) for each in recipe.sources}
+
+
 def _reads_documents(recipe: Recipe) -> bool:
     """Whether the recipe names the dialect of documents for one of its sources."""
-    own = (each.dialect or (recipe.dialect if each.fields is None else None) for each in recipe.sources)
-    return DialectName.document in own
+    return DialectName.document in _dialects(recipe)
+
+
+def _reads_chats(recipe: Recipe) -> bool:
+    """Whether a source may hold chats."""
+    return recipe.fields is not None or not _dialects(recipe) <= {*_WITHOUT_CHATS}
 
 
 def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
@@ -606,10 +745,13 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
     chosen = recipe.chat_template
     name = f"chat template {chosen}" if chosen else f"chat template of {tokenizer.name}"
     source = tokenizer.chat_template if chosen is None else template_source(chosen)
+    if source is None and not _reads_chats(recipe):
+        source, name = WITHOUT_CHATS, "no chat template"
     if source is None:
         raise TemplateError(
             f"tokenizer {tokenizer.name} has no chat template; set --chat-template to a file or one of "
-            f"{', '.join(built_in_templates())}"
+            f"{', '.join(built_in_templates())}; sources without chats need none, if each has its dialect: "
+            f"{', '.join(each.value for each in _WITHOUT_CHATS)}"
         )
     check_compiles(source, recipe.date, name)
     template = ChatTemplate(source, variables=tokenizer.variables, date=recipe.date, name=name)
@@ -619,10 +761,10 @@ def _load_template(recipe: Recipe, tokenizer: LoadedTokenizer) -> ChatTemplate:
 
 
 def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
-    """Return a row as a line of the reject log."""
+    """Return a row as a line of the reject log; one that a setting leaves out is not shown there."""
     if id_ is None:
         id_ = row_id(row.value)
-    original = row.original
-    if original is None:
+    original = None if error.reason in LEFT_OUT else row.original
+    if original is None and error.reason not in LEFT_OUT:
         original = json.dumps(row.value, ensure_ascii=False, default=str)
     return Reject(row.source, row.row, id_, error.reason, error.detail, original)

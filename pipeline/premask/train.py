@@ -64,8 +64,8 @@ CONTRACT = 1
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (PyTorch's and Hugging Face's convention)."""
 
-COLUMNS = ("input_ids", "labels", "seq_lengths", "loss_weights")
-"""The columns that are read; of the last two what is there."""
+COLUMNS = ("input_ids", "labels", "seq_lengths", "seq_lengths_padded", "loss_weights")
+"""The columns that are read; of the last three what is there."""
 
 Row = Mapping[str, Any]
 """One row of a dataset: columns as lists, numpy arrays or tensors."""
@@ -101,9 +101,10 @@ class Collator:
     `padded=True` makes the shape (rows, longest row) instead, padded on the right; what is added to a row is
     a document of its own, with `pad_id` for ids, label -100 and weight 0.
 
-    Rows need `input_ids` and `labels`. Documents are those of `seq_lengths`, without that column those that
-    `position_ids` start at 0, without both each row is one. The first label of each document becomes -100,
-    since shifted it would be predicted from the document before. Models ignore `loss_weights`: they are for
+    Rows need `input_ids` and `labels`. Documents are those of `seq_lengths_padded`, with the padding behind
+    each, or of `seq_lengths`; without these columns those that `position_ids` start at 0, else each row is
+    one. The first label of each document becomes -100, since shifted it would be predicted from the document
+    before. Models ignore `loss_weights`: they are for
     loops that compute the loss themselves.
 
     Raises `RowsError` for rows that do not fit, with the number of the row in the batch.
@@ -153,6 +154,76 @@ def _batch(
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+# ==== Preferences ====
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideCollator:
+    """Joins rows of the layouts `preference` and `kto` into one batch for TRL's DPOTrainer and KTOTrainer.
+
+    TRL's own collators train every token of a side; this one trains those of its mask. A batch of n texts,
+    padded on the right to the longest, holds:
+
+        input_ids, attention_mask, completion_mask      (n, longest) int64
+        label                                           (n,) bool: of `kto` alone
+
+    Of pairs there are first all chosen texts, then all rejected ones. Of `kto` there are also `KL_input_ids`,
+    `KL_attention_mask` and `KL_completion_mask`: each prompt with the answer of the row before it, and the
+    first with that of the last row. Columns `ref_...`, which TRL adds, are kept.
+
+    Raises `RowsError` for rows that lack a column, or whose masks are not as long as their sides.
+
+    >>> row = {"prompt_ids": [5, 6], "chosen_ids": [7, 8], "chosen_mask": [1, 0]}
+    >>> batch = SideCollator()([{**row, "rejected_ids": [9], "rejected_mask": [1]}])
+    >>> batch["input_ids"].tolist(), batch["completion_mask"].tolist()
+    ([[5, 6, 7, 8], [5, 6, 9, 0]], [[0, 0, 1, 0], [0, 0, 1, 0]])
+    """
+
+    pad_id: int = 0
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        if not rows:
+            raise RowsError("a batch needs at least one row")
+        is_kto = "completion_ids" in rows[0]
+        sides = ("completion",) if is_kto else ("chosen", "rejected")
+        batch = self._texts([_text_of(row, row, side) for side in sides for row in rows])
+        if is_kto:
+            turned = zip(rows, [*rows[-1:], *rows[:-1]], strict=True)
+            others = self._texts([_text_of(row, other, "completion") for row, other in turned])
+            batch |= {f"KL_{name}": values for name, values in others.items()}
+        names = [name for name in rows[0] if name == "label" or name.startswith("ref_")]
+        return batch | {name: torch.as_tensor([row[name] for row in rows]) for name in names}
+
+    def _texts(self, texts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """The texts of ids and masks, padded."""
+
+        def joined(values: Sequence[torch.Tensor], value: int) -> torch.Tensor:
+            return torch.nn.utils.rnn.pad_sequence([*values], batch_first=True, padding_value=value)
+
+        return {
+            "input_ids": joined([ids for ids, _ in texts], self.pad_id),
+            "attention_mask": joined([torch.ones_like(ids) for ids, _ in texts], 0),
+            "completion_mask": joined([mask for _, mask in texts], 0),
+        }
+
+
+def _text_of(row: Row, other: Row, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask of the prompt of a row with a side of a row, int64 each."""
+    try:
+        prompt, ids, mask = (
+            torch.as_tensor(held, dtype=torch.int64)
+            for held in (row["prompt_ids"], other[f"{side}_ids"], other[f"{side}_mask"])
+        )
+    except KeyError as error:
+        raise RowsError(
+            f"a row has no column {error}, only {sorted(row)}; load rows that premask wrote with layout "
+            "preference or kto, and keep all columns (remove_unused_columns=False)"
+        ) from None
+    if len(ids) != len(mask):
+        raise RowsError(f"a row has {len(ids)} tokens in {side}_ids, but {len(mask)} in {side}_mask")
+    return torch.cat([prompt, ids]), torch.cat([torch.zeros_like(prompt), mask])
 
 
 # ==== Rows ====
@@ -221,11 +292,12 @@ def _check_length(name: str, values: torch.Tensor, size: int, number: int) -> No
 
 def _document_lengths(row: Row, size: int, number: int) -> torch.Tensor:
     """Lengths of the documents in a row of `size` tokens, (d,)."""
-    if row.get("seq_lengths") is not None:
-        lengths = _tensor(row, "seq_lengths", number)
+    name = "seq_lengths" if row.get("seq_lengths_padded") is None else "seq_lengths_padded"
+    if row.get(name) is not None:
+        lengths = _tensor(row, name, number)
         if int(lengths.min()) < 1 or int(lengths.sum()) != size:
             raise RowsError(
-                f"row {number} of the batch: seq_lengths {lengths.tolist()} do not add up to its {size} "
+                f"row {number} of the batch: {name} {lengths.tolist()} do not add up to its {size} "
                 "tokens; was the row cut?"
             )
         return lengths
@@ -808,35 +880,38 @@ def check_ids(row: Row, vocabulary: int, place: Callable[[], str]) -> None:
         )
 
 
-def _lengths(row: Row) -> torch.Tensor:
-    """Lengths of a row's documents, (d,)."""
-    given = row.get("seq_lengths")
+def _lengths(row: Row, *, padded: bool = False) -> torch.Tensor:
+    """Lengths of a row's documents, (d,), without the padding behind each, or with it."""
+    given = row.get("seq_lengths_padded") if padded else None
+    given = row.get("seq_lengths") if given is None else given
     return torch.as_tensor([len(row["input_ids"])] if given is None else given, dtype=torch.int64)
 
 
 def documents(row: Row) -> list[Row]:
-    """The documents of a pack as rows of their own, without those that carry no loss (such as padding, which
-    fills a row up); where none does, the first.
+    """The documents of a pack as rows of their own, without padding, and without those that carry no loss
+    (such as padding that fills a row up); where none does, the first.
 
     >>> pack = {"input_ids": [5, 6, 7, 0], "labels": [-100, 6, 7, -100], "seq_lengths": [2, 1, 1]}
     >>> [each["input_ids"].tolist() for each in documents(pack)]
     [[5, 6], [7]]
     """
-    sizes = _lengths(row).tolist()
-    names = [name for name in COLUMNS if name in row and name != "seq_lengths"]
-    columns = [torch.as_tensor(row[name]).split(sizes) for name in names]
+    sizes, own = _lengths(row, padded=True).tolist(), _lengths(row).tolist()
+    names = [name for name in COLUMNS if name in row and not name.startswith("seq_lengths")]
+    parts = [torch.as_tensor(row[name]).split(sizes) for name in names]
+    columns = [[part[:size] for part, size in zip(each, own, strict=True)] for each in parts]
     found: list[Row] = [dict(zip(names, each, strict=True)) for each in zip(*columns, strict=True)]
     return [each for each in found if bool((each["labels"] != IGNORE_INDEX).any())] or found[:1]
 
 
 def _train_on_all(row: Row) -> Row:
     """A row whose labels are its ids, in each document that carries a loss; padding stays without."""
-    ids, labels, lengths = torch.as_tensor(row["input_ids"]), torch.as_tensor(row["labels"]), _lengths(row)
+    ids, labels = torch.as_tensor(row["input_ids"]), torch.as_tensor(row["labels"])
+    lengths, own = _lengths(row, padded=True), _lengths(row)
     number = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     trained = torch.zeros(len(lengths), dtype=torch.int64).index_add_(
         0, number, (labels != IGNORE_INDEX).long()
     )
-    every = torch.where(trained[number] > 0, ids, IGNORE_INDEX)
+    every = torch.where((trained[number] > 0) & (_positions(lengths) < own[number]), ids, IGNORE_INDEX)
     return {**{name: row[name] for name in row if name != "loss_weights"}, "labels": every}
 
 

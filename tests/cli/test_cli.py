@@ -423,7 +423,7 @@ REJECTED: dict[str, Any] = {
     "unknown_dialect": {"text": "Hi"},
     "no_messages": {"messages": []},
     "unknown_role": {"messages": [{"role": "baker", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]},
-    "wrong_type": {"messages": [{"role": "user", "content": 3}, {"role": "assistant", "content": "Ho"}]},
+    "wrong_type": {"messages": [{"role": "user", "content": 3.5}, {"role": "assistant", "content": "Ho"}]},
     "no_assistant": chat("Hi"),
     "empty_assistant": chat("Hi", ""),
     "unsupported_content": chat("Hi", "Ho", images=["a.png"]),
@@ -474,8 +474,11 @@ def test_rows_of_all_kinds_go_to_the_reject_log_and_the_run_goes_on(box: Path) -
     assert counts["rejected_by_reason"] == dict.fromkeys(REJECTED, 1)
     for reason in REJECTED:
         assert f"1 {reason}: {REASONS[reason]}" in done.out
-    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py
-    elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error"}
+    # test_choosing.py, test_survival.py, test_large_rows.py, test_hostile_tokenizers.py, test_preferences.py,
+    # test_tokens.py, test_keeping.py, test_mapping.py, test_near_duplicates.py, test_decontaminate.py
+    elsewhere = {"duplicate", "crashed", "row_too_large", "tokenizer_error", "bad_tokens", "text_mismatch"}
+    elsewhere |= {"one_side", "same_sides", "prompts_differ", "near_duplicate", "contaminated"}
+    elsewhere |= {"not_kept", "map_error", "map_timeout", "map_dropped"}
     assert set(REASONS) - elsewhere == set(REJECTED), "a kind of rejects is not tested here"
 
 
@@ -512,7 +515,7 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "fields": (
         ["messages=turns", "role=who", "roles.A=user", "roles.B=assistant"],
         {"messages": "turns", "role": "who", "content": None, "roles": {"A": "user", "B": "assistant"}}
-        | dict.fromkeys(("system", "user", "assistant", "tools", "id")),
+        | dict.fromkeys(("system", "user", "assistant", "reasoning", "tools", "id")),
     ),
     "paths": (["all"], "all"),
     "max_row_bytes": (["2MB"], 2_000_000),
@@ -544,14 +547,30 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
     "append_eos": ([], True),
     "loss_weights": ([], True),
     "end_of_turn": (["</s>", "<|end|>"], ["</s>", "<|end|>"]),
+    "token_columns": (["logprobs", "advantages"], ["logprobs", "advantages"]),
     "control_tokens": (["parse"], "parse"),
     "layout": (["unpacked, packed"], ["unpacked", "packed"]),
+    "map": (["hooks:clean"], "hooks:clean"),
+    "keep": (["tokens > 9"], "tokens > 9"),
     "duplicates": (["drop"], "drop"),
+    "mix_by": (["rows"], "rows"),
+    "budget": (["20k"], 20_000),
+    "temperature": (["2.5"], 2.5),
+    "max_repeat": (["8"], 8.0),
+    "near_duplicates": (
+        ["threshold=0.8", "over=trained_text", "shingle=3", "min_words=9"],
+        {"threshold": 0.8, "over": "trained_text", "shingle": 3, "min_words": 9},
+    ),
+    "decontaminate": (
+        ["sets=a.jsonl,b.jsonl", "ngram=13", "overlap=0.1", "over=trained_text"],
+        {"sets": ["a.jsonl", "b.jsonl"], "ngram": 13, "overlap": 0.1, "over": "trained_text"},
+    ),
     "splits": (["validation=0.1"], {"validation": 0.1}),
     "split_by": (["id"], "id"),
     "seed": (["7"], 7),
     "shuffle": ([], True),
     "pad_rows": (["to_length"], "to_length"),
+    "pad_to_multiple": (["8"], 8),
     "extra_columns": (["completion_mask,assistant_masks"], ["completion_mask", "assistant_masks"]),
     "pack_window": (["1000"], 1000),
     "unit_rows": (["10"], 10),
@@ -637,12 +656,13 @@ def test_which_command_takes_which_keys() -> None:
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
-        "max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window", "unit_rows", "engine", "verify",
-        "cache", "card", "output", "duplicates", "splits", "split_by", "seed", "shuffle",
+        "max_length", "too_long", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window", "unit_rows",
+        "engine", "verify", "cache", "card", "output", "keep", "duplicates", "near_duplicates", "decontaminate",
+        "splits", "split_by", "seed", "shuffle", "mix_by", "budget", "temperature", "max_repeat",
     }  # fmt: skip
     assert names_of("run") - keys == {
         "inputs", "workers", "overwrite", "push_to_hub", "private", "runner", "ray_address", "rank", "world", "wait", "work",
-        "attempts",
+        "attempts", "allow_map",
     }  # fmt: skip
 
 
@@ -727,7 +747,9 @@ def test_the_help_of_run_describes_every_key() -> None:
     for title in (*GROUPS, "Arguments", "Workers", "Options"):
         assert f" {title}: " in shown
     assert "What happens to longer samples. One of: reject, truncate, split. [default: reject]" in shown
-    assert "Layouts to write. Any of, with commas: packed, unpacked. [default: packed]" in shown
+    assert (
+        "Layouts to write. Any of, with commas: packed, unpacked, preference, kto. [default: packed]" in shown
+    )
     assert (
         "Maximum tokens of a pack, and so of a sample; 4k is 4000, and 4Ki is 4096. [default: 4096]" in shown
     )

@@ -65,7 +65,7 @@ def test_bounds_are_those_of_the_number() -> None:
             recipe(**change)
 
 
-def test_the_names_of_others_for_shares_point_to_repeat_and_sample() -> None:
+def test_the_names_of_others_for_shares_point_to_share_repeat_and_sample() -> None:
     for name in ("weight", "ratio", "proportion", "probability"):
-        with pytest.raises(RecipeError, match=f"sources.0.{name}'; write 'repeat' .* or 'sample'"):
+        with pytest.raises(RecipeError, match=f"sources.0.{name}'; write 'share' .* 'repeat' .* or 'sample'"):
             recipe(sources=[{"path": "a", name: 2}])

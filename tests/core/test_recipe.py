@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def test_all_keys_and_their_defaults() -> None:
         "repair": [],
         "max_row_bytes": 64_000_000,
         "salvage": False,
+        "map": None,
         "tokenizer": "tok",
         "chat_template": None,
         "template_kwargs": {},
@@ -74,13 +76,22 @@ def test_all_keys_and_their_defaults() -> None:
         "end_of_turn": [],
         "control_tokens": "text",
         "layout": ["packed"],
+        "keep": None,
         "duplicates": "keep",
+        "near_duplicates": None,
+        "decontaminate": None,
         "splits": {},
         "split_by": "first_user",
+        "mix_by": "tokens",
+        "budget": None,
+        "temperature": None,
+        "max_repeat": 4.0,
         "seed": 0,
         "shuffle": False,
         "pad_rows": "none",
+        "pad_to_multiple": None,
         "extra_columns": [],
+        "token_columns": [],
         "pack_window": 16_000_000,
         "unit_rows": None,
         "engine": "auto",
@@ -118,7 +129,7 @@ def test_all_keys_and_their_defaults() -> None:
         ),
         (
             {"fields": {"messages": "a", "roles": {"A": "usr"}}},
-            "recipe: fields.roles: 'usr' (of A) is not a role; known are system, developer, user, assistant, tool",
+            "recipe: fields.roles: 'usr' (of A) is not a role; known are system, developer, user, assistant, tool, tool_call",
         ),
         (
             {"dialect": "openai", "fields": {"assistant": "a"}},
@@ -340,16 +351,26 @@ def test_the_identity_is_that_of_all_keys_that_decide_bytes() -> None:
         "end_of_turn": ["x"],
         "control_tokens": "parse",
         "layout": ["unpacked"],
+        "keep": "tokens > 9",
         "duplicates": "drop",
+        "near_duplicates": {},
+        "decontaminate": {"sets": ["a.jsonl"]},
         "splits": {"validation": 0.1},
         "split_by": "id",
+        "mix_by": "rows",
+        "budget": 9,
+        "temperature": 2.0,
+        "max_repeat": 2.0,
         "seed": 7,
         "shuffle": True,
         "pad_rows": "to_length",
+        "pad_to_multiple": 8,
         "extra_columns": ["completion_mask"],
+        "token_columns": ["logprobs"],
         "pack_window": 1,
         "max_row_bytes": 1,
         "salvage": True,
+        "map": "hooks:clean",
         "unit_rows": 1,
     }
     others = {"output": "elsewhere", "engine": "tokenizers", "verify": 0, "card": {"license": "mit"}}
@@ -450,6 +471,11 @@ def test_wrong_keys_of_a_file_name_the_file(tmp_path: Path) -> None:
         {"date": "2024-02-29", "template_kwargs": {"enable_thinking": False, "deep": {"a": [1, None]}}},
         {"chat_template": None, "end_of_turn": ["</s>"], "append_eos": True, "loss_weights": True},
         {"dialect": "openai", "mask": "generation-tags", "control_tokens": "reject"},
+        {"max_length": "4Ki", "budget": "20M", "pack_window": "16M", "max_row_bytes": "64MB"},
+        {
+            "sources": [{"path": "a", "limit": "10k"}],
+            "decontaminate": {"sets": [{"path": "b", "limit": "1k"}]},
+        },
     ],
 )
 def test_what_is_taken_is_valid_by_the_schema(change: dict[str, Any]) -> None:
@@ -466,6 +492,8 @@ def test_what_is_taken_is_valid_by_the_schema(change: dict[str, Any]) -> None:
     [
         {"max_lenght": 3},
         {"max_length": 1},
+        {"max_length": "64MB"},
+        {"budget": "much"},
         {"layout": []},
         {"sources": []},
         {"too_long": "rejct"},
@@ -479,3 +507,73 @@ def test_what_is_refused_is_not_valid_by_the_schema(change: dict[str, Any]) -> N
 
     assert refusal(**change)
     assert not judge.is_valid({**LEAST, **change})
+
+
+# ==== Token columns ====
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns"),
+    [
+        ({}, []),
+        ({"dialect": "tokens"}, []),
+        ({"dialect": "trajectory"}, ["logprobs"]),
+        ({"sources": ["a", {"path": "b", "dialect": "trajectory"}]}, ["logprobs"]),
+        ({"dialect": "trajectory", "token_columns": []}, []),
+        ({"token_columns": ["advantages", "logprobs"]}, ["advantages", "logprobs"]),
+    ],
+)
+def test_trajectories_bring_the_column_of_their_log_probabilities(
+    keys: dict[str, Any], columns: list[str]
+) -> None:
+    recipe = make_recipe({**LEAST, **keys})
+    assert recipe.token_columns == columns
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("name", ["labels", "loss_weights", "", "Log", "a b", "1st", "\xe9"])
+def test_what_no_token_column_can_be_called(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a token column; write a name such as logprobs"):
+        make_recipe({**LEAST, "token_columns": [name]})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sources": [{"path": "a", "share": 0.7}, {"path": "b", "share": 0.6}]}, "add up to 1.3"),
+        ({"sources": [{"path": "a", "share": 0.7}]}, "no source is left for the rest"),
+        ({"sources": [{"path": "a", "share": 1.0}, "b"]}, "nothing is left for the other sources"),
+        ({"sources": [{"path": "a", "share": 0.5}, "b"], "temperature": 2}, "leave one out"),
+        ({"sources": [{"path": "a", "share": 0.5, "repeat": 2}, "b"]}, "so does 'repeat'"),
+        ({"sources": [{"path": "a", "repeat": 2}, "b"], "temperature": 2}, "so does 'repeat'"),
+        ({"temperature": 0.5}, "temperature"),
+        ({"sources": [{"path": "a", "share": True}, "b"]}, "write a number"),
+    ],
+)
+def test_mixtures_that_cannot_be_are_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o", **change}, where="recipe")
+
+
+def test_shares_that_add_up_to_1_in_decimals_are_a_mixture() -> None:
+    shares = [{"path": name, "share": 0.1} for name in "abcdefghij"]
+    recipe = make_recipe(
+        {"sources": shares, "tokenizer": "t", "output": "o", "budget": "20M"}, where="recipe"
+    )
+    assert recipe.mixes
+    assert recipe.budget == 20_000_000
+    assert not make_recipe({"sources": ["a"], "tokenizer": "t", "output": "o"}, where="recipe").mixes
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"max_length": 100, "pad_to_multiple": 8}, "max_length is 100, .* such as 96 is one"),
+        ({"max_length": 100, "pad_to_multiple": 128}, "such as 128 is one"),
+        ({"pad_to_multiple": 8, "layout": ["unpacked"]}, "layout has no packed; add it"),
+        ({"pad_to_multiple": 1}, "pad_to_multiple"),
+    ],
+)
+def test_multiples_that_cannot_be(keys: dict[str, Any], what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        make_recipe({**LEAST, **keys})

@@ -98,7 +98,7 @@ def test_what_to_write_instead(change: dict[str, Any], message: str) -> None:
     [
         (
             {"sources": [{"path": "a", "weight": 2}]},
-            "'sources.0.weight'; write 'repeat' (how often its samples are used) or 'sample' (a share of its rows)",
+            "'sources.0.weight'; write 'share' (of the output), 'repeat' (how often it is used) or 'sample' (a part of it)",
         ),
         ({"max_seq_length": 8}, "'max_seq_length'; did you mean 'max_length'?"),
         ({"datasets": ["a"]}, "'datasets'; did you mean 'sources'?"),

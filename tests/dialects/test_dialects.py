@@ -408,7 +408,7 @@ REJECTED_ROWS: list[tuple[Any, str]] = [
     ([], "no_messages: the row has no turns"),
     ({"messages": "Hi"}, "wrong_type: 'messages' is a string but not valid JSON: Expecting value"),
     (
-        {"conversations": "[{'role': 'user'}]"},
+        {"conversations": "[{role: 'user'}]"},
         "wrong_type: 'conversations' is a string but not valid JSON: Ex",
     ),
     (
@@ -457,7 +457,7 @@ REJECTED_MESSAGES: list[tuple[Any, str]] = [
     ({"role": "\ud800", "content": "x"}, "unknown_role: turn 1 has role '\\ud800'; known"),
     ({"content": "x"}, "wrong_type: turn 1 has no role"),
     ({"role": 3, "content": "x"}, "wrong_type: the role of turn 1 is a JSON number, not a string"),
-    ({"role": "user", "content": 3}, "wrong_type: the content of turn 1 is a JSON number, not a string"),
+    ({"role": "user", "content": 3.5}, "wrong_type: the content of turn 1 is a JSON number, not a string"),
     ({"role": "user", "content": {"text": "x"}}, "wrong_type: the content of turn 1 is a JSON object, not a"),
     ({"role": "user", "content": None}, "wrong_type: turn 1 (user) has no content"),
     ({"role": "system"}, "wrong_type: turn 1 (system) has no content"),
@@ -472,7 +472,7 @@ REJECTED_MESSAGES: list[tuple[Any, str]] = [
     ),
     ({**OK, "thinking": True}, "wrong_type: 'thinking' of turn 1 is a JSON boolean, not a string"),
     ({**OK, "name": 3}, "wrong_type: 'name' of turn 1 is a JSON number, not a string"),
-    ({**OK, "tool_call_id": 3}, "wrong_type: 'tool_call_id' of turn 1 is a JSON number, not a string"),
+    ({**OK, "tool_call_id": 3.5}, "wrong_type: 'tool_call_id' of turn 1 is a JSON number, not a string"),
     ({**OK, "train": "no"}, "wrong_type: 'train' of turn 1 is neither true nor false"),
     ({**OK, "loss": 0.5}, "wrong_type: 'loss' of turn 1 is neither true nor false"),
     ({**OK, "weight": "2"}, "wrong_type: 'weight' of turn 1 is neither a finite number nor true or false"),
@@ -508,14 +508,14 @@ REJECTED_CALLS: list[tuple[Any, str]] = [
     ([{"function": "f"}], "it names no function"),
     ([{"type": "code", "name": "f"}], "it is of type 'code', not 'function'"),
     ([{"name": "f", "arguments": "1+1"}], "it is not valid JSON: Extra data"),
-    ([{"name": "f", "arguments": ""}], "it is not valid JSON: Expecting value"),
+    ([{"name": "f", "arguments": "{"}], "it is not valid JSON: Expecting property name"),
     ([{"name": "f", "arguments": '{"a": NaN}'}], "it is not valid JSON: NaN is not a JSON value"),
     ([{"name": "f", "arguments": "[1e999]"}], "it is not valid JSON: number 1e999 is out of range"),
     ([{"name": "f", "arguments": "[" * 100_000}], "it is not valid JSON: nested more than 256 levels deep"),
     ([{"name": "f", "arguments": '"{}"'}], "its arguments are a JSON string, not an object"),
     ([{"name": "f", "arguments": [1]}], "its arguments are a JSON array, not an object"),
     ([{"name": "f", "parameters": {"a": 1}}], "it has no 'arguments' but 'parameters'"),
-    ([{"name": "f", "id": 1}], "its id is a JSON number, not a string"),
+    ([{"name": "f", "id": 1.5}], "its id is a JSON number, not a string"),
 ]
 
 
@@ -530,7 +530,7 @@ def test_tool_calls_that_are_rejected(calls: Any, detail: str) -> None:
     [
         (
             {"from": "narrator", "value": "x"},
-            "unknown_role: turn 1 has role 'narrator'; known roles: human, user",
+            "unknown_role: turn 1 has role 'narrator'; known roles: system, dev",
         ),
         ({"value": "x"}, "wrong_type: turn 1 has no role"),
         ({"from": "human"}, "wrong_type: turn 1 (user) has no content"),
@@ -731,8 +731,8 @@ def test_a_file_of_another_dialect_than_the_recipe_names(tmp_path: Path) -> None
 
 
 def test_csv_with_other_separators_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("Frage;Antwort\nWas?;Das\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text("Frage;Antwort,x\nWas?;Das,y\n", encoding="utf-8")
     done = premask("run", tmp_path / "a.csv", "--tokenizer", TOKENIZER, "--output", tmp_path / "out")
 
     assert done.code == 2
-    assert "their only column holds ';', so they may be CSV of another kind; write it with commas" in done.err
+    assert "a name holds ';'; if it is CSV separated so, set delimiter: \";\" for its source" in done.err

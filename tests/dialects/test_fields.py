@@ -103,9 +103,9 @@ def test_rows_that_do_not_fit_are_refused(row: Any, message: str) -> None:
     ("row", "message"),
     [
         ({"a": "Hello"}, "wrong_type: 'q' is missing or empty"),
-        ({"q": 3, "a": "Hello"}, "wrong_type: 'q' is a JSON number, not a string"),
+        ({"q": 3.5, "a": "Hello"}, "wrong_type: 'q' is a JSON number, not a string"),
         ({"q": "Hi"}, "no_assistant: the row has no answer under a"),
-        ({"q": "Hi", "a": 3}, "wrong_type: the answer in 'a' is a JSON number, not a string"),
+        ({"q": "Hi", "a": 3.5}, "wrong_type: the answer in 'a' is a JSON number, not a string"),
         ({"q": "Hi", "a": " "}, "empty_assistant"),
     ],
 )

@@ -168,7 +168,8 @@ def test_a_part_with_a_text_and_no_type_is_text() -> None:
     ("part", "named"),
     [
         ({"type": "image_url", "image_url": "x"}, "of type 'image_url'"),
-        ({"toolUse": {"name": "f"}}, "without type ('toolUse')"),
+        ({"image": {"format": "png"}}, "without type ('image')"),
+        ({"text": "a", "inlineData": {"data": "x"}}, "without type ('text', 'inlineData')"),
         ({}, "without type (no keys)"),
         ({"text": 3}, "without type ('text')"),
     ],

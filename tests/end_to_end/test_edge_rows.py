@@ -133,7 +133,6 @@ def test_one_conversation_as_an_object() -> None:
         ("open-assistant/history/cocktail_recipes.parquet", "each one of title, source"),
         ("llamafactory/dataset_info.json", "it is one object; if its values are the rows"),
         ("llamafactory/c4_demo.jsonl", "a text alone says not who speaks"),
-        ("axolotl-fixtures/conversation.tokenized.json", "they are tokens already"),
     ],
 )
 def test_files_that_are_no_conversations(name: str, words: str) -> None:

@@ -34,8 +34,8 @@ from premask.fast.parquet_rows import plain_rows_of_table
 from premask.labeller import Labeller
 from premask.sources.cutting import whole
 from premask.sources.inspection import inspect_source
-from premask.sources.parquet import TableBlock
 from premask.sources.reading import read_blocks, read_slice
+from premask.sources.table_blocks import TableBlock
 
 DIALECTS = ["openai", "sharegpt"]
 WORDS = {"openai": ("messages", "role", "content"), "sharegpt": ("conversations", "from", "value")}

@@ -116,7 +116,7 @@ def check_refused(done: Done, folder: Path) -> str:
         ("plain", ["out", "units/0000?"]),
         (
             "chosen",
-            ["hashes/0000?.npy", "hashes/0000?.dropped.npz", "units/.*/scattered-*", "units/0001?", "out"],
+            ["hashes/0000?.npy", "hashes/0000?.dropped.arrow", "units/.*/scattered-*", "units/0001?", "out"],
         ),
         ("cached", ["cache", "units/0000?", "out"]),
     ],

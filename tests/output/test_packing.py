@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from premask.core.contract import LINEAGE_SCHEMA, ORIGIN_SCHEMA, PACKED_SCHEMA, UNPACKED_SCHEMA
 from premask.core.records import SampleOrigin, Samples
 from premask.core.text import storable
-from premask.output.packing import PackPlan, one_each, plan_packs
+from premask.output.packing import PackPlan, in_seeded_order, one_each, plan_packs
+from premask.output.spreading import together
 from premask.output.tables import (
     Padding,
     RowFormat,
@@ -264,7 +265,11 @@ def some_samples(draw: st.DrawFn, *, weights: bool) -> Samples:
     ]
     offsets = np.cumsum([0, *lengths])
     return Samples(
-        ids, -ids, offsets, origin_table(origin), (ids / 2).astype(np.float32) if weights else None
+        ids,
+        -ids,
+        offsets,
+        origin_table(origin),
+        {"loss_weights": (ids / 2).astype(np.float32)} if weights else {},
     )
 
 
@@ -282,6 +287,28 @@ def test_a_pad_document_fills_every_pack_up() -> None:
     assert (second["seq_lengths"], second["length"]) == ([2, 3], 5)
 
 
+def test_samples_are_padded_to_multiples() -> None:
+    """Pad tokens follow each sample, and positions count on over them; what fills the pack up comes last."""
+    (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(8, 7, -100, 2), ("completion_mask",)))
+    first, second = packs.to_pylist()
+
+    assert first["input_ids"] == [10, 11, 12, 7, 30, 7, 7, 7]
+    assert first["labels"] == [-100, 11, 12, -100, -100, -100, -100, -100]
+    assert first["position_ids"] == [0, 1, 2, 3, 0, 1, 0, 1]
+    assert (first["seq_lengths"], first["seq_lengths_padded"]) == ([3, 1, 2], [4, 2, 2])
+    assert first["completion_mask"] == [0, 1, 1, 0, 0, 0, 0, 0]
+    assert (second["seq_lengths"], second["seq_lengths_padded"]) == ([2, 6], [2, 6])
+    assert packs.schema.names[:4] == ["input_ids", "labels", "position_ids", "seq_lengths"]
+
+
+def test_lineage_counts_the_padding_of_multiples() -> None:
+    table = lineage_table(SAMPLES, PLAN, 0, multiple=4)
+
+    assert table.column("length").to_pylist() == [3, 1, 2]
+    assert table.column("offset").to_pylist() == [0, 4, 0]
+    assert table.column("pad_tokens").to_pylist() == [1, 3, 2]
+
+
 def test_a_full_pack_gets_no_pad_document() -> None:
     (packs,) = pack_tables(SAMPLES, PLAN, 2, RowFormat(Padding(4, 0, -100)))
 
@@ -296,7 +323,7 @@ def test_without_their_pad_documents_padded_packs_are_the_packs(drawn: tuple[int
     ids = np.arange(1, n + 1, dtype=np.int32)
     origins = [SampleOrigin("a", i, None, 0, ()) for i in range(len(lengths))]
     weights = np.linspace(1, 2, n, dtype=np.float32)
-    samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), weights)
+    samples = Samples(ids, -ids, np.cumsum([0, *lengths]), origin_table(origins), {"loss_weights": weights})
     plan = plan_packs(np.array(lengths, dtype=np.int64), capacity)
     plain = pack_table(samples, plan).to_pylist()
     padded = pa.Table.from_batches(
@@ -389,7 +416,10 @@ def test_too_many_tokens_for_a_list_column_are_refused_instead_of_wrapping_round
     ("change", "message"),
     [
         ({"labels": np.zeros(5, np.int32)}, "6 ids, 5 labels, offsets from 0 to 6"),
-        ({"weights": np.zeros(7, np.float32)}, "6 ids, 6 labels, 7 weights, offsets from 0 to 6"),
+        (
+            {"floats": {"loss_weights": np.zeros(7, np.float32)}},
+            "6 ids, 6 labels, 7 loss_weights, offsets from 0 to 6",
+        ),
         ({"offsets": np.array([0, 3, 5, 7])}, "6 ids, 6 labels, offsets from 0 to 7"),
         ({"offsets": np.array([1, 3, 5, 6])}, "offsets from 1 to 6"),
         ({"origin": SAMPLES.origin[:2]}, "3 samples, 2 origins and a plan for 3"),
@@ -401,3 +431,77 @@ def test_samples_that_do_not_fit_together_are_refused(change: dict[str, object],
 
     with pytest.raises(ValueError, match=message):
         pack_table(samples, PLAN)
+
+
+# ==== Copies of a row, and samples of one row ====
+
+
+def pack_numbers(plan: PackPlan) -> np.ndarray:
+    numbers = np.empty(len(plan.order), dtype=np.int64)
+    numbers[plan.order] = np.repeat(np.arange(len(plan.offsets) - 1), np.diff(plan.offsets))
+    return numbers
+
+
+def chat_lengths(n: int) -> np.ndarray:
+    lengths = np.exp(np.random.default_rng(0).normal(6.3, 0.9, n)).astype(np.int64)
+    return np.clip(lengths, 20, 8192)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_copies_of_a_row_are_in_different_packs_and_there_are_no_more_packs(*, shuffled: bool) -> None:
+    rows = np.repeat(np.arange(4000), 3)
+    order = np.random.default_rng(1).permutation(len(rows)) if shuffled else np.arange(len(rows))
+    rows, lengths = rows[order], np.repeat(chat_lengths(4000), 3)[order]
+    plain, spread = plan_packs(lengths, 8192), plan_packs(lengths, 8192, rows)
+    assert len(spread.offsets) == len(plain.offsets)
+    assert len(together(pack_numbers(plain), rows)) > 3000
+    assert len(together(pack_numbers(spread), rows)) == 0
+
+
+def test_samples_of_one_row_are_in_different_packs_whatever_their_lengths() -> None:
+    turns = np.random.default_rng(2).integers(1, 8, 3000)
+    rows = np.repeat(np.arange(3000), turns)
+    lengths = chat_lengths(len(rows)) // 4 + 1
+    plain, spread = plan_packs(lengths, 4096), plan_packs(lengths, 4096, rows)
+    assert len(spread.offsets) == len(plain.offsets)
+    assert len(together(pack_numbers(plain), rows)) > 0
+    assert len(together(pack_numbers(spread), rows)) == 0
+
+
+def test_rows_that_leave_no_choice_stay_together() -> None:
+    lengths, rows = np.full(50, 100), np.zeros(50, dtype=np.int64)
+    plan = plan_packs(lengths, 1000, rows)
+    assert packs_of(plan) == packs_of(plan_packs(lengths, 1000))
+    assert len(together(pack_numbers(plan), rows)) == 45
+
+
+@given(capacity_and_lengths(), st.integers(1, 9))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_spread_packs_hold_each_sample_once_and_are_never_too_full(
+    case: tuple[int, list[int]], rows: int
+) -> None:
+    capacity, some = case
+    lengths, numbers = np.array(some, dtype=np.int64), np.arange(len(some)) % rows
+    plain, plan = plan_packs(lengths, capacity), plan_packs(lengths, capacity, numbers)
+    assert sorted(plan.order.tolist()) == list(range(len(some)))
+    assert all(sum(some[i] for i in pack) <= capacity for pack in packs_of(plan))
+    assert all(pack == sorted(pack) for pack in packs_of(plan))
+    assert len(plan.offsets) <= len(plain.offsets)
+    assert len(together(pack_numbers(plan), numbers)) <= len(numbers)
+
+
+def test_packs_in_seeded_order_are_the_same_packs_and_not_sorted_by_their_fill() -> None:
+    lengths = chat_lengths(5000)
+    plan = plan_packs(lengths, 8192)
+    some, other = in_seeded_order(plan, 1), in_seeded_order(plan, 2)
+    assert sorted(packs_of(some)) == sorted(packs_of(plan)) == sorted(packs_of(other))
+    assert packs_of(some) != packs_of(other)
+    sizes = [np.diff(each.offsets) for each in (plan, some)]
+    sizes_by_place = [abs(np.corrcoef(np.arange(len(each)), each)[0, 1]) for each in sizes]
+    assert sizes_by_place[0] > 0.3
+    assert sizes_by_place[1] < 0.15
+
+
+def test_equal_lengths_come_into_packs_in_the_order_in_which_they_are_given() -> None:
+    plan = plan_packs(np.full(6, 4), 8)
+    assert packs_of(plan) == [[0, 1], [2, 3], [4, 5]]  # that of a shuffle, whose samples come in its order

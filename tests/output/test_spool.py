@@ -13,7 +13,9 @@ from premask.output.windows import concat_samples, origin_table
 def _samples(lengths: list[int], *, weighed: bool) -> Samples:
     ids = np.arange(sum(lengths), dtype=np.int32)
     origin = origin_table([SampleOrigin("a", i, None, 0, (1,)) for i in range(len(lengths))])
-    return Samples(ids, -ids, offsets_of(lengths), origin, ids.astype(np.float32) if weighed else None)
+    return Samples(
+        ids, -ids, offsets_of(lengths), origin, {"loss_weights": ids.astype(np.float32)} if weighed else {}
+    )
 
 
 @pytest.mark.parametrize("weighed", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def test_an_output_that_was_there_already() -> None:
     assert shown[1] == "rows 1,300 in = 1,234 kept + 66 rejected"
 
 
-@pytest.mark.parametrize("output", ["out [bold]loud[/bold]", "out/[red]", 'a "quoted" name', "größe 日本"])
+@pytest.mark.parametrize("output", ["out/{red}", 'a "quoted" name', "größe 日本"])
 def test_odd_names_of_outputs_stand_as_they_are(output: str) -> None:
     """Markup in them is text, and the line that loads them is Python."""
     shown = summary(output=output)
@@ -141,6 +142,19 @@ def test_odd_names_of_outputs_stand_as_they_are(output: str) -> None:
     exec(line.partition("; ")[2], {"load_dataset": lambda *names, split: loaded.append((names, split))})  # noqa: S102
 
     assert loaded == [((output, "packed"), "train")]
+    assert f"output   {output}" in shown.replace("  \n", "\n")
+
+
+@pytest.mark.parametrize("output", ["out [bold]loud[/bold]", "out/[red]", "a*b", "c?d"])
+def test_a_name_that_is_a_pattern_is_escaped(output: str) -> None:
+    """`load_dataset` would look for files of other names."""
+    shown = summary(output=output)
+    line = shown.splitlines()[-1].partition("load it with:  ")[2]
+    loaded: list[Any] = []
+    exec(line.partition("; ")[2], {"load_dataset": lambda name, **options: loaded.append((name, options))})  # noqa: S102
+
+    files = f"{glob.escape(str(Path(output).absolute()))}/packed/train-*.parquet"
+    assert loaded == [("parquet", {"data_files": files, "split": "train"})]
     assert f"output   {output}" in shown.replace("  \n", "\n")
 
 

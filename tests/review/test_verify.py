@@ -374,6 +374,77 @@ def test_loss_weights(weights: list[float], fine: bool) -> None:  # noqa: FBT001
     assert checked([row], loss_weights=True) == ([] if fine else [("loss_weight", 100, 1)])
 
 
+@pytest.fixture(scope="module")
+def multiples_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("multiples")
+    shutil.copy(SAMPLE / "conversations.jsonl", place / "chats.jsonl")
+    words = ["--layout", "packed,unpacked", "--max-length", 1024, "--unit-rows", 100, "--pad-to-multiple", 16]
+    done = premask("run", place / "chats.jsonl", "--tokenizer", TOKENIZER, "--output", place / "out", *words)
+    assert done.code == 0, done.err
+    return place / "out"
+
+
+def _end_of_first(row: dict[str, Any]) -> int:
+    """The first pad token of a pack."""
+    assert row["seq_lengths"][0] < row["seq_lengths_padded"][0]
+    return int(row["seq_lengths"][0])
+
+
+def _set(name: str, at: Callable[[dict[str, Any]], int], value: int) -> Callable[[Rows], Any]:
+    """Set a value in a list of the first pack whose first sample has padding."""
+
+    def edit(rows: Rows) -> None:
+        row = next(each for each in rows if each["seq_lengths"][0] < each["seq_lengths_padded"][0])
+        row[name][at(row)] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind"),
+    [
+        (_set("labels", _end_of_first, 5), "padding"),
+        (_set("input_ids", _end_of_first, 5), "padding"),
+        (_set("position_ids", _end_of_first, 0), "position"),
+        (_set("seq_lengths_padded", lambda _: 0, 4096), "shape"),
+        (lambda rows: rows[0]["seq_lengths_padded"].append(16), "shape"),
+    ],
+)
+def test_changed_padding_behind_samples(
+    multiples_once: Path, tmp_path: Path, edit: Callable[[Rows], Any], kind: str
+) -> None:
+    assert verify(str(multiples_once)).ok
+    out = Path(shutil.copytree(multiples_once, tmp_path / "out"))
+    change(out, PACKED, edit)
+
+    assert kind in kinds(verify(str(out)))
+
+
+def test_a_sample_with_the_padding_of_another_number(multiples_once: Path, tmp_path: Path) -> None:
+    """Lists that fit together, but the second sample begins at no multiple."""
+    out = Path(shutil.copytree(multiples_once, tmp_path / "out"))
+
+    def edit(rows: Rows) -> None:
+        row = next(
+            each
+            for each in rows
+            if len(each["seq_lengths"]) > 1 and each["seq_lengths"][0] < each["seq_lengths_padded"][0]
+        )
+        row["seq_lengths_padded"][0] -= 1
+        row["seq_lengths_padded"][1] += 1
+
+    change(out, PACKED, edit)
+
+    assert "not the next multiple of 16" in finding(out, "padding").what
+
+
+def test_changed_pad_tokens_of_lineage(multiples_once: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(multiples_once, tmp_path / "out"))
+    change(out, LINEAGE, lambda rows: rows[0].update(pad_tokens=rows[0]["pad_tokens"] + 16))
+
+    assert "multiples of 16 are wanted" in finding(out, "lineage").what
+
+
 def test_padding_and_masks_by_themselves() -> None:
     """A pack that is to be filled up must be; its pad document is no sample, and masks say what labels say."""
     schema = layout_schema("packed", {"extra_columns": ["completion_mask"]})
@@ -407,7 +478,7 @@ def test_hashes_tell_samples_apart() -> None:
     ids = rng.integers(0, 50, 3000).astype(np.int32)
     labels = np.where(rng.random(3000) < 0.5, ids, -100).astype(np.int32)
     lengths = np.full(1000, 3)
-    hashes = hash_samples(ids, labels, None, lengths)
+    hashes = hash_samples(ids, labels, {}, lengths)
     samples = [
         tuple(row) for row in np.concatenate([ids.reshape(-1, 3), labels.reshape(-1, 3)], axis=1).tolist()
     ]
@@ -416,7 +487,7 @@ def test_hashes_tell_samples_apart() -> None:
     swapped = ids.reshape(-1, 3)[:, [1, 0, 2]].ravel()
     differ = (swapped != ids).reshape(-1, 3).any(axis=1)
     none = np.full(3000, -100, dtype=np.int32)
-    again, other = hash_samples(ids, none, None, lengths), hash_samples(swapped, none, None, lengths)
+    again, other = hash_samples(ids, none, {}, lengths), hash_samples(swapped, none, {}, lengths)
     assert ((again != other) == differ).all()
 
 

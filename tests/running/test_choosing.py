@@ -31,16 +31,16 @@ from premask.running import cache as cache_module
 from premask.running import shuffle as scatter
 from premask.running.batches import BatchLabeller, no_samples
 from premask.running.choosing import assign_splits, count_copies
+from premask.running.dropped import Drop
 from premask.running.duplicates import (
     HASHED,
     conversation_hash,
     count_by_source,
+    duplicate_drops,
     find_duplicates,
     hashed_rows,
-    read_dropped,
     shape_hash,
     shaped_keys,
-    write_dropped,
     write_hashes,
 )
 from premask.running.run import RunResult, run
@@ -221,23 +221,13 @@ def test_duplicates_are_the_later_ones(
         sources.append(names)
         expected.append(found)
     found_all = find_duplicates(paths, at_once)
-    targets = [path.with_suffix(".npz") for path in paths]
-    write_dropped(paths, targets, sources, found_all)
+    drops = dict(duplicate_drops(paths, sources, found_all))
 
-    for target, wanted in zip(targets, expected, strict=True):
-        dropped = read_dropped(target)
-        assert (
-            list(
-                zip(
-                    dropped.piece.tolist(),
-                    dropped.row.tolist(),
-                    dropped.source,
-                    dropped.first.tolist(),
-                    strict=True,
-                )
-            )
-            == wanted
-        )
+    for number, wanted in enumerate(expected):
+        assert drops.get(number, []) == [
+            Drop(piece, row, "duplicate", f"the same conversation is row {first} of {source}")
+            for piece, row, source, first in wanted
+        ]
     counts = Counter(sources[unit][line[0]] for unit, lines in enumerate(expected) for line in lines)
     assert count_by_source(paths, sources, found_all) == counts
     assert np.load(paths[0]).dtype == HASHED

@@ -10,10 +10,7 @@ import pytest
 from premask.core.errors import OutputError
 from premask.running.duplicates import (
     HASHED,
-    find_duplicates,
-    read_dropped,
     read_hashes,
-    write_dropped,
     write_hashes,
 )
 
@@ -42,14 +39,3 @@ def test_hashes_that_were_changed(hashes: Path) -> None:
         hashes.write_bytes(content)
         with pytest.raises(OutputError, match=f"was changed and cannot be read: .*; remove {work}, then run"):
             read_hashes(hashes)
-
-
-def test_duplicates_that_were_changed(hashes: Path) -> None:
-    target = hashes.with_name("00000.dropped.npz")
-    write_dropped([hashes], [target], [["a.jsonl"]], find_duplicates([hashes]))
-    assert read_dropped(target).row.tolist() == [2]
-    data = target.read_bytes()
-    for content in (b"", data[:50], b"PK" * 99, data[:-30], data.replace(b"names.npy", b"other.npy")):
-        target.write_bytes(content)
-        with pytest.raises(OutputError, match="was changed and cannot be read"):
-            read_dropped(target)

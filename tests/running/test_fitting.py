@@ -18,7 +18,7 @@ from premask.labeller import LabelledTexts
 from premask.masking import educational
 from premask.masking.labels import label_tokens
 from premask.masking.segments import masked_texts
-from premask.running.fitting import Pieces, count, cut, fit, samples_of
+from premask.running.fitting import KeptFloats, Pieces, count, cut, fit, samples_of
 from premask.tokens.encode import Encoded
 from random_texts import Drawn, random_texts
 
@@ -159,7 +159,7 @@ def test_a_row_is_used_wholly_or_not_at_all() -> None:
 def test_no_texts() -> None:
     texts = labelled()
     pieces, errors = fit(texts, 3, TooLong.reject)
-    samples = samples_of(texts, pieces, "a", (np.arange(0), []), weights=True)
+    samples = samples_of(texts, pieces, "a", (np.arange(0), []), KeptFloats(weights=True))
 
     assert errors == {}
     assert (len(samples.ids), samples.offsets.tolist(), samples.origin.num_rows) == (0, [0], 0)
@@ -184,7 +184,7 @@ def test_samples_of_pieces() -> None:
     texts = labelled("aAB", "abABcNO", "bC", "x", rows=[0, 1, 1, 2], weight=0.5)
     pieces, _ = fit(texts, 3, TooLong.split)
     rows = np.array([10, 11, 12]), ["zero", None, "two"]
-    samples = samples_of(texts, pieces, "chats", rows, weights=True)
+    samples = samples_of(texts, pieces, "chats", rows, KeptFloats(weights=True))
 
     assert letters(samples.ids) == "aABabABcNbC"
     assert samples.offsets.tolist() == [0, 3, 6, 9, 11]
@@ -204,7 +204,7 @@ def test_the_one_piece_of_a_text(text: str, kept: str) -> None:
     """Its end or its beginning alone, where every text has one piece."""
     texts = labelled(text)
     pieces, _ = fit(texts, 3, TooLong.split)
-    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), weights=True)
+    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), KeptFloats(weights=True))
 
     assert letters(samples.ids) == kept
     assert samples.labels.tolist() == [ord(x) if x.isupper() else N for x in kept]
@@ -217,7 +217,7 @@ def test_a_text_of_which_all_pieces_are_kept() -> None:
     """The labels of the text itself stay as they are."""
     texts = labelled("aABCDE")
     pieces, _ = fit(texts, 3, TooLong.split)
-    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), weights=True)
+    samples = samples_of(texts, pieces, "a", (np.arange(1), [None]), KeptFloats(weights=True))
 
     assert letters(samples.ids) == "aABCDE"
     assert letters(np.where(samples.labels == N, ord("."), samples.labels)) == ".AB.DE"
@@ -227,7 +227,7 @@ def test_a_text_of_which_all_pieces_are_kept() -> None:
 def test_samples_that_fit_share_the_memory_of_their_texts() -> None:
     texts = labelled("aAB", "bC")
     pieces, _ = fit(texts, 3, TooLong.reject)
-    samples = samples_of(texts, pieces, "a", (np.arange(2), [None, None]), weights=False)
+    samples = samples_of(texts, pieces, "a", (np.arange(2), [None, None]), KeptFloats())
 
     assert np.shares_memory(samples.ids, texts.encoded.tokens.ids)
     assert samples.weights is None
@@ -237,7 +237,7 @@ def test_trained_turns_are_those_of_which_a_token_is_trained() -> None:
     """Each once, ascending, also where a message is trained in several stretches."""
     texts = labelled("aOAaPB", "aNAB", "Aa")
     pieces, errors = fit(texts, 9, TooLong.reject)
-    samples = samples_of(texts, pieces, "a", (np.arange(3), [None] * 3), weights=False)
+    samples = samples_of(texts, pieces, "a", (np.arange(3), [None] * 3), KeptFloats())
 
     assert list(errors) == [2]
     assert samples.origin.column("trained_turns").to_pylist() == [[1, 3], [1, 3]]
@@ -362,7 +362,7 @@ def test_pieces_and_counts_are_those_of_the_twin(
     assert set(drawn.masked.rows) == {*drawn.masked.rows[pieces.sample].tolist(), *errors}
 
     rows = np.arange(100, 100 + len(drawn.samples) + 1), [None] * (len(drawn.samples) + 1)
-    samples = samples_of(texts, pieces, "a", rows, weights=True)
+    samples = samples_of(texts, pieces, "a", rows, KeptFloats(weights=True))
     assert_samples_are_those_of_the_twin(drawn, pieces, samples)
 
 

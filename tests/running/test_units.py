@@ -13,8 +13,8 @@ from premask.output.windows import Window, concat_samples, cut_samples, origin_t
 
 def copied(samples: Samples) -> Samples:
     """The samples in memory of their own."""
-    weights = None if samples.weights is None else samples.weights.copy()
-    return samples._replace(ids=samples.ids.copy(), labels=samples.labels.copy(), weights=weights)
+    floats = {name: each.copy() for name, each in samples.floats.items()}
+    return samples._replace(ids=samples.ids.copy(), labels=samples.labels.copy(), floats=floats)
 
 
 def _samples(first: int, lengths: list[int], *, weighed: bool) -> Samples:
@@ -22,7 +22,7 @@ def _samples(first: int, lengths: list[int], *, weighed: bool) -> Samples:
     offsets = offsets_of(lengths)
     ids = np.arange(first, first + sum(lengths), dtype=np.int32)
     origin = origin_table([SampleOrigin("a", first + int(at), None, 0, ()) for at in offsets[:-1]])
-    return Samples(ids, -ids, offsets, origin, ids.astype(np.float32) if weighed else None)
+    return Samples(ids, -ids, offsets, origin, {"loss_weights": ids.astype(np.float32)} if weighed else {})
 
 
 @given(st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=8), st.integers(1, 30), st.booleans())

@@ -49,7 +49,7 @@ def test_names_promise_formats() -> None:
         False
     ] * 4 + [True]
     assert known_suffixes() == (
-        ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, each but .parquet also with .gz or .zst"
+        ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, each but .parquet and .arrow also with .gz or .zst"
     )
 
 

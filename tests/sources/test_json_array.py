@@ -14,7 +14,7 @@ from premask.core.records import Row
 from premask.sources import files
 from premask.sources.cutting import plan_units, whole
 from premask.sources.inspection import inspect_source
-from premask.sources.json_array import ElementBlock
+from premask.sources.json_elements import ElementBlock
 from premask.sources.reading import peek, read_blocks, read_slice
 
 

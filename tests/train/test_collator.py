@@ -14,7 +14,13 @@ from commands import ROOT
 
 torch = pytest.importorskip("torch")
 
-from premask.train import Collator, RowsError  # noqa: E402  after the check for torch
+from premask.train import (  # noqa: E402  after the check for torch
+    Collator,
+    RowsError,
+    SideCollator,
+    _train_on_all,
+    documents,
+)
 
 IGNORED = -100
 PACK = {
@@ -196,3 +202,81 @@ def test_the_file_alone_is_enough(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[[-100, 2]]", "[]"]
+
+
+PADDED = {
+    "input_ids": [5, 6, 0, 0, 7, 8, 9, 0],
+    "labels": [IGNORED, 6, IGNORED, IGNORED, IGNORED, 8, 9, IGNORED],
+    "position_ids": [0, 1, 2, 3, 0, 1, 2, 3],
+    "seq_lengths": [2, 3],
+    "seq_lengths_padded": [4, 4],
+    "length": 8,
+}
+
+
+def test_padding_behind_samples_belongs_to_their_documents() -> None:
+    """As `pad_to_multiple` writes it."""
+    batch = plain(Collator()([PADDED]))
+
+    assert batch["cu_seq_lens_q"] == [0, 4, 8]
+    assert batch["position_ids"] == [PADDED["position_ids"]]
+    assert batch["labels"] == [PADDED["labels"]]
+
+
+def test_documents_have_no_padding_and_it_is_never_trained() -> None:
+    assert [each["input_ids"].tolist() for each in documents(PADDED)] == [[5, 6], [7, 8, 9]]
+    assert _train_on_all(PADDED)["labels"].tolist() == [5, 6, IGNORED, IGNORED, 7, 8, 9, IGNORED]
+
+
+# ==== Preferences ====
+
+PAIR = {
+    "prompt_ids": [5, 6],
+    "chosen_ids": [7, 8, 9],
+    "chosen_mask": [1, 0, 1],
+    "rejected_ids": [4],
+    "rejected_mask": [1],
+    "length": 5,
+}
+ANSWERS = [
+    {"prompt_ids": [5], "completion_ids": [7, 8], "completion_mask": [1, 0], "label": True},
+    {"prompt_ids": [3, 2], "completion_ids": [9], "completion_mask": [1], "label": False},
+    {"prompt_ids": [1], "completion_ids": [6], "completion_mask": [1], "label": True},
+]
+
+
+def test_pairs() -> None:
+    ahead = [{**PAIR, "ref_chosen_logps": -1.5}, {**PAIR, "prompt_ids": [1], "ref_chosen_logps": -2.0}]
+    assert plain(SideCollator(pad_id=2)(ahead)) == {
+        "input_ids": [[5, 6, 7, 8, 9], [1, 7, 8, 9, 2], [5, 6, 4, 2, 2], [1, 4, 2, 2, 2]],
+        "attention_mask": [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]],
+        "completion_mask": [[0, 0, 1, 0, 1], [0, 1, 0, 1, 0], [0, 0, 1, 0, 0], [0, 1, 0, 0, 0]],
+        "ref_chosen_logps": [-1.5, -2.0],
+    }
+
+
+def test_answers_with_labels() -> None:
+    """Each prompt stands also before the answer of the row before it, with the mask of that answer."""
+    assert plain(SideCollator()(ANSWERS)) == {
+        "input_ids": [[5, 7, 8], [3, 2, 9], [1, 6, 0]],
+        "attention_mask": [[1, 1, 1], [1, 1, 1], [1, 1, 0]],
+        "completion_mask": [[0, 1, 0], [0, 0, 1], [0, 1, 0]],
+        "KL_input_ids": [[5, 6, 0, 0], [3, 2, 7, 8], [1, 9, 0, 0]],
+        "KL_attention_mask": [[1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]],
+        "KL_completion_mask": [[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]],
+        "label": [True, False, True],
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([], "at least one row"),
+        ([{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}], "no column 'chosen_mask'"),
+        ([{**PAIR, "chosen_mask": [1]}], "3 tokens in chosen_ids, but 1 in chosen_mask"),
+        ([PACK], "no column 'prompt_ids'"),
+    ],
+)
+def test_rows_that_are_no_preferences(rows: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(RowsError, match=told):
+        SideCollator()(rows)

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "template": "Say what a template does and what a run makes of each kind of row; exit code 1 if refused.",
     "verify": "Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong.",
     "export": "Write an output in another form: Arrow as datasets saves it to disk, or JSONL.",
+    "repack": "Pack the samples of an output again, without tokenizing: other length, layout, order.",
     "report": "Write an output as one HTML page: conversations token by token, packs, charts, rejects.",
     "show": "Show the samples of one pack, with what is trained in them.",
     "stats": "Count an output: rows, tokens, trained share by source, split, role; lengths, packs, rejects.",

@@ -6,8 +6,8 @@ import click
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
-from .options import command, format_option, option
-from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_options
+from .options import ALLOW_MAP, command, format_option, option
+from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_options, set_map_allowed
 
 
 @command("premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --row 3")
@@ -20,8 +20,11 @@ from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_
     metavar="N",
     help="How many rows; unless given, 1 as a table, all as JSON.",
 )
+@ALLOW_MAP
 @format_option("one object for each row, one line each")
-def explain(inputs: tuple[str, ...], flags: Flags, row: int | None, limit: int | None, form: str) -> None:
+def explain(
+    inputs: tuple[str, ...], flags: Flags, *, row: int | None, limit: int | None, allow_map: bool, form: str
+) -> None:
     """Show what is trained in single rows, token by token."""
     from ..review.explain import explain as explain_rows
     from ..review.terminal_tokens import print_explained
@@ -29,6 +32,7 @@ def explain(inputs: tuple[str, ...], flags: Flags, row: int | None, limit: int |
     from .printing import print_json, table_console
 
     recipe = recipe_of(inputs, {**flags, "output": "-"})
+    set_map_allowed(inputs, allowed=allow_map)
     leave_torch_out()
     if limit is None and row is None and form == "table":
         limit = 1

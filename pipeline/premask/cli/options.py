@@ -113,6 +113,11 @@ def format_option(of_json: str = "one object") -> Callable[[F], F]:
     )
 
 
+ALLOW_MAP = option(
+    "--allow-map",
+    is_flag=True,
+    help="Run the function that the recipe names (map). It is code, and runs with your rights.",
+)
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace the output of another recipe.")
 PRIVATE = option("--private", is_flag=True, help="Make the repo private if it is created.")
 WORK = option(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from .options import command, format_option
-from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options
+from .options import ALLOW_MAP, command, format_option
+from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options, set_map_allowed
 from .run import core_count
 
 
 @command("premask plan recipe.yaml")
 @inputs_argument
 @recipe_options(*KEYS)
+@ALLOW_MAP
 @format_option()
-def plan(inputs: tuple[str, ...], flags: Flags, form: str) -> None:
+def plan(inputs: tuple[str, ...], flags: Flags, form: str, *, allow_map: bool) -> None:
     """Estimate units, tokens, disk, time and memory of a run, and what the Hub's limits mean for it."""
     from ..review.terminal import print_forecast
     from ..running.forecast import forecast
@@ -20,6 +21,7 @@ def plan(inputs: tuple[str, ...], flags: Flags, form: str) -> None:
     from .printing import print_json, table_console
 
     recipe = recipe_of(inputs, flags)
+    set_map_allowed(inputs, allowed=allow_map)
     prepare_process()
     leave_torch_out()
     found = forecast(recipe, cores=core_count())

@@ -34,26 +34,33 @@ Flags = Mapping[str, Any]
 """Keys of a recipe that were given as options, as they were written."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes", "salvage"),
+    "Input": ("dialect", "fields", "paths", "repair", "max_row_bytes", "salvage", "map"),
     "Tokenizer and template": ("tokenizer", "chat_template", "template_kwargs", "date", "control_tokens"),
     "Mask": (
         *("mask", "train", "leave_out", "history", "open_reasoning", "on_dropped", "seam", "append_eos"),
-        *("end_of_turn", "loss_weights"),
+        *("end_of_turn", "loss_weights", "token_columns"),
     ),
-    "Mixture and splits": ("duplicates", "splits", "split_by", "seed", "shuffle"),
-    "Samples and packs": ("max_length", "too_long", "layout", "pad_rows", "extra_columns", "pack_window"),
+    "Mixture and splits": (
+        *("keep", "mix_by", "budget", "temperature", "max_repeat"),
+        *("duplicates", "near_duplicates", "decontaminate", "splits", "split_by", "seed", "shuffle"),
+    ),
+    "Samples and packs": (
+        *("max_length", "too_long", "layout", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window"),
+    ),
     "Work": ("engine", "verify", "unit_rows", "cache"),
     "Output": ("output", "card"),
 }
 """How the help groups the keys of a recipe; `sources` are the arguments."""
 
 KEYS = tuple(key for keys in GROUPS.values() for key in keys)
-ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"])
+ROW_KEYS = (*GROUPS["Input"], *GROUPS["Tokenizer and template"], *GROUPS["Mask"], "layout")
 """The keys that decide what becomes of a single row."""
 
 _PAIRS = {
     "train": ("KEY=VALUE", "reasoning=false"),
     "splits": ("NAME=SHARE", "validation=0.02"),
+    "near_duplicates": ("KEY=VALUE", "threshold=0.8"),
+    "decontaminate": ("KEY=VALUE", "sets=gsm8k.jsonl,mmlu.csv"),
     "fields": ("KEY=PATH", "user=question"),
     "card": ("KEY=VALUE", "license=cc-by-4.0"),
     "template_kwargs": ("NAME=VALUE", "enable_thinking=auto"),
@@ -163,7 +170,7 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     """
     from ..core.recipe_file import make_recipe, read_recipe
 
-    given = {key: _read(key, value) for key, value in flags.items()}
+    given = keys_of(flags)
     recipes = [name for name in inputs if is_recipe(name)]
     if recipes and len(inputs) > 1:
         raise RecipeError(f"{recipes[0]} is a recipe; name the data files in it, under 'sources'")
@@ -173,10 +180,31 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
         return make_recipe({"sources": [*inputs], **given}, where="command line")
     written = read_recipe(Path(inputs[0]))
     whole = any(text.lstrip().startswith("{") for text in flags.get("template_kwargs", ()))
-    for key in ("train", "card", "splits", *(() if whole else ("template_kwargs",))):
+    for key in (
+        "train",
+        "card",
+        "splits",
+        "near_duplicates",
+        "decontaminate",
+        *(() if whole else ("template_kwargs",)),
+    ):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
     return make_recipe({**written, **given}, where=inputs[0])
+
+
+def set_map_allowed(inputs: Sequence[str], *, allowed: bool) -> None:
+    """Say whether functions of recipes (`map`) may run; their modules are sought in the folder of the recipe,
+    or without one in the current folder."""
+    from ..sources.mapping import allow_map
+
+    folder = Path(inputs[0]).parent if is_recipe(inputs[0]) else Path()
+    allow_map(folder if allowed else None)
+
+
+def keys_of(flags: Flags) -> dict[str, Any]:
+    """Return the keys that were given as options, as a recipe file would hold them."""
+    return {key: _read(key, value) for key, value in flags.items()}
 
 
 def is_recipe(name: str) -> bool:

@@ -12,8 +12,8 @@ from ..core.defaults import ATTEMPTS, WAIT_S
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..core.urls import is_url
-from .options import OVERWRITE, PRIVATE, WORK, command, option
-from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options
+from .options import ALLOW_MAP, OVERWRITE, PRIVATE, WORK, command, option
+from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options, set_map_allowed
 
 if TYPE_CHECKING:
     from ..running.ranks import Share
@@ -72,13 +72,14 @@ _WORKERS, _RANKS = "Workers", "Ranks: one output from several machines"
 )
 @WORK
 @OVERWRITE
+@ALLOW_MAP
 @option("--push-to-hub", metavar="ORG/NAME", help="Push the output to this dataset of the Hub.")
 @PRIVATE
 def run(
     inputs: tuple[str, ...], flags: Flags, *,
     workers: int, runner: str, ray_address: str | None, attempts: int,
     rank: int | None, world: int | None, wait: float,
-    work: Path | None, overwrite: bool, push_to_hub: str | None, private: bool,
+    work: Path | None, overwrite: bool, allow_map: bool, push_to_hub: str | None, private: bool,
 ) -> None:  # fmt: skip
     """Turn chat data into packed, pre-masked Parquet shards.
 
@@ -98,6 +99,7 @@ def run(
         raise RecipeError("--ray-address belongs to --runner ray; give both, or neither")
     share = _share_of(rank, world, wait)
     repo = _push_target(push_to_hub, recipe, share, private=private)
+    set_map_allowed(inputs, allowed=allow_map)
     prepare_process()
     leave_torch_out()
     console = Console(stderr=True, highlight=False)

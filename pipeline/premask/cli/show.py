@@ -19,13 +19,14 @@ _COUNT = click.IntRange(min=0)
     type=_COUNT,
     default=0,
     metavar="N",
-    help="Row of the packed layout (else of the unpacked one), counted from 0.",
+    help="Row of the packed layout (else of the one that is there), counted from 0.",
 )
 @option("--split", metavar="NAME", help="The split that holds it, instead of the first, train.")
 @option("--sample", type=_COUNT, metavar="N", help="Only this sample of the pack, counted from 0.")
 @option("--tokens", is_flag=True, help="Tables of tokens instead of running text.")
 def show(output: Path, pack: int, split: str | None, sample: int | None, *, tokens: bool) -> None:
     """Show the samples of one pack, with what is trained in them."""
+    from ..core.contract import SIDES
     from ..output.dataset import open_dataset
     from ..output.read_samples import read_row
     from ..review.terminal_outputs import print_pack
@@ -42,4 +43,4 @@ def show(output: Path, pack: int, split: str | None, sample: int | None, *, toke
     kind = "pack" if dataset.layout == "packed" else "row"
     print_pack(console, found, kind=kind, room=dataset.manifest.settings.max_length)
     for i in range(count) if sample is None else [sample]:
-        print_sample(console, found, i, texts, tokens=tokens)
+        print_sample(console, found, i, texts, tokens=tokens, sides=dataset.layout in SIDES)

@@ -2,6 +2,7 @@
 
 arrow_array   numpy array -> Arrow array that shares its memory
 offsets_of    lengths of stretches -> where each begins
+filled_up     lengths -> the next multiples of a number
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ def offsets_of(counts: np.ndarray | Sequence[int]) -> np.ndarray:
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, dtype=np.int64, out=offsets[1:])
     return offsets
+
+
+def filled_up(lengths: np.ndarray, multiple: int) -> np.ndarray:
+    """Return the smallest multiples that are not less than the lengths, int64[n].
+
+    >>> filled_up(np.array([1, 8, 9]), 8).tolist()
+    [8, 8, 16]
+    """
+    found: np.ndarray = -(-np.asarray(lengths, dtype=np.int64) // multiple) * multiple
+    return found
 
 
 def runs_of_numbers(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Files and directories that are all there or not at all, also if the machine stops in between.
 
     write_json      data -> a file, by a rename; write_text: a text
+    placed          a scratch file -> a file of the work in progress, by a rename
     new_file        a file of text that must not exist yet -> the same, by a rename
     sync, sync_tree a file or directory, all below one -> on the disk
     sha256_file     a file -> its hash
@@ -80,6 +81,16 @@ def new_file(path: Path) -> Iterator[IO[str]]:
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Give a scratch file beside `path`, which becomes `path` once the block has ended."""
+    with named(path):
+        scratch = path.with_name(f".{path.name}")
+        yield scratch
+        sync(scratch)
+        scratch.rename(path)
 
 
 def sync_tree(tree: Path) -> None:

@@ -14,6 +14,7 @@ someone who looks for two inputs with the same hash. Cost: about 2 ns a number.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -64,17 +65,18 @@ def name_hash(text: str) -> int:
 
 
 def hash_samples(
-    ids: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, lengths: np.ndarray
+    ids: np.ndarray, labels: np.ndarray, floats: Mapping[str, np.ndarray], lengths: np.ndarray
 ) -> np.ndarray:
     """Return a number for each of n samples, uint64[n]: the same for equal samples, and different for others
     but for one case in 2**64.
 
-    `ids` and `labels` int32[tokens] and `weights` float32[tokens] hold the samples side by side, `lengths`
-    int64[n] has at least 1 for each. The hash is a sum over tokens, so that all samples are done at once.
+    `ids` and `labels` int32[tokens] and each of `floats`, float32[tokens] by name, hold the samples side by
+    side, `lengths` int64[n] has at least 1 for each. The hash is a sum over tokens, so that all samples are
+    done at once.
 
     >>> a, b = np.array([7, 8, 7, 8], np.int32), np.array([-1, 8, -1, 8], np.int32)
-    >>> one, other = hash_samples(a, b, None, np.array([2, 2]))
-    >>> bool(one == other), bool(one == hash_samples(a[:2], b[2:] + 1, None, np.array([2]))[0])
+    >>> one, other = hash_samples(a, b, {}, np.array([2, 2]))
+    >>> bool(one == other), bool(one == hash_samples(a[:2], b[2:] + 1, {}, np.array([2]))[0])
     (True, False)
     """
     starts = np.cumsum(lengths) - lengths
@@ -82,6 +84,6 @@ def hash_samples(
     words -= np.repeat(starts.astype(np.uint64), lengths)
     words *= GOLDEN
     words ^= ids.astype(np.uint64) | labels.astype(np.uint64) << np.uint64(32)
-    if weights is not None:
-        words += weights.astype(np.float32).view(np.uint32) * np.uint64(0xD6E8FEB86659FD93)
+    for name, values in floats.items():
+        words += values.astype(np.float32).view(np.uint32) * np.uint64(name_hash(name) | 1)
     return np.asarray(np.add.reduceat(mix(words), starts))

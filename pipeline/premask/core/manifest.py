@@ -29,7 +29,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from .contract import CONTRACT_VERSION, REASONS
+from .contract import CONTRACT_VERSION, NOT_REJECTED, REASONS, listed
 from .errors import OutputError
 from .recipe import OTHER_KEYS, Card, Recipe
 from .records import PROOFS
@@ -37,8 +37,11 @@ from .redact import shown_url
 from .strict_json import parse_json
 from .text import is_encodable
 
-KINDS = ("packed", "unpacked", "lineage", "rejects")
-"""The folders that hold shards; the layouts are the first two."""
+LAYOUTS = ("packed", "unpacked", "preference", "kto")
+"""The layouts, in the order in which one is chosen where one is enough."""
+
+KINDS = (*LAYOUTS, "lineage", "rejects")
+"""The folders that hold shards."""
 
 PICTURES = tuple(f"pictures/{name}.svg" for name in ("lengths", "rejects", "roles"))
 """The pictures that a card can have."""
@@ -115,9 +118,11 @@ def _recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 _RENAMED = {"arguments": "tools"}
-_REJECTING = [reason for reason in REASONS if reason != "duplicate"]
+_REJECTING = [reason for reason in REASONS if reason not in NOT_REJECTED]
 _TOKENIZER_PATH = r"^tokenizer/([^./\x00-\x1f][^/\x00-\x1f]*/)?[^./\x00-\x1f][^/\x00-\x1f]*$"
-_SHARD_PATH = r"^(packed|unpacked|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+_SHARD_PATH = (
+    r"^(packed|unpacked|preference|kto|rejects|lineage)/[A-Za-z0-9_.]+-[0-9]{5,}-of-[0-9]{5,}\.parquet$"
+)
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Numbers of things; as large as an int64 holds."""
@@ -168,6 +173,13 @@ class Salvaged(_Part):
     lost: Count = Field(description="Bytes that were not read, decompressed.")
 
 
+class Mapped(_Part):
+    """The function that made rows of the rows of a file (recipe key `map`)."""
+
+    function: str = Field(description="As MODULE:FUNCTION.")
+    sha256: Sha256 = Field(description="Hash of the file of its module.")
+
+
 class Input(_Part):
     """A source, and what became of its rows: rows = kept + dropped + all rejected + all left out."""
 
@@ -176,6 +188,7 @@ class Input(_Part):
     sha256: Sha256 | None = Field(description="Null if the source was streamed.")
     version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
     salvaged: Salvaged | None = Field(default=None, description="Only of a damaged file.")
+    map: Mapped | None = Field(default=None, description="Only where a function made its rows.")
     rows: Count
     kept: Count
     dropped: Count
@@ -183,10 +196,27 @@ class Input(_Part):
     rejected: Reasons
     left_out: LeftOut
 
+    @property
+    def listed(self) -> dict[str, int]:
+        """Lines that the reject log has of it, by reason."""
+        duplicates = {"duplicate": self.dropped} if self.dropped else {}
+        return {**self.rejected, **duplicates, **listed(self.left_out)}
+
     def identity(self) -> dict[str, Any]:
         """What was known of it before the run."""
-        keys = {"source", "bytes", "sha256", "version", "salvaged"}
+        keys = {"source", "bytes", "sha256", "version", "salvaged", "map"}
         return self.model_dump(mode="json", include=keys, exclude_unset=True)
+
+
+class EvaluationSet(_Part):
+    """An evaluation set that rows were compared with (recipe key `decontaminate`)."""
+
+    source: str
+    bytes: Count
+    sha256: Sha256 | None = Field(description="Null if it was streamed.")
+    version: str = Field(default="", description="The file's version as the store or the Hub reports it.")
+    texts: Count = Field(description="Texts that rows were compared with.")
+    too_short: Count = Field(description="Texts with fewer words than `ngram`, which were not.")
 
 
 class Tokenizer(_Open):
@@ -273,9 +303,18 @@ class Counts(_Open):
     turns_behind_another_prompt: Count = Field(
         default=0, description="Turns that are trained behind another prompt than inference shows."
     )
+    contaminated_by_set: dict[str, Count] = Field(
+        default={},
+        description="Rows that share text with an evaluation set, by the set they share most with.",
+    )
     template_modes: dict[str, dict[str, Count]] = Field(
         default={}, description="Conversations by the value that was chosen for each argument set to auto."
     )
+
+    @property
+    def listed(self) -> int:
+        """Lines that the reject log has: rejected rows, duplicates, and rows that were not kept."""
+        return self.rejected + self.dropped + sum(listed(self.left_out).values())
 
 
 class EngineUsed(_Part):
@@ -296,6 +335,10 @@ class Shard(_Part):
     bytes: Count
     raw_bytes: Count = Field(description="Size once decompressed.")
     sha256: Sha256
+    unit: Count | None = Field(
+        default=None,
+        description="Number of the unit that wrote it, or of the bucket, which follow the units.",
+    )
 
     @property
     def kind(self) -> str:
@@ -325,6 +368,38 @@ class TokenizerFile(ListedFile):
     path: str = Field(pattern=_TOKENIZER_PATH, description="Relative to the output.")
 
 
+class MixedSource(_Part):
+    """A source of a mixture, in train: its share as asked and as got, and how often its rows are used on
+    average. `of_` is before the names of what is there, each row once."""
+
+    source: str
+    asked: float = Field(ge=0, le=1)
+    got: float = Field(ge=0, le=1)
+    repeat: float = Field(ge=0)
+    rows: Count
+    of_rows: Count
+    tokens: Count
+    of_tokens: Count
+    trained_tokens: Count
+    of_trained_tokens: Count
+
+
+class Mixture(_Part):
+    """The shares of sources in train, by rows, tokens or trained tokens; `got` is the size of all of them."""
+
+    by: Literal["rows", "tokens", "trained_tokens"]
+    budget: Count | None
+    got: Count
+    sources: _Items[MixedSource]
+
+
+class RepackedFrom(_Part):
+    """The output that `premask repack` read: hashes of its manifest.json, and of what had made it."""
+
+    manifest_sha256: Sha256
+    run_key: Sha256
+
+
 class UnitSetAside(_Part):
     """A unit with skipped rows."""
 
@@ -349,9 +424,15 @@ class Manifest(_Part):
     tokenizer: Tokenizer
     template: Template
     versions: dict[str, str]
+    evaluation_sets: _Items[EvaluationSet] = Field(
+        default=[], description="The evaluation sets that rows were compared with."
+    )
     counts: Counts
     engine: EngineUsed
     card: Card = Field(description="What the recipe sets of the dataset card; it changes no shard.")
+    mixture: Mixture | None = Field(
+        default=None, description="Only with a share, a budget or a temperature in the recipe."
+    )
     shards: _Items[Shard]
     pictures: _Items[ChartFile] = []
     tokenizer_files: _Items[TokenizerFile] = Field(
@@ -361,6 +442,13 @@ class Manifest(_Part):
         default=False, description="The reject log was left out by a push; its counts are here."
     )
     set_aside: _Items[UnitSetAside] = []
+    units: Count | None = Field(
+        default=None,
+        description="Number of units, and of buckets if shuffled; older versions do not have it.",
+    )
+    repacked_from: RepackedFrom | None = Field(
+        default=None, description="The output whose samples were packed again, if any were."
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, with the keys that it was made of."""
@@ -368,7 +456,7 @@ class Manifest(_Part):
 
     def identity(self) -> dict[str, Any]:
         """The part that was known before the run, of which `run_key` is the hash, as JSON values."""
-        keys = {"contract", "premask", "recipe", "tokenizer", "template", "versions"}
+        keys = {"contract", "premask", "recipe", "tokenizer", "template", "versions", "evaluation_sets"}
         known = self.model_dump(mode="json", include=keys, exclude_unset=True)
         return {**known, "inputs": [each.identity() for each in self.inputs]}
 
@@ -387,7 +475,7 @@ class Manifest(_Part):
     @property
     def layouts(self) -> list[str]:
         """The layouts that were written, `packed` first."""
-        return [layout for layout in KINDS[:2] if layout in self.recipe["layout"]]
+        return [layout for layout in LAYOUTS if layout in self.recipe["layout"]]
 
     @property
     def splits(self) -> list[str]:
@@ -462,6 +550,18 @@ def parse_manifest(content: str | bytes) -> Manifest:
 
 
 # ==== Lengths ====
+
+
+def count_padding(samples_of: Mapping[int, int], multiple: int | None) -> dict[str, int]:
+    """Return the count of pad tokens that follow samples, given how many samples have each length; nothing if
+    lengths are not made multiples of a number.
+
+    >>> count_padding({5: 2, 8: 1}, 8), count_padding({5: 2}, None)
+    ({'pad_tokens': 6}, {})
+    """
+    if multiple is None:
+        return {}
+    return {"pad_tokens": sum(-length % multiple * count for length, count in samples_of.items())}
 
 
 def describe_lengths(samples_of: Mapping[int, int]) -> dict[str, Any] | None:

@@ -16,6 +16,10 @@ from typing import Any
 
 _POWERS = {"k": 1, "M": 2, "G": 3, "K": 1, "B": 3}
 _DIGITS = r"([0-9]{1,12}(?:_[0-9]{1,12}){0,4}(?:\.[0-9]{1,12})?)"
+COUNT_PATTERN = r"^\s*[0-9][0-9_.]*( ?([kKMG]i?|B))?\s*$"
+SIZE_PATTERN = r"^\s*[0-9][0-9_.]*( ?[kKMG]i?B?)?\s*$"
+"""What a schema allows as a text: a little more than is read."""
+
 _COUNT = re.compile(rf"{_DIGITS} ?(?:([kKMG])(i?)|(B))")
 _BYTES = re.compile(rf"{_DIGITS} ?([kKMG])(i?)B?()")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import re
 from enum import Enum
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from .comparing import Decontaminate, NearDuplicates
 from .defaults import MAX_ROW_BYTES
 from .quantities import count, size
 from .redact import shown_urls
@@ -30,12 +32,32 @@ from .roles import ROLES
 from .source_entry import DialectName, Entry, FieldMap, check_form, not_a_switch
 from .text import is_encodable
 
+COLUMNS = frozenset(
+    {
+        *("input_ids", "labels", "position_ids", "seq_lengths", "length", "attention_mask"),
+        *("loss_weights", "assistant_masks", "completion_mask"),
+    }
+)
+"""Columns of an output that no token column can be (`contract.py`)."""
+
+
+class MixBy(Enum):
+    """What shares, the temperature and the budget of a mixture count, in train and after the mask."""
+
+    tokens = "tokens"
+    trained_tokens = "trained_tokens"
+    rows = "rows"
+
 
 class Layout(Enum):
-    """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample."""
+    """The layouts written: `packed` rows of whole samples, `unpacked` rows of one sample. Of rows with
+    preferences: `preference` rows of a chosen and a rejected answer, `kto` rows of one answer and whether it
+    is a good one; either of them alone."""
 
     packed = "packed"
     unpacked = "unpacked"
+    preference = "preference"
+    kto = "kto"
 
 
 class TooLong(Enum):
@@ -248,6 +270,13 @@ OTHER_KEYS = frozenset({"output", "engine", "verify", "cache", "card"})
 """Keys that change no byte of the shards, so they are not part of a recipe's identity."""
 
 
+LAYING_OUT_KEYS = ("layout", "shuffle", "pad_rows", "pad_to_multiple", "extra_columns", "pack_window")
+"""Keys that decide how samples are laid out, but not which there are."""
+
+REPACK_KEYS = ("max_length", *LAYING_OUT_KEYS, "card", "output")
+"""Keys that may be others where the samples of an output are packed again."""
+
+
 class Recipe(BaseModel):
     """Every setting of a run; the command line has an option for each.
 
@@ -284,6 +313,11 @@ class Recipe(BaseModel):
     salvage: bool = Field(
         default=False,
         description="Read the whole rows of JSON and JSONL files that are cut short; report the loss.",
+    )
+    map: str | None = Field(
+        default=None,
+        description="Function that makes rows of rows before they are read, as MODULE:FUNCTION; it runs only "
+        "with --allow-map.",
     )
     tokenizer: str = Field(description="Directory or Hub id of the tokenizer.")
     chat_template: str | None = Field(
@@ -344,9 +378,43 @@ class Recipe(BaseModel):
     control_tokens: ControlTokens = Field(
         default=ControlTokens.text, description="How control-token strings in message content are encoded."
     )
+    keep: str | None = Field(
+        default=None,
+        description="Only rows for which this SQL expression over their tokens, roles and turns is true.",
+    )
     duplicates: Duplicates = Field(
         default=Duplicates.keep,
         description="What happens to rows with the conversation of an earlier row; always counted.",
+    )
+    near_duplicates: NearDuplicates | None = Field(
+        default=None,
+        description="Leave out rows whose text is nearly that of an earlier row: threshold, over, shingle, "
+        "min_words.",
+    )
+    decontaminate: Decontaminate | None = Field(
+        default=None,
+        description="Leave out rows that share text with evaluation sets: sets, ngram, overlap, over.",
+    )
+    mix_by: MixBy = Field(
+        default=MixBy.tokens, description="What the shares of sources, temperature and budget count."
+    )
+    budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Size of the train split, such as 20M tokens; rows are left out by a hash until it fits.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Gives each source a share by its size to the power of 1/T: 1 as they are, high values "
+        "even.",
+    )
+    max_repeat: float = Field(
+        default=4.0,
+        ge=1,
+        le=1000,
+        description="How often a row is used at most, to reach a share or with a temperature.",
     )
     splits: dict[str, float] = Field(
         default_factory=dict,
@@ -372,9 +440,20 @@ class Recipe(BaseModel):
         default=PadRows.none,
         description="Whether packs are filled up to max_length with a document of pad tokens.",
     )
+    pad_to_multiple: int | None = Field(
+        default=None,
+        ge=2,
+        description="Number of which the length of each sample in a pack is made a multiple with pad tokens, "
+        "for context and sequence parallelism.",
+    )
     extra_columns: list[ExtraColumn] = Field(
         default_factory=list,
         description="Columns that repeat the labels as a mask, for older trainers.",
+    )
+    token_columns: list[str] = Field(
+        default_factory=list,
+        description="Columns with a number of each token that rows of tokens bring; logprobs unless given, "
+        "if the dialect trajectory is named.",
     )
     pack_window: int = Field(
         default=16_000_000,
@@ -410,12 +489,12 @@ class Recipe(BaseModel):
     )
     output: str = Field(description="Directory to write, or the URL of a folder in a store.")
 
-    @field_validator("seed", "verify", mode="before")
+    @field_validator("seed", "verify", "temperature", "max_repeat", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)
 
-    @field_validator("max_length", "pack_window", "unit_rows", mode="before")
+    @field_validator("max_length", "pad_to_multiple", "pack_window", "unit_rows", "budget", mode="before")
     @classmethod
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
@@ -487,12 +566,109 @@ class Recipe(BaseModel):
         check_form(self.dialect, self.fields)
         return self
 
-    @field_validator("layout", "extra_columns", "repair")
+    @model_validator(mode="after")
+    def _preferences_alone(self) -> Recipe:
+        name = self.preferences
+        if name is not None and (wrong := self._not_for_preferences()):
+            raise ValueError(f"layout {name} {wrong}")
+        return self
+
+    def _not_for_preferences(self) -> str:
+        """Say what the layouts of preferences cannot have; empty if all is well."""
+        dialects = {each.dialect or self.dialect for each in self.sources}
+        named = dialects - {DialectName.auto, DialectName.preference, DialectName.kto}
+        no_meaning = {
+            "loss_weights": bool(self.loss_weights),
+            "extra_columns": bool(self.extra_columns),
+            "pad_rows: to_length": self.pad_rows is PadRows.to_length,
+            "too_long: split": self.too_long is TooLong.split,
+            "paths: all": self.paths is Paths.all,
+            "fields": any(each is not None for each in (self.fields, *(one.fields for one in self.sources))),
+            **{f"dialect: {each.value}": True for each in sorted(named, key=lambda each: each.value)},
+        }
+        if len(self.layout) > 1:
+            return "is written alone, since a rejected answer is not to be learnt: use a run for each layout"
+        wrong = next((key for key, there in no_meaning.items() if there), None)
+        return "" if wrong is None else f"has no use for {wrong}; leave it out"
+
+    @property
+    def preferences(self) -> str | None:
+        """The layout of preferences that is written; None if rows are conversations to learn."""
+        found = (each.value for each in self.layout if each in (Layout.preference, Layout.kto))
+        return next(found, None)
+
+    @property
+    def together(self) -> int:
+        """How many samples, one after another, are never parted: the two of a pair."""
+        return 2 if Layout.preference in self.layout else 1
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> Recipe:
+        asked = [entry for entry in self.sources if entry.share is not None]
+        if asked and self.temperature is not None:
+            raise ValueError("'temperature' gives every source a share, and so does 'share'; leave one out")
+        for entry in asked if self.temperature is None else self.sources:
+            if entry.repeat != 1:
+                key = "share" if asked else "temperature"
+                raise ValueError(f"'{key}' says how often rows are used, and so does 'repeat'; leave one out")
+        total = math.fsum(entry.share or 0.0 for entry in asked)
+        if total > 1 + 1e-9:
+            raise ValueError(f"the shares of the sources add up to {total:g}; they must not exceed 1")
+        if asked and (len(asked) == len(self.sources)) != (total > 1 - 1e-9):
+            has = "no source is left for the rest" if total < 1 else "nothing is left for the other sources"
+            raise ValueError(f"the shares of the sources add up to {total:g}, and {has}")
+        return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether rows are chosen by how many there are of all sources."""
+        shares = any(entry.share is not None for entry in self.sources)
+        return shares or self.budget is not None or self.temperature is not None
+
+    @model_validator(mode="after")
+    def _multiples(self) -> Recipe:
+        number = self.pad_to_multiple
+        if number is not None and self.max_length % number:
+            raise ValueError(
+                f"max_length is {self.max_length}, which is no multiple of pad_to_multiple {number}; "
+                f"such as {max(number, self.max_length // number * number)} is one"
+            )
+        if number is not None and Layout.packed not in self.layout:
+            raise ValueError("pad_to_multiple pads samples in packs, but layout has no packed; add it")
+        return self
+
+    @field_validator("token_columns")
     @classmethod
-    def _no_duplicates(cls, value: list[Enum]) -> list[Enum]:
+    def _names_of_columns(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or name in COLUMNS:
+                raise ValueError(f"'{name:.80}' cannot be a token column; write a name such as logprobs")
+        return value
+
+    @model_validator(mode="after")
+    def _of_trajectories(self) -> Recipe:
+        names = {self.dialect, *(entry.dialect for entry in self.sources)}
+        if "token_columns" not in self.model_fields_set and DialectName.trajectory in names:
+            self.__dict__["token_columns"] = ["logprobs"]
+        return self
+
+    @field_validator("layout", "extra_columns", "repair", "token_columns")
+    @classmethod
+    def _no_duplicates(cls, value: list[Any]) -> list[Any]:
         if len(set(value)) != len(value):
             raise ValueError("a name is in the list twice")
         return value
+
+    @property
+    def compares(self) -> list[str]:
+        """The settings for which all rows are compared with each other before any is labelled."""
+        drop = ["duplicates: drop"] if self.duplicates is Duplicates.drop else []
+        return [*drop, *(["near_duplicates"] if self.near_duplicates is not None else [])]
+
+    @property
+    def scans(self) -> bool:
+        """Whether rows are looked at before any is labelled."""
+        return bool(self.compares) or self.decontaminate is not None
 
     def identity(self) -> str:
         """Return the sha256 of all that decides the bytes of the shards: every key but `OTHER_KEYS`."""

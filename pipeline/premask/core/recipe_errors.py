@@ -39,6 +39,7 @@ _EXAMPLES: Mapping[str, str] = {
     "seed": "7",
     "layout": "[packed, unpacked]",
     "extra_columns": "[completion_mask]",
+    "token_columns": "[logprobs]",
     "pack_window": "16000000",
     "unit_rows": "10000",
     "verify": "0.002",
@@ -72,6 +73,8 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("packing", "sample_packing"), "layout"),
     **dict.fromkeys(("val_set_size", "val_size", "test_size", "validation", "eval_split"), "splits"),
     **dict.fromkeys(("dedup", "deduplicate", "deduplication"), "duplicates"),
+    **dict.fromkeys(("minhash", "near_dedup", "fuzzy_dedup", "fuzzy_duplicates"), "near_duplicates"),
+    **dict.fromkeys(("decontamination", "contamination", "eval_sets", "benchmarks"), "decontaminate"),
     **dict.fromkeys(("train_on_inputs", "roles_to_train", "mask_history"), "train"),
     **dict.fromkeys(("format", "type"), "dialect"),
     **dict.fromkeys(("field_messages", "message_property_mappings", "columns_map", "mapping"), "fields"),
@@ -79,6 +82,7 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("file", "url", "name", "dataset_name", "data_path"), "path"),
     **dict.fromkeys(("max_samples", "max_rows", "head"), "limit"),
     **dict.fromkeys(("filter", "query", "condition"), "where"),
+    **dict.fromkeys(("min_sample_len", "min_tokens", "min_length"), "keep"),
 }
 """Names that other tools have for a key."""
 
@@ -126,8 +130,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
     if name in _OF_COMMAND and "sources" in known:
         return f"unknown key '{key}'; it is an option of the command: --{name.replace('_', '-')}"
     if name in _SHARES and "repeat" in known:
-        hint = "write 'repeat' (how often its samples are used) or 'sample' (a share of its rows)"
-        return f"unknown key '{key}'; {hint}"
+        hint = "'share' (of the output), 'repeat' (how often it is used) or 'sample' (a part of it)"
+        return f"unknown key '{key}'; write {hint}"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     other = OTHER_NAMES.get(name)
     best = other if other in known else near[0] if near else None

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .comparing import Decontaminate, NearDuplicates
 from .errors import RecipeError
 from .recipe import Card, Recipe, Train
 from .recipe_errors import problems, unknown_key
@@ -26,6 +27,8 @@ _KEYS_BELOW: Mapping[str, Collection[str]] = {
     "sources": Source.model_fields,
     "fields": FieldMap.model_fields,
     "train": Train.model_fields,
+    "near_duplicates": NearDuplicates.model_fields,
+    "decontaminate": Decontaminate.model_fields,
     "card": Card.model_fields,
 }
 """Keys of a recipe that hold keys themselves -> those keys."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,13 @@ class Row(NamedTuple):
     original: str | None = None
     error: str | None = None
     reason: str = "invalid_json"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The `value` of a row of which a function made several rows, in order. They are one row of the input."""
+
+    rows: tuple[dict[str, Any], ...]
 
 
 class Stretch(NamedTuple):
@@ -66,11 +74,53 @@ class Message:
         return bool(self.tool_calls) or any(text and not text.isspace() for text in texts)
 
 
+class Floats(NamedTuple):
+    """Numbers that a row gives to `length` of its tokens, from `first` on: a list of them, or one for all.
+    They are as the row has them, and not yet checked."""
+
+    name: str
+    first: int
+    length: int
+    values: Any
+
+
+class GivenText(NamedTuple):
+    """What a row says is the text of its tokens `first` to `last`; `name` is where the row has it."""
+
+    name: str
+    first: int
+    last: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenTokens:
+    """The t tokens of a row that brings its own.
+
+    ids      int32[t]    token ids
+    trained  bool[t]     which tokens are trained; the first may be, too, though nothing predicts it
+    parts    int32[t]    the part of the row that each token is in, ascending; a trained part is a turn
+    proof    one of `PROOFS`
+    weights  float32[t]  loss weights, None if all are 1
+    floats   numbers of tokens, such as log probabilities
+    texts    texts of tokens
+    """
+
+    ids: np.ndarray
+    trained: np.ndarray
+    parts: np.ndarray
+    proof: str
+    weights: np.ndarray | None = None
+    floats: tuple[Floats, ...] = ()
+    texts: tuple[GivenText, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One conversation of an input row. `template_kwargs` are template arguments for this row, `weight` is
-    the loss weight of the row. With `document`, the row is a text that is trained as a whole, and it has no
-    messages."""
+    the loss weight of the row. With `document`, the row is a text that is trained as a whole; with `given`,
+    it is tokens. Both have no messages. `side` is 0 (`CHOSEN`) or 1 (`REJECTED`) if it is a side of a
+    preference."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] | None = None
@@ -78,13 +128,28 @@ class Conversation:
     id: str | None = None
     weight: float | None = None
     document: str | None = None
+    side: int | None = None
+    given: GivenTokens | None = None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it has messages, which a chat template prints."""
+        return self.document is None and self.given is None
+
+
+CHOSEN, REJECTED = 0, 1
+"""The sides of a preference, and the numbers of their samples: the answer to learn, and the other one."""
+
+SIDE_NAMES = ("chosen", "rejected")
+"""Their names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
     """One line of the reject log.
 
-    `original` is the text of the row. It is None for a duplicate, and for a row that cannot be read at all.
+    `original` is the text of the row. It is None for a row that is left out because of others, and for one
+    that cannot be read at all.
     """
 
     source: str
@@ -124,12 +189,15 @@ TOOLS = Origin(-2, "tools", "")
 """The tool definitions and template arguments of the row."""
 
 
-WRITERS = ("template", *ROLES, "tools", "document", "mixed")
+WRITERS = ("template", *ROLES, "tools", "document", "tokens", "mixed")
 """The possible writers of a segment: the template, a message by its role, the tool definitions and template
-arguments of the row, a document, or an unknown message."""
+arguments of the row, a document, a row of tokens, or an unknown message."""
 
 
-PROOFS = ("inference", "split", "composed", "as-rendered", "generation-tags", "document")
+PROOFS = (
+    *("inference", "split", "composed", "as-rendered", "generation-tags", "document"),
+    *("tokens", "trajectory"),
+)
 """How a mask was proved.
 
 inference        against the prompt at inference
@@ -138,6 +206,8 @@ composed         likewise; the text is prompt + completion, put together, becaus
 as-rendered      not against inference; the whole render decides
 generation-tags  by the tags of the template
 document         not at all: the text is trained as a whole
+tokens           not at all: the row says which of its tokens are trained
+trajectory       likewise; the tokens are those that a model has sampled
 """
 
 
@@ -164,6 +234,8 @@ class Sample:
     weights  (length in characters, loss weight) pairs that cover the text; none if all are 1
     seams    characters where a completion starts or ends, ascending
     counts   what else is to be counted of the conversation, at its first sample
+    side     `CHOSEN` or `REJECTED` if it is a side of a preference
+    given    its tokens, if the row brings them
     """
 
     text: str
@@ -173,6 +245,21 @@ class Sample:
     weights: tuple[tuple[int, float], ...] = ()
     seams: tuple[int, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    side: int | None = None
+    given: SampleTokens | None = None
+
+
+class SampleTokens(NamedTuple):
+    """The t tokens of a sample that were not made from its text.
+
+    ids     int32[t]  token ids
+    sizes   int64[t]  bytes of the text that each covers, at least 1; they add up to the text
+    floats  float32[t] by name: numbers of tokens
+    """
+
+    ids: np.ndarray
+    sizes: np.ndarray
+    floats: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +278,7 @@ class MaskedTexts:
     messages  int64[s]    the message whose completion it belongs to, `NOT_TRAINED` if none
     seams     bool[s]     whether it begins at the edge of a completion (the end of a text is none)
     weights   float32[s]  its loss weight; None if all are 1
+    given     the tokens of texts that are not encoded, by the number of the text
     """
 
     texts: list[str]
@@ -202,6 +290,7 @@ class MaskedTexts:
     messages: np.ndarray
     seams: np.ndarray
     weights: np.ndarray | None = None
+    given: Mapping[int, SampleTokens] = field(default_factory=dict)
 
     def joined(self, other: MaskedTexts) -> MaskedTexts:
         """Return the samples of both, concatenated."""
@@ -220,6 +309,7 @@ class MaskedTexts:
             np.concatenate([self.messages, other.messages]),
             np.concatenate([self.seams, other.seams]),
             weights,
+            {**self.given, **{len(self.texts) + i: each for i, each in other.given.items()}},
         )
 
     def cut(self, first: int, last: int) -> MaskedTexts:
@@ -237,6 +327,7 @@ class MaskedTexts:
             self.messages[own],
             self.seams[own],
             None if self.weights is None else self.weights[own],
+            {i - first: each for i, each in self.given.items() if first <= i < last},
         )
 
     def taken(self, order: np.ndarray) -> MaskedTexts:
@@ -253,6 +344,7 @@ class MaskedTexts:
             self.messages[segments],
             self.seams[segments],
             None if self.weights is None else self.weights[segments],
+            self.given and {at: self.given[i] for at, i in enumerate(order.tolist()) if i in self.given},
         )
 
 
@@ -303,14 +395,19 @@ class Samples(NamedTuple):
     ids, labels  int32[t]    flat, all samples concatenated
     offsets      int64[n+1]  sample i is `ids[offsets[i]:offsets[i+1]]`
     origin       n rows with the columns of `ORIGIN_SCHEMA`
-    weights      float32[t]  loss weights, None if the recipe does not keep them
+    floats       float32[t] by name: loss weights and token columns, those that the recipe keeps
     """
 
     ids: np.ndarray
     labels: np.ndarray
     offsets: np.ndarray
     origin: pa.RecordBatch
-    weights: np.ndarray | None = None
+    floats: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The loss weights, float32[t]; None if the recipe does not keep them."""
+        return self.floats.get("loss_weights")
 
 
 class SampleOrigin(NamedTuple):
@@ -370,6 +467,7 @@ class SourceInfo:
     version        version in the store; empty for a local file
     max_row_bytes  bytes that a row may have
     salvage        what was lost, of a damaged file whose whole rows are read
+    delimiter      what separates the cells of CSV, None if its header tells
     """
 
     source: str
@@ -387,11 +485,15 @@ class SourceInfo:
     version: str = ""
     max_row_bytes: int = MAX_ROW_BYTES
     salvage: Salvage | None = None
+    delimiter: str | None = None
 
     def about(self) -> dict[str, Any]:
         """Return the entry of the file in the manifest: which bytes it had, and what was lost of it."""
         known = {"source": self.source, "bytes": self.bytes, "sha256": self.sha256}
         known |= {"version": self.version} if self.version else {}
+        if self.selection is not None and self.selection.map is not None:
+            hook = self.selection.map
+            known["map"] = {"function": hook.function, "sha256": hook.sha256}
         if self.salvage is None:
             return known
         lost = self.salvage._asdict()
@@ -410,7 +512,8 @@ class Slice(NamedTuple):
     uncompressed and its rows are counted.
 
     `entry` is the index of the entry of `recipe.sources` that names the file, `selection` what it takes of
-    the rows, and `at` where the bytes are. A row with more than `max_row_bytes` is not read.
+    the rows, and `at` where the bytes are. A row with more than `max_row_bytes` is not read. `delimiter` is
+    what separates the cells of CSV, None if its header tells.
     """
 
     source: str
@@ -424,6 +527,7 @@ class Slice(NamedTuple):
     at: At | None = None
     selection: Selection | None = None
     max_row_bytes: int = MAX_ROW_BYTES
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,18 +539,29 @@ class Unit:
     slices: tuple[Slice, ...]
 
 
+class Hook(NamedTuple):
+    """A function that makes rows of rows: its name, MODULE:FUNCTION, the folder in which its module is sought
+    first, and the sha256 of its file."""
+
+    function: str
+    folder: str
+    sha256: str
+
+
 class Selection(NamedTuple):
     """The rows that are taken of a source; None takes all.
 
     where    a condition on the row
     sample   share of the rows that meet it, chosen with `seed`
     columns  columns that are read
+    map      the function that makes rows of them, None if they stay as they are
     """
 
     where: str | None = None
     sample: float | None = None
     seed: int = 0
     columns: tuple[str, ...] | None = None
+    map: Hook | None = None
 
 
 Runs = tuple[tuple[int, Origin], ...]

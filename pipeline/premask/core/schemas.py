@@ -11,11 +11,12 @@ conversation and the manifest. What a schema cannot say across fields, such as t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -23,16 +24,22 @@ from pydantic import TypeAdapter
 from .contract import (
     CONTRACT_VERSION,
     IGNORE_INDEX,
+    KTO_SCHEMA,
     LINEAGE_SCHEMA,
     LOSS_WEIGHTS,
     PACKED_SCHEMA,
+    PAD_TOKENS,
+    PADDED_LENGTHS,
+    PREFERENCE_SCHEMA,
     REASONS,
     REJECT_SCHEMA,
+    SIDES,
     TRAINED_MASKS,
     UNPACKED_SCHEMA,
 )
 from .manifest import Manifest
-from .recipe import OTHER_KEYS, Recipe
+from .quantities import COUNT_PATTERN, SIZE_PATTERN
+from .recipe import COLUMNS, OTHER_KEYS, Recipe
 from .records import ROLES, Conversation
 
 Schema = dict[str, Any]
@@ -45,15 +52,17 @@ def all_schemas() -> dict[str, Schema]:
     """Return every published schema by its name.
 
     >>> sorted(all_schemas())
-    ['conversation', 'lineage', 'manifest', 'packed', 'recipe', 'reject', 'unpacked']
+    ['conversation', 'kto', 'lineage', 'manifest', 'packed', 'preference', 'recipe', 'reject', 'unpacked']
     """
     bodies = {
         "recipe": _as_written(_recipe()),
         "conversation": _conversation(),
-        "packed": _with_options(_table(PACKED_SCHEMA, _PACKED)),
+        "packed": _with(_with_options(_table(PACKED_SCHEMA, _PACKED)), {PADDED_LENGTHS.name: _PADDED}),
         "unpacked": _with_options(_table(UNPACKED_SCHEMA, _UNPACKED)),
+        "preference": _table(PREFERENCE_SCHEMA, _PREFERENCE),
+        "kto": _table(KTO_SCHEMA, _KTO),
         "reject": _table(REJECT_SCHEMA, _REJECT),
-        "lineage": _table(LINEAGE_SCHEMA, _LINEAGE),
+        "lineage": _with(_table(LINEAGE_SCHEMA, _LINEAGE), {PAD_TOKENS.name: _PAD_TOKENS}),
         "manifest": _manifest(),
     }
     return {name: _headed(name, body) for name, body in bodies.items()}
@@ -72,11 +81,30 @@ def _headed(name: str, body: Schema) -> Schema:
 
 _PACKED = (
     "One pack: whole samples back to back; with `pad_rows` a last one of pad tokens. All lists but "
-    "seq_lengths have `length` items."
+    "seq_lengths and seq_lengths_padded have `length` items."
 )
 _UNPACKED = "One sample, no padding. All lists have `length` items."
+_PREFERENCE = (
+    "A chosen and a rejected answer to one prompt. Each mask is as long as its ids, and `length` is that of "
+    "the prompt and the longer side."
+)
+_KTO = "An answer and whether it is a good one; the mask is as long as its ids, `length` is that of all ids."
 _REJECT = "One input row that was rejected, or dropped as a duplicate."
 _LINEAGE = "Where one sample came from, and where it is in the packed layout."
+
+_PADDED: Schema = {
+    "description": "Tokens of each sample and of the padding behind it, multiples of pad_to_multiple; "
+    "their sum is `length`. Only if the recipe wants it.",
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "integer", "minimum": 1, "maximum": _INT32_MAX},
+}
+_PAD_TOKENS: Schema = {
+    "description": "Pad tokens behind the sample. Only if the recipe wants it (pad_to_multiple).",
+    "type": "integer",
+    "minimum": 0,
+    "maximum": _INT32_MAX,
+}
 
 _COLUMNS: Mapping[str, Schema] = {
     "input_ids": {"minItems": 1, "items": _TOKEN_ID},
@@ -91,11 +119,23 @@ _COLUMNS: Mapping[str, Schema] = {
         "items": {"minimum": 0},
     },
     "seq_lengths": {
-        "description": "Tokens of each sample; their sum is `length`.",
+        "description": "Tokens of each sample; their sum is `length`, unless there is seq_lengths_padded.",
         "minItems": 1,
         "items": {"minimum": 1},
     },
     "attention_mask": {"minItems": 1, "items": {"const": 1}},
+    "prompt_ids": {"description": "What all sides begin with.", "minItems": 1, "items": _TOKEN_ID},
+    **{f"{name}_ids": {"minItems": 1, "items": _TOKEN_ID} for names in SIDES.values() for name in names},
+    **{
+        f"{name}_mask": {
+            "description": "1 where the loss falls, else 0.",
+            "minItems": 1,
+            "items": {"enum": [0, 1]},
+        }
+        for names in SIDES.values()
+        for name in names
+    },
+    "label": {"description": "Whether the answer is a good one."},
     "length": {"description": "In tokens.", "minimum": 1},
     "source": {"description": "Input file or dataset."},
     "row": {"description": "Counts from 0 within the source.", "minimum": 0},
@@ -103,7 +143,7 @@ _COLUMNS: Mapping[str, Schema] = {
     "reason": {"enum": list(REASONS)},
     "detail": {"description": "What is wrong with this row, as a sentence."},
     "original": {
-        "description": "The row as it was read, as JSON; null for a duplicate.",
+        "description": "The row as it was read, as JSON; null for a row left out because of other texts.",
         "type": ["string", "null"],
     },
     "pack": {
@@ -138,7 +178,18 @@ def _with_options(table: Schema) -> Schema:
         "type": "array",
         "items": {"enum": [0, 1]},
     }
+    numbers = {
+        "description": "A token column of the recipe: 0 where no loss is, null or NaN if unknown.",
+        "type": "array",
+        "items": {"type": ["number", "null"]},
+    }
     options = {LOSS_WEIGHTS.name: weights, **dict.fromkeys(TRAINED_MASKS, mask)}
+    names = f"^(?!({'|'.join(sorted(COLUMNS))})$)[a-z][a-z0-9_]*$"
+    return {**_with(table, options), "patternProperties": {names: numbers}}
+
+
+def _with(table: Schema, options: Schema) -> Schema:
+    """Allow more columns, which need not be there."""
     return {**table, "properties": {**table["properties"], **options}}
 
 
@@ -150,6 +201,8 @@ def _arrow_type(type_: pa.DataType) -> Schema:
     """
     if pa.types.is_list(type_):
         return {"type": "array", "items": _arrow_type(type_.value_type)}
+    if pa.types.is_boolean(type_):
+        return {"type": "boolean"}
     if pa.types.is_integer(type_):
         limit = 2 ** (type_.bit_width - 1)
         return {"type": "integer", "minimum": -limit, "maximum": limit - 1}
@@ -190,22 +243,40 @@ def _recipe() -> Schema:
 
 def _as_written(recipe: Schema) -> Schema:
     """Allow texts such as `4k` where a recipe file may write a number so; a manifest has the number."""
-    source = recipe["$defs"]["Source"]["properties"]
-    for key in ("max_length", "pack_window", "unit_rows", "max_row_bytes"):
-        _allow_text(recipe["properties"][key])
-    _allow_text(source["limit"])
+    counts = ("max_length", "pad_to_multiple", "budget", "pack_window", "unit_rows")
+    for schema in (*(recipe["properties"][key] for key in counts), *_named(recipe["$defs"], "limit")):
+        _allow_text(schema, COUNT_PATTERN)
+    _allow_text(recipe["properties"]["max_row_bytes"], SIZE_PATTERN)
     return recipe
 
 
-def _allow_text(schema: Schema) -> None:
+def _named(models: Schema, key: str) -> list[Schema]:
+    """Return the schemas of the models' properties with this name."""
+    return [each["properties"][key] for each in models.values() if key in each.get("properties", {})]
+
+
+def _allow_text(schema: Schema, pattern: str) -> None:
     for each in (schema, *schema.get("anyOf", [])):
         if each.get("type") == "integer":
-            each |= {"type": ["integer", "string"], "pattern": r"^\s*[0-9][0-9_.]* ?([kKMG]i?)?B?\s*$"}
+            each |= {"type": ["integer", "string"], "pattern": pattern}
+
+
+@dataclasses.dataclass
+class GivenTokens:
+    """The tokens of a row that brings its own: ids, which are trained, and the part of the row of each."""
+
+    ids: list[int]
+    trained: list[bool]
+    parts: list[int]
 
 
 def _conversation() -> Schema:
     """Return pydantic's schema of a normalized conversation, without room for unknown keys."""
-    schema = TypeAdapter(Conversation).json_schema()
+    hints = {**get_type_hints(Conversation, include_extras=True), "given": GivenTokens | None}
+    fields = [(each.name, hints[each.name], each) for each in dataclasses.fields(Conversation)]
+    twin = dataclasses.make_dataclass("Conversation", fields)
+    twin.__doc__ = Conversation.__doc__
+    schema = TypeAdapter(twin).json_schema()
     message = schema["$defs"]["Message"]
     message["properties"]["role"]["enum"] = list(ROLES)
     for part in (schema, message):

@@ -144,7 +144,7 @@ def plain_shape(roles: tuple[str, ...]) -> RowShape:
 def shape_of(conversation: Conversation) -> tuple[RowShape, list[str]] | None:
     """Return the shape of a conversation and the texts of its slots; None if it has no shape."""
     try:
-        if conversation.template_kwargs or conversation.document is not None:
+        if conversation.template_kwargs or not conversation.is_chat or conversation.side is not None:
             return None
         return _shape_and_texts(conversation)
     except TypeError:  # a value that JSON does not have, such as a date of Parquet

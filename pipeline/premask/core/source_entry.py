@@ -27,17 +27,20 @@ from pydantic import (
 
 from .quantities import count
 from .redact import shown_url
-from .roles import ROLES
+from .roles import CALL_ROLE, ROLES
 
 
 class DialectName(Enum):
-    """The format of the sources; `auto` looks at each file, and never takes it for documents."""
+    """The format of the sources; `auto` looks at each file, and takes none for documents or trajectories."""
 
     auto = "auto"
     preference = "preference"
     kto = "kto"
     toolbench = "toolbench"
     trees = "trees"
+    chatgpt = "chatgpt"
+    gemini = "gemini"
+    responses = "responses"
     speakers = "speakers"
     sharegpt = "sharegpt"
     anthropic = "anthropic"
@@ -51,6 +54,8 @@ class DialectName(Enum):
     question_answer = "question_answer"
     transcript = "transcript"
     document = "document"
+    tokens = "tokens"
+    trajectory = "trajectory"
 
 
 def split_path(path: str) -> list[str | int]:
@@ -93,17 +98,22 @@ class FieldMap(BaseModel):
     role: str | None = Field(default=None, description="Path of who speaks within a turn; default: role.")
     content: str | None = Field(default=None, description="Path of the text within a turn; default: content.")
     roles: dict[str, str] | None = Field(
-        default=None, description="Names of speakers -> user, assistant, system, developer or tool."
+        default=None,
+        description="Names of speakers -> user, assistant, system, developer, tool, or tool_call (calls in "
+        "JSON).",
     )
     system: str | None = Field(default=None, description="Path of the system text beside the turns.")
     user: str | None = Field(
         default=None, description="Path of the question, where there is no list of turns."
     )
     assistant: str | None = Field(default=None, description="Path of the answer, or of a list of answers.")
+    reasoning: str | None = Field(
+        default=None, description="Path of the answer's reasoning; with messages, within a turn."
+    )
     tools: str | None = Field(default=None, description="Path of the list of tools.")
     id: str | None = Field(default=None, description="Path of the row's id.")
 
-    @field_validator("messages", "role", "content", "system", "user", "assistant", "tools", "id")
+    @field_validator("messages", "role", "content", "system", "user", "assistant", "reasoning", "tools", "id")
     @classmethod
     def _a_path(cls, value: str | None) -> str | None:
         if value is not None:
@@ -114,8 +124,9 @@ class FieldMap(BaseModel):
     @classmethod
     def _known_roles(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for name, role in (value or {}).items():
-            if role not in ROLES:
-                raise ValueError(f"'{role}' (of {name}) is not a role; known are {', '.join(ROLES)}")
+            if role not in (*ROLES, CALL_ROLE):
+                known = ", ".join((*ROLES, CALL_ROLE))
+                raise ValueError(f"'{role}' (of {name}) is not a role; known are {known}")
         return value
 
     @model_validator(mode="after")
@@ -130,7 +141,7 @@ class FieldMap(BaseModel):
 
     def paths(self) -> list[tuple[str, str]]:
         """Return the keys that are paths, each with its path; those of a turn come last."""
-        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content")
+        keys = ("messages", "system", "user", "assistant", "tools", "id", "role", "content", "reasoning")
         return [(key, path) for key in keys if (path := getattr(self, key)) is not None]
 
 
@@ -168,12 +179,29 @@ class Source(BaseModel):
     columns: list[str] | None = Field(
         default=None, min_length=1, description="Only these columns of each row are read."
     )
+    delimiter: str | None = Field(
+        default=None,
+        description="What separates the cells of CSV, such as ';' or 'tab'; default: what its header shows.",
+    )
+    map: str | None = Field(
+        default=None,
+        description="Function that makes rows of its rows, as MODULE:FUNCTION; default: the recipe's.",
+    )
+    keep: str | None = Field(
+        default=None, description="Only rows for which this is true of their tokens; default: the recipe's."
+    )
     repeat: float = Field(
         default=1.0,
         ge=0,
         le=1000,
         description="How often its samples are used (upsampling): 2 is twice, 0.5 one row in two, chosen by "
         "the seed.",
+    )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Its share of the train split, in mix_by: rows are left out or repeated to reach it.",
     )
     dialect: DialectName | None = Field(
         default=None, description="Conversation format; default: the recipe's."
@@ -187,7 +215,15 @@ class Source(BaseModel):
     def _counts(cls, value: Any) -> Any:
         return count(not_a_switch(value))
 
-    @field_validator("sample", "repeat", mode="before")
+    @field_validator("delimiter")
+    @classmethod
+    def _one_sign(cls, value: str | None) -> str | None:
+        sign = "\t" if value in ("tab", "\\t") else value
+        if sign is not None and (len(sign) != 1 or sign in '"\r\n \ufeff' or sign.isalnum()):
+            raise ValueError("write one sign, such as ';' or '|', or the word tab")
+        return sign
+
+    @field_validator("sample", "repeat", "share", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return not_a_switch(value)

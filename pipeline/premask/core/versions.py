@@ -15,16 +15,24 @@ from functools import cache
 from pathlib import Path
 
 
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
 @cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers")
-    found = {name: importlib.metadata.version(name) for name in packages}
+def _versions(*more: str) -> tuple[tuple[str, str], ...]:
+    packages = ("jinja2", "numpy", "pyarrow", "tokenizers", "transformers", *more)
+    found = {name: _version(name) for name in packages}
     return ("python", ".".join(platform.python_version_tuple()[:2])), *found.items()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of all that can change the bytes of a shard."""
-    return dict(_versions())
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of all that can change the bytes of a shard; `more` are packages that only some
+    recipes need, `none` if they are not installed."""
+    return dict(_versions(*more))
 
 
 @cache

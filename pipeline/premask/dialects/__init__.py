@@ -32,15 +32,20 @@ from ..core.text import kind
 from . import (
     anthropic,
     bfcl,
+    chatgpt,
     document,
+    gemini,
     kto,
     openai,
     pairs,
     preference,
+    responses,
     sharegpt,
     speakers,
     statements,
+    tokens,
     toolbench,
+    trajectory,
     transcripts,
     trees,
 )
@@ -51,6 +56,7 @@ from .joined_calls import join_calls
 from .plain import PlainTurns, plain_row
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
 from .shaped import ShapedRow, ShapedRows
+from .sides import Sides
 
 __all__ = [
     "DIALECTS",
@@ -82,6 +88,9 @@ DIALECTS: Mapping[str, Dialect] = {
     "kto": kto,
     "toolbench": toolbench,
     "trees": trees,
+    "chatgpt": chatgpt,
+    "gemini": gemini,
+    "responses": responses,
     "speakers": speakers,
     "sharegpt": sharegpt,
     "anthropic": anthropic,
@@ -95,10 +104,12 @@ DIALECTS: Mapping[str, Dialect] = {
     "question_answer": QUESTION_ANSWER,
     "transcript": transcripts,
     "document": document,
+    "tokens": tokens,
+    "trajectory": trajectory,
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
 
-NAMED_ONLY = frozenset({"document"})
+NAMED_ONLY = frozenset({"document", "trajectory"})
 """Dialects that are never recognized: only a recipe or a source can name them."""
 
 
@@ -116,8 +127,9 @@ class Named(str):
         return f"Named({super().__repr__()})"
 
 
-Form = str | MappedFields
-"""How the rows of a file are read: as a dialect, by its name, or as the recipe's `fields` says."""
+Form = str | MappedFields | Sides
+"""How the rows of a file are read: as a dialect, by its name, as the recipe's `fields` says, or as sides of
+preferences."""
 
 
 def recognize_file(values: Sequence[Any], *, source: str) -> str:
@@ -152,6 +164,8 @@ def normalize(value: Any, dialect: Form) -> Conversation:
 def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
     """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
     something to learn in them (`check_learnable`). Raises `RowError`."""
+    if isinstance(dialect, Sides):
+        return dialect.read(value)
     if isinstance(dialect, MappedFields):
         own: Any = dialect
     else:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from . import document, trees
+from . import document, trajectory, transcripts, trees
+from .beside import choices_beside, reasoning_names
 
 _USERS = ("question", "query", "prompt", "instruction", "input", "user", "human", "problem", "ask")
 _ANSWERS = (
@@ -41,11 +42,14 @@ def advice(values: Sequence[Any]) -> str:
         return "they are single messages of trees; make trees of them first: premask trees FILE TREES.jsonl"
     objects = [value for value in values if isinstance(value, dict)]
     if any("input_ids" in value for value in objects):
-        return "they are tokens already; premask needs the conversations themselves"
+        return "token ids need a list of labels or a mask beside them, such as labels or loss_mask"
+    if any(map(trajectory.recognize, objects)):
+        return "if they are tokens that a model has sampled, set dialect: trajectory for their source"
     if len(values) == 1 and objects and _holds_rows(objects[0]):
         return "it is one object; if its values are the rows, write them as a list"
     if objects and (sign := _separator(objects)):
-        return f"their only column holds {sign!r}, so they may be CSV of another kind; write it with commas"
+        shown = "tab" if sign == "\t" else json.dumps(sign)
+        return f"a name holds {sign!r}; if it is CSV separated so, set delimiter: {shown} for its source"
     turns = next(_turns(objects), None)
     return _for_texts(objects) if turns is None else _for_turns(turns)
 
@@ -54,6 +58,17 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
     """For rows without turns: the columns that hold texts."""
     texts = Counter(key for value in objects for key, field in value.items() if _is_text(field))
     columns = [key for key, _ in texts.most_common() if not key.lower().endswith(("id", "ids"))]
+    marked = next((each for value in objects for each in _transcripts(value)), None)
+    if marked is not None:
+        return marked
+    found = ((value, choices_beside(value)) for value in objects)
+    choices = next((name for value, name in found if name is not None and _offers(value[name])), None)
+    if choices is not None:
+        return (
+            f"its choices are in '{choices}', beside the question, where they would be lost; write question "
+            "and choices as one text, and the answer as a text, in rows such as "
+            '{"question": "Which? A: .. B: ..", "answer": "B"}'
+        )
     if objects and not texts:
         return "none of them holds a text; premask needs conversations"
     if not columns or columns == ["text"]:
@@ -62,14 +77,32 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
             "source; for conversations, give premask rows such as "
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
-    return _for_columns(columns)
+    reasoning = next((name for value in objects for name in reasoning_names(value)), None)
+    return _for_columns([key for key in columns if key != reasoning], reasoning)
+
+
+def _offers(choices: Any) -> bool:
+    """Whether choices are texts, and no answers of a model with turns of their own."""
+    items = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    return not any(isinstance(field, (list, dict)) for each in items for field in each.values())
+
+
+def _transcripts(value: dict[str, Any]) -> Iterator[str]:
+    """What to do with columns whose texts are transcripts of marks that are not read."""
+    for key, field in value.items():
+        mark = transcripts.unknown_marks(field)
+        if mark is not None:
+            yield (
+                f"{_quoted(key)} holds transcripts with the mark {mark!r}, which premask does not read; "
+                'write them as rows such as {"messages": [{"role": "user", "content": "..."}, ...]}, or, to '
+                "train each text as a whole, set dialect: document for its source"
+            )
 
 
 def _separator(objects: Sequence[dict[str, Any]]) -> str:
     """What seems to separate columns that were read as one; empty if nothing does."""
     names = {name for value in objects for name in value}
-    (name, *others) = [*names] or [""]
-    return "" if others else next((sign for sign in (";", "\t", "|") if sign in name), "")
+    return next((sign for sign in (";", "\t", "|") if any(sign in name for name in names)), "")
 
 
 def _holds_rows(value: dict[str, Any]) -> bool:
@@ -84,7 +117,7 @@ def _for_turns(turns: _Turns) -> str:
     return f"write in the recipe who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
 
 
-def _for_columns(keys: Sequence[str]) -> str:
+def _for_columns(keys: Sequence[str], reasoning: str | None) -> str:
     """The columns whose names say most; a word in capitals is in place of one that was not found."""
     user = _named(keys, _USERS, but=None)
     answer = _named(keys, _ANSWERS, but=user)
@@ -101,6 +134,7 @@ def _for_columns(keys: Sequence[str]) -> str:
     user = user or (rest[0] if len(rest) == 1 else "COLUMN" if rest else None)
     fields = [f"user: {_quoted(user)}"] if user is not None else []
     fields.append(f"assistant: {_quoted(answer)}")
+    fields += [f"reasoning: {_quoted(reasoning)}"] if reasoning is not None else []
     return f"write in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.records import Conversation
 from . import openai
+from .cells import parsed
 from .parts import has_blocks, read_parts
 
 
@@ -26,7 +27,7 @@ def recognize(value: Any) -> bool:
     """Whether the row holds messages, and blocks or tools that only Anthropic has."""
     if not isinstance(value, dict) or not openai.recognize(value):
         return False
-    messages, tools = value.get("messages"), value.get("tools")
+    messages, tools = parsed(value.get("messages")), value.get("tools")
     turns = messages if isinstance(messages, list) else []
     return any(has_blocks(turn.get("content")) for turn in turns if isinstance(turn, dict)) or (
         isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)

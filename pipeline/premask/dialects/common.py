@@ -25,11 +25,15 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation, Message
-from ..core.strict_json import MAX_DEPTH, parse_json, without_nulls
+from ..core.python_notation import parse_cell
+from ..core.records import Conversation, GivenTokens, Message
+from ..core.strict_json import MAX_DEPTH, without_nulls
 from ..core.text import is_encodable, kind
+from .cells import are_columns, check_lengths, object_in, parsed
 from .marks import Mark, agreed
+from .parts import read_parts
 from .row_marks import name_of_turn_marks, row_weight, turn_marks
+from .tool_definitions import in_openai_shape
 from .turns import Turn
 
 MEDIA_KEYS = ("images", "image", "videos", "video", "audios", "audio")
@@ -39,6 +43,10 @@ ID_KEYS = ("id", "conversation_id", "uuid")
 
 
 TOOL_KEYS = ("tools", "functions")
+
+
+TOOL_CONFIG = "toolConfig"
+"""Where rows of Bedrock Converse have their tools."""
 
 
 SYSTEM_KEYS = ("system", "system_prompt")
@@ -75,6 +83,7 @@ def turns_of(value: Any, keys: Sequence[str], is_turn: IsTurn) -> list[Turn]:
     key, turns = next((each for each in held if _are_turns(each[1], is_turn)), first)
     if isinstance(turns, str) and isinstance(value, dict):
         turns = _unquoted(value[key], key)
+    check_lengths(turns, f"'{key}'")
     if not isinstance(turns, list):
         raise RowError("wrong_type", f"the conversation is a JSON {kind(turns)}, not an array of turns")
     if not turns:
@@ -89,23 +98,15 @@ def _candidates(value: Any, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
     [('messages', [{'role': 'user'}])]
     """
     if isinstance(value, list):
-        yield "", value
+        yield "", parsed(value)
     elif isinstance(value, dict):
         fields = ((key, parsed(value.get(key))) for key in keys)
         yield from ((key, field) for key, field in fields if field is not None)
 
 
-def parsed(field: Any) -> Any:
-    """What a string holds as JSON, as tables keep lists in a cell; the string itself where it is none."""
-    if not isinstance(field, str):
-        return field
-    try:
-        return parse_json(field) if field.strip() else None
-    except ValueError:
-        return field
-
-
 def _are_turns(turns: Any, is_turn: IsTurn) -> bool:
+    if are_columns(turns):
+        turns = [turns]
     if not isinstance(turns, list):
         return False
     objects = (turn for turn in turns if isinstance(turn, dict))
@@ -151,7 +152,7 @@ def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
     'Be brief.'
     """
     row: Mapping[str, Any] = value if isinstance(value, dict) else {}
-    texts = {key: row[key] for key in SYSTEM_KEYS if row.get(key) not in (None, [], {})}
+    texts = {key: _system(row[key]) for key in SYSTEM_KEYS if row.get(key) not in (None, [], {})}
     for key, text in texts.items():
         if not isinstance(text, str):
             raise RowError("wrong_type", f"'{key}' is a JSON {kind(text)}, not a string")
@@ -159,6 +160,12 @@ def with_system(value: Any, messages: Sequence[Message]) -> list[Message]:
     if text is None or any(message.role == "system" for message in messages):
         return list(messages)
     return [Message("system", text), *messages]
+
+
+def _system(field: Any) -> Any:
+    """A system text that is a list of parts as one text."""
+    are_parts = isinstance(field, list) and all(isinstance(part, dict) for part in field)
+    return read_parts(field, "the system text").text if are_parts else field
 
 
 def of_turns(value: Any, turns: Sequence[Sequence[Message]]) -> Conversation:
@@ -211,27 +218,18 @@ def read_tools(row: Mapping[str, Any]) -> tuple[dict[str, Any], ...] | None:
     """The tools of a row in OpenAI's shape; None when there are none. Raises `RowError`: wrong_type,
     invalid_text."""
     key, tools = _first_filled(row, TOOL_KEYS)
+    if tools is None and row.get(TOOL_CONFIG) is not None:
+        config = object_in(row[TOOL_CONFIG])
+        key, tools = _first_filled(config if isinstance(config, dict) else {}, ["tools"])
     if tools is None:
         return None
+    tools = parsed(tools)
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise RowError("wrong_type", f"'{key}' is not an array of objects")
     _check_fields(tools, "the list of tools")
-    return tuple(_wrapped_tool(without_nulls(tool)) for tool in tools)
-
-
-def _wrapped_tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool given as a bare function, put into the envelope that chat templates expect; Anthropic's tools
-    have their parameters under another name.
-
-    >>> _wrapped_tool({"name": "search", "input_schema": {}})
-    {'type': 'function', 'function': {'name': 'search', 'parameters': {}}}
-    """
-    if isinstance(tool.get("input_schema"), dict) and "parameters" not in tool:
-        tool = {("parameters" if key == "input_schema" else key): field for key, field in tool.items()}
-    is_bare = "function" not in tool and isinstance(tool.get("name"), str)
-    if not is_bare or tool.get("type", "function") != "function":
-        return tool
-    return {"type": "function", "function": {key: field for key, field in tool.items() if key != "type"}}
+    found = tuple(each for tool in tools for each in in_openai_shape(without_nulls(tool)))
+    _check_fields(found, "the list of tools")
+    return found
 
 
 def _template_kwargs(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,7 +280,7 @@ def _first_filled(row: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, Any
 
 def _unquoted(text: str, key: str) -> Any:
     try:
-        return parse_json(text) if text.strip() else None
+        return parse_cell(text) if text.strip() else None
     except ValueError as error:
         raise RowError("wrong_type", f"'{key}' is a string but not valid JSON: {error}") from None
 
@@ -296,12 +294,29 @@ def _check_media(row: Mapping[str, Any]) -> None:
         raise RowError("unsupported_content", f"the row refers to {', '.join(media)}; only text can be used")
 
 
+def as_side(conversation: Conversation, prompt: int, side: int) -> Conversation:
+    """A conversation as a side of a preference: nothing of its first `prompt` messages is trained."""
+    before = [replace(each, train=False, stretches=()) for each in conversation.messages[:prompt]]
+    return replace(conversation, messages=(*before, *conversation.messages[prompt:]), side=side)
+
+
 def check_learnable(conversation: Conversation) -> None:
-    """Raise `RowError` where there is nothing to learn, in a chat or a document."""
-    if conversation.document is None:
+    """Raise `RowError` where there is nothing to learn, in a chat, a document or a row of tokens."""
+    if conversation.given is not None:
+        check_trained(conversation.given)
+    elif conversation.document is None:
         check_assistants(conversation.messages)
     elif not conversation.document.strip():
         raise RowError("nothing_trained", "the document is empty")
+
+
+def check_trained(given: GivenTokens) -> None:
+    """Raise `RowError`: nothing_trained, if a row has no token that is trained and predicted."""
+    if not len(given.ids):
+        raise RowError("nothing_trained", "the row has no tokens")
+    if not given.trained[1:].any():
+        detail = "only the first token is trained, which nothing predicts" if given.trained[0] else ""
+        raise RowError("nothing_trained", detail or f"none of the {len(given.ids):,} tokens is trained")
 
 
 def check_assistants(messages: Sequence[Message]) -> None:

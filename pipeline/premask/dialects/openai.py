@@ -2,8 +2,9 @@
 
 What chat APIs take, and what most datasets are published in. Besides the plain form it reads the list under
 other names (`conversations`, `dialogue`, `traj`, ...), the system text beside it, content given as parts,
-`tool_calls` and the older `function_call`, reasoning under its three common names, and marks of what is
-trained (`marks.py`). Other keys of a message go to the chat template as they are.
+`tool_calls` and the older `function_call`, turns that are calls (ms-swift's `tool_call`), reasoning under its
+three common names, and marks of what is trained (`marks.py`). Other keys of a message go to the chat template
+as they are.
 
     >>> row = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
     >>> recognize(row), normalize(row).messages[1].content
@@ -21,22 +22,14 @@ from ..core.records import Conversation, Message
 from . import common
 from .parts import with_results
 from .plain import PlainTurns
-from .turns import Turn, extra_fields, make_message, read_role
+from .role_names import CALL_NAMES, MESSAGE_ROLES, ROLE_NAMES
+from .turns import Turn, extra_fields, read_turn
 
 KEYS = (
     *("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat"),
     *("traj", "trajectory", "history"),
 )
-ROLES = {
-    "system": "system",
-    "developer": "developer",
-    "user": "user",
-    "assistant": "assistant",
-    "model": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-PLAIN = PlainTurns(KEYS, [("role", "content")], ROLES, system="system")
+PLAIN = PlainTurns(KEYS, [("role", "content")], MESSAGE_ROLES, system="system", call_roles=CALL_NAMES)
 """Every other key of a message goes to the chat template, so a plain one has none."""
 
 _OWN_KEYS = {"role", "content"}
@@ -59,9 +52,8 @@ def messages_of(index: int, turn: Turn) -> list[Message]:
 
 
 def _message(index: int, turn: Turn) -> Message:
-    role = read_role(index, turn.get("role"), ROLES)
-    extra = extra_fields(turn, _OWN_KEYS)
-    return make_message(index, turn, role=role, content=turn.get("content"), extra=extra)
+    extra, written = extra_fields(turn, _OWN_KEYS), turn.get("role")
+    return read_turn(index, turn, written=written, content=turn.get("content"), roles=ROLE_NAMES, extra=extra)
 
 
 def _is_turn(keys: Collection[str]) -> bool:

@@ -2,7 +2,8 @@
 
 Each item is a question with its answer: an object with two known keys, or a list of two texts, as in the
 `history` of Alpaca's and ms-swift's rows. A pair may lack its question (a greeting comes first) or its answer
-(the row ends on the user); null and missing are the same. A pair may have a mark (`marks.py`) of its answer.
+(the row ends on the user); null and missing are the same. A pair may have a mark (`marks.py`) of its answer,
+and the answer's reasoning (`beside.py`).
 
     >>> row = {"conversation": [{"human": "Hi", "assistant": "Hello"}, ["Bye", "Ciao"]]}
     >>> [message.content for message in normalize(row).messages]
@@ -17,6 +18,8 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
+from .beside import reasoned, reasoning_beside
+from .cells import as_text, not_a_string, parsed
 from .marks import NONE, read_mark
 
 KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "chat", "messages", "pairs")
@@ -54,23 +57,28 @@ train=None, weight=None, extra={}, stretches=())]
     for index, pair in enumerate(pairs):
         if not _is_pair(pair):
             raise RowError("wrong_type", f"{name} {index} is not a question with its answer")
-        texts = _texts(pair)
+        texts = [as_text(text) for text in _texts(pair)]
         mark = read_mark(pair, f"{name} {index}") if isinstance(pair, dict) else NONE
         for role, text in zip(("user", "assistant"), texts, strict=True):
             if text is not None and not isinstance(text, str):
-                detail = f"the {role}'s part of {name} {index} is a JSON {kind(text)}, not a string"
-                raise RowError("wrong_type", detail)
+                raise not_a_string(f"the {role}'s part of {name} {index}", text)
             if text is not None:
                 train, weight = mark if role == "assistant" else NONE
-                messages.append(Message(role, text, train=train, weight=weight))
+                messages.append(_reasoned(pair, Message(role, text, train=train, weight=weight)))
     return messages
+
+
+def _reasoned(pair: Any, message: Message) -> Message:
+    """A message with the reasoning that its pair has for it."""
+    reasoning = reasoning_beside(pair) if isinstance(pair, dict) and message.role == "assistant" else None
+    return reasoned(message, *reasoning) if reasoning else message
 
 
 def _pairs_of(value: Any) -> list[Any] | None:
     """The first list of the row whose items are pairs, but for some that may be broken."""
     if isinstance(value, dict):
         for key in KEYS:
-            field = common.parsed(value.get(key))
+            field = parsed(value.get(key))
             if isinstance(field, list) and any(map(_is_pair, field)):
                 return field
     return None

@@ -1,11 +1,13 @@
 """Content given as a list of parts: text, reasoning, tool calls and tool results, in the spellings of OpenAI,
-Anthropic and LLaMA-Factory.
+Anthropic, LLaMA-Factory, Gemini and Bedrock.
 
     {"type": "text", "text": "Hi"}                       text; also input_text, output_text, and without type
     {"type": "thinking", "thinking": "..."}              reasoning; also reasoning
     {"type": "tool_use", "id": ..., "name": ..., "input": {...}}       a call (Anthropic)
     {"type": "tool_call", "value": '{"name": ..., "arguments": {...}}'}  a call (LLaMA-Factory)
     {"type": "tool_result", "tool_use_id": ..., "content": ...}        a message of its own (Anthropic)
+    {"functionCall": ...}, {"functionResponse": ...}, {"text": ..., "thought": true}    the same (Gemini)
+    {"toolUse": ...}, {"toolResult": ...}, {"reasoningContent": ...}   the same (Bedrock Converse)
 
     >>> read_parts([{"type": "text", "text": "a "}, {"type": "text", "value": "b"}], "turn 1").text
     'a b'
@@ -17,13 +19,16 @@ another order, so they are refused, like anything that is not text. A part of te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import Stretch
+from ..core.shapes import json_text
 from ..core.text import kind
-from .marks import NONE, Mark, read_mark, stretches_of
+from .cells import as_text, object_in
+from .marks import NONE, TURN_KEYS, Mark, read_mark, stretches_of
+from .role_names import ROLE_NAMES
 
 Part = dict[str, Any]
 
@@ -58,6 +63,7 @@ class Parts(NamedTuple):
 
 def read_parts(parts: list[Any], where: str) -> Parts:
     """The parts of a message as one. Raises `RowError`: wrong_type, unsupported_content."""
+    parts = [typed(part) for part in parts]
     ranks = [_rank(part, where) for part in parts]
     if ranks != sorted(ranks):
         detail = f"the parts of {where} are not in the order reasoning, text, tool calls"
@@ -96,6 +102,70 @@ def _no_text(where: str) -> RowError:
     return RowError("unsupported_content", detail)
 
 
+# ==== Parts without a type ====
+
+
+def typed(part: Any) -> Any:
+    """A part of Gemini or Bedrock, which name their type by their only key, as one with a type; also a part
+    that is JSON within a string. Anything else as it is.
+
+    >>> typed({"functionCall": {"name": "f", "args": {"a": 1}}})
+    {'type': 'tool_use', 'id': None, 'name': 'f', 'input': {'a': 1}}
+    """
+    part = object_in(part)
+    if not isinstance(part, dict) or part.get("type") is not None:
+        return part
+    held = {key: field for key, field in part.items() if field is not None}
+    objects = [key for key, field in held.items() if isinstance(field, dict)]
+    if len(objects) == 1 and objects[0] in _BY_KEY and "text" not in held:
+        marks = {key: field for key, field in held.items() if key in TURN_KEYS}
+        return {**_BY_KEY[objects[0]](held[objects[0]]), **marks}
+    if held.get("thought") is True and isinstance(held.get("text"), str) and not objects:
+        return {**held, "type": "thinking"}
+    return part
+
+
+def _function_call(call: Part) -> Part:
+    return {"type": "tool_use", "id": call.get("id"), "name": call.get("name"), "input": call.get("args")}
+
+
+def _function_response(result: Part) -> Part:
+    response = result.get("response")
+    content = json_text(response) if isinstance(response, (dict, list)) else response
+    found = {"type": "tool_result", "tool_use_id": result.get("id"), "name": result.get("name")}
+    return {**found, "content": content}
+
+
+def _tool_use(call: Part) -> Part:
+    return {**call, "type": "tool_use", "id": call.get("toolUseId")}
+
+
+def _tool_result(result: Part) -> Part:
+    return {"type": "tool_result", "tool_use_id": result.get("toolUseId"), "content": result.get("content")}
+
+
+def _reasoning_content(content: Part) -> Part:
+    text = object_in(content.get("reasoningText"))
+    if not isinstance(text, dict) or not isinstance(text.get("text"), str):
+        return {"type": "reasoningContent without text"}
+    return {"type": "thinking", "thinking": text["text"]}
+
+
+_BY_KEY: Mapping[str, Callable[[Part], Part]] = {
+    "functionCall": _function_call,
+    "function_call": _function_call,
+    "functionResponse": _function_response,
+    "function_response": _function_response,
+    "toolUse": _tool_use,
+    "toolResult": _tool_result,
+    "reasoningContent": _reasoning_content,
+    "json": lambda value: {"type": "text", "text": json_text(value)},
+}
+
+
+# ==== Tool results ====
+
+
 def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A turn with its tool results as turns of their own, in the order of the parts.
 
@@ -104,10 +174,11 @@ def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
     {'role': 'tool', 'tool_call_id': 'a', 'content': '21 C'}
     """
     content = turn.get("content")
-    if not isinstance(content, list) or not any(map(_is_result, content)):
+    content = [typed(part) for part in content] if isinstance(content, list) else []
+    if not any(map(_is_result, content)):
         yield turn
         return
-    if str(turn.get("role")).strip().lower() != "user":
+    if ROLE_NAMES.get(str(turn.get("role")).strip().lower()) not in ("user", "tool"):
         raise RowError("wrong_type", f"turn {index} has a tool result but is not the user's")
     others: list[Any] = []
     for part in content:
@@ -118,6 +189,7 @@ def with_results(index: int, turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**turn, "content": others}
             others = []
         result = {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": part.get("content")}
+        result["name"] = part.get("name")
         yield {key: field for key, field in result.items() if field is not None}
     if others:
         yield {**turn, "content": others}
@@ -137,7 +209,8 @@ def _rank(part: Any, where: str) -> int:
     if not isinstance(part, dict):
         raise RowError("wrong_type", f"a content part of {where} is a JSON {kind(part)}, not an object")
     found = part.get("type")
-    if found is None and isinstance(part.get("text"), str):
+    objects = any(isinstance(field, dict) for field in part.values())
+    if found is None and isinstance(part.get("text"), str) and not objects:
         return _RANKS["text"]
     rank = _RANKS.get(found) if isinstance(found, str) else None
     if rank is None:
@@ -153,7 +226,7 @@ def _keys(part: Part) -> str:
 
 def _text(part: Part, where: str) -> str:
     keys = ("text", "thinking", "reasoning", "content", "value")
-    texts = [part[key] for key in keys if part.get(key) is not None]
+    texts = [as_text(part[key]) for key in keys if part.get(key) is not None]
     if not texts or not isinstance(texts[0], str):
         raise RowError("wrong_type", f"a text part of {where} holds no string")
     return texts[0]

@@ -28,7 +28,7 @@ from ..core.records import ROLES
 from ..core.shapes import RowShape, message_shape, plain_shape
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
-from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_KEYS, row_id
+from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_CONFIG, TOOL_KEYS, row_id
 from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
 from .shaped import ShapedRow
 from .turns import CALL_KEYS, read_role
@@ -44,7 +44,7 @@ NO_WEIGHT: tuple[Any, ...] = (None, 1)
 
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
-    **dict.fromkeys((*TOOL_KEYS, *TEMPLATE_KEYS, *LIST_KEYS, *WEIGHT_LIST_KEYS), NO_JSON),
+    **dict.fromkeys((*TOOL_KEYS, TOOL_CONFIG, *TEMPLATE_KEYS, *LIST_KEYS, *WEIGHT_LIST_KEYS), NO_JSON),
     **dict.fromkeys(ROW_WEIGHT_KEYS, NO_WEIGHT),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
@@ -61,7 +61,7 @@ class PlainTurns:
     roles      spelling -> role, as `read_role` takes them
     others     keys of a turn that mean something beside them, so that they must be null; None: every key does
     system     field of a row whose text goes before the turns, unless there is a system text among them
-    call_role  role of turns that are no plain ones: their text is the JSON of tool calls
+    call_roles  roles of turns that are no plain ones: their text is the JSON of tool calls
     """
 
     keys: Sequence[str]
@@ -69,7 +69,7 @@ class PlainTurns:
     roles: Mapping[str, str]
     others: Collection[str] | None = None
     system: str | None = None
-    call_role: str | None = None
+    call_roles: Collection[str] = ()
 
     @cached_property
     def spellings(self) -> frozenset[str]:

@@ -11,52 +11,151 @@
     >>> [message.content for message in normalize(row).messages]
     ['1+1?', '2']
 
-The rejected answer is not looked at.
+The rejected answer is not looked at, unless the layout is one of preferences (`sides`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.records import Conversation, Message
+from ..core.records import SIDE_NAMES, Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
+from .beside import reasoned, reasoning_beside
+from .cells import as_text, parsed
 from .question_answer import lowered, read_question, read_turns
+from .written_calls import calls_of
 
-CHOSEN = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
+KEYS = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
 _ASKED = ("prompt", "question", "instruction", "query", "input")
 
 
 def recognize(value: Any) -> bool:
     """Whether the row has a chosen and a rejected answer."""
-    return _key(value) is not None
+    return _keys(value) is not None
 
 
 def normalize(value: Any) -> Conversation:
     """Read the chosen side of a row. Raises `RowError`."""
-    key = _key(value)
-    if key is None:
+    keys = _keys(value)
+    if keys is None:
         raise RowError("unknown_dialect", "the row has no pair of a chosen and a rejected answer")
+    messages = _reasoned(_whole(lowered(value), keys[0]), reasoning_beside(value))
+    return _conversation(value, messages)
+
+
+def sides(value: Any) -> list[Conversation]:
+    """Read both sides of a row. Raises `RowError`.
+
+    The prompt is what is beside the answers. If the answers are whole conversations, it is their common
+    beginning.
+
+    >>> row = {"chosen": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
+    >>> found = sides({**row, "rejected": [row["chosen"][0], {"role": "assistant", "content": "3"}]})
+    >>> [[message.train for message in side.messages] for side in found]
+    [[False, None], [False, None]]
+    """
+    keys = _keys(value)
+    if keys is None:
+        raise RowError("one_side", "the row has no pair of a chosen and a rejected answer")
     row = lowered(value)
-    messages = chosen_messages(row, row[key], key)
-    return common.make_conversation(value, common.with_system(row, messages))
+    found = [_conversation(value, _whole(row, key)) for key in keys]
+    answers = [_answer(row, key) for key in keys]
+    if None in answers:
+        prompts = [_common_beginning(*(each.messages for each in found))] * 2
+    else:
+        prompts = [len(each.messages) - len(own or ()) for each, own in zip(found, answers, strict=True)]
+    for side, reasoning in enumerate(_reasonings(value)):
+        found[side] = replace(found[side], messages=tuple(_reasoned([*found[side].messages], reasoning)))
+    return [common.as_side(each, prompts[side], side) for side, each in enumerate(found)]
 
 
-def chosen_messages(row: dict[str, Any], chosen: Any, key: str) -> list[Message]:
-    """The whole conversation that ends on the chosen answer; a table may hold it as JSON."""
-    listed = common.parsed(chosen)
+def _reasonings(value: dict[str, Any]) -> list[tuple[str, str] | None]:
+    """The reasoning in columns beside the answers, of each side. Raises `RowError` if a column does not name
+    its side."""
+    own = [
+        {k.lower().replace(name, "chosen"): v for k, v in value.items() if name in k.lower()}
+        for name in SIDE_NAMES
+    ]
+    unknown = reasoning_beside(
+        {k: v for k, v in value.items() if not any(name in k.lower() for name in SIDE_NAMES)}
+    )
+    if unknown is not None:
+        detail = f"'{unknown[0]}' may belong to either answer; name it chosen_reasoning or rejected_reasoning"
+        raise RowError("wrong_type", detail)
+    return [reasoning_beside(each) for each in own]
+
+
+def _reasoned(messages: list[Message], reasoning: tuple[str, str] | None) -> list[Message]:
+    """A conversation; the reasoning that is in a column beside it belongs to its last turn."""
+    if reasoning is None or not messages or messages[-1].role != "assistant":
+        return messages
+    return [*messages[:-1], reasoned(messages[-1], *reasoning)]
+
+
+def _conversation(value: Any, messages: list[Message]) -> Conversation:
+    return common.make_conversation(value, common.with_system(lowered(value), messages))
+
+
+def _whole(row: dict[str, Any], key: str) -> list[Message]:
+    """The whole conversation that ends on an answer."""
+    answer = _answer(row, key)
+    if answer is not None:
+        return [*_asked(row), *answer]
+    if isinstance(row[key], str) and transcripts.is_opened(row[key]):
+        return transcripts.read_transcript(row[key])
+    return read_turns(parsed(row[key]))
+
+
+def _answer(row: dict[str, Any], key: str) -> list[Message] | None:
+    """The messages of an answer, without the prompt; None if the column holds the whole conversation. A table
+    may hold messages as JSON."""
+    field = row[key]
+    calls = calls_of(field, common.read_tools(row))
+    if calls:
+        return [Message("assistant", tool_calls=calls)]
+    listed = parsed(field)
     if isinstance(listed, list) and any(isinstance(each, dict) for each in listed):
         found = read_turns(listed)
-        whole = any(message.role != "assistant" for message in found)
-        return found if whole else [*_asked(row), *found]
-    if isinstance(chosen, dict):
-        return [*_asked(row), *read_turns([chosen])]
-    if not isinstance(chosen, str):
-        raise RowError("wrong_type", f"'{key}' is a JSON {kind(chosen)}, not an answer")
-    if transcripts.is_opened(chosen):
-        return transcripts.read_transcript(chosen)
-    return [*_asked(row), Message("assistant", chosen)]
+        alone = all(message.role == "assistant" for message in found)
+        return found if alone or (found[0].role == "assistant" and _has_prompt(row)) else None
+    if isinstance(field, dict):
+        return read_turns([field])
+    field = as_text(field)
+    if not isinstance(field, str):
+        raise RowError("wrong_type", f"'{key}' is a JSON {kind(field)}, not an answer")
+    return None if transcripts.is_opened(field) else [Message("assistant", field)]
+
+
+def _common_beginning(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
+    """The number of messages before the first answer in which two conversations differ.
+
+    If one of them goes on where the other ends, the last answer that both have is no part of the prompt.
+    """
+    pairs = list(zip(chosen, rejected, strict=False))
+    same = next((at for at, pair in enumerate(pairs) if not _are_same(*pair)), len(pairs))
+    if same == len(pairs):
+        answers = [at for at, (message, _) in enumerate(pairs) if message.role == "assistant"]
+        return answers[-1] if answers else same
+    for name, messages in zip(SIDE_NAMES, (chosen, rejected), strict=True):
+        if messages[same].role != "assistant":
+            detail = (
+                f"message {same} of the {name} side is no answer, and differs from that of the other side"
+            )
+            raise RowError("prompts_differ", detail)
+    return same
+
+
+def _are_same(one: Message, other: Message) -> bool:
+    plain = [replace(each, train=None, weight=None, stretches=()) for each in (one, other)]
+    return plain[0] == plain[1]
+
+
+def _has_prompt(row: dict[str, Any]) -> bool:
+    return any(key in row for key in _ASKED) or any(each.recognize(row) for each in (sharegpt, openai))
 
 
 def _asked(row: dict[str, Any]) -> list[Message]:
@@ -70,6 +169,7 @@ def _asked(row: dict[str, Any]) -> list[Message]:
     return read_question(row, _ASKED, [key for key in ("input", "context") if key != first])
 
 
-def _key(value: Any) -> str | None:
+def _keys(value: Any) -> tuple[str, str] | None:
+    """The columns of the chosen and the rejected answer; None if the row does not have both."""
     row = lowered(value)
-    return next((chosen for chosen, rejected in CHOSEN if chosen in row and rejected in row), None)
+    return next(((chosen, rejected) for chosen, rejected in KEYS if chosen in row and rejected in row), None)

@@ -10,7 +10,9 @@ prompt such as Alpaca's well-known one is put around it, since the chat template
 text and earlier turns (`history`: pairs) come first. Column names are taken in any case. An answer may be a
 list: of texts, of objects with one text each, or of what SQuAD has (`{"text": [...]}`); then the first is the
 best one, and each makes a conversation of its own where the recipe wants all (`paths`). A question or an
-answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman: ...\\n\\nAssistant:`).
+answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman: ...\\n\\nAssistant:`). A column
+with the answer's reasoning becomes that (`beside.py`), and an answer that is a list of tool calls becomes
+calls (`written_calls.py`).
 
     >>> [found] = ALPACA.paths({"Instruction": "Add.", "input": "1+1", "output": "2"})
     >>> [message.content for message in found.messages]
@@ -32,12 +34,12 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
+from .beside import check_choices, reasoning_beside, with_reasoning
+from .cells import as_text, not_a_string, parsed
 from .pairs import read_pairs
+from .written_calls import Tools, calls_of
 
 ANSWERS = ("output", "response", "answer", "completion", "outputs", "responses", "answers", "completions")
-
-CHOICES = ("choices", "options", "candidates")
-"""Columns that belong into the question; a row that has them is refused."""
 
 _TEXTS = ("text", "completion", "response", "answer", "output", "content", "value")
 
@@ -81,7 +83,8 @@ class Columns:
             raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
         row = lowered(value)
         asked = read_question(row, self.asked, self.below)
-        answers = read_answers(row, self.answered)
+        answers = read_answers(row, self.answered, common.read_tools(value))
+        answers = reasoned_answers(row, answers)
         return [common.make_conversation(value, common.with_system(row, [*asked, *each])) for each in answers]
 
 
@@ -155,11 +158,8 @@ def lowered(value: Any) -> dict[str, Any]:
 
 def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[str] = ()) -> list[Message]:
     """All that is before the answer. Raises `RowError`: wrong_type, unsupported_content."""
-    choices = next((key for key in CHOICES if row.get(key)), None)
-    if choices is not None:
-        detail = f"'{choices}' is beside the question and would be left out; write it into the question"
-        raise RowError("unsupported_content", detail)
-    history = common.parsed(row.get("history"))
+    check_choices(row)
+    history = parsed(row.get("history"))
     if history is not None and not isinstance(history, list):
         raise RowError("wrong_type", f"'history' is a JSON {kind(history)}, not an array")
     earlier = read_pairs(history or [], "history")
@@ -173,8 +173,9 @@ def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[
     return [*earlier, Message("user", "\n\n".join(texts))]
 
 
-def read_answers(row: Mapping[str, Any], keys: Sequence[str]) -> list[list[Message]]:
-    """The answers of a row, at least one, each as messages. Raises `RowError`: no_assistant, wrong_type."""
+def read_answers(row: Mapping[str, Any], keys: Sequence[str], tools: Tools = None) -> list[list[Message]]:
+    """The answers of a row, at least one, each as messages. Where the row has `tools`, calls that are written
+    as JSON are read as such. Raises `RowError`: no_assistant, wrong_type, bad_tool_call, empty_assistant."""
     key = next((key for key in keys if key in row), None)
     if key is None:
         raise RowError("no_assistant", f"the row has no answer under {', '.join(keys)}")
@@ -183,10 +184,22 @@ def read_answers(row: Mapping[str, Any], keys: Sequence[str]) -> list[list[Messa
         field = field["text"]  # SQuAD
     if isinstance(field, list) and any(map(_is_turn, field)):
         return [read_turns(field)]
-    fields = field if isinstance(field, list) else [field]
+    calls = calls_of(field, tools)
+    fields = field if isinstance(field, list) and not calls else [field]
     if not fields:
         raise RowError("empty_assistant", f"'{key}' is an empty list")
-    return [[Message("assistant", _answer(each, key))] for each in fields]
+    return [[_said(each, key, tools)] for each in fields]
+
+
+def _said(field: Any, key: str, tools: Tools) -> Message:
+    calls = calls_of(field, tools)
+    return Message("assistant", tool_calls=calls) if calls else Message("assistant", _answer(field, key))
+
+
+def reasoned_answers(row: Mapping[str, Any], answers: list[list[Message]]) -> list[list[Message]]:
+    """The answers of a row with the reasoning that is in a column beside them. Raises `RowError`."""
+    reasoning = reasoning_beside(row)
+    return with_reasoning(answers, *reasoning) if reasoning else answers
 
 
 def read_turns(turns: Any) -> list[Message]:
@@ -202,12 +215,14 @@ def _is_turn(item: Any) -> bool:
 def _answer(field: Any, key: str) -> str:
     if isinstance(field, dict):
         field = next((field[name] for name in _TEXTS if field.get(name) is not None), field)
+    field = as_text(field)
     if not isinstance(field, str):
-        raise RowError("wrong_type", f"the answer in '{key}' is a JSON {kind(field)}, not a string")
+        raise not_a_string(f"the answer in '{key}'", field)
     return field
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
-    if not isinstance(row[key], str):
-        raise RowError("wrong_type", f"'{key}' is a JSON {kind(row[key])}, not a string")
-    return str(row[key])
+    text = as_text(row[key])
+    if not isinstance(text, str):
+        raise not_a_string(f"'{key}'", text)
+    return text

@@ -69,3 +69,16 @@ def _with_blanks(content: str, end: int) -> int:
 def _differs(where: str, one: str, other: str) -> RowError:
     detail = f"{where} has its reasoning twice, and {one} differs from {other}; leave one of them out"
     return RowError("wrong_type", detail)
+
+
+def without_marks(text: str) -> str:
+    """A reasoning without the marks of the block that it is written as.
+
+    >>> without_marks("<think>\\nr\\n</think>")
+    'r'
+    """
+    bare = text.strip()
+    for opener, closer in {**_BLOCKS, **_OTHERS}.items():
+        if bare.startswith(opener) and bare.endswith(closer) and bare.count(closer) == 1:
+            return bare.removeprefix(opener).removesuffix(closer).strip()
+    return text

@@ -58,6 +58,8 @@ def repair(conversation: Conversation, policies: Sequence[Repair]) -> tuple[Conv
 
     Raises `RowError`: wrong_type, where marks of parts of a content cannot be kept.
     """
+    if conversation.given is not None:
+        return conversation, ()
     if conversation.document is not None:
         return _repaired_document(conversation, conversation.document, policies)
     messages, applied = conversation.messages, []

@@ -19,23 +19,17 @@ from typing import Any
 from ..core.records import Conversation, Message
 from . import common
 from .plain import PlainTurns
-from .turns import KNOWN_KEYS, Turn, call_json, make_message, read_role
+from .role_names import CALL_NAMES, MESSAGE_ROLES, ROLE_NAMES
+from .turns import KNOWN_KEYS, Turn, read_turn
 
 KEYS = ("conversations", "conversation", "messages", "items", "dialogue", "dialog", "turns", "chat")
-CALL_ROLE = "function_call"
-ROLES = {
-    **dict.fromkeys(("human", "user", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant", "model", "bot", CALL_ROLE), "assistant"),
-    **dict.fromkeys(("system", "context"), "system"),
-    **dict.fromkeys(("tool", "function", "observation", "function_response", "ipython"), "tool"),
-}
 PLAIN = PlainTurns(
     KEYS,
     [("from", "value"), ("role", "value"), ("from", "content")],
-    {spelling: role for spelling, role in ROLES.items() if spelling != CALL_ROLE},
+    MESSAGE_ROLES,
     others=KNOWN_KEYS,
     system="system",
-    call_role=CALL_ROLE,
+    call_roles=CALL_NAMES,
 )
 
 
@@ -57,9 +51,5 @@ def _is_turn(keys: Collection[str]) -> bool:
 
 def _message(index: int, turn: Turn) -> Message:
     written = turn.get("from", turn.get("role"))
-    role = read_role(index, written, ROLES)
     content = turn.get("value", turn.get("content"))
-    if str(written).strip().lower() != CALL_ROLE:
-        return make_message(index, turn, role=role, content=content)
-    calls = call_json(content, f"turn {index}") if isinstance(content, str) else content
-    return make_message(index, {**turn, "tool_calls": calls}, role=role, content=None)
+    return read_turn(index, turn, written=written, content=content, roles=ROLE_NAMES)

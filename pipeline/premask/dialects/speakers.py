@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message
-from . import common, openai, sharegpt
+from . import common
 from .turns import KNOWN_KEYS, Turn, make_message, read_role
 
 KEYS = (
@@ -44,8 +44,8 @@ _ASSISTANT_OF = {
 PAIRS = tuple((user, each) for user, others in _ASSISTANT_OF.items() for each in others)
 """Names of the user and of the assistant, in lower case."""
 
-_ROLES = {*openai.ROLES, *sharegpt.ROLES} - {"human", "user"}
-"""Names that are roles by themselves; under the keys of roles they are read as those."""
+_ROLES = frozenset({"system", "assistant", "bot"})
+"""Names of assistants that are roles by themselves; under the keys of roles they are read as those."""
 
 
 def recognize(value: Any) -> bool:

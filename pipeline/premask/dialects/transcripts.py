@@ -4,11 +4,14 @@
     "### Human: Hi### Assistant: Hello"            guanaco's
     "###Instruction: Add.\\n###Output: 2"           APIBench's; also "### Response:"
     "user: Hi\\nassistant: Hello\\ntool: ..."        a line a turn or more (tau-bench)
+    "USER: Hi\\n\\n\\nASSISTANT: Hello <|endoftext|>"   Glaive's, with FUNCTION RESPONSE: and <functioncall>
+    "[|Human|] Hi\\n[|AI|] Hello"                   Baize's
 
 A text that itself has a marker at such a place looks like a turn, so a transcript is read only where
 its turns alternate, and refused where they do not (`bad_transcript`). Where a transcript shows tool results
 but "None" for the calls before them, the calls are lost: it is refused (`bad_tool_call`). Line breaks before
-a marker belong to it; apart from them texts are kept to the character.
+a marker belong to it, and so does `<|endoftext|>`; apart from them texts are kept to the character. The
+functions that Glaive's system texts list become the row's tools.
 
     >>> [message.content for message in normalize({"text": "\\n\\nHuman: Hi\\n\\nAssistant: Hello"}).messages]
     ['Hi', 'Hello']
@@ -18,6 +21,7 @@ Cost: one pass of a regular expression over the text.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,20 +29,32 @@ from typing import Any, NamedTuple
 
 from ..core.errors import RowError
 from ..core.records import Conversation, Message
+from ..core.strict_json import parse_json
 from ..core.text import kind
 from . import common
+from .turns import bad_call, read_calls
 
 KEYS = (
     *("text", "transcript", "conversation", "conversations", "dialogue", "dialog", "chat", "messages"),
-    *("messages_display", "content", "code", "prompt"),
+    *("messages_display", "content", "code", "prompt", "input"),
 )
 
 
 class _Style(NamedTuple):
-    """How the turns of a transcript are marked: `marker` has the speaker as its only group."""
+    """How the turns of a transcript are marked.
+
+    marker    has the speaker as its only group
+    roles     its speakers, in lower case
+    intro     what such texts begin with before their first turn
+    is_glaive the assistant's turns end with a mark and may be calls
+    is_open   the text may end with the mark of a turn that is not there
+    """
 
     marker: re.Pattern[str]
     roles: dict[str, str]
+    intro: str = ""
+    is_glaive: bool = False
+    is_open: bool = False
 
 
 _STYLES = (
@@ -54,6 +70,17 @@ _STYLES = (
     _Style(
         re.compile(r"^(system|user|assistant|tool):[ ]?", re.MULTILINE),
         {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"},
+    ),
+    _Style(
+        re.compile(r"^(USER|ASSISTANT|FUNCTION RESPONSE):[ ]?", re.MULTILINE),
+        {"user": "user", "assistant": "assistant", "function response": "tool"},
+        is_glaive=True,
+    ),
+    _Style(
+        re.compile(r"\[\|(Human|AI)\|\][ ]?"),
+        {"human": "user", "ai": "assistant"},
+        intro="The conversation between human and AI assistant.",
+        is_open=True,
     ),
 )
 """None of these looks twice at a character, whatever the text."""
@@ -73,6 +100,9 @@ def normalize(value: Any) -> Conversation:
         raise RowError("no_assistant", "the transcript has no turn of the assistant")
     if key is None:
         raise RowError("unknown_dialect", f"the row has no transcript under {', '.join(KEYS)}")
+    style = _style(value[key])
+    if style is not None and style.is_glaive:
+        value = _with_functions(value)
     return common.make_conversation(value, common.with_system(value, read_transcript(value[key])))
 
 
@@ -109,17 +139,22 @@ def _style(text: Any) -> _Style | None:
     """The first style whose marker a text begins with, and that has a turn of the assistant in it."""
     if not isinstance(text, str):
         return None
-    text = text.lstrip()
     for style in _STYLES:
-        if style.marker.match(text) is None:
+        body = _body(text, style)
+        if style.marker.match(body) is None:
             continue
-        if any(style.roles[found[1].lower()] == "assistant" for found in style.marker.finditer(text)):
+        if any(style.roles[found[1].lower()] == "assistant" for found in style.marker.finditer(body)):
             return style
     return None
 
 
+def _body(text: str, style: _Style) -> str:
+    """A transcript from its first turn on."""
+    return text.lstrip().removeprefix(style.intro).lstrip() if style.intro else text.lstrip()
+
+
 def _messages(text: str, style: _Style) -> list[Message]:
-    text = text.lstrip()
+    text = _body(text, style)
     found = list(style.marker.finditer(text))
     ends = [each.start() for each in found[1:]]
     texts = [text[each.end() : end].rstrip("\n") for each, end in zip(found, ends, strict=False)]
@@ -127,9 +162,105 @@ def _messages(text: str, style: _Style) -> list[Message]:
     turns = _with_inputs(
         [(style.roles[each[1].lower()], own) for each, own in zip(found, texts, strict=True)]
     )
+    if style.is_open and turns and turns[-1][0] == "user" and not turns[-1][1].strip():
+        turns.pop()
     _check_order([role for role, _ in turns])
     _check_calls(turns)
+    if style.is_glaive:
+        return [_glaive(index, role, content) for index, (role, content) in enumerate(turns)]
     return [Message(role, content) for role, content in turns]
+
+
+# ==== Glaive's transcripts ====
+
+_END, _CALL = "<|endoftext|>", "<functioncall>"
+_QUOTED = re.compile(r"(\{\s*\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"arguments\"\s*:\s*)'(.*)'\s*\}", re.DOTALL)
+"""A call whose arguments are within single quotes, which is no JSON."""
+
+
+def _glaive(index: int, role: str, text: str) -> Message:
+    """The message of turn `index`. Raises `RowError`: bad_tool_call."""
+    text = text.rstrip("\n")
+    if text.rstrip().endswith(_END):
+        text = text.rstrip().removesuffix(_END).rstrip()
+    if role != "assistant" or _CALL not in text:
+        return Message(role, text)
+    said, *written = text.split(_CALL)
+    calls = [_call(each.strip(), f"turn {index}") for each in written]
+    return Message(role, said.rstrip() or None, tool_calls=read_calls(calls, f"turn {index}"))
+
+
+def _call(text: str, where: str) -> Any:
+    quoted = _QUOTED.fullmatch(text)
+    if quoted is None:
+        candidates = [text]
+    else:
+        arguments = (quoted[2], quoted[2].replace("\\'", "'"))
+        candidates = [f"{quoted[1]}{each}}}" for each in arguments]
+    for each in candidates:
+        try:
+            return parse_json(each)
+        except ValueError as error:
+            reason = error
+    raise bad_call(where, f"it is not valid JSON: {reason}")
+
+
+def _with_functions(value: dict[str, Any]) -> dict[str, Any]:
+    """A row with the functions of its system text as tools."""
+    system = value.get("system")
+    if not isinstance(system, str):
+        return value
+    system = system.strip().removeprefix("SYSTEM:").strip()
+    start = re.search(r"^\{", system, re.MULTILINE)
+    functions = _functions(system[start.start() :]) if start else []
+    if start is None or not functions or value.get("tools"):
+        return {**value, "system": system}
+    return {**value, "system": system[: start.start()].strip(), "tools": functions}
+
+
+def _functions(text: str) -> list[Any]:
+    """The objects that follow each other in a text; none if it holds something else."""
+    found: list[Any] = []
+    while text:
+        try:
+            _, end = json.JSONDecoder().raw_decode(text)
+            function = parse_json(text[:end])
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            return []
+        found.append(function)
+        text = text[end:].lstrip()
+    return found
+
+
+# ==== Marks that are not read ====
+
+_MARKS = re.compile(
+    r"<\|im_start\|>|<\|start_header_id\|>|\[INST\]|<start_of_turn>"
+    r"|<\|(?:user|assistant|system|prompter|human|bot)\|>|<(?:human|bot|user|assistant)>:?"
+)
+_LINES = re.compile(
+    r"^[#*\[<| ]{0,6}(?:user|human|customer|client|question|q|person ?\w|speaker ?\w|instruction)"
+    r"[\]>|* ]{0,4}:",
+    re.IGNORECASE,
+)
+
+
+def unknown_marks(text: Any) -> str | None:
+    """The mark of a turn that a text begins with or holds, if it is one that is not read here.
+
+    >>> unknown_marks("<|im_start|>user\\nHi<|im_end|>"), unknown_marks("Q: Hi\\nA: Hello")
+    ('<|im_start|>', 'Q:')
+    """
+    if not isinstance(text, str) or _style(text) is not None:
+        return None
+    start = text.lstrip()[:100_000]
+    found = _MARKS.search(start) or (_LINES.match(start) if "\n" in start else None)
+    return found[0].strip() if found else None
+
+
+# ==== Checks ====
 
 
 def _with_inputs(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -27,10 +27,12 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common
+from .cells import as_text
 from .marks import read_mark
+from .role_names import ROLE_NAMES
 from .turns import read_role
 
-ROLES = {"prompter": "user", "user": "user", "human": "user", "assistant": "assistant", "system": "system"}
+ROLES = {name: role for name, role in ROLE_NAMES.items() if role in ("user", "assistant", "system")}
 
 Node = dict[str, Any]
 
@@ -109,16 +111,20 @@ def _paths(root: Node) -> Iterator[list[Node]]:
 
 def _is_end(node: Node, replies: list[Node]) -> bool:
     """Whether a node is an answer that no other answer follows."""
-    if str(node.get("role")).strip().lower() != "assistant":
+    if not _is_answer(node):
         return False
     return not any(_has_answer(reply) for reply in replies)
+
+
+def _is_answer(node: Node) -> bool:
+    return ROLES.get(str(node.get("role")).strip().lower()) == "assistant"
 
 
 def _has_answer(node: Node) -> bool:
     waiting = [node]
     while waiting:
         each = waiting.pop()
-        if str(each.get("role")).strip().lower() == "assistant":
+        if _is_answer(each):
             return True
         waiting += _replies(each)
     return False
@@ -139,7 +145,7 @@ def _rank(node: Node) -> float:
 
 
 def _message(node: Node) -> Message:
-    text = node.get("text", node.get("content"))
+    text = as_text(node.get("text", node.get("content")))
     if not isinstance(text, str):
         raise RowError("wrong_type", f"the text of a message is a JSON {kind(text)}, not a string")
     mark = read_mark(node, "a message of the tree")

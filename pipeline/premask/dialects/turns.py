@@ -1,6 +1,7 @@
 """What the dialects share about a single turn: turn -> Message.
 
-    read_role     any spelling of a role -> one of `records.ROLES`
+    read_role     any spelling of a role (`role_names.py`) -> one of `records.ROLES`, or `CALL_ROLE`
+    read_turn     a turn as it is written -> Message; its content may be calls
     make_message  the other fields of a turn: text parts, reasoning, tool calls, marks
 
 Content is passed on as it is, to the character. A turn comes without null-valued keys; `index` is its
@@ -20,8 +21,10 @@ from typing import Any
 
 from ..core.errors import RowError
 from ..core.records import Message, Stretch
+from ..core.roles import CALL_ROLE
 from ..core.strict_json import parse_json
 from ..core.text import kind
+from .cells import as_text, not_a_string, object_in, parsed
 from .marks import NONE, TURN_KEYS, Mark, agreed, marks_of, read_ranges, without_start
 from .parts import Parts, read_parts
 from .reasoning import said_once
@@ -48,9 +51,37 @@ def read_role(index: int, role: Any, roles: Mapping[str, str]) -> str:
         raise RowError("wrong_type", f"the role of turn {index} is a JSON {kind(role)}, not a string")
     known = roles.get(role.strip().lower())
     if known is None:
-        detail = f"turn {index} has role {role[:80]!r}; known roles: {', '.join(roles)}"
-        raise RowError("unknown_role", detail)
+        raise RowError("unknown_role", _unknown_role(index, role[:80], roles))
     return known
+
+
+def _unknown_role(index: int, role: str, roles: Mapping[str, str]) -> str:
+    names = roles if len(roles) < 12 else dict.fromkeys(roles.values())
+    return (
+        f"turn {index} has role {role!r}; known roles: {', '.join(names)}; for others, say in the recipe who "
+        f"speaks: fields: {{messages: PATH, roles: {{{role!r}: user, NAME: assistant}}}}"
+    )
+
+
+def read_turn(  # noqa: PLR0913  one argument per field
+    index: int,
+    turn: Turn,
+    *,
+    written: Any,
+    content: Any,
+    roles: Mapping[str, str],
+    extra: dict[str, Any] | None = None,
+) -> Message:
+    """Make the message of turn `index` from its role as it is `written`, its content and its other fields.
+    The content of a turn that is calls is their JSON. Raises `RowError`."""
+    role = read_role(index, written, roles)
+    if role != CALL_ROLE:
+        return make_message(index, turn, role=role, content=content, extra=extra)
+    if isinstance(content, list) and any(isinstance(each, dict) and "text" in each for each in content):
+        content = read_parts(content, f"turn {index}").text
+    if content is not None and not (isinstance(content, str) and not content.strip()):
+        turn = {**turn, "tool_calls": content}
+    return make_message(index, turn, role="assistant", content=None, extra=extra)
 
 
 def make_message(
@@ -103,8 +134,9 @@ def _content(content: Any, role: str, where: str) -> Parts:
             detail = f"{where} ({role}) has a part that only the assistant can write"
             raise RowError("unsupported_content", detail)
         return parts
+    content = as_text(content)
     if content is not None and not isinstance(content, str):
-        raise RowError("wrong_type", f"the content of {where} is a JSON {kind(content)}, not a string")
+        raise not_a_string(f"the content of {where}", content)
     if content is None and role not in ("assistant", "tool"):
         raise RowError("wrong_type", f"{where} ({role}) has no content")
     return Parts("" if content is None and role == "tool" else content, None, [])
@@ -112,8 +144,10 @@ def _content(content: Any, role: str, where: str) -> Parts:
 
 def _text(turn: Turn, key: str, where: str) -> str | None:
     text = turn.get(key)
+    if key == "tool_call_id":
+        text = as_text(text)
     if text is not None and not isinstance(text, str):
-        raise RowError("wrong_type", f"'{key}' of {where} is a JSON {kind(text)}, not a string")
+        raise not_a_string(f"'{key}' of {where}", text)
     return text
 
 
@@ -156,16 +190,18 @@ def _calls(turn: Turn, where: str) -> tuple[dict[str, Any], ...]:
     >>> _calls({"tool_calls": '[{"name": "f"}]'}, "turn 3")
     ({'type': 'function', 'function': {'name': 'f', 'arguments': {}}},)
     """
-    calls, older = (_calls_in(turn.get(key) or [], where) for key in CALL_KEYS)
+    calls, older = (read_calls(turn.get(key) or [], where) for key in CALL_KEYS)
     functions = [call["function"] for call in calls]
     if calls and any(call["function"] not in functions for call in older):
         raise bad_call(where, "'function_call' differs from 'tool_calls'; leave one of them out")
     return calls or older
 
 
-def _calls_in(calls: Any, where: str) -> tuple[dict[str, Any], ...]:
+def read_calls(calls: Any, where: str) -> tuple[dict[str, Any], ...]:
+    """A list of calls, or one call, in OpenAI's shape. Raises `RowError`: bad_tool_call."""
     if isinstance(calls, str):
         calls = (call_json(calls, where) if calls.strip() else None) or []
+    calls = parsed(calls)
     return tuple(_call(call, where) for call in (calls if isinstance(calls, list) else [calls]))
 
 
@@ -179,15 +215,16 @@ def _call(call: Any, where: str) -> dict[str, Any]:
         raise bad_call(where, f"it is a JSON {kind(call)}, not an object")
     if call.get("type") not in ("function", None):
         raise bad_call(where, f"it is of type {str(call['type'])[:80]!r}, not 'function'")
-    function = call if call.get("function") is None else call["function"]
+    function = call if call.get("function") is None else object_in(call["function"])
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise bad_call(where, "it names no function")
     named = _in_order(function, {"name": function["name"], "arguments": _arguments(function, where)})
     if call.get("id") is None:
         return _in_order(call, {"type": "function", "function": named})
-    if not isinstance(call["id"], str):
-        raise bad_call(where, f"its id is a JSON {kind(call['id'])}, not a string")
-    return _in_order(call, {"type": "function", "id": call["id"], "function": named})
+    id_ = as_text(call["id"])
+    if not isinstance(id_, str):
+        raise bad_call(where, f"its id is a JSON {kind(id_)}, not a string")
+    return _in_order(call, {"type": "function", "id": id_, "function": named})
 
 
 def _in_order(written: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
@@ -200,15 +237,16 @@ def _in_order(written: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(function: dict[str, Any], where: str) -> dict[str, Any]:
-    """Arguments as an object; none at all is an empty one, unless another key may hold them."""
+    """Arguments as an object. None at all is an empty one, as is "" and "null", unless another key may hold
+    them."""
     arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        arguments = call_json(arguments, where) if arguments.strip() else None
     if arguments is None:
         others = [key for key in function if key not in _CALL_KEYS and function[key] is not None]
         if others:
             raise bad_call(where, f"it has no 'arguments' but {', '.join(map(repr, others))[:80]}")
         return {}
-    if isinstance(arguments, str):
-        arguments = call_json(arguments, where)
     if not isinstance(arguments, dict):
         raise bad_call(where, f"its arguments are a JSON {kind(arguments)}, not an object")
     return arguments

@@ -15,9 +15,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .common import parsed
+from . import kto
+from .cells import parsed
 from .marks import TURN_KEYS
 from .row_marks import LIST_KEYS, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .sides import Sides
 
 _NAME = re.compile("train|loss|mask|weight|label|learn|superv", re.IGNORECASE)
 _OF_ROWS = frozenset({*LIST_KEYS, *ROW_WEIGHT_KEYS, *WEIGHT_LIST_KEYS})
@@ -28,9 +30,13 @@ def unknown_marks(values: Sequence[Any], dialect: object = None) -> list[str]:
     come."""
     seen: dict[str, bool] = {}
     for key, value in (pair for row in values for pair in _fields(row)):
-        if _NAME.search(key) and value is not None and not (dialect == "kto" and key == "label"):
+        if _NAME.search(key) and value is not None and not _is_label(dialect, key):
             seen[key] = seen.get(key, True) and _may_be_mark(value)
     return [key for key, only in seen.items() if only]
+
+
+def _is_label(dialect: object, key: str) -> bool:
+    return key in kto.LABELS and (dialect == "kto" or isinstance(dialect, Sides))
 
 
 def warning(source: str, keys: Sequence[str]) -> str:
@@ -65,6 +71,6 @@ def _fields(row: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        value = parsed(value) if value.lstrip().startswith("[") else None
+    if not isinstance(value, str) or value.lstrip().startswith("["):
+        value = parsed(value)
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

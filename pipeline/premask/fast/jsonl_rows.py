@@ -43,7 +43,7 @@ from ..dialects.plain import (
 from ..dialects.row_marks import METADATA_KEY, ROW_WEIGHT_KEYS
 from ..dialects.shaped import ShapedRow, ShapedRows
 from ..dialects.turns import CALL_KEYS, REASONING_KEYS
-from ..sources.jsonl import LineBlock
+from ..sources.line_blocks import LineBlock
 from .jsonl_slots import RowSlots, id_of, is_deep
 
 _MOST_KEYS = 64  # with more different keys, rows have no common type

@@ -185,7 +185,7 @@ class _Role(NamedTuple):
 @lru_cache(maxsize=4096)
 def _role(plain: PlainTurns, written: str) -> _Role:
     """Return the role of a turn. Raises `RowError`."""
-    if plain.call_role is not None and written.strip().lower() == plain.call_role:
+    if written.strip().lower() in plain.call_roles:
         return _Role("assistant", is_call=True)
     return _Role(read_role(0, written, plain.roles), is_call=False)
 

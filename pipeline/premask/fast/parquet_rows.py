@@ -27,7 +27,7 @@ from ..dialects.common import ID_KEYS, TOOL_KEYS, read_tools, written_id
 from ..dialects.plain import ASSISTANT, EMPTY, PlainTurns, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, row_weight
 from ..dialects.shaped import ShapedRows
-from ..sources.parquet import TableBlock
+from ..sources.table_blocks import TableBlock
 from .arrow_columns import has_value, held, is_text, strings, with_simple_texts
 from .arrow_json import NoJsonError, json_texts
 from .parquet_turns import Turns, read_turns

@@ -85,9 +85,7 @@ def _roles(written: pa.Array, plain: PlainTurns) -> tuple[np.ndarray, np.ndarray
     once."""
     encoded = written.dictionary_encode()
     spellings = encoded.dictionary.to_pylist()
-    are_calls = [
-        plain.call_role is not None and each.strip().lower() == plain.call_role for each in spellings
-    ]
+    are_calls = [each.strip().lower() in plain.call_roles for each in spellings]
     known = [
         ASSISTANT if is_call else plain.code(each) for is_call, each in zip(are_calls, spellings, strict=True)
     ]

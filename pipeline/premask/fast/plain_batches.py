@@ -29,9 +29,9 @@ from ..core.records import Row, Slice
 from ..dialects import Form, plain_turns, shaped_rows
 from ..dialects.shaped import ShapedRows
 from ..sources.blocks import Block
-from ..sources.jsonl import LineBlock
-from ..sources.parquet import TableBlock
+from ..sources.line_blocks import LineBlock
 from ..sources.reading import read_blocks
+from ..sources.table_blocks import TableBlock
 from .jsonl_rows import LineReader
 from .parquet_rows import plain_rows_of_table
 

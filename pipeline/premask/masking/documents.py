@@ -19,14 +19,18 @@ DOCUMENT = Origin(0, "document", "content")
 
 
 class Edges(NamedTuple):
-    """The strings of control tokens around each document."""
+    """The strings of control tokens around each document. With `space`, a document that begins without one
+    gets it after the opening: the tokenizer puts it before each text, but not behind a control token."""
 
     opening: str
     eos: str
+    space: bool = False
 
 
 def document_sample(text: str, weight: float | None, edges: Edges) -> Sample:
     """Return the sample of a document that is not empty; `weight` is the loss weight of its row."""
+    if edges.space and not text.startswith((" ", "\u2581")):
+        text = f" {text}"
     start, length = len(edges.opening), len(text) + len(edges.eos)
     runs = (start, TEMPLATE), (len(text), DOCUMENT), (len(edges.eos), TEMPLATE)
     weights = () if weight in (None, 1) else ((start, 1.0), (length, float(weight or 0)))

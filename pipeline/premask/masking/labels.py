@@ -14,11 +14,13 @@ Cost: a few ns a token, and a few hundred a completion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX
-from ..core.records import NOT_TRAINED, Labels, MaskedTexts, Tokens
+from ..core.records import NOT_TRAINED, Labels, MaskedTexts, SampleTokens, Tokens
 
 PADDING_LABEL = IGNORE_INDEX
 """The label of padding tokens: they are not trained."""
@@ -50,6 +52,18 @@ def weigh_tokens(labels: Labels) -> np.ndarray:
     """Return loss weights, float32[t]: that of the token's first byte if the token is trained, else 0."""
     own = np.float32(1) if labels.weights is None else labels.weights
     return np.where(labels.labels == IGNORE_INDEX, np.float32(0), own)
+
+
+def token_numbers(given: Mapping[int, SampleTokens], tokens: Tokens, labels: Labels, name: str) -> np.ndarray:
+    """Return the numbers `name` of tokens, float32[t], as the rows of some texts give them: 0 if the token is
+    not trained, NaN if it is trained and its row gives none."""
+    trained = labels.labels != IGNORE_INDEX
+    numbers = np.where(trained, np.float32(np.nan), np.float32(0))
+    for i, each in given.items():
+        own = slice(tokens.offsets[i], tokens.offsets[i + 1])
+        if name in each.floats:
+            numbers[own] = np.where(trained[own], each.floats[name], np.float32(0))
+    return numbers
 
 
 def per_sample(weights: np.ndarray, labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:

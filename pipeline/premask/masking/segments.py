@@ -36,6 +36,7 @@ def masked_texts(samples: Sequence[Sample], rows: Sequence[int]) -> MaskedTexts:
         messages,
         np.array([each.seam for each in flat], dtype=bool),
         weights,
+        {i: sample.given for i, sample in enumerate(samples) if sample.given is not None},
     )
 
 

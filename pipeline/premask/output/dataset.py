@@ -37,7 +37,15 @@ import pyarrow.parquet as pq
 from ..core.atomic_files import sha256_file
 from ..core.contract import CONTRACT_VERSION, schema_of
 from ..core.errors import OutputError, PushError, one_line
-from ..core.manifest import KINDS, MANIFEST_BYTES, ListedFile, Manifest, ManifestError, Shard, parse_manifest
+from ..core.manifest import (
+    LAYOUTS,
+    MANIFEST_BYTES,
+    ListedFile,
+    Manifest,
+    ManifestError,
+    Shard,
+    parse_manifest,
+)
 from ..core.received_files import Entry, UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Recipe
 from .parquet_files import PAGE_BYTES, Footer, open_parquet, runs_of_groups, undone, undone_schema
@@ -223,7 +231,7 @@ class Dataset:
         path, settings = self.path(shard.path), self.manifest.settings
         values = min(max(settings.pack_window + settings.max_length, _FEWEST_VALUES), _MOST_VALUES)
         longest = (
-            4 * settings.max_length if shard.kind in KINDS[:2] else _MOST_VALUES
+            4 * settings.max_length if shard.kind in LAYOUTS else _MOST_VALUES
         )  # `verify` finds the others
         texts = [field.name for field in self.schema(shard.kind) if pa.types.is_string(field.type)]
         page = _LINEAGE_PAGE if shard.kind == "lineage" else PAGE_BYTES

@@ -41,10 +41,10 @@ from ..core.atomic_files import (
     write_json,
     write_text,
 )
-from ..core.contract import LINEAGE_SCHEMA, schema_of
+from ..core.contract import schema_of
 from ..core.errors import OutputError, RunError, one_line
 from ..core.locks import Lock
-from ..core.manifest import Manifest, describe_lengths
+from ..core.manifest import LAYOUTS, Manifest, count_padding, describe_lengths
 from ..core.received_files import UnusableFileError, read_bounded, regular_file, walk
 from ..core.recipe import Card
 from ..core.strict_json import parse_json
@@ -148,8 +148,30 @@ class Output:
         return self._work / "hashes" / f"{number:05d}.npy"
 
     def dropped(self, number: int) -> Path:
-        """Return where it is kept which rows of a unit are duplicates."""
-        return self._work / "hashes" / f"{number:05d}.dropped.npz"
+        """Return where it is kept which rows of a unit are left out because of others."""
+        return self._work / "hashes" / f"{number:05d}.dropped.arrow"
+
+    def signatures(self, number: int) -> Path:
+        """Return where the signatures of a unit's rows are kept, by which near duplicates are found."""
+        return self._work / "hashes" / f"{number:05d}.signatures.arrow"
+
+    def contaminated(self, number: int) -> Path:
+        """Return where it is kept which rows of a unit share text with evaluation sets."""
+        return self._work / "hashes" / f"{number:05d}.contaminated.arrow"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where the index of the evaluation sets is kept."""
+        return self._work / "hashes" / "evaluation.npz"
+
+    def sizes(self, number: int) -> Path:
+        """Return where the sizes of a unit's rows are kept, if sources have shares."""
+        return self._work / "hashes" / f"{number:05d}.{'again' if self._mismatch() else 'sizes'}.npy"
+
+    @property
+    def rows(self) -> Path:
+        """The folder of the labelled rows that are kept until it is known which are used."""
+        return self._work / ("rows-again" if self._mismatch() else "rows")
 
     def failures(self, number: int) -> Path:
         """Return where it is kept how a unit failed."""
@@ -197,6 +219,7 @@ class Output:
         make_card: MakeCard,
         draw: Callable[[Manifest], Mapping[str, str]] | None = None,
         set_aside: Sequence[Mapping[str, Any]] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Gather all units into the output, put it in place, and return its manifest as JSON values.
 
@@ -205,7 +228,8 @@ class Output:
         says what encoded them; `card` are the fields of the card that the recipe sets (`recipe.Card.shown`).
         `save_tokenizer` writes into the directory it is given, `make_card` returns README.md, and `draw` the
         card's pictures by their paths. `set_aside` lists units with skipped rows: if there are any, the work
-        in progress stays, and the next run processes these units again.
+        in progress stays, and the next run processes these units again. `more` are other keys of the
+        manifest.
 
         Raises `RunError` if rows got lost, `OutputError` if the output cannot be put in place.
         """
@@ -220,10 +244,16 @@ class Output:
                 **self._identity.as_dict(),
                 "run_key": self._identity.key,
                 "inputs": [{**file, **inputs[file["source"]]} for file in self._identity.as_dict()["inputs"]],
-                "counts": {**totals, "lengths": describe_lengths(self._lengths)},
+                "counts": {
+                    **totals,
+                    **count_padding(self._lengths, self._identity.recipe.get("pad_to_multiple")),
+                    "lengths": describe_lengths(self._lengths),
+                },
                 "engine": dict(engine),
                 "card": dict(card),
                 "shards": shards,
+                "units": len(records),
+                **(more or {}),
                 **({"set_aside": [dict(each) for each in set_aside]} if set_aside else {}),
             }
             if draw is not None:
@@ -281,6 +311,12 @@ class Output:
         pairs = [(kind, split) for kind in layouts for split in self._splits]
         return [*pairs, ("rejects", ""), *(("lineage", split) for split in self._splits)]
 
+    def _pack_rows(self, record: UnitRecord, split: str) -> int:
+        """Return how many numbers the lineage of a unit uses: the rows of its main layout."""
+        there = self._identity.recipe["layout"]
+        file = record.files.get(f"{next(each for each in LAYOUTS if each in there)}/{split}")
+        return file.rows if file else 0
+
     def _gather(self, kind: str, split: str, records: Sequence[UnitRecord]) -> Iterator[dict[str, Any]]:
         """Bring the files of one kind and split into the tree, and yield their lines of the manifest.
 
@@ -290,19 +326,21 @@ class Output:
         folder, name = self._tree / kind, f"{kind}/{split}".rstrip("/")
         folder.mkdir(parents=True, exist_ok=True)
         units = [i for i, record in enumerate(records) if name in record.files]
-        first_packs = np.cumsum([0, *(_pack_rows(record, split) for record in records)]).tolist()
+        first_packs = np.cumsum([0, *(self._pack_rows(record, split) for record in records)]).tolist()
         for number, i in enumerate(units or ([] if split in self._splits[1:] else [None])):
             target = folder / f"{split or kind}-{number:05d}-of-{max(1, len(units)):05d}.parquet"
             if i is None:
                 parquet_writer(target, kind, schema_of(kind, self._identity.recipe)).close()
                 file = file_record(target, 0)
             elif kind == "lineage":
-                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i])
+                schema = schema_of(kind, self._identity.recipe)
+                self._lengths += _shift_packs(unit_file(self.unit(i), name), target, first_packs[i], schema)
                 file = file_record(target, 0)
             else:
                 self._take(i, name, target)
                 file = records[i].files[name]
-            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file)}
+            of_unit = {} if i is None else {"unit": i}
+            yield {"path": f"{kind}/{target.name}", **dataclasses.asdict(file), **of_unit}
 
 
 def _valid(data: Mapping[str, Any]) -> Manifest:
@@ -367,25 +405,19 @@ def _fill(tokens: int, packs: int, max_length: int) -> float | None:
     return round(tokens / (packs * max_length), 6) if packs else None
 
 
-def _pack_rows(record: UnitRecord, split: str) -> int:
-    """Return how many numbers the lineage of a unit uses: its packs, or its rows if none are packed."""
-    part = record.splits.get(split)
-    return part.packs or part.samples if part else 0
-
-
-def _shift_packs(source: Path, target: Path, first_pack: int) -> Counter[int]:
+def _shift_packs(source: Path, target: Path, first_pack: int, schema: pa.Schema) -> Counter[int]:
     """Copy a unit's lineage, row group by row group, with pack numbers that count over all units; returns how
     many of its samples have each length. Raises `OutputError` if the unit was changed."""
     found = Counter[int]()
     try:
         with (
             open_parquet(source, rows=1 << 27, values=1 << 27) as (file, footer),
-            parquet_writer(target, "lineage", LINEAGE_SCHEMA) as writer,
+            parquet_writer(target, "lineage", schema) as writer,
         ):
             for group in range(len(footer.groups)):
                 table = file.read_row_group(group)
                 packs = pa.array(table.column("pack").to_numpy() + first_pack)
-                table = table.set_column(0, LINEAGE_SCHEMA.field("pack"), packs)
+                table = table.set_column(0, schema.field("pack"), packs)
                 writer.write_table(table, row_group_size=max(1, table.num_rows))
                 lengths, times = np.unique(table.column("length").to_numpy(), return_counts=True)
                 found.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
@@ -607,13 +639,20 @@ def remove_work(work: Path) -> None:
 def _take_up_again(out: Path) -> None:
     """Have units with skipped rows processed again; all units, if they depend on each other's rows."""
     work, recipe = work_directory(out), (read_plan(out) or {}).get("recipe", {})
-    if recipe.get("shuffle") or recipe.get("duplicates") == "drop":
+    others = recipe.get("duplicates") == "drop" or recipe.get("near_duplicates") or _mixes(recipe)
+    if recipe.get("shuffle") or others:
         remove_work(work)
         return
     for path in (work / "failures").glob("*.json"):
         for units in ("units", "units-again"):
             shutil.rmtree(work / units / path.stem, ignore_errors=True)
         path.unlink()
+
+
+def _mixes(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe of work in progress chooses rows by how many there are (`Recipe.mixes`)."""
+    shares = any("share" in entry for entry in recipe.get("sources", ()) if isinstance(entry, dict))
+    return shares or recipe.get("budget") is not None or recipe.get("temperature") is not None
 
 
 def _clear_up(out: Path, identity: RunIdentity) -> None:

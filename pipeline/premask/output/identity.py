@@ -33,7 +33,7 @@ class RunIdentity:
     """All that decides what a run writes, as JSON values. Runs with the same `key` write the same bytes.
 
     `inputs` are `{source, bytes, sha256}` in reading order, with the store's `version` where that replaces
-    the hash, `versions` package name -> version.
+    the hash, `versions` package name -> version, `evaluation_sets` likewise those of `decontaminate`.
     """
 
     recipe: Mapping[str, Any]
@@ -41,10 +41,13 @@ class RunIdentity:
     tokenizer: Mapping[str, Any]
     template: Mapping[str, Any]
     versions: Mapping[str, str]
+    evaluation_sets: Sequence[Mapping[str, Any]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the part of the manifest that is known before the run."""
         data = {"contract": CONTRACT_VERSION, "premask": __version__, **dataclasses.asdict(self)}
+        if not self.evaluation_sets:
+            del data["evaluation_sets"]
         return dict(json.loads(json.dumps(data)))
 
     @property
@@ -64,6 +67,7 @@ def identify(
     inputs: Sequence[Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     template: Mapping[str, Any],
+    evaluation_sets: Sequence[Mapping[str, Any]] = (),
 ) -> RunIdentity:
     """Describe a run: its recipe without `OTHER_KEYS`, what it reads, and the installed versions.
 
@@ -71,7 +75,8 @@ def identify(
     `template` at least `sha256`.
     """
     settings = recipe.model_dump(mode="json", exclude=set(OTHER_KEYS))
-    return RunIdentity(settings, inputs, tokenizer, template, versions())
+    signing = ("rensa",) if recipe.near_duplicates is not None else ()
+    return RunIdentity(settings, inputs, tokenizer, template, versions(*signing), evaluation_sets)
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
@@ -97,6 +102,10 @@ def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
     flat |= {
         f"input {file['source']}": file["sha256"] or file.get("version")
         for file in manifest.get("inputs", [])
+    }
+    flat |= {
+        f"evaluation set {file['source']}": file["sha256"] or file.get("version")
+        for file in manifest.get("evaluation_sets", [])
     }
     return {**flat, **manifest["recipe"], "premask": manifest["premask"]}
 

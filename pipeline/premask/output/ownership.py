@@ -141,7 +141,7 @@ def _starts_as_report(root: Path) -> bool:
 
 _JSON = r"json(\.[0-9a-f]{8}\.tmp)?"
 _UNIT = (
-    r"((packed|unpacked|lineage)-[A-Za-z0-9_.]+\.parquet|rejects\.parquet|scattered-[A-Za-z0-9_.]+\.arrow"
+    r"((packed|unpacked|preference|kto|lineage)-[A-Za-z0-9_.]+\.parquet|rejects\.parquet|scattered-[A-Za-z0-9_.]+\.arrow"
     rf"|hashes\.npy|done\.{_JSON})(\.part)?"
 )
 _TREE = (
@@ -150,7 +150,9 @@ _TREE = (
 )
 _WORKING = re.compile(
     rf"(plan|distrust)\.{_JSON}|units(-again)?/([0-9]+/{_UNIT}|\.[0-9]+\.[A-Za-z0-9_]+/.+)|tree/{_TREE}"
-    rf"|hashes/\.?[0-9]+(\.dropped)?\.np[yz](\.[A-Za-z0-9_]+)?|failures/[0-9]+\.({_JSON}|begun)"
+    rf"|hashes/\.?([0-9]+(\.(sizes|again))?\.np[yz]|[0-9]+\.(dropped|signatures|contaminated)\.arrow|evaluation\.npz)"
+    rf"(\.[A-Za-z0-9_]+)?|failures/[0-9]+\.({_JSON}|begun)"
+    r"|rows(-again)?/[0-9a-f]{2}/\.?[0-9a-f]{64}\.[A-Za-z0-9_]+"
     rf"|ranks/(look\.lock|(work|world)\.{_JSON}|[0-9]+-of-[0-9]+\.lock)",
     re.DOTALL,
 )

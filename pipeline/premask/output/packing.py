@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core.arrays import offsets_of, runs_of_numbers
+from ..core.hashing import mixed_bits
+from .spreading import apart, copy_numbers
 
 
 class PackPlan(NamedTuple):
@@ -35,15 +38,29 @@ class PackPlan(NamedTuple):
     offsets: np.ndarray
 
 
+class PackOrder(NamedTuple):
+    """What decides, besides lengths, which samples share a pack and in which order packs are.
+
+    spread  samples of one input row are in different packs where that is possible
+    seed    packs are in the order of a hash with it; in that of their first samples if it is None
+    """
+
+    spread: bool = False
+    seed: int | None = None
+
+
 # ==== The plan ====
 
 
-def plan_packs(lengths: np.ndarray, capacity: int) -> PackPlan:
+def plan_packs(lengths: np.ndarray, capacity: int, rows: np.ndarray | None = None) -> PackPlan:
     """Distribute n samples over packs of at most `capacity` tokens by best-fit decreasing.
 
     `lengths` (int[n], tokens) are placed longest first, equals by sample number. Of several bins with
     the same room left, the one that has had it longest is taken. Packs come out in order of their first
     sample, and samples in a pack in order of their number, so that the output follows the input.
+
+    With `rows` (int64[n], equal for samples of one input row), samples of one row are in different packs as
+    far as that is possible in as many packs (`spreading.py`).
 
     Raises `ValueError` for a length below 1 or above `capacity`.
 
@@ -55,8 +72,31 @@ def plan_packs(lengths: np.ndarray, capacity: int) -> PackPlan:
     if not len(lengths):
         return one_each(0)
     _check_lengths(lengths, capacity)
-    placements = _best_fit(np.bincount(lengths), capacity)
-    return _in_input_order(_fill(placements, _stable_order(capacity - lengths)))
+    plain = _best_fit([np.bincount(lengths)], capacity)
+    if rows is None:
+        return _in_input_order(_fill(plain, _stable_order(capacity - lengths)))
+    copies = copy_numbers(rows * (capacity + 1) + lengths)
+    bins = _fill(*_in_rounds(lengths, copies, capacity, plain))
+    return _in_input_order(_apart(bins, lengths, rows, capacity))
+
+
+def _in_rounds(
+    lengths: np.ndarray, copies: np.ndarray, capacity: int, plain: list[_Placement]
+) -> tuple[list[_Placement], np.ndarray]:
+    """Return placements, and the samples in their order: first copies are placed before second ones, and so
+    on. Later copies come into new bins, and into what room the earlier ones have left. `plain` is kept where
+    that takes more bins."""
+    longest_first = _stable_order(capacity - lengths)
+    order = longest_first[_stable_order(copies[longest_first])]
+    rounds = np.split(lengths[order], np.cumsum(np.bincount(copies))[:-1])
+    placements = _best_fit([np.bincount(each) for each in rounds], capacity)
+    if _bins_of(placements) > _bins_of(plain):
+        return plain, longest_first
+    return placements, order
+
+
+def _bins_of(placements: list[_Placement]) -> int:
+    return max(each.first + each.bins for each in placements)
 
 
 def one_each(n: int) -> PackPlan:
@@ -66,6 +106,20 @@ def one_each(n: int) -> PackPlan:
     PackPlan(order=array([0, 1]), offsets=array([0, 1, 2]))
     """
     return PackPlan(np.arange(n), np.arange(n + 1))
+
+
+def in_seeded_order(plan: PackPlan, seed: int) -> PackPlan:
+    """Return a plan with its packs in the order of a hash of their numbers and `seed`, not of their first
+    samples: packs of many short samples have an early one, and so would come first.
+
+    >>> in_seeded_order(PackPlan(np.array([0, 2, 1]), np.array([0, 2, 3])), 5).order.tolist()
+    [1, 0, 2]
+    """
+    sizes = np.diff(plan.offsets)
+    keys = mixed_bits(np.arange(len(sizes), dtype=np.uint64) ^ mixed_bits(np.array([seed], np.uint64)))
+    order = np.argsort(keys, kind="stable")
+    samples = plan.order[runs_of_numbers(plan.offsets[:-1][order], sizes[order])]
+    return PackPlan(samples, offsets_of(sizes[order]))
 
 
 def _check_lengths(lengths: np.ndarray, capacity: int) -> None:
@@ -131,16 +185,17 @@ class _OpenBins:
             self._ranges[room] = deque([(first, end, held)])
 
 
-def _best_fit(counts: np.ndarray, capacity: int) -> list[_Placement]:
-    """Place `counts[length]` samples of each length, longest first.
+def _best_fit(rounds: Sequence[np.ndarray], capacity: int) -> list[_Placement]:
+    """Place `counts[length]` samples of each length, longest first, in each round; int[longest + 1] each.
 
     A bin that takes one sample is afterwards the fullest that may still have room for the next one of
     the same length, so it takes as many as fit before the next bin gets any.
     """
     bins = _OpenBins(capacity)
     placements = []
-    for length in np.flatnonzero(counts)[::-1].tolist():
-        items = int(counts[length])
+    each_length = ((length, int(counts[length])) for counts in rounds for length in _longest_first(counts))
+    for length, number in each_length:
+        items = number
         while items:
             room, first, end, held = bins.take(length, items)
             each = room // length
@@ -154,6 +209,11 @@ def _best_fit(counts: np.ndarray, capacity: int) -> list[_Placement]:
                 bins.put(room - items * length, full, end, held + items)
                 items = 0
     return placements
+
+
+def _longest_first(counts: np.ndarray) -> list[int]:
+    lengths: list[int] = np.flatnonzero(counts)[::-1].tolist()
+    return lengths
 
 
 class _Bins(NamedTuple):
@@ -189,6 +249,17 @@ def _fill(placements: list[_Placement], samples: np.ndarray) -> _Bins:
             placed[at : at + size * count].reshape(count, size).sort(axis=1)
         at += size * count
     return _Bins(placed, starts, sizes)
+
+
+def _apart(bins: _Bins, lengths: np.ndarray, rows: np.ndarray, capacity: int) -> _Bins:
+    """Return bins of the same room whose samples are of different rows, as far as possible."""
+    pack_of = np.empty_like(lengths)
+    pack_of[bins.samples[runs_of_numbers(bins.starts, bins.sizes)]] = np.repeat(
+        np.arange(len(bins.sizes)), bins.sizes
+    )
+    pack_of = apart(pack_of, lengths, rows, capacity)
+    sizes = np.bincount(pack_of, minlength=len(bins.sizes))
+    return _Bins(_stable_order(pack_of), offsets_of(sizes)[:-1], sizes)
 
 
 def _in_input_order(bins: _Bins) -> PackPlan:

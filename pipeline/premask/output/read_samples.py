@@ -4,7 +4,8 @@
         batch.origin.column("source"), batch.lengths, batch.ids[batch.begin[0] : batch.begin[0] + ...]
 
 Shards and lineage list the samples of a split in the same order, so that reading both side by side joins
-them. It takes the packed layout where there is one, else the unpacked. Pad documents are left out.
+them. It takes the packed layout where there is one, else the other one. Padding is left out. The two sides of
+a preference are two samples of one row.
 
 Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of MB, whatever the size.
 """
@@ -12,16 +13,21 @@ Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA
+from ..core.arrays import offsets_of, runs_of_numbers
+from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, ORIGIN_SCHEMA, PADDED_LENGTHS, SIDES
 from ..core.errors import OutputError
+from ..core.manifest import Shard
 from ..core.recipe import PadRows
+from ..core.records import Samples
 from .dataset import Dataset, Lists, flat
+from .sides import are_whole, as_packs
+from .windows import concat_samples
 
 _ORIGIN = ["source", "row", "id", "sample"]
 
@@ -107,39 +113,110 @@ def _misfit(dataset: Dataset, split: str) -> str:
     return f"{out}: shards and lineage of {split} do not fit together; see 'premask verify {out}'"
 
 
-def fitting(lengths: Lists, sizes: np.ndarray) -> np.ndarray:
-    """Which packs have samples of together as many tokens as they say (`sizes`), each of some, bool[n]."""
-    total, low = offsets_of(lengths.values)[lengths.offsets], offsets_of(lengths.values < 1)[lengths.offsets]
+def fitting(packs: pa.RecordBatch, sizes: np.ndarray) -> np.ndarray:
+    """Which packs have samples of together as many tokens as they say (`sizes`), each of some, bool[n]; with
+    the padding behind them, where they have that."""
+    lengths, rooms = sample_sizes(packs)
+    total, low = offsets_of(rooms.values)[rooms.offsets], offsets_of(lengths.values < 1)[lengths.offsets]
     found: np.ndarray = (np.diff(total) == sizes) & (np.diff(low) == 0)
+    if lengths is not rooms:
+        found &= _have_room(lengths, rooms)
     return found
 
 
-class _Cut:
-    """Cuts the rows of an output into samples; reads these `columns` of its main layout."""
+def _have_room(lengths: Lists, rooms: Lists) -> np.ndarray:
+    """Which packs have a room for each sample, none smaller than its sample, bool[n]."""
+    counts = np.diff(lengths.offsets)
+    fine: np.ndarray = counts == np.diff(rooms.offsets)
+    own, room = (
+        each.values[runs_of_numbers(each.offsets[:-1][fine], counts[fine])] for each in (lengths, rooms)
+    )
+    fine[fine] = np.diff(offsets_of(own > room)[offsets_of(counts[fine])]) == 0
+    return fine
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._packed = dataset.layout == "packed"
+
+def sample_sizes(packs: pa.RecordBatch) -> tuple[Lists, Lists]:
+    """The tokens of the samples of packs, and of their rooms: with the padding behind each. Without padding
+    both are the same object."""
+    lengths = _numbers(packs, "seq_lengths")
+    if PADDED_LENGTHS.name not in packs.schema.names:
+        return lengths, lengths
+    return lengths, _numbers(packs, PADDED_LENGTHS.name)
+
+
+def _numbers(packs: pa.RecordBatch, name: str) -> Lists:
+    values, offsets = flat(packs.column(name))
+    return Lists(values.astype(np.int64), offsets)
+
+
+def shard_samples(dataset: Dataset, shard: Shard, lineage: Shard) -> Samples:
+    """Return the samples of one shard of packs or rows in its order, as they were before they were laid out.
+
+    `lineage` is the shard of lineage with the same samples. Raises `OutputError` as `read_samples` does.
+    Memory is that of the shard.
+    """
+    cut, lines = _Cut(dataset, shard.kind), _one_batch(_lines_of(dataset, lineage))
+    parts, at = list[Samples](), 0
+    for batch in dataset.batches(shard, [*cut.columns, *cut.floats]):
+        found = cut.samples(batch, "", 0, partial(_taken, lines, at))
+        if not np.array_equal(found.origin.column("length").to_numpy(), found.length):
+            raise OutputError(_misfit(dataset, shard.path))
+        ids, labels = found.ids, found.labels
+        floats = {name: flat(batch.column(name)).values for name in cut.floats}
+        if len(found.ids) > found.length.sum():
+            places = runs_of_numbers(found.begin, found.length)
+            ids, labels = ids[places], labels[places]
+            floats = {name: each[places] for name, each in floats.items()}
+        origin = found.origin.select(ORIGIN_SCHEMA.names)
+        parts.append(Samples(ids, labels, offsets_of(found.length), origin, floats))
+        at += len(found.length)
+    if at != len(lines):
+        raise OutputError(_misfit(dataset, shard.path))
+    return concat_samples(parts)
+
+
+def _lines_of(dataset: Dataset, lineage: Shard) -> pa.Table:
+    names = ["length", *ORIGIN_SCHEMA.names]
+    schema = pa.schema([LINEAGE_SCHEMA.field(name) for name in names])
+    return pa.Table.from_batches(list(dataset.batches(lineage, names)), schema)
+
+
+def _taken(lines: pa.RecordBatch, first: int, lengths: np.ndarray) -> pa.RecordBatch:
+    return lines.slice(first, len(lengths))
+
+
+class _Cut:
+    """Cuts the rows of an output into samples; reads these `columns` of a layout, by default its main one.
+    `floats` are the names of the columns of loss weights and of numbers of tokens."""
+
+    def __init__(self, dataset: Dataset, layout: str = "") -> None:
+        self._dataset, self._layout = dataset, layout or dataset.layout
+        self._packed = self._layout != "unpacked"
         self._padded = self._packed and dataset.manifest.settings.pad_rows is PadRows.to_length
-        self.columns = ["input_ids", "labels", *(["seq_lengths"] if self._packed else [])]
+        there = dataset.schema(self._layout)
+        self.floats = [each.name for each in there if each.type == LOSS_WEIGHTS.type]
+        sizes = [name for name in ("seq_lengths", PADDED_LENGTHS.name) if name in there.names]
+        self.columns = there.names if self._layout in SIDES else ["input_ids", "labels", *sizes]
 
     def samples(
         self, batch: pa.RecordBatch, split: str, first: int, take: Callable[[np.ndarray], pa.RecordBatch]
     ) -> SampleBatch:
         """The samples of a batch whose first row has that number; `take` gives their lineage by lengths."""
+        if self._layout in SIDES:
+            if not are_whole(self._layout, batch).all():
+                raise OutputError(_misfit(self._dataset, split))
+            batch = as_packs(self._layout, batch)
         ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
         row_sizes = np.diff(ids.offsets)
-        lengths, row, of_rows = row_sizes, np.arange(batch.num_rows), ids
-        if self._packed:
-            of_rows = flat(batch.column("seq_lengths"))
-            lengths, row = of_rows.values.astype(np.int64), np.repeat(row, np.diff(of_rows.offsets))
-        begin = offsets_of(lengths)
-        seams = begin[of_rows.offsets] if self._packed else begin
-        same = len(labels) == len(ids.values) and np.array_equal(seams, ids.offsets)
-        if not same or (lengths < 1).any():
+        lengths, row, begin = row_sizes, np.arange(batch.num_rows), ids.offsets[:-1]
+        fitted = fitting(batch, row_sizes) if self._packed else row_sizes > 0
+        if len(labels) != len(ids.values) or not fitted.all():
             raise OutputError(_misfit(self._dataset, split))
-        trained = np.diff(offsets_of(labels != IGNORE_INDEX)[begin])
-        begin = begin[:-1]
+        if self._packed:
+            (lengths, of_rows), (rooms, _) = sample_sizes(batch)
+            row, begin = np.repeat(row, np.diff(of_rows)), offsets_of(rooms)[:-1]
+        before = offsets_of(labels != IGNORE_INDEX)
+        trained = before[begin + lengths] - before[begin]
         if self._padded:  # padding is the last sample of a row, and has no trained token, as others have
             keep = np.flatnonzero((trained > 0) | (np.diff(row, append=-1) == 0))
             begin, lengths, row, trained = begin[keep], lengths[keep], row[keep], trained[keep]

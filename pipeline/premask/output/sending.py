@@ -134,7 +134,7 @@ def _wrong_count(manifest: Manifest) -> str:
     read = counts.kept + counts.rejected + counts.dropped + sum(counts.left_out.values())
     wrong = {
         "rows": counts.rows != read,
-        "rejected": rows["rejects"] != (0 if manifest.rejects_left_out else counts.rejected + counts.dropped),
+        "rejected": rows["rejects"] != (0 if manifest.rejects_left_out else counts.listed),
         "packs": "packed" in manifest.layouts and rows["packed"] != counts.packs,
         "samples": "unpacked" in manifest.layouts and rows["unpacked"] != counts.samples,
     }

@@ -31,15 +31,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ..core.arrays import filled_up
 from ..core.atomic_files import named, sha256_file, sync, write_json
-from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA
-from ..core.manifest import Count, Sha256, SplitName
+from ..core.contract import CONTRACT_VERSION, IGNORE_INDEX, REJECT_SCHEMA, SIDES
+from ..core.manifest import LAYOUTS, Count, Sha256, SplitName
 from ..core.received_files import read_bounded, regular_file
 from ..core.recipe import Layout
 from ..core.records import Reject, Samples
 from ..core.text import storable
 from .dataset import raw_bytes
-from .packing import one_each, plan_packs
+from .packing import PackOrder, PackPlan, in_seeded_order, one_each, plan_packs
+from .sides import rows_of_sides, sides_table
+from .spreading import row_numbers, together
 from .tables import RowFormat, lineage_table, pack_tables, unpacked_table
 
 GROUP_TOKENS = 1 << 20
@@ -65,7 +68,7 @@ HASHES = "hashes.npy"
 # ==== What is known of a finished unit ====
 
 
-_Name = Annotated[str, Field(pattern=r"^(rejects|(packed|unpacked|lineage)/[A-Za-z0-9_.]+)$")]
+_Name = Annotated[str, Field(pattern=r"^(rejects|(packed|unpacked|preference|kto|lineage)/[A-Za-z0-9_.]+)$")]
 
 
 class _Account(BaseModel):
@@ -204,7 +207,8 @@ class UnitWriter:
     """Writes the files of one unit of work; nothing is at `directory` before `commit`.
 
     The parent of `directory` must exist. `layouts` and `max_length` (tokens) are those of the recipe, and so
-    is what `format_` adds to the rows.
+    is what `format_` adds to the rows, and the `order` of packs. `beside_own_row` counts the samples that
+    share a pack with an earlier one of their input row, if `order.spread`.
     Leaving the `with` block by an exception removes all that was written. Raises `OutputError` if the
     disk does not take it.
     """
@@ -215,10 +219,13 @@ class UnitWriter:
         layouts: Sequence[Layout],
         max_length: int,
         format_: RowFormat | None = None,
+        order: PackOrder | None = None,
     ) -> None:
+        self.order, self.beside_own_row = order or PackOrder(), 0
         self._directory = directory
-        self._format = format_
+        self._format = format_ or RowFormat()
         self._layouts = frozenset(layouts)
+        self._preferences = next((each.value for each in layouts if each.value in SIDES), None)
         self._max_length = max_length
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rejects, self._characters = list[Reject](), 0
@@ -255,20 +262,40 @@ class UnitWriter:
         n = len(samples.offsets) - 1
         if not n:
             return
-        packed = Layout.packed in self._layouts
-        plan = plan_packs(np.diff(samples.offsets), self._max_length) if packed else one_each(n)
+        plan = self._plan(samples)
         packs_a_group = max(1, GROUP_TOKENS // self._max_length)
         counts = self._splits.setdefault(split, Counter())
-        if packed:
+        if Layout.packed in self._layouts:
             for packs in pack_tables(samples, plan, packs_a_group, self._format):
                 self._write(f"packed/{split}", packs)
         if Layout.unpacked in self._layouts:
             self._write(f"unpacked/{split}", unpacked_table(samples, self._format))
-        self._write(f"lineage/{split}", lineage_table(samples, plan, counts["packs"], split))
+        if self._preferences is not None:
+            self._write(f"{self._preferences}/{split}", sides_table(self._preferences, samples))
+        lineage = lineage_table(samples, plan, counts["packs"], split, self._format.multiple)
+        self._write(f"lineage/{split}", lineage)
         counts["packs"] += len(plan.offsets) - 1
         counts["samples"] += n
         counts["tokens"] += len(samples.ids)
         counts["trained_tokens"] += int(np.count_nonzero(samples.labels != IGNORE_INDEX))
+
+    def _plan(self, samples: Samples) -> PackPlan:
+        """Return which samples share a row of the main layout."""
+        lengths = np.diff(samples.offsets)
+        if self._preferences is not None:
+            return rows_of_sides(self._preferences, len(lengths))
+        if Layout.packed not in self._layouts:
+            return one_each(len(lengths))
+        return self._packs(samples, filled_up(lengths, self._format.multiple))
+
+    def _packs(self, samples: Samples, lengths: np.ndarray) -> PackPlan:
+        """Return which samples share a pack; `lengths` are theirs, with the padding behind each."""
+        rows = row_numbers(samples.origin) if self.order.spread else None
+        plan = plan_packs(lengths, self._max_length, rows)
+        if rows is not None:
+            pack_of = np.repeat(np.arange(len(plan.offsets) - 1), np.diff(plan.offsets))
+            self.beside_own_row += len(together(pack_of, rows[plan.order]))
+        return plan if self.order.seed is None else in_seeded_order(plan, self.order.seed)
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Add lines to the reject log. How they are spread over calls does not change what is written."""
@@ -322,7 +349,7 @@ class UnitWriter:
         files = {}
         for name in self._writers:
             kind, _, split = name.partition("/")
-            tokens = self._splits[split]["tokens"] if kind in {"packed", "unpacked"} else 0
+            tokens = self._splits[split]["tokens"] if kind in LAYOUTS else 0
             files[name] = file_record(unit_file(self._scratch, name), tokens)
         packed = Layout.packed in self._layouts
         splits = {
@@ -374,7 +401,7 @@ def parquet_writer(path: Path, kind: str, schema: pa.Schema) -> pq.ParquetWriter
     )
 
 
-_IN_INPUT_ORDER = frozenset({"unpacked", "rejects"})
+_IN_INPUT_ORDER = frozenset({"unpacked", *SIDES, "rejects"})
 
 
 _LINEAGE_ENCODING = {

@@ -6,7 +6,7 @@
 
 The files lie in the folder for temporary files and have no name, so they are gone when the samples are.
 
-Cost: 8 bytes a token on disk, 12 with loss weights; memory is that of the origins.
+Cost: 8 bytes a token on disk, 4 more for each column of other numbers; memory is that of the origins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Spool:
     """Gathers samples on disk. Raises `OSError` if the disk does not take them."""
 
     def __init__(self) -> None:
-        self._held = HeldSamples((_Column(np.int32), _Column(np.int32), _Column(np.float32)))
+        self._held = HeldSamples(_Column(np.int32), _Column(np.int32), lambda: _Column(np.float32))
 
     def __len__(self) -> int:
         """The number of samples."""

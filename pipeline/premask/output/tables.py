@@ -14,27 +14,35 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import arrow_array, offsets_of
-from ..core.contract import IGNORE_INDEX, LINEAGE_SCHEMA, LOSS_WEIGHTS, row_schema
+from ..core.arrays import arrow_array, filled_up, offsets_of, runs_of_numbers
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, lineage_schema, row_schema
 from ..core.records import Samples
 from .packing import PackPlan, one_each
 from .windows import take_ranges
 
 
 class Padding(NamedTuple):
-    """What packs are filled up with, to `length` tokens: a token and its label."""
+    """Pad tokens: a token and its label. Packs are filled up to `length` tokens, unless it is 0; the samples
+    in them to multiples of `multiple`."""
 
     length: int
     token: int
     label: int
+    multiple: int = 1
 
 
 class RowFormat(NamedTuple):
     """What a recipe adds to the rows of a layout: packs with padding, and the names of the
-    `contract.TRAINED_MASKS` that are written."""
+    `contract.TRAINED_MASKS` and of the token columns that are written."""
 
     padding: Padding | None = None
     masks: tuple[str, ...] = ()
+    floats: tuple[str, ...] = ()
+
+    @property
+    def multiple(self) -> int:
+        """The number of which lengths of samples in packs are multiples; 1 for any length."""
+        return 1 if self.padding is None else self.padding.multiple
 
 
 def pack_tables(
@@ -43,7 +51,8 @@ def pack_tables(
     """Lay out samples by a plan, at most so many packs at a time: one row a pack, with the columns of
     `contract.PACKED_SCHEMA` and those of the format.
 
-    Ids and labels are copied as they are, `position_ids` count from 0 in every sample. Raises
+    Ids and labels are copied as they are, `position_ids` count from 0 in every sample, over the pad tokens
+    behind it, too. Raises
     `OverflowError` if the tokens are too many for one Arrow list column, and `ValueError` if the
     samples do not fit together or the plan is one of other samples.
     """
@@ -56,34 +65,53 @@ def pack_tables(
 
 def _packs(samples: Samples, plan: PackPlan, lengths: np.ndarray, format_: RowFormat) -> pa.RecordBatch:
     """The packs of a plan for some of the samples; `lengths` are those of `plan.order`."""
-    starts = offsets_of(lengths)
+    padding, rooms = format_.padding, filled_up(lengths, format_.multiple)
+    starts = offsets_of(rooms)
     bounds = _list_offsets(starts[plan.offsets])
     positions = np.arange(starts[-1], dtype=np.int32)
-    positions -= np.repeat(starts[:-1].astype(np.int32), lengths)
+    positions -= np.repeat(starts[:-1].astype(np.int32), rooms)
     flat = {
         "input_ids": take_ranges(samples.ids, samples.offsets, plan.order),
         "labels": take_ranges(samples.labels, samples.offsets, plan.order),
-        "position_ids": positions,
     }
-    if samples.weights is not None:
-        flat[LOSS_WEIGHTS.name] = take_ranges(samples.weights, samples.offsets, plan.order)
-    documents = plan.offsets
-    if format_.padding is not None:
-        flat, lengths, documents = _padded(flat, lengths, documents, np.diff(bounds), format_.padding)
-        bounds = _list_offsets(np.arange(len(bounds)) * format_.padding.length)
-    seq_lengths = _lists(_list_offsets(documents), lengths.astype(np.int32))
-    return _rows("packed", flat, bounds, format_, {"seq_lengths": seq_lengths})
+    for name, values in samples.floats.items():
+        flat[name] = take_ranges(values, samples.offsets, plan.order)
+    if padding is not None and padding.multiple > 1:
+        flat = _to_multiples(flat, lengths, rooms, padding)
+    flat["position_ids"] = positions
+    documents, sizes = plan.offsets, {"seq_lengths": lengths}
+    if format_.multiple > 1:
+        sizes["seq_lengths_padded"] = rooms
+    if padding is not None and padding.length:
+        flat, rest = _padded(flat, np.diff(bounds), padding)
+        sizes = {
+            name: np.insert(each, documents[1:][rest > 0], rest[rest > 0]) for name, each in sizes.items()
+        }
+        documents = documents + offsets_of(rest > 0)
+        bounds = _list_offsets(np.arange(len(bounds)) * padding.length)
+    edges = _list_offsets(documents)
+    lists = {name: _lists(edges, each.astype(np.int32)) for name, each in sizes.items()}
+    return _rows("packed", flat, bounds, format_, lists)
+
+
+def _to_multiples(
+    flat: Mapping[str, np.ndarray], lengths: np.ndarray, rooms: np.ndarray, padding: Padding
+) -> dict[str, np.ndarray]:
+    """Columns of samples of such lengths, each followed by pad tokens up to its room."""
+    places = runs_of_numbers(offsets_of(rooms)[:-1], lengths)
+    filling = {"input_ids": padding.token, "labels": padding.label}
+    padded = {}
+    for name, values in flat.items():
+        padded[name] = np.full(int(rooms.sum()), filling.get(name, 0), dtype=values.dtype)
+        padded[name][places] = values
+    return padded
 
 
 def _padded(
-    flat: Mapping[str, np.ndarray],
-    lengths: np.ndarray,
-    documents: np.ndarray,
-    sizes: np.ndarray,
-    padding: Padding,
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Packs of `sizes` tokens, each filled up with a document of its own: the columns, the lengths of the
-    documents, and where those of each pack begin."""
+    flat: Mapping[str, np.ndarray], sizes: np.ndarray, padding: Padding
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Packs of `sizes` tokens, each filled up with a document of its own: the columns, and the lengths of
+    these documents, 0 where there is none."""
     place = np.arange(padding.length, dtype=np.int32)
     held = place < sizes[:, None]
     filling = {"input_ids": padding.token, "labels": padding.label, "position_ids": place - sizes[:, None]}
@@ -92,10 +120,7 @@ def _padded(
         padded[name] = np.empty(held.shape, dtype=values.dtype)
         padded[name][:] = filling.get(name, 0)
         padded[name][held] = values
-    room = padding.length - sizes
-    some = room > 0
-    lengths = np.insert(lengths, documents[1:][some], room[some])
-    return {name: each.ravel() for name, each in padded.items()}, lengths, documents + offsets_of(some)
+    return {name: each.ravel() for name, each in padded.items()}, padding.length - sizes
 
 
 def unpacked_table(samples: Samples, format_: RowFormat | None = None) -> pa.RecordBatch:
@@ -110,8 +135,7 @@ def unpacked_table(samples: Samples, format_: RowFormat | None = None) -> pa.Rec
         "labels": samples.labels,
         "attention_mask": np.ones(len(samples.ids), dtype=np.int8),
     }
-    if samples.weights is not None:
-        flat[LOSS_WEIGHTS.name] = samples.weights
+    flat |= samples.floats
     return _rows("unpacked", flat, _list_offsets(samples.offsets), format_ or RowFormat(), {})
 
 
@@ -128,18 +152,28 @@ def _rows(
     if format_.masks:
         trained = (flat["labels"] != IGNORE_INDEX).view(np.int8)
         columns |= {name: _lists(bounds, trained) for name in format_.masks}
-    schema = row_schema(layout, loss_weights=LOSS_WEIGHTS.name in flat, extra_columns=format_.masks)
+    schema = row_schema(
+        layout,
+        loss_weights=LOSS_WEIGHTS.name in flat,
+        token_columns=[name for name in format_.floats if name in flat],
+        extra_columns=format_.masks,
+        multiples=format_.multiple > 1,
+    )
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def lineage_table(samples: Samples, plan: PackPlan, first_pack: int, split: str = "train") -> pa.RecordBatch:
-    """Say for every sample where it came from and where it went, with the columns of `LINEAGE_SCHEMA`.
+def lineage_table(
+    samples: Samples, plan: PackPlan, first_pack: int, split: str = "train", multiple: int = 1
+) -> pa.RecordBatch:
+    """Say for every sample where it came from and where it went, with the columns of `lineage_schema`.
 
     One row a sample, in the order of the plan. `first_pack` is the number of the plan's first pack in its
-    split; with the plan `one_each` packs are rows of the unpacked layout.
+    split; with the plan `one_each` packs are rows of the unpacked layout. Lengths in the packs are filled up
+    to multiples of `multiple`.
     """
     lengths = _checked_lengths(samples, plan)[plan.order]
-    starts, members = offsets_of(lengths), np.diff(plan.offsets)
+    rooms = filled_up(lengths, multiple)
+    starts, members = offsets_of(rooms), np.diff(plan.offsets)
     columns: list[Any] = [
         np.repeat(np.arange(len(members)) + first_pack, members),
         (starts[:-1] - np.repeat(starts[plan.offsets[:-1]], members)).astype(np.int32),
@@ -147,16 +181,16 @@ def lineage_table(samples: Samples, plan: PackPlan, first_pack: int, split: str 
     ]
     origin = samples.origin.take(arrow_array(plan.order))
     splits = pa.repeat(pa.scalar(split), len(lengths))
-    columns = [*map(arrow_array, columns), *origin.columns, splits]
-    return pa.RecordBatch.from_arrays(columns, schema=LINEAGE_SCHEMA)
+    padding = [arrow_array((rooms - lengths).astype(np.int32))] if multiple > 1 else []
+    columns = [*map(arrow_array, columns), *origin.columns, splits, *padding]
+    return pa.RecordBatch.from_arrays(columns, schema=lineage_schema(multiples=multiple > 1))
 
 
 def _checked_lengths(samples: Samples, plan: PackPlan) -> np.ndarray:
     """Return the samples' lengths, int64[n], once all sizes are known to fit together."""
     n, end = len(samples.offsets) - 1, int(samples.offsets[-1])
     sizes = {"ids": len(samples.ids), "labels": len(samples.labels)}
-    if samples.weights is not None:
-        sizes["weights"] = len(samples.weights)
+    sizes |= {name: len(values) for name, values in samples.floats.items()}
     if samples.offsets[0] != 0 or any(size != end for size in sizes.values()):
         raise ValueError(
             f"samples do not fit together: {', '.join(f'{size} {name}' for name, size in sizes.items())}, "

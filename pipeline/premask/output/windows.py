@@ -10,7 +10,7 @@ Cost: one copy of each token. Memory is a window, doubled while it grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,16 +23,16 @@ from ..core.text import storable
 
 
 class Windows:
-    """A window for each split."""
+    """A window for each split; it parts no `together` samples."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, together: int = 1) -> None:
+        self._size, self.together = size, together
         self._windows: dict[str, Window] = {}
 
     def of(self, split: str) -> Window:
         """The window of a split."""
         if split not in self._windows:
-            self._windows[split] = Window(self._size)
+            self._windows[split] = Window(self._size, self.together)
         return self._windows[split]
 
 
@@ -43,17 +43,17 @@ class Window:
     fifth of the cost of new memory.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ids, self._labels = _Buffer(np.int32), _Buffer(np.int32)
-        self._weights = _Buffer(np.float32)
-        self._held = HeldSamples((self._ids, self._labels, self._weights))
+    def __init__(self, size: int, together: int = 1) -> None:
+        self._size, self._together = size, together
+        self._ids = _Buffer(np.int32)
+        self._held = HeldSamples(self._ids, _Buffer(np.int32), lambda: _Buffer(np.float32))
 
     def add(self, samples: Samples) -> Iterator[Samples]:
         """Take samples in; yield each window that they fill. A sample is never cut."""
         while len(self._ids) + len(samples.ids) >= self._size:
             tokens_before = samples.offsets - samples.offsets[0]
             count = int(np.searchsorted(tokens_before, self._size - len(self._ids), side="left"))
+            count += -count % self._together
             self._held.add(cut_samples(samples, 0, count))
             yield self.rest()
             samples = cut_samples(samples, count, len(samples.offsets) - 1)
@@ -75,10 +75,12 @@ class Column(Protocol):
 
 
 class HeldSamples:
-    """Samples one after another, with ids, labels and loss weights in three columns."""
+    """Samples one after another, with ids and labels in a column each; `more` makes one for each of their
+    other numbers."""
 
-    def __init__(self, columns: tuple[Column, Column, Column]) -> None:
-        self._columns = columns
+    def __init__(self, ids: Column, labels: Column, more: Callable[[], Column]) -> None:
+        self._ids, self._labels, self._more = ids, labels, more
+        self._floats: dict[str, Column] = {}
         self._lengths: list[np.ndarray] = []
         self._origins: list[pa.RecordBatch] = []
 
@@ -87,11 +89,12 @@ class HeldSamples:
 
     def add(self, samples: Samples) -> None:
         """Put samples at the end."""
-        ids, labels, weights = self._columns
-        ids.add(samples.ids)
-        labels.add(samples.labels)
-        if samples.weights is not None:
-            weights.add(samples.weights)
+        self._ids.add(samples.ids)
+        self._labels.add(samples.labels)
+        for name, values in samples.floats.items():
+            if name not in self._floats:
+                self._floats[name] = self._more()
+            self._floats[name].add(values)
         self._lengths.append(np.diff(samples.offsets))
         self._origins.append(samples.origin)
 
@@ -99,13 +102,13 @@ class HeldSamples:
         """All samples; none are held afterwards."""
         lengths, origins = self._lengths, self._origins or [origin_table([])]
         self._lengths, self._origins = [], []
-        ids, labels, weights = (each.taken() for each in self._columns)
+        floats = {name: column.taken() for name, column in self._floats.items()}
         return Samples(
-            ids,
-            labels,
+            self._ids.taken(),
+            self._labels.taken(),
             offsets_of(np.concatenate([np.zeros(0, np.int64), *lengths])),
             pa.concat_batches(origins),
-            weights if len(weights) else None,
+            {name: values for name, values in floats.items() if len(values)},
         )
 
 
@@ -149,17 +152,18 @@ def origin_table(origins: Sequence[SampleOrigin]) -> pa.RecordBatch:
 
 
 def concat_samples(parts: Sequence[Samples]) -> Samples:
-    """All samples of the parts, one part after another; one copy. Of no parts: no samples, no weights."""
+    """All samples of the parts, one part after another; one copy. Of no parts: no samples and no floats."""
     if len(parts) == 1:
         return parts[0]
     parts = parts or [_no_samples()]
-    weights = [part.weights for part in parts if part.weights is not None]
+    names = dict.fromkeys(name for part in parts for name in part.floats)
+    floats = {name: [part.floats[name] for part in parts if name in part.floats] for name in names}
     return Samples(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.labels for part in parts]),
         offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
         pa.concat_batches([part.origin for part in parts]),
-        np.concatenate(weights) if weights else None,
+        {name: np.concatenate(each) for name, each in floats.items()},
     )
 
 
@@ -171,19 +175,19 @@ def cut_samples(samples: Samples, start: int, stop: int) -> Samples:
         samples.labels[first:last],
         samples.offsets[start : stop + 1] - first,
         samples.origin.slice(start, stop - start),
-        None if samples.weights is None else samples.weights[first:last],
+        {name: values[first:last] for name, values in samples.floats.items()},
     )
 
 
 def take_samples(samples: Samples, order: np.ndarray) -> Samples:
     """Samples by their numbers, int64[n], each as often as it is named; one copy."""
-    weights = samples.weights
+    floats = samples.floats.items()
     return Samples(
         take_ranges(samples.ids, samples.offsets, order),
         take_ranges(samples.labels, samples.offsets, order),
         offsets_of(np.diff(samples.offsets)[order]),
         samples.origin.take(arrow_array(order)),
-        None if weights is None else take_ranges(weights, samples.offsets, order),
+        {name: take_ranges(values, samples.offsets, order) for name, values in floats},
     )
 
 

@@ -15,13 +15,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from ..core.contract import layout_schema
+from ..core.contract import SIDES, layout_schema
 from ..core.manifest import Manifest
 from ..core.recipe import Recipe
 from .card_counts import counts_section, lengths_section
 from .card_front import front_matter
 from .card_mask import limits_section, mask_section
 from .markdown import as_code, as_fenced, as_plain, as_table
+from .mixture_words import mixture_section
 from .trainer_lines import snippets
 
 Facts = Mapping[str, Any]
@@ -32,12 +33,36 @@ _COLUMNS = {
     "labels": "the ids again where the loss falls, -100 everywhere else; unshifted, the model shifts",
     "position_ids": "positions, counted from 0 in every sample of the pack",
     "seq_lengths": "lengths of the samples in the pack, in tokens",
+    "seq_lengths_padded": "the same with the pad tokens behind each sample, label -100",
     "attention_mask": "all ones",
     "length": "tokens in the row",
     "assistant_masks": "1 where the loss falls, else 0: the labels again, for older trainers",
     "completion_mask": "1 where the loss falls, else 0: the labels again, for older trainers",
     "loss_weights": "weight of the token's loss: 0 where there is none, else as the row says, mostly 1",
+    "prompt_ids": "token ids before the first trained token, the same for all sides of the row",
+    "chosen_ids": "token ids of the chosen side, after the prompt",
+    "chosen_mask": "1 where the loss falls in the chosen side, else 0",
+    "rejected_ids": "token ids of the rejected side, after the prompt",
+    "rejected_mask": "1 where the loss falls in the rejected side, else 0",
+    "completion_ids": "token ids of the answer, after the prompt",
+    "label": "whether the answer is a good one",
 }
+
+_OF_SIDES = {
+    "completion_mask": "1 where the loss falls in the answer, else 0",
+    "length": "tokens of the prompt and the longest side",
+}
+"""Columns that hold something else in the layouts of preferences."""
+
+_ROWS = {
+    "unpacked": "one sample a row, no padding",
+    "preference": "a chosen and a rejected answer to one prompt a row, no padding",
+    "kto": "one answer a row, and whether it is a good one, no padding",
+}
+
+_CHATS = ("Chat data as token ids and labels", "any trainer that takes `input_ids` and `labels`")
+_PREFERENCES = ("Preferences as token ids and masks", "TRL's trainers of preferences")
+_OF_TOKENS = "number of the token as its row gives it: 0 where there is no loss, NaN where the row has none"
 
 _PACKED = """\
 Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones beside packed \
@@ -62,6 +87,7 @@ def make_card(manifest: Manifest) -> str:
         f"## The mask\n\n{mask_section(facts['recipe'])}",
         f"## Loading\n\n{_loading(layouts)}",
         f"## Counts\n\n{counts_section(facts['counts'])}",
+        *mixture_section(facts.get("mixture")),
         f"## Lengths\n\n{lengths_section(facts['counts'])}",
         *_pictures(facts),
         f"## Made from\n\n{_provenance(facts)}",
@@ -88,10 +114,11 @@ def _introduction(facts: Facts) -> str:
     paragraphs = [
         as_plain(text) for text in re.split(r"\n\s*\n", card.get("description", "")) if text.strip()
     ]
+    sides = SIDES.keys() & {*facts["recipe"]["layout"]}
+    what, ready = _PREFERENCES if sides else _CHATS
     paragraphs.append(
-        f"Chat data as token ids and labels for {as_code(tokenizer)}, at most {max_length:,} tokens a row, "
-        "ready for any trainer that takes `input_ids` and `labels`. Written by premask "
-        f"{facts['premask']}, output contract {facts['contract']}."
+        f"{what} for {as_code(tokenizer)}, at most {max_length:,} tokens a {'text' if sides else 'row'}, "
+        f"ready for {ready}. Written by premask {facts['premask']}, output contract {facts['contract']}."
     )
     if "source_datasets" in card:
         paragraphs.append(f"Made from {', '.join(map(as_code, card['source_datasets']))}.")
@@ -101,11 +128,19 @@ def _introduction(facts: Facts) -> str:
 
 def _columns(layout: str, recipe: Facts) -> str:
     fields = layout_schema(layout, recipe)
-    rows = [(f"`{field.name}`", _type(field.type), _COLUMNS[field.name]) for field in fields]
-    padded = recipe.get("pad_rows") == "to_length"
-    padding = "filled with one document of pad tokens" if padded else "no padding"
-    what = f"whole samples back to back, {padding}" if layout == "packed" else "one sample a row, no padding"
+    words = _COLUMNS | (_OF_SIDES if layout in SIDES else {})
+    rows = [(f"`{field.name}`", _type(field.type), words.get(field.name, _OF_TOKENS)) for field in fields]
+    what = _ROWS.get(layout, f"whole samples back to back, {_padding(recipe)}")
     return f"**{layout}**: {what}.\n\n{as_table(('column', 'type', 'what it holds'), rows)}"
+
+
+def _padding(recipe: Facts) -> str:
+    """What packs have of padding, in words."""
+    multiple = recipe.get("pad_to_multiple")
+    found = [f"each padded to a multiple of {multiple} tokens"] if multiple else []
+    if recipe.get("pad_rows") == "to_length":
+        found.append("filled with one document of pad tokens")
+    return ", ".join(found) or "no padding"
 
 
 def _type(type_: pa.DataType) -> str:

@@ -29,14 +29,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from ..core.arrays import arrow_array, offsets_of
+from ..core.arrays import arrow_array, offsets_of, runs_of_numbers
 from ..core.atomic_files import sha256_file, sync, sync_tree
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, TRAINED_MASKS, layout_schema
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, PADDED_LENGTHS, SIDES, TRAINED_MASKS, layout_schema
 from ..core.errors import OutputError
 from ..core.manifest import Manifest, Shard
 from ..output.dataset import BATCH_TOKENS, Dataset, flat, open_dataset
-from ..output.read_samples import fitting
+from ..output.read_samples import fitting, sample_sizes
 
+_OF_FLOATS = (LOSS_WEIGHTS.type, pa.list_(pa.float32()))
 _JSONL_TOKENS = 1 << 16  # of a batch; as Python objects a token takes a hundred bytes
 
 
@@ -71,6 +72,8 @@ def export(  # noqa: PLR0913  all by keyword but the first two
     dataset = open_dataset(out)
     manifest, written = dataset.manifest, dataset.layouts
     layout = layout or dataset.layout
+    if layout not in written and not SIDES.keys().isdisjoint([layout, dataset.layout]):
+        raise OutputError(f"{out} has the layout {dataset.layout} alone, and {layout} cannot be made of it")
     if layout == "packed" and "packed" not in written:
         raise OutputError(
             f"{out} has no packs, and which samples share one is decided in a run: run the recipe with "
@@ -153,13 +156,17 @@ def _batches(
     needed, same = list(schema.names), shard.kind == layout
     if not same:
         needed = [name for name in needed if name not in {"attention_mask", "length"}]
-        needed = list(dict.fromkeys(["input_ids", "labels", *needed, "seq_lengths"]))
+        sizes = [name for name in _SIZES if name in dataset.schema("packed").names]
+        needed = list(dict.fromkeys(["input_ids", "labels", *needed, *sizes]))
     for batch in dataset.batches(shard, needed, tokens=tokens or BATCH_TOKENS):
         if not _is_sound(batch):
             path = dataset.root / shard.path
             raise OutputError(f"{path} is damaged; fetch it again; see 'premask verify {dataset.root}'")
         own = batch if same else unpack(batch)
         yield pa.RecordBatch.from_arrays([own.column(f.name).cast(f.type) for f in schema], schema=schema)
+
+
+_SIZES = ("seq_lengths", PADDED_LENGTHS.name)
 
 
 def _is_sound(rows: pa.RecordBatch) -> bool:
@@ -170,24 +177,27 @@ def _is_sound(rows: pa.RecordBatch) -> bool:
     if ids.values.size and ids.values.min() < 0:
         return False
     is_packed = "seq_lengths" in rows.schema.names
-    return not is_packed or bool(fitting(flat(rows.column("seq_lengths")), np.diff(ids.offsets)).all())
+    return not is_packed or bool(fitting(rows, np.diff(ids.offsets)).all())
 
 
 def unpack(packs: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the samples of packs as rows of the unpacked layout, without pad documents; copies no tokens
-    unless there are any.
+    """Return the samples of packs as rows of the unpacked layout, without padding; copies no tokens unless
+    there is any.
 
     >>> pack = {"input_ids": [[5, 6, 7, 8]], "labels": [[-100, 6, -100, 8]], "seq_lengths": [[2, 2]]}
     >>> unpack(pa.RecordBatch.from_pydict(pack)).to_pydict()["input_ids"]
     [[5, 6], [7, 8]]
     """
-    lengths = flat(packs.column("seq_lengths")).values.astype(np.int32)
-    bounds = arrow_array(offsets_of(lengths).astype(np.int32))
+    (lengths, _), (rooms, _) = sample_sizes(packs)
+    bounds, lengths = arrow_array(offsets_of(lengths).astype(np.int32)), lengths.astype(np.int32)
     lists = {
         name: flat(packs.column(name)).values
-        for name in ("input_ids", "labels", LOSS_WEIGHTS.name, *TRAINED_MASKS)
-        if name in packs.schema.names
+        for name in packs.schema.names
+        if name in ("input_ids", "labels", *TRAINED_MASKS) or packs.schema.field(name).type in _OF_FLOATS
     }
+    if rooms.sum() > lengths.sum():
+        places = runs_of_numbers(offsets_of(rooms)[:-1], lengths)
+        lists = {name: each[places] for name, each in lists.items()}
     lists["attention_mask"] = np.ones(int(lengths.sum()), dtype=np.int8)
     columns = {name: pa.ListArray.from_arrays(bounds, arrow_array(each)) for name, each in lists.items()}
     samples = pa.RecordBatch.from_pydict({**columns, "length": arrow_array(lengths)})
@@ -304,6 +314,6 @@ def _tokens(batch: pa.RecordBatch) -> int:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "length":
             return int(column.to_numpy().sum())
-        if pa.types.is_list(column.type) and name != "seq_lengths":
+        if pa.types.is_list(column.type) and name not in _SIZES:
             return len(flat(column).values)
     return 0

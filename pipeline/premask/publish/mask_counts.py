@@ -20,6 +20,8 @@ PROOF_WORDS: Mapping[str, str] = {
     "as-rendered": "trained as the template shows the turns in history, not compared with inference",
     "generation-tags": "masked by the template's own tags, which are trusted",
     "document": "documents, trained as a whole",
+    "tokens": "rows of tokens, trained where they say",
+    "trajectory": "sampled tokens, trained where their rows say",
 }
 """How the mask of samples was proved (`records.PROOFS`), in words."""
 

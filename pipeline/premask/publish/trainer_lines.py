@@ -21,10 +21,10 @@ from dataclasses import dataclass
 class Snippet:
     """The lines for one trainer and one layout.
 
-    `name` is unique; `layout` is `packed` or `unpacked`; `language` is that of `text` as Markdown names it,
-    `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes; `snippets`
-    fills them in. `note` says in one or two sentences what to look out for. `essential` are the words that
-    make the difference, for a table.
+    `name` is unique; `layout` is one of `manifest.LAYOUTS`; `language` is that of `text` as Markdown names
+    it, `python` or `yaml`. `text` names the dataset `DATASET` and the model `MODEL`, without quotes;
+    `snippets` fills them in. `note` says in one or two sentences what to look out for. `essential` are the
+    words that make the difference, for a table.
     """
 
     name: str
@@ -335,5 +335,62 @@ rows = rows.select_columns(["input_ids", "attention_mask", "labels"])
         note="The columns its cache of tokenized datasets has; it pads with DataCollatorForSeq2Seq or "
         "flattens. That was run, open-instruct was not.",
     ),
+    Snippet(
+        name="trl-preference",
+        trainer="TRL, DPO",
+        layout="preference",
+        language="python",
+        essential="our `SideCollator`, `max_length=None`",
+        text="""\
+from datasets import load_dataset
+from premask.train import SideCollator
+from trl import DPOConfig, DPOTrainer
+
+
+class Prepared(DPOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset  # its ids are those to train on
+
+
+trainer = Prepared(
+    model=MODEL,
+    train_dataset=load_dataset(DATASET, "preference", split="train"),
+    data_collator=SideCollator(),
+    args=DPOConfig(max_length=None, remove_unused_columns=False),
 )
-"""One for each trainer and layout, packed first."""
+trainer.train()
+""",
+        note="TRL has no setting for rows that have ids, so the method that makes them is replaced. Its own "
+        "collator takes `prompt_ids`, `chosen_ids` and `rejected_ids`, but no masks: it trains all of a "
+        "side, also what users and tools say in it. Written for TRL 1.16.",
+    ),
+    Snippet(
+        name="trl-kto",
+        trainer="TRL, KTO",
+        layout="kto",
+        language="python",
+        essential="our `SideCollator`, `max_length=None`",
+        text="""\
+from datasets import load_dataset
+from premask.train import SideCollator
+from trl import KTOConfig, KTOTrainer
+
+
+class Prepared(KTOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset  # its ids are those to train on
+
+
+trainer = Prepared(
+    model=MODEL,
+    train_dataset=load_dataset(DATASET, "kto", split="train"),
+    data_collator=SideCollator(),
+    args=KTOConfig(max_length=None, remove_unused_columns=False),
+)
+trainer.train()
+""",
+        note="As for DPO. The collator also makes the texts from which KTO estimates the KL term, with the "
+        "answers of the same batch, as TRL does. Written for TRL 1.16.",
+    ),
+)
+"""One for each trainer and layout, packed first, preferences last."""

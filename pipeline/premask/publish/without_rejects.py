@@ -51,8 +51,7 @@ def to_send(out: Path, *, with_rejects: bool = False) -> Iterator[Finished]:
 
 def left_out_note(finished: Finished) -> tuple[str, ...]:
     """What the user should know of a log that is not sent."""
-    counts = finished.manifest.counts
-    rows = counts.rejected + counts.dropped
+    rows = finished.manifest.counts.listed
     if not rows or not finished.manifest.rejects_left_out:
         return ()
     return (f"the reject log ({rows:,} rows of the sources) was left out; --with-rejects sends it",)

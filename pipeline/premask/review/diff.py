@@ -174,7 +174,7 @@ def _read(dataset: Dataset, names: _Names, *, rejects: bool) -> _Side:
     rejected = pl.concat([_NO_REJECTS, *lost])
     rows = samples.select("source", "row").unique()
     counts = dataset.manifest.counts
-    lost_rows = rejected.height if rejects else counts.rejected + counts.dropped
+    lost_rows = rejected.height if rejects else counts.listed
     figures: dict[str, Any] = {
         "rows": rows.height + lost_rows,
         "kept": rows.height,
@@ -201,8 +201,8 @@ def _frame(batch: SampleBatch, names: _Names) -> tuple[pl.DataFrame, dict[str, i
         "source": names.numbers(batch.origin.column("source")),
         "row": batch.origin.column("row").to_numpy(),
         "sample": batch.origin.column("sample").to_numpy(),
-        "ids": hash_samples(ids, ids, None, batch.length),
-        "labels": hash_samples(ids, labels, None, batch.length),
+        "ids": hash_samples(ids, ids, {}, batch.length),
+        "labels": hash_samples(ids, labels, {}, batch.length),
     }
     frame = pl.DataFrame(columns).with_columns(split=pl.lit(batch.split))
     counts = {

@@ -8,6 +8,7 @@ The rows go through the same stages as in a run, but `max_length` is ignored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..core.errors import RowError
 from ..core.recipe import Recipe
-from ..core.records import Row, Sample, placed
+from ..core.records import SIDE_NAMES, Row, Sample, placed
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller, reject
 from ..running.inputs import find_dialect
@@ -62,6 +63,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
     starts, ends = character_spans(sample.text, labelled.starts, labelled.ends)
     return {
         "text": sample.text,
+        **({} if sample.side is None else {"side": SIDE_NAMES[sample.side]}),
         "turns": [turn._asdict() for turn in sample.turns],
         "seam_tokens": labelled.seam_tokens,
         "tokens": {
@@ -70,8 +72,14 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
             "end": ends.tolist(),
             "label": labelled.labels.tolist(),
             "origin": origins_of(sample, starts),
+            **{name: [*map(_number, each.tolist())] for name, each in labelled.numbers.items()},
         },
     }
+
+
+def _number(number: float) -> float | None:
+    """Return a number of a token; null if its row gives none."""
+    return None if math.isnan(number) else number
 
 
 def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
@@ -85,7 +93,11 @@ def origins_of(sample: Sample, starts: np.ndarray) -> list[str]:
 def rows_of(recipe: Recipe) -> Iterator[tuple[Form, Row]]:
     """Yield all rows of the sources, each with the dialect of its file."""
     infos = inspect_sources(
-        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+        recipe.sources,
+        seed=recipe.seed,
+        max_row_bytes=recipe.max_row_bytes,
+        salvage=recipe.salvage,
+        function=recipe.map,
     )
     dialects = {info.source: find_dialect(info, recipe) for info in infos}
     for unit in plan_units(infos, unit_rows=recipe.unit_rows):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.atomic_files import new_file
-from ..core.contract import REASONS
+from ..core.contract import NOT_REJECTED, REASONS, listed
 from ..core.defaults import EXAMPLES
 from ..core.errors import OutputError
 from ..output.dataset import Dataset, open_dataset
@@ -50,13 +50,18 @@ class RejectLog:
 
     @property
     def skipped(self) -> int:
-        """Rows that were skipped as duplicates; they are in the log, but do not count as rejected."""
+        """Rows that were skipped as duplicates."""
         return sum(count for (reason, _), count in self.rows.items() if reason == DUPLICATE)
+
+    @property
+    def left_out(self) -> int:
+        """Rows that the recipe left out: they are in the log, but do not count as rejected."""
+        return sum(count for (reason, _), count in self.rows.items() if reason in NOT_REJECTED) - self.skipped
 
     @property
     def rejected(self) -> int:
         """Rows that were rejected."""
-        return self.rows.total() - self.skipped
+        return self.rows.total() - self.skipped - self.left_out
 
     def as_dict(self) -> dict[str, Any]:
         """The log as JSON values."""
@@ -91,8 +96,8 @@ def read_reject_log(
 def export_rejects(out: Path, target: Path, *, reason: str | None = None, source: str | None = None) -> int:
     """Write the rejected rows to a new file of JSONL, in the order of the log; return how many.
 
-    Duplicates are not among them: there is nothing to fix, and the log does not repeat them. Nor are rows
-    that are too large, of which it has the beginning.
+    Duplicates and rows that `keep` leaves out are not among them: there is nothing to fix, and the log does
+    not repeat them. Nor are rows that are too large, of which it has the beginning.
 
     Raises `OutputError` like `read_reject_log`, and if the file exists or cannot be written.
     """
@@ -119,7 +124,8 @@ def _lines(out: Path, reason: str | None, source: str | None) -> Iterator[dict[s
             "output of the run has its rows"
         )
     counts = dataset.manifest.counts
-    known = [*counts.rejected_by_reason, *([DUPLICATE] if counts.dropped else [])]
+    skipped = [DUPLICATE] if counts.dropped else []
+    known = [*counts.rejected_by_reason, *skipped, *listed(counts.left_out)]
     if reason is not None and reason not in known:
         shown = ", ".join(sorted(known)) or "none"
         raise OutputError(f"no row of {out} was rejected for '{reason}'; reasons of this output: {shown}")

@@ -26,19 +26,23 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from ..core.contract import IGNORE_INDEX
+from ..core.arrays import offsets_of
+from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS
 from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
 from ..core.received_files import is_file_here
 from ..core.recipe import Recipe
-from ..core.records import Row, SourceInfo
+from ..core.records import Conversation, Row, SourceInfo, Tally
 from ..dialects import Form
+from ..dialects.shaped import ShapedRows
 from ..labeller import LabelledSample, Labeller, apart, segment
 from ..masking.labels import per_sample, without_first
 from ..output.dataset import Dataset
 from ..running.counts import row_counts
 from ..running.fitting import count, cut, fit
 from ..running.inputs import find_dialect
+from ..running.keeping import REASON, Keep, keep_of
+from ..running.measures import measured, shaped_traits
 from ..sources.cutting import whole
 from ..sources.listing import entries_of_files, inspect_again
 from ..sources.reading import read_blocks
@@ -109,15 +113,15 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
 
     `labeller` is that of the recipe, with the tokenizer of the output. Differences are added to `findings`.
     """
-    firsts = wanted.expected.row[wanted.expected.sample == 0]
-    copies = dict(zip(*(each.tolist() for each in np.unique(firsts, return_counts=True)), strict=True))
+    keep = keep_of(labeller.recipe, info.entry)
+    copies = _copies(wanted.expected)
     counts = Counter[str]()
     order = np.lexsort((wanted.expected.hash, wanted.expected.sample, wanted.expected.row))
     expected = _each_once(Expected(*(column[order] for column in wanted.expected)))
     reasons = {each.row: each for each in wanted.rejected}
     numbers = np.union1d(expected.row, np.fromiter(reasons, dtype=np.int64, count=len(reasons)))
     for row in rows_numbered(info, numbers):
-        number, (now, counted) = row.row, _hashes(labeller, row, dialect)
+        number, (now, counted) = row.row, _hashes(labeller, row, dialect, keep)
         counts.update({name: count * copies.get(number, 0) for name, count in counted.items()})
         own = slice(*np.searchsorted(expected.row, [number, number + 1]))
         if own.start == own.stop:
@@ -129,6 +133,16 @@ def redo(labeller: Labeller, info: SourceInfo, dialect: Form, wanted: Wanted, fi
             text = f"{info.source} row {number} {what} when it is processed again"
             findings.add("redone", file, text, row=int(expected.place[own][at]))
     return Redone(len(numbers), +counts)
+
+
+def _copies(expected: Expected) -> dict[int, int]:
+    """Return how often each row is used: how often its first sample is there."""
+    order = np.lexsort((expected.sample, expected.row))
+    rows, samples = expected.row[order], expected.sample[order]
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lowest = np.repeat(samples[starts], np.diff(starts, append=len(rows)))
+    found = np.unique(rows[samples == lowest], return_counts=True)
+    return dict(zip(*(each.tolist() for each in found), strict=True))
 
 
 def _each_once(expected: Expected) -> Expected:
@@ -151,17 +165,39 @@ def label_again(labeller: Labeller, row: Row, dialect: Form) -> list[LabelledSam
     return _again(labeller, row, dialect)[0]
 
 
-def _again(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[LabelledSample], Counter[str]]:
-    """Return the samples of a row as a run does, and its counts."""
+def _again(
+    labeller: Labeller, row: Row, dialect: Form, keep: Keep | None = None
+) -> tuple[list[LabelledSample], Counter[str]]:
+    """Return the samples of a row as a run does, and its counts. Raises `RowError` as a run that rejects it,
+    and if `keep` is not true of it."""
     recipe = labeller.recipe
     found, repaired = labeller.read(row, dialect)
     samples = labeller.decide_together(found)
     labelled = labeller.label(segment(labeller, samples))
-    pieces = [piece for each in apart(samples, labelled) for piece in _pieces(each, recipe)]
-    tally = count(labelled, fit(labelled, recipe.max_length, recipe.too_long)[0], recipe.too_long)
+    parts = apart(samples, labelled, recipe.token_columns)
+    fitted, errors = fit(labelled, recipe.max_length, recipe.too_long, pairs=recipe.preferences is not None)
+    for error in errors.values():
+        raise error
+    pieces = [piece for each in parts for piece in _pieces(each, recipe)]
+    tally = count(labelled, fitted, recipe.too_long)
+    if keep is not None:
+        _check_kept(keep, found, pieces, tally)
     del tally["encoded_by_reference"]  # of this process
     counts = Counter({name: int(column.sum()) for name, column in tally.items()})
     return pieces, counts + row_counts(samples, repaired)
+
+
+def _check_kept(
+    keep: Keep, found: Sequence[Conversation], pieces: Sequence[LabelledSample], tally: Tally
+) -> None:
+    """Raise `RowError` for a row that a run does not keep."""
+    traits = shaped_traits(ShapedRows(), 1)
+    traits.add(0, found)
+    labels, offsets = [each.labels for each in pieces], offsets_of([len(each.ids) for each in pieces])
+    rows = np.zeros(len(pieces), dtype=np.int64)
+    table = measured(np.concatenate(labels), offsets, rows, tally, traits)
+    if not keep.of(table)[0]:
+        raise RowError(REASON, keep.detail(table, 0))
 
 
 def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
@@ -172,8 +208,13 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
         weights = np.where(labels == IGNORE_INDEX, np.float32(0), sample.weights[own])
         if recipe.loss_weights == "per_sample":
             weights = per_sample(weights, labels, np.array([0, len(labels)]))
+        numbers = {
+            name: np.where(labels == IGNORE_INDEX, np.float32(0), each[own])
+            for name, each in sample.numbers.items()
+        }
         yield replace(
             sample,
+            numbers=numbers,
             ids=sample.ids[own],
             labels=labels,
             weights=weights,
@@ -182,20 +223,24 @@ def _pieces(sample: LabelledSample, recipe: Recipe) -> Iterator[LabelledSample]:
         )
 
 
-def _hashes(labeller: Labeller, row: Row, dialect: Form) -> tuple[list[int] | str, Counter[str]]:
+def _hashes(
+    labeller: Labeller, row: Row, dialect: Form, keep: Keep | None
+) -> tuple[list[int] | str, Counter[str]]:
     """Return the hashes of the samples of a row, or the reason if it is rejected; and its counts."""
     try:
-        samples, counts = _again(labeller, row, dialect)
+        samples, counts = _again(labeller, row, dialect, keep)
     except RowError as error:
         return error.reason, Counter()
-    weights = [each.weights for each in samples] if labeller.recipe.loss_weights else None
+    floats = {name: np.concatenate([each.numbers[name] for each in samples]) for name in samples[0].numbers}
+    if labeller.recipe.loss_weights:
+        floats[LOSS_WEIGHTS.name] = np.concatenate([each.weights for each in samples])
     hashes = hash_samples(
         np.concatenate([each.ids for each in samples]),
         np.concatenate([each.labels for each in samples]),
-        None if weights is None else np.concatenate(weights),
+        floats,
         np.array([len(each.ids) for each in samples]),
     )
-    return [int(each) for each in hashes.tolist()], counts
+    return [int(each) ^ (one.sample.side or 0) for each, one in zip(hashes, samples, strict=True)], counts
 
 
 def _difference(hashes: list[int], now: list[int] | str) -> tuple[int, str]:
@@ -293,6 +338,8 @@ def _retrace_source(
     entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
+    if any(each.map is not None for each in dataset.manifest.inputs if each.source == source):
+        raise PremaskError("a function made its rows (map), and no code of a recipe is run here")
     if not known or not is_file_here(source):  # an output does not say which URLs are fetched
         raise PremaskError("the file does not exist")
     info = inspect_again(source, labeller.recipe, entries)
@@ -303,7 +350,8 @@ def _retrace_source(
     for row in rows_numbered(info, numbers):
         with suppress(RowError):
             for number, piece in enumerate(label_again(labeller, row, dialect)):
-                key = source, row.row, number
+                side = piece.sample.side
+                key = source, row.row, number if side is None else side
                 if key in wanted and _same(piece, wanted[key]):
                     yield key, _traced(piece)
 

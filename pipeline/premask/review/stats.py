@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..core.contract import REASONS
+from ..core.contract import NOT_REJECTED, REASONS
 from ..core.manifest import QUANTILES, Input, describe_lengths
 from ..output.dataset import Dataset, open_dataset
 from ..output.read_samples import SampleBatch, read_samples
@@ -126,14 +126,14 @@ class _Rejects:
     def take(self, inputs: Sequence[Input]) -> None:
         """Take the counts of a manifest, where the log was left out of a push."""
         for each in inputs:
-            counts = {**each.rejected, DUPLICATE: each.dropped}
-            self.rows.update({(each.source, reason): count for reason, count in counts.items() if count})
+            self.rows.update({(each.source, reason): count for reason, count in each.listed.items()})
 
     def by_source(self, *, skipped: bool) -> Counter[str]:
         """Rows that were rejected, or those that were skipped as duplicates."""
         found: Counter[str] = Counter()
         for (source, reason), count in self.rows.items():
-            found[source] += count if (reason == DUPLICATE) is skipped else 0
+            is_it = reason == DUPLICATE if skipped else reason not in NOT_REJECTED
+            found[source] += count if is_it else 0
         return found
 
     def by_reason(self) -> Counter[str]:

@@ -5,6 +5,7 @@ Names of files and what the data holds are shown as text and nothing else (`term
 
 from __future__ import annotations
 
+import glob
 import json
 import time
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import REASONS
+from ..core.contract import REASONS, SIDES
 from ..core.display import file_size, percent
 from ..core.text import visible
 from ..output.upload import load_line
 from ..publish.charts import roles_of
 from ..publish.mask_counts import PROOF_WORDS, mask_notes
+from ..publish.mixture_words import mixture_lines
 from ..running.tasks import Progress
 from .terminal_tokens import say
 
@@ -127,8 +129,12 @@ def print_forecast(console: Console, found: Forecast) -> None:
     tokens = f"{'' if found.is_exact else 'about '}{found.tokens:,}, packs about {found.packs:,}"
     table.add_row("tokens", tokens)
     kept = f"{sample.kept:,} of them kept, {sample.tokens:,} tokens"
+    left_out = sample.left_out.get("keep", 0)
+    kept += f", {left_out:,} left out by keep" if left_out else ""
     drawn = "all rows" if found.is_exact else f"{sample.rows:,} rows drawn by the seed"
     table.add_row("", f"from {drawn}: {kept}")
+    for name, text in mixture_lines(found.mixture):
+        table.add_row(name, Text(visible(text)))
     table.add_row("units", f"{len(found.units):,}")
     for number, unit in enumerate(found.units[:_UNITS_SHOWN]):
         rows = "?" if unit.rows is None else f"{unit.rows:,}"
@@ -193,9 +199,14 @@ def print_summary(console: Console, result: RunResult) -> None:
     if counts["packs"]:
         room = f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens"
         table.add_row("packs", f"{room}, {percent(counts['fill'], 1, 2)} full")
+    for name, text in mixture_lines(result.manifest.get("mixture")):
+        table.add_row(name, Text(visible(text)))
     for name, split in counts["splits"].items() if len(counts["splits"]) > 1 else ():
         each = f"{split['samples']:,} samples, {split['tokens']:,} tokens, {split['packs']:,} packs"
         table.add_row(name, each)
+    if result.rows_from_cache is not None:
+        cached = f"{result.rows_from_cache:,} of {counts['rows']:,} rows"
+        table.add_row("cache", f"{cached} were tokenized by an earlier run")
     table.add_row("time", f"{result.seconds:.1f} s")
     table.add_row("output", Text(visible(str(result.output))))
     console.print(table)
@@ -206,8 +217,18 @@ def _load_line(result: RunResult) -> str:
     """Python that loads the output."""
     if not isinstance(result.output, Path):
         return load_line(result.manifest["recipe"]["layout"][0], result.output)
-    path, layout = json.dumps(str(result.output), ensure_ascii=False), result.manifest["recipe"]["layout"][0]
+    layout, whole = result.manifest["recipe"]["layout"][0], str(result.output.absolute())
+    if glob.has_magic(whole):  # `datasets` takes the name of a folder for a pattern
+        files = _quoted(f"{glob.escape(whole)}/{layout}/train-*.parquet")
+        return (
+            f'from datasets import load_dataset; load_dataset("parquet", data_files={files}, split="train")'
+        )
+    path = _quoted(str(result.output))
     return f'from datasets import load_dataset; load_dataset({path}, "{layout}", split="train")'
+
+
+def _quoted(path: str) -> str:
+    return json.dumps(path, ensure_ascii=False)
 
 
 def _rows(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -228,10 +249,13 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
     found = [f"{counts['samples']:,}"]
     more = counts["samples"] - counts["kept"]
     if more > 0:
+        own = [each for each in recipe["sources"] if isinstance(each, dict)]
         why = {
             "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
-            "upsampled rows": any("repeat" in each for each in recipe["sources"] if isinstance(each, dict)),
+            "both sides of pairs": not SIDES.keys().isdisjoint(recipe["layout"]),
+            "upsampled rows": any("repeat" in each for each in own),
+            "rows that a function made of one": bool(recipe.get("map") or any("map" in each for each in own)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")
     if straddling := counts.get("straddling_tokens"):
@@ -244,6 +268,8 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
         found.append(f"({control:,} control-token strings are in content)")
+    if beside := counts.get("samples_beside_own_row"):
+        found.append(f"({beside:,} share a pack with another sample of their row: no other place was found)")
     if composed := counts.get("samples_by_proof", {}).get("composed"):
         found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
     return [*found, *(f"({note})" for note in mask_notes(counts))]

@@ -186,6 +186,7 @@ def print_rejects(console: Console, log: RejectLog) -> None:
             if example["original"] is not None:  # of a duplicate
                 say(console, f"    {example['original'][:_SHOWN]}", "dim")
     more = f", {log.skipped:,} skipped as duplicates" if log.skipped else ""
+    more += f", {log.left_out:,} left out by the recipe" if log.left_out else ""
     say(console, f"{log.output}: {log.rejected:,} rows rejected{more}")
 
 

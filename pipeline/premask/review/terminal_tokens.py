@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.contract import IGNORE_INDEX
-from ..core.records import Sample
+from ..core.records import SIDE_NAMES, Sample
 from ..core.text import visible
 from ..tokens.token_text import TokenTexts, groups_of
 
@@ -99,7 +99,8 @@ def print_explained(console: Console, explained: Mapping[str, Any], *, source: s
         counts = f"{len(tokens['label'])} tokens, {trained} trained"
         if seams := sample["seam_tokens"]:
             counts += f", {seams} edges of completions inside a token of the whole text"
-        say(console, f"{name}{_part(number, samples)}: {counts}")
+        part = f", {sample['side']}" if "side" in sample else _part(number, samples)
+        say(console, f"{name}{part}: {counts}")
         groups = groups_of(sample["text"], tokens["start"], tokens["end"])
         console.print(token_table(tokens["id"], tokens["label"], groups, tokens["origin"]))
 
@@ -112,12 +113,16 @@ def _part(number: int, samples: Sequence[Any]) -> str:
 # ==== As running text ====
 
 
-def print_sample(console: Console, pack: SampleBatch, i: int, texts: TokenTexts, *, tokens: bool) -> None:
-    """Print sample i of a row of an output: its text with what is trained in [[ ]], or a table of tokens."""
+def print_sample(  # noqa: PLR0913  two by keyword
+    console: Console, pack: SampleBatch, i: int, texts: TokenTexts, *, tokens: bool, sides: bool = False
+) -> None:
+    """Print sample i of a row of an output: its text with what is trained in [[ ]], or a table of tokens.
+    `sides` is whether samples are those of preferences."""
     (origin,) = pack.origin.slice(i, 1).to_pylist()
     note = "" if tokens else "; trained text is in [[ ]]"
+    name = f"sample {i}, {SIDE_NAMES[origin['sample']]}" if sides else f"sample {i}"
     console.print()
-    say(console, f"sample {i}: {origin['source']} row {origin['row']}{note}", "bold")
+    say(console, f"{name}: {origin['source']} row {origin['row']}{note}", "bold")
     ids, labels = (column.tolist() for column in pack.tokens(i))
     groups = texts.groups(ids)
     console.print(token_table(ids, labels, groups) if tokens else _running(groups, labels))

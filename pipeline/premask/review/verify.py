@@ -28,21 +28,23 @@ from typing import Any
 
 import numpy as np
 
+from ..core.contract import LEFT_OUT, SIDES, listed
 from ..core.errors import OutputError, PremaskError, one_line
 from ..core.hub import limit_waiting
-from ..core.manifest import ManifestError, Shard
+from ..core.manifest import ManifestError, Shard, count_padding
 from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
 from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
 from ..output.identity import key_of
+from ..output.spreading import numbered, together
 from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
 from ..sources.listing import entries_of_files, inspect_again
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
-from .verify_counts import Found, check_counts, check_recount, short
+from .verify_counts import Found, check_counts, check_mixture, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
 from .verify_rows import (
     NOT_REDONE,
@@ -53,6 +55,7 @@ from .verify_rows import (
     check_batch,
     check_origins,
     check_places,
+    check_sides,
     check_twin,
     join_sums,
     read_lineage,
@@ -168,6 +171,8 @@ class _Check:
         self._reasons: Counter[str] = Counter()
         self._told = self.manifest.as_dict()["counts"]
         self._turns = 0  # trained turns
+        self._mixed: dict[str, Counter[str]] = {}  # of each source: what of it is in train
+        self._beside = 0  # samples that share a pack with one of their row
         self._again, self._redone = Counter[str](), 0  # counts of kept rows that were done again, and sources
         self._entries = entries_of_files(self._settings.sources)
         self._whole = True  # all rows could be read so far, so they can be counted
@@ -180,7 +185,14 @@ class _Check:
         self.counts["files"] = len(self.manifest.shards)
         labeller = self._labeller()
         padded = self._settings.pad_rows is PadRows.to_length
-        self._limits = Limits(self._settings.max_length, self._known(labeller), padded)
+        pad_id = None if labeller is None else labeller.tokenizer.pad_id
+        self._limits = Limits(
+            self._settings.max_length,
+            self._known(labeller),
+            padded,
+            self._settings.pad_to_multiple or 1,
+            pad_id,
+        )
         self._check_rows()
         for shard in self.dataset.shards("rejects"):
             if shard.path in self._readable:
@@ -218,7 +230,7 @@ class _Check:
     def _other_versions(self) -> str:
         """Which packages have another version than those of the run, in words."""
         then, now = self.manifest.versions, versions()
-        return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if now.get(k) != v)
+        return ", ".join(f"{k} is {now.get(k)}, not {v}" for k, v in then.items() if k in now and now[k] != v)
 
     def _known(self, labeller: Labeller | None) -> np.ndarray:
         """Which ids are tokens, bool[ids]: by the tokenizer, or if it cannot be read, by the manifest."""
@@ -277,7 +289,13 @@ class _Check:
             self._whole = False
             return
         self._turns += int(found.turns.sum())
-        check_origins(found, sums[0], lineage.path, self.findings, whole=not self._settings.shuffle)
+        sides = self.dataset.layout in SIDES
+        if sides:
+            check_sides(found, sums[0], lineage.path, self.findings)
+        else:
+            self._beside += len(together(sums[0].row, numbered(found.source, found.row)))
+        whole = not (self._settings.shuffle or sides)
+        check_origins(found, sums[0], lineage.path, self.findings, whole=whole)
         self._remember(found, sums[0], place.file, split, chosen)
         if len(sums) > 1 and sums[1] is not None and layouts[1] is not None:
             order = None if self._settings.shuffle else found.in_input_order()
@@ -320,6 +338,12 @@ class _Check:
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
         for number, source in enumerate(self._sources):
             ours = lineage.source == number
+            if split == "train":
+                self._mixed.setdefault(source, Counter()).update(
+                    rows=int(np.count_nonzero(ours & (lineage.sample == 0))),
+                    tokens=int(sums.length[ours].sum()),
+                    trained_tokens=int(sums.trained[ours].sum()),
+                )
             self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
             if self._settings.shuffle and not self.full:  # the samples of a row are anywhere
                 share = ROWS_REDONE / max(1, self.manifest.counts.kept)
@@ -356,7 +380,7 @@ class _Check:
         """Count rejected rows as the manifest does where their log was left out."""
         if not self.manifest.rejects_left_out:
             return
-        rows = sum(sum(each.rejected.values()) + each.dropped for each in self.manifest.inputs)
+        rows = sum(sum(each.listed.values()) for each in self.manifest.inputs)
         self.notes.append(
             f"the reject log was left out when this was pushed: its {rows:,} rows were not checked"
         )
@@ -372,17 +396,18 @@ class _Check:
             reasons = Counter(each.reason for each in self._rejected[number])
             unseen = 0
             if self.manifest.rejects_left_out:
-                reasons = Counter({**said.rejected, "duplicate": said.dropped})
+                reasons = Counter(said.listed)
                 unseen = reasons.total()
             dropped = reasons.pop("duplicate", 0)
             found: dict[str, Any] = {"kept": len(np.unique(kept)), "dropped": dropped}
+            by_recipe = {reason: reasons.pop(reason) for reason in LEFT_OUT if reason in reasons}
             self.counts.update(found, rows=said.rows, rejected=reasons.total())
             rows, times = np.unique(np.concatenate([kept, lost]), return_counts=True)
             again = rows[times > 1]
             if len(again):
                 what = f"row {again[0]} of {source} is in two shards, or kept and rejected"
                 self.findings.add("rows", "manifest.json", what, rows=len(again))
-            expected = said.rows - sum(said.left_out.values()) - unseen
+            expected = said.rows - sum(said.left_out.values()) - unseen + sum(by_recipe.values())
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
@@ -391,6 +416,10 @@ class _Check:
                 if value != told:
                     what = f"{name} of {source} is {short(told)}, the files have {short(value)}"
                     self.findings.add("rows", "manifest.json", what)
+            if by_recipe != listed(said.left_out):
+                told = short(listed(said.left_out))
+                what = f"left_out of {source} is {told} by reason, the reject log has {short(by_recipe)}"
+                self.findings.add("rows", "manifest.json", what)
 
     def _kept_rows(self, number: int) -> np.ndarray:
         """The rows of a source that were kept, each as often as there are shards that it must not share;
@@ -402,8 +431,11 @@ class _Check:
         )
 
     def _check_counts(self) -> None:
-        found = Found(self.counts, self._reasons, self._lengths, self._turns)
+        padding = count_padding(self._lengths, self._settings.pad_to_multiple)
+        found = Found({**self.counts, **padding}, self._reasons, self._lengths, self._turns, self._beside)
         check_counts(self._told, found, self._settings.max_length, self.findings)
+        if self.manifest.mixture is not None:
+            check_mixture(self.manifest.mixture, self._mixed, self._entries, self.findings)
 
     # ---- sources ----
 
@@ -435,6 +467,12 @@ class _Check:
         rejected = [each for each in self._rejected[number] if each.reason not in NOT_REDONE]
         if not self.full:
             rejected = self._chance.sample(rejected, min(REJECTS_REDONE, len(rejected)))
+        if (made := self.manifest.inputs[number].map) is not None:
+            self.notes.append(
+                f"rows of {source} were not processed again: {made.function} made them (map), and verify "
+                "runs no code of a recipe"
+            )
+            return
         parts = [no_samples(), *self._expected[number]]
         expected = Expected(*map(np.concatenate, zip(*parts, strict=True)))
         wanted, dialect = Wanted(expected, rejected, self._files), find_dialect(info, labeller.recipe)

@@ -13,10 +13,12 @@ Cost: nothing that depends on the size of an output.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..core.manifest import describe_lengths
+from ..core.contract import BESIDE_OWN_ROW, NOT_REJECTED
+from ..core.manifest import Mixture, describe_lengths
 from .verify_files import Findings
 
 COUNTED = ("rows", "kept", "rejected", "dropped", "samples", "tokens", "trained_tokens", "packs")
@@ -29,12 +31,14 @@ class Found(NamedTuple):
     reasons  lines of the reject log by reason
     lengths  samples by their tokens
     turns    trained turns, by the lineage
+    beside   samples that share a pack with an earlier one of their row, by the lineage
     """
 
     counts: Mapping[str, int]
     reasons: Mapping[str, int]
     lengths: Mapping[int, int]
     turns: int
+    beside: int = 0
 
 
 def check_counts(counts: Mapping[str, Any], found: Found, max_length: int, findings: Findings) -> None:
@@ -46,12 +50,16 @@ def check_counts(counts: Mapping[str, Any], found: Found, max_length: int, findi
 def _differences(counts: Mapping[str, Any], found: Found, max_length: int) -> Iterator[str]:
     here: dict[str, Any] = {**dict.fromkeys(COUNTED, 0), **found.counts}
     room = here["packs"] * max_length
-    here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k != "duplicate"}
+    here["rejected_by_reason"] = {k: n for k, n in found.reasons.items() if k not in NOT_REJECTED}
     here["fill"] = round(here["tokens"] / room, 6) if room else None
     here["lengths"] = describe_lengths(found.lengths)
-    for name in (*COUNTED, "rejected_by_reason", "fill", "lengths"):
-        if counts[name] != here[name]:
-            yield f"counts.{name} is {short(counts[name])}, the files have {short(here[name])}"
+    padding = ["pad_tokens"] if "pad_tokens" in here else []
+    for name in (*COUNTED, *padding, "rejected_by_reason", "fill", "lengths"):
+        if counts.get(name) != here[name]:
+            yield f"counts.{name} is {short(counts.get(name))}, the files have {short(here[name])}"
+    beside = counts.get(BESIDE_OWN_ROW)
+    if beside is not None and beside != found.beside:
+        yield f"counts.{BESIDE_OWN_ROW} is {short(beside)}, the files have {short(found.beside)}"
     for name, whole in (("tokens_by_role", "tokens"), ("trained_by_role", "trained_tokens")):
         total = sum(counts[name].values()) if counts.get(name) else here[whole]
         if total != here[whole]:
@@ -89,6 +97,30 @@ def _behind(counts: Mapping[str, Any], *, was_cut: bool) -> int:
 
 def _repaired(counts: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     yield from counts.get("repaired_by_policy", {}).items()
+
+
+def check_mixture(
+    mixture: Mixture, found: Mapping[str, Mapping[str, int]], entries: Mapping[str, int], findings: Findings
+) -> None:
+    """Check the sizes of a mixture against what the files have of each input. `entries` has the entry of the
+    recipe that names an input; where it is unknown for some, only the sum over all is checked."""
+    told = [each.model_dump() for each in mixture.sources]
+    here = [Counter[str]() for _ in told]
+    known = all(source in entries for source in found)
+    for source, each in found.items():
+        here[entries[source] if known else 0].update(each)
+    if not known:
+        told, here = [_summed(told)], [sum(here, Counter[str]())]
+    for one, other in zip(told, here, strict=True):
+        for name in ("rows", "tokens", "trained_tokens"):
+            if one[name] != other[name]:
+                what = f"{name} of {one['source']} are {one[name]:,}, the files have {other[name]:,} in train"
+                findings.add("counts", "manifest.json", f"mixture: {what}")
+
+
+def _summed(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = ("rows", "tokens", "trained_tokens")
+    return {"source": "all sources", **{name: sum(each[name] for each in told) for name in names}}
 
 
 def check_recount(

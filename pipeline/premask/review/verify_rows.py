@@ -6,8 +6,8 @@
     check_places(lineage, sums, first_row, name, findings)
 
 A row of tokens is checked by itself: lists that fit together, known ids, labels that are their ids,
-positions, masks, weights. Lineage must list each sample of its shard once, at its place, and from a row of
-the input.
+positions, masks, weights, token columns. Lineage must list each sample of its shard once, at its place, and
+from a row of the input.
 
 Cost: all of it is numpy over the flat columns, some 30 ns a token, half of that for the hashes, and 60 bytes
 for each token of a batch; for lineage 0.2 us and 60 bytes a sample.
@@ -17,28 +17,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core.arrays import offsets_of
-from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, REASONS, TRAINED_MASKS
+from ..core.arrays import filled_up, offsets_of
+from ..core.contract import (
+    IGNORE_INDEX,
+    LEFT_OUT,
+    LOSS_WEIGHTS,
+    PAD_TOKENS,
+    REASONS,
+    SIDES,
+    TRAINED_MASKS,
+)
 from ..core.hashing import hash_samples
 from ..core.manifest import Shard
 from ..output.dataset import Dataset, Lists, UnreadableError, flat
-from ..output.read_samples import fitting
+from ..output.read_samples import fitting, sample_sizes
+from ..output.sides import are_whole, as_packs, made_again, sides_of
 from .verify_files import Findings
 
 
 class Limits(NamedTuple):
     """What a row must keep to: `max_length` tokens, no less in a pack if they are `padded`, and ids that are
-    tokens: `known` bool[ids]."""
+    tokens: `known` bool[ids]. Samples of packs are padded to a `multiple` with the token `pad_id`; None if it
+    is not known."""
 
     max_length: int
     known: np.ndarray
     padded: bool = False
+    multiple: int = 1
+    pad_id: int | None = None
 
 
 class Place(NamedTuple):
@@ -55,7 +68,8 @@ class Sums(NamedTuple):
     offset   int64[n]   their first token within the row
     length   int64[n]   tokens
     trained  int64[n]   trained tokens
-    hash     uint64[n]  of ids, labels and loss weights
+    hash     uint64[n]  of ids, labels, loss weights and token columns, and of the side
+    side     int64[n]   which side of a preference each is, 0 if it is none
     """
 
     row: np.ndarray
@@ -63,6 +77,7 @@ class Sums(NamedTuple):
     length: np.ndarray
     trained: np.ndarray
     hash: np.ndarray
+    side: np.ndarray
 
 
 # ==== Rows of tokens ====
@@ -75,33 +90,65 @@ def check_batch(batch: pa.RecordBatch, layout: str, limits: Limits, place: Place
     whole = _whole_rows(batch, layout, place, findings)
     if not whole.all():
         batch, rows = batch.filter(pa.array(whole)), rows[whole]
-    lengths, first_of = _samples(batch, layout)
-    if not len(lengths):
+    if not batch.num_rows:
         return no_sums()
+    sides = None
+    if layout in SIDES:
+        sides = sides_of(layout, batch)
+        _check_made_again(batch, layout, rows, place, findings)
+        batch = as_packs(layout, batch)
+    (lengths, first_of), (rooms, _) = _samples(batch, layout)
     ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
     padded = limits.padded and layout == "packed"
-    _check_lengths(np.diff(ids.offsets), rows, limits._replace(padded=padded), place, findings)
-    for wrong in _wrong_tokens(batch, lengths, limits.known):
+    of_rows = np.diff(ids.offsets) if sides is None else np.maximum.reduceat(lengths, first_of[:-1])
+    _check_lengths(of_rows, rows, limits._replace(padded=padded), place, findings)
+    padding, wrongs = None, _wrong_tokens(batch, rooms, limits.known)
+    if rooms is not lengths:
+        _check_rooms(lengths, rooms, np.repeat(rows, np.diff(first_of)), limits, place, findings)
+        padding = np.arange(len(labels)) - np.repeat(offsets_of(rooms)[:-1], rooms) >= np.repeat(
+            lengths, rooms
+        )
+        wrongs = chain(wrongs, _wrong_padding(padding, ids.values, labels, limits.pad_id))
+    for wrong in wrongs:
         at = np.flatnonzero(wrong.tokens)
         if len(at):
             row_of = np.searchsorted(ids.offsets, at, side="right") - 1
             values = {name: value[at[0]].item() for name, value in wrong.values.items()}
             what = wrong.what.format(token=int(at[0] - ids.offsets[row_of[0]]), **values)
             findings.add(wrong.kind, place.file, what, row=int(rows[row_of[0]]), rows=len(np.unique(row_of)))
-    starts, samples_in = offsets_of(lengths)[:-1], np.diff(first_of)
-    trained = np.add.reduceat((labels != IGNORE_INDEX).astype(np.int64), starts)
+    starts, samples_in = offsets_of(rooms)[:-1], np.diff(first_of)
+    tokens, floats = ids.values, {name: _floats(batch, name) for name in _names(batch)}
+    if padding is not None:
+        tokens, labels = tokens[~padding], labels[~padding]
+        floats = {name: each[~padding] for name, each in floats.items()}
+    trained = np.add.reduceat((labels != IGNORE_INDEX).astype(np.int64), offsets_of(lengths)[:-1])
     sums = Sums(
         np.repeat(rows, samples_in),
         starts - np.repeat(ids.offsets[:-1], samples_in),
         lengths,
         trained,
-        hash_samples(ids.values, labels, _weights(batch), lengths),
+        hash_samples(tokens, labels, floats, lengths),
+        np.zeros(len(lengths), dtype=np.int64) if sides is None else sides,
     )
+    sums = sums._replace(hash=sums.hash ^ sums.side.astype(np.uint64))
     if not padded:
         return sums
     is_last = np.zeros(len(lengths), dtype=bool)
     is_last[first_of[1:] - 1] = True
     return Sums(*(column[(trained > 0) | ~is_last] for column in sums))
+
+
+def _check_made_again(
+    batch: pa.RecordBatch, layout: str, rows: np.ndarray, place: Place, findings: Findings
+) -> None:
+    """Check that a table of sides is the one that is written for its samples."""
+    again = made_again(layout, batch)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        wrong = [] if column.equals(again.column(name)) else pc.not_equal(column, again.column(name))
+        at = np.flatnonzero(np.asarray(wrong, dtype=bool))
+        if len(at):
+            what = f"{name} is not what the texts of the row and their trained tokens give"
+            findings.add("side", place.file, what, row=int(rows[at[0]]), rows=len(at))
 
 
 class _Wrong(NamedTuple):
@@ -114,7 +161,7 @@ class _Wrong(NamedTuple):
 
 
 def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray) -> Iterator[_Wrong]:
-    """Hold every token of a batch against the contract; `lengths` are those of its samples."""
+    """Hold every token of a batch against the contract; `lengths` are those of its padded samples."""
     flats = {
         name: flat(column).values
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -136,25 +183,58 @@ def _wrong_tokens(batch: pa.RecordBatch, lengths: np.ndarray, known: np.ndarray)
     if "attention_mask" in flats:
         mask = flats["attention_mask"]
         yield _Wrong("attention_mask", mask != 1, "token {token} has attention_mask {mask}", {"mask": mask})
-    weights = _weights(batch)
-    if weights is not None:
-        wrong = np.where(trained, ~np.isfinite(weights), weights != 0)
-        what = "token {token} has weight {weight} beside label {label}"
-        yield _Wrong("loss_weight", wrong, what, {"weight": weights, **pair})
+    for name in _names(batch):
+        numbers, is_weight = flats[name], name == LOSS_WEIGHTS.name
+        wrong = np.where(trained, ~np.isfinite(numbers) if is_weight else np.isinf(numbers), numbers != 0)
+        what = f"token {{token}} has {'weight' if is_weight else name} {{number}} beside label {{label}}"
+        yield _Wrong("loss_weight" if is_weight else "number", wrong, what, {"number": numbers, **pair})
     for name in (name for name in TRAINED_MASKS if name in flats):
         what = f"token {{token}} has {name} {{mask}} beside label {{label}}"
         yield _Wrong("mask", flats[name] != trained, what, {"mask": flats[name], **pair})
 
 
-def _weights(batch: pa.RecordBatch) -> np.ndarray | None:
-    there = LOSS_WEIGHTS.name in batch.schema.names
-    return flat(batch.column(LOSS_WEIGHTS.name)).values if there else None
+def _wrong_padding(
+    padding: np.ndarray, ids: np.ndarray, labels: np.ndarray, pad_id: int | None
+) -> Iterator[_Wrong]:
+    """Hold the tokens behind samples, bool[t], against what they have to be."""
+    pair = {"label": labels, "id": ids}
+    what = "token {token} is padding behind a sample, but has label {label}"
+    yield _Wrong("padding", padding & (labels != IGNORE_INDEX), what, pair)
+    if pad_id is not None:
+        what = f"token {{token}} is padding behind a sample, but has id {{id}}, not {pad_id}"
+        yield _Wrong("padding", padding & (ids != pad_id), what, pair)
+
+
+def _check_rooms(  # noqa: PLR0913  one call
+    lengths: np.ndarray,
+    rooms: np.ndarray,
+    rows: np.ndarray,
+    limits: Limits,
+    place: Place,
+    findings: Findings,
+) -> None:
+    """Check the lengths of samples with their padding; `rows` are those of the samples."""
+    wrong = np.flatnonzero(rooms != filled_up(lengths, limits.multiple))
+    if len(wrong):
+        at = int(wrong[0])
+        what = f"a sample of {lengths[at]} tokens has {rooms[at]} with its padding, not the next multiple of "
+        what += str(limits.multiple)
+        findings.add("padding", place.file, what, row=int(rows[at]), rows=len(np.unique(rows[wrong])))
+
+
+def _names(batch: pa.RecordBatch) -> list[str]:
+    """Return the columns with other numbers of tokens: loss weights and token columns."""
+    return [each.name for each in batch.schema if each.type == LOSS_WEIGHTS.type]
+
+
+def _floats(batch: pa.RecordBatch, name: str) -> np.ndarray:
+    return flat(batch.column(name)).values
 
 
 def no_sums() -> Sums:
     """The sums of no samples."""
     none = np.zeros(0, dtype=np.int64)
-    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64))
+    return Sums(none, none, none, none, np.zeros(0, dtype=np.uint64), none)
 
 
 def join_sums(parts: list[Sums]) -> Sums:
@@ -209,13 +289,15 @@ def _note_shape(what: str, wrong: np.ndarray, place: Place, findings: Findings) 
 
 def _fitting(batch: pa.RecordBatch, layout: str) -> np.ndarray:
     """Which rows have lists of the length that they say, above 0."""
+    if layout in SIDES:
+        return are_whole(layout, batch)
     length = batch.column("length").to_numpy()
     fine = length > 0
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_list(column.type) and name != "seq_lengths":
+        if pa.types.is_list(column.type) and not name.startswith("seq_lengths"):
             fine &= np.diff(flat(column).offsets) == length
     if layout == "packed":
-        fine &= fitting(flat(batch.column("seq_lengths")), length)
+        fine &= fitting(batch, length)
     return np.asarray(fine)
 
 
@@ -230,12 +312,13 @@ def _nulls(column: pa.Array) -> np.ndarray:
     return nulls
 
 
-def _samples(batch: pa.RecordBatch, layout: str) -> Lists:
-    """The lengths of all samples of the batch, int64, and which of them are in which row."""
-    if layout == "packed":
-        lengths = flat(batch.column("seq_lengths"))
-        return Lists(lengths.values.astype(np.int64), lengths.offsets)
-    return Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+def _samples(batch: pa.RecordBatch, layout: str) -> tuple[Lists, Lists]:
+    """The lengths of all samples of the batch, int64, and which of them are in which row; and the same with
+    the padding behind each."""
+    if layout != "unpacked":
+        return sample_sizes(batch)
+    lengths = Lists(batch.column("length").to_numpy().astype(np.int64), np.arange(batch.num_rows + 1))
+    return lengths, lengths
 
 
 # ==== Lineage ====
@@ -262,6 +345,7 @@ def read_lineage(
     dataset: Dataset, shard: Shard, sources: Sequence[str], findings: Findings
 ) -> Lineage | None:
     """Read a shard of lineage; None, and reported, if that cannot be done."""
+    multiple = dataset.manifest.settings.pad_to_multiple
     known, parts = pa.array(sources, pa.string()), [[np.zeros(0, dtype=np.int64)] * len(Lineage._fields)]
     try:
         for batch in dataset.batches(shard, nulls=True):
@@ -271,11 +355,26 @@ def read_lineage(
                 return None
             columns["source"] = pc.index_in(columns["source"], value_set=known).fill_null(-1)
             numbers = [columns[each].to_numpy().astype(np.int64) for each in Lineage._fields[:-1]]
+            _check_pad_tokens(columns, multiple, shard.path, findings)
             parts.append([*numbers, np.diff(columns["trained_turns"].offsets.to_numpy()).astype(np.int64)])
     except UnreadableError as error:
         findings.add("unreadable", shard.path, f"it cannot be read: {error.why}")
         return None
     return Lineage(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _check_pad_tokens(
+    columns: Mapping[str, pa.Array], multiple: int | None, name: str, findings: Findings
+) -> None:
+    """Check the pad tokens of a batch of lineage, if samples are padded to a `multiple`."""
+    if multiple is None:
+        return
+    lengths, said = (columns[each].to_numpy().astype(np.int64) for each in ("length", PAD_TOKENS.name))
+    wrong = np.flatnonzero(said != filled_up(lengths, multiple) - lengths)
+    if len(wrong):
+        at = int(wrong[0])
+        what = f"pad_tokens is {said[at]} behind {lengths[at]} tokens, but multiples of {multiple} are wanted"
+        findings.add("lineage", name, what, rows=len(wrong))
 
 
 def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: Findings) -> bool:
@@ -295,6 +394,20 @@ def check_places(lineage: Lineage, sums: Sums, first: int, name: str, findings: 
             findings.add("lineage", name, what, row=at, rows=len(wrong))
             fine = False
     return fine
+
+
+def check_sides(lineage: Lineage, sums: Sums, name: str, findings: Findings) -> None:
+    """Check that the lineage names the side that each sample is, and one input row for the sides of a row."""
+    first = np.concatenate([np.ones(min(1, len(sums.row)), dtype=bool), np.diff(sums.row) != 0])
+    firsts = np.flatnonzero(first)[np.cumsum(first) - 1]
+    for wrong, what in (
+        (lineage.sample != sums.side, "sample is not 0 for a chosen answer, or not 1 for a rejected one"),
+        (lineage.row != lineage.row[firsts], "the sides of a row are of several input rows"),
+        (lineage.source != lineage.source[firsts], "the sides of a row are of several sources"),
+    ):
+        at = np.flatnonzero(wrong)
+        if len(at):
+            findings.add("lineage", name, what, row=int(at[0]), rows=len(at))
 
 
 def check_origins(lineage: Lineage, sums: Sums, name: str, findings: Findings, *, whole: bool = True) -> None:
@@ -349,13 +462,16 @@ def check_twin(order: np.ndarray | None, packed: Sums, unpacked: Sums, name: str
 
 # ==== The reject log ====
 
-NOT_REDONE = {"duplicate", "crashed"}
+NOT_REDONE = {"duplicate", "near_duplicate", "contaminated", "crashed"}
 """Reasons that say nothing of a row by itself, or that this process might not survive."""
+
+NOT_SHOWN = NOT_REDONE | {*LEFT_OUT}
+"""Reasons of lines that may be without their row."""
 
 
 def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
     """What is wrong with a line of the reject log, empty if nothing is."""
-    allowed = {"id", "original"} if line["reason"] in NOT_REDONE else {"id"}
+    allowed = {"id", "original"} if line["reason"] in NOT_SHOWN else {"id"}
     wrong = {
         "a column is null that must not be": any(line[key] is None for key in line if key not in allowed),
         "the source is none of the inputs in manifest.json": line["source"] not in sources,
@@ -369,8 +485,8 @@ def wrong_reject(line: Mapping[str, Any], sources: Mapping[str, int]) -> str:
 
 def _is_row(original: str | None, reason: str) -> bool:
     """Whether a line shows its row as JSON; some rows are shown as they were read, of those too large the
-    beginning; duplicates are not shown."""
-    if reason in {"invalid_json", "not_an_object", "row_too_large", *NOT_REDONE}:
+    beginning; duplicates and rows that the recipe leaves out are not shown."""
+    if reason in {"invalid_json", "not_an_object", "row_too_large", *NOT_SHOWN}:
         return True
     try:
         json.loads(original or "", parse_int=str, parse_float=str)

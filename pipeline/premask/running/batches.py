@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -29,7 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.errors import RowError
+from ..core.arrays import arrow_array
+from ..core.contract import ORIGIN_SCHEMA
+from ..core.errors import RowError, RunError
 from ..core.limits import LimitError, limited
 from ..core.recipe import Mask, PadRows, Recipe, SplitBy
 from ..core.records import Conversation, MaskedTexts, Reject, Sample, Samples, Tally
@@ -52,7 +54,8 @@ from ..tokens.tokenizer import LoadedTokenizer
 from .counts import add_row_counts, row_counts
 from .duplicates import RowKeys, shaped_keys
 from .growth import Growth
-from .parts import PART_BYTES, RowsOf, fit_texts
+from .measures import RowTraits, shaped_traits
+from .parts import PART_BYTES, Fitted, RowsOf, fit_texts
 from .verifying import Verifying
 
 
@@ -68,6 +71,8 @@ class LabelledBatch:
     verified  number of rows that were processed twice
     keys      hashes and ids of the rows; None if the batch consists of skipped rows
     left_out  number of rows before these that a setting of the source left out, by setting
+    traits    what the conversations of the rows have; None if nothing asks for it
+    from_cache  whether an earlier run has labelled the rows
     """
 
     numbers: np.ndarray
@@ -78,6 +83,8 @@ class LabelledBatch:
     verified: int = 0
     keys: RowKeys | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    traits: RowTraits | None = None
+    from_cache: bool = False
 
     @property
     def kept(self) -> int:
@@ -105,14 +112,22 @@ FILL_SECONDS = 60.0
 
 
 class Setup(NamedTuple):
-    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled."""
+    """What another process needs, besides the tokenizer, to make the same batch labeller. Can be pickled.
+
+    With a `format` nothing is to be labelled, and no tokenizer is needed.
+    """
 
     recipe: Recipe
-    proof: EngineProof
+    proof: EngineProof | None
     fast: bool
+    format: RowFormat | None = None
 
-    def load(self, tokenizer: LoadedTokenizer) -> BatchLabeller:
-        """Return the batch labeller."""
+    def load(self, tokenizer: LoadedTokenizer | None) -> BatchLabeller:
+        """Return the batch labeller. Raises `RunError` without a tokenizer that is needed."""
+        if self.format is not None:
+            return OnlyPacking(self.recipe, self.format)
+        if tokenizer is None:
+            raise RunError("the worker has not loaded its tokenizer")
         return BatchLabeller(Labeller(self.recipe, tokenizer, self.proof), fast=self.fast)
 
 
@@ -148,19 +163,25 @@ class BatchLabeller:
         return BatchLabeller(self.labeller, fast=self.fast)
 
     @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine."""
+        return self.labeller.proof.fast
+
+    @property
     def row_format(self) -> RowFormat:
         """Padding and optional columns, by the recipe."""
-        recipe = self.recipe
-        padding = Padding(recipe.max_length, self.labeller.tokenizer.pad_id, PADDING_LABEL)
-        return RowFormat(
-            padding if recipe.pad_rows is PadRows.to_length else None,
-            tuple(each.value for each in recipe.extra_columns),
-        )
+        return row_format(self.recipe, lambda: self.labeller.tokenizer.pad_id)
 
     @property
     def split_by(self) -> SplitBy | None:
         """What keeps rows in one split; None if the recipe has no splits and no cache."""
         return self.recipe.split_by if self.recipe.splits or self.recipe.cache else None
+
+    @property
+    def has_traits(self) -> bool:
+        """Whether the recipe, or another one that shares its cache, can ask for the traits of rows."""
+        recipe = self.recipe
+        return bool(recipe.cache or recipe.keep or any(entry.keep for entry in recipe.sources))
 
     def run(self, batch: RowBatch, dialect: Form) -> LabelledBatch:
         """Take the rows of a batch through all stages, all at once.
@@ -186,30 +207,33 @@ class BatchLabeller:
         if len(batch) == 1 and sum(map(len, chain.from_iterable(batch.shaped.texts))) > LARGE_ROW:
             batch = replace(batch, shaped=ShapedRows())  # the labeller says whether it can fit
         keys = shaped_keys(batch.shaped, len(batch), self.split_by)
+        traits = shaped_traits(batch.shaped, len(batch)) if self.has_traits else None
         filled = self._fill(batch.shaped)
         if filled is not None:
             self._growth.learn(batch.shaped, filled.masked)
         check = Verifying(self.labeller, batch, dialect, filled) if self.fast else None
-        for first, last, decided in self._decided(batch, dialect, filled, keys, size):
+        for first, last, decided in self._decided(batch, dialect, filled, (keys, traits), size):
             part = _filled_in(filled, first, last)
             masked = _joined(part, decided)
             rows = RowsOf(batch.source, batch.numbers, keys.ids)
             found = fit_texts(self.labeller, masked, rows, size, check.see if check else _ignore)
             verified = check.verify(first, last, masked) if check else 0
             add_row_counts(found.tally, found.of_row, decided.counts | _counts_of(part))
+            samples = _numbered_by_side(found, decided)
             refused = {at: reject(batch.row(at), error, keys.ids[at]) for at, error in found.errors.items()}
             lines = [line for _, line in sorted({**decided.rejects, **refused}.items())]
             yield LabelledBatch(
                 batch.numbers[first:last],
-                found.samples,
+                samples,
                 found.of_row - first,
                 lines,
                 found.tally,
                 verified,
                 keys.cut(first, last),
                 {} if first else batch.left_out,
+                traits and traits.cut(first, last),
             )
-            del decided, part, masked, found  # not kept while the next rows are decided
+            del decided, part, masked, found, samples  # not kept while the next rows are decided
 
     def _in_repair(self, shaped: ShapedRows) -> ShapedRows:
         """Return the rows with a shape that need no repair."""
@@ -237,7 +261,7 @@ class BatchLabeller:
         return replace(filled, rows=np.asarray(shaped.index, dtype=np.int64)[filled.rows])
 
     def _decided(
-        self, batch: RowBatch, dialect: Form, filled: FilledRows | None, keys: RowKeys, size: int
+        self, batch: RowBatch, dialect: Form, filled: FilledRows | None, about: _About, size: int
     ) -> Iterator[tuple[int, int, _Decided]]:
         """Yield groups of rows (first, one past the last), with what was decided of the rows that were not
         filled. The texts of a group have `size` bytes together, or are those of one row."""
@@ -250,7 +274,7 @@ class BatchLabeller:
             left[filled.rows] = False
         first, held, decided = 0, 0, _Decided()
         for at, (is_left, own) in enumerate(zip(left.tolist(), sizes.tolist(), strict=True)):
-            row = self._decide(batch, dialect, at, keys) if is_left else None
+            row = self._decide(batch, dialect, at, about) if is_left else None
             grown = own if row is None else sum(len(sample.text) for sample in row.samples)
             if held + grown > size and at > first:
                 yield first, at, decided
@@ -264,13 +288,16 @@ class BatchLabeller:
                 first, held, decided = at + 1, 0, _Decided()
         yield first, len(batch), decided
 
-    def _decide(self, batch: RowBatch, dialect: Form, at: int, keys: RowKeys) -> _Decided:
-        """Decide a row that was not filled; set its keys if it has none."""
+    def _decide(self, batch: RowBatch, dialect: Form, at: int, about: _About) -> _Decided:
+        """Decide a row that was not filled; set its keys and traits if it has none."""
         decided, row = _Decided(), batch.row(at)
         try:
             found, repaired = self.labeller.read(row, dialect)
+            keys, traits = about
             if not keys.known[at]:
                 keys.add(at, found)
+                if traits is not None:
+                    traits.add(at, found)
             samples = self.labeller.decide_together(found)
         except RowError as error:
             decided.rejects[at] = reject(row, error)
@@ -279,6 +306,45 @@ class BatchLabeller:
             decided.rows += [at] * len(samples)
             decided.counts |= {at: counts} if (counts := row_counts(samples, repaired)) else {}
         return decided
+
+
+_About = tuple[RowKeys, RowTraits | None]
+"""Keys and traits of the rows of a batch."""
+
+
+class OnlyPacking(BatchLabeller):
+    """What packs samples that are labelled already: a recipe and the format of rows, without a labeller."""
+
+    def __init__(self, recipe: Recipe, format_: RowFormat) -> None:
+        self.recipe, self.fast, self._format = recipe, False, format_
+
+    def setup(self) -> Setup:
+        """Return what another process needs to make the same."""
+        return Setup(self.recipe, None, self.fast, self._format)
+
+    def anew(self) -> BatchLabeller:
+        """Return the same: nothing is learned."""
+        return self
+
+    @property
+    def uses_fast_engine(self) -> bool:
+        """Whether texts are encoded by the fast engine: none are encoded."""
+        return False
+
+    @property
+    def row_format(self) -> RowFormat:
+        """Padding and optional columns."""
+        return self._format
+
+
+def row_format(recipe: Recipe, pad_id: Callable[[], int]) -> RowFormat:
+    """Return the padding and optional columns of a recipe; the id of the pad token is asked for if needed."""
+    fill, multiple = recipe.pad_rows is PadRows.to_length, recipe.pad_to_multiple
+    padding = None
+    if fill or multiple:
+        padding = Padding(recipe.max_length if fill else 0, pad_id(), PADDING_LABEL, multiple or 1)
+    masks = tuple(each.value for each in recipe.extra_columns)
+    return RowFormat(padding, masks, tuple(recipe.token_columns))
 
 
 def plans_of(labeller: Labeller) -> Plans:
@@ -337,6 +403,16 @@ class _Decided:
 
 def _ignore(_: object) -> None:
     """See nothing."""
+
+
+def _numbered_by_side(found: Fitted, decided: _Decided) -> Samples:
+    """Return the samples; those that are sides of preferences have the number of their side."""
+    sides = np.array([-1 if each.side is None else each.side for each in decided.samples], dtype=np.int32)
+    if not (sides >= 0).any():
+        return found.samples
+    kept = sides[np.isin(decided.rows, found.of_row)]
+    origin, at = found.samples.origin, ORIGIN_SCHEMA.get_field_index("sample")
+    return found.samples._replace(origin=origin.set_column(at, ORIGIN_SCHEMA.field(at), arrow_array(kept)))
 
 
 def _filled_in(filled: FilledRows | None, first: int, last: int) -> FilledRows | None:

@@ -17,6 +17,9 @@ import numpy as np
 
 from ..core.records import Sample, Tally
 
+CONTAMINATED = "contaminated_"
+"""How the names of counts by evaluation set begin."""
+
 GROUPS: Mapping[str, str] = {
     "tokens_": "tokens_by_role",
     "trained_": "trained_by_role",
@@ -24,6 +27,7 @@ GROUPS: Mapping[str, str] = {
     "repaired_": "repaired_by_policy",
     "dropped_": "dropped_fields",
     "auto_": "template_modes",
+    CONTAMINATED: "contaminated_by_set",
 }
 """How the names of a group begin in a tally -> the group in the manifest."""
 
@@ -73,7 +77,9 @@ def nested(counts: Mapping[str, int], arguments: Collection[str] = ()) -> dict[s
     >>> found["tokens_by_role"], found["turns_left_out"], found["template_modes"]
     ({'user': 4}, {'empty': 1}, {'enable_thinking': {'true': 2}})
     """
-    found: dict[str, Any] = {name: {} for name in (*GROUPS.values(), "turns_left_out")}
+    found: dict[str, Any] = {
+        name: {} for name in (*GROUPS.values(), "turns_left_out") if name != GROUPS[CONTAMINATED]
+    }
     found |= dict.fromkeys(ALWAYS, 0)
     for key in sorted(counts):
         prefix = next((prefix for prefix in GROUPS if key.startswith(prefix) and key not in _SINGLE), None)
@@ -85,7 +91,7 @@ def nested(counts: Mapping[str, int], arguments: Collection[str] = ()) -> dict[s
             argument, value = _argument(key.removeprefix(prefix), arguments)
             found[GROUPS[prefix]].setdefault(argument, {})[value] = counts[key]
         else:
-            found[GROUPS[prefix]][key.removeprefix(prefix)] = counts[key]
+            found.setdefault(GROUPS[prefix], {})[key.removeprefix(prefix)] = counts[key]
     return found
 
 

@@ -23,6 +23,7 @@ from ..fast.plain_batches import BATCH_ROWS, RowBatch, read_batches, read_single
 from ..labeller import reject
 from ..output.windows import Windows
 from ..sources.blocks import Block
+from ..sources.mapping import as_read
 from .batches import BatchLabeller
 from .crashes import Failures, SkippedRow, name_of, read_failures, without_rows, write_failures
 from .tasks import BucketTask, Progress, Task
@@ -253,10 +254,12 @@ def lines_of(
 ) -> list[Reject]:
     """Return the lines of the reject log for skipped rows."""
     del batches, windows
-    return [line for row in _one_by_one(search, progress) for line in _crashed(row, search.why)]
+    return [line for row in _one_by_one(search, progress, as_read) for line in _crashed(row, search.why)]
 
 
-def _one_by_one(search: Search, progress: Progress) -> Iterator[RowBatch]:
+def _one_by_one(
+    search: Search, progress: Progress, change: Callable[[Slice], Slice] = lambda piece: piece
+) -> Iterator[RowBatch]:
     """Yield batches of one row each."""
-    wanted = np.array(search.rows, dtype=np.int64)
-    return read_single_rows(search.piece, search.dialect, wanted, partial(progress.begin, search.at.piece))
+    wanted, begin = np.array(search.rows, dtype=np.int64), partial(progress.begin, search.at.piece)
+    return read_single_rows(change(search.piece), search.dialect, wanted, begin)

@@ -150,7 +150,7 @@ def is_done(task: Task | BucketTask) -> bool:
 def name_of(task: Task | BucketTask) -> str:
     """Return the name of a task, for messages."""
     if isinstance(task, BucketTask):
-        return f"bucket {task.number} of the shuffle"
+        return task.title
     pieces = task.unit.slices
     more = f" and {len(pieces) - 1} more" if len(pieces) > 1 else ""
     return f"unit {task.unit.number} ({pieces[0].source} from row {pieces[0].start_row}{more})"

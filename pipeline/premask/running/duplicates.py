@@ -26,7 +26,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,12 +33,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.atomic_files import named
-from ..core.errors import OutputError, one_line
 from ..core.recipe import SplitBy
-from ..core.records import ROLES, Conversation
+from ..core.records import ROLES, Conversation, GivenTokens
 from ..core.shapes import MessageShape, RowShape, shape_of
 from ..dialects.shaped import ShapedRows
+from .dropped import Drop, readable
 
 # ==== What rows are compared by ====
 
@@ -143,9 +141,23 @@ def conversation_hash(conversation: Conversation) -> bytes:
         return shape_hash(*shaped)
     messages = conversation.messages
     parts = [dataclasses.asdict(message) for message in messages], conversation.tools
-    others = [each for each in (conversation.weight, conversation.document) if each is not None]
+    others = [each for each in _beside_messages(conversation) if each is not None]
+    if conversation.given is not None:
+        others.append(_given_hash(conversation.given))
     text = json.dumps([*parts, conversation.template_kwargs, *others], sort_keys=True, default=str)
     return _hash(text.encode())
+
+
+def _beside_messages(conversation: Conversation) -> tuple[object, ...]:
+    return conversation.weight, conversation.document, conversation.side
+
+
+def _given_hash(given: GivenTokens) -> str:
+    """Return the hash of the tokens of a row and of what it gives of them."""
+    found = hashlib.sha256(given.ids.tobytes() + given.trained.tobytes() + given.parts.tobytes())
+    found.update(b"" if given.weights is None else given.weights.tobytes())
+    found.update(json.dumps([given.floats, given.texts], default=str).encode())
+    return found.hexdigest()
 
 
 def _first_user(shape: RowShape, texts: Sequence[str]) -> str | None:
@@ -216,25 +228,11 @@ def write_hashes(path: Path, parts: Sequence[np.ndarray]) -> None:
 
 def read_hashes(path: Path) -> np.ndarray:
     """Return the rows of a unit, `HASHED[n]`, mapped into memory. Raises `OutputError` if it has none."""
-    with _readable(path):
+    with readable(path):
         rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         if rows.dtype != HASHED or rows.ndim != 1:
             raise ValueError("it holds something else")
     return rows
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Raise `OutputError` for a file of the work in progress that was changed."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001  numpy raises what its parsers of Python and of zip files raise
-        raise OutputError(
-            f"{path} was changed and cannot be read: {one_line(error, 200)}; remove {path.parent.parent}, "
-            "then run again"
-        ) from None
 
 
 def find_duplicates(paths: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> DuplicateRows:
@@ -278,29 +276,11 @@ def count_by_source(
     return counts
 
 
-class Dropped(NamedTuple):
-    """Duplicates in a unit, and their originals.
-
-    piece, row    int32[n], int64[n]   slice in the unit and row number of the duplicate
-    source, first n names, int64[n]    file and row number of the original
-    """
-
-    piece: np.ndarray
-    row: np.ndarray
-    source: list[str]
-    first: np.ndarray
-
-
-def write_dropped(
-    paths: Sequence[Path],
-    targets: Sequence[Path | None],
-    sources: Sequence[Sequence[str]],
-    found: DuplicateRows,
-) -> None:
-    """Write the duplicates of each unit that has a target; `sources` are the files of its slices.
-
-    Raises `OutputError` if a file cannot be written.
-    """
+def duplicate_drops(
+    paths: Sequence[Path], sources: Sequence[Sequence[str]], found: DuplicateRows
+) -> Iterator[tuple[int, list[Drop]]]:
+    """Yield the duplicates of each unit that has some, with its number; `sources` are the files of the slices
+    of each unit."""
     names = sorted({name for unit in sources for name in unit})
     starts = np.concatenate([[0], np.cumsum([len(read_hashes(path)) for path in paths])]).astype(np.int64)
     unit_of_first = np.searchsorted(starts, found.first, side="right") - 1
@@ -310,18 +290,13 @@ def write_dropped(
         rows = read_hashes(paths[unit])[found.first[own] - starts[unit]]
         numbers = np.array([names.index(name) for name in sources[unit]])
         source[own], first[own] = numbers[rows["piece"]], rows["row"]
-    for unit, (path, target) in enumerate(zip(paths, targets, strict=True)):
-        if target is None:
-            continue
+    for unit, path in enumerate(paths):
         own = slice(*np.searchsorted(found.place, starts[unit : unit + 2]))
         rows = read_hashes(path)[found.place[own] - starts[unit]]
-        columns = {"piece": rows["piece"], "row": rows["row"], "source": source[own], "first": first[own]}
-        with named(target), target.open("wb") as file:
-            np.savez(file, names=np.array(names), **columns)
-
-
-def read_dropped(path: Path) -> Dropped:
-    """Return what `write_dropped` wrote for a unit. Raises `OutputError` if the file was changed."""
-    with _readable(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        names = file["names"].tolist()
-        return Dropped(file["piece"], file["row"], [names[i] for i in file["source"].tolist()], file["first"])
+        columns = (rows["piece"], rows["row"], source[own], first[own])
+        drops = [
+            Drop(piece, row, "duplicate", f"the same conversation is row {number} of {names[name]}")
+            for piece, row, name, number in zip(*(each.tolist() for each in columns), strict=True)
+        ]
+        if drops:
+            yield unit, drops

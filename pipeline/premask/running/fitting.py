@@ -1,7 +1,7 @@
 """Labelled texts -> samples of at most `max_length` tokens, and the counts of each.
 
     pieces, errors = fit(labelled, recipe.max_length, recipe.too_long)
-    samples = samples_of(labelled, pieces, source, (numbers, ids), weights=recipe.loss_weights)
+    samples = samples_of(labelled, pieces, source, (numbers, ids), KeptFloats())
     tally = count(labelled, pieces, recipe.too_long)
 
 A sample that is too long is rejected, truncated or split, as the recipe key `too_long` says. Samples that fit
@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.arrays import arrow_array, offsets_of, runs_of_numbers
-from ..core.contract import ORIGIN_SCHEMA
+from ..core.contract import LOSS_WEIGHTS, ORIGIN_SCHEMA
 from ..core.errors import RowError
 from ..core.recipe import TooLong
 from ..core.records import PROOFS, WRITERS, Labels, Samples, Tally
 from ..core.text import storable
-from ..labeller import LabelledTexts, untrained
-from ..masking.labels import per_sample, trained_before, weigh_tokens, without_first
+from ..labeller import LabelledTexts, pair_errors, untrained
+from ..masking.labels import per_sample, token_numbers, trained_before, weigh_tokens, without_first
 
 
 class Pieces(NamedTuple):
@@ -68,16 +68,18 @@ def cut(labels: np.ndarray, max_length: int, policy: TooLong) -> list[tuple[int,
 
 
 def fit(
-    labelled: LabelledTexts, max_length: int, policy: TooLong, before: int = 0
+    labelled: LabelledTexts, max_length: int, policy: TooLong, before: int = 0, *, pairs: bool = False
 ) -> tuple[Pieces, dict[int, RowError]]:
     """Return the pieces of all usable texts, and the error of each other row.
 
-    A row is used as a whole or not at all. `before` is the number of texts of the first row that came before.
+    A row is used as a whole or not at all. With `pairs`, its two texts must be those of a preference.
+    `before` is the number of texts of the first row that came before.
     The errors have no traceback: its frames would keep the texts of the whole part in memory.
     """
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
     errors = _errors(labelled, before)
+    errors = (pair_errors(labelled) if pairs else {}) | errors
     too_long = np.diff(offsets) > max_length
     n = len(masked.texts)
     if not errors and not too_long.any():
@@ -114,19 +116,26 @@ def _errors(labelled: LabelledTexts, before: int) -> dict[int, RowError]:
     return errors
 
 
-def samples_of(  # noqa: PLR0913  two by keyword
+class KeptFloats(NamedTuple):
+    """The numbers of tokens that a recipe keeps: its `loss_weights` and its `token_columns`."""
+
+    weights: bool | Literal["per_sample"] = False
+    columns: Sequence[str] = ()
+
+
+def samples_of(  # noqa: PLR0913  one by keyword
     labelled: LabelledTexts,
     pieces: Pieces,
     source: str,
     rows: tuple[np.ndarray, Sequence[str | None]],
+    kept: KeptFloats,
     *,
-    weights: bool | Literal["per_sample"],
     before: int = 0,
 ) -> Samples:
     """Return the samples of pieces, ready to be packed.
 
-    `rows` are row numbers and ids of the batch, `weights` is the recipe's `loss_weights`. `before` is the
-    number of samples of the first row that came before.
+    `rows` are row numbers and ids of the batch. `before` is the number of samples of the first row that came
+    before.
     """
     masked, encoded, labels = labelled
     of_row = masked.rows[pieces.sample]
@@ -144,15 +153,18 @@ def samples_of(  # noqa: PLR0913  two by keyword
         schema=ORIGIN_SCHEMA,
     )
     tokens = encoded.tokens
-    flat = [tokens.ids, labels.labels, *([weigh_tokens(labels)] if weights else [])]
+    floats = {LOSS_WEIGHTS.name: weigh_tokens(labels)} if kept.weights else {}
+    floats |= {name: token_numbers(masked.given, tokens, labels, name) for name in kept.columns}
+    flat = [tokens.ids, labels.labels, *floats.values()]
     whole = [pieces.first, pieces.last], [tokens.offsets[:-1], tokens.offsets[1:]]
     if not np.array_equal(*whole):
         flat = [_taken(values, pieces) for values in flat]
         _clear_first(flat[1:], pieces, tokens.offsets)
     offsets = offsets_of(pieces.last - pieces.first)
-    if weights == "per_sample":
-        flat[2] = per_sample(flat[2], flat[1], offsets)
-    return Samples(flat[0], flat[1], offsets, origin, *flat[2:])
+    floats = dict(zip(floats, flat[2:], strict=True))
+    if kept.weights == "per_sample":
+        floats[LOSS_WEIGHTS.name] = per_sample(floats[LOSS_WEIGHTS.name], flat[1], offsets)
+    return Samples(flat[0], flat[1], offsets, origin, floats)
 
 
 def _storable(id_: str | None) -> str | None:
@@ -168,13 +180,13 @@ def _taken(values: np.ndarray, pieces: Pieces) -> np.ndarray:
 
 
 def _clear_first(flat: Sequence[np.ndarray], pieces: Pieces, offsets: np.ndarray) -> None:
-    """Clear label and weight of the first token of each piece that does not begin its text."""
+    """Clear label and numbers of the first token of each piece that does not begin its text."""
     begin = offsets_of(pieces.last - pieces.first)
     for i in np.flatnonzero(pieces.first != offsets[pieces.sample]).tolist():
         labels = flat[0][begin[i] : begin[i + 1]]
         labels[:] = without_first(labels)
-        for weights in flat[1:]:
-            weights[begin[i]] = 0
+        for numbers in flat[1:]:
+            numbers[begin[i]] = 0
 
 
 def _trained_turns(labels: Labels, pieces: Pieces) -> pa.ListArray:

@@ -44,6 +44,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core.arrays import filled_up
 from ..core.atomic_files import named
 from ..core.display import file_size
 from ..core.recipe import Layout, Recipe
@@ -57,9 +58,11 @@ from ..output.windows import Windows
 from ..publish.mask_counts import history_note
 from ..sources.cutting import UNIT_BYTES
 from ..sources.formats import FORMATS
+from ..sources.mapping import as_read
 from ..sources.reading import part_of, read_slice
 from .counts import HISTORY
 from .inputs import Work, look_at
+from .mixture import UNITS, describe, goals, not_reached
 from .run import Prepared, prepare
 from .runners.process import without_old_garbage
 from .tasks import Task, accounts_of
@@ -110,12 +113,17 @@ class Trial:
     splits: int
     bytes: Mapping[str, float]  # kind of file -> bytes per token (rejects: per row)
     rejected: Mapping[str, int]
+    left_out: Mapping[str, int]
+    totals: Sequence[
+        Mapping[str, int]
+    ] = ()  # with a mixture, of each source: `mixture.Totals`, and rows read
 
 
 @dataclass(frozen=True)
 class Forecast:
     """What a run will take. Units and their bytes are exact, all other figures are estimates.
 
+    mixture  the shares of sources, in the form of the manifest; None without a mixture
     tokens_one_sample_a_row  tokens if no turn had a sample of its own, with the history before it
     """
 
@@ -134,6 +142,7 @@ class Forecast:
     seconds: Mapping[int, float]
     warnings: Sequence[str]
     hub: Sequence[str]
+    mixture: Mapping[str, Any] | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -163,7 +172,9 @@ class Forecast:
                 "tokens": self.sample.tokens,
                 "tokens_a_second": self.sample.timed_tokens / max(self.sample.seconds, 1e-9),
                 "rejected": dict(self.sample.rejected),
+                "left_out": dict(self.sample.left_out),
             },
+            "mixture": dict(self.mixture) if self.mixture else None,
         }
 
 
@@ -176,7 +187,8 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     prepared = prepare(work._replace(recipe=recipe.model_copy(update={"cache": None, "shuffle": False})))
     rows = _Rows(work)
     sample = _measure(prepared, rows)
-    units = [_unit(unit, rows, sample) for unit in work.units]
+    mixture, tokens_a_row = _mixture(work, rows, sample) if recipe.mixes else (None, None)
+    units = [_unit(unit, rows, sample, tokens_a_row) for unit in work.units]
     tokens, read = sum(unit.tokens for unit in units), sum(map(rows.of_unit, work.units))
     again = round(tokens * sample.history / max(sample.tokens, 1))
     samples = tokens * sample.samples / max(sample.tokens, 1)
@@ -206,8 +218,13 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         free,
         memory,
         {n: makespan([unit.tokens * speed for unit in units], n) for n in _worker_counts(cores, len(units))},
-        [*_warnings(work, units, sample, again), *_space(disk, free)],
+        [
+            *_warnings(work, units, sample, again),
+            *(not_reached(recipe, mixture) if mixture else ()),
+            *_space(disk, free),
+        ],
         list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
+        mixture,
     )
 
 
@@ -285,7 +302,7 @@ def _compression(text: bytes, codec: str | None) -> float:
 
 def _lines(piece: Slice) -> Iterator[bytes]:
     """Yield the rows of a slice as lines of JSONL."""
-    for row in read_slice(piece):
+    for row in read_slice(as_read(piece)):
         text = row.original if row.error is not None and row.original is not None else _json(row.value)
         yield text.replace("\n", " ").encode("utf-8", "backslashreplace") + b"\n"
 
@@ -308,7 +325,7 @@ def _measure(prepared: Prepared, rows: _Rows) -> Trial:
         records, seconds = [], 0.0
         tasks = [task for task in halves if task is not None]
         for task in tasks:
-            windows, begin = Windows(recipe.pack_window), time.process_time()
+            windows, begin = Windows(recipe.pack_window, recipe.together), time.process_time()
             with without_old_garbage():
                 records.append(run_unit(prepared.batches, task, windows=windows))
             seconds = time.process_time() - begin
@@ -326,7 +343,8 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
         found = [each for piece in pieces for each in _in_draws(piece)]
         dice.shuffle(found)
         return found
-    drawn = sorted(dice.choices(range(len(pieces)), weights, k=DRAWS))
+    drawn = dice.choices(range(len(pieces)), weights, k=DRAWS)
+    drawn = sorted([*drawn, *(_of_each_source(pieces, drawn) if work.recipe.mixes else ())])
     found = []
     for at, times in Counter(drawn).items():
         piece = pieces[at]
@@ -338,6 +356,13 @@ def _draw(work: Work, rows: _Rows) -> list[tuple[Slice, list[bytes]]]:
             found += [(piece, lines[i::times]) for i in range(times)]
     dice.shuffle(found)
     return found
+
+
+def _of_each_source(pieces: Sequence[Slice], drawn: Sequence[int]) -> list[int]:
+    """Return a slice of each source that has not been drawn, twice: for both halves of the sample."""
+    seen = {pieces[at].entry for at in drawn}
+    first = {piece.entry: at for at, piece in reversed([*enumerate(pieces)]) if piece.entry not in seen}
+    return [at for at in first.values() for _ in range(2)]
 
 
 def _in_draws(piece: Slice) -> Iterator[tuple[Slice, list[bytes]]]:
@@ -403,7 +428,51 @@ def _trial_of(recipe: Recipe, records: Sequence[UnitRecord], seconds: float, tas
         1 + len(recipe.splits),
         {kind: size / max(1, rows if kind == "rejects" else tokens) for kind, size in sizes.items()},
         sum((each.rejected for each in accounts), Counter[str]()),
+        sum((each.left_out for each in accounts), Counter[str]()),
+        _totals(recipe, records, tasks) if recipe.mixes else (),
     )
+
+
+def _totals(recipe: Recipe, records: Sequence[UnitRecord], tasks: Sequence[Task]) -> list[Counter[str]]:
+    """Return what the sample has of each source of a mixture; `read` are its rows."""
+    totals = [Counter[str]() for _ in recipe.sources]
+    for record, task in zip(records, tasks, strict=True):
+        for entry, each in record.extra["mixture"].items():
+            totals[int(entry)].update(each)
+        entries = {piece.source: piece.entry for piece in task.unit.slices}
+        for source, account in accounts_of(record).items():
+            totals[entries[source]]["read"] += account.rows
+    return totals
+
+
+def _mixture(work: Work, rows: _Rows, sample: Trial) -> tuple[dict[str, Any], list[float]]:
+    """Return the mixture that a run will give, and for each source the tokens of a row that is read."""
+    recipe = work.recipe
+    read = Counter[int]()
+    for unit in work.units:
+        for piece in unit.slices:
+            read[piece.entry] += round(rows.of(piece))
+    times = [read[entry] / max(1, each["read"]) for entry, each in enumerate(sample.totals)]
+    there = [
+        {f"of_{unit}": round(time * each[f"of_{unit}"]) for unit in UNITS}
+        for time, each in zip(times, sample.totals, strict=True)
+    ]
+    sizes = [each[f"of_{recipe.mix_by.value}"] for each in there]
+    repeats = [
+        min(goal.most, goal.size / size) if size else goal.most
+        for goal, size in zip(goals(recipe, sizes), sizes, strict=True)
+    ]
+    totals = [
+        each | {unit: round(repeat * each[f"of_{unit}"]) for unit in UNITS}
+        for repeat, each in zip(repeats, there, strict=True)
+    ]
+    in_train = 1 - sum(recipe.splits.values())
+    used = [repeat + min(repeat, 1) * (1 - in_train) / in_train for repeat in repeats]
+    tokens = [
+        time * each["of_tokens"] / max(1, each["read"])
+        for time, each in zip(used, sample.totals, strict=True)
+    ]
+    return describe(recipe, totals), tokens
 
 
 def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
@@ -411,13 +480,18 @@ def _packs_a_sample(lengths: np.ndarray, recipe: Recipe) -> float:
     if not len(lengths) or Layout.packed not in recipe.layout:
         return 0.0
     many = np.random.default_rng(recipe.seed).choice(lengths, size=_PACKED_AT_ONCE)
-    return (len(plan_packs(many, recipe.max_length).offsets) - 1) / len(many)
+    rooms = filled_up(many, recipe.pad_to_multiple or 1)
+    return (len(plan_packs(rooms, recipe.max_length).offsets) - 1) / len(many)
 
 
-def _unit(unit: Unit, rows: _Rows, sample: Trial) -> UnitForecast:
+def _unit(
+    unit: Unit, rows: _Rows, sample: Trial, tokens_a_row: Sequence[float] | None = None
+) -> UnitForecast:
     counted = all(piece.stop_row is not None for piece in unit.slices)
     read = rows.of_unit(unit)
     tokens = round(read * sample.tokens / max(sample.rows, 1))
+    if tokens_a_row is not None:
+        tokens = round(sum(rows.of(piece) * tokens_a_row[piece.entry] for piece in unit.slices))
     return UnitForecast(round(read) if counted else None, sum(map(rows.bytes_of, unit.slices)), tokens)
 
 
@@ -430,7 +504,8 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: i
     if note := history_note({"tokens": tokens, HISTORY: again}):
         yield note
     if not sample.tokens:
-        why = ", ".join(f"{count} {reason}" for reason, count in sample.rejected.items())
+        lost = {**sample.rejected, **{f"left out by {key}": count for key, count in sample.left_out.items()}}
+        why = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield f"no row of the sample can be used ({why or 'it has none'}); see 'premask explain'"
     mean = tokens / max(1, len(units))
     whole = {piece.source for unit in work.units for piece in unit.slices if piece.stop_row is None}
@@ -443,8 +518,10 @@ def _warnings(work: Work, units: Sequence[UnitForecast], sample: Trial, again: i
         )
     if len(units) > 1 and max(unit.tokens for unit in units) > 4 * mean:
         yield "some units are several times larger than others; workers will be idle at the end"
-    if work.recipe.duplicates.value == "drop":
-        yield "duplicates are not searched for here; the figures include rows that the run will drop"
+    contaminated = ["contaminated rows"] if work.recipe.decontaminate is not None else []
+    for setting in [*work.recipe.compares, *contaminated]:
+        what = setting.removesuffix(": drop").replace("_", " ")
+        yield f"{what} are not searched for here; the figures include rows that the run will drop"
 
 
 def _space(disk: int, free: int) -> Iterator[str]:

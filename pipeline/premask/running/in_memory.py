@@ -18,7 +18,7 @@ from ..core.records import Row
 from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, batch_of
 from ..sources.blocks import block_of
-from ..sources.parquet import table_block
+from ..sources.table_blocks import table_block
 from .batches import BatchLabeller, LabelledBatch
 
 

@@ -10,10 +10,12 @@ from ..core.records import Salvage, SourceInfo, Unit
 from ..core.source_entry import DialectName
 from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
+from ..dialects.sides import Sides
 from ..dialects.unknown_marks import unknown_marks, warning
 from ..sources.cutting import can_be_cut_again, plan_units, whole
-from ..sources.listing import inspect_sources
-from ..sources.reading import peek
+from ..sources.listing import folders_of_splits, inspect_sources
+from ..sources.reading import nothing_read, peek
+from .keeping import check_keep
 
 SHARE_BYTES = 1 << 20
 """Bytes of a file that are worth another process."""
@@ -44,9 +46,14 @@ class Work(NamedTuple):
 
 
 def look_at(recipe: Recipe) -> Work:
-    """Inspect the files of a recipe and cut them into units."""
+    """Check the recipe's conditions, inspect its files and cut them into units."""
+    check_keep(recipe)
     infos = inspect_sources(
-        recipe.sources, seed=recipe.seed, max_row_bytes=recipe.max_row_bytes, salvage=recipe.salvage
+        recipe.sources,
+        seed=recipe.seed,
+        max_row_bytes=recipe.max_row_bytes,
+        salvage=recipe.salvage,
+        function=recipe.map,
     )
     dialects, warnings = dict[str, Form](), list[str]()
     for info in infos:
@@ -58,6 +65,8 @@ def look_at(recipe: Recipe) -> Work:
             warnings.append(_lost(info.source, info.salvage))
         if keys := unknown_marks(values, dialects[info.source]):
             warnings.append(warning(info.source, keys))
+    for folder, splits in folders_of_splits(infos).items():
+        warnings.append(f"{folder} has the splits {', '.join(splits)}, which are all read; name one's folder")
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     return Work(recipe, infos, dialects, units, tuple(warnings))
 
@@ -73,6 +82,14 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
     The entry of the source decides, else the recipe. If neither does, the dialect of most rows is used.
     Raises `SourceError` if no row has the fields, or if no dialect fits.
     """
+    form = _form(info, recipe, values)
+    if recipe.preferences is None:
+        return form
+    return Sides(str(form) if isinstance(form, Named) else "auto", pairs=recipe.together > 1)
+
+
+def _form(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None) -> Form:
+    """Return how the rows of a file are read as conversations to learn."""
     entry = recipe.sources[info.entry]
     fields, dialect = entry.fields, entry.dialect
     if fields is None and dialect is None:
@@ -83,4 +100,7 @@ def find_dialect(info: SourceInfo, recipe: Recipe, values: Sequence[Any] | None 
         return mapped
     if dialect not in (None, DialectName.auto):
         return Named(dialect.value)
-    return recognize_file(peek(info) if values is None else values, source=info.source)
+    values = peek(info) if values is None else values
+    if not values:
+        raise nothing_read(info)
+    return recognize_file(values, source=info.source)

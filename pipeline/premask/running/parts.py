@@ -29,7 +29,7 @@ from ..output.spool import Spool
 from ..output.windows import concat_samples
 from ..tokens.placed import text_sizes
 from .counts import HISTORY
-from .fitting import count, fit, samples_of
+from .fitting import KeptFloats, count, fit, samples_of
 
 PART_BYTES = 2 << 20
 """Bytes of text that are encoded and labelled together: about half a million tokens."""
@@ -121,18 +121,20 @@ class _Parts(NamedTuple):
     def fitted(self, masked: MaskedTexts) -> Fitted:
         """Return what the texts of a part give."""
         spans = list(text_spans(masked, self.size))
-        return self._of_rows(masked) if len(spans) == 1 else self._of_long_row(masked, spans)
+        whole = len(spans) == 1 or self.labeller.recipe.preferences is not None
+        return self._of_rows(masked) if whole else self._of_long_row(masked, spans)
 
     def _of_rows(self, masked: MaskedTexts, texts: int = 0, samples: int = 0) -> Fitted:
         """Return what texts give; so many texts and samples of their first row came before."""
         recipe = self.labeller.recipe
         labelled = self.labeller.label(masked)
         self.see(labelled)
-        pieces, errors = fit(labelled, recipe.max_length, recipe.too_long, texts)
-        source, numbers, ids = self.rows
-        made = samples_of(
-            labelled, pieces, source, (numbers, ids), weights=recipe.loss_weights, before=samples
+        pieces, errors = fit(
+            labelled, recipe.max_length, recipe.too_long, texts, pairs=recipe.preferences is not None
         )
+        source, numbers, ids = self.rows
+        kept = KeptFloats(recipe.loss_weights, recipe.token_columns)
+        made = samples_of(labelled, pieces, source, (numbers, ids), kept, before=samples)
         tally = count(labelled, pieces, recipe.too_long)
         return Fitted(made, masked.rows[pieces.sample], tally, errors)
 

@@ -9,10 +9,10 @@ run is refused meanwhile; one process at a time holds each rank. If the output i
 nothing else, unless they need files of each other (`--work`); then only ranks of one machine see each other.
 Another recipe is refused. A stopped rank can be started again, also with another N.
 
-With `duplicates: drop`, a rank hashes its own rows and waits for the hashes of all others. With `shuffle`, it
-waits for the units of all ranks before it packs its buckets. If a verified row gives two different results,
-the rank that found it repeats its units on the slow path. Ranks that end later do the same. `finish_slices`
-names the ranks that ended before.
+With `duplicates: drop` or `near_duplicates`, a rank hashes its own rows and waits for the hashes of all
+others. With `shuffle`, it waits for the units of all ranks before it packs its buckets. If a verified row
+gives two different results, the rank that found it repeats its units on the slow path. Ranks that end later
+do the same. `finish_slices` names the ranks that ended before.
 
 Cost: the first rank inspects the sources and cuts them into units, 2 ns a byte. The other ranks wait, then
 read its result, unless the size or time of a file has changed.
@@ -41,7 +41,7 @@ from ..core.defaults import WAIT_S
 from ..core.errors import OutputError, RecipeError, RunError
 from ..core.locks import Lock, lock_file
 from ..core.received_files import UnusableFileError
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.recipe_file import make_recipe
 from ..core.records import At, Slice, SourceInfo, Unit
 from ..core.redact import source_name
@@ -49,18 +49,20 @@ from ..core.source_entry import Source
 from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from ..core.versions import code_hash
+from ..dialects import Form
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, read_work_json, work_directory
 from ..output.shards import UnitRecord
 from ..publish.card import make_card
 from ..sources.files import version_of
-from ..sources.listing import list_files
+from ..sources.listing import hook_of, list_files
+from .dropping import drop_rows
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
 from .runners import Runner
 from .runners.process import begin_work
-from .tasks import BucketTask, Progress, Task, drop_duplicates, rows_of
-from .units import scan_unit
+from .scanning import scan_unit
+from .tasks import BucketTask, Progress, Task, rows_of
 
 _POLL_S = 1.0
 _NAMED_UNITS = 10  # missing units of a rank that are listed by number
@@ -141,12 +143,16 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
         records: list[UnitRecord] = []
         if output is not None:
             progress.start(None)
-            if recipe.duplicates is Duplicates.drop:
+            if recipe.scans:
                 tasks = prepared.tasks(output)
+                with _held(_ranks(out) / "look.lock"):
+                    prepared.write_index(output)
                 runner.do(scan_unit, tasks[part], prepared.batches, Progress())
-                _wait_for(tasks, _is_scanned, "row hashes", share, progress)
-                drop_duplicates(tasks, part)
-            records = do_units(prepared, output, runner, progress, part)
+                if recipe.compares:
+                    _wait_for(tasks, _is_scanned, "row hashes", share, progress)
+                drop_rows(recipe, tasks, part)
+            wait = partial(_wait_for_sizes, output, share, progress)
+            records = do_units(prepared, output, runner, progress, part, wait)
             if recipe.shuffle:
                 records += _pack(prepared, output, share, runner, progress)
     rows, tokens = sum(map(rows_of, records)), sum(record.tokens for record in records)
@@ -157,7 +163,8 @@ def run_slice(  # noqa: PLR0913  all by keyword but the first two
 
 def _check_shared(recipe: Recipe, place: Destination) -> None:
     """Raise `RecipeError` if ranks need files of each other but have no shared folder."""
-    needs = {"duplicates: drop": recipe.duplicates is Duplicates.drop, "shuffle: true": recipe.shuffle}
+    needs = {**dict.fromkeys(recipe.compares, True), "shuffle: true": recipe.shuffle}
+    needs["share, budget or temperature"] = recipe.mixes
     if isinstance(place, StoreDestination) and place.work_dir is None and any(needs.values()):
         what = next(name for name, needed in needs.items() if needed)
         raise RecipeError(
@@ -335,6 +342,20 @@ def _wait_for(
         time.sleep(_POLL_S)
 
 
+def _wait_for_sizes(output: Output, share: Share, progress: Progress, tasks: Sequence[Task]) -> None:
+    """Wait until all ranks have measured their rows; raise `RunError` if they have to do so again."""
+    mismatch = output.mismatch
+    _wait_for(
+        tasks, lambda task: _is_measured(task) or output.mismatch != mismatch, "row sizes", share, progress
+    )
+    if output.mismatch != mismatch:
+        raise RunError(f"{share}: {output.mismatch} gave two different results; run this rank again")
+
+
+def _is_measured(task: Task) -> bool:
+    return task.sizes is not None and task.sizes.is_file()
+
+
 def _is_scanned(task: Task) -> bool:
     return task.hashes is not None and task.hashes.is_file()
 
@@ -347,9 +368,11 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
     sign, path = _sign(recipe), _ranks(out) / "work.json"
     there = _read_json(path)
     if there is not None and there.get("sign") == sign:
-        found = _work_of(_work_file(there, path), recipe)
-        if _unchanged(found):
-            return found
+        file = _work_file(there, path)
+        if _has_own_functions(file, recipe):
+            found = _work_of(file, recipe)
+            if _unchanged(found):
+                return found
     work = look_at(recipe)
     if there is not None and read_plan(out) is not None:
         check_same_run(out, prepare(work).identity)  # before the file that other ranks use is replaced
@@ -361,6 +384,14 @@ def _look_once(recipe: Recipe, out: Path) -> Work:
 def _sign(recipe: Recipe) -> dict[str, Any]:
     """Return what the inspection of the sources depends on, besides the content of the files."""
     return {"code": code_hash(), "recipe": recipe.identity(), "files": list_files(recipe.sources)}
+
+
+def _has_own_functions(found: _WorkFile, recipe: Recipe) -> bool:
+    """Whether rows are made by the functions of the recipe, with the same code, and by no others: a file may
+    not name code that runs. Raises `RecipeError` if they may not run here."""
+    own = [hook_of(entry, recipe.map) for entry in recipe.sources]
+    all_of: list[SourceInfo | Slice] = [*found.infos, *_slices(found)]
+    return all((each.selection and each.selection.map) == own[each.entry] for each in all_of)
 
 
 def _unchanged(work: Work) -> bool:
@@ -417,14 +448,19 @@ def _slices(found: _WorkFile) -> Iterator[Slice]:
     return (piece for pieces in found.units for piece in pieces)
 
 
-def _work_of(found: _WorkFile, recipe: Recipe) -> Work:
-    """Return the work of a file, which has no credentials of URLs; `recipe` has them."""
+def _work_of(found: _WorkFile, recipe: Recipe, *, is_done: bool = False) -> Work:
+    """Return the work of a file, which has no credentials of URLs; `recipe` has them. If it is done, no row
+    is read for the dialect of rows that a function makes: nobody asks for it."""
     units = [
         Unit(number, tuple(piece._replace(at=_at(piece, recipe)) for piece in pieces))
         for number, pieces in enumerate(found.units)
     ]
     infos = [dataclasses.replace(info, at=_at(info, recipe)) for info in found.infos]
-    dialects = {info.source: found.dialects.get(info.source) or find_dialect(info, recipe) for info in infos}
+    dialects = dict[str, Form]()
+    for info in infos:
+        is_made = info.selection is not None and info.selection.map is not None
+        known = found.dialects.get(info.source) or ("auto" if is_done and is_made else None)
+        dialects[info.source] = known or find_dialect(info, recipe)
     return Work(recipe, infos, dialects, units, tuple(found.warnings))
 
 
@@ -448,7 +484,8 @@ def _read_work(out: Path, recipe: Recipe | None) -> Work | None:
     found = _work_file(data, path)
     theirs = make_recipe(found.recipe, where="work in progress")
     same = recipe is not None and recipe.identity() == theirs.identity()
-    return _work_of(found, recipe if same and recipe else theirs)._replace(recipe=recipe or theirs)
+    whose = recipe if same and recipe else theirs
+    return _work_of(found, whose, is_done=True)._replace(recipe=recipe or theirs)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

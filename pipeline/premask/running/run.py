@@ -7,7 +7,7 @@ The steps, which `ranks.py` takes one by one in several processes:
 
     work = look_at(recipe)                        # files, dialects, units
     prepared = prepare(work, runner)              # the labeller, and what decides the bytes
-    do_units(prepared, output, runner, progress)  # after `scan` and `drop_duplicates`, if used
+    do_units(prepared, output, runner, progress)  # after `scan_unit` and `drop_rows`, if used
     finish(prepared, output, records)             # the manifest
 """
 
@@ -18,16 +18,17 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import facts
+from ..core.atomic_files import placed
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.records import SourceInfo
-from ..labeller import Labeller
+from ..labeller import WITHOUT_CHATS, Labeller
 from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
@@ -38,12 +39,17 @@ from ..publish.mask_counts import history_note
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
 from .counts import nested
+from .decontaminate import EvaluationIndex, read_sets
+from .dropping import count_duplicates, drop_rows
 from .early_end import refused_at_once
 from .inputs import Work, look_at
+from .mixture import UNITS, describe, not_reached
+from .near_duplicates import check_installed
 from .nothing_kept import first_reject, why_nothing
 from .runners import Runner
 from .runners.local import LocalRunner
 from .runners.process import begin_work
+from .scanning import scan_unit
 from .shuffle import pack_bucket
 from .tasks import (
     Account,
@@ -52,11 +58,10 @@ from .tasks import (
     Task,
     accounts_of,
     bucket_tasks,
-    count_duplicates,
-    drop_duplicates,
     make_tasks,
+    mix,
 )
-from .units import run_unit, scan_unit
+from .units import measure_unit, run_unit
 
 MakeRunner = Callable[[int], Runner]
 """Makes a runner, given the number of processes that are of use."""
@@ -65,18 +70,23 @@ MakeRunner = Callable[[int], Runner]
 @dataclass(frozen=True)
 class RunResult:
     """The result of a run: the manifest, and the output, a directory or a URL. `fresh` is False if the output
-    was already finished."""
+    was already finished. `rows_from_cache` are rows that an earlier run tokenized; None without a cache."""
 
     manifest: dict[str, Any]
     output: Path | str
     seconds: float
     fresh: bool
     warnings: tuple[str, ...] = ()
+    rows_from_cache: int | None = None
 
     @property
     def skipped_rows(self) -> int:
         """Number of skipped rows: processing them ended a worker again and again."""
         return sum(each["rows"] for each in self.manifest.get("set_aside", ()))
+
+
+Wait = Callable[[Sequence[Task]], None]
+"""Waits until other processes have measured the rows of all tasks."""
 
 
 class Prepared(NamedTuple):
@@ -85,6 +95,7 @@ class Prepared(NamedTuple):
     work: Work
     batches: BatchLabeller
     identity: RunIdentity
+    evaluation: EvaluationIndex | None = None
 
     def tasks(self, output: Output) -> list[Task]:
         """Return a task for each unit."""
@@ -94,6 +105,12 @@ class Prepared(NamedTuple):
     def buckets(self, output: Output) -> list[BucketTask]:
         """Return the tasks that pack the buckets of a shuffle; none without `shuffle`."""
         return bucket_tasks(self.tasks(output), output) if self.work.recipe.shuffle else []
+
+    def write_index(self, output: Output) -> None:
+        """Write the index of the evaluation sets, if there are any, for the workers."""
+        if self.evaluation is not None and not output.evaluation.is_file():
+            with placed(output.evaluation) as scratch:
+                self.evaluation.write(scratch)
 
     def refusal(self, output: Output, part: slice = slice(None)) -> str:
         """Return why a run ends before any work (`early_end.py`); empty if it does not. `part` are the units
@@ -132,7 +149,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
 
     Raises a `PremaskError` of the matching kind for every error that is not one of a row.
     """
-    begin, progress = time.monotonic(), progress or Progress()
+    begin, progress, records = time.monotonic(), progress or Progress(), list[UnitRecord]()
     place = destination_of(recipe.output, work_dir)
     place.look()
     work = look_at(recipe)
@@ -150,15 +167,23 @@ def run(  # noqa: PLR0913  all by keyword but the first
                 if place.about:
                     progress.say(place.about)
                 progress.start(work.rows)
-                if recipe.duplicates is Duplicates.drop:
+                if recipe.scans:
                     tasks = prepared.tasks(output)
+                    prepared.write_index(output)
                     runner.do(scan_unit, tasks, prepared.batches, Progress())
-                    drop_duplicates(tasks)
+                    drop_rows(recipe, tasks)
                 records = do_units(prepared, output, runner, progress)
                 if recipe.shuffle:
                     records += pack(prepared, prepared.buckets(output), output, runner, progress)
                 manifest = finish(prepared, output, records)
-    return result_of(manifest, place, prepared, begin, fresh=output is not None)
+    result = result_of(manifest, place, prepared, begin, fresh=output is not None)
+    return replace(result, rows_from_cache=rows_from_cache(records))
+
+
+def rows_from_cache(records: Sequence[UnitRecord]) -> int | None:
+    """Return how many rows of units an earlier run tokenized; None if they have no cache."""
+    found = [record.extra["from_cache"] for record in records if "from_cache" in record.extra]
+    return sum(found) if found else None
 
 
 def local(workers: int, attempts: int = ATTEMPTS) -> MakeRunner:
@@ -171,7 +196,9 @@ def result_of(
     manifest: dict[str, Any], place: Destination, prepared: Prepared, begin: float, *, fresh: bool
 ) -> RunResult:
     """Return the result of a run that began at `begin` (`time.monotonic`)."""
-    found = (*_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
+    mixture = manifest.get("mixture")
+    missed = not_reached(prepared.work.recipe, mixture) if mixture else ()
+    found = (*missed, *_history(manifest), *_empty_splits(manifest), *_skipped(manifest), *place.warnings)
     labeller = prepared.batches.labeller
     reason = manifest["engine"]["reason"]
     slow = (reason,) if reason != labeller.proof.reason else ()
@@ -183,39 +210,58 @@ def result_of(
 def prepare(work: Work, runner: Runner | None = None) -> Prepared:
     """Load tokenizer and labeller; the workers of a runner load theirs meanwhile."""
     recipe = work.recipe
+    check_installed(recipe.near_duplicates)
     tokenizer = load_tokenizer(recipe.tokenizer)
     if runner is not None:
         runner.load_ahead(recipe, tokenizer)
     labeller = Labeller(recipe, tokenizer)
+    evaluation = read_sets(recipe)
     identity = identify(
         recipe,
         inputs=[info.about() for info in work.infos],
         tokenizer=_about_tokenizer(labeller),
         template=_about_template(labeller),
+        evaluation_sets=evaluation.sets if evaluation is not None else (),
     )
-    prepared = Prepared(work, BatchLabeller(labeller), identity)
+    prepared = Prepared(work, BatchLabeller(labeller), identity, evaluation)
     if runner is not None:
         runner.loaded(prepared.batches)
     return prepared
 
 
-def do_units(
-    prepared: Prepared, output: Output, runner: Runner, progress: Progress, part: slice = slice(None)
+def do_units(  # noqa: PLR0913  the last two for ranks only
+    prepared: Prepared,
+    output: Output,
+    runner: Runner,
+    progress: Progress,
+    part: slice = slice(None),
+    wait: Wait | None = None,
 ) -> list[UnitRecord]:
-    """Have all units processed, or a part of them.
+    """Have all units processed, or a part of them. With a mixture, the rows of all units are measured first;
+    `wait` waits for those of other ranks.
 
     If a verified row gives two different results, here or in another rank, all of them are processed again on
     the slow path.
     """
+
+    def do() -> list[UnitRecord]:
+        tasks, batches, recipe = prepared.tasks(output), prepared.batches_for(output), prepared.work.recipe
+        if recipe.mixes:
+            runner.do(measure_unit, tasks[part], batches, Progress())
+            if wait is not None:
+                wait(tasks)
+            tasks = mix(recipe, tasks)
+        return runner.do(run_unit, tasks[part], batches, progress)
+
     if not output.mismatch:
         try:
-            records = runner.do(run_unit, prepared.tasks(output)[part], prepared.batches, progress)
+            records = do()
         except VerifyError as error:
             output.note_mismatch(str(error))
         else:
             if not output.mismatch:
                 return records
-    return runner.do(run_unit, prepared.tasks(output)[part], prepared.batches_for(output), progress)
+    return do()
 
 
 def pack(
@@ -295,15 +341,28 @@ def _finish(
         },
         engine=engine,
         card=labeller.recipe.card.shown(),
-        save_tokenizer=lambda directory: labeller.tokenizer.save(directory, labeller.template.source),
+        save_tokenizer=labeller.save_tokenizer,
         make_card=make_card,
         draw=card_pictures,
+        more=_mixture(prepared.work.recipe, records),
         set_aside=[
             {"unit": number, **record.extra["set_aside"]}
             for number, record in enumerate(records)
             if "set_aside" in record.extra
         ],
     )
+
+
+def _mixture(recipe: Recipe, records: Sequence[UnitRecord]) -> dict[str, Any]:
+    """Return what the manifest says of a mixture; nothing without one."""
+    if not recipe.mixes:
+        return {}
+    names = [name for unit in UNITS for name in (unit, f"of_{unit}")]
+    totals = [Counter(dict.fromkeys(names, 0)) for _ in recipe.sources]
+    for record in records:
+        for entry, each in record.extra.get("mixture", {}).items():
+            totals[int(entry)].update(each)
+    return {"mixture": describe(recipe, totals)}
 
 
 _REDO = "remove the folder .NAME.partial beside the output, then run again"
@@ -320,10 +379,14 @@ def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:
     return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
 
 
+def _own_name(labeller: Labeller) -> str:
+    return "none" if labeller.template.source == WITHOUT_CHATS else "tokenizer's own"
+
+
 def _about_template(labeller: Labeller) -> dict[str, Any]:
     text = json.dumps(labeller.template.sources, sort_keys=True)
     return {
-        "name": labeller.recipe.chat_template or "tokenizer's own",
+        "name": labeller.recipe.chat_template or _own_name(labeller),
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "turn_ends": list(labeller.ends.stops),
         "turn_openers_end_turns": bool(labeller.ends.openers),

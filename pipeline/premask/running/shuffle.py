@@ -29,7 +29,7 @@ from ..output.shards import UnitRecord, UnitWriter, scattered
 from ..output.unit_store import finished
 from ..output.windows import Windows, concat_samples, cut_samples, take_samples
 from .batches import BatchLabeller
-from .choosing import order_keys
+from .choosing import order_keys, pack_counts, pack_order
 from .tasks import BucketTask, Progress
 
 TOKENS_AT_ONCE = 24_000_000
@@ -57,7 +57,9 @@ class Scatter:
     def add(self, samples: Samples, split: str) -> None:
         """Add samples of a split; copies of a sample are adjacent."""
         held = self._keys.get(split, np.zeros(0, dtype=np.uint64))
-        self._keys[split] = np.concatenate([held, order_keys(samples.origin, self._seed)])
+        self._keys[split] = np.concatenate(
+            [held, order_keys(samples.origin, self._seed, self._windows.together)]
+        )
         for full in self._windows.of(split).add(samples):
             self._deal(full, split)
 
@@ -95,12 +97,15 @@ def _bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
     return numbers
 
 
+_FLOATS = "floats."
+"""What the names of columns begin with that hold other numbers of tokens."""
+
+
 def _to_arrow(samples: Samples, keys: np.ndarray) -> pa.RecordBatch:
     """Return samples as a table with one row per sample."""
     bounds = arrow_array((samples.offsets - samples.offsets[0]).astype(np.int32))
     columns = {"tokens": samples.ids, "labels": samples.labels}
-    if samples.weights is not None:
-        columns["weights"] = samples.weights
+    columns |= {f"{_FLOATS}{name}": values for name, values in samples.floats.items()}
     lists = {name: pa.ListArray.from_arrays(bounds, arrow_array(each)) for name, each in columns.items()}
     origin = dict(zip(ORIGIN_SCHEMA.names, samples.origin.columns, strict=True))
     return pa.RecordBatch.from_pydict({"key": arrow_array(keys), **lists, **origin})
@@ -108,9 +113,10 @@ def _to_arrow(samples: Samples, keys: np.ndarray) -> pa.RecordBatch:
 
 def _from_arrow(batch: pa.RecordBatch) -> tuple[Samples, np.ndarray]:
     tokens, labels = flat(batch.column("tokens")), flat(batch.column("labels"))
-    weights = flat(batch.column("weights")).values if "weights" in batch.schema.names else None
+    names = [name for name in batch.schema.names if name.startswith(_FLOATS)]
+    floats = {name.removeprefix(_FLOATS): flat(batch.column(name)).values for name in names}
     origin = batch.select(ORIGIN_SCHEMA.names).cast(ORIGIN_SCHEMA)
-    return Samples(tokens.values, labels.values, tokens.offsets, origin, weights), batch.column(
+    return Samples(tokens.values, labels.values, tokens.offsets, origin, floats), batch.column(
         "key"
     ).to_numpy()
 
@@ -128,14 +134,15 @@ def pack_bucket(
     if task.store is not None:
         return task.store.keep(task, lambda own: pack_bucket(batches, own, progress, windows))
     recipe = batches.recipe
-    windows = windows or Windows(recipe.pack_window)
-    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format) as writer:
+    windows = windows or Windows(recipe.pack_window, recipe.together)
+    order = pack_order(recipe)
+    with UnitWriter(task.directory, recipe.layout, recipe.max_length, batches.row_format, order) as writer:
         for split in ("train", *recipe.splits):
             for samples in _in_order(task, split):
                 for full in windows.of(split).add(samples):
                     writer.add(full, split)
             writer.add(windows.of(split).rest(), split)
-        record = writer.commit(key=task.key, extra={"counts": {}, "sources": {}})
+        record = writer.commit(key=task.key, extra={"counts": pack_counts(writer), "sources": {}})
     (progress or Progress()).advance(0, 0, record.packs)
     return record
 

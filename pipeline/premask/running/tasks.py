@@ -1,35 +1,31 @@
-"""The tasks of a run, one per unit, and the duplicates among their rows.
+"""The tasks of a run, one per unit, and the account of their rows.
 
-    tasks = make_tasks(recipe, identity, output, units, dialects)
-    drop_duplicates(tasks)                      # after `scan_unit` on all of them, before `run_unit`
-    counted = count_duplicates(tasks)           # after `run_unit`
-
-Cost: see `duplicates.py`.
+tasks = make_tasks(recipe, identity, output, units, dialects)
+accounts_of(record)["chats.jsonl"].kept     # of a unit that is done
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import OutputError, one_line
-from ..core.recipe import Duplicates, Recipe
+from ..core.recipe import Recipe
 from ..core.records import Slice, Unit
 from ..dialects import Form
 from ..output.directory import Output
 from ..output.identity import RunIdentity
-from ..output.shards import HASHES, UnitRecord
+from ..output.shards import UnitRecord
 from ..output.unit_store import UnitStore
 from ..output.windows import Windows
 from .batches import BatchLabeller
 from .cache import slice_key
-from .duplicates import count_by_source, find_duplicates, write_dropped
+from .dropped import readable
+from .mixture import read_sizes, resolve
 
 
 def make_tasks(
@@ -40,12 +36,12 @@ def make_tasks(
     dialects: Mapping[str, Form],
 ) -> list[Task]:
     """Return a task for each unit; `dialects` are those of the files."""
-    drop = recipe.duplicates is Duplicates.drop
     files = {each["source"]: each for each in identity.inputs}
 
+    cached = Path(recipe.cache) if recipe.cache else output.rows if recipe.mixes else None
+
     def cache_key(piece: Slice) -> str:
-        about = [files[piece.source], piece.start_row, piece.stop_row, repr(dialects[piece.source])]
-        return slice_key(identity, recipe, recipe.sources[piece.entry], about)
+        return slice_key(identity, recipe, piece, dialects[piece.source], files[piece.source])
 
     return [
         Task(
@@ -54,17 +50,22 @@ def make_tasks(
             output.unit(unit.number),
             identity.unit_key,
             output.failures(unit.number),
-            tuple(map(cache_key, unit.slices)) if recipe.cache else (),
-            output.hashes(unit.number) if drop else None,
-            output.dropped(unit.number) if drop else None,
+            tuple(map(cache_key, unit.slices)) if cached else (),
+            output.hashes(unit.number) if recipe.compares else None,
+            output.dropped(unit.number) if recipe.scans else None,
             len(units) if recipe.shuffle else 0,
             output.store,
+            cache=cached,
+            sizes=output.sizes(unit.number) if recipe.mixes else None,
+            signatures=output.signatures(unit.number) if recipe.near_duplicates else None,
+            contaminated=output.contaminated(unit.number) if recipe.decontaminate else None,
+            evaluation=output.evaluation if recipe.decontaminate else None,
         )
         for unit in units
     ]
 
 
-def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
+def bucket_tasks(tasks: Sequence[Task | BucketTask], output: Output) -> list[BucketTask]:
     """Return the tasks of a shuffle, one per bucket; their numbers continue those of the units."""
     units, count = [task.directory for task in tasks], len(tasks)
     return [
@@ -81,37 +82,15 @@ def bucket_tasks(tasks: Sequence[Task], output: Output) -> list[BucketTask]:
     ]
 
 
-def drop_duplicates(tasks: Sequence[Task], part: slice = slice(None)) -> None:
-    """Write for each task, or for a part of them, which of its rows are duplicates."""
-    hashes = [task.hashes for task in tasks if task.hashes is not None]
-    targets: list[Path | None] = [None] * len(tasks)
-    targets[part] = [task.dropped for task in tasks[part]]
-    with _whole(hashes):
-        write_dropped(hashes, targets, [_sources(task) for task in tasks], find_duplicates(hashes))
+def mix(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks with how often the rows of each source are used; the sizes of all rows are known."""
+    repeats = resolve(recipe, [_sizes(task.sizes) for task in tasks if task.sizes is not None])
+    return [replace(task, repeats=repeats) for task in tasks]
 
 
-def count_duplicates(tasks: Sequence[Task]) -> Counter[str]:
-    """Return the number of duplicates of each source, by the hashes that the units wrote."""
-    hashes = [task.hashes or task.directory / HASHES for task in tasks]
-    with _whole(hashes):
-        return count_by_source(hashes, [_sources(task) for task in tasks], find_duplicates(hashes))
-
-
-@contextmanager
-def _whole(hashes: Sequence[Path]) -> Iterator[None]:
-    """Raise `OutputError` if the hashes of rows are not what a run wrote."""
-    try:
-        yield
-    except (ValueError, LookupError, EOFError, TypeError, OverflowError) as error:
-        work = hashes[0].parent.parent
-        raise OutputError(
-            f"hashes of rows in {work} were changed, and cannot be read: {one_line(error, 200)}; "
-            "remove that folder, then run again"
-        ) from None
-
-
-def _sources(task: Task) -> list[str]:
-    return [piece.source for piece in task.unit.slices]
+def _sizes(path: Path) -> np.ndarray:
+    with readable(path):
+        return read_sizes(path)
 
 
 # ==== The records ====
@@ -158,6 +137,11 @@ class BucketTask:
     failures: Path
     store: UnitStore | None = None
 
+    @property
+    def title(self) -> str:
+        """Its name, for messages."""
+        return f"bucket {self.number} of the shuffle"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -168,12 +152,18 @@ class Task:
     directory   where its files are written; a scratch directory if the output is in a store
     key         the key of the run
     failures    the file with its failures, if any
-    cache_keys  the names of its slices in the cache
-    hashes      with `duplicates: drop`, the file with the hashes of its rows
-    dropped     with `duplicates: drop`, the file with its duplicates
+    cache_keys  the keys of its slices in the cache
+    hashes      if rows are compared first (`Recipe.compares`), the file with the hashes of its rows
+    dropped     if rows are scanned first (`Recipe.scans`), the file with the rows that are left out
     buckets     with `shuffle`, the number of buckets; else 0
     store       where finished units are kept, if the output is in a store
+    cache       the folder of the rows that are kept; None if none are
+    sizes       with a mixture, the file with the sizes of its rows
+    repeats     with a mixture, how often the rows of each source are used
     shared      the folder through which other processes label rows of this unit; None if none do
+    signatures  with `near_duplicates`, the file with the signatures of its rows
+    contaminated, evaluation
+                with `decontaminate`, the file with its contaminated rows, and the index of evaluation sets
     """
 
     unit: Unit
@@ -187,11 +177,17 @@ class Task:
     buckets: int = 0
     store: UnitStore | None = None
     shared: Path | None = None
+    cache: Path | None = None
+    sizes: Path | None = None
+    repeats: tuple[float, ...] = ()
+    signatures: Path | None = None
+    contaminated: Path | None = None
+    evaluation: Path | None = None
 
     @property
     def shares_files(self) -> bool:
         """Whether other processes must see the files of this task, under the same path."""
-        return self.store is None or self.hashes is not None or self.buckets > 0
+        return self.store is None or self.dropped is not None or self.sizes is not None or self.buckets > 0
 
 
 @dataclass

@@ -114,9 +114,14 @@ def _narrowed(row: Row, columns: Sequence[str]) -> Row:
 # ==== What is taken ====
 
 
-def selected(blocks: Iterator[Block], piece: Slice, selection: Selection) -> Iterator[Block]:
-    """Blocks with the rows that a selection takes. Rows left out at the end are counted by a last, empty
-    block."""
+def selected(
+    blocks: Iterator[Block],
+    piece: Slice,
+    selection: Selection,
+    made: Callable[[Block], Block] | None = None,
+) -> Iterator[Block]:
+    """Blocks with the rows that a selection takes, and what `made` makes of them. Rows left out at the end
+    are counted by a last, empty block."""
     left_out = Counter[str]()
     for each in blocks:
         block = each
@@ -127,6 +132,7 @@ def selected(blocks: Iterator[Block], piece: Slice, selection: Selection) -> Ite
             block = _counted(block, mask, "sample", left_out)
         if len(block.numbers):
             block = block if selection.columns is None else block.narrowed(selection.columns)
+            block = block if made is None else made(block)
             yield replace(block, left_out=dict(left_out))
             left_out.clear()
     if left_out:
@@ -180,7 +186,8 @@ class Format:
               read from the start
     size      info -> bytes of a file before compression, about
     columns   info -> the columns that a footer names, nested ones as mappings; None where only rows tell
-    magic     bytes that a file begins with; none in text, which may be compressed as a whole
+    magic     bytes that a file begins with, one of them; none in text, which may be compressed as a whole
+    has_delimiter  whether a source may say what separates its cells
 
     A format with a footer (`has_footer`) says itself which rows and columns there are.
     """
@@ -195,7 +202,8 @@ class Format:
     part: Callable[[Slice, float, int], Slice | None] = _nowhere
     size: Callable[[SourceInfo], int] = _text_size
     columns: Callable[[SourceInfo], Mapping[str, Any]] | None = None
-    magic: bytes = b""
+    magic: tuple[bytes, ...] = ()
+    has_delimiter: bool = False
 
     @property
     def has_footer(self) -> bool:

@@ -1,5 +1,9 @@
 """CSV, and TSV by its name: a header, then a record a row, all cells text; an empty cell is a missing one.
 
+Cells are separated by what the source says, or a first line such as `sep=;`, as Excel has it; else by
+commas, in TSV by tabs. Where these separate nothing in the header, but one of `;`, tab, `|` and comma does,
+it is that.
+
 Strict: a quote that is never closed would else take the rest of the file for one cell. A record with more
 cells than the header becomes a row with an error, as does one that is larger than `max_row_bytes`. Files stay
 whole: a line break within quotes looks like the end of a record, so nobody can tell where a record begins
@@ -11,8 +15,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from ..core.errors import SourceError
 from ..core.records import At, Row, Slice, SourceInfo
@@ -26,12 +32,68 @@ _MAX_CELL = 2**31 - 1  # characters of a cell; the largest bound every platform 
 
 _MAX_HEADER = 1_000_000  # bytes
 
+_SIGNS = (";", "\t", "|", ",")
+_SAID = re.compile(r'"?sep=([^"\r\n])"?')
+
+_MARK = "\ufeff"  # the byte order mark of a file that was put behind another one
+
 
 def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
     text = inspect_text(CSV.name, source, compression, at)
     if text.layout in ("lines", "array", "row"):
         raise SourceError(f"{source} holds JSON, not CSV; rename it to .jsonl or .json")
     return text.info
+
+
+# ==== What separates cells ====
+
+
+class _Begin(NamedTuple):
+    """The first lines of a file, up to its header, and what separates its cells; `left_out` counts a line
+    that says so."""
+
+    delimiter: str
+    lines: Sequence[str]
+    left_out: int
+
+
+def _begin(piece: Slice, text: io.TextIOWrapper) -> _Begin:
+    """Read as far as the first line that is not blank. Raises `SourceError` where several signs may separate
+    the cells of the header."""
+    lines = [text.readline(_MAX_HEADER + 2)]
+    said = _SAID.fullmatch(lines[0].strip("\r\n"))
+    if said is not None:
+        lines = [text.readline(_MAX_HEADER + 2)]
+    while lines[-1] and not lines[-1].strip("\r\n"):
+        lines = [*lines[-1000:], text.readline(_MAX_HEADER + 2)]
+    found = piece.delimiter or (said[1] if said else _delimiter(piece.source, lines[-1].lstrip(_MARK)))
+    return _Begin(found, lines, int(said is not None))
+
+
+def _delimiter(source: str, header: str) -> str:
+    """What separates the cells of a header."""
+    usual = "\t" if suffixes(source)[0] == ".tsv" else ","
+    if _separates(usual, header):
+        return usual
+    found = [sign for sign in _SIGNS if _separates(sign, header)]
+    if len(found) > 1:
+        shown = " or ".join(map(repr, found))
+        raise SourceError(
+            f"{source}: the cells of its header may be separated by {shown}; write one as the 'delimiter' of "
+            "its source"
+        )
+    return found[0] if found else usual
+
+
+def _separates(sign: str, header: str) -> bool:
+    """Whether a header has several names if its cells are separated by a sign."""
+    if sign not in header:
+        return False
+    try:
+        names = next(csv.reader([header], delimiter=sign), [])
+    except csv.Error:
+        return False
+    return len(names) > 1 and all(map(str.strip, names))
 
 
 # ==== Records that are too large ====
@@ -48,18 +110,20 @@ class _Lines:
     `limit` bytes; then `skip` goes to the end of the record.
     """
 
-    def __init__(self, text: io.TextIOWrapper, delimiter: str, limit: int) -> None:
+    def __init__(self, text: io.TextIOWrapper, begin: _Begin, limit: int) -> None:
         self.limit, self.size, self.first = limit, 0, ""
-        self._text, self._delimiter = text, delimiter
+        self._text, self._delimiter, self._begin = text, begin.delimiter, list(begin.lines)
         self._line, self._quoted = "", False
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(max(1, self.limit - self.size + 2))
+        size = max(1, self.limit - self.size + 2)
+        line = self._begin.pop(0) if self._begin else self._text.readline(size)
         if not line:
             raise StopIteration
+        line = line if self.size else line.lstrip(_MARK) or "\n"
         self._quoted = self.size > 0
         self.first = self.first or line
         self.size += len(line) if line.isascii() else len(line.encode())
@@ -115,16 +179,23 @@ def _records(piece: Slice) -> Iterator[tuple[Row, int]]:
     """The rows of a slice, each with its bytes."""
     csv.field_size_limit(_MAX_CELL)
     with opened(piece.source, piece.compression, piece.at) as file:
-        delimiter = "\t" if suffixes(piece.source)[0] == ".tsv" else ","
-        lines = _Lines(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter, _MAX_HEADER)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        try:
+            begin = _begin(piece, text)
+        except UnicodeDecodeError as error:
+            raise _broken(piece.source, 1, error) from None
+        lines = _Lines(text, begin, _MAX_HEADER)
+        reader = csv.reader(lines, delimiter=begin.delimiter, strict=True)
         try:
             header = _header(piece.source, reader)
             lines.limit = piece.max_row_bytes
             yield from islice(_rows(piece.source, header, reader, lines), piece.start_row, piece.stop_row)
         except (csv.Error, UnicodeDecodeError) as error:
-            place = f"line {reader.line_num}: {error}"
-            raise SourceError(f"{piece.source} is not valid CSV: {place}; fix or export it again") from None
+            raise _broken(piece.source, reader.line_num + begin.left_out, error) from None
+
+
+def _broken(source: str, line: int, error: Exception) -> SourceError:
+    return SourceError(f"{source} is not valid CSV: line {line}: {error}; fix or export it again")
 
 
 def _header(source: str, reader: Iterator[list[str]]) -> list[str]:
@@ -171,7 +242,10 @@ def _row_of_cells(source: str, number: int, header: Sequence[str], cells: Sequen
         original = json.dumps(cells, ensure_ascii=False)
         error = f"the record has {len(cells)} cells, the header {len(header)}"
         return Row(source, number, None, original=original, error=error)
+    if len(header) > 1 and cells == header:
+        original = json.dumps(cells, ensure_ascii=False)
+        return Row(source, number, None, original=original, error="the record is the header again")
     return Row(source, number, {key: cell for key, cell in zip(header, cells, strict=False) if cell != ""})
 
 
-CSV = Format("csv", (".csv", ".tsv"), _inspect, _read)
+CSV = Format("csv", (".csv", ".tsv"), _inspect, _read, has_delimiter=True)

@@ -89,7 +89,30 @@ def portions(piece: Slice, count: int) -> list[Slice]:
     if places is None or rows < 2:
         return [piece]
     edges = [*range(piece.start_row, piece.stop_row or 0, math.ceil(rows / count)), piece.stop_row or 0]
-    if len(edges) == 2:
+    return _cut_at(piece, edges)
+
+
+def has_places(piece: Slice) -> bool:
+    """Whether it is known which bytes of an uncompressed file are the rows of a slice."""
+    known = piece.start_byte is not None and piece.end_byte is not None and piece.stop_row is not None
+    return known and piece.compression is None and FORMATS[piece.format].places is not None
+
+
+def blocks_of_rows(piece: Slice, rows: int) -> list[Slice]:
+    """Cut a slice where numbers of rows are multiples of `rows`, so that slices of a file which has grown
+    have most of these in common. The slice itself where its rows have no places.
+    Raises `SourceError` when the file is no longer what it was.
+    """
+    if not has_places(piece):
+        return [piece]
+    start, stop = piece.start_row, piece.stop_row or 0
+    return _cut_at(piece, [start, *range((start // rows + 1) * rows, stop, rows), stop])
+
+
+def _cut_at(piece: Slice, edges: Sequence[int]) -> list[Slice]:
+    """Cut a slice at these rows; the first and last are its own ends."""
+    places = FORMATS[piece.format].places
+    if len(edges) == 2 or places is None:
         return [piece]
     return [
         piece._replace(start_row=start, stop_row=end, start_byte=start_byte, end_byte=end_byte)
@@ -117,6 +140,7 @@ def whole(info: SourceInfo) -> Slice:
         info.at,
         info.selection,
         info.max_row_bytes,
+        info.delimiter,
     )
 
 

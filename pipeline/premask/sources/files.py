@@ -217,6 +217,17 @@ def hashed(source: str, at: At, look: Callable[[bytes], None] | None = None) -> 
     return size, digest.hexdigest()
 
 
+def hashed_part(source: str, at: At | None, start: int, end: int) -> str:
+    """The sha256 of the bytes `start` to `end` of a file that is not compressed."""
+    digest, left = hashlib.sha256(), end - start
+    with opened(source, at=at) as file:
+        file.seek(start)
+        while left > 0 and (chunk := file.read(min(left, CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
 # ==== Errors that more than one reader meets ====
 
 

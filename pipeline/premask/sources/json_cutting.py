@@ -18,6 +18,7 @@ Cost: 3 ns a byte; memory is a chunk and the longest element.
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -98,14 +99,14 @@ class Cutter:
 class ArrayScan:
     """Counts the elements of an array in the chunks of a text.
 
-    `is_array` says whether the text begins with a bracket; `marks` are (element, byte behind the bracket or
-    comma before it), at most one a chunk.
+    The text is at byte `offset`. `is_array` says whether it begins with a bracket; `marks` are (element, byte
+    behind the bracket or comma before it), at most one a chunk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int = 0) -> None:
         self.is_array: bool | None = None
         self.marks: list[tuple[int, int]] = []
-        self._cutter = Cutter()
+        self._cutter = Cutter(offset)
         self._cuts = 0
         self._closed: tuple[int, int] | None = None  # byte and bracket
         self._filled = False
@@ -162,13 +163,13 @@ class ArrayScan:
 
 
 def elements(
-    file: IO[bytes], start: int | None = None, *, limit: int = MAX_ROW_BYTES
+    file: IO[bytes], start: int | None = None, *, limit: int = MAX_ROW_BYTES, alone: bool = True
 ) -> Iterator[list[tuple[int, bytes | Cut]]]:
     """Yield the elements of the array in a file, without the space around them, each with the byte at which
     it begins; those that end in one chunk together. An element of more than `limit` bytes is cut.
 
     `start` is the byte at which the file is now, where an element begins; without it the
-    file is read from its start, and must hold one array.
+    file is read from its start, and must hold one array. If the array is not `alone`, more may follow it.
 
     Raises `BrokenArrayError` where the array does not close, or something follows it.
     """
@@ -187,7 +188,8 @@ def elements(
             begin = cut + 1
             if kind in b"]}":
                 yield found
-                _check_end(kind, chunk[cut - base :], file, cut, row)
+                rest = chunk[cut - base :]
+                _check_end(kind, rest if alone else rest[:1], file if alone else io.BytesIO(), cut, row)
                 return
         if found:
             yield found

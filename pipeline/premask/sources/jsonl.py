@@ -1,7 +1,8 @@
 """JSONL: a JSON value a line, cut at lines.
 
 Blank lines are no rows but count as lines, so a row's number is that of its line. A broken line does not end
-the run: it becomes a row with an error.
+the run: it becomes a row with an error. A byte order mark may be before any line, and a comma behind it
+(`line_values.py`).
 
 Cost: a file of more than one unit is read once more, to find where its lines begin.
 """
@@ -10,55 +11,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
 
 from ..core.errors import SourceError
-from ..core.records import At, Row, Slice, SourceInfo
-from ..core.strict_json import parse_json
+from ..core.records import At, Slice, SourceInfo
 from .blocks import Block, Format, block_of
-from .files import BOM, CHUNK, changed, chunks, decoded, opened
-from .large_rows import LARGE, Cut, large_row, lines_of, unparsed
+from .files import BOM, CHUNK, changed, chunks, opened
+from .json_values import object_info
+from .large_rows import LARGE, Cut, large_row, lines_of
+from .line_blocks import LineBlock, row_of_line
+from .line_values import without_marks
 from .text_files import TextFile, inspect_text
 
-
-@dataclass(frozen=True, slots=True)
-class LineBlock(Block):
-    """Consecutive lines of JSONL without their line breaks, blank ones left out; the numbers are those of the
-    lines."""
-
-    lines: Sequence[bytes]
-
-    @property
-    def size(self) -> int:
-        """Bytes of its lines."""
-        return sum(map(len, self.lines))
-
-    def row(self, i: int) -> Row:
-        """Parse line `i` of the block."""
-        return _row_of_line(self.source, int(self.numbers[i]), self.lines[i])
-
-    def taken(self, mask: np.ndarray) -> LineBlock:
-        """The rows of a mask, bool[n]."""
-        return replace(self, numbers=self.numbers[mask], lines=list(compress(self.lines, mask)))
-
-
-def _row_of_line(source: str, number: int, line: bytes) -> Row:
-    """The row on a line that is not blank."""
-    text = decoded(source, number, _without_bom(number, line))
-    text = text.removesuffix("\r")
-    try:
-        return Row(source, number, parse_json(text), original=text)
-    except ValueError as error:
-        return unparsed(source, number, text, error)
-
-
-def _without_bom(number: int, line: bytes) -> bytes:
-    """A line of a text; the first without the byte order mark."""
-    return line.removeprefix(BOM) if number == 0 else line
+_MARKS_ALONE = (BOM, BOM + b"\r")  # blank lines that seem not to be
 
 
 # ==== Inspecting ====
@@ -71,6 +39,8 @@ def lines_info(text: TextFile) -> SourceInfo:
 
 def _inspect(source: str, compression: str | None, at: At) -> SourceInfo:
     text = inspect_text(JSONL.name, source, compression, at)
+    if (info := object_info(text)) is not None:
+        return info
     if text.layout in ("array", "document"):
         raise SourceError(
             f"{source} holds one JSON {'array' if text.first == '[' else 'object'}, not one JSON "
@@ -176,17 +146,17 @@ def _lines(file: IO[bytes], piece: Slice) -> Iterator[list[bytes] | Cut]:
 
 
 def _line_block(source: str, number: int, lines: list[bytes]) -> Block:
-    if len(lines[0]) > LARGE and not _is_blank(number, lines[0]):
-        return block_of(source, [_row_of_line(source, number, lines[0])])
+    if len(lines[0]) > LARGE and not _is_blank(lines[0]):
+        return block_of(source, [row_of_line(source, number, lines[0])])
     numbers = np.arange(number, number + len(lines))
-    if number == 0 or not all(lines) or any(map(bytes.isspace, lines)):
-        filled = [i for i, line in enumerate(lines) if not _is_blank(number + i, line)]
+    if not all(lines) or any(map(bytes.isspace, lines)) or any(mark in lines for mark in _MARKS_ALONE):
+        filled = [i for i, line in enumerate(lines) if not _is_blank(line)]
         return LineBlock(source, numbers[filled], [lines[i] for i in filled])
     return LineBlock(source, numbers, lines)
 
 
-def _is_blank(number: int, line: bytes) -> bool:
-    return not _without_bom(number, line).strip(b" \t\r\n")
+def _is_blank(line: bytes) -> bool:
+    return not without_marks(line).strip(b" \t\r\n")
 
 
 JSONL = Format(

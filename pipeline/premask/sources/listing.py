@@ -17,7 +17,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import NamedTuple
 from ..core.defaults import MAX_ROW_BYTES
 from ..core.errors import RecipeError, SourceError
 from ..core.recipe import Recipe
-from ..core.records import Selection, SourceInfo
+from ..core.records import Hook, Selection, SourceInfo
 from ..core.redact import WEB, source_name
 from ..core.source_entry import Source
 from ..core.text import is_encodable
@@ -34,8 +34,9 @@ from ..core.urls import check_url, is_url
 from . import hub_datasets
 from .cutting import whole
 from .files import check_is_file
-from .formats import FORMATS, is_data, known_suffixes
+from .formats import FORMATS, is_data, known_suffixes, without_descriptions
 from .inspection import inspect_source
+from .mapping import find_hook
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
 from .where import condition
@@ -69,9 +70,11 @@ def inspect_sources(
     seed: int = 0,
     max_row_bytes: int = MAX_ROW_BYTES,
     salvage: bool = False,
+    function: str | None = None,
 ) -> list[SourceInfo]:
     """Inspect all files of a recipe's `sources`, each once, in order; `seed` is that of samples, larger rows
     than `max_row_bytes` are not read. With `salvage` the whole rows of files that are cut short are taken.
+    `function` makes rows of their rows (`map`), where an entry names none.
 
     Raises `SourceError` for what is not there or not what it should be, `RecipeError` for options that do not
     fit.
@@ -79,7 +82,7 @@ def inspect_sources(
     infos: list[SourceInfo] = []
     first: dict[str, int] = {}
     for number, entry in enumerate(sources):
-        selection = _selection(entry, seed)
+        selection = _selection(entry, seed, function)
         left = entry.limit
         for file in _files(entry):
             if left == 0:
@@ -90,6 +93,7 @@ def inspect_sources(
             if file.url is not None and file.url.startswith("hf://"):
                 info = replace(info, version=f"commit {hub_datasets.commit_of(file.url)}")
             info = replace(info, entry=number, selection=selection, max_row_bytes=max_row_bytes)
+            info = _with_delimiter(info, entry)
             if selection is not None:
                 check_columns_exist(info)
             if left is not None:
@@ -124,9 +128,14 @@ def _files(entry: Source) -> Iterator[File]:
     if entry.path.startswith("file://"):
         yield from (File(name) for name in find_sources([entry.path.removeprefix("file://")]))
     elif entry.path.startswith("hf://"):
-        yield from (File(url, hub_datasets.pinned(url)) for url in hub_datasets.list_url(entry.path, is_data))
+        yield from (File(url, hub_datasets.pinned(url)) for url in _listed(hub_datasets.list_url, entry.path))
     else:
-        yield from (File(source_name(url), url) for url in list_url(entry.path, is_data))
+        yield from (File(source_name(url), url) for url in _listed(list_url, entry.path))
+
+
+def _listed(files_of: Callable[..., list[str]], url: str) -> list[str]:
+    """URLs of the data files that a URL names."""
+    return without_descriptions(files_of(url, is_data))
 
 
 def _is_hub_id(path: str) -> bool:
@@ -162,13 +171,28 @@ def _is_known(name: str, number: int, sources: Sequence[Source], first: dict[str
     return True
 
 
-def _selection(entry: Source, seed: int) -> Selection | None:
-    """What an entry takes of its rows, None if all."""
+def _selection(entry: Source, seed: int, function: str | None) -> Selection | None:
+    """What an entry takes of its rows, None if all, as they are."""
     if entry.where is not None:
         condition(entry.where)
     columns = None if entry.columns is None else tuple(entry.columns)
-    found = Selection(entry.where, entry.sample, seed if entry.sample is not None else 0, columns)
+    seed = seed if entry.sample is not None else 0
+    found = Selection(entry.where, entry.sample, seed, columns, hook_of(entry, function))
     return None if found == Selection() else found
+
+
+def hook_of(entry: Source, function: str | None) -> Hook | None:
+    """The function that makes rows of those of an entry: its own, else the recipe's. Raises `RecipeError`
+    like `find_hook`."""
+    name = entry.map or function
+    return None if name is None else find_hook(name)
+
+
+def _with_delimiter(info: SourceInfo, entry: Source) -> SourceInfo:
+    """A file with the delimiter of its entry. Raises `RecipeError` where it is not CSV."""
+    if entry.delimiter is not None and not FORMATS[info.format].has_delimiter:
+        raise RecipeError(f"sources: {info.source}: 'delimiter' is for CSV and TSV; leave it out")
+    return replace(info, delimiter=entry.delimiter)
 
 
 def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
@@ -191,6 +215,18 @@ def _limited(info: SourceInfo, left: int) -> tuple[SourceInfo, int]:
     return replace(info, stop=stop, left_out=more), left - taken
 
 
+def folders_of_splits(infos: Sequence[SourceInfo]) -> dict[str, list[str]]:
+    """Folders of a `DatasetDict` that `save_to_disk` wrote, with the splits of each that are read, if there
+    are several."""
+    found: dict[str, list[str]] = {}
+    for info in infos:
+        split = Path(info.source).parent
+        if not is_url(info.source) and (split.parent / "dataset_dict.json").is_file():
+            found.setdefault(str(split.parent), []).append(split.name)
+    splits = {folder: sorted({*names}) for folder, names in found.items()}
+    return {folder: names for folder, names in splits.items() if len(names) > 1}
+
+
 def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
     """Which entry of `sources`, by its number, names each local file that is here; of several the first."""
     found: dict[str, int] = {}
@@ -210,7 +246,8 @@ def inspect_again(name: str, recipe: Recipe, entries: Mapping[str, int]) -> Sour
     info, number = inspect_source(name, salvage=recipe.salvage), entries.get(name, 0)
     columns = recipe.sources[number].columns if name in entries else None
     selection = None if columns is None else Selection(columns=tuple(columns))
-    return replace(info, entry=number, selection=selection, max_row_bytes=recipe.max_row_bytes)
+    info = replace(info, entry=number, selection=selection, max_row_bytes=recipe.max_row_bytes)
+    return _with_delimiter(info, recipe.sources[number]) if name in entries else info
 
 
 def find_sources(patterns: Sequence[str]) -> dict[str, int]:
@@ -248,7 +285,7 @@ def _expand(pattern: str) -> list[str]:
         return [_posix(pattern)]
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
-    names = _glob(pattern)
+    names = without_descriptions(_glob(pattern))
     if not names:
         raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
     return names
@@ -256,7 +293,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _data_files(folder: str) -> list[str]:
     names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = [name for name in names if is_data(name)]
+    names = without_descriptions(name for name in names if is_data(name))
     if not names:
         raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
     return names

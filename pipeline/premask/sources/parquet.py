@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,79 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import SourceError, one_line
-from ..core.records import At, Row, Slice, SourceInfo
-from ..core.strict_json import without_nulls
+from ..core.records import At, Slice, SourceInfo
 from ..core.urls import is_url
-from .blocks import Block, Format, block_of
+from .blocks import Block, Format
 from .files import changed, check_columns, check_version, hashed, unreadable
-from .large_rows import HEAD, Cut, large_row
 from .parquet_pages import Pages, Texts, check_group, texts_of
 from .remote import Stream, streamed
-from .row_sizes import head_of, row_sizes
-from .where import Condition, condition
+from .table_blocks import BATCH_BYTES, TableBlock, apart, maps_of
+from .where import condition
 
 _DICTIONARY_ROWS = 4096  # rows of a batch with dictionaries, each of which is copied for each batch
 
 _DELTA_BYTES = 128 << 20
-
-_BATCH_BYTES = 16 << 20  # what the rows of a batch may come to, going by the averages of the file
-
-
-@dataclass(frozen=True, slots=True)
-class TableBlock(Block):
-    """Consecutive rows of Parquet. `maps` says how Arrow makes objects of its maps."""
-
-    table: pa.RecordBatch
-    maps: str | None
-    piece: Slice
-
-    @property
-    def size(self) -> int:
-        """Bytes of its table."""
-        return int(self.table.nbytes)
-
-    def row(self, i: int) -> Row:
-        """Turn row `i` of the block into Python objects; what cannot be raises `SourceError`."""
-        number = int(self.numbers[i])
-        try:
-            (value,) = _values_of(self.table.slice(i, 1), self.maps)
-        except (pa.ArrowException, ValueError, KeyError) as error:
-            raise _broken_row(self.source, number, error) from None
-        return Row(self.source, number, value)
-
-    def values(self, columns: Sequence[str]) -> list[Any]:
-        """The rows as `row` has them, but of some columns only."""
-        return _values_of(self.table.select(columns), self.maps)
-
-    def taken(self, mask: np.ndarray) -> TableBlock:
-        """The rows of a mask, bool[n]."""
-        return replace(self, numbers=self.numbers[mask], table=self.table.filter(pa.array(mask)))
-
-    def holds(self, asked: Condition) -> np.ndarray:
-        """Where a condition holds, bool[n], asked of whole columns."""
-        return asked.of_table(self.source, self.table)
-
-    def narrowed(self, columns: Sequence[str]) -> TableBlock:
-        """The rows with some columns only."""
-        names = [name for name in self.table.schema.names if name in columns]
-        return replace(self, table=self.table.select(names))
-
-
-def table_block(source: str, numbers: np.ndarray, table: pa.RecordBatch) -> TableBlock:
-    """A block of rows that were never in a file; their columns have types that Parquet gives back."""
-    return TableBlock(source, numbers, table, _maps(table.schema), _WHOLE._replace(source=source))
-
-
-_WHOLE = Slice("", "parquet", None, 0, None, None, None)
-
-
-def _broken_row(source: str, number: int, error: Exception) -> SourceError:
-    what = one_line(error)
-    return SourceError(f"{source} cannot be read as Parquet: row {number}: {what}; fetch or write it again")
-
-
-def _values_of(table: pa.RecordBatch, maps: str | None) -> list[Any]:
-    return [without_nulls(value) for value in table.to_pylist(maps_as_pydicts=maps)]
 
 
 @contextmanager
@@ -178,40 +116,14 @@ def _part(piece: Slice, share: float, rows: int) -> Slice:
 
 def _read(piece: Slice, rows: int) -> Iterator[Block]:
     with _opened(piece.source, piece.at) as file:
-        maps, has_dictionary = _maps(file.schema_arrow), "dictionary<" in str(file.schema_arrow)
+        maps, has_dictionary = maps_of(file.schema_arrow), "dictionary<" in str(file.schema_arrow)
         for number, table in _tables(file, piece, rows):
             schema = pa.schema([file.schema_arrow.field(name) for name in table.schema.names])
             block = TableBlock(piece.source, np.arange(number, number + table.num_rows), table, maps, piece)
             if has_dictionary or table.nbytes > piece.max_row_bytes or not table.schema.equals(schema):
-                yield from _apart(block, schema, rows)
+                yield from apart(block, schema, rows)
             else:
                 yield block
-
-
-def _apart(block: TableBlock, schema: pa.Schema, rows: int) -> Iterator[Block]:
-    """A block in blocks with a schema: rows that are too large alone, the others some MB at a time."""
-    limit, sizes = block.piece.max_row_bytes, row_sizes(block.table)
-    for first, last in _spans(sizes, limit, rows):
-        if sizes[first] > limit:
-            cut = Cut(head_of(block.table, first).encode()[:HEAD], int(sizes[first]))
-            yield block_of(block.source, [large_row(block.source, int(block.numbers[first]), cut, limit)])
-            continue
-        table = block.table.slice(first, last - first)
-        if not table.schema.equals(schema):
-            table = table.take(pa.array(range(last - first))).cast(schema)  # a cast ignores slices of lists
-        yield replace(block, numbers=block.numbers[first:last], table=table)
-
-
-def _spans(sizes: np.ndarray, limit: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Stretches of rows (first, one past the last) of `_BATCH_BYTES`; rows beyond the limit alone."""
-    first, held = 0, 0
-    for at, size in enumerate(sizes.tolist()):
-        if at > first and (held + size > _BATCH_BYTES or size > limit or held > limit or at - first == rows):
-            yield first, at
-            first, held = at, 0
-        held += size
-    if len(sizes):
-        yield first, len(sizes)
 
 
 def _tables(file: pq.ParquetFile, piece: Slice, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -319,12 +231,7 @@ def _rows_at_once(metadata: Any, rows: int, groups: Sequence[int] | None = None)
     long."""
     own = range(metadata.num_row_groups) if groups is None else groups
     count = sum(metadata.row_group(group).num_rows for group in own)
-    return max(1, min(rows, int(_BATCH_BYTES * count // max(_bytes_of(metadata, own), 1))))
-
-
-def _maps(schema: pa.Schema) -> str | None:
-    """Asking for dicts makes Arrow four times slower, so it is asked only where there are maps."""
-    return "strict" if "map<" in str(schema) else None
+    return max(1, min(rows, int(BATCH_BYTES * count // max(_bytes_of(metadata, own), 1))))
 
 
 def _groups(metadata: Any, start: int, stop: int | None) -> tuple[list[int], int]:
@@ -345,5 +252,5 @@ PARQUET = Format(
     part=_part,
     size=_size,
     columns=_columns,
-    magic=b"PAR1",
+    magic=(b"PAR1",),
 )

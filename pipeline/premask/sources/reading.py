@@ -19,15 +19,17 @@ conversation, is parsed as a whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from ..core.errors import SourceError
-from ..core.records import Row, Selection, Slice, SourceInfo
+from ..core.records import Parts, Row, Selection, Slice, SourceInfo
 from ..core.urls import is_url
 from .blocks import Block, selected
 from .cutting import whole
 from .formats import FORMATS
+from .mapping import MappedBlock, tried
 from .where import condition
 
 _BATCH_ROWS = 256  # rows that `read_slice` takes at a time
@@ -57,8 +59,13 @@ def read_blocks(piece: Slice, rows: int) -> Iterator[Block]:
 
     Raises `SourceError` like `read_slice`, but maybe some rows earlier, or only where a row is made.
     """
-    blocks = FORMATS[piece.format].read(piece, rows)
-    return blocks if piece.selection is None else selected(blocks, piece, piece.selection)
+    blocks, selection = FORMATS[piece.format].read(piece, rows), piece.selection
+    if selection is None:
+        return blocks
+    if selection.map is None:
+        return selected(blocks, piece, selection)
+    made = partial(MappedBlock.of, hook=selection.map, most=piece.max_row_bytes)
+    return selected(blocks, piece, selection, made)
 
 
 def part_of(piece: Slice, share: float, rows: int) -> Slice | None:
@@ -75,25 +82,43 @@ def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
 
     Raises `SourceError` like `read_slice`.
     """
-    columns = None if info.selection is None else Selection(columns=info.selection.columns)
+    taken = info.selection or Selection()
+    columns = None if taken.columns is None else Selection(columns=taken.columns)
     piece = whole(info)._replace(selection=columns)
     if info.rows is None or info.stop is not None or info.rows <= limit:
-        return _values(piece, limit)
-    start = _values(piece, limit - limit // 2)
-    return start + _values(FORMATS[info.format].middle(info, piece), limit // 2)
+        rows = _rows(piece, limit)
+    else:
+        rows = _rows(piece, limit - limit // 2)
+        rows += _rows(FORMATS[info.format].middle(info, piece), limit // 2)
+    if taken.map is not None:
+        rows = tried(rows, taken.map, info.max_row_bytes)
+    return [value for row in rows if row.error is None for value in _values(row.value)]
 
 
-def _values(piece: Slice, limit: int) -> list[Any]:
-    """The values of the first rows of a slice; of fewer than `limit` where they have many MB."""
-    found, seen, held = list[Any](), 0, 0
+def nothing_read(info: SourceInfo) -> SourceError:
+    """The error of a file of which `peek` found no row: it says what is wrong with the first one."""
+    rows = islice(read_slice(whole(info)._replace(selection=None)), 1)
+    row = next(rows, None)
+    if row is None:
+        return SourceError(f"{info.source} has no row that can be read: it has none; leave it out")
+    why = f"row {row.row}: {row.error or 'null'}"
+    return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
+
+
+def _rows(piece: Slice, limit: int) -> list[Row]:
+    """The first rows of a slice; fewer than `limit` where they have many MB."""
+    found, held = list[Row](), 0
     for block in read_blocks(piece, _BATCH_ROWS):
-        rows = map(block.row, range(min(limit - seen, len(block.numbers))))
-        found += [row.value for row in rows if row.error is None]
-        seen += len(block.numbers)
+        found += map(block.row, range(min(limit - len(found), len(block.numbers))))
         held += block.size
-        if seen >= limit or held > _PEEK_BYTES:
+        if len(found) >= limit or held > _PEEK_BYTES:
             break
     return found
+
+
+def _values(value: Any) -> Sequence[Any]:
+    """A value, or those that a function made of one."""
+    return value.rows if isinstance(value, Parts) else [value]
 
 
 # ==== Columns ====

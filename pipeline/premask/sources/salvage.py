@@ -20,8 +20,9 @@ from ..core.records import At, Kept
 from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from .files import BOM, chunks, opened
-from .json_array import fault, is_conversation_file
+from .json_array import is_conversation_file
 from .json_cutting import SPACE, ArrayScan
+from .json_elements import fault
 from .text_files import first_layout
 
 _STEP = 1 << 16  # bytes asked for at a time of what may end
@@ -50,7 +51,8 @@ def salvaged(source: str, form: str, compression: str | None, at: At) -> Cut | N
     array = _array(source, compression, at) if form == "json" else None
     if array is not None:
         return _cut_array(source, compression, at, array)
-    if form == "json" and first_layout(source, compression, at)[0] != "lines":
+    layout = first_layout(source, compression, at)[0]
+    if layout in ("document", "values") or (form == "json" and layout != "lines"):
         return None
     return _cut_lines(source, compression, at)
 

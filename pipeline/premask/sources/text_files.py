@@ -29,6 +29,7 @@ from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from .files import BOM, chunks, hashed, opened
 from .json_cutting import Cutter
+from .line_values import parse_line, without_marks
 from .remote import streamed
 from .signatures import signature
 
@@ -153,15 +154,14 @@ def _first_lines(file: IO[bytes]) -> tuple[list[str], bool]:
     """The first two lines that are not blank, stripped and without a byte order mark, and whether the first
     is whole: of a longer line only the beginning is read."""
     lines = list[str]()
-    number, whole = 0, True
+    whole = True
     while len(lines) < 2 and (line := file.readline(_LONG_LINE)):
-        text = (line.removeprefix(BOM) if number == 0 else line).strip()
+        text = without_marks(line).strip()
         if text:
             whole = bool(lines) or len(line) < _LONG_LINE or line.endswith(b"\n")
             lines.append(text.decode("utf-8", "strict" if whole else "replace"))
         if not whole:
             break
-        number += 1
     return lines, whole
 
 
@@ -186,12 +186,15 @@ def layout_of(lines: Sequence[str]) -> str:
     """What the first two non-blank lines of a text look like.
 
     `lines` JSON values line by line, `row` a single one, `array` a single one that is an array of rows,
-    `document` JSON spread over lines, `other` anything else: no JSON, or a broken first row.
+    `document` JSON spread over lines, `values` objects one after another on one line, `other` anything else:
+    no JSON, or a broken first row.
 
     >>> layout_of(['{"a": 1}', '{"a": 2}']), layout_of(['[{"a": 1}]']), layout_of(["[", '{"a": 1},'])
     ('lines', 'array', 'document')
     """
-    first, end = lines[0], _parsed_to(lines[0])
+    first, end = lines[0], _read_to(lines[0])
+    if len(lines) == 1 and end and end < len(first) and first[0] == "{" and first[end] in "{\ufeff":
+        return "values"
     if first[0] not in "[{" or (end is not None and end < len(first)):
         return "other"
     if end is None:
@@ -218,6 +221,15 @@ def _is_turn(keys: Collection[str]) -> bool:
     return named and _CONVERSATION.isdisjoint(keys)
 
 
+def _read_to(text: str) -> int | None:
+    """None when a line has a value, else the position at which it stops being JSON."""
+    try:
+        parse_line(text)
+    except ValueError:
+        return _parsed_to(text) or 0
+    return None
+
+
 def _parsed_to(text: str) -> int | None:
     """None when the text is JSON, else the position at which it stops being so."""
     try:
@@ -231,5 +243,5 @@ def _parsed_to(text: str) -> int | None:
 
 def _is_table(text: str) -> bool:
     """Whether an array on one line holds rows; an array of turns is itself one row."""
-    value = parse_json(text)
+    value = parse_line(text)
     return isinstance(value, list) and not is_one_conversation(value)

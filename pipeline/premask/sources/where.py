@@ -57,8 +57,18 @@ def sampled(source: str, numbers: np.ndarray, share: float, seed: int) -> np.nda
 
 
 @lru_cache(maxsize=64)
-def condition(where: str) -> Condition:
-    """Read a condition. Raises `RecipeError` where it is none, or has something in it that is not allowed."""
+def condition(where: str, key: str = "where") -> Condition:
+    """Read a condition; `key` is that of the recipe, for errors.
+
+    Raises `RecipeError` where it is none, or has something in it that is not allowed.
+    """
+    try:
+        return _read(where, key)
+    except RecipeError as error:
+        raise RecipeError(f"{key}: {error}") from None
+
+
+def _read(where: str, key: str) -> Condition:
     import polars as pl  # noqa: PLC0415  a tenth of a second, as sqlglot is, and few recipes have conditions
 
     from .where_sql import checked, refused, shown  # noqa: PLC0415
@@ -71,14 +81,17 @@ def condition(where: str) -> Condition:
         raise refused(where, _said(error), "write it in the SQL of polars") from None
     if {*names} != {*columns}:
         raise refused(where, "its columns are not clear", "put their names in double quotes")
-    return Condition(shown(where), expression, columns)
+    return Condition(shown(where), expression, columns, key)
 
 
 class Condition:
     """A condition over the columns of a row; `paths` are the names that lead to each."""
 
-    def __init__(self, where: str, expression: Any, columns: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, where: str, expression: Any, columns: Mapping[str, tuple[str, ...]], key: str = "where"
+    ) -> None:
         self.where = where
+        self._key = key
         self._expression = expression
         self._columns = columns
         self._types: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -116,7 +129,7 @@ class Condition:
             frame = pl.DataFrame({name: pl.from_arrow(array) for name, array in arrays.items()})
             return self._holds(frame)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException) as error:
-            raise SourceError(f"{source}: where: {self.where}: {_said(error)}; {_FIX}") from None
+            raise SourceError(f"{source}: {self._key}: {self.where}: {_said(error)}; {_FIX}") from None
 
     def _of_group(
         self, source: str, kinds: tuple[str, ...], cells: Any, places: Any, numbers: Any
@@ -140,7 +153,7 @@ class Condition:
             )
             return np.concatenate(list(each))
         row = "" if numbers is None else f" row {numbers[places[0]]}"
-        raise SourceError(f"{source}{row}: where: {self.where}: {_said(first)}; {_FIX}") from None
+        raise SourceError(f"{source}{row}: {self._key}: {self.where}: {_said(first)}; {_FIX}") from None
 
     def _frame(self, types: tuple[str, ...], cells: Sequence[Sequence[Any]]) -> Any:
         import polars as pl  # noqa: PLC0415
@@ -169,7 +182,8 @@ class Condition:
             raise pl.exceptions.InvalidOperationError(str(said[0].message))
         if found.dtype not in {pl.Boolean, pl.Null}:
             raise RecipeError(
-                f"where: {self.where}: it gives {found.dtype}, not true or false; compare it, as in score > 3"
+                f"{self._key}: {self.where}: it gives {found.dtype}, not true or false; compare it, as in "
+                "score > 3"
             )
         holds: np.ndarray = found.cast(pl.Boolean).fill_null(value=False).to_numpy()
         return holds

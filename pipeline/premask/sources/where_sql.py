@@ -74,8 +74,8 @@ def checked(where: str) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 
 def refused(where: str, what: str, fix: str) -> RecipeError:
-    """The error of a condition, in one line."""
-    return RecipeError(f"where: {shown(where)}: {what}; {fix}")
+    """The error of a condition, in one line; the key of the recipe comes before it."""
+    return RecipeError(f"{shown(where)}: {what}; {fix}")
 
 
 def shown(where: str) -> str:

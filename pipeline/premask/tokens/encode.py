@@ -33,7 +33,7 @@ import tokenizers
 from ..core.arrays import offsets_of, runs_of_numbers
 from ..core.errors import RowError
 from ..core.recipe import ControlTokens, Seam
-from ..core.records import WRITERS, MaskedTexts, Tokens
+from ..core.records import WRITERS, MaskedTexts, SampleTokens, Tokens
 from .engines import EngineProof, TokenizersEngine, TwoEngines
 from .pieces import (
     of_whole_texts,
@@ -106,10 +106,19 @@ class Encoder:
         self._watched_for = reason_to_watch(self._spec)
 
     def encode(self, masked: MaskedTexts, *, reference: bool = False) -> Encoded:
-        """Encode texts; with `reference`, always by the reference engine.
+        """Encode texts; with `reference`, always by the reference engine. Tokens that a text brings stay as
+        they are.
 
         A text that the tokenizer does not encode has no tokens, and an error.
         """
+        if not masked.given:
+            return self._encode_texts(masked, reference=reference)
+        brings = np.isin(np.arange(len(masked.texts)), list(masked.given))
+        own = masked.taken(np.flatnonzero(~brings))
+        return _with_given(masked, self._encode_texts(own, reference=reference), own)
+
+    def _encode_texts(self, masked: MaskedTexts, *, reference: bool) -> Encoded:
+        """Encode texts that bring no tokens."""
         refused = self._refused(masked)
         if not refused:
             try:
@@ -509,6 +518,26 @@ class Encoder:
 
 
 # ==== Parts ====
+
+
+def _with_given(masked: MaskedTexts, encoded: Encoded, own: MaskedTexts) -> Encoded:
+    """Return the tokens of all texts: those that they bring, and those of the others, `own`, in order."""
+    n, base = len(masked.texts), offsets_of(text_sizes(masked)).tolist()
+    others = np.setdiff1d(np.arange(n), list(masked.given)).tolist()
+    placed = {i: _as_given(each) for i, each in masked.given.items()}
+    placed |= dict(zip(others, apart(encoded.tokens, own), strict=True))
+    counts = [np.zeros(n, dtype=np.int64) for _ in range(3)]
+    for count, found in zip(counts, encoded[1:4], strict=True):
+        count[others] = found
+    errors = {others[i]: error for i, error in encoded.errors.items()}
+    in_content, by_reference, seam_tokens = counts
+    tokens = tokens_of([placed[i].moved(base[i]) for i in range(n)])
+    return Encoded(tokens, in_content, by_reference, seam_tokens, errors)
+
+
+def _as_given(tokens: SampleTokens) -> Placed:
+    edges = offsets_of(tokens.sizes)
+    return Placed(tokens.ids, edges[:-1], edges[1:])
 
 
 def _nothing(reason: str) -> Encoded:

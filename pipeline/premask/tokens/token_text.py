@@ -38,20 +38,18 @@ class _Spec(msgspec.Struct):
 
 
 class TokenTexts:
-    """The texts of the tokens of one tokenizer. Raises `OutputError` if its file cannot be read."""
+    """The texts of the tokens of one tokenizer, given as the file `tokenizer.json` or as what was loaded,
+    with its JSON. Raises `OutputError` if the file cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._backend = tokenizers.Tokenizer.from_file(str(path))
-        except (KeyboardInterrupt, SystemExit, MemoryError):
-            raise
-        except BaseException as error:  # noqa: BLE001  the library raises bare exceptions, and panics
-            reason = one_line(error, 200)
-            raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
+    def __init__(self, source: Path | tuple[tokenizers.Tokenizer, str]) -> None:
+        if isinstance(source, Path):
+            self._backend, text = _read(source), source.read_bytes()
+        else:
+            self._backend, text = source[0], source[1].encode()
         added = self._backend.get_added_tokens_decoder()
         self._added = {index: token.content for index, token in added.items()}
         self._special = [index for index, token in added.items() if token.special]
-        decoder = json.dumps(msgspec.json.decode(path.read_bytes(), type=_Spec).decoder or {})
+        decoder = json.dumps(msgspec.json.decode(text, type=_Spec).decoder or {})
         self._byte_level, self._byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
         self._known: dict[int, bytes] = {}
 
@@ -64,6 +62,27 @@ class TokenTexts:
         found = np.zeros(size, dtype=bool)
         found[self._special] = True
         return found
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        """All ids of the vocabulary, ascending, int64[n]."""
+        found = self._backend.get_vocab(with_added_tokens=True).values()
+        return np.sort(np.fromiter(found, dtype=np.int64, count=len(found)))
+
+    def unknown(self, ids: np.ndarray) -> np.ndarray:
+        """Return which ids are no tokens, bool[t]."""
+        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return np.asarray(self._ids[at] != ids)
+
+    def texts_of(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Return the texts that ids decode to: with control tokens, without them, and token by token."""
+        apart = b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
+        try:
+            return (*(self._backend.decode(ids, skip_special_tokens=each) for each in (False, True)), apart)
+        except BaseException as error:
+            if not is_of_library(error):
+                raise
+            return (apart,)
 
     def count_special(self, ids: np.ndarray) -> np.ndarray:
         """Return which tokens are control tokens, bool[t]."""
@@ -125,6 +144,16 @@ class TokenTexts:
         if count:
             found.append((_shown(data), count))
         return found
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001  the library raises bare exceptions, and panics
+        reason = one_line(error, 200)
+        raise OutputError(f"{path} cannot be read: {reason}; fetch or write the output again") from None
 
 
 def groups_of(text: str, starts: Sequence[int], ends: Sequence[int]) -> list[tuple[str, int]]:

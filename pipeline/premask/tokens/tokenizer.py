@@ -97,6 +97,19 @@ class LoadedTokenizer:
         return "".join(encoding.tokens[:text])
 
     @cached_property
+    def spaces_after_opening(self) -> bool:
+        """Whether a text behind `opening` needs a space at its start to have the tokens that it has alone."""
+        alone = self.backend.encode("a")
+        own = [
+            index for index, special in zip(alone.ids, alone.special_tokens_mask, strict=True) if not special
+        ]
+        behind = [
+            self.backend.encode(self.opening + text, add_special_tokens=False).ids[-len(own) :]
+            for text in ("a", " a")
+        ]
+        return bool(self.opening) and behind[0] != own == behind[1]
+
+    @cached_property
     def json(self) -> str:
         """The tokenizer in the format of tokenizer.json; it takes a tenth of a second to write."""
         return recall("json", self.files, str, self.backend.to_str)

@@ -79,8 +79,14 @@ def run_on(runner: RayRunner, recipe: Recipe, progress: Progress | None = None) 
 
 
 def test_the_bytes_are_those_of_a_plain_run(started: RayRunner, tmp_path: Path) -> None:
-    """From a folder with another `premask`, sources named relative to it, duplicates dropped, samples shuffled."""
-    keys = {"sources": ["chats.jsonl", str(CHATS)], "duplicates": "drop", "shuffle": True}
+    """From a folder with another `premask`, sources named relative to it, duplicates and near duplicates
+    dropped, samples shuffled."""
+    keys = {
+        "sources": ["chats.jsonl", str(CHATS)],
+        "duplicates": "drop",
+        "shuffle": True,
+        "near_duplicates": {},
+    }
     run(recipe_of(tmp_path / "plain", **keys))
     result = run_on(started, recipe_of(tmp_path / "ray", **keys))
 

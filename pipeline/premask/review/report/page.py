@@ -26,8 +26,10 @@ from typing import Any
 from markupsafe import Markup
 
 from ...core.atomic_files import write_text
+from ...core.contract import SIDES
 from ...core.display import SHOWN_WRITERS
 from ...core.errors import OutputError
+from ...core.records import SIDE_NAMES
 from ...output.dataset import open_dataset
 from ...publish.charts import page_pictures
 from ...publish.drawing import style_sheet, templates_in
@@ -96,6 +98,7 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     items.sort(key=lambda item: (RANDOM not in item["why"], item["source"], item["row"], item["sample"]))
     data = {
         "packed": dataset.layout == "packed",
+        "sides": SIDE_NAMES if dataset.layout in SIDES else None,
         "room": figures["max_length"],
         "roles": SHOWN_WRITERS[:-1],
         "items": items,

@@ -118,7 +118,7 @@
     const share = ((100 * item.trained) / item.length).toFixed(1);
     const facts = [
       ["source", item.source],
-      ["row", number(item.row) + (item.sample ? `, sample ${item.sample}` : "")],
+      ["row", number(item.row) + (data.sides ? `, ${data.sides[item.sample]}` : item.sample ? `, sample ${item.sample}` : "")],
       ["id", item.id],
       ["tokens", number(item.length)],
       ["trained", `${number(item.trained)} (${share}%)`],

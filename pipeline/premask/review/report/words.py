@@ -10,6 +10,7 @@ import yaml
 from ...core.contract import REASONS
 from ...core.display import percent
 from ...publish.mask_counts import PROOF_WORDS, mask_notes
+from ...publish.mixture_words import mixture_lines
 from .choice import SAMPLES
 
 TABLE_ROWS = 100
@@ -78,11 +79,13 @@ def known_origins(items: Sequence[Mapping[str, Any]]) -> str:
 
 def shown_rejects(figures: Figures, shown: int) -> str:
     """Say how many of the rejected rows are shown."""
-    lines = figures["rejected"] + figures["dropped"]
+    lines = sum(each["rows"] for each in figures["rejects"])
     if lines and not shown:
         return f"{lines:,} rows are in no reject log here; it was left out when this was pushed."
     text = f"{shown:,} of {lines:,} rows are shown here, with every reason."
-    return text + (f" {figures['dropped']:,} were skipped as duplicates." if figures["dropped"] else "")
+    text += f" {figures['dropped']:,} were skipped as duplicates." if figures["dropped"] else ""
+    left_out = lines - figures["rejected"] - figures["dropped"]
+    return text + (f" {left_out:,} were left out by the recipe." if left_out else "")
 
 
 def _more(count: int, what: str) -> str:
@@ -135,7 +138,7 @@ def _about(manifest: Mapping[str, Any], figures: Figures) -> list[tuple[str, str
         ("samples encoded by the reference engine", f"{engine.get('samples_by_reference', 0):,}"),
     ]
     counts = [(name.replace("_", " "), f"{value:,}") for name, value in figures["other_counts"].items()]
-    return found + counts
+    return [*found, *mixture_lines(manifest.get("mixture")), *counts]
 
 
 _MASKS = {

@@ -38,7 +38,7 @@ class Runner(Protocol):
     def do(
         self, job: Job, tasks: Sequence[Task | BucketTask], batches: BatchLabeller, progress: Progress
     ) -> list[UnitRecord]:
-        """Do a job (`units.scan_unit`, `units.run_unit`, `shuffle.pack_bucket`) on all tasks.
+        """Do a job (`scanning.scan_unit`, `units.run_unit`, `shuffle.pack_bucket`) on all tasks.
 
         Returns its records in the order of the tasks. Raises the `PremaskError` that it raises,
         and `RunError` if workers cannot be started.

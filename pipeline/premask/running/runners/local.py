@@ -76,7 +76,7 @@ class LocalRunner:
     def loaded(self, batches: BatchLabeller) -> None:
         """Start the workers as copies of this process, which has loaded a labeller, where that is safe."""
         if self._others and may_fork():
-            if batches.labeller.proof.fast:
+            if batches.uses_fast_engine:
                 load_ahead(batches.recipe, batches.labeller.tokenizer)  # an engine that all of them share
             for other in self._others:
                 other.fork(batches)
@@ -222,7 +222,7 @@ class _Todo:
 
 def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
     """Do tasks in this process, until none is left that may run here."""
-    windows = Windows(batches.recipe.pack_window)
+    windows = Windows(batches.recipe.pack_window, batches.recipe.together)
     for number, task in todo.for_this_process():
         try:
             with begun_here(task.failures):
@@ -231,7 +231,7 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
             why = describe(unexpected(error))
             batches, windows = (
                 batches.anew(),
-                Windows(batches.recipe.pack_window),
+                Windows(batches.recipe.pack_window, batches.recipe.together),
             )  # the old ones are half done
             todo.failed(number, task, why)
         else:

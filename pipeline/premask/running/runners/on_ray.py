@@ -117,7 +117,7 @@ class RayRunner:
         first = tasks[0]
         alone = isinstance(first, Task) and not first.shares_files
         with nullcontext() if alone else _marker(first.directory.parent) as marker:
-            about = _About(marker, str(Path.cwd()), versions(), code_hash())
+            about = _About(marker, str(Path.cwd()), _versions(batches), code_hash())
             shared, setup = self._share(batches)._replace(about=about), batches.setup()
             remote = ray.remote(num_cpus=1, max_retries=0)(_do_task)
             waiting = deque(enumerate(tasks))
@@ -253,6 +253,10 @@ class _Loaded:
 _loaded: _Loaded | None = None
 
 
+def _versions(batches: BatchLabeller) -> dict[str, str]:
+    return versions(*(("rensa",) if batches.recipe.near_duplicates is not None else ()))
+
+
 def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord | None:
     global _loaded  # noqa: PLW0603  loaded once for all units of a process
     if _loaded is None or _loaded.name != shared.name:
@@ -261,7 +265,9 @@ def _do_task(job: Job, shared: _Shared, task: Task | BucketTask) -> UnitRecord |
         prepare_process()
         ray = _import_ray()
         setup, tokenizer = ray.get(shared.setup[0])
-        _loaded = _Loaded(shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window))
+        _loaded = _Loaded(
+            shared.name, setup.load(tokenizer), Windows(setup.recipe.pack_window, setup.recipe.together)
+        )
     if isinstance(task, Task) and not task.shares_files:
         _check_sources(task)
     try:
@@ -296,7 +302,7 @@ def _check(about: _About) -> None:
             f"node {node} does not see {about.marker.parent}; with several nodes, put sources and output (or "
             "--work, for an output in a store) on storage that all nodes share, under the same path"
         )
-    own = versions()
+    own = versions(*(name for name in about.versions if name not in versions()))
     others = [
         f"{name} {version}, not {about.versions.get(name)}"
         for name, version in own.items()

@@ -206,7 +206,7 @@ def _serve_copy(link: Connection, batches: BatchLabeller) -> None:
     """Answer calls in a copy of a process that has loaded its labeller."""
     global _mine  # noqa: PLW0603  loaded once for all tasks of a process
     begin_as_copy()
-    _mine = _Mine(batches, Windows(batches.recipe.pack_window))
+    _mine = _Mine(batches, Windows(batches.recipe.pack_window, batches.recipe.together))
     keep_what_is_loaded()
     _serve(link)
 
@@ -239,9 +239,7 @@ def _load_ahead(recipe: Recipe, tokenizer: LoadedTokenizer) -> None:
 
 def _load(setup: Setup) -> None:
     global _mine  # noqa: PLW0603  loaded once for all tasks of a process
-    if _tokenizer is None:
-        raise RunError("the worker has not loaded its tokenizer")
-    _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window))
+    _mine = _Mine(setup.load(_tokenizer), Windows(setup.recipe.pack_window, setup.recipe.together))
     keep_what_is_loaded()
 
 
@@ -251,7 +249,8 @@ def _do(job: Job, task: Any) -> Any:
     try:
         return job(mine.batches, task, Reporter(_link), mine.windows)
     except BaseException:  # in the middle of something
-        _mine = _Mine(mine.batches.anew(), Windows(mine.batches.recipe.pack_window))
+        recipe = mine.batches.recipe
+        _mine = _Mine(mine.batches.anew(), Windows(recipe.pack_window, recipe.together))
         raise
 
 
