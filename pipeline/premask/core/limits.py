@@ -55,15 +55,16 @@ class LimitError(Exception):
     """Something took more time or memory than it may; the text says what, and how much."""
 
 
-class _TimeIsUpError(BaseException):
-    """Interrupts what is limited. No handler of errors there takes it for its own."""
+class TimeIsUpError(BaseException):
+    """Interrupts what is limited. No handler of errors there takes it for its own: whoever catches every
+    `BaseException` raises it again."""
 
 
 class _Held:
     """The limits of this process: whether they hold, and what is limited now."""
 
     def __init__(self) -> None:
-        self.holds = self.active = False
+        self.holds = self.active = self.is_copy = False
         self.before: tuple[int, int] = (-1, -1)
         """The limit of memory outside of the block."""
         self.leaves_garbage = False
@@ -78,6 +79,18 @@ def hold_limits() -> None:
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGPROF, _interrupt)
         _held.holds = True
+
+
+def limits_hold() -> bool:
+    """Whether limits hold in this process."""
+    return _held.holds
+
+
+def limits_of_blocks_in_copy() -> None:
+    """Have blocks have limits of their own in the copy of a watched process, within its own."""
+    if _held.is_copy:
+        _held.active = False
+        hold_limits()
 
 
 @contextmanager
@@ -96,9 +109,9 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
             yield
         finally:
             _end()
-    except _TimeIsUpError:
+    except TimeIsUpError:
         _end()  # it may have been interrupted itself
-        why = _too_slow(what, seconds)
+        why = too_slow(what, seconds)
     except MemoryError:
         if not _memory_is_ours():
             raise
@@ -178,7 +191,7 @@ def data_bytes() -> int:
 
 def _interrupt(_: int, __: FrameType | None) -> None:
     if _held.active:
-        raise _TimeIsUpError
+        raise TimeIsUpError
 
 
 # ==== In a copy ====
@@ -227,7 +240,7 @@ def _limit_copy(seconds: float) -> None:
     """Set the limits of a copy, which the system ends."""
     most = int(time.process_time() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (most, most))
-    _held.active = True  # no block has limits of its own
+    _held.active = _held.is_copy = True  # no block has limits of its own
     _limit_memory()
 
 
@@ -253,13 +266,14 @@ def _answer_of(child: int, reading: int, seconds: float) -> tuple[bytes, int]:
 def _how_it_ended(status: int, what: str, seconds: float) -> str:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number in (signal.SIGXCPU, signal.SIGKILL):
-        return _too_slow(what, seconds)
+        return too_slow(what, seconds)
     if number:
         return f"{what} crashes the process ({signal.Signals(number).name})"
     return _too_large(what)
 
 
-def _too_slow(what: str, seconds: float) -> str:
+def too_slow(what: str, seconds: float) -> str:
+    """Return what is said of something that takes too long."""
     return f"{what} takes more than {seconds:g} seconds of CPU time"
 
 
