@@ -152,3 +152,17 @@ def test_reasoning_beside_the_answers_belongs_to_the_side_it_names() -> None:
 
     assert [side.messages[-1].reasoning for side in preference.sides(row)] == ["so", "not so"]
     assert preference.sides({**row, "Rejected_CoT": None})[1].messages[-1].reasoning is None
+
+
+@pytest.mark.parametrize(("good", "side"), [(1, 0), (0, 1), (1.0, 0), ("False", 1), ("true", 0), ("0", 1)])
+def test_a_label_may_be_a_number_or_a_text(good: Any, side: int) -> None:
+    row = {"prompt": "q", "completion": "c", "label": good}
+    assert [found.side for found in conversations(row, ANSWERS)] == [side]
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "q", "completion": "c", "label": 2}, {"prompt": "q", "completion": "c"}]
+)
+def test_an_answer_without_a_label_says_which_is_missing(row: dict[str, Any]) -> None:
+    with pytest.raises(RowError, match="label or kto_tag beside its answer that is true or false"):
+        conversations(row, ANSWERS)
