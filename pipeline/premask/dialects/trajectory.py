@@ -181,7 +181,7 @@ def _segment_trained(segment: Mapping[str, Any], length: int) -> np.ndarray:
     """Return which tokens of a segment are trained: by all its marks together, each of which is one for the
     segment or one for each token."""
     scalars = {key: [held] for key, held in segment.items() if not isinstance(held, (list, str))}
-    token_lists.check_masks(segment | scalars, KNOWN)
+    token_lists.check_masks({**segment, **scalars}, KNOWN)
     names = [name for name in dict.fromkeys((*TRAINED, *MASKS)) if name in segment]
     if not names:
         raise bad("it does not say whether it is 'trained': true or false")
