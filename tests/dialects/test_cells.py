@@ -11,6 +11,7 @@ from premask.core.errors import RowError
 from premask.core.records import Conversation, Message
 from premask.core.source_entry import FieldMap
 from premask.dialects import Form, normalize, recognize_file
+from premask.dialects.cells import not_a_string
 from premask.dialects.fields import MappedFields
 
 HI, OK = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -237,3 +238,8 @@ def test_hostile_values_are_refused_and_not_read() -> None:
         assert refused({"messages": [HI, OK], "tools": tools}, "openai").startswith("wrong_type: 'tools'")
     for turns in ({"role": [1], "content": [2]}, {"role": [None], "content": ["a"]}, ["{}"], [text([HI])]):
         assert refused({"messages": turns}, "openai")
+
+
+def test_a_whole_float_may_mean_either_text() -> None:
+    assert str(not_a_string("it", 1.0)).endswith('such as "1" or "1.0"')
+    assert str(not_a_string("it", 0.5)).endswith('such as "0.5"')

@@ -118,9 +118,8 @@ def _with_prompt(whole: list[Message], row: dict[str, Any]) -> list[Message]:
     if key is None or (isinstance(row[key], str) and not row[key].strip()):
         return whole
     (systems, asked), (own, turns) = _apart(_in_columns(row, key)), _apart(whole)
-    texts = [message.content for message in turns if message.role == "user"]
-    is_one = len(asked) == 1 and asked[0].content is not None
-    is_held = is_one and any(text is not None and text.strip() == asked[0].content.strip() for text in texts)
+    texts = [(message.content or "").strip() for message in turns if message.role == "user"]
+    is_held = len(asked) == 1 and (asked[0].content or "").strip() in texts
     is_begun = len(asked) <= len(turns) and all(map(_are_same, asked, turns))
     if not (is_held or is_begun) or (systems and own and not all(map(_are_same, systems, own))):
         detail = f"'{key}' differs from the beginning of the conversation beside it; leave one of them out"
