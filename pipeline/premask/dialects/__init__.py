@@ -55,6 +55,7 @@ from .fields import MappedFields
 from .joined_calls import join_calls
 from .plain import PlainTurns, plain_row
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
+from .row_marks import check_label
 from .shaped import ShapedRow, ShapedRows
 from .sides import Sides
 
@@ -163,7 +164,8 @@ def normalize(value: Any, dialect: Form) -> Conversation:
 
 def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
     """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
-    something to learn in them (`check_learnable`). Raises `RowError`."""
+    something to learn in them (`check_learnable`). A label that says that the answer is not a good one counts
+    unless the recipe names the dialect. Raises `RowError`."""
     if isinstance(dialect, Sides):
         return dialect.read(value)
     if isinstance(dialect, MappedFields):
@@ -175,6 +177,8 @@ def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Con
             if other is not None and isinstance(dialect, Named):
                 raise RowError("unknown_dialect", _another(dialect, other))
             own = DIALECTS[other or dialect]
+        if own is not preference and not isinstance(dialect, Named):
+            check_label(value)
     if hasattr(own, "paths") and (every or getattr(own, "EVERY", False)):
         found: list[Conversation] = own.paths(value)
         return found

@@ -116,6 +116,10 @@ def as_text(field: Any) -> Any:
     return str(field) if isinstance(field, int) and not isinstance(field, bool) else field
 
 
+_EXACT = 2.0**53
+"""Below it, floats have every integer; pandas makes them of a column of integers that lacks some."""
+
+
 def not_a_string(what: str, field: Any) -> RowError:
     """The error of a field that has to be a text.
 
@@ -123,6 +127,8 @@ def not_a_string(what: str, field: Any) -> RowError:
     'wrong_type: the answer is a JSON number, not a string; write it as a string, such as "0.5"'
     """
     detail = f"{what} is a JSON {kind(field)}, not a string"
-    if isinstance(field, (bool, float)):
+    if isinstance(field, float) and field.is_integer() and abs(field) < _EXACT:
+        detail += f'; write it as the text that is meant, such as "{int(field)}" or "{field}"'
+    elif isinstance(field, (bool, float)):
         detail += f'; write it as a string, such as "{str(field)[:40]}"'
     return RowError("wrong_type", detail)

@@ -29,7 +29,14 @@ from ..core.shapes import RowShape, message_shape, plain_shape
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_CONFIG, TOOL_KEYS, row_id
-from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .row_marks import (
+    LABEL_KEYS,
+    LIST_KEYS,
+    METADATA_KEY,
+    METADATA_LIST,
+    ROW_WEIGHT_KEYS,
+    WEIGHT_LIST_KEYS,
+)
 from .shaped import ShapedRow
 from .turns import CALL_KEYS, read_role
 
@@ -42,10 +49,14 @@ NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 NO_WEIGHT: tuple[Any, ...] = (None, 1)
 """Values of a row's weight that say nothing."""
 
+NO_LABEL: tuple[Any, ...] = (None,)
+"""Values of a row's label in a plain row; any other may say that the answer is not a good one."""
+
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
     **dict.fromkeys((*TOOL_KEYS, TOOL_CONFIG, *TEMPLATE_KEYS, *LIST_KEYS, *WEIGHT_LIST_KEYS), NO_JSON),
     **dict.fromkeys(ROW_WEIGHT_KEYS, NO_WEIGHT),
+    **dict.fromkeys(LABEL_KEYS, NO_LABEL),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
 

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import RowError
+from ..core.python_notation import parse_cell
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
@@ -40,6 +41,9 @@ from .pairs import read_pairs
 from .written_calls import Tools, calls_of
 
 ANSWERS = ("output", "response", "answer", "completion", "outputs", "responses", "answers", "completions")
+
+_OF_SEVERAL = ("outputs", "responses", "answers", "completions")
+"""Columns that hold a list of answers by their name."""
 
 _TEXTS = ("text", "completion", "response", "answer", "output", "content", "value")
 
@@ -164,8 +168,8 @@ def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[
         raise RowError("wrong_type", f"'history' is a JSON {kind(history)}, not an array")
     earlier = read_pairs(history or [], "history")
     key = next((key for key in asked if key in row), asked[0])
-    if isinstance(row.get(key), list):
-        return [*earlier, *read_turns(row[key])]
+    if isinstance(listed := _turns_within(row.get(key)), list):
+        return [*earlier, *read_turns(listed)]
     texts = [_text(row, name) for name in (key, *below) if name in row]
     texts = [text for text in texts if text and not text.isspace()]
     if not texts:
@@ -179,16 +183,37 @@ def read_answers(row: Mapping[str, Any], keys: Sequence[str], tools: Tools = Non
     key = next((key for key in keys if key in row), None)
     if key is None:
         raise RowError("no_assistant", f"the row has no answer under {', '.join(keys)}")
-    field = row[key]
+    calls = calls_of(row[key], tools)
+    field = row[key] if calls else _answers_within(_turns_within(row[key]), key)
     if isinstance(field, dict) and isinstance(field.get("text"), list):
         field = field["text"]  # SQuAD
     if isinstance(field, list) and any(map(_is_turn, field)):
         return [read_turns(field)]
-    calls = calls_of(field, tools)
+    calls = calls or calls_of(field, tools)
     fields = field if isinstance(field, list) and not calls else [field]
     if not fields:
         raise RowError("empty_assistant", f"'{key}' is an empty list")
     return [[_said(each, key, tools)] for each in fields]
+
+
+def _turns_within(field: Any) -> Any:
+    """The turns that a text holds as a list, as a table writes them; anything else as it is."""
+    held = parsed(field) if isinstance(field, str) and field.lstrip().startswith(("[", "array(")) else None
+    return held if isinstance(held, list) and held and all(map(_is_turn, held)) else field
+
+
+def _answers_within(field: Any, key: str) -> Any:
+    """The answers that a text in a column of several (`answers`) holds, as a table writes them: a list of
+    texts, or what SQuAD has. A text in a column of one answer is that answer, whatever it looks like."""
+    if not isinstance(field, str) or key not in _OF_SEVERAL or not field.lstrip().startswith(("[", "{")):
+        return field
+    try:
+        held = parse_cell(field)
+    except ValueError:
+        return field
+    several = held.get("text") if isinstance(held, dict) else held
+    are_texts = isinstance(several, list) and all(isinstance(each, str) for each in several)
+    return held if are_texts else field
 
 
 def _said(field: Any, key: str, tools: Tools) -> Message:

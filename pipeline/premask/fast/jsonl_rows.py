@@ -30,6 +30,7 @@ from ..dialects.marks import RANGE_KEYS, TURN_KEYS
 from ..dialects.plain import (
     EMPTY,
     NO_JSON,
+    NO_LABEL,
     NO_MEDIA,
     NO_WEIGHT,
     PlainTurns,
@@ -53,7 +54,12 @@ _Nothing = Annotated[list[Any], _NoItems] | Annotated[dict[str, Any], _NoItems]
 _NoMedia = Literal[""] | _Nothing | None
 _NoJsonError = Literal["", "[]", "{}", "null"] | _Nothing | None
 _NoWeight = Literal[1] | None
-_OF_EMPTY = {id(NO_MEDIA): _NoMedia, id(NO_JSON): _NoJsonError, id(NO_WEIGHT): _NoWeight}
+_OF_EMPTY = {
+    id(NO_MEDIA): _NoMedia,
+    id(NO_JSON): _NoJsonError,
+    id(NO_WEIGHT): _NoWeight,
+    id(NO_LABEL): None,
+}
 _Id = str | int | float | bool | None
 
 _Decode = Callable[[bytes], Any]
