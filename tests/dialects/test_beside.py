@@ -256,3 +256,40 @@ def test_reasoning_is_not_taken_for_a_part_of_a_word() -> None:
 def test_a_row_with_such_a_column_is_not_plain() -> None:
     assert plain_row({"messages": turns("q", "a"), "source": "x", "response": ""}, openai.PLAIN) is not None
     assert plain_row({"messages": turns("q", "a"), "response": "b"}, openai.PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        *({key: "Hm."} for key in ("cot", "rationale", "thought", "analysis", "reasoning_text")),
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}], "reasoning": "Hm."},
+        {"thought": "Hm.", "reasoning_content": "Hm."},
+    ],
+)
+def test_reasoning_in_a_turn_under_a_seldom_key_is_read(beside: dict[str, Any]) -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", **beside}]}
+
+    assert answer(row) == Message("assistant", "a", reasoning="Hm.")
+    assert plain_row(row, openai.PLAIN) is None
+
+
+def test_reasoning_of_a_turn_that_cannot_be_placed_is_refused() -> None:
+    both = {"role": "assistant", "content": "a", "thought": "Hm.", "analysis": "Oh."}
+
+    assert "turn 1 has two reasonings" in refused({"messages": [{"role": "user", "content": "q"}, both]})
+
+
+def test_a_single_call_of_a_turn_is_read() -> None:
+    turn = {"role": "assistant", "content": "a", "tool_call": {"name": "f", "arguments": {}}}
+
+    assert answer({"messages": [{"role": "user", "content": "q"}, turn]}).tool_calls == (
+        {"type": "function", "function": {"name": "f", "arguments": {}}},
+    )
+
+
+def test_the_advice_names_no_wrong_answer() -> None:
+    with pytest.raises(SourceError) as caught:
+        recognize_file([{"q1": "x", "incorrect_answers": "b", "rejected_response": "c"}], source="-")
+
+    assert "assistant: COLUMN" in str(caught.value)

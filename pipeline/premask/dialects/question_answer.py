@@ -9,10 +9,10 @@ The user's text is the question and below it, after a blank line, what it is abo
 prompt such as Alpaca's well-known one is put around it, since the chat template says who speaks. The system
 text and earlier turns (`history`: pairs or turns) come first. Column names are taken in any case. An answer
 may be a list: of texts, of objects with one text each, or of what SQuAD has (`{"text": [...]}`); then the
-first is the best one, and each makes a conversation of its own where the recipe wants all (`paths`). A question or an
-answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman: ...\\n\\nAssistant:`). A column
-with the answer's reasoning becomes that (`beside.py`), and an answer that is a list of tool calls becomes
-calls (`written_calls.py`).
+first is the best one, and each makes a conversation of its own where the recipe wants all (`paths`). A
+question or an answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman:
+...\\n\\nAssistant:`). A column with the answer's reasoning becomes that (`beside.py`), and an answer that is
+a list of tool calls becomes calls (`written_calls.py`).
 
     >>> [found] = ALPACA.paths({"Instruction": "Add.", "input": "1+1", "output": "2"})
     >>> [message.content for message in found.messages]
