@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, command_line, premask, write_rows
 from outputs import bytes_of
-from premask.core.errors import RecipeError, SourceError
+from premask.core.errors import OutputError, RecipeError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Parts, Row
 from premask.output.dataset import open_dataset
@@ -433,6 +433,8 @@ def test_another_code_is_another_run(tmp_path: Path) -> None:
     assert first.manifest["run_key"] != second.manifest["run_key"]
     assert ids_of(tmp_path / "one") != ids_of(tmp_path / "two")
     assert len([*(tmp_path / "cache").rglob("*.arrow")]) == 2
+    with pytest.raises(OutputError, match=r"the code of hooks:f for .*a\.jsonl was [0-9a-f]{57}"):
+        run_on(tmp_path / "one", source, **keys)
 
 
 def test_a_forecast_takes_rows_through_the_function_once(tmp_path: Path) -> None:
