@@ -28,6 +28,7 @@ from ..core.records import ROLES
 from ..core.shapes import RowShape, message_shape, plain_shape
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
+from .beside import holds_text
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_CONFIG, TOOL_KEYS, row_id
 from .row_marks import (
     LABEL_KEYS,
@@ -59,6 +60,17 @@ EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys(LABEL_KEYS, NO_LABEL),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
+
+
+@lru_cache(maxsize=4096)
+def empty_values(key: str) -> tuple[Any, ...] | None:
+    """The values that a field beside the turns has in a plain row; None for a field that may have any.
+
+    >>> empty_values("images"), empty_values("response"), empty_values("source")
+    ((None, '', [], {}), (None, '', [], {}), None)
+    """
+    return EMPTY.get(key, NO_MEDIA if holds_text(key) else None)
+
 
 ASSISTANT = ROLES.index("assistant")
 
@@ -164,7 +176,9 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
     if not isinstance(value, dict):
         return None
     held = [field for key in plain.keys if (field := value.get(key)) is not None]
-    if len(held) != 1 or not all(value[key] in EMPTY[key] for key in EMPTY.keys() & value.keys()):
+    if len(held) != 1 or not all(
+        _is_empty(key, field) for key, field in value.items() if key not in plain.keys
+    ):
         return None
     if METADATA_KEY in value and may_mark(value[METADATA_KEY]):
         return None
@@ -175,6 +189,12 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
         except ValueError:
             return None
     return turns if isinstance(turns, list) else None
+
+
+def _is_empty(key: str, field: Any) -> bool:
+    """Whether a field of a row is none that counts beside the turns, or holds nothing."""
+    empty = empty_values(key)
+    return empty is None or field in empty
 
 
 def may_mark(metadata: Any) -> bool:
