@@ -30,7 +30,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import transcripts
-from .cells import parsed
+from .cells import answers_within, parsed
 from .reasoning import said_once, without_marks
 
 _CHOICES = re.compile(
@@ -307,8 +307,9 @@ def _is_left_out(key: str, field: Any, said: _Said) -> bool:
         return isinstance(field, (str, list, dict)) and not (name in _CALLS and said.calls)
     if name in ANSWERS and _are_calls(field):
         return not said.calls and not (isinstance(field, str) and said.holds(field))
-    only = _WITHIN_ANSWERS if name in ANSWERS else None
-    return any(not said.holds(text) for text in _texts_in(parsed(field), only))
+    if name in ANSWERS:
+        return any(not said.holds(text) for text in _texts_in(parsed(answers_within(field)), _WITHIN_ANSWERS))
+    return any(not said.holds(text) for text in _texts_in(parsed(field), None))
 
 
 def _are_calls(field: Any) -> bool:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.python_notation import looks_python, parse_python
+from ..core.python_notation import looks_python, parse_cell, parse_python
 from ..core.strict_json import parse_json
 from ..core.text import kind
 
@@ -52,6 +52,24 @@ def _printed_list(text: str) -> Any:
     except ValueError:
         return text
     return found if isinstance(found, list) and found and isinstance(found[0], (dict, list)) else text
+
+
+def answers_within(field: Any) -> Any:
+    """The list of texts that a text holds, or the object with one under `text` as SQuAD has it; anything else
+    as it is.
+
+    >>> answers_within("['a', 'b']"), answers_within('{"text": ["a"]}'), answers_within("[1] says so")
+    (['a', 'b'], {'text': ['a']}, '[1] says so')
+    """
+    if not isinstance(field, str) or not field.lstrip().startswith(("[", "{")):
+        return field
+    try:
+        held = parse_cell(field)
+    except ValueError:
+        return field
+    several = held.get("text") if isinstance(held, dict) else held
+    are_texts = isinstance(several, list) and all(isinstance(each, str) for each in several)
+    return held if are_texts else field
 
 
 def object_in(item: Any) -> Any:

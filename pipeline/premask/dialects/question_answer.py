@@ -31,12 +31,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.python_notation import parse_cell
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
 from .beside import CONTEXTS, HISTORIES, check_choices, reasoned, reasoning_beside, with_reasoning
-from .cells import as_text, not_a_string, parsed
+from .cells import answers_within, as_text, not_a_string, parsed
 from .pairs import read_pairs
 from .written_calls import Tools, calls_of
 
@@ -236,15 +235,7 @@ def _turns_within(field: Any) -> Any:
 def _answers_within(field: Any, key: str) -> Any:
     """The answers that a text in a column of several (`answers`) holds, as a table writes them: a list of
     texts, or what SQuAD has. A text in a column of one answer is that answer, whatever it looks like."""
-    if not isinstance(field, str) or key not in _OF_SEVERAL or not field.lstrip().startswith(("[", "{")):
-        return field
-    try:
-        held = parse_cell(field)
-    except ValueError:
-        return field
-    several = held.get("text") if isinstance(held, dict) else held
-    are_texts = isinstance(several, list) and all(isinstance(each, str) for each in several)
-    return held if are_texts else field
+    return answers_within(field) if key in _OF_SEVERAL else field
 
 
 def _said(field: Any, key: str, tools: Tools) -> Message:
