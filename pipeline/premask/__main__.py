@@ -40,7 +40,7 @@ def main() -> None:
         _command(interrupts)
         return
     for start in range(1, _STARTS + 1):
-        number, line = run_in_child(lambda: _command(interrupts), interrupts)
+        number, line, code = run_in_child(lambda: _command(interrupts), interrupts)
         if number in (
             signal.SIGINT,
             signal.SIGTERM,
@@ -52,17 +52,18 @@ def main() -> None:
             say(f"memory is short ({line}); finished work is kept: {_MORE_MEMORY}")
             sys.exit(2)
         if command != "run":
-            say(f"the process was ended by {_cause(number, line)}: a limit, or a library that crashed")
-            sys.exit(128 + number)
-        again = number in _CRASHES and start < _STARTS
+            why = _cause(number, line, code)
+            say(f"the process was ended by {why}: a limit, or a library or function that ends it")
+            sys.exit(code or 1)
+        again = (not number or number in _CRASHES) and start < _STARTS
         then = "a new one continues" if again else "finished work is kept, run the same command again"
-        say(f"the process of the run was ended by {_cause(number, line)}; {then}")
+        say(f"the process of the run was ended by {_cause(number, line, code)}; {then}")
         if not again:
-            sys.exit(128 + number)
+            sys.exit(code or 1)
 
 
-def _cause(number: int, line: str) -> str:
-    name = signal.Signals(number).name
+def _cause(number: int, line: str, code: int) -> str:
+    name = signal.Signals(number).name if number else f"code that exits with {code}"
     return f"{name} ({line})" if line else name
 
 

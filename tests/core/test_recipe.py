@@ -231,6 +231,18 @@ def test_values_that_are_taken(key: str, value: Any, expected: Any) -> None:
     ("change", "message"),
     [
         ({"max_lenght": 3}, "recipe: unknown key 'max_lenght'; did you mean 'max_length'?"),
+        (
+            {"decontaminate": {"sets": [{"path": "a", "column": ["q"]}]}},
+            "recipe: unknown key 'decontaminate.sets.0.column'; did you mean 'columns'?",
+        ),
+        (
+            {"decontaminate": {"sets": [{"path": "a", "share": 0.5}]}},
+            "recipe: decontaminate.sets: 'share' is for sources that are trained; leave it out",
+        ),
+        (
+            {"near_duplicates": {"treshold": 1}},
+            "recipe: unknown key 'near_duplicates.treshold'; did you mean 'threshold'?",
+        ),
         ({"max-length": 3}, "recipe: unknown key 'max-length'; did you mean 'max_length'?"),
         ({"Chat_Template": "x"}, "recipe: unknown key 'Chat_Template'; did you mean 'chat_template'?"),
         ({"train": {"reasonin": 1}}, "recipe: unknown key 'train.reasonin'; did you mean 'reasoning'?"),

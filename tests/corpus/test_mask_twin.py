@@ -13,7 +13,7 @@ from premask.masking.educational import prompt_and_completion
 from template_corpus import CORPUS
 
 SETTINGS = {"on_dropped": "count"}
-SOME = sorted(CORPUS)[::9]
+SOME = sorted(CORPUS)[::14]
 
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus of chat templates in ../shared is not here")
@@ -23,8 +23,8 @@ def test_each_turn_is_the_prompt_and_the_completion_of_the_twin() -> None:
         for kind in KINDS:
             compared.update(_compare(file, kind))
 
-    assert compared["equal"] > 2000
-    assert compared["composed"] > 100
+    assert compared["equal"] > 1200
+    assert compared["composed"] > 50
     assert compared["without header"] < compared["equal"] / 20
 
 

@@ -191,6 +191,7 @@ def test_keys_that_look_like_marks_are_warned_of_once_a_file(
     )
     (warning,) = look_at(recipe).warnings
     assert warning == (
-        f"{sources[0]}: 'no_loss' looks like a mark of what to train, but premask does not read it; rename it to "
-        "train, loss, masked or weight, or take it out of the rows"
+        f"{sources[0]}: 'no_loss' looks like a mark of what to train, but premask does not read it; rename it "
+        "(in a turn: train, loss, masked or weight; beside the turns: train_turns or weight; beside ids: loss_mask), "
+        "or take it out of the rows"
     )

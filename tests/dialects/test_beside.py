@@ -8,8 +8,9 @@ import pytest
 from premask.core.errors import RowError, SourceError
 from premask.core.records import Message
 from premask.core.source_entry import FieldMap
-from premask.dialects import Form, normalize, recognize_file
+from premask.dialects import Form, normalize, openai, recognize_file
 from premask.dialects.fields import MappedFields
+from premask.dialects.plain import plain_row
 
 
 def answer(row: Any, form: Form | None = None) -> Message:
@@ -166,3 +167,129 @@ def test_the_advice_names_the_reasoning() -> None:
     row = {"problem": "7 * 8?", "deepseek_reasoning": "Hm.", "deepseek_solution": "56"}
     with pytest.raises(SourceError, match="assistant: deepseek_solution, reasoning: deepseek_reasoning}"):
         recognize_file([row], source="a.jsonl")
+
+
+# ==== Nothing is left out ====
+
+
+def turns(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+def contents(row: Any) -> list[str | None]:
+    return [message.content for message in normalize(row, recognize_file([row], source="-")).messages]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"query": "Q", "history": turns("h", "i"), "response": "A"}, ["h", "i", "Q", "A"]),
+        ({"question": "Q", "chat_history": turns("h", "i"), "answer": "A"}, ["h", "i", "Q", "A"]),
+        ({"messages": turns("q", "a", "r"), "response": "A"}, ["q", "a", "r", "A"]),
+        ({"conversations": [{"from": "human", "value": "q"}], "target": "A"}, ["q", "A"]),
+        ({"instruction": "I", "question": "Q", "answer": "A"}, ["I\n\nQ", "A"]),
+        ({"instruction": "I", "input": "N", "context": "C", "output": "A"}, ["I\n\nC\n\nN", "A"]),
+        ({"prompt": "P", "input": "N", "completion": "A"}, ["P\n\nN", "A"]),
+        ({"question": "Q", "context": "C", "input": "N", "answer": "A"}, ["Q\n\nC\n\nN", "A"]),
+        ({"question": "Q", "passage": "P", "answer": "A"}, ["Q\n\nP", "A"]),
+    ],
+)
+def test_columns_whose_meaning_is_certain_are_read(row: Any, expected: list[str]) -> None:
+    assert contents(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"messages": turns("q", "a"), "response": "B"}, "response"),
+        ({"messages": turns("q", "a", "r", "b"), "reasoning": "R"}, "reasoning"),
+        ({"messages": turns("q", "a"), "choices": ["x", "y"]}, "choices"),
+        ({"messages": turns("q", "a"), "available_tools": [{"name": "f"}]}, "available_tools"),
+        ({"question": "q", "answer": "a", "explanation": "so"}, "explanation"),
+        ({"question": "q", "answer": "one", "response": "two"}, "response"),
+        ({"prompt": "q", "completion": "one", "response": "two"}, "response"),
+        ({"question": "q", "A": "x", "B": "y", "answer": "A"}, "a"),
+        ({"question": "q", "possible_answers": ["x"], "answer": "a"}, "possible_answers"),
+        ({"query": "q", "answers": [{"name": "f", "arguments": {}}], "answer": "a", "tools": [{"name": "f"}]}, "answers"),
+    ],
+)  # fmt: skip
+def test_other_columns_with_text_are_refused(row: Any, name: str) -> None:
+    said = refused(row)
+
+    assert said.startswith(f"unsupported_content: '{name}' is beside the ")
+    assert "would be left out" in said
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"problem": "q", "solution": "So it is a.", "answer": "12"},
+        {"messages": turns("q", "a"), "prompt": "q", "solution": "s", "answer": "9", "source": "x", "title": "t"},
+        {"instruction": "Add.", "input": "1+1", "output": "2", "prompt": "Below:\nAdd.\n#\n1+1\n#\n2"},
+        {"prompt": "\n\nHuman: Hi\n\nAssistant:", "completion": "x"},
+        {"question": "q", "context": "c", "answers": {"text": ["a", "b"], "answer_start": [0, 1]}, "title": "t"},
+        {"messages": turns("q", "a"), "reasoning": "on", "judge_reasoning": "good", "category": "x"},
+    ],
+)  # fmt: skip
+def test_metadata_and_what_was_read_are_no_loss(row: Any) -> None:
+    assert answer(row).role == "assistant"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": turns("7 * 8?", "56"), "reasoning": "Hm."},
+        {"messages": turns("7 * 8?"), "reasoning": "Hm.", "answer": "56"},
+        {"text": "\n\nHuman: 7 * 8?\n\nAssistant: 56", "cot": "Hm."},
+        {"question": "7 * 8?", "answer": {"text": "56", "reasoning": "Hm."}},
+        {"question": "7 * 8?", "answers": [{"text": "56", "rationale": "Hm."}]},
+    ],
+)
+def test_reasoning_beside_one_answer_is_its_own(row: Any) -> None:
+    assert answer(row) == Message("assistant", "56", reasoning="Hm.")
+
+
+def test_reasoning_is_not_taken_for_a_part_of_a_word() -> None:
+    assert answer({"question": "7 * 8?", "answer": "56", "reasoning": "5"}).reasoning == "5"
+
+
+def test_a_row_with_such_a_column_is_not_plain() -> None:
+    assert plain_row({"messages": turns("q", "a"), "source": "x", "response": ""}, openai.PLAIN) is not None
+    assert plain_row({"messages": turns("q", "a"), "response": "b"}, openai.PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        *({key: "Hm."} for key in ("cot", "rationale", "thought", "analysis", "reasoning_text")),
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}], "reasoning": "Hm."},
+        {"thought": "Hm.", "reasoning_content": "Hm."},
+    ],
+)
+def test_reasoning_in_a_turn_under_a_seldom_key_is_read(beside: dict[str, Any]) -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", **beside}]}
+
+    assert answer(row) == Message("assistant", "a", reasoning="Hm.")
+    assert plain_row(row, openai.PLAIN) is None
+
+
+def test_reasoning_of_a_turn_that_cannot_be_placed_is_refused() -> None:
+    both = {"role": "assistant", "content": "a", "thought": "Hm.", "analysis": "Oh."}
+
+    assert "turn 1 has two reasonings" in refused({"messages": [{"role": "user", "content": "q"}, both]})
+
+
+def test_a_single_call_of_a_turn_is_read() -> None:
+    turn = {"role": "assistant", "content": "a", "tool_call": {"name": "f", "arguments": {}}}
+
+    assert answer({"messages": [{"role": "user", "content": "q"}, turn]}).tool_calls == (
+        {"type": "function", "function": {"name": "f", "arguments": {}}},
+    )
+
+
+def test_the_advice_names_no_wrong_answer() -> None:
+    with pytest.raises(SourceError) as caught:
+        recognize_file([{"q1": "x", "incorrect_answers": "b", "rejected_response": "c"}], source="-")
+
+    assert "assistant: COLUMN" in str(caught.value)

@@ -11,6 +11,7 @@ from premask.core.errors import RowError
 from premask.core.records import Conversation, Message
 from premask.core.source_entry import FieldMap
 from premask.dialects import Form, normalize, recognize_file
+from premask.dialects.cells import not_a_string
 from premask.dialects.fields import MappedFields
 
 HI, OK = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
@@ -194,7 +195,7 @@ def test_integers_are_their_decimal_text(row: Any) -> None:
     assert read(row).messages[-1] == Message("assistant", "5")
 
 
-@pytest.mark.parametrize("value", [2.5, True, 5.0])
+@pytest.mark.parametrize("value", [2.5, True])
 def test_other_numbers_are_refused_with_a_way_forward(value: Any) -> None:
     for dialect, row in {
         "alpaca": {"instruction": "Rate", "output": value},
@@ -237,3 +238,8 @@ def test_hostile_values_are_refused_and_not_read() -> None:
         assert refused({"messages": [HI, OK], "tools": tools}, "openai").startswith("wrong_type: 'tools'")
     for turns in ({"role": [1], "content": [2]}, {"role": [None], "content": ["a"]}, ["{}"], [text([HI])]):
         assert refused({"messages": turns}, "openai")
+
+
+def test_a_whole_float_may_mean_either_text() -> None:
+    assert str(not_a_string("it", 1.0)).endswith('such as "1" or "1.0"')
+    assert str(not_a_string("it", 0.5)).endswith('such as "0.5"')

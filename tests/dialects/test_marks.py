@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from premask.core.errors import RowError
 from premask.core.records import Conversation, Message, Stretch
-from premask.dialects import normalize
+from premask.dialects import Named, normalize
 from premask.dialects.marks import FLAG_KEYS, MASK_KEYS, TURN_KEYS, WEIGHT_KEYS, without_start
 from premask.dialects.openai import PLAIN
 from premask.dialects.plain import plain_row
 from premask.dialects.row_marks import LIST_KEYS
+from premask.dialects.sides import Sides
 from premask.dialects.unknown_marks import unknown_marks
 
 HI = {"role": "user", "content": "Hi"}
@@ -434,4 +435,14 @@ def test_keys_that_look_like_marks_are_named() -> None:
 
 def test_the_label_of_kto_is_no_mark() -> None:
     rows = [{"prompt": "a", "completion": "b", "label": True}]
-    assert (unknown_marks(rows, "kto"), unknown_marks(rows, "openai")) == ([], ["label"])
+    dialects = ("kto", "openai", Named("openai"))
+    assert [unknown_marks(rows, each) for each in dialects] == [[], [], ["label"]]
+    rows = [{"messages": [OK], "label": 0}]
+    assert [unknown_marks(rows, each) for each in ("openai", Sides("auto", pairs=False))] == [["label"], []]
+
+
+def test_masks_of_tokens_are_no_unknown_marks() -> None:
+    row = {"input_ids": [1, 2], "labels": [1, 2], "attention_mask": [1, 1], "completion_mask": [1, 1]}
+    assert unknown_marks([row], "tokens") == []
+    segments = [{"ids": [1, 2], "trained": True, "mask": [0, 1]}]
+    assert unknown_marks([{"segments": segments}], "trajectory") == []

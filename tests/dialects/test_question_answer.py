@@ -225,3 +225,25 @@ def test_calls_both_in_parts_and_beside_them_are_refused() -> None:
     turn = {"role": A, "content": [USE], "tool_calls": [{"name": "f", "arguments": {}}]}
     with pytest.raises(RowError, match="wrong_type: turn 0 has tool calls both in its parts and beside"):
         normalize({"messages": [turn]}, "openai")
+
+
+@pytest.mark.parametrize("written", [json.dumps, str])
+def test_turns_within_texts_are_read(written: Any) -> None:
+    asked, said = [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}]
+    found = normalize({"prompt": written(asked), "completion": written(said)}, "prompt_completion")
+    assert [(each.role, each.content) for each in found.messages] == [("user", "q"), ("assistant", "a")]
+
+
+@pytest.mark.parametrize(
+    "answers", ['["a1", "a2"]', "['a1', 'a2']", '{"text": ["a1", "a2"], "answer_start": [0, 3]}']
+)
+def test_answers_within_a_text_are_read_as_in_json(answers: str) -> None:
+    found = conversations({"question": "q", "answers": answers}, "question_answer", every=True)
+    assert [each.messages[1].content for each in found] == ["a1", "a2"]
+    (one,) = conversations({"question": "q", "answer": answers}, "question_answer", every=True)
+    assert one.messages[1].content == answers
+
+
+@pytest.mark.parametrize("text", ["[1] says so", "{x}", "5", '{"a": 1}', '{"text": "a"}'])
+def test_a_text_that_is_no_list_of_answers_stays_a_text(text: str) -> None:
+    assert normalize({"question": "q", "answers": text}, "question_answer").messages[1].content == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -152,3 +153,47 @@ def test_reasoning_beside_the_answers_belongs_to_the_side_it_names() -> None:
 
     assert [side.messages[-1].reasoning for side in preference.sides(row)] == ["so", "not so"]
     assert preference.sides({**row, "Rejected_CoT": None})[1].messages[-1].reasoning is None
+
+
+@pytest.mark.parametrize(("good", "side"), [(1, 0), (0, 1), (1.0, 0), ("False", 1), ("true", 0), ("0", 1)])
+def test_a_label_may_be_a_number_or_a_text(good: Any, side: int) -> None:
+    row = {"prompt": "q", "completion": "c", "label": good}
+    assert [found.side for found in conversations(row, ANSWERS)] == [side]
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "q", "completion": "c", "label": 2}, {"prompt": "q", "completion": "c"}]
+)
+def test_an_answer_without_a_label_says_which_is_missing(row: dict[str, Any]) -> None:
+    with pytest.raises(RowError, match="label or kto_tag beside its answer that is true or false"):
+        conversations(row, ANSWERS)
+
+
+S = {"role": "system", "content": "s"}
+
+
+@pytest.mark.parametrize("prompt", ["q", " q\n", [Q], json.dumps([Q]), "", None])
+def test_a_prompt_beside_whole_conversations_is_their_beginning(prompt: Any) -> None:
+    row = {"prompt": prompt, "chosen": [Q, bot("c")], "rejected": [Q, bot("r")]}
+    assert shown(row) == [["*u:q", "a:c"], ["*u:q", "a:r"]]
+
+
+def test_a_system_text_of_the_prompt_is_used() -> None:
+    row = {"prompt": [S, Q], "chosen": [Q, bot("c")], "rejected": [Q, bot("r")]}
+    assert shown(row) == [["*s:s", "*u:q", "a:c"], ["*s:s", "*u:q", "a:r"]]
+    held = {"prompt": [Q], "chosen": [S, Q, bot("c")], "rejected": [S, Q, bot("r")]}
+    assert shown(held) == shown(row)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["other", [user("other")], [{**S, "content": "t"}, Q], [Q, bot("x"), user("y")]]
+)
+def test_a_prompt_that_whole_conversations_do_not_hold(prompt: Any) -> None:
+    row = {"prompt": prompt, "chosen": [S, Q, bot("c")], "rejected": [S, Q, bot("r")]}
+    with pytest.raises(RowError, match="prompts_differ: 'prompt' differs from the beginning"):
+        conversations(row, PAIRS)
+
+
+def test_a_prompt_that_is_turns_within_a_text() -> None:
+    row = {"prompt": str([S, Q]), "chosen": "c", "rejected": "r"}
+    assert shown(row) == [["*s:s", "*u:q", "a:c"], ["*s:s", "*u:q", "a:r"]]

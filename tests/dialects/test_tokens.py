@@ -168,3 +168,15 @@ def test_columns_of_an_output_are_no_token_columns() -> None:
     masks = ["assistant_masks", "completion_mask"]
     layouts = [row_schema(name, loss_weights=True, extra_columns=masks) for name in ("packed", "unpacked")]
     assert {name for schema in layouts for name in schema.names} == COLUMNS
+
+
+@pytest.mark.parametrize("name", ["action_mask", "mask", "train_mask", "loss_masks", "ignore_mask"])
+def test_masks_by_unknown_names_are_refused(name: str) -> None:
+    for row in ({"input_ids": [1, 2], "labels": [1, 2]}, {"prompt_ids": [1], "completion_ids": [2, 3]}):
+        with pytest.raises(RowError, match=f"bad_tokens: '{name}' looks like a mask"):
+            normalize({**row, name: [0, 1]}, "tokens")
+
+
+def test_masks_that_do_not_say_what_is_trained_are_left_out() -> None:
+    row = {"input_ids": [1, 2], "labels": [1, 2], "special_tokens_mask": [1, 0]}
+    assert normalize(row, "tokens").given is not None

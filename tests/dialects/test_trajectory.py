@@ -126,3 +126,31 @@ def test_rows_that_are_refused(row: Any, reason: str) -> None:
     with pytest.raises(RowError) as refused:
         normalize(row, Named("trajectory"))
     assert f"{refused.value.reason}: {refused.value.detail}".startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["loss_mask", "mask", "completion_mask", "env_mask"])
+def test_all_marks_of_a_segment_count(name: str) -> None:
+    segments = [{"ids": [1, 2], "trained": False}, {"ids": [3, 4, 5], "trained": True, name: [0, 0, 1]}]
+    given = normalize({"segments": segments}, "trajectory").given
+    assert given is not None
+    assert given.trained.tolist() == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("mark", [{"masked": True}, {"action_mask": [0, 0, 1]}, {"ignore_mask": "[0, 0, 1]"}])
+def test_masks_by_unknown_names_are_refused(mark: dict[str, Any]) -> None:
+    segment = {"ids": [3, 4, 5], "trained": True}
+    for row in (
+        {"segments": [{**segment, **mark}]},
+        {"prompt_ids": [1], "completion_ids": [3, 4, 5], **mark},
+    ):
+        if "masked" in mark and "segments" not in row:
+            continue
+        with pytest.raises(RowError, match=f"bad_tokens: .*'{next(iter(mark))}' looks like a mask"):
+            normalize(row, "trajectory")
+
+
+def test_log_probabilities_by_two_names_must_be_the_same() -> None:
+    row = {"prompt_ids": [1], "completion_ids": [3], "logprobs": [-1.0]}
+    assert normalize({**row, "completion_logprobs": [-1.0], "old_logprobs": [-2.0]}, "trajectory").given
+    with pytest.raises(RowError, match="'logprobs' and 'completion_logprobs'; leave one"):
+        normalize({**row, "completion_logprobs": [-2.0]}, "trajectory")

@@ -92,3 +92,18 @@ def test_calls_that_cannot_be_read_are_refused(text: str, message: str) -> None:
     with pytest.raises(RowError) as caught:
         answer({"query": "?", "answers": text, "tools": TOOLS})
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [{"f": {"a": 1}}],
+        [{"function": "f", "arguments": {"a": 1}}],
+        [{"tool_name": "f", "tool_input": {"a": 1}}],
+        {"tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
+    ],
+)
+def test_calls_in_other_shapes_are_calls(written: Any) -> None:
+    row = {"query": "?", "answers": json.dumps(written), "tools": [{"name": "f", "parameters": {}}]}
+
+    assert answer(row).tool_calls == ({"type": "function", "function": {"name": "f", "arguments": {"a": 1}}},)

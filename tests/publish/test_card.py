@@ -370,6 +370,16 @@ def test_what_is_special_about_the_mask_of_some_samples(tmp_path: Path) -> None:
     assert "- &lt;b&gt;\\_x (auto) is true for 3 conversations.\n" in text
 
 
+def test_rows_that_are_missing_balance_and_have_their_reasons(tmp_path: Path) -> None:
+    manifest = make_output(tmp_path / "out")
+    manifest["counts"] |= {"rows": 20, "duplicates": 5, "dropped": 4, "rejected": 3}
+    manifest["counts"]["rejected_by_reason"] = {"too_long": 1, "contaminated": 2}
+    text = make_card(Manifest.model_validate(manifest))
+
+    assert "| duplicates of earlier rows, dropped | 4 |" in text
+    assert "3 of 20 rows (15.0%) are missing: 2 `contaminated`, 1 `too_long`." in " ".join(text.split())
+
+
 def test_tokens_by_role_and_lengths(tmp_path: Path) -> None:
     manifest = make_output(tmp_path / "out")
     manifest["counts"] |= {

@@ -517,7 +517,7 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         tmp_path / "cache",
     )
     assert done.code == 2
-    assert done.err.startswith(f"premask: cannot write {tmp_path / 'cache'}: ")
+    assert done.err.startswith(f"premask: cache: {tmp_path / 'cache'} is a file; ")
 
 
 def test_a_cache_that_other_users_can_write_is_not_used(tmp_path: Path) -> None:

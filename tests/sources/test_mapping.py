@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import SAMPLE, command_line, premask, write_rows
 from outputs import bytes_of
-from premask.core.errors import RecipeError, SourceError
+from premask.core.errors import OutputError, RecipeError, SourceError
 from premask.core.recipe import Recipe
 from premask.core.records import Parts, Row
 from premask.output.dataset import open_dataset
@@ -113,6 +115,11 @@ def test_what_a_function_makes(tmp_path: Path, code: str, value: Any) -> None:
         ("import json; return json.loads('{')", "map_error", "JSONDecodeError"),
         ("yield row", "map_error", "it returned a value that JSON does not have: generator"),
         ("def g(): g()\n    g()", "map_error", "RecursionError"),
+        ("raise KeyboardInterrupt", "map_error", "KeyboardInterrupt: no message (hooks.py line 2)"),
+        ("import os; os._exit(0)", "map_error", "SystemExit: os._exit(0) (hooks.py line 2)"),
+        ("return {'a': float('nan')}", "map_error", "ValueError: Out of range float values"),
+        ("return {'a': [{5: 1}]}", "map_error", "it returned a key that JSON does not have: 5"),
+        ("async def g(): pass\n    return g()", "map_error", "a value that JSON does not have: coroutine"),
     ],
 )
 def test_what_a_function_must_not_make(tmp_path: Path, code: str, reason: str, detail: str) -> None:
@@ -147,9 +154,40 @@ def test_what_it_prints_is_dropped_and_its_folder_is_not_left_in_the_path(
         "print('loaded')\ndef f(row):\n    print(row)\n    import helping\n    return {'a': helping.HELP}",
         {},
     )
-    assert (row.value, capsys.readouterr().out) == ({"a": 4}, "")
+    assert row.value == {"a": 4}
+    made_of(tmp_path, "import sys\ndef f(row):\n    sys.stderr.write('help')\n    return row", {})
+    assert capsys.readouterr() == ("", "")
     assert str(tmp_path) not in sys.path
     assert not (tmp_path / "__pycache__").exists()
+
+
+def test_numbers_that_json_does_not_have_stay_where_the_file_has_them(tmp_path: Path) -> None:
+    row = made_of(tmp_path, "def f(row):\n    return row", {"x": float("nan"), "y": 1})
+    assert (row.error, repr(row.value)) == (None, "{'x': nan, 'y': 1}")
+
+
+def test_a_function_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\ndef f(row):\n    os.chdir('/')\n    signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    )
+    place, handler, leave = Path.cwd(), signal.getsignal(signal.SIGINT), os._exit
+    assert made_of(tmp_path, code, {}).reason == "map_dropped"
+    assert (Path.cwd(), signal.getsignal(signal.SIGINT), os._exit) == (place, handler, leave)
+
+
+def test_an_interrupt_of_the_user_ends_a_function_that_hides_it(tmp_path: Path) -> None:
+    code = """
+import os, signal
+def f(row):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1_000_000):
+            pass
+    except BaseException:
+        return row
+"""
+    with pytest.raises(KeyboardInterrupt):
+        made_of(tmp_path, code, {})
 
 
 # ==== Which function ====
@@ -164,6 +202,7 @@ def test_what_it_prints_is_dropped_and_its_folder_is_not_left_in_the_path(
         ("hooks:clen", "hooks.py has no function clen; did you mean clean"),
         ("hooks:zzz", "hooks.py has no function zzz; write it there"),
         ("hooks:VALUE", "map: VALUE of .*hooks.py is no function"),
+        ("hooks:later", "map: later of .*hooks.py is an async function; write it with def alone"),
         (
             "nowhere_at_all:f",
             "map: there is no module nowhere_at_all in .*, nor among the installed packages",
@@ -184,7 +223,7 @@ def test_what_it_prints_is_dropped_and_its_folder_is_not_left_in_the_path(
     ],
 )
 def test_a_function_that_is_not_there_is_one_line(tmp_path: Path, name: str, message: str) -> None:
-    write(tmp_path, "VALUE = 3\ndef clean(row):\n    return row")
+    write(tmp_path, "VALUE = 3\ndef clean(row):\n    return row\nasync def later(row): pass")
     write(tmp_path, "x = 1\nx / 0", "raising")
     write(tmp_path, "def f(:", "broken")
     write(tmp_path, "raise SystemExit(4)", "leaving")
@@ -433,6 +472,8 @@ def test_another_code_is_another_run(tmp_path: Path) -> None:
     assert first.manifest["run_key"] != second.manifest["run_key"]
     assert ids_of(tmp_path / "one") != ids_of(tmp_path / "two")
     assert len([*(tmp_path / "cache").rglob("*.arrow")]) == 2
+    with pytest.raises(OutputError, match=r"the code of hooks:f for .*a\.jsonl was [0-9a-f]{57}"):
+        run_on(tmp_path / "one", source, **keys)
 
 
 def test_a_forecast_takes_rows_through_the_function_once(tmp_path: Path) -> None:
@@ -462,8 +503,38 @@ def test_a_row_for_which_a_function_never_returns_is_rejected(tmp_path: Path) ->
     assert line["detail"] == "hooks:f: the function for row 3 takes more than 0.3 seconds of CPU time"
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("return None", "row 0: hooks:f: it returned None; check the function"),
+        ("return 5", "row 0: hooks:f: it returned int, not a row"),
+        ("return row['no']", r"row 0: hooks:f: KeyError: 'no' \(hooks.py line 2\); check the function"),
+        ("import posix; posix._exit(0)", "row 0: hooks:f: it ends the process; check the function"),
+    ],
+)
+def test_a_function_that_makes_nothing_of_any_row_is_named(tmp_path: Path, code: str, message: str) -> None:
+    write(tmp_path, f"def f(row):\n    {code}")
+    source = write_rows(tmp_path / "a.jsonl", [chat("Hi", "Ho")] * 3)
+    with pytest.raises(SourceError, match=f"a.jsonl has no row that can be read after map; {message}"):
+        run_on(tmp_path / "out", source, map="hooks:f")
+
+
+def test_a_row_that_took_too_long_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "def f(row):\n    return row")
+    row, hook = Row("a.jsonl", 7, {"x": 1}, '{"x": 1}'), find_hook("hooks:f")
+    monkeypatch.setattr(mapping, "_endless", {(hook, '{"x": 1}')})
+    made = mapped(row, hook, 1000)
+    assert (made.reason, made.error) == (
+        "map_timeout",
+        "hooks:f: the function for row 7 takes more than 10 seconds of CPU time",
+    )
+    assert mapped(row._replace(original='{"x": 2}'), hook, 1000).value == {"x": 1}
+
+
 def test_a_row_for_which_a_function_ends_the_process_is_skipped(tmp_path: Path) -> None:
-    write(tmp_path, "import os\ndef f(row):\n    if row['n'] == 330:\n        os._exit(3)\n    return row")
+    write(
+        tmp_path, "import posix\ndef f(row):\n    if row['n'] == 330:\n        posix._exit(0)\n    return row"
+    )
     source = write_rows(tmp_path / "a.jsonl", [chat(f"Hi {i}", "Ho", n=i) for i in range(600)])
     keys = {
         "sources": [str(source)],
@@ -473,10 +544,7 @@ def test_a_row_for_which_a_function_ends_the_process_is_skipped(tmp_path: Path) 
     }
     (tmp_path / "r.yaml").write_text(json.dumps(keys), encoding="utf-8")
     words = ["run", str(tmp_path / "r.yaml"), "--allow-map", "--workers", "2", "--attempts", "1"]
-    for _ in range(3):  # the row may end the command itself; the next one knows that it did
-        done = subprocess.run(command_line(*words), capture_output=True, text=True, check=False, timeout=100)
-        if done.returncode != 3:
-            break
+    done = subprocess.run(command_line(*words), capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 1, done.stderr  # a row was skipped
     ((reason, about),) = read_reject_log(tmp_path / "out").as_dict()["by_reason"].items()
     (line,) = about["examples"]

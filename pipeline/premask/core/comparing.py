@@ -59,7 +59,7 @@ class NearDuplicates(BaseModel):
         return self
 
 
-_NOT_OF_A_SET = ("repeat", "dialect", "fields")
+_NOT_OF_A_SET = ("repeat", "share", "dialect", "fields", "map", "keep")
 
 
 class Decontaminate(BaseModel):

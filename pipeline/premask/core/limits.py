@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import math
 import os
 import pickle
 import select
@@ -31,7 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 if sys.platform != "win32":
     import resource
@@ -55,15 +56,16 @@ class LimitError(Exception):
     """Something took more time or memory than it may; the text says what, and how much."""
 
 
-class _TimeIsUpError(BaseException):
-    """Interrupts what is limited. No handler of errors there takes it for its own."""
+class TimeIsUpError(BaseException):
+    """Interrupts what is limited. No handler of errors there takes it for its own: whoever catches every
+    `BaseException` raises it again."""
 
 
 class _Held:
     """The limits of this process: whether they hold, and what is limited now."""
 
     def __init__(self) -> None:
-        self.holds = self.active = False
+        self.holds = self.active = self.is_copy = False
         self.before: tuple[int, int] = (-1, -1)
         """The limit of memory outside of the block."""
         self.leaves_garbage = False
@@ -78,6 +80,18 @@ def hold_limits() -> None:
     if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGPROF, _interrupt)
         _held.holds = True
+
+
+def limits_hold() -> bool:
+    """Whether limits hold in this process."""
+    return _held.holds
+
+
+def limits_of_blocks_in_copy() -> None:
+    """Have blocks have limits of their own in the copy of a watched process, within its own."""
+    if _held.is_copy:
+        _held.active = False
+        hold_limits()
 
 
 @contextmanager
@@ -96,9 +110,9 @@ def limited(what: str, seconds: float | None = None) -> Iterator[None]:
             yield
         finally:
             _end()
-    except _TimeIsUpError:
+    except TimeIsUpError:
         _end()  # it may have been interrupted itself
-        why = _too_slow(what, seconds)
+        why = too_slow(what, seconds)
     except MemoryError:
         if not _memory_is_ours():
             raise
@@ -120,10 +134,13 @@ def in_watched_process(work: Callable[[], T], what: str, seconds: float | None =
     if sys.platform != "linux":
         with limited(what, seconds):
             return work()
-    child, reading = start_copy(partial(_answer, work, seconds))
-    answer, status = _answer_of(child, reading, seconds)
+    for _ in range(2):  # one that somebody else has killed is tried once more
+        child, reading = start_copy(partial(_answer, work, seconds))
+        answer, ended = _answer_of(child, reading, seconds)
+        if answer or not ended.by_others(seconds):
+            break
     if not answer:
-        raise LimitError(_how_it_ended(status, what, seconds))
+        raise LimitError(_how_it_ended(ended, what, seconds))
     is_raised, value = pickle.loads(answer)  # noqa: S301  written by this program
     if is_raised:
         raise value
@@ -178,7 +195,7 @@ def data_bytes() -> int:
 
 def _interrupt(_: int, __: FrameType | None) -> None:
     if _held.active:
-        raise _TimeIsUpError
+        raise TimeIsUpError
 
 
 # ==== In a copy ====
@@ -227,39 +244,57 @@ def _limit_copy(seconds: float) -> None:
     """Set the limits of a copy, which the system ends."""
     most = int(time.process_time() + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (most, most))
-    _held.active = True  # no block has limits of its own
+    _held.active = _held.is_copy = True  # no block has limits of its own
     _limit_memory()
 
 
-def _answer_of(child: int, reading: int, seconds: float) -> tuple[bytes, int]:
-    """Return what a copy sends until it ends, and its status; the copy is ended if it takes too long."""
-    answer, end = bytearray(), time.monotonic() + _WAIT * (seconds + 1)
+class _Ended(NamedTuple):
+    """How a copy ended: its status, and the CPU seconds it took, infinite if it was ended here."""
+
+    status: int
+    spent: float
+
+    @property
+    def signal(self) -> int:
+        """The signal that ended it, 0 if none did."""
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+
+    def by_others(self, seconds: float) -> bool:
+        """Whether it was killed, but not for taking so many seconds."""
+        return self.signal == signal.SIGKILL and self.spent < seconds
+
+
+def _answer_of(child: int, reading: int, seconds: float) -> tuple[bytes, _Ended]:
+    """Return what a copy sends until it ends, and how; the copy is ended if it takes too long."""
+    answer, end, is_late = bytearray(), time.monotonic() + _WAIT * (seconds + 1), True
     try:
         while True:
             ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
             more = os.read(reading, 1 << 20) if ready else b""
             answer += more
             if not more:
+                is_late = not ready
                 break
     finally:
         os.close(reading)
         with suppress(ProcessLookupError):
-            if sys.exc_info()[0] is not None or not ready:
+            if is_late:
                 os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    return bytes(answer), status
+        _, status, used = os.wait4(child, 0)
+    return bytes(answer), _Ended(status, math.inf if is_late else used.ru_utime + used.ru_stime)
 
 
-def _how_it_ended(status: int, what: str, seconds: float) -> str:
-    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number in (signal.SIGXCPU, signal.SIGKILL):
-        return _too_slow(what, seconds)
+def _how_it_ended(ended: _Ended, what: str, seconds: float) -> str:
+    number = ended.signal
+    if number in (signal.SIGXCPU, signal.SIGKILL) and not ended.by_others(seconds):
+        return too_slow(what, seconds)
     if number:
         return f"{what} crashes the process ({signal.Signals(number).name})"
     return _too_large(what)
 
 
-def _too_slow(what: str, seconds: float) -> str:
+def too_slow(what: str, seconds: float) -> str:
+    """Return what is said of something that takes too long."""
     return f"{what} takes more than {seconds:g} seconds of CPU time"
 
 

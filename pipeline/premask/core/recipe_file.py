@@ -29,6 +29,7 @@ _KEYS_BELOW: Mapping[str, Collection[str]] = {
     "train": Train.model_fields,
     "near_duplicates": NearDuplicates.model_fields,
     "decontaminate": Decontaminate.model_fields,
+    "sets": Source.model_fields,
     "card": Card.model_fields,
 }
 """Keys of a recipe that hold keys themselves -> those keys."""

@@ -50,11 +50,14 @@ from . import (
     trees,
 )
 from .advice import advice
+from .beside import PAIR, TURNS, check_left_out
 from .common import check_learnable
+from .completed import completed
 from .fields import MappedFields
 from .joined_calls import join_calls
 from .plain import PlainTurns, plain_row
 from .question_answer import ALPACA, DOLLY, PROMPT_COMPLETION, QUESTION_ANSWER
+from .row_marks import check_label
 from .shaped import ShapedRow, ShapedRows
 from .sides import Sides
 
@@ -108,6 +111,12 @@ DIALECTS: Mapping[str, Dialect] = {
     "trajectory": trajectory,
 }
 """Name -> dialect. Of several whose shape a row has, the first is taken: those that say more come first."""
+
+_CHECKED: Sequence[tuple[str, Sequence[Any]]] = (
+    (TURNS, (openai, sharegpt, anthropic, pairs, speakers, transcripts, kto)),
+    (PAIR, (DOLLY, ALPACA, PROMPT_COMPLETION, QUESTION_ANSWER, preference)),
+)
+"""Dialects of rows whose other columns are looked at, by what these are beside."""
 
 NAMED_ONLY = frozenset({"document", "trajectory"})
 """Dialects that are never recognized: only a recipe or a source can name them."""
@@ -163,7 +172,8 @@ def normalize(value: Any, dialect: Form) -> Conversation:
 
 def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Conversation]:
     """The conversations of a row, at least one: the best one, or `every`. It is not yet checked that there is
-    something to learn in them (`check_learnable`). Raises `RowError`."""
+    something to learn in them (`check_learnable`). A label that says that the answer is not a good one counts
+    unless the recipe names the dialect. Raises `RowError`."""
     if isinstance(dialect, Sides):
         return dialect.read(value)
     if isinstance(dialect, MappedFields):
@@ -175,10 +185,17 @@ def conversations(value: Any, dialect: Form, *, every: bool = False) -> list[Con
             if other is not None and isinstance(dialect, Named):
                 raise RowError("unknown_dialect", _another(dialect, other))
             own = DIALECTS[other or dialect]
-    if hasattr(own, "paths") and (every or getattr(own, "EVERY", False)):
+        if own is not preference and not isinstance(dialect, Named):
+            check_label(value)
+    place = next((place for place, checked in _CHECKED if own in checked), None)
+    if hasattr(own, "paths") and (place or every or getattr(own, "EVERY", False)):
         found: list[Conversation] = own.paths(value)
-        return found
-    return [own.normalize(value)]
+    else:
+        found = [own.normalize(value)]
+    if place is not None and isinstance(value, dict):
+        found = completed(value, found[0]) if place == TURNS else found
+        check_left_out(value, found, place)
+    return found if every or place is None else found[:1]
 
 
 def check_named(values: Sequence[Any], dialect: Named, *, source: str) -> None:

@@ -23,6 +23,9 @@ _ANSWERS = (
     *("answer", "response", "output", "completion", "assistant", "solution", "reply", "target", "expected"),
     *("bot", "gpt", "chosen"),
 )
+_WRONG = re.compile(r"(?<![a-z])(?:incorrect|wrong|rejected|bad|negative|worse|worst|losing)(?![a-z])")
+"""Words in names of answers that are not to be learnt."""
+
 _SPEAKERS = ("speaker", "role", "from", "author", "sender", "who", "agent", "side", "party", "person")
 _WORDS = {"user": "user", "human": "user", "customer": "user", "client": "user", "system": "system"}
 
@@ -184,7 +187,9 @@ def _at(value: Any, path: str) -> list[Any]:
 
 def _named(keys: Sequence[str], words: Sequence[str], *, but: str | None) -> str | None:
     """The first key that has one of the words in its name."""
-    others = [key for key in keys if key != but and "system" not in key.lower()]
+    others = [
+        key for key in keys if key != but and "system" not in key.lower() and not _WRONG.search(key.lower())
+    ]
     return next((key for word in words for key in others if word in key.lower()), None)
 
 

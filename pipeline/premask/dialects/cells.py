@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import RowError
-from ..core.python_notation import looks_python, parse_python
+from ..core.python_notation import looks_python, parse_cell, parse_python
 from ..core.strict_json import parse_json
 from ..core.text import kind
 
@@ -52,6 +52,24 @@ def _printed_list(text: str) -> Any:
     except ValueError:
         return text
     return found if isinstance(found, list) and found and isinstance(found[0], (dict, list)) else text
+
+
+def answers_within(field: Any) -> Any:
+    """The list of texts that a text holds, or the object with one under `text` as SQuAD has it; anything else
+    as it is.
+
+    >>> answers_within("['a', 'b']"), answers_within('{"text": ["a"]}'), answers_within("[1] says so")
+    (['a', 'b'], {'text': ['a']}, '[1] says so')
+    """
+    if not isinstance(field, str) or not field.lstrip().startswith(("[", "{")):
+        return field
+    try:
+        held = parse_cell(field)
+    except ValueError:
+        return field
+    several = held.get("text") if isinstance(held, dict) else held
+    are_texts = isinstance(several, list) and all(isinstance(each, str) for each in several)
+    return held if are_texts else field
 
 
 def object_in(item: Any) -> Any:
@@ -116,6 +134,10 @@ def as_text(field: Any) -> Any:
     return str(field) if isinstance(field, int) and not isinstance(field, bool) else field
 
 
+_EXACT = 2.0**53
+"""Below it, floats have every integer; pandas makes them of a column of integers that lacks some."""
+
+
 def not_a_string(what: str, field: Any) -> RowError:
     """The error of a field that has to be a text.
 
@@ -123,6 +145,8 @@ def not_a_string(what: str, field: Any) -> RowError:
     'wrong_type: the answer is a JSON number, not a string; write it as a string, such as "0.5"'
     """
     detail = f"{what} is a JSON {kind(field)}, not a string"
-    if isinstance(field, (bool, float)):
+    if isinstance(field, float) and field.is_integer() and abs(field) < _EXACT:
+        detail += f'; write it as the text that is meant, such as "{int(field)}" or "{field}"'
+    elif isinstance(field, (bool, float)):
         detail += f'; write it as a string, such as "{str(field)[:40]}"'
     return RowError("wrong_type", detail)

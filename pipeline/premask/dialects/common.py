@@ -210,7 +210,7 @@ def _conversation(row: Mapping[str, Any], messages: Sequence[Message]) -> Conver
     _check_media(row)
     parts = tuple(messages), read_tools(row), _template_kwargs(row), row_id(row), row_weight(row)
     conversation = Conversation(*parts)
-    _check_texts(conversation)
+    check_texts(conversation)
     return conversation
 
 
@@ -332,7 +332,8 @@ def check_assistants(messages: Sequence[Message]) -> None:
         raise RowError("empty_assistant", f"{which} no text and no tool call")
 
 
-def _check_texts(conversation: Conversation) -> None:
+def check_texts(conversation: Conversation) -> None:
+    """Raise `RowError` (invalid_text) where a text of a conversation cannot be written as UTF-8."""
     for index, message in enumerate(conversation.messages):
         texts = (message.content, message.reasoning, message.name, message.tool_call_id)
         if not all(text is None or is_encodable(text) for text in texts):

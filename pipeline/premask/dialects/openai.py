@@ -15,11 +15,12 @@ Cost: see `common.py` and `turns.py`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..core.records import Conversation, Message
 from . import common
+from .beside import asks_and_answers
 from .parts import with_results
 from .plain import PlainTurns
 from .role_names import CALL_NAMES, MESSAGE_ROLES, ROLE_NAMES
@@ -37,13 +38,19 @@ _OWN_KEYS = {"role", "content"}
 
 def recognize(value: Any) -> bool:
     """Whether the row holds turns with a `role` and, where they have text, a `content`."""
-    return common.has_turns(value, KEYS, _is_turn)
+    return common.has_turns(value, _keys(value), _is_turn)
 
 
 def normalize(value: Any) -> Conversation:
     """Read a row of messages. Raises `RowError`; for its reasons see `common.py` and `turns.py`."""
-    turns = common.turns_of(value, KEYS, _is_turn)
+    turns = common.turns_of(value, _keys(value), _is_turn)
     return common.of_turns(value, [messages_of(index, turn) for index, turn in enumerate(turns)])
+
+
+def _keys(value: Any) -> Sequence[str]:
+    """The keys that may hold the turns; beside a question and its answer, `history` is what came before."""
+    is_pair = isinstance(value, dict) and "history" in value and asks_and_answers(value)
+    return [key for key in KEYS if key != "history"] if is_pair else KEYS
 
 
 def messages_of(index: int, turn: Turn) -> list[Message]:

@@ -28,8 +28,16 @@ from ..core.records import ROLES
 from ..core.shapes import RowShape, message_shape, plain_shape
 from ..core.strict_json import parse_json
 from ..core.text import is_encodable
+from .beside import holds_text
 from .common import MEDIA_KEYS, SYSTEM_KEYS, TEMPLATE_KEYS, TOOL_CONFIG, TOOL_KEYS, row_id
-from .row_marks import LIST_KEYS, METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .row_marks import (
+    LABEL_KEYS,
+    LIST_KEYS,
+    METADATA_KEY,
+    METADATA_LIST,
+    ROW_WEIGHT_KEYS,
+    WEIGHT_LIST_KEYS,
+)
 from .shaped import ShapedRow
 from .turns import CALL_KEYS, read_role
 
@@ -42,12 +50,27 @@ NO_JSON: tuple[Any, ...] = (*NO_MEDIA, "[]", "{}", "null")
 NO_WEIGHT: tuple[Any, ...] = (None, 1)
 """Values of a row's weight that say nothing."""
 
+NO_LABEL: tuple[Any, ...] = (None,)
+"""Values of a row's label in a plain row; any other may say that the answer is not a good one."""
+
 EMPTY: Mapping[str, tuple[Any, ...]] = {
     **dict.fromkeys((*MEDIA_KEYS, *SYSTEM_KEYS[1:]), NO_MEDIA),
     **dict.fromkeys((*TOOL_KEYS, TOOL_CONFIG, *TEMPLATE_KEYS, *LIST_KEYS, *WEIGHT_LIST_KEYS), NO_JSON),
     **dict.fromkeys(ROW_WEIGHT_KEYS, NO_WEIGHT),
+    **dict.fromkeys(LABEL_KEYS, NO_LABEL),
 }
 """Fields beside the turns that every dialect looks at -> their values in a plain row."""
+
+
+@lru_cache(maxsize=4096)
+def empty_values(key: str) -> tuple[Any, ...] | None:
+    """The values that a field beside the turns has in a plain row; None for a field that may have any.
+
+    >>> empty_values("images"), empty_values("response"), empty_values("source")
+    ((None, '', [], {}), (None, '', [], {}), None)
+    """
+    return EMPTY.get(key, NO_MEDIA if holds_text(key) else None)
+
 
 ASSISTANT = ROLES.index("assistant")
 
@@ -153,7 +176,9 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
     if not isinstance(value, dict):
         return None
     held = [field for key in plain.keys if (field := value.get(key)) is not None]
-    if len(held) != 1 or not all(value[key] in EMPTY[key] for key in EMPTY.keys() & value.keys()):
+    if len(held) != 1 or not all(
+        _is_empty(key, field) for key, field in value.items() if key not in plain.keys
+    ):
         return None
     if METADATA_KEY in value and may_mark(value[METADATA_KEY]):
         return None
@@ -164,6 +189,12 @@ def _bare_turns(value: Any, plain: PlainTurns) -> list[Any] | None:
         except ValueError:
             return None
     return turns if isinstance(turns, list) else None
+
+
+def _is_empty(key: str, field: Any) -> bool:
+    """Whether a field of a row is none that counts beside the turns, or holds nothing."""
+    empty = empty_values(key)
+    return empty is None or field in empty
 
 
 def may_mark(metadata: Any) -> bool:

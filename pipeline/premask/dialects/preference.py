@@ -30,6 +30,7 @@ from .question_answer import lowered, read_question, read_turns
 from .written_calls import calls_of
 
 KEYS = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
+_PROMPTS = ("prompt", "question", "instruction", "query")
 _ASKED = ("prompt", "question", "instruction", "query", "input")
 
 
@@ -51,7 +52,7 @@ def sides(value: Any) -> list[Conversation]:
     """Read both sides of a row. Raises `RowError`.
 
     The prompt is what is beside the answers. If the answers are whole conversations, it is their common
-    beginning.
+    beginning; a prompt beside them must be a part of it, and may add the system text.
 
     >>> row = {"chosen": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
     >>> found = sides({**row, "rejected": [row["chosen"][0], {"role": "assistant", "content": "3"}]})
@@ -106,8 +107,31 @@ def _whole(row: dict[str, Any], key: str) -> list[Message]:
     if answer is not None:
         return [*_asked(row), *answer]
     if isinstance(row[key], str) and transcripts.is_opened(row[key]):
-        return transcripts.read_transcript(row[key])
-    return read_turns(parsed(row[key]))
+        return _with_prompt(transcripts.read_transcript(row[key]), row)
+    return _with_prompt(read_turns(parsed(row[key])), row)
+
+
+def _with_prompt(whole: list[Message], row: dict[str, Any]) -> list[Message]:
+    """A whole conversation after the system text of the prompt beside it. Raises `RowError` (prompts_differ)
+    where the conversation does not hold that prompt."""
+    key = next((key for key in _PROMPTS if row.get(key) not in (None, [], {})), None)
+    if key is None or (isinstance(row[key], str) and not row[key].strip()):
+        return whole
+    (systems, asked), (own, turns) = _apart(_in_columns(row, key)), _apart(whole)
+    texts = [(message.content or "").strip() for message in turns if message.role == "user"]
+    is_held = len(asked) == 1 and (asked[0].content or "").strip() in texts
+    is_begun = len(asked) <= len(turns) and all(map(_are_same, asked, turns))
+    if not (is_held or is_begun) or (systems and own and not all(map(_are_same, systems, own))):
+        detail = f"'{key}' differs from the beginning of the conversation beside it; leave one of them out"
+        raise RowError("prompts_differ", detail)
+    return whole if own else [*systems, *whole]
+
+
+def _apart(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The system messages, and the others."""
+    is_system = [message.role == "system" for message in messages]
+    pairs = [*zip(messages, is_system, strict=True)]
+    return [each for each, system in pairs if system], [each for each, system in pairs if not system]
 
 
 def _answer(row: dict[str, Any], key: str) -> list[Message] | None:
@@ -163,10 +187,15 @@ def _asked(row: dict[str, Any]) -> list[Message]:
     for dialect in (sharegpt, openai):
         if dialect.recognize(row):
             return list(dialect.normalize(row).messages)
-    if transcripts.is_opened(row.get("prompt")):
-        return read_turns(transcripts.as_turns(row["prompt"]))
-    first = next((key for key in _ASKED if key in row), None)
-    return read_question(row, _ASKED, [key for key in ("input", "context") if key != first])
+    first = next((key for key in _ASKED if key in row), "prompt")
+    return _in_columns(row, first, [key for key in ("input", "context") if key != first])
+
+
+def _in_columns(row: dict[str, Any], key: str, below: Sequence[str] = ()) -> list[Message]:
+    """The prompt in column `key` and the columns `below` it; a transcript is turns."""
+    if key == "prompt" and transcripts.is_opened(row.get(key)):
+        return read_turns(transcripts.as_turns(row[key]))
+    return read_question(row, [key], below)
 
 
 def _keys(value: Any) -> tuple[str, str] | None:

@@ -7,12 +7,12 @@
 
 The user's text is the question and below it, after a blank line, what it is about (`input`, `context`); no
 prompt such as Alpaca's well-known one is put around it, since the chat template says who speaks. The system
-text and earlier turns (`history`: pairs) come first. Column names are taken in any case. An answer may be a
-list: of texts, of objects with one text each, or of what SQuAD has (`{"text": [...]}`); then the first is the
-best one, and each makes a conversation of its own where the recipe wants all (`paths`). A question or an
-answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman: ...\\n\\nAssistant:`). A column
-with the answer's reasoning becomes that (`beside.py`), and an answer that is a list of tool calls becomes
-calls (`written_calls.py`).
+text and earlier turns (`history`: pairs or turns) come first. Column names are taken in any case. An answer
+may be a list: of texts, of objects with one text each, or of what SQuAD has (`{"text": [...]}`); then the
+first is the best one, and each makes a conversation of its own where the recipe wants all (`paths`). A
+question or an answer may also be a list of turns, and a prompt a transcript (`\\n\\nHuman:
+...\\n\\nAssistant:`). A column with the answer's reasoning becomes that (`beside.py`), and an answer that is
+a list of tool calls becomes calls (`written_calls.py`).
 
     >>> [found] = ALPACA.paths({"Instruction": "Add.", "input": "1+1", "output": "2"})
     >>> [message.content for message in found.messages]
@@ -34,12 +34,15 @@ from ..core.errors import RowError
 from ..core.records import Conversation, Message
 from ..core.text import kind
 from . import common, openai, sharegpt, transcripts
-from .beside import check_choices, reasoning_beside, with_reasoning
-from .cells import as_text, not_a_string, parsed
+from .beside import CONTEXTS, HISTORIES, check_choices, reasoned, reasoning_beside, with_reasoning
+from .cells import answers_within, as_text, not_a_string, parsed
 from .pairs import read_pairs
 from .written_calls import Tools, calls_of
 
 ANSWERS = ("output", "response", "answer", "completion", "outputs", "responses", "answers", "completions")
+
+_OF_SEVERAL = ("outputs", "responses", "answers", "completions")
+"""Columns that hold a list of answers by their name."""
 
 _TEXTS = ("text", "completion", "response", "answer", "output", "content", "value")
 
@@ -64,6 +67,7 @@ class Columns:
 
     asked: Sequence[str]
     below: Sequence[str] = ()
+    more: Sequence[str] = ()
     answered: Sequence[str] = ANSWERS
     needed: Sequence[str] = ()
 
@@ -82,7 +86,7 @@ class Columns:
         if not isinstance(value, dict):
             raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
         row = lowered(value)
-        asked = read_question(row, self.asked, self.below)
+        asked = read_question(row, self.asked, self.below, self.more)
         answers = read_answers(row, self.answered, common.read_tools(value))
         answers = reasoned_answers(row, answers)
         return [common.make_conversation(value, common.with_system(row, [*asked, *each])) for each in answers]
@@ -125,10 +129,13 @@ class _Pairs:
         return next((each for each in _PAIRS if each.asked[0] in held and each.answered[0] in held), None)
 
 
-ALPACA = Columns(asked=["instruction"], below=["input", "inputs"])
-DOLLY = Columns(asked=["instruction"], below=["context"], needed=["context"])
+_MORE = ("question", "input", *CONTEXTS)
+
+ALPACA = Columns(asked=["instruction"], below=["input", "inputs"], more=_MORE)
+DOLLY = Columns(asked=["instruction"], below=["context"], more=_MORE, needed=["context"])
 PROMPT_COMPLETION = _Prompts(
     asked=["prompt"],
+    more=["input", *CONTEXTS],
     answered=[
         *("completion", "completions", "response", "responses", "output", "outputs"),
         *("answer", "answers"),
@@ -136,7 +143,7 @@ PROMPT_COMPLETION = _Prompts(
 )
 QUESTION_ANSWER = _Pairs()
 
-_PAIRS = [Columns([asked], ["context"], [answered]) for asked, answered in PAIRS]
+_PAIRS = [Columns([asked], ["context"], ["input", *CONTEXTS], [answered]) for asked, answered in PAIRS]
 
 
 # ==== Columns ====
@@ -156,21 +163,48 @@ def lowered(value: Any) -> dict[str, Any]:
     return found
 
 
-def read_question(row: Mapping[str, Any], asked: Sequence[str], below: Sequence[str] = ()) -> list[Message]:
-    """All that is before the answer. Raises `RowError`: wrong_type, unsupported_content."""
+def read_question(
+    row: Mapping[str, Any], asked: Sequence[str], below: Sequence[str] = (), more: Sequence[str] = ()
+) -> list[Message]:
+    """All that is before the answer; of the columns `more`, texts that are not there yet.
+
+    Raises `RowError`: wrong_type, unsupported_content."""
     check_choices(row)
-    history = parsed(row.get("history"))
-    if history is not None and not isinstance(history, list):
-        raise RowError("wrong_type", f"'history' is a JSON {kind(history)}, not an array")
-    earlier = read_pairs(history or [], "history")
+    earlier = _history(row)
     key = next((key for key in asked if key in row), asked[0])
-    if isinstance(row.get(key), list):
-        return [*earlier, *read_turns(row[key])]
+    if isinstance(listed := _turns_within(row.get(key)), list):
+        return [*earlier, *read_turns(listed)]
     texts = [_text(row, name) for name in (key, *below) if name in row]
     texts = [text for text in texts if text and not text.isspace()]
     if not texts:
         raise RowError("wrong_type", f"the row has no text under {', '.join(asked)}")
+    texts += _more(row, texts, more)
     return [*earlier, Message("user", "\n\n".join(texts))]
+
+
+def _history(row: Mapping[str, Any]) -> list[Message]:
+    """The turns before the question, written as pairs or as turns. Raises `RowError`: wrong_type."""
+    name = next((name for name in HISTORIES if row.get(name)), None)
+    history = parsed(row.get(name)) if name is not None else None
+    if history is not None and not isinstance(history, list):
+        raise RowError("wrong_type", f"'{name}' is a JSON {kind(history)}, not an array")
+    if history and any(map(_is_turn, history)):
+        return read_turns(history)
+    return read_pairs(history or [], str(name))
+
+
+def _more(row: Mapping[str, Any], texts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Other texts that a question is about, without those that it holds."""
+    found: list[str] = []
+    for name in names:
+        text = row.get(name)
+        if (
+            isinstance(text, str)
+            and text.strip()
+            and not any(text.strip() in each for each in [*texts, *found])
+        ):
+            found.append(text)
+    return found
 
 
 def read_answers(row: Mapping[str, Any], keys: Sequence[str], tools: Tools = None) -> list[list[Message]]:
@@ -179,21 +213,38 @@ def read_answers(row: Mapping[str, Any], keys: Sequence[str], tools: Tools = Non
     key = next((key for key in keys if key in row), None)
     if key is None:
         raise RowError("no_assistant", f"the row has no answer under {', '.join(keys)}")
-    field = row[key]
+    calls = calls_of(row[key], tools)
+    field = row[key] if calls else _answers_within(_turns_within(row[key]), key)
     if isinstance(field, dict) and isinstance(field.get("text"), list):
         field = field["text"]  # SQuAD
     if isinstance(field, list) and any(map(_is_turn, field)):
         return [read_turns(field)]
-    calls = calls_of(field, tools)
+    calls = calls or calls_of(field, tools)
     fields = field if isinstance(field, list) and not calls else [field]
     if not fields:
         raise RowError("empty_assistant", f"'{key}' is an empty list")
     return [[_said(each, key, tools)] for each in fields]
 
 
+def _turns_within(field: Any) -> Any:
+    """The turns that a text holds as a list, as a table writes them; anything else as it is."""
+    held = parsed(field) if isinstance(field, str) and field.lstrip().startswith(("[", "array(")) else None
+    return held if isinstance(held, list) and held and all(map(_is_turn, held)) else field
+
+
+def _answers_within(field: Any, key: str) -> Any:
+    """The answers that a text in a column of several (`answers`) holds, as a table writes them: a list of
+    texts, or what SQuAD has. A text in a column of one answer is that answer, whatever it looks like."""
+    return answers_within(field) if key in _OF_SEVERAL else field
+
+
 def _said(field: Any, key: str, tools: Tools) -> Message:
     calls = calls_of(field, tools)
-    return Message("assistant", tool_calls=calls) if calls else Message("assistant", _answer(field, key))
+    if calls:
+        return Message("assistant", tool_calls=calls)
+    said = Message("assistant", _answer(field, key))
+    reasoning = reasoning_beside(field) if isinstance(field, dict) else None
+    return reasoned(said, *reasoning) if reasoning else said
 
 
 def reasoned_answers(row: Mapping[str, Any], answers: list[list[Message]]) -> list[list[Message]]:

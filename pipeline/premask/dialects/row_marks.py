@@ -4,6 +4,7 @@
     {"messages": [...], "message_loss_mask": [0, 1]}                    one for each turn of the assistant
     {"messages": [...], "metadata": {"train_turns": [...]}}             as Nemotron's rows have it
     {"messages": [...], "weight": 2}                                    the weight of the row
+    {"messages": [...], "label": false}                                 whether the answer is a good one
 
     >>> turn_marks({"train_turns": [False, True]}, [False, True, False, True])
     [Mark(train=None, weight=None), Mark(train=False, weight=None), Mark(train=None, weight=None), \
@@ -36,6 +37,9 @@ ROW_WEIGHT_KEYS = ("weight", "loss_weight", "sample_weight")
 
 METADATA_KEY, METADATA_LIST = "metadata", "train_turns"
 
+LABEL_KEYS = ("label", "kto_tag")
+"""Keys of a row that say whether its answer is a good one."""
+
 _MAY_BE_NUMBERS = frozenset({"train_turns", "train_on_turn", "train_on_turns"})
 """Lists that may be meant as numbers of turns: 0 and 1 are taken for marks only if each turn has one."""
 
@@ -54,6 +58,36 @@ def row_weight(row: Mapping[str, Any]) -> float | None:
         if value is not None and not (isinstance(value, list) and key in WEIGHT_LIST_KEYS):
             found[f"'{key}'"] = Mark(weight=finite_number(value, key, "the row"))
     return agreed(found, "the row").weight if found else None
+
+
+def answer_label(row: Any, *, numbers: bool = False) -> tuple[str, bool] | None:
+    """The column that says whether the answer of a row is a good one, and what it says; None if there is
+    none. It holds true or false, or one of these as a text; 1 and 0 count with `numbers` alone, since they
+    may be numbers of classes.
+
+    >>> answer_label({"label": "False"}), answer_label({"label": 0}), answer_label({"label": 0}, numbers=True)
+    (('label', False), None, ('label', False))
+    """
+    held = row if isinstance(row, dict) else {}
+    read = {name: _as_label(held[name], numbers=numbers) for name in LABEL_KEYS if name in held}
+    return next(((name, good) for name, good in read.items() if good is not None), None)
+
+
+def check_label(row: Any) -> None:
+    """Raise `RowError` (rejected_answer) where a row says that its answer is not a good one."""
+    name, good = answer_label(row) or ("", True)
+    if not good:
+        detail = f"'{name}' is false; where that means something else, set 'dialect' to that of the rows"
+        raise RowError("rejected_answer", detail)
+
+
+def _as_label(value: Any, *, numbers: bool) -> bool | None:
+    if isinstance(value, str):
+        words = {"true": True, "false": False} | ({"1": True, "0": False} if numbers else {})
+        return words.get(value.strip().lower())
+    if isinstance(value, bool) or (numbers and isinstance(value, (int, float)) and value in (0, 1)):
+        return bool(value)
+    return None
 
 
 def turn_marks(row: Mapping[str, Any], answers: Sequence[bool]) -> list[Mark] | None:

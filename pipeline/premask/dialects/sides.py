@@ -20,6 +20,7 @@ from ..core.errors import RowError
 from ..core.records import Conversation
 from ..core.text import kind
 from . import kto, preference
+from .row_marks import LABEL_KEYS
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Sides:
             return preference.sides(value)
         if self.pairs:
             raise RowError("one_side", "the row has no pair of a chosen and a rejected answer")
-        if kto.recognize(value) and self.dialect != "preference":
+        if kto.has_side(value) and self.dialect != "preference":
             return kto.sides(value)
-        raise RowError("one_side", "the row has neither a pair of answers nor a label beside its answer")
+        detail = f"a {' or '.join(LABEL_KEYS)} beside its answer that is true or false"
+        raise RowError("one_side", f"the row has neither a pair of answers nor {detail}")

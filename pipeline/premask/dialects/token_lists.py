@@ -13,7 +13,8 @@ Cost: a tenth of a microsecond an entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ MASKS = (
     *("response_mask", "env_mask"),
 )
 """Lists that are 1 where a token is trained, by their names in trainers and engines."""
+
+NO_MARKS = ("attention_mask", "special_tokens_mask", "prompt_mask")
+"""Lists that are named like masks, but do not say what is trained."""
+
+_MASK_NAME = re.compile("mask|train", re.IGNORECASE)
 
 ONE_SAMPLE = "give each sample as a row of its own"
 
@@ -87,6 +93,18 @@ def mask(found: Any, name: str, length: int) -> np.ndarray:
     if at is not None:
         raise bad(f"'{name}' holds {_shown(found[at])} at token {at}; it must be 0 or 1")
     return np.array(found, dtype=bool)
+
+
+def check_masks(row: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise `RowError` for lists of 0 and 1 that are named like masks, but are none of the `known` fields:
+    whether 1 means trained is not certain."""
+    for name in (name for name in row if name not in known and _MASK_NAME.search(name)):
+        held = parsed(row[name])
+        if isinstance(held, list) and held and all(map(_is_bit, held)):
+            raise bad(
+                f"'{name}' looks like a mask, but is none that is read; if it is 1 where a token is trained, "
+                "name it 'loss_mask'; else leave it out with the source's columns"
+            )
 
 
 def numbers(found: Any, name: str, length: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from ..core.records import Conversation, Floats, GivenTokens
 from ..core.text import kind
 from . import token_lists
 from .cells import parsed
-from .token_lists import MASKS, ONE_SAMPLE, bad
+from .token_lists import MASKS, NO_MARKS, ONE_SAMPLE, bad
 
 IDS, LABELS, WEIGHTS = "input_ids", "labels", "loss_weights"
 
@@ -36,7 +36,8 @@ LOGPROBS = (
 """Log probabilities of sampled tokens, by their names in engines. Rows that have them are trajectories."""
 
 _OF_PACKS = ("seq_lengths", "seq_lens", "sample_lengths", "cu_seqlens", "cu_seq_lens", "cu_seq_lens_q")
-_KNOWN = (IDS, LABELS, WEIGHTS, "attention_mask", "position_ids", "length", "token_type_ids", *MASKS)
+KNOWN = (IDS, LABELS, WEIGHTS, "position_ids", "length", "token_type_ids", *MASKS, *NO_MARKS)
+"""Fields of such rows that are read, or say nothing of what is trained."""
 
 
 def recognize(value: Any) -> bool:
@@ -55,6 +56,7 @@ def normalize(value: Any) -> Conversation:
     if not isinstance(value, dict):
         raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
     row = {key: field for key, field in value.items() if field is not None}
+    token_lists.check_masks(row, KNOWN)
     if IDS in row:
         given = _whole(row)
     elif {"prompt_ids", "completion_ids"} <= row.keys():
@@ -76,7 +78,7 @@ def _whole(row: Mapping[str, Any]) -> GivenTokens:
     floats = tuple(
         Floats(name, 0, len(held), held)
         for name, field in row.items()
-        if name not in _KNOWN and _is_of_tokens(held := parsed(field), len(ids))
+        if name not in KNOWN and _is_of_tokens(held := parsed(field), len(ids))
     )
     if not real.all():
         keep = np.flatnonzero(real).tolist()

@@ -28,13 +28,16 @@ from ..core.text import kind
 from . import token_lists
 from .cells import parsed
 from .common import ID_KEYS
-from .token_lists import MASKS, bad
+from .token_lists import MASKS, NO_MARKS, bad
 from .tokens import LOGPROBS
 
 PROMPT_IDS = ("prompt_ids", "prompt_token_ids")
 COMPLETION_IDS = ("completion_ids", "response_ids", "completion_token_ids", "response_token_ids")
 SEGMENT_IDS = ("ids", "token_ids", "input_ids", "tokens")
 TRAINED = ("trained", "train", "mask", "loss_mask")
+KNOWN = (*TRAINED, *MASKS, *NO_MARKS)
+"""Fields of rows and segments that say what is trained, or surely nothing of it."""
+
 _PROMPT_TEXTS, _COMPLETION_TEXTS = ("prompt",), ("completion", "response")
 
 
@@ -54,6 +57,7 @@ def normalize(value: Any) -> Conversation:
     if not isinstance(value, dict):
         raise RowError("not_an_object", f"the row is a JSON {kind(value)}, not an object")
     row = {key: field for key, field in value.items() if field is not None}
+    token_lists.check_masks(row, (*MASKS, *NO_MARKS))
     parts = [*_parts(row)]
     starts = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
     given = GivenTokens(
@@ -129,10 +133,14 @@ def _floats(row: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: parsed(field) for name, field in row.items() if name not in _OTHERS}
     found = {name: field for name, field in fields.items() if _may_be_numbers(field)}
     known = [name for name in LOGPROBS if name in fields]
-    if len(known) > 1 and "logprobs" not in known:
-        raise bad(f"the row has log probabilities in {' and '.join(map(repr, known))}; leave one of them")
+    same = [name for name in known if name in _SAME_LOGPROBS or "logprobs" not in known]
+    if any(fields[name] != fields[same[0]] or "logprobs" not in known for name in same[1:]):
+        raise bad(f"the row has log probabilities in {' and '.join(map(repr, same))}; leave one of them")
     return found | ({"logprobs": fields[known[0]]} if known else {})
 
+
+_SAME_LOGPROBS = LOGPROBS[:3]
+"""Names of one list; the other names may stand beside it, as those of another policy."""
 
 _OTHERS = frozenset({*PROMPT_IDS, *COMPLETION_IDS, *SEGMENT_IDS, *TRAINED, *MASKS, *ID_KEYS, "prompt_mask"})
 """Fields that are no numbers of tokens, though they look so."""
@@ -170,10 +178,18 @@ def _segment(segment: Any, where: str, row: Mapping[str, Any]) -> _Part:
 
 
 def _segment_trained(segment: Mapping[str, Any], length: int) -> np.ndarray:
-    name = _first(segment, TRAINED)
-    if not name:
+    """Return which tokens of a segment are trained: by all its marks together, each of which is one for the
+    segment or one for each token."""
+    scalars = {key: [held] for key, held in segment.items() if not isinstance(held, (list, str))}
+    token_lists.check_masks({**segment, **scalars}, KNOWN)
+    names = [name for name in dict.fromkeys((*TRAINED, *MASKS)) if name in segment]
+    if not names:
         raise bad("it does not say whether it is 'trained': true or false")
-    held = parsed(segment[name])
+    marks = [_segment_mark(parsed(segment[name]), name, length) for name in names]
+    return np.asarray(np.logical_and.reduce(marks))
+
+
+def _segment_mark(held: Any, name: str, length: int) -> np.ndarray:
     if isinstance(held, list):
         return token_lists.mask(held, name, length)
     return np.full(length, token_lists.mask([held], name, 1)[0])

@@ -33,7 +33,11 @@ Turn = dict[str, Any]
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 CALL_KEYS = ("tool_calls", "function_call")
-KNOWN_KEYS = {*REASONING_KEYS, *TURN_KEYS, *CALL_KEYS, "tool_call_id", "name"}
+OTHER_REASONING = ("reasoning_text", "cot", "rationale", "thought", "thoughts", "analysis")
+SELDOM_KEYS = frozenset({*OTHER_REASONING, "reasoning_details", "tool_call"})
+"""Keys of reasoning and calls that are seldom: turns that have them are read one by one."""
+
+KNOWN_KEYS = {*REASONING_KEYS, *TURN_KEYS, *CALL_KEYS, *SELDOM_KEYS, "tool_call_id", "name"}
 """Keys of a turn that become fields of Message, beside role and content."""
 
 _CALL_KEYS = {"id", "type", "index", "name", "arguments"}
@@ -93,6 +97,8 @@ def make_message(
     """
     where = f"turn {index}"
     parts = _content(content, role, where)
+    if not SELDOM_KEYS.isdisjoint(turn):
+        turn = _with_usual_keys(turn, role, parts.text or "", where)
     reasoning, repeated = _reasoning(turn, parts, where)
     calls = _calls(turn, where)
     if calls and parts.calls:
@@ -179,6 +185,38 @@ def _marks(
         raise RowError("wrong_type", f"{name}, the marks of parts of {where} contradict each other")
     whole = trained == {False} and not (beside or parts.reasoning or parts.calls)
     return (Mark(train=False), ()) if whole else (mark, stretches)
+
+
+def _with_usual_keys(turn: Turn, role: str, content: str, where: str) -> Turn:
+    """A turn with seldom keys of reasoning and calls under their usual names. Reasoning that its content has
+    is not repeated.
+
+    >>> _with_usual_keys({"cot": "Hm."}, "assistant", "56", "turn 1")
+    {'cot': 'Hm.', 'reasoning_content': 'Hm.'}
+    """
+    usual = {**turn}
+    if turn.get("tool_call") and "function_call" not in turn:
+        usual["function_call"] = turn["tool_call"]
+    given = [turn.get(key) for key in OTHER_REASONING] if role == "assistant" else []
+    texts = {each for each in given if isinstance(each, str) and each.strip() and each.strip() not in content}
+    if any(isinstance(each, (list, dict)) and each for each in given):
+        raise RowError("wrong_type", f"the reasoning of {where} is not a string; write it as one text")
+    texts |= {turn["reasoning_content"]} if texts and turn.get("reasoning_content") else set()
+    if len(texts) > 1:
+        raise RowError("wrong_type", f"{where} has two reasonings that differ; leave one of them out")
+    if texts:
+        (usual["reasoning_content"],) = texts
+    details = _details(turn.get("reasoning_details")) if role == "assistant" else ""
+    if details and not any(usual.get(key) for key in REASONING_KEYS):
+        usual["reasoning_content"] = details
+    return usual
+
+
+def _details(details: Any) -> str:
+    """The texts and summaries of OpenRouter's list of reasoning."""
+    items = [each for each in parsed(details) or [] if isinstance(each, dict)] if details else []
+    texts = [each.get("text") or each.get("summary") for each in items]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 # ==== Tool calls ====

@@ -15,14 +15,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import kto
+from . import Named, tokens, trajectory
 from .cells import parsed
+from .fields import MappedFields
 from .marks import TURN_KEYS
-from .row_marks import LIST_KEYS, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS
+from .row_marks import LABEL_KEYS, LIST_KEYS, ROW_WEIGHT_KEYS, WEIGHT_LIST_KEYS, answer_label
 from .sides import Sides
 
 _NAME = re.compile("train|loss|mask|weight|label|learn|superv", re.IGNORECASE)
 _OF_ROWS = frozenset({*LIST_KEYS, *ROW_WEIGHT_KEYS, *WEIGHT_LIST_KEYS})
+_OF_DIALECTS = {"tokens": tokens.KNOWN, "trajectory": trajectory.KNOWN}
 
 
 def unknown_marks(values: Sequence[Any], dialect: object = None) -> list[str]:
@@ -30,13 +32,20 @@ def unknown_marks(values: Sequence[Any], dialect: object = None) -> list[str]:
     come."""
     seen: dict[str, bool] = {}
     for key, value in (pair for row in values for pair in _fields(row)):
-        if _NAME.search(key) and value is not None and not _is_label(dialect, key):
+        if _NAME.search(key) and value is not None and not _is_read(dialect, key, value):
             seen[key] = seen.get(key, True) and _may_be_mark(value)
     return [key for key, only in seen.items() if only]
 
 
-def _is_label(dialect: object, key: str) -> bool:
-    return key in kto.LABELS and (dialect == "kto" or isinstance(dialect, Sides))
+def _is_read(dialect: object, key: str, value: Any) -> bool:
+    """Whether a field is read where most are not: the label of an answer, and the lists of tokens."""
+    if isinstance(dialect, str) and key in _OF_DIALECTS.get(dialect, ()):
+        return True
+    if key not in LABEL_KEYS or isinstance(dialect, MappedFields):
+        return False
+    if isinstance(dialect, Named) and dialect != "kto":
+        return False
+    return answer_label({key: value}, numbers=isinstance(dialect, Sides)) is not None
 
 
 def warning(source: str, keys: Sequence[str]) -> str:
@@ -48,8 +57,9 @@ def warning(source: str, keys: Sequence[str]) -> str:
     names = ", ".join(f"{key[:40]!r}" for key in keys[:5])
     one, looks = ("it", "looks like a mark") if len(keys) == 1 else ("them", "look like marks")
     return (
-        f"{source}: {names} {looks} of what to train, but premask does not read {one}; rename {one} to "
-        f"train, loss, masked or weight, or take {one} out of the rows"
+        f"{source}: {names} {looks} of what to train, but premask does not read {one}; rename {one} (in a "
+        "turn: train, loss, masked or weight; beside the turns: train_turns or weight; beside ids: "
+        f"loss_mask), or take {one} out of the rows"
     )
 
 

@@ -42,10 +42,13 @@ def calls_of(answer: Any, tools: Tools) -> tuple[dict[str, Any], ...] | None:
     held = _value(answer) if isinstance(answer, str) else answer
     if held == [] and isinstance(answer, str):
         raise RowError("empty_assistant", "the answer is an empty list of tool calls")
+    if isinstance(held, dict) and isinstance(held.get("tool_calls"), list) and not held.get("content"):
+        held = held["tool_calls"]
     calls = held if isinstance(held, list) else [held]
     if not calls or not all(isinstance(call, dict) for call in calls):
         return None
     names = {str(_function(tool).get("name")) for tool in tools}
+    calls = [_usual(call, names) for call in calls]
     if not all(_is_call(call, names) for call in calls):
         return None
     return read_calls([_with_arguments(call) for call in calls], "the answer")
@@ -69,6 +72,24 @@ def _value(text: str) -> Any:
 def _function(call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function")
     return function if isinstance(function, dict) else call
+
+
+def _usual(call: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """A call with the usual keys, from a call by its name alone and from LangChain's keys.
+
+    >>> _usual({"f": {"a": 1}}, {"f"}), _usual({"tool_name": "f", "tool_input": {}}, {"f"})
+    ({'name': 'f', 'arguments': {'a': 1}}, {'name': 'f', 'arguments': {}})
+    """
+    if len(call) == 1:
+        ((name, arguments),) = call.items()
+        return (
+            {"name": name, "arguments": arguments} if name in names and isinstance(arguments, dict) else call
+        )
+    if isinstance(call.get("function"), str) and "name" not in call:
+        return {("name" if key == "function" else key): field for key, field in call.items()}
+    if call.keys() == {"tool_name", "tool_input"}:
+        return {"name": call["tool_name"], "arguments": call["tool_input"]}
+    return call
 
 
 def _is_call(call: dict[str, Any], names: set[str]) -> bool:

@@ -28,11 +28,12 @@ from ..dialects import shaped_row
 from ..dialects.common import ID_KEYS, TOOL_KEYS
 from ..dialects.marks import RANGE_KEYS, TURN_KEYS
 from ..dialects.plain import (
-    EMPTY,
     NO_JSON,
+    NO_LABEL,
     NO_MEDIA,
     NO_WEIGHT,
     PlainTurns,
+    empty_values,
     has_blank,
     may_mark,
     pair_of,
@@ -53,7 +54,12 @@ _Nothing = Annotated[list[Any], _NoItems] | Annotated[dict[str, Any], _NoItems]
 _NoMedia = Literal[""] | _Nothing | None
 _NoJsonError = Literal["", "[]", "{}", "null"] | _Nothing | None
 _NoWeight = Literal[1] | None
-_OF_EMPTY = {id(NO_MEDIA): _NoMedia, id(NO_JSON): _NoJsonError, id(NO_WEIGHT): _NoWeight}
+_OF_EMPTY = {
+    id(NO_MEDIA): _NoMedia,
+    id(NO_JSON): _NoJsonError,
+    id(NO_WEIGHT): _NoWeight,
+    id(NO_LABEL): None,
+}
 _Id = str | int | float | bool | None
 
 _Decode = Callable[[bytes], Any]
@@ -219,9 +225,10 @@ def _type_in_turn(plain: PlainTurns, key: str) -> Any:
 
 def _type_in_row(plain: PlainTurns, key: str) -> Any:
     """Return the type of a key of a row, other than turns, system text, ids and slots."""
-    if key in EMPTY:
-        return _OF_EMPTY[id(EMPTY[key])]
-    return None if key in plain.keys else Any
+    if key in plain.keys:
+        return None
+    empty = empty_values(key)
+    return Any if empty is None else _OF_EMPTY[id(empty)]
 
 
 def _numbered(types: Mapping[str, Any]) -> _Fields:

@@ -24,7 +24,7 @@ from ..core.errors import RowError
 from ..core.shapes import RowShape, json_text
 from ..dialects import shaped_rows
 from ..dialects.common import ID_KEYS, TOOL_KEYS, read_tools, written_id
-from ..dialects.plain import ASSISTANT, EMPTY, PlainTurns, with_system
+from ..dialects.plain import ASSISTANT, EMPTY, PlainTurns, empty_values, with_system
 from ..dialects.row_marks import METADATA_KEY, METADATA_LIST, ROW_WEIGHT_KEYS, row_weight
 from ..dialects.shaped import ShapedRows
 from ..sources.table_blocks import TableBlock
@@ -32,8 +32,8 @@ from .arrow_columns import has_value, held, is_text, strings, with_simple_texts
 from .arrow_json import NoJsonError, json_texts
 from .parquet_turns import Turns, read_turns
 
-_PLAIN_KEYS = EMPTY.keys() - {*TOOL_KEYS, *ROW_WEIGHT_KEYS}
-"""Fields beside the turns that a row with a shape does not have."""
+_SLOTS = frozenset({*TOOL_KEYS, *ROW_WEIGHT_KEYS})
+"""Fields beside the turns that a row with a shape may have."""
 
 
 def plain_rows_of_table(block: TableBlock, plain: PlainTurns, dialect: str) -> ShapedRows:
@@ -202,8 +202,8 @@ def _other_columns(table: pa.RecordBatch, plain: PlainTurns) -> np.ndarray:
         column = table.column(name)
         if name in plain.keys and _holds(table, name):
             other |= ~held(column)
-        elif name in _PLAIN_KEYS:
-            other |= has_value(column, EMPTY[name])
+        elif name not in _SLOTS and (empty := empty_values(name)) is not None:
+            other |= has_value(column, empty)
         elif name == METADATA_KEY:
             other |= _may_mark(column)
         elif name == plain.system or name in ID_KEYS:

@@ -25,13 +25,13 @@ from ..core.shapes import MessageShape, message_shape
 from ..dialects.marks import NONE, RANGE_KEYS, TURN_KEYS, Mark, read_mark
 from ..dialects.plain import ASSISTANT, PlainTurns
 from ..dialects.reasoning import said_once
-from ..dialects.turns import KNOWN_KEYS, REASONING_KEYS
+from ..dialects.turns import KNOWN_KEYS, REASONING_KEYS, SELDOM_KEYS
 from .arrow_columns import Slots, Texts, any_held, held, is_list, strings, texts_of, woven
 from .parquet_calls import Calls, read_calls
 
 _UNKNOWN = len(ROLES)  # the code of an unknown role
 _TOOL = ROLES.index("tool")
-_READ = frozenset(KNOWN_KEYS) - {*RANGE_KEYS}
+_READ = frozenset(KNOWN_KEYS) - {*RANGE_KEYS, *SELDOM_KEYS}
 _BOTH = (False, True)
 
 

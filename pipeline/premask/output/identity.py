@@ -104,6 +104,11 @@ def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
         for file in manifest.get("inputs", [])
     }
     flat |= {
+        f"the code of {file['map']['function']} for {file['source']}": file["map"]["sha256"]
+        for file in manifest.get("inputs", [])
+        if file.get("map")
+    }
+    flat |= {
         f"evaluation set {file['source']}": file["sha256"] or file.get("version")
         for file in manifest.get("evaluation_sets", [])
     }

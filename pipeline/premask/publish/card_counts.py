@@ -42,10 +42,8 @@ def counts_section(counts: Mapping[str, Any]) -> str:
 
 def _duplicates(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the line of duplicates, if there are any."""
-    what = "dropped" if counts["dropped"] else "kept"
-    return (
-        [(f"duplicates of earlier rows, {what}", f"{counts['duplicates']:,}")] if counts["duplicates"] else []
-    )
+    name, what = ("dropped", "dropped") if counts["dropped"] else ("duplicates", "kept")
+    return [(f"duplicates of earlier rows, {what}", f"{counts[name]:,}")] if counts[name] else []
 
 
 def _by_proof(counts: Mapping[str, Any]) -> list[tuple[str, str]]:

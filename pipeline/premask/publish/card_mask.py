@@ -104,10 +104,9 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     points.append(f"Samples longer than {recipe['max_length']:,} tokens {_too_long(recipe, counts)}.")
     if counts["rejected"]:
         share = percent(counts["rejected"], counts["rows"])
-        points.append(
-            f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: they cannot be read, "
-            "the template refuses them, or their mask could not be proved."
-        )
+        by_reason = sorted(counts["rejected_by_reason"].items(), key=lambda each: (-each[1], each[0]))
+        why = ", ".join(f"{number:,} `{reason}`" for reason, number in by_reason)
+        points.append(f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: {why}.")
     if found := counts.get("control_tokens_in_content"):
         points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
     if straddling := counts.get("straddling_tokens"):

@@ -120,12 +120,12 @@ class Setup(NamedTuple):
     recipe: Recipe
     proof: EngineProof | None
     fast: bool
-    format: RowFormat | None = None
+    rows: RowFormat | None = None
 
     def load(self, tokenizer: LoadedTokenizer | None) -> BatchLabeller:
         """Return the batch labeller. Raises `RunError` without a tokenizer that is needed."""
-        if self.format is not None:
-            return OnlyPacking(self.recipe, self.format)
+        if self.rows is not None:
+            return OnlyPacking(self.recipe, self.rows)
         if tokenizer is None:
             raise RunError("the worker has not loaded its tokenizer")
         return BatchLabeller(Labeller(self.recipe, tokenizer, self.proof), fast=self.fast)

@@ -82,8 +82,15 @@ def slice_key(
         "seed": recipe.seed if entry.sample is not None else 0,
         "entry": entry.model_copy(update=_NOT_OF_A_ROW).model_dump(mode="json"),
         "slice": [*rows, repr(dialect)],
+        "map": _code_of(piece),
     }
     return _hash(data)
+
+
+def _code_of(piece: Slice) -> list[str]:
+    """Return the name of the function that makes rows of those of a slice, and the hash of its code."""
+    hook = piece.selection and piece.selection.map
+    return [hook.function, hook.sha256] if hook else []
 
 
 def _hash(data: Any) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..core.records import Salvage, SourceInfo, Unit
 from ..core.source_entry import DialectName
+from ..core.urls import is_url
 from ..dialects import Form, Named, check_named, recognize_file
 from ..dialects.fields import MappedFields
 from ..dialects.sides import Sides
@@ -48,6 +51,7 @@ class Work(NamedTuple):
 def look_at(recipe: Recipe) -> Work:
     """Check the recipe's conditions, inspect its files and cut them into units."""
     check_keep(recipe)
+    _check_cache(recipe)
     infos = inspect_sources(
         recipe.sources,
         seed=recipe.seed,
@@ -69,6 +73,18 @@ def look_at(recipe: Recipe) -> Work:
         warnings.append(f"{folder} has the splits {', '.join(splits)}, which are all read; name one's folder")
     units = plan_units(infos, unit_rows=recipe.unit_rows)
     return Work(recipe, infos, dialects, units, tuple(warnings))
+
+
+def _check_cache(recipe: Recipe) -> None:
+    """Raise `RecipeError` for a cache that cannot be a folder beside the output."""
+    if recipe.cache is None:
+        return
+    cache, output = Path(recipe.cache).resolve(), recipe.output
+    file = next((each for each in (cache, *cache.parents) if each.exists()), cache)
+    if file.exists() and not file.is_dir():
+        raise RecipeError(f"cache: {file} is a file; name a folder")
+    if output is not None and not is_url(output) and cache.is_relative_to(Path(output).resolve()):
+        raise RecipeError(f"cache: {recipe.cache} is in the output {output}, which is replaced; name another")
 
 
 def _lost(source: str, lost: Salvage) -> str:

@@ -180,12 +180,17 @@ def describe(recipe: Recipe, totals: Sequence[Totals]) -> dict[str, Any]:
 def not_reached(recipe: Recipe, about: Mapping[str, Any]) -> list[str]:
     """Return a line for each share, and for the budget, that a mixture has not reached."""
     unit = about["by"].replace("_", " ")
+    asked = [entry.share is not None or recipe.temperature is not None for entry in recipe.sources]
+    missed = [
+        each
+        for each, is_asked in zip(about["sources"], asked, strict=True)
+        if is_asked and abs(each["got"] - each["asked"]) > _CLOSE
+    ]
+    limited = [each for each in missed if each["repeat"] > recipe.max_repeat - 0.01]
     lines = [
         f"{each['source']} has {each['got']:.1%} of the {unit}, not {each['asked']:.1%}: its "
-        f"{each['of_rows']:,} rows are used {each['repeat']:.2f} times; a row of a share is used at most "
-        f"{recipe.max_repeat:g} times (max_repeat)"
-        for each in about["sources"]
-        if abs(each["got"] - each["asked"]) > _CLOSE
+        f"{each['of_rows']:,} rows are used {each['repeat']:.2f} times, {_limit(recipe, each)}"
+        for each in limited or missed
     ]
     if recipe.budget and about["got"] < (1 - _CLOSE) * recipe.budget:
         lines.append(
@@ -193,3 +198,9 @@ def not_reached(recipe: Recipe, about: Mapping[str, Any]) -> list[str]:
             "raise 'repeat' of sources without a share, or max_repeat for the others"
         )
     return lines
+
+
+def _limit(recipe: Recipe, each: Mapping[str, Any]) -> str:
+    if each["repeat"] > recipe.max_repeat - 0.01:
+        return f"which is the most that max_repeat {recipe.max_repeat:g} allows; add rows, or raise it"
+    return "and only whole rows can be used"

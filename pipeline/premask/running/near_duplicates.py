@@ -60,7 +60,7 @@ def bands_of(threshold: float) -> tuple[int, int]:
     """Return the number of bands and the numbers in each: as few bands as give `CHANCE` at the threshold.
 
     >>> bands_of(0.7), bands_of(0.8), bands_of(0.9)
-    ((25, 5), (21, 6), (12, 10))
+    ((32, 4), (21, 6), (12, 10))
     """
     for width in range(16, 0, -1):
         bands = HASHES // width

@@ -124,7 +124,7 @@ def repacked_recipe(dataset: Dataset, keys: Mapping[str, Any]) -> Recipe:
         {**manifest.recipe, "card": manifest.card.shown(), **keys}, where="the recipe of the output"
     )
     if recipe.preferences is not None:
-        raise RecipeError(f"{dataset.root} has one side of each preference; {_RUN_AGAIN}")
+        raise RecipeError(f"{dataset.root} has no pairs of answers; {_RUN_AGAIN}")
     _check_length(dataset, recipe)
     _check_order(dataset, recipe)
     _check_place(dataset, recipe)
@@ -191,7 +191,9 @@ def _check_place(dataset: Dataset, recipe: Recipe) -> None:
         return
     here, new = dataset.root.resolve(), Path(recipe.output).resolve()
     if new == here or here in new.parents or new in here.parents:
-        raise RecipeError(f"the output {recipe.output} is the one that is read, or in it; name another one")
+        raise RecipeError(
+            f"the output {recipe.output} is the one that is read, is in it, or holds it; name another one"
+        )
 
 
 def _check_whole(dataset: Dataset) -> None:

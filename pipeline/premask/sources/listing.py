@@ -39,6 +39,7 @@ from .inspection import inspect_source
 from .mapping import find_hook
 from .reading import check_columns_exist, read_blocks
 from .remote import fetch, list_url
+from .saved_folders import saved_files
 from .where import condition
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -285,7 +286,7 @@ def _expand(pattern: str) -> list[str]:
         return [_posix(pattern)]
     if not glob.has_magic(pattern):
         raise SourceError(f"source '{pattern}' does not exist; check the path (looked from {Path.cwd()})")
-    names = without_descriptions(_glob(pattern))
+    names = saved_files(without_descriptions(_glob(pattern)), whole=False)
     if not names:
         raise SourceError(f"pattern '{pattern}' matches no file; check it (looked from {Path.cwd()})")
     return names
@@ -293,7 +294,7 @@ def _expand(pattern: str) -> list[str]:
 
 def _data_files(folder: str) -> list[str]:
     names = _glob(f"{glob.escape(folder.rstrip('/'))}/**/*")
-    names = without_descriptions(name for name in names if is_data(name))
+    names = saved_files(without_descriptions(name for name in names if is_data(name)))
     if not names:
         raise SourceError(f"directory '{folder}' holds no data files; known names end in {known_suffixes()}")
     return names

@@ -13,7 +13,9 @@ Whoever runs a recipe with `map` runs its code. So no function is loaded before 
 may (`allow_map`). A run compiles the bytes that it has hashed, in every process.
 
 Nothing that a function does to its row reaches anything else: it gets a copy, and what it returns is copied
-as JSON. What it prints is dropped. Its CPU time is bounded where `core/limits.py` bounds it.
+as JSON. What it prints is dropped, and the working directory is put back. Nothing that it raises or calls
+to end the process ends more than its row. Its CPU time is bounded where `core/limits.py` bounds it, once for
+each row.
 
 Cost: 60 us a row besides the function.
 """
@@ -24,14 +26,19 @@ import copy
 import datetime
 import decimal
 import difflib
+import inspect
 import io
 import json
+import os
 import re
+import signal
 import sys
+import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -39,12 +46,21 @@ from importlib import import_module, invalidate_caches
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
+from types import CoroutineType, FrameType
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import RecipeError, SourceError, first_line
-from ..core.limits import LimitError, in_watched_process, limited
+from ..core.limits import (
+    LimitError,
+    TimeIsUpError,
+    in_watched_process,
+    limited,
+    limits_hold,
+    limits_of_blocks_in_copy,
+    too_slow,
+)
 from ..core.records import Hook, Parts, Row, Slice
 from .blocks import Block
 
@@ -105,6 +121,8 @@ def function_of(hook: Hook) -> Function:
             sys.modules[module_name] = module
         exec(compile(code, str(spec.origin), "exec"), module.__dict__)  # noqa: S102  allowed by `allow_map`
     found = getattr(module, name, None)
+    if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
+        raise RecipeError(f"map: {name} of {spec.origin} is an async function; write it with def alone")
     if callable(found):
         return found  # type: ignore[no-any-return]
     if found is not None:
@@ -143,16 +161,68 @@ def _bytes_of(spec: ModuleSpec) -> bytes:
 
 @contextmanager
 def _calling(folder: str) -> Iterator[None]:
-    """Let code in the `with` block import from the folder; what it prints is dropped."""
+    """Let code in the `with` block import from the folder. What it prints is dropped, and it changes neither
+    the working directory nor ends the process."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    place = _working_directory()
     sys.path.insert(0, folder)
     try:
-        with redirect_stdout(_Nowhere()):
+        with redirect_stdout(_Nowhere()), redirect_stderr(_Nowhere()), _interrupts_kept(), _no_exit():
             yield
     finally:
         sys.dont_write_bytecode = before
         if folder in sys.path:
             sys.path.remove(folder)
+        if place is not None and place != _working_directory():
+            os.chdir(place)
+
+
+def _working_directory() -> str | None:
+    """The working directory; None if it was removed."""
+    with suppress(OSError):
+        return os.getcwd()  # noqa: PTH109  called twice for each row
+    return None
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """Have `os._exit` raise `SystemExit` in the `with` block. Processes that are started there may end."""
+    real, process = os._exit, os.getpid()
+
+    def leave(status: int) -> None:
+        if os.getpid() != process:
+            real(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = leave  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` at the end of the `with` block if a signal asked for it meanwhile, whatever
+    the block makes of it. So one that the block raises by itself may be handled as any other error."""
+    heard, handlers = list[int](), dict[int, Any]()
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            raise KeyboardInterrupt
 
 
 class _Nowhere(io.TextIOBase):
@@ -172,7 +242,7 @@ def _explained(what: str, file: str) -> Iterator[None]:
         raise
     except LimitError as error:
         raise RecipeError(f"map: {error} to be loaded") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the code of the user raises
+    except BaseException as error:  # noqa: BLE001  whatever the code of the user raises
         raise RecipeError(f"{what} {_said(error, file)}; fix it") from None
 
 
@@ -202,39 +272,103 @@ def mapped(row: Row, hook: Hook, most: int) -> Row:
         return Row(row.source, row.row, None, original, f"{hook.function}: {detail}", reason)
 
     function, file = function_of(hook), str(_spec_of_loaded(hook))
+    what, key = f"the function for row {row.row}", (hook, original)
+    if key in _endless:
+        return refused("map_timeout", too_slow(what, SECONDS))
     value = copy.deepcopy(row.value)
     try:
-        with limited(f"the function for row {row.row}", SECONDS), _calling(hook.folder):
+        with limited(what, SECONDS), _calling(hook.folder):
             try:
                 made = function(value)
-                text = json.dumps(made, ensure_ascii=False, default=_as_text)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the code of the user raises
+                text = _json_of(made, row.value)
+            except TimeIsUpError:
+                raise
+            except BaseException as error:  # noqa: BLE001  whatever the code of the user raises
                 return refused("map_error", _said(error, file))
     except LimitError as error:
+        _endless.add(key)
         return refused("map_timeout", str(error))
     if len(text) > most:
         return refused("map_error", f"it made {len(text):,} characters, more than max_row_bytes {most:,}")
     return _row_of(row, original, made, text, refused)
 
 
+_endless = set[tuple[Hook, str]]()
+"""Rows for which a function took too long in this process: it is not called for them again."""
+
+
 def tried(rows: Sequence[Row], hook: Hook, most: int) -> list[Row]:
-    """Return what a function makes of rows, in a copy of this process: it may end it, or never return. Rows
-    for which it does are left out, and after `_TRIES` of them all others."""
+    """Return what a function makes of rows, in a copy of this process: it may end it. Rows for which it does
+    are left out. After `_TRIES` that end it or take too long, or as much time, all others are."""
     what, found, left = f"map: {hook.function}", list[Row](), _TRIES
+    seconds = (_TRIES + 1) * SECONDS
     with suppress(LimitError):
-        return in_watched_process(partial(_mapped, rows, hook, most), what, _TRIES * SECONDS)
+        return _noted(in_watched_process(partial(_mapped, rows, hook, most), what, seconds), hook)
     for row in rows:
         try:
-            found += in_watched_process(partial(_mapped, [row], hook, most), what, SECONDS)
+            made = in_watched_process(partial(_mapped, [row], hook, most), what, seconds)
         except LimitError:
             left -= 1
+        else:
+            found += _noted(made, hook)
+            left -= any(each.reason == "map_timeout" for each in made)
         if not left:
             break
     return found
 
 
 def _mapped(rows: Sequence[Row], hook: Hook, most: int) -> list[Row]:
-    return [mapped(row, hook, most) for row in rows]
+    limits_of_blocks_in_copy()
+    found, end = list[Row](), time.process_time() + _TRIES * SECONDS
+    for row in rows:
+        found.append(mapped(row, hook, most))
+        if time.process_time() > end:
+            break
+    return found
+
+
+def _noted(rows: list[Row], hook: Hook) -> list[Row]:
+    """Note rows for which a function took too long in a copy, where it has the same limits here."""
+    if limits_hold():
+        _endless.update((hook, row.original or "") for row in rows if row.reason == "map_timeout")
+    return rows
+
+
+def _json_of(made: Any, row: Any) -> str:
+    """Return what a function made as JSON text. Raises `TypeError` and `ValueError` for what JSON does not
+    have. Numbers such as NaN may stay where the row of the file, such as one of Parquet, has them."""
+    try:
+        text = json.dumps(made, ensure_ascii=False, allow_nan=False, default=_as_text)
+    except ValueError:
+        if _is_finite(row):
+            raise
+        text = json.dumps(made, ensure_ascii=False, default=_as_text)
+    if (key := _key_that_is_no_text(made)) is not None:
+        raise TypeError(f"it returned a key that JSON does not have: {key}")
+    return text
+
+
+def _is_finite(row: Any) -> bool:
+    try:
+        json.dumps(row, allow_nan=False, default=str)
+    except ValueError:
+        return False
+    return True
+
+
+def _key_that_is_no_text(value: Any) -> str | None:
+    """Return the first key of a value that is no text, in Python's notation; None if there is none."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            for key in each:
+                if not isinstance(key, str):
+                    return repr(key)
+            left += each.values()
+        elif isinstance(each, (list, tuple)):
+            left += each
+    return None
 
 
 def _row_of(row: Row, original: str, made: Any, text: str, refused: Callable[[str, str], Row]) -> Row:
@@ -260,6 +394,8 @@ def _as_text(value: Any) -> str:
         return str(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, CoroutineType):
+        value.close()  # else Python warns that nobody waits for it
     raise TypeError(f"it returned a value that JSON does not have: {type(value).__name__}")
 
 

@@ -97,12 +97,18 @@ def peek(info: SourceInfo, limit: int = 256) -> list[Any]:
 
 def nothing_read(info: SourceInfo) -> SourceError:
     """The error of a file of which `peek` found no row: it says what is wrong with the first one."""
+    hook = None if info.selection is None else info.selection.map
     rows = islice(read_slice(whole(info)._replace(selection=None)), 1)
     row = next(rows, None)
     if row is None:
         return SourceError(f"{info.source} has no row that can be read: it has none; leave it out")
-    why = f"row {row.row}: {row.error or 'null'}"
-    return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
+    if hook is None or row.error is not None:
+        why = f"row {row.row}: {row.error or 'null'}"
+        return SourceError(f"{info.source} has no row that can be read; {why}; check its content")
+    made = tried([row], hook, info.max_row_bytes)
+    error = made[0].error if made else f"{hook.function}: it ends the process"
+    what = f"{info.source} has no row that can be read after map"
+    return SourceError(f"{what}; row {row.row}: {error or 'null'}; check the function")
 
 
 def _rows(piece: Slice, limit: int) -> list[Row]:

@@ -38,5 +38,5 @@ def test_lines_of_libraries_are_kept_out_and_the_cause_is_found(lines: str, caus
     words = [sys.executable, "-c", SCRIPT.format(lines=lines)]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
-    assert (done.returncode, done.stdout) == (0, f"6|{cause}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"6|{cause}|134\n"), done.stderr
     assert done.stderr == "a line of ours\npremask: another one\n"

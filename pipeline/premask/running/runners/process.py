@@ -223,30 +223,38 @@ def begin_as_copy() -> None:
 
 
 class Crash(NamedTuple):
-    """How a child was killed: by which signal, and what a library wrote about it, if anything."""
+    """How a child ended before its work was done: by which signal, or with 0 by itself, with which exit code,
+    and what a library wrote about it, if anything."""
 
     number: int
     line: str
+    code: int
 
 
 def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> Crash:
     """Do some work in a forked child that handles `interrupts`; pass signals on to it.
 
-    Ends this process with the exit code of the child, or returns how the child was killed.
+    Ends this process with the exit code of the child, or returns how the child ended before its work was
+    done: it was killed, or code there called `_exit`.
 
     Gain: if a library crashes or memory runs out, only the child ends, and this process, of a few megabytes,
     can start another one. Cost: a few milliseconds.
     """
     _handle(interrupts.hear)  # the child inherits it
-    parent, (reading, writing) = os.getpid(), os.pipe()
+    parent, (reading, writing), (ended, end) = os.getpid(), os.pipe(), os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
+        os.close(ended)
         end_with(parent)
         keep_stderr(writing)
-        work()
+        try:
+            work()
+        finally:
+            os.write(end, b".")
         sys.exit(0)
     os.close(writing)
+    os.close(end)
 
     def pass_on(number: int, _: FrameType | None) -> None:
         with suppress(ProcessLookupError):
@@ -255,9 +263,17 @@ def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> Crash:
     _handle(pass_on)
     lines = LastLines(reading)
     _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status):
-        sys.exit(os.WEXITSTATUS(status))
-    return Crash(os.WTERMSIG(status), lines.cause())
+    os.set_blocking(ended, False)  # a process that the child has left behind may keep the pipe open
+    is_done = False
+    with suppress(BlockingIOError):
+        is_done = bool(os.read(ended, 1))
+    os.close(ended)
+    if os.WIFSIGNALED(status):
+        return Crash(os.WTERMSIG(status), lines.cause(), 128 + os.WTERMSIG(status))
+    code = os.WEXITSTATUS(status)
+    if is_done or code - 128 in _CODES:  # `Interrupts.leave`
+        sys.exit(code)
+    return Crash(0, lines.cause(), code)
 
 
 def end_with(parent: int) -> None:
