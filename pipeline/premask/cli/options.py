@@ -118,6 +118,20 @@ ALLOW_MAP = option(
     is_flag=True,
     help="Run the function that the recipe names (map). It is code, and runs with your rights.",
 )
+
+
+def workers_option(group: str = OWN_GROUP) -> Callable[[F], F]:
+    """Return the option that says how many processes work."""
+    return option(
+        "--workers",
+        group=group,
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Processes, this one included; 0: one for each core.",
+    )
+
+
 OVERWRITE = option("--overwrite", is_flag=True, help="Replace the output of another recipe.")
 PRIVATE = option("--private", is_flag=True, help="Make the repo private if it is created.")
 WORK = option(

@@ -8,20 +8,14 @@ import click
 
 from ..core.defaults import ATTEMPTS
 from ..core.recipe import REPACK_KEYS
-from .options import OVERWRITE, WORK, argument, command, option
+from .options import OVERWRITE, WORK, argument, command, option, workers_option
 from .recipe_options import Flags, keys_of, recipe_options
 
 
 @command("premask repack out/chats --max-length 32k --output out/chats-32k")
 @argument("source", "OUT", "Output directory whose samples are packed again.")
 @recipe_options(*REPACK_KEYS)
-@option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Processes, this one included; 0: one for each core.",
-)
+@workers_option()
 @option(
     "--attempts",
     type=click.IntRange(min=1),

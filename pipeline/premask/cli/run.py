@@ -12,7 +12,7 @@ from ..core.defaults import ATTEMPTS, WAIT_S
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..core.urls import is_url
-from .options import ALLOW_MAP, OVERWRITE, PRIVATE, WORK, command, option
+from .options import ALLOW_MAP, OVERWRITE, PRIVATE, WORK, command, option, workers_option
 from .recipe_options import KEYS, Flags, inputs_argument, recipe_of, recipe_options, set_map_allowed
 
 if TYPE_CHECKING:
@@ -25,14 +25,7 @@ _WORKERS, _RANKS = "Workers", "Ranks: one output from several machines"
 @command("premask run data.jsonl --tokenizer Qwen/Qwen3-0.6B --output out/chats")
 @inputs_argument
 @recipe_options(*KEYS)
-@option(
-    "--workers",
-    group=_WORKERS,
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Processes, this one included; 0: one for each core.",
-)
+@workers_option(_WORKERS)
 @option(
     "--runner",
     group=_WORKERS,
