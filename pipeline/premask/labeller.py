@@ -34,7 +34,7 @@ from .core.errors import RowError, TemplateError, TokenizerError
 from .core.facts import recall
 from .core.limits import SECONDS, LimitError, in_watched_process, limited
 from .core.recipe import OTHER_KEYS, EngineChoice, Mask, OnDropped, OpenReasoning, Paths, Recipe, TooLong
-from .core.records import SIDE_NAMES, Conversation, Labels, MaskedTexts, Parts, Reject, Row, Sample
+from .core.records import Conversation, Labels, MaskedTexts, Parts, Reject, Row, Sample
 from .core.source_entry import DialectName
 from .core.text import is_encodable
 from .dialects import Form, conversations
@@ -54,6 +54,7 @@ from .masking.reasoning_modes import Mode, automatic, find_mode, has_reasoning
 from .masking.renders import Renders, settled
 from .masking.rules import Rules
 from .masking.segments import masked_texts
+from .masking.sides import check_prompts, naming_side, pair_errors
 from .masking.template_arguments import arguments_of, check_arguments, unread
 from .masking.turn_ends import PROBE, TurnEnds, find_turn_ends
 from .tokens.encode import Encoded, Encoder, EncodingRules
@@ -218,24 +219,25 @@ class Labeller:
         samples = self.decide_together(conversations)
         labelled = self.label(segment(self, samples))
         found = apart(samples, labelled, self.recipe.token_columns)
-        for error in pair_errors(labelled).values() if self.recipe.preferences else ():
-            raise error
+        if self.recipe.preferences:
+            for error in pair_errors(labelled.masked, labelled.encoded.tokens).values():
+                raise error
         return found
 
     def decide_together(self, conversations: Sequence[Conversation]) -> tuple[Sample, ...]:
         """The stages up to the mask for all conversations of one row: all are checked before the first is
         decided."""
         for conversation in conversations:
-            with _naming_side(conversation):
+            with naming_side(conversation):
                 check(self, conversation)
         samples = tuple(sample for each in conversations for sample in self._decide_side(each))
         if self.recipe.preferences and len(samples) > 1:
-            _check_prompts(conversations, samples)
+            check_prompts(conversations, samples)
         return samples
 
     def _decide_side(self, conversation: Conversation) -> tuple[Sample, ...]:
         """The samples of a conversation; a side of a preference must have one."""
-        with _naming_side(conversation):
+        with naming_side(conversation):
             samples = self.decide(conversation)
             if conversation.side is not None and len(samples) > 1:
                 detail = (
@@ -254,7 +256,7 @@ class Labeller:
         joined = [join_calls(each) for each in found]
         repairs = [repair(each, self.recipe.repair) for each, _ in joined]
         for conversation, _ in repairs:
-            with _naming_side(conversation):
+            with naming_side(conversation):
                 check_learnable(conversation)
         applied = (name for _, names in [*joined, *repairs] for name in names)
         return [conversation for conversation, _ in repairs], tuple(dict.fromkeys(applied))
@@ -647,66 +649,6 @@ def apart(
         found.append(LabelledSample(sample, *arrays, *bytes_of, *about))
         begin += len(sample.text.encode())
     return tuple(found)
-
-
-# ==== Sides of preferences ====
-
-
-@contextmanager
-def _naming_side(conversation: Conversation) -> Iterator[None]:
-    """Name the side of a preference in an error about it."""
-    try:
-        yield
-    except RowError as error:
-        if conversation.side is None:
-            raise
-        raise RowError(error.reason, f"{SIDE_NAMES[conversation.side]} answer: {error.detail}") from None
-
-
-def _check_prompts(conversations: Sequence[Conversation], samples: Sequence[Sample]) -> None:
-    """Raise `RowError` if the prompts of the sides of a pair differ: what is before their first answers, if
-    these are trained. Where only later answers are, what the sides say before may differ."""
-    prompts = [sample.text[: sample.seams[0]] for sample in samples]
-    answers = [
-        next((at for at, message in enumerate(each.messages) if message.train is not False), 0)
-        for each in conversations
-    ]
-    are_first = all(
-        sample.turns[0].message == answer for sample, answer in zip(samples, answers, strict=True)
-    )
-    if are_first and prompts[0] != prompts[1]:
-        chosen, rejected = (repr(prompt[-40:]) for prompt in prompts)
-        detail = (
-            f"the prompt of the chosen answer ends with {chosen}, that of the rejected one with {rejected}"
-        )
-        raise RowError("prompts_differ", detail)
-
-
-def pair_errors(labelled: LabelledTexts) -> dict[int, RowError]:
-    """Return the error of each row whose two texts, a chosen one and a rejected one, are no preference: they
-    are equal, or begin with the same prompt, but not with the same tokens."""
-    masked, tokens = labelled.masked, labelled.encoded.tokens
-    texts = [tokens.ids[first:last] for first, last in pairwise(tokens.offsets.tolist())]
-    errors = {}
-    for i in np.flatnonzero(np.diff(masked.rows) == 0).tolist():
-        prompts = [_prompt(labelled, at) for at in (i, i + 1)]
-        if np.array_equal(texts[i], texts[i + 1]):
-            detail = "chosen and rejected have the same tokens, so nothing is preferred"
-            errors[int(masked.rows[i])] = RowError("same_sides", detail)
-        elif prompts[0][0] == prompts[1][0] and not np.array_equal(prompts[0][1], prompts[1][1]):
-            detail = "the tokens of the prompt depend on the answer after it"
-            errors[int(masked.rows[i])] = RowError("prompts_differ", detail)
-    return errors
-
-
-def _prompt(labelled: LabelledTexts, i: int) -> tuple[bytes, np.ndarray]:
-    """Return what is before the first completion of text `i`: its bytes, and the ids of its tokens."""
-    masked, tokens = labelled.masked, labelled.encoded.tokens
-    own = slice(masked.offsets[i], masked.offsets[i + 1])
-    size = int(masked.sizes[own][: int(masked.seams[own].argmax())].sum())
-    first, last = tokens.offsets[i : i + 2]
-    count = np.searchsorted(tokens.ends[first:last], masked.sizes[: own.start].sum() + size, side="right")
-    return masked.texts[i].encode()[:size], tokens.ids[first : first + count]
 
 
 # ==== Loading ====

@@ -25,8 +25,9 @@ from ..core.errors import RowError
 from ..core.recipe import TooLong
 from ..core.records import PROOFS, WRITERS, Labels, Samples, Tally
 from ..core.text import storable
-from ..labeller import LabelledTexts, pair_errors, untrained
+from ..labeller import LabelledTexts, untrained
 from ..masking.labels import per_sample, token_numbers, trained_before, weigh_tokens, without_first
+from ..masking.sides import pair_errors
 
 
 class Pieces(NamedTuple):
@@ -79,7 +80,7 @@ def fit(
     masked, encoded, labels = labelled
     offsets = encoded.tokens.offsets
     errors = _errors(labelled, before)
-    errors = (pair_errors(labelled) if pairs else {}) | errors
+    errors = (pair_errors(labelled.masked, labelled.encoded.tokens) if pairs else {}) | errors
     too_long = np.diff(offsets) > max_length
     n = len(masked.texts)
     if not errors and not too_long.any():
