@@ -145,7 +145,8 @@ def test_rows_that_are_refused(row: Any, reason: str) -> None:
 
 def test_what_is_recognized() -> None:
     assert recognize_file([{**CHAT, **ROW}], source="a.jsonl") == "openai", "a chat with its tokens is a chat"
-    for row in ({"input_ids": IDS}, {"input_ids": ["a"], "labels": ["b"]}, {"labels": LABELS}):
+    assert recognize_file([{"input_ids": [1.0], "labels": [1.0]}], source="a.jsonl") == "tokens"
+    for row in ({"input_ids": IDS}, {"input_ids": "a", "labels": "b"}, {"labels": LABELS}):
         with pytest.raises(SourceError, match="no known conversation format"):
             recognize_file([row], source="a.jsonl")
     with pytest.raises(SourceError, match="set dialect: trajectory"):

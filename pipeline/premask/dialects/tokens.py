@@ -44,7 +44,8 @@ def recognize(value: Any) -> bool:
     """Whether the row has ids, and labels or a mask beside them."""
     if not isinstance(value, dict):
         return False
-    if token_lists.is_ids(parsed(value.get(IDS))):
+    ids = parsed(value.get(IDS))
+    if isinstance(ids, list) and ids:  # entries that are no ids have a reason of their own
         return any(isinstance(parsed(value.get(name)), list) for name in (LABELS, *MASKS))
     is_pair = all(token_lists.is_ids(parsed(value.get(name))) for name in ("prompt_ids", "completion_ids"))
     return is_pair and not any(value.get(name) is not None for name in LOGPROBS)
