@@ -33,6 +33,7 @@ from ...core.errors import OutputError
 from ...core.records import SIDE_NAMES
 from ...output.dataset import Dataset, open_dataset
 from ...publish.charts import page_pictures
+from ...publish.mask_counts import PROOF_WORDS
 from ...publish.drawing import style_sheet, templates_in
 from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
@@ -166,11 +167,14 @@ def summary_of(
         "sides": SIDE_NAMES if dataset.layout in SIDES else None,
         "room": figures["max_length"],
         "roles": SHOWN_WRITERS[:-1],
+        "proofs": PROOF_WORDS,
         "samples": figures["samples"],
         "packs": figures.get("packs", {"packs": 0})["packs"],
         "rejects": sum(each["rows"] for each in figures["rejects"]),
         "sources": [each["source"] for each in figures["by_source"] if each["samples"]],
-        "lost_sources": [each["source"] for each in figures["by_source"] if each["rejected"] + each["dropped"]],
+        "lost_sources": [
+            each["source"] for each in figures["by_source"] if each["rejected"] + each["dropped"]
+        ],
         "splits": [each["split"] for each in figures["by_split"]],
         "reasons": [each["reason"] for each in figures["rejects"]],
         "why": why,
