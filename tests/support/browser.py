@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
+def axe_findings(page: Any, impacts: Collection[str] = ("serious", "critical")) -> list[str]:
+    """What axe-core, which looks for barriers to people with disabilities, finds on a page: a line each."""
+    package = pytest.importorskip("axe_playwright_python", reason="it brings axe-core")
+    page.evaluate(Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{each['id']} ({each['impact']}): {each['help']}: {node['html'][:200]}"
+        for each in found
+        if each["impact"] in impacts
+        for node in each["nodes"][:3]
+    ]
+
+
 class Visit:
     """One page that is open, and what happened on it: requests, errors, what its console said."""
 
@@ -57,8 +71,19 @@ class Visit:
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).inner_text())
 
-    def place(self) -> str:
-        return self.text("#place")
+    def ready(self) -> None:
+        """Wait until the list of samples shows what was asked for."""
+        self.page.locator("#list[aria-busy=false]").wait_for()
+
+    def count(self) -> int:
+        """How many samples the list has."""
+        self.ready()
+        found = re.fullmatch(r"[\d,]+ to [\d,]+ of ([\d,]+)", self.text("#list-count"))
+        return int(found[1].replace(",", "")) if found else 0
+
+    def title(self) -> str:
+        """The name of the sample that is shown."""
+        return self.text("#reader-title")
 
     def tokens(self) -> list[str]:
         """What is written in the spans of the text."""
