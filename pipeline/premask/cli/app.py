@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Turn chat data into packed, pre-masked Parquet shards.",
     "finish": "Assemble an output from its ranks (run --rank I --world N); names those that are not done.",
     "plan": "Estimate units, tokens, disk, time and memory of a run, and what the Hub's limits mean for it.",
-    "explain": "Show what is trained in single rows, token by token.",
+    "explain": "Show what is trained in single rows: as text, token by token, or as JSON.",
     "template": "Say what a template does and what a run makes of each kind of row; exit code 1 if refused.",
     "verify": "Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong.",
     "export": "Write an output in another form: Arrow as datasets saves it to disk, or JSONL.",

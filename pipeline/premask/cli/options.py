@@ -102,14 +102,14 @@ def option(*names: str, group: str = OWN_GROUP, **attrs: Any) -> Callable[[F], F
     return click.option(*names, cls=Option, group=group, **{**shown, **attrs})
 
 
-def format_option(of_json: str = "one object") -> Callable[[F], F]:
-    """Add `--format`: a table, or JSON; `of_json` says which."""
+def format_option(of_json: str = "one object", table: str = "A table") -> Callable[[F], F]:
+    """Add `--format`: a `table`, or JSON; `of_json` says which."""
     return option(
         "--format",
         "form",
         type=click.Choice(["table", "json"]),
         default="table",
-        help=f"A table, or JSON: {of_json}.",
+        help=f"{table}, or JSON: {of_json}.",
     )
 
 
