@@ -12,9 +12,13 @@ from .options import ALLOW_MAP, command, format_option, option
 from .recipe_options import ROW_KEYS, Flags, inputs_argument, recipe_of, recipe_options, set_map_allowed
 
 
-@command("premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --row 3")
+@command(
+    "premask explain data.jsonl --tokenizer Qwen/Qwen3-0.6B --row 3",
+    "premask explain recipe.yaml --id chat-42 --tokens",
+    "premask explain recipe.yaml --limit 10 --format json",
+)
 @inputs_argument
-@recipe_options(*ROW_KEYS)
+@recipe_options(*ROW_KEYS, needed=("tokenizer",))
 @option("--row", type=click.IntRange(min=0), metavar="N", help="Only this row, counted from 0.")
 @option("--id", "ids", multiple=True, metavar="ID", help="Only rows with this id. Repeatable.")
 @option(

@@ -12,7 +12,10 @@ from .options import PATH, argument, command, option
 _COUNT = click.IntRange(min=0)
 
 
-@command("premask show out/chats --pack 2 --tokens")
+@command(
+    "premask show out/chats --pack 2",
+    "premask show out/chats --pack 2 --sample 0 --tokens",
+)
 @argument("output", "OUT", "Output directory.", type=PATH)
 @option(
     "--pack",

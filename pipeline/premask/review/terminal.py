@@ -146,9 +146,10 @@ def print_forecast(console: Console, found: Forecast) -> None:
     for workers, seconds in found.seconds.items():
         table.add_row("", f"{workers} worker{'s' if workers > 1 else ''}: {_duration(seconds)}")
     table.add_row("memory", f"about {file_size(found.worker_bytes)} a worker")
-    table.add_row(
-        "disk", f"{file_size(found.disk_bytes)} while it runs, {file_size(found.free_bytes)} are free there"
-    )
+    free = "; no output is named, so free space is not checked"
+    if found.free_bytes is not None:
+        free = f", {file_size(found.free_bytes)} are free there"
+    table.add_row("disk", f"{file_size(found.disk_bytes)} while it runs{free}")
     table.add_row("output", f"{file_size(found.output_bytes)} in {found.files:,} files")
     for text in found.hub or ["within what the Hub recommends"]:
         table.add_row("Hub", visible(text))
