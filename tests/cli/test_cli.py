@@ -650,10 +650,13 @@ def test_which_command_takes_which_keys() -> None:
     keys = set(Recipe.model_fields) - {"sources"}
 
     assert sorted(KEYS) == sorted(keys), "each key is in one group of the help"
-    assert {name: sorted(names_of(name) & keys) for name in ("run", "plan", "explain", "template")} == {
+    assert {
+        name: sorted(names_of(name) & keys) for name in ("run", "plan", "explain", "template", "init")
+    } == {
         "run": sorted(keys),
         "plan": sorted(keys),
         "explain": sorted(ROW_KEYS),
+        "init": ["chat_template", "output", "tokenizer"],
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {

@@ -32,6 +32,7 @@ from ..core.text import visible
 from .usage import NoSuchCommandError, message_of
 
 COMMANDS: Mapping[str, str] = {
+    "init": "Write a recipe for some data: what was found in it, and suggestions as comments.",
     "run": "Turn chat data into packed, pre-masked Parquet shards.",
     "finish": "Assemble an output from its ranks (run --rank I --world N); names those that are not done.",
     "plan": "Estimate units, tokens, disk, time and memory of a run, and what the Hub's limits mean for it.",
@@ -53,7 +54,7 @@ COMMANDS: Mapping[str, str] = {
 
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "Make an output": ("run", "plan", "finish", "repack", "trees"),
+    "Make an output": ("init", "run", "plan", "finish", "repack", "trees"),
     "See what is trained": ("explain", "show", "report", "template"),
     "Check and count": ("verify", "stats", "diff", "rejects"),
     "Use an output": ("train", "push", "export"),

@@ -32,7 +32,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -254,6 +254,17 @@ def _worker_counts(cores: int, units: int) -> list[int]:
 
 
 # ==== The number of rows ====
+
+
+def rows_of_files(work: Work) -> dict[str, tuple[int, bool]]:
+    """Return the rows of each file, and whether they were counted, by its name."""
+    rows, found = _Rows(work), defaultdict[str, float](float)
+    counted = defaultdict[str, bool](lambda: True)
+    for unit in work.units:
+        for piece in unit.slices:
+            found[piece.source] += rows.of(piece)
+            counted[piece.source] &= piece.stop_row is not None
+    return {source: (round(count), counted[source]) for source, count in found.items()}
 
 
 class _Rows:
