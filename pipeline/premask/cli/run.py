@@ -84,7 +84,7 @@ def run(
     """
     from rich.console import Console
 
-    from ..review.terminal import BarProgress, LineProgress
+    from ..review.terminal_progress import BarProgress, LineProgress
     from ..running.run import local
     from ..running.run import run as run_recipe
     from ..running.runners.process import prepare_process

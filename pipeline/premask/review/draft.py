@@ -116,8 +116,8 @@ def _max_length(sample: Sample) -> Iterator[str]:
     rows = _many(sample.rows, "row")
     yield "# Samples that are longer are rejected, unless too_long says otherwise."
     if not sample.lengths:
-        longest = _many(sample.characters, "character")
-        yield f"# Lengths in tokens are not known without a tokenizer. The longest of {rows} has {longest}."
+        size = _many(sample.characters, "character")
+        yield f"# Lengths in tokens are not known without a tokenizer. The longest of {rows} has {size}."
         yield "max_length: 4096"
         return
     lengths = np.sort(sample.lengths)
