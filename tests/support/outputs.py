@@ -79,7 +79,7 @@ def finish(
         "engine": {"name": "tokenizers", "reason": "", "rows_verified": 0, "samples_by_reference": 0},
         "card": {},
         "save_tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{}"),
-        "make_card": make_card,
+        "make_card": lambda manifest, _: make_card(manifest),
     }
     return output.finish(records, **{**arguments, **change})
 

@@ -33,11 +33,12 @@ from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
-from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..publish.mask_counts import history_note
+from ..tokens.hub_names import hub_name
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
+from .card import card_of
 from .counts import nested
 from .decontaminate import EvaluationIndex, read_sets
 from .dropping import count_duplicates, drop_rows
@@ -158,7 +159,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
         begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest = place.update_card(recipe.card.shown(), make_card)
+            manifest = place.update_card(recipe.card.shown(), card_of)
         else:
             with output:
                 if why := prepared.refusal(output):
@@ -342,7 +343,7 @@ def _finish(
         engine=engine,
         card=labeller.recipe.card.shown(),
         save_tokenizer=labeller.save_tokenizer,
-        make_card=make_card,
+        make_card=card_of,
         draw=card_pictures,
         more=_mixture(prepared.work.recipe, records),
         set_aside=[
@@ -376,7 +377,8 @@ def _behind_limit(info: SourceInfo) -> Account:
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:
     tokenizer = labeller.tokenizer
-    return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+    about = {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+    return {**about, **({"hub": name} if (name := hub_name(tokenizer.name)) else {})}
 
 
 def _own_name(labeller: Labeller) -> str:
