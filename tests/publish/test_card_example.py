@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from commands import TOKENIZER, chat, premask, write_rows
+from premask.output.dataset import open_dataset
 from premask.publish.card_example import Part, ShownExample, example_lines, example_section
+from premask.running.card import card_of
 
 HOSTILE = ["```", "  ```\n# Title", "````\n</code><script>x()</script>", "---\nlicense: evil\n---", "+ not trained", "@@ -1 +1 @@"]  # fmt: skip
 
@@ -104,8 +105,9 @@ def test_all_sides_of_a_row_are_shown(tmp_path: Path, layout: str) -> None:
 
 def test_an_output_whose_tokenizer_cannot_be_read_has_no_example(tmp_path: Path) -> None:
     readme(tmp_path, [TELLING])
-    (tmp_path / "out" / "tokenizer" / "tokenizer.json").write_text(json.dumps({}))
-    text = readme(tmp_path, [TELLING], "--card", "license=mit")
+    out = tmp_path / "out"
+    assert "## An example" in card_of(open_dataset(out).manifest, out)
+    (out / "tokenizer" / "tokenizer.json").write_text("{}")
 
-    assert "license: mit" in text
-    assert "## An example" not in text
+    assert "## An example" not in card_of(open_dataset(out).manifest, out)
+    assert "## An example" not in card_of(open_dataset(out).manifest, tmp_path / "nowhere")

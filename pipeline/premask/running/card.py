@@ -4,11 +4,14 @@
     output.finish(records, make_card=card_of, ...)
 
 The row is read from the shards and the tokenizer of the output, never from the sources. So the same output
-has the same card, whoever writes it. Cost: that of loading tokenizer.json, a tenth of a second.
+has the same card, whoever writes it. Cost: that of loading tokenizer.json, a tenth of a second,
+unless it is loaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -21,16 +24,17 @@ from ..publish.card_example import Part, ShownExample
 from ..tokens.token_text import TokenTexts
 
 
-def card_of(manifest: Manifest, folder: Path) -> str:
+def card_of(manifest: Manifest, folder: Path, texts: Callable[[], TokenTexts] | None = None) -> str:
     """Return README.md of an output, given a folder with its tokenizer and the shard of the example. Without
-    them, the card shows no example."""
-    return make_card(manifest, _examples(manifest, folder) if manifest.card.example else [])
+    them, the card shows no example. `texts` gives the texts of a tokenizer that is loaded."""
+    return make_card(manifest, _examples(manifest, folder, texts) if manifest.card.example else [])
 
 
-def _examples(manifest: Manifest, folder: Path) -> list[ShownExample]:
+def _examples(manifest: Manifest, folder: Path, load: Callable[[], TokenTexts] | None) -> list[ShownExample]:
     try:
         rows = example_rows(Dataset(folder, manifest))
-        texts = TokenTexts(folder / TOKENIZER_FILE) if rows else None
+        load = load or partial(TokenTexts, folder / TOKENIZER_FILE)
+        texts = load() if rows else None
     except (OutputError, OSError, ValueError):
         return []
     return [] if texts is None else [_shown(texts, row) for row in rows]

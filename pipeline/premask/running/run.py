@@ -26,6 +26,7 @@ from ..core import facts
 from ..core.atomic_files import placed
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
+from ..core.manifest import Manifest
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo
 from ..labeller import WITHOUT_CHATS, Labeller
@@ -120,6 +121,10 @@ class Prepared(NamedTuple):
         own = tasks[part] or tasks  # a rank without units ends like the others
         return refused_at_once(self.work, self.batches.labeller, tasks, own[0]) if own else ""
 
+    def make_card(self, manifest: Manifest, folder: Path) -> str:
+        """Return README.md of the output, with the tokenizer that is loaded."""
+        return card_of(manifest, folder, lambda: self.batches.labeller.token_texts)
+
     def batches_for(self, output: Output) -> BatchLabeller:
         """Return the labeller of the rows: without the fast path, once a row gave two different results."""
         return self.batches.slow() if output.mismatch else self.batches
@@ -159,7 +164,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
         begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest = place.update_card(recipe.card.shown(), card_of)
+            manifest = place.update_card(recipe.card.shown(), prepared.make_card)
         else:
             with output:
                 if why := prepared.refusal(output):
@@ -343,7 +348,7 @@ def _finish(
         engine=engine,
         card=labeller.recipe.card.shown(),
         save_tokenizer=labeller.save_tokenizer,
-        make_card=card_of,
+        make_card=prepared.make_card,
         draw=card_pictures,
         more=_mixture(prepared.work.recipe, records),
         set_aside=[
