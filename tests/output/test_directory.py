@@ -401,7 +401,7 @@ def test_a_kill_while_the_card_is_written_leaves_no_scratch_file(tmp_path: Path)
     before = sorted(bytes_of(tmp_path / "out"))
     (tmp_path / "out" / "README.md.0a1b2c3d.tmp").write_text("half a ca")
 
-    update_card(tmp_path / "out", {"license": "mit"}, lambda _: "a card")
+    update_card(tmp_path / "out", {"license": "mit"}, lambda *_: "a card")
     assert sorted(bytes_of(tmp_path / "out")) == before
     assert (tmp_path / "out" / "README.md").read_text() == "a card"
 

@@ -18,6 +18,7 @@ from huggingface_hub import DatasetCard
 from outputs import bytes_of, make_output, recipe_of
 from premask.core.manifest import Manifest, describe_lengths
 from premask.core.recipe import OTHER_KEYS, Card, Recipe
+from premask.core.redact import bare_name
 from premask.output.identity import identify
 from premask.publish.card import make_card
 
@@ -55,7 +56,7 @@ def test_the_card_tells_people_what_they_need_to_know(tmp_path: Path) -> None:
         "| – `no_messages`: the conversation has no messages | 2 |",
         "| trained tokens | 16 (44.4%) |",
         "| fill of the packs | 75.00% |",
-        'load_dataset(OUT, "packed", split="train")',
+        'load_dataset("OUT", "packed", split="train")',
         "**no `attention_mask`, on purpose**",
         "use_cache=False",
         "padding_free=True, max_length=None",
@@ -273,7 +274,7 @@ def test_hostile_names_change_nothing(tmp_path: Path, odd: str) -> None:
     assert not any("<" in line for line in outside["odd"])
     assert [len(cells(line)) for line in outside["odd"]] == [len(cells(line)) for line in outside["good"]]
     (block,) = [part for part in blocks(bad) if part.startswith("sources:")]
-    assert yaml.safe_load(block)["tokenizer"] == odd
+    assert yaml.safe_load(block)["tokenizer"] == bare_name(odd)
 
 
 def blocks(text: str) -> list[str]:
@@ -389,7 +390,8 @@ def test_tokens_by_role_and_lengths(tmp_path: Path) -> None:
     text = make_card(Manifest.model_validate(manifest))
 
     assert "| `user` | 30 | 75.0% | 0 | 0.0% |\n| `assistant` | 10 | 25.0% | 5 | 50.0% |" in text
-    assert "| median | 4 |" in text
+    assert "| tokens per sample | min | p10 | median |" in text
+    assert "|  | 1 | 1 | 4 |" in text
     assert " 1-1 ########## 1\n 2-3 #################### 2\n 4-7 ##########" in text
     manifest["counts"]["lengths"] = None
     assert "There are no samples." in make_card(Manifest.model_validate(manifest))

@@ -80,7 +80,7 @@ def test_a_push_makes_the_repo_and_one_commit(
     out = pushed(client.push(outputs["many"], DEMO))
     repo = hub.repos[DEMO]
 
-    assert remote_files(repo) == sent_of(outputs["many"])
+    assert remote_files(repo) == sent_of(outputs["many"], DEMO)
     assert len(repo.history) == 2
     assert len(hub.calls("commit")) == 1
     assert not repo.private
@@ -116,7 +116,7 @@ def test_another_recipe_replaces_stale_shards_in_one_commit(
     gone = set(sent_of(outputs["many"])) - set(sent_of(outputs["few"]))
 
     assert gone
-    assert remote_files(repo) == {**sent_of(outputs["few"]), **theirs}
+    assert remote_files(repo) == {**sent_of(outputs["few"], DEMO), **theirs}
     assert len(repo.history) == 4
     assert {path for key, path in repo.history[-1].operations if key == "deletedFile"} == gone
     assert f"{len(gone)} old ones removed" in out
@@ -181,8 +181,8 @@ def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Pa
     out = pushed(client.push(outputs["few"], DEMO, "--revision", "short", "--tag", "v1"))
     repo = hub.repos[DEMO]
 
-    assert remote_files(repo) == sent_of(outputs["many"])
-    assert remote_files(repo, "short") == sent_of(outputs["few"])
+    assert remote_files(repo) == sent_of(outputs["many"], DEMO)
+    assert remote_files(repo, "short") == sent_of(outputs["few"], DEMO, "short")
     assert repo.tags == {"v1": repo.branches["short"]}
     assert 'revision="short"' in out
     assert load(client, outputs["few"], "v1")["packed"][1]
@@ -209,7 +209,7 @@ def test_content_revision(hub: HubServer, client: Client, outputs: dict[str, Pat
     assert sorted(repo.branches) == sorted([*names.values(), "main"])
     assert remote_files(repo) == {}
     for name, branch in names.items():
-        assert remote_files(repo, branch) == sent_of(outputs[name])
+        assert remote_files(repo, branch) == sent_of(outputs[name], DEMO, branch)
     assert len(repo.history) == 3
     both = client.push(outputs["few"], DEMO, "--content-revision", "--revision", "b")
     failed(both, "--revision and --content-revision both name the branch")
@@ -247,7 +247,7 @@ def test_run_pushes_what_it_wrote(hub: HubServer, client: Client, tmp_path: Path
 
     assert FRESH in pushed(first)
     assert "already holds this output; nothing was sent" in pushed(again)
-    assert remote_files(hub.repos[DEMO]) == sent_of(tmp_path / "out")
+    assert remote_files(hub.repos[DEMO]) == sent_of(tmp_path / "out", DEMO)
     assert hub.repos[DEMO].private
     assert not [key for key in content["recipe"] if "push" in key or "private" in key]
     words[words.index(tmp_path / "out")] = tmp_path / "other"
@@ -481,7 +481,7 @@ def test_a_busy_hub_is_asked_again(
     hub.fail(kind, status, times=2, retry_after="0")
 
     pushed(client.push(outputs["few"], DEMO, "--tag", "v1"))
-    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"])
+    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"], DEMO)
     assert len(hub.calls(kind)) == 3
     assert len(hub.repos[DEMO].history) == 2
 
@@ -497,7 +497,7 @@ def test_a_hub_that_stays_busy_is_said_and_a_rerun_finishes(
     sent = len(hub.calls("put"))
     hub.forget()
     pushed(client.push(outputs["few"], DEMO))
-    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"])
+    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"], DEMO)
     assert len(hub.calls("commit")) == 1
     assert (len(hub.calls("put")) == 0) == (sent > 0)
 
@@ -522,7 +522,7 @@ def test_an_upload_that_breaks_off_goes_on(
     pushed(client.push(outputs["few"], DEMO))
     shards = [path for path in sent_of(outputs["few"]) if path.endswith(".parquet")]
     assert len(hub.calls("put")) == len(shards) + 1
-    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"])
+    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"], DEMO)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_made_twice(
@@ -556,7 +556,7 @@ def test_nobody_elses_commit_is_overwritten(hub: HubServer, client: Client, outp
     assert remote_files(hub.repos[DEMO]) == {"notes": b"theirs"}
     hub.forget()
     pushed(client.push(outputs["few"], DEMO))
-    assert remote_files(hub.repos[DEMO]) == {**sent_of(outputs["few"]), "notes": b"theirs"}
+    assert remote_files(hub.repos[DEMO]) == {**sent_of(outputs["few"], DEMO), "notes": b"theirs"}
     assert hub.calls("put") == []
 
 
@@ -574,7 +574,7 @@ def test_a_hub_that_goes_away_in_the_middle(hub: HubServer, client: Client, outp
     shards = [path for path in sent_of(outputs["few"]) if path.endswith(".parquet")]
     assert arrived >= 2
     assert len(hub.calls("put")) == len(shards) - arrived
-    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"])
+    assert remote_files(hub.repos[DEMO]) == sent_of(outputs["few"], DEMO)
 
 
 def test_a_disk_without_room_is_said(hub: HubServer, client: Client, outputs: dict[str, Path]) -> None:

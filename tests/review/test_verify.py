@@ -610,6 +610,17 @@ def test_counts_that_are_wrong(out: Path, name: str) -> None:
     assert found.what.startswith(f"counts.{name} ")
 
 
+@pytest.mark.parametrize("name", ["tokens", "trained_tokens"])
+def test_tokens_of_a_source_that_are_wrong(out: Path, name: str) -> None:
+    manifest = manifest_of(out)
+    manifest["inputs"][0][name] += 1
+    write_manifest(out, manifest)
+    (found,) = verify(str(out)).findings
+
+    assert (found.kind, found.file) == ("rows", "manifest.json")
+    assert found.what.startswith(f"{name} of ")
+
+
 # ==== Counts that only a run knows ====
 
 THINKS = (
@@ -873,6 +884,7 @@ def test_a_mask_that_was_changed_everywhere_is_found_by_doing_rows_again(out: Pa
     manifest = manifest_of(out)
     manifest["counts"]["trained_tokens"] -= 1
     manifest["counts"]["trained_by_role"]["assistant"] -= 1
+    manifest["inputs"][0]["trained_tokens"] -= 1
     write_manifest(out, manifest)
     report = verify(str(out), full=True)
 

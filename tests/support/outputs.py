@@ -16,6 +16,7 @@ from premask.output.identity import RunIdentity, identify
 from premask.output.shards import UnitRecord, UnitWriter
 from premask.output.windows import origin_table
 from premask.publish.card import make_card
+from premask.publish.card_use import at_repo
 from premask.publish.without_rejects import to_send
 
 Unit = tuple[Sequence[Samples], Sequence[Reject]]
@@ -79,7 +80,7 @@ def finish(
         "engine": {"name": "tokenizers", "reason": "", "rows_verified": 0, "samples_by_reference": 0},
         "card": {},
         "save_tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{}"),
-        "make_card": make_card,
+        "make_card": lambda manifest, _: make_card(manifest),
     }
     return output.finish(records, **{**arguments, **change})
 
@@ -105,10 +106,15 @@ def bytes_of(tree: Path) -> dict[str, bytes]:
     return {str(p.relative_to(tree)): p.read_bytes() for p in sorted(tree.rglob("*")) if p.is_file()}
 
 
-def sent_of(out: Path) -> dict[str, bytes]:
-    """The files that a push sends of an output, unless it is told to send more."""
+def sent_of(out: Path, repo: str = "", branch: str = "") -> dict[str, bytes]:
+    """The files that a push sends of an output, unless it is told to send more; to a repo and a branch of it, if
+    they are named."""
     with to_send(out) as finished:
-        return {file.path: file.local.read_bytes() for file in finished.files}
+        files = {file.path: file.local.read_bytes() for file in finished.files}
+        layouts = finished.manifest.layouts
+    if repo:
+        files["README.md"] = at_repo(files["README.md"].decode(), layouts, repo, branch).encode()
+    return files
 
 
 def names_in(folder: Path) -> list[str]:

@@ -195,6 +195,13 @@ class Input(_Part):
     duplicates: Count = Field(description="Rows that equal an earlier one, dropped or kept.")
     rejected: Reasons
     left_out: LeftOut
+    used: Count | None = Field(
+        default=None, description="Kept rows, as often as they are used; older versions do not have it."
+    )
+    tokens: Count | None = Field(
+        default=None, description="Tokens of its samples, as often as they are used."
+    )
+    trained_tokens: Count | None = Field(default=None, description="Those of them that are trained.")
 
     @property
     def listed(self) -> dict[str, int]:

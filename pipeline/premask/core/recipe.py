@@ -237,8 +237,14 @@ class Card(BaseModel):
     source_datasets: list[str] = Field(
         default_factory=list, description="Datasets that the sources come from, by their Hub names."
     )
+    base_model: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="Model whose tokenizer this is, by its Hub name; known if the tokenizer is given by it.",
+    )
     tags: list[str] = Field(default_factory=list, description="Tags in addition to those that premask sets.")
     description: str | None = Field(default=None, description="Plain text at the top of the card.")
+    example: bool = Field(default=True, description="Show a short row of the data and what is trained of it.")
 
     @field_validator("license")
     @classmethod
@@ -484,8 +490,8 @@ class Recipe(BaseModel):
     )
     card: Card = Field(
         default_factory=Card,
-        description="Fields of the dataset card: license, language, pretty_name, source_datasets, tags, "
-        "description.",
+        description="Fields of the dataset card: license, language, pretty_name, source_datasets, "
+        "base_model, tags, description, example.",
     )
     output: str = Field(description="Directory to write, or the URL of a folder in a store.")
 

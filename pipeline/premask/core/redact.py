@@ -1,6 +1,7 @@
 """What may be written and shown of URLs and of foreign texts: places, never credentials.
 
     shown_url   URL -> the same without user info, unknown query keys and fragment
+    bare_name   path of a file or folder -> its last part; a URL as it is
     source_name URL of a file -> its name in an output
     redacted    text, such as a library's error -> the same without credentials
     remember    a URL whose credentials must not be shown by any text of this process
@@ -104,6 +105,23 @@ def source_name(url: str) -> str:
     """The name of the file of a URL in manifest, lineage and reject log. In a store, names of files may hold
     any character, and no credentials (`urls.check_url`)."""
     return shown_url(url) if url.partition(":")[0].lower() in WEB or "::" in url else url
+
+
+def bare_name(place: str) -> str:
+    """A file or folder without the path that leads to it, for texts that others read. What is on the web or
+    in a store keeps its URL.
+
+    >>> bare_name("/home/me/chats/a.jsonl"), bare_name("chats/*.jsonl"), bare_name("s3://bucket/a.jsonl")
+    ('a.jsonl', '*.jsonl', 's3://bucket/a.jsonl')
+    >>> bare_name("zip://a.jsonl::/home/me/chats.zip"), bare_name("file:///home/me/chats/")
+    ('zip://a.jsonl::chats.zip', 'chats')
+    """
+    if "::" in place and "://" in place:
+        return "::".join(map(bare_name, place.split("::")))
+    protocol = place.partition(":")[0]
+    if "://" in place and protocol.isalnum() and protocol not in _HERE:
+        return place
+    return place.rstrip("/").rpartition("/")[2] or place
 
 
 def _shown(url: str) -> str:

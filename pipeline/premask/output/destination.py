@@ -17,9 +17,11 @@ Cost: a listing of the folder, and for each unit some requests at the end, `AT_O
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,6 +30,7 @@ from typing import Any
 from ..core.atomic_files import json_text
 from ..core.errors import OutputError, RecipeError
 from ..core.locks import Lock
+from ..core.manifest import Manifest
 from ..core.strict_json import parse_json
 from ..core.urls import is_url
 from .dataset import open_dataset
@@ -45,6 +48,7 @@ from .directory import (
     with_card,
     work_directory,
 )
+from .example import TOKENIZER_FILE, example_shard
 from .identity import RunIdentity
 from .sending import read_finished
 from .shards import HASHES, UnitRecord, is_scattered, unit_file
@@ -153,7 +157,9 @@ class StoreDestination(Destination):
         manifest = held.manifest()
         if manifest.card.shown() != card:
             manifest = with_card(manifest, card)
-            self.store.write("README.md", make_card(manifest))
+            with _example_of(manifest, self.store.get) as folder:
+                text = make_card(manifest, folder)
+            self.store.write("README.md", text)
             self.store.write("manifest.json", json_text(manifest.as_dict()))
         return manifest.as_dict()
 
@@ -261,12 +267,34 @@ class StoreOutput(Output):
         path = f"{name_of(self.unit(unit))}/{unit_file(Path(), name).name}"
         self._elsewhere[target.relative_to(self._tree).as_posix()] = self._units.path(path)
 
+    def _with_example(self, manifest: Manifest) -> AbstractContextManager[Path]:
+        def get(name: str, target: Path) -> None:
+            if name in self._elsewhere:
+                self._units.get(self._elsewhere[name], target)
+            else:
+                shutil.copyfile(self._tree / name, target)
+
+        return _example_of(manifest, get)
+
     def _place(self) -> None:
         if not self._destination.holds(self._identity, overwrite=True):  # else another machine was faster
             finished = read_finished(self._tree, self._elsewhere)
             store = self._destination.store
             upload(finished, store, elsewhere=self._elsewhere, overwrite=True, at_once=AT_ONCE)
         self._units.clear()
+
+
+@contextmanager
+def _example_of(manifest: Manifest, get: Callable[[str, Path], object]) -> Iterator[Path]:
+    """Yield a folder with the tokenizer and the shard of the example of the card, which `get` fetches; an
+    empty one if the card shows none."""
+    shard = example_shard(manifest) if manifest.card.example else None
+    with tempfile.TemporaryDirectory(prefix="premask-") as folder:
+        for name in () if shard is None else (shard.path, TOKENIZER_FILE):
+            target = Path(folder) / name
+            target.parent.mkdir(exist_ok=True)
+            get(name, target)
+        yield Path(folder)
 
 
 def _row_of(text: str) -> str:

@@ -24,7 +24,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,12 +261,18 @@ class Output:
             data["tokenizer_files"] = self._tokenizer_files()
             manifest = _valid(data)
             write_json(self._tree / "manifest.json", manifest.as_dict())
-            (self._tree / "README.md").write_text(make_card(manifest), encoding="utf-8")
+            with self._with_example(manifest) as folder:
+                (self._tree / "README.md").write_text(make_card(manifest, folder), encoding="utf-8")
             sync_tree(self._tree)
             self._place()
             if not set_aside or self.store is not None:  # in a store all is done again
                 remove_work(self._work)
         return manifest.as_dict()
+
+    def _with_example(self, manifest: Manifest) -> AbstractContextManager[Path]:
+        """A folder with the tokenizer and the shard of the example of the card."""
+        del manifest
+        return nullcontext(self._tree)
 
     def _remove_tree(self) -> None:
         """Remove what an interrupted `finish` has left."""
@@ -432,8 +438,8 @@ def _shift_packs(source: Path, target: Path, first_pack: int, schema: pa.Schema)
 MakeOutput = Callable[[Path, Path, RunIdentity, Lock], Output]
 """Makes an output: its path, that of the work in progress, the run, and the lock that is held."""
 
-MakeCard = Callable[[Manifest], str]
-"""Makes the README.md of an output."""
+MakeCard = Callable[[Manifest, Path], str]
+"""Makes the README.md of an output, given a folder with its tokenizer and the shard of its example."""
 
 
 # ==== What is at the output already ====
@@ -448,7 +454,7 @@ def update_card(out: Path, card: Mapping[str, Any], make_card: MakeCard) -> dict
         manifest = open_dataset(out).manifest
         if manifest.card.shown() != card:
             manifest = with_card(manifest, card)
-            write_text(out / "README.md", make_card(manifest))
+            write_text(out / "README.md", make_card(manifest, out))
             write_json(out / "manifest.json", manifest.as_dict())
         for scratch in out.iterdir():  # of an update that was interrupted
             if _SCRATCH.fullmatch(scratch.name) and not scratch.is_dir():

@@ -87,6 +87,26 @@ def read_samples(dataset: Dataset) -> Iterator[SampleBatch]:
         origins.finish()
 
 
+class FirstRows(NamedTuple):
+    """The first rows of a shard, and their samples, without where these came from."""
+
+    rows: pa.RecordBatch
+    samples: SampleBatch
+
+
+def first_samples(dataset: Dataset, shard: Shard) -> FirstRows | None:
+    """Return the first rows of a shard, about 65,000 tokens of them; None if it has none.
+
+    Raises `OutputError` if the shard cannot be read.
+    """
+    cut = _Cut(dataset, shard.kind)
+    batch = next(dataset.batches(shard, cut.columns, tokens=1 << 16), None)
+    if batch is None:
+        return None
+    nowhere = _one_batch(ORIGIN_SCHEMA.empty_table())
+    return FirstRows(batch, cut.samples(batch, shard.path, 0, lambda _: nowhere))
+
+
 def read_row(dataset: Dataset, split: str, row: int) -> SampleBatch:
     """Return the samples of one row (one pack) of a split; rows count over its shards from 0.
 

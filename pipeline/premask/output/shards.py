@@ -79,6 +79,9 @@ class _Account(BaseModel):
     dropped: Count
     rejected: dict[str, Count]
     left_out: dict[str, Count]
+    used: Count = 0
+    tokens: Count = 0
+    trained_tokens: Count = 0
 
 
 class _SetAside(BaseModel):

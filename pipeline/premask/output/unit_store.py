@@ -152,6 +152,10 @@ class UnitStore:
             )
         scratch.replace(target)
 
+    def get(self, path: str, target: Path) -> None:
+        """Fetch a file, given its `path` in the file system of the store."""
+        self._store.get(path.removeprefix(self._store.path("")), target)
+
     def read(self, name: str) -> str | None:
         """Return the text of a small file, None if there is none."""
         content = self._store.read(name)

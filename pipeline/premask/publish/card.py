@@ -1,8 +1,9 @@
-"""The dataset card: README.md of an output, made from its manifest alone.
+"""The dataset card: README.md of an output, made from its manifest and an example.
 
     text = make_card(manifest)      # ---, configs: - config_name: packed ..., ---, # Chat training data ...
 
-`card_front.py` makes the front matter, `card_mask.py` and `card_counts.py` the sections that say most.
+`card_front.py` makes the front matter, the other files `card_*.py` the sections that say most. A card is read
+by everybody, so it names files and folders without the paths that lead to them. Cost: a few milliseconds.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import pyarrow as pa
 import yaml
 
 from ..core.contract import SIDES, layout_schema
+from ..core.display import percent
 from ..core.manifest import Manifest
-from ..core.recipe import Recipe
+from ..core.recipe import OTHER_KEYS, Recipe
+from ..core.redact import bare_name
 from .card_counts import counts_section, lengths_section
-from .card_front import front_matter
+from .card_example import ShownExample, example_section
+from .card_front import base_model, front_matter
 from .card_mask import limits_section, mask_section
+from .card_sources import sources_section
+from .card_use import citation_section, licence_line, look_section, title_of, train_section, written_by
 from .markdown import as_code, as_fenced, as_plain, as_table
 from .mixture_words import mixture_section
-from .trainer_lines import snippets
 
 Facts = Mapping[str, Any]
 """The manifest, or a part of it, as JSON values with sorted keys."""
@@ -70,29 +75,33 @@ Packs hold whole samples and **no `attention_mask`, on purpose**: a mask of ones
 
 - eager, sdpa, flex attention: pass `position_ids`, no mask, and `use_cache=False`;
 - flash attention: flatten the batch to one row and pass `cu_seq_lens` made from `seq_lengths`;
-- in a trainer: see its lines at the end of this card."""
+- in a trainer: take its lines."""
 
 
-def make_card(manifest: Manifest) -> str:
-    """Return README.md for an output: YAML front matter for `datasets` and the Hub, then text.
+def make_card(manifest: Manifest, example: Sequence[ShownExample] = ()) -> str:
+    """Return README.md for an output: YAML front matter for `datasets` and the Hub, then text. `example` is a
+    row of the data, or its sides.
 
     The order of the manifest's keys makes no difference.
     """
     front = yaml.safe_dump(front_matter(manifest), sort_keys=False, allow_unicode=True)
     facts, layouts = json.loads(json.dumps(manifest.as_dict(), sort_keys=True)), manifest.layouts
     sections = [
-        f"# {_title(facts['card'])}",
+        f"# {title_of(facts['card'])}",
         _introduction(facts),
-        "## Columns\n\n" + "\n\n".join(_columns(layout, facts["recipe"]) for layout in layouts),
-        f"## The mask\n\n{mask_section(facts['recipe'])}",
-        f"## Loading\n\n{_loading(layouts)}",
-        f"## Counts\n\n{counts_section(facts['counts'])}",
+        *example_section(example),
+        f"## Look at a row\n\n{look_section(layouts)}",
+        f"## Train on it\n\n{train_section(layouts)}" + (f"\n\n{_PACKED}" if "packed" in layouts else ""),
+        *sources_section(facts["inputs"]),
         *mixture_section(facts.get("mixture")),
-        f"## Lengths\n\n{lengths_section(facts['counts'])}",
+        f"## Counts\n\n{counts_section(facts['counts'])}",
         *_pictures(facts),
-        f"## Made from\n\n{_provenance(facts)}",
+        f"## Lengths\n\n{lengths_section(facts['counts'], bars=not facts.get('pictures'))}",
+        f"## The mask\n\n{mask_section(facts['recipe'])}",
+        "## Columns\n\n" + "\n\n".join(_columns(layout, facts["recipe"]) for layout in layouts),
         f"## Known limits\n\n{limits_section(facts['recipe'], facts['counts'])}",
-        f"## In your trainer\n\n{_in_trainers(layouts)}",
+        f"## Made from\n\n{_provenance(manifest, facts)}",
+        f"## Citation\n\n{citation_section(facts)}",
     ]
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -100,30 +109,28 @@ def make_card(manifest: Manifest) -> str:
 # ==== Text ====
 
 
-def _title(card: Mapping[str, Any]) -> str:
-    return (
-        as_plain(card["pretty_name"])
-        if "pretty_name" in card
-        else "Chat training data with the loss mask in it"
-    )
-
-
 def _introduction(facts: Facts) -> str:
-    tokenizer, max_length = facts["tokenizer"]["name"], facts["recipe"]["max_length"]
-    card = facts["card"]
+    card, max_length = facts["card"], facts["recipe"]["max_length"]
+    model = base_model(facts)
+    meant = as_code(model) if model else "the tokenizer in `tokenizer/`"
     paragraphs = [
         as_plain(text) for text in re.split(r"\n\s*\n", card.get("description", "")) if text.strip()
     ]
     sides = SIDES.keys() & {*facts["recipe"]["layout"]}
     what, ready = _PREFERENCES if sides else _CHATS
     paragraphs.append(
-        f"{what} for {as_code(tokenizer)}, at most {max_length:,} tokens a {'text' if sides else 'row'}, "
-        f"ready for {ready}. Written by premask {facts['premask']}, output contract {facts['contract']}."
+        f"{what} for {meant}, at most {max_length:,} tokens a {'text' if sides else 'row'}, "
+        f"ready for {ready}. {_size(facts['counts'])} {written_by(facts)}"
     )
     if "source_datasets" in card:
         paragraphs.append(f"Made from {', '.join(map(as_code, card['source_datasets']))}.")
-    named = f"License: {as_code(card['license'])}." if "license" in card else ""
-    return "\n\n".join([*paragraphs, named or "No license is given here; that of the sources applies."])
+    return "\n\n".join([*paragraphs, licence_line(card)])
+
+
+def _size(counts: Facts) -> str:
+    """Return how much there is, in a sentence."""
+    share = percent(counts["trained_tokens"], counts["tokens"])
+    return f"{counts['samples']:,} samples of {counts['tokens']:,} tokens, of which {share} are trained."
 
 
 def _columns(layout: str, recipe: Facts) -> str:
@@ -147,32 +154,6 @@ def _type(type_: pa.DataType) -> str:
     return f"list of {type_.value_type}" if pa.types.is_list(type_) else str(type_)
 
 
-def _loading(layouts: Sequence[str]) -> str:
-    calls = [f'{layout} = load_dataset(OUT, "{layout}", split="train")' for layout in layouts]
-    lines = "\n".join(
-        [
-            "from datasets import load_dataset",
-            "from transformers import AutoTokenizer",
-            "",
-            "OUT = ...  # this folder, or its name on the Hub",
-            *calls,
-            'tokenizer = AutoTokenizer.from_pretrained("tokenizer")  # the folder of that name here',
-        ]
-    )
-    return as_fenced(lines, "python") + (f"\n\n{_PACKED}" if "packed" in layouts else "")
-
-
-def _in_trainers(layouts: Sequence[str]) -> str:
-    """The lines of each trainer, one after another."""
-    shown = [
-        f"### {each.trainer}, {each.layout}: {each.essential}\n\n"
-        f"{as_fenced(each.text, each.language)}\n\n{each.note}"
-        for each in snippets(layouts, dataset="OUT")
-    ]
-    what = "`OUT` is this folder or its name on the Hub. Tests of premask run these lines and compare losses."
-    return "\n\n".join([what, *shown])
-
-
 _PICTURES = {
     "pictures/lengths.svg": "Histogram of the lengths of the samples, with max_length",
     "pictures/roles.svg": "Tokens by who wrote them, trained and not trained",
@@ -187,30 +168,81 @@ def _pictures(facts: Facts) -> list[str]:
     return ["## Pictures\n\n" + "\n\n".join(shown)] if shown else []
 
 
-def _provenance(facts: Facts) -> str:
-    tokenizer, template = facts["tokenizer"], facts["template"]
-    inputs = [
-        (as_code(i["source"]), f"{i['rows']:,}", as_code(i["sha256"] or i["version"]))
-        for i in facts["inputs"]
+_MOST_INPUTS = 50
+
+_SAME_BYTES = (
+    "The same input and this recipe give the same bytes. Files and folders are named without their paths, "
+    "keys that are not here are as by default, and `output` is any:"
+)
+
+
+def _provenance(manifest: Manifest, facts: Facts) -> str:
+    tokenizer, inputs = facts["tokenizer"], facts["inputs"]
+    rows = [
+        (as_code(bare_name(i["source"])), f"{i['rows']:,}", as_code(i["sha256"] or i["version"]))
+        for i in inputs[:_MOST_INPUTS]
     ]
-    card = {"card": dict(facts["card"])} if facts["card"] else {}
-    keys = [key for key in Recipe.model_fields if key in facts["recipe"]]
-    settings = {**{key: facts["recipe"][key] for key in keys}, **card}
-    recipe = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    more = len(inputs) - len(rows)
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts["versions"].items()))
     parts = [
-        f"Tokenizer {as_code(tokenizer['name'])}, sha256 `{tokenizer['sha256']}`.",
-        _about_template(template),
-        as_table(("input", "rows", "sha256"), inputs),
-        "The same input and this recipe (add an `output`) give the same bytes:",
-        as_fenced(recipe, "yaml"),
+        f"Tokenizer {as_code(_name_of(tokenizer))}, sha256 `{tokenizer['sha256']}`.",
+        _about_template(facts["template"]),
+        as_table(("input", "rows", "sha256"), rows),
+        *([f"`manifest.json` has {more:,} more."] if more else []),
+        _SAME_BYTES,
+        as_fenced(_recipe(manifest, facts), "yaml"),
         f"Versions: premask {facts['premask']}, {versions}. `manifest.json` has the sha256 of every file.",
     ]
     return "\n\n".join(parts)
 
 
+def _name_of(tokenizer: Facts) -> str:
+    return str(tokenizer.get("hub") or bare_name(tokenizer["name"]))
+
+
+def _recipe(manifest: Manifest, facts: Facts) -> str:
+    """Return the keys of the recipe that are not as by default, as YAML, without local paths."""
+    there, usual = facts["recipe"], _defaults()
+    other = [key for key in usual if key in there and there[key] != usual[key]]
+    own = {key: _not_usual(there[key], usual[key]) for key in other}
+    own |= {"chat_template": bare_name(there["chat_template"])} if there.get("chat_template") else {}
+    own |= {
+        "sources": [_bare_source(each) for each in there["sources"]],
+        "tokenizer": _name_of({**facts["tokenizer"], "name": there["tokenizer"]}),
+    }
+    if sets := (own.get("decontaminate") or {}).get("sets"):
+        own["decontaminate"] = {**own["decontaminate"], "sets": list(map(_bare_source, sets))}
+    ordered = {key: own[key] for key in Recipe.model_fields if key in own}
+    card = {"card": manifest.card.shown()} if facts["card"] else {}
+    return yaml.safe_dump({**ordered, **card}, sort_keys=False, allow_unicode=True)
+
+
+def _defaults() -> Facts:
+    """The values of the keys of a recipe that says nothing of them."""
+    usual = Recipe.model_validate({"sources": ["-"], "tokenizer": "-", "output": "-"})
+    return usual.model_dump(mode="json", exclude=set(OTHER_KEYS))
+
+
+def _not_usual(value: Any, usual: Any) -> Any:
+    """Return a value without those of its keys that are as by default.
+
+    >>> _not_usual({"turns": "last", "text": True}, {"turns": "all", "text": True})
+    {'turns': 'last'}
+    """
+    if not (isinstance(value, dict) and isinstance(usual, dict)):
+        return value
+    return {key: each for key, each in value.items() if key not in usual or each != usual[key]}
+
+
+def _bare_source(entry: Any) -> Any:
+    """Return an entry of sources without the path of its file, and without keys that are not set."""
+    if not isinstance(entry, dict):
+        return bare_name(entry)
+    return {**entry, "path": bare_name(entry["path"])} if "path" in entry else entry
+
+
 def _about_template(template: Mapping[str, Any]) -> str:
-    name = f" {as_code(template['name'])}," if "name" in template else ""
+    name = f" {as_code(bare_name(template['name']))}," if "name" in template else ""
     ends = ", ".join(map(as_code, template.get("turn_ends", [])))
     return f"Chat template{name} sha256 `{template['sha256']}`" + (
         f"; turns end with {ends}." if ends else "."

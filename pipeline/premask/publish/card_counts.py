@@ -92,15 +92,14 @@ def _by_role(counts: Mapping[str, Any]) -> list[str]:
     return [as_table(("written by", "tokens", "share", "trained", "of them"), rows)]
 
 
-def lengths_section(counts: Mapping[str, Any]) -> str:
-    """Return how long the samples are, in numbers and as a histogram."""
+def lengths_section(counts: Mapping[str, Any], *, bars: bool = True) -> str:
+    """Return how long the samples are, in numbers, and as a histogram if `bars`."""
     lengths = counts["lengths"]
     if lengths is None:
         return "There are no samples."
-    shown = as_table(
-        ("tokens per sample", ""), [(name, f"{lengths[name]:,}") for name in (*QUANTILES, "mean")]
-    )
-    return f"{shown}\n\n{as_fenced(_bars(lengths['histogram']), 'text')}"
+    names = (*QUANTILES, "mean")
+    shown = as_table(("tokens per sample", *names), [("", *(f"{lengths[name]:,}" for name in names))])
+    return f"{shown}\n\n{as_fenced(_bars(lengths['histogram']), 'text')}" if bars else shown
 
 
 def _bars(histogram: Sequence[Mapping[str, int]]) -> str:

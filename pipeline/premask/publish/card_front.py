@@ -6,7 +6,7 @@ written, because `load_dataset` refuses a card whose row counts are wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,8 @@ from ..core.contract import layout_schema
 from ..core.manifest import Manifest, Shard
 
 _TASK = "text-generation"
-_TAGS = ("premask", "chat", "supervised-fine-tuning", "tokenized", "loss-mask")
+_OF_CHATS = ("supervised-fine-tuning",)
+_OF_SIDES = {"preference": ("preference", "dpo"), "kto": ("preference", "kto")}
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -32,18 +33,29 @@ _SIZES = (
 
 def front_matter(manifest: Manifest) -> dict[str, Any]:
     """Return the front matter: what the recipe says in `card`, the configs with their files, and tags."""
-    layouts, card = manifest.layouts, manifest.card.shown()
+    layouts, card, model = manifest.layouts, manifest.card.shown(), base_model(manifest.as_dict())
     about: dict[str, Any] = {
         key: card[key] for key in ("pretty_name", "license", "language", "source_datasets") if key in card
     }
     return {
         **about,
+        **({"base_model": model} if model else {}),
         "configs": [_config(layout, manifest, default=layout == layouts[0]) for layout in layouts],
         "dataset_info": [_dataset_info(layout, manifest) for layout in layouts],
         "task_categories": [_TASK],
         "size_categories": [_size(_sum(manifest.shards_of(layouts[0]), "rows"))],
-        "tags": list(dict.fromkeys([*_TAGS, *card.get("tags", [])])),
+        "tags": list(dict.fromkeys([*_tags(layouts), *card.get("tags", [])])),
     }
+
+
+def base_model(facts: Mapping[str, Any]) -> str:
+    """Return the model whose tokenizer made the ids, given a manifest's values; empty if not known."""
+    return str(facts["card"].get("base_model") or facts["tokenizer"].get("hub") or "")
+
+
+def _tags(layouts: Sequence[str]) -> tuple[str, ...]:
+    what = next((_OF_SIDES[layout] for layout in layouts if layout in _OF_SIDES), _OF_CHATS)
+    return ("premask", "chat", *what, "tokenized", "loss-mask")
 
 
 def _config(layout: str, manifest: Manifest, *, default: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.redact import bare_name
 from .markdown import as_code, as_table
 
 _HEADER = ("source", "share asked", "share got", "times used", "rows", "tokens", "trained tokens")
@@ -38,7 +39,7 @@ def mixture_section(mixture: Mapping[str, Any] | None) -> list[str]:
         return []
     rows = [
         (
-            as_code(each["source"]),
+            as_code(bare_name(each["source"])),
             *(f"{each[name]:.1%}" for name in ("asked", "got")),
             f"{each['repeat']:.2f}",
             *(f"{each[name]:,}" for name in ("rows", "tokens", "trained_tokens")),

@@ -31,8 +31,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..core.errors import PushError
-from ..output.dataset import LocalFile
+from ..output.dataset import LocalFile, front_matter_of
 from ..output.sending import Finished, PushResult, Report
+from .card_lint import card_notes
+from .card_use import at_repo
 from .hub_repo import HubRepo, Remote, quiet
 from .merge_readme import merge_readme, split_readme
 from .without_rejects import left_out_note, to_send
@@ -193,11 +195,16 @@ class _Push:
             )
 
     def _merged_readme(self, remote: Remote) -> bytes:
-        """Return our README, with what a person has added to the front matter of the one that is there."""
+        """Return our README with the name of the repo, and with what a person has added to the front matter
+        of the one that is there."""
         ours = self.finished.files[-1].local.read_text(encoding="utf-8")
+        branch = "" if self.branch == constants.DEFAULT_REVISION else self.branch
+        ours = at_repo(ours, self.finished.manifest.layouts, self.target.repo_id, branch)
         merged, kept = merge_readme(ours, remote.readme)
         if kept:
             self.notes.append(f"README.md of the repo keeps {', '.join(kept)}; the rest of it is ours")
+        front = front_matter_of(merged.encode()) or {}
+        self.notes += [note for note in card_notes(front, self.finished.manifest) if note not in self.notes]
         return merged.encode()
 
     def _check_tag(self, tags: Mapping[str, str], sha: str, *, changes: bool) -> None:

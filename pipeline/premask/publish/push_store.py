@@ -13,9 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import PushError
+from ..output.dataset import front_matter_of
 from ..output.sending import PushResult, Report
 from ..output.store import open_store
 from ..output.upload import upload
+from .card_lint import card_notes
 from .without_rejects import left_out_note, to_send
 
 
@@ -40,6 +42,8 @@ def push_to_store(  # noqa: PLR0913  by keyword but the first two
     """
     store = open_store(url, PushError)
     with to_send(out, with_rejects=with_rejects) as finished:
+        front = front_matter_of(finished.files[-1].local.read_bytes()) or {}
+        notes = (*left_out_note(finished), *card_notes(front, finished.manifest))
         folder = store.below(finished.content_name) if content_revision else store
         result = upload(finished, folder, overwrite=overwrite, report=report)
-    return replace(result, notes=(*left_out_note(finished), *result.notes))
+    return replace(result, notes=(*notes, *result.notes))

@@ -164,6 +164,7 @@ class _Check:
         self._sources = [each.source for each in self.manifest.inputs]
         self._chance = random.Random(self.manifest.run_key)  # noqa: S311  no secret: the same rows each time
         self._kept: list[dict[str, list[np.ndarray]]] = [{} for _ in self._sources]
+        self._sizes: list[Counter[str]] = [Counter() for _ in self._sources]
         self._rejected: list[list[Rejected]] = [[] for _ in self._sources]
         self._expected: list[list[Expected]] = [[] for _ in self._sources]
         self._files: list[str] = []
@@ -338,12 +339,11 @@ class _Check:
         picked = np.ones(len(sums.row), dtype=bool) if self.full else np.isin(sums.row, chosen)
         for number, source in enumerate(self._sources):
             ours = lineage.source == number
+            sizes = Counter(tokens=int(sums.length[ours].sum()), trained_tokens=int(sums.trained[ours].sum()))
+            self._sizes[number].update(sizes)
             if split == "train":
-                self._mixed.setdefault(source, Counter()).update(
-                    rows=int(np.count_nonzero(ours & (lineage.sample == 0))),
-                    tokens=int(sums.length[ours].sum()),
-                    trained_tokens=int(sums.trained[ours].sum()),
-                )
+                rows = int(np.count_nonzero(ours & (lineage.sample == 0)))
+                self._mixed.setdefault(source, Counter()).update(sizes, rows=rows)
             self._kept[number].setdefault(split, []).append(np.unique(lineage.row[ours]))
             if self._settings.shuffle and not self.full:  # the samples of a row are anywhere
                 share = ROWS_REDONE / max(1, self.manifest.counts.kept)
@@ -411,7 +411,8 @@ class _Check:
             if len(rows) != expected:
                 what = f"{source} had {expected:,} rows, but {len(rows):,} were kept or rejected"
                 self.findings.add("rows", "manifest.json", what)
-            for name, value in {**found, "rejected": dict(reasons)}.items():
+            sizes = {name: n for name, n in self._sizes[number].items() if getattr(said, name) is not None}
+            for name, value in {**found, **sizes, "rejected": dict(reasons)}.items():
                 told = getattr(said, name)
                 if value != told:
                     what = f"{name} of {source} is {short(told)}, the files have {short(value)}"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ..core.contract import BESIDE_OWN_ROW, LEFT_OUT
+from ..core.contract import BESIDE_OWN_ROW, IGNORE_INDEX, LEFT_OUT
 from ..core.hashing import chance, mixed_bits, name_hash
 from ..core.recipe import Recipe
 from ..core.records import Reject, Samples, Slice
@@ -215,7 +215,19 @@ def choose(
     counts["verified"] = batch.verified
     totals = _totals(batch, copies, out, splits) if recipe.mixes else Counter[str]()
     parts = list(_parts(batch, of_sample, splits, recipe.together))
+    _count_used(account, batch, of_sample, parts)
     return Chosen(parts, rejects, +(counts + sets), account, totals)
+
+
+def _count_used(
+    account: Account, batch: LabelledBatch, of_sample: np.ndarray, parts: Sequence[tuple[int, Samples]]
+) -> None:
+    """Add what is used of a batch, as often as it is used, to the account."""
+    uses = np.zeros(len(batch.numbers), dtype=np.int64)
+    uses[batch.of_row] = of_sample
+    account.used = int(uses.sum())
+    account.tokens = sum(len(part.ids) for _, part in parts)
+    account.trained_tokens = sum(int(np.count_nonzero(part.labels != IGNORE_INDEX)) for _, part in parts)
 
 
 def _parts(

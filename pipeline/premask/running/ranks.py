@@ -53,9 +53,9 @@ from ..dialects import Form
 from ..output.destination import Destination, StoreDestination, destination_of
 from ..output.directory import Output, check_same_run, read_plan, read_work_json, work_directory
 from ..output.shards import UnitRecord
-from ..publish.card import make_card
 from ..sources.files import version_of
 from ..sources.listing import hook_of, list_files
+from .card import card_of
 from .dropping import drop_rows
 from .inputs import Work, find_dialect, look_at
 from .run import MakeRunner, Prepared, RunResult, do_units, finish, local, pack, prepare, result_of
@@ -241,7 +241,7 @@ def _finished(place: Destination, recipe: Recipe | None, begin: float) -> RunRes
         )
         raise OutputError(f"there is nothing to finish at {place.shown}; {how} of 'premask run --rank'")
     if recipe is not None:
-        manifest = place.update_card(recipe.card.shown(), make_card)
+        manifest = place.update_card(recipe.card.shown(), card_of)
     return RunResult(manifest, place.shown, time.monotonic() - begin, fresh=False)
 
 

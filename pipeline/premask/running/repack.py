@@ -47,10 +47,10 @@ from ..output.read_samples import shard_samples
 from ..output.shards import UnitRecord, UnitWriter
 from ..output.unit_store import finished
 from ..output.windows import Windows, take_samples
-from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller, OnlyPacking, row_format
+from .card import card_of
 from .choosing import order_keys, pack_counts, pack_order
 from .run import RunResult, local
 from .runners import Runner
@@ -92,7 +92,7 @@ def repack(  # noqa: PLR0913  all by keyword but the first two
         begin_work()
         output = place.open(identity, overwrite=overwrite)
         if output is None:
-            manifest = place.update_card(recipe.card.shown(), make_card)
+            manifest = place.update_card(recipe.card.shown(), card_of)
         else:
             with output:
                 if place.about:
@@ -347,18 +347,21 @@ def _finish(
     for record in records:
         for name, n in record.extra.get("counts", {}).items():
             counts[name] = counts.get(name, 0) + n
-    account = ("rows", "kept", "dropped", "duplicates", "rejected", "left_out")
+    numbers = ("rows", "kept", "dropped", "duplicates", "used", "tokens", "trained_tokens")
+    known = (*numbers, "rejected", "left_out")
     origin = {"manifest_sha256": _manifest_hash(dataset), "run_key": dataset.manifest.run_key}
     others = {"rejects_left_out": True} if dataset.manifest.rejects_left_out else {}
     others |= {"mixture": before["mixture"]} if before.get("mixture") else {}
     return output.finish(
         records,
         counts=counts,
-        inputs={each["source"]: {name: each[name] for name in account} for each in before["inputs"]},
+        inputs={
+            each["source"]: {name: each[name] for name in known if name in each} for each in before["inputs"]
+        },
         engine=before["engine"],
         card=recipe.card.shown(),
         save_tokenizer=lambda folder: _copy_tokenizer(dataset, folder),
-        make_card=make_card,
+        make_card=card_of,
         draw=card_pictures,
         more={"repacked_from": origin, **others},
     )

@@ -26,6 +26,7 @@ from ..core import facts
 from ..core.atomic_files import placed
 from ..core.defaults import ATTEMPTS
 from ..core.errors import RunError, VerifyError
+from ..core.manifest import Manifest
 from ..core.recipe import Recipe
 from ..core.records import SourceInfo
 from ..labeller import WITHOUT_CHATS, Labeller
@@ -33,11 +34,12 @@ from ..output.destination import Destination, destination_of
 from ..output.directory import Output
 from ..output.identity import RunIdentity, identify
 from ..output.shards import UnitRecord
-from ..publish.card import make_card
 from ..publish.charts import card_pictures
 from ..publish.mask_counts import history_note
+from ..tokens.hub_names import hub_name
 from ..tokens.tokenizer import load_tokenizer
 from .batches import BatchLabeller
+from .card import card_of
 from .counts import nested
 from .decontaminate import EvaluationIndex, read_sets
 from .dropping import count_duplicates, drop_rows
@@ -119,6 +121,10 @@ class Prepared(NamedTuple):
         own = tasks[part] or tasks  # a rank without units ends like the others
         return refused_at_once(self.work, self.batches.labeller, tasks, own[0]) if own else ""
 
+    def make_card(self, manifest: Manifest, folder: Path) -> str:
+        """Return README.md of the output, with the tokenizer that is loaded."""
+        return card_of(manifest, folder, lambda: self.batches.labeller.token_texts)
+
     def batches_for(self, output: Output) -> BatchLabeller:
         """Return the labeller of the rows: without the fast path, once a row gave two different results."""
         return self.batches.slow() if output.mismatch else self.batches
@@ -158,7 +164,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
         begin_work()
         output = place.open(prepared.identity, overwrite=overwrite)
         if output is None:
-            manifest = place.update_card(recipe.card.shown(), make_card)
+            manifest = place.update_card(recipe.card.shown(), prepared.make_card)
         else:
             with output:
                 if why := prepared.refusal(output):
@@ -342,7 +348,7 @@ def _finish(
         engine=engine,
         card=labeller.recipe.card.shown(),
         save_tokenizer=labeller.save_tokenizer,
-        make_card=make_card,
+        make_card=prepared.make_card,
         draw=card_pictures,
         more=_mixture(prepared.work.recipe, records),
         set_aside=[
@@ -376,7 +382,8 @@ def _behind_limit(info: SourceInfo) -> Account:
 
 def _about_tokenizer(labeller: Labeller) -> dict[str, Any]:
     tokenizer = labeller.tokenizer
-    return {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+    about = {"name": tokenizer.name, "sha256": tokenizer.sha256(), "vocab_size": tokenizer.vocab_size}
+    return {**about, **({"hub": name} if (name := hub_name(tokenizer.name)) else {})}
 
 
 def _own_name(labeller: Labeller) -> str:

@@ -199,6 +199,8 @@ class Account:
     dropped   duplicates
     rejected  rejected rows, by reason
     left_out  rows that a setting left out, by setting
+    used      kept rows, as often as they are used
+    tokens    tokens of their samples, likewise; `trained_tokens` are those that are trained
     """
 
     rows: int = 0
@@ -206,6 +208,9 @@ class Account:
     dropped: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    used: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
 
     def add(self, other: Account) -> None:
         """Add the account of other rows."""
@@ -214,19 +219,26 @@ class Account:
         self.dropped += other.dropped
         self.rejected.update(other.rejected)
         self.left_out.update(other.left_out)
+        self.used += other.used
+        self.tokens += other.tokens
+        self.trained_tokens += other.trained_tokens
 
     def as_dict(self) -> dict[str, Any]:
         """Return the account as JSON values."""
-        counts = {"rows": self.rows, "kept": self.kept, "dropped": self.dropped}
+        counts = {name: getattr(self, name) for name in _NUMBERS}
         return {**counts, "rejected": dict(self.rejected), "left_out": dict(self.left_out)}
+
+
+_NUMBERS = ("rows", "kept", "dropped", "used", "tokens", "trained_tokens")
 
 
 def accounts_of(record: UnitRecord) -> dict[str, Account]:
     """Return the account of each source, from the record of a unit."""
     accounts = {}
     for source, each in record.extra["sources"].items():
-        counters = {name: Counter(each[name]) for name in ("rejected", "left_out")}
-        accounts[source] = Account(each["rows"], each["kept"], each["dropped"], **counters)
+        numbers: dict[str, Any] = {name: each.get(name, 0) for name in _NUMBERS}
+        numbers |= {name: Counter(each[name]) for name in ("rejected", "left_out")}
+        accounts[source] = Account(**numbers)
     return accounts
 
 

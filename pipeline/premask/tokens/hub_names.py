@@ -12,6 +12,7 @@ Cost: nothing for a directory, one request for a name of the Hub.
 from __future__ import annotations
 
 import difflib
+import re
 import threading
 from collections.abc import Callable
 from itertools import islice
@@ -50,6 +51,23 @@ def locate(name: str) -> Located:
         hint = _near(path) or "check the path"
         raise TokenizerError(f"tokenizer directory {name} does not exist; {hint}")
     return _on_the_hub(name)
+
+
+def hub_name(name: str) -> str:
+    """Return the name on the Hub of a tokenizer that can be loaded, also of a folder in the Hub's cache;
+    empty for any other folder.
+
+    >>> hub_name("Qwen/Qwen3-0.6B"), hub_name("/cache/models--Qwen--Qwen3-0.6B/snapshots/c1899de289a0")
+    ('Qwen/Qwen3-0.6B', 'Qwen/Qwen3-0.6B')
+    """
+    if found := _CACHED.search(name):
+        return found[1].replace("--", "/", 1)
+    path = Path(name)
+    return "" if path.is_dir() or path.is_absolute() or not _NAME.fullmatch(name) else name
+
+
+_CACHED = re.compile(r"(?:^|/)models--([A-Za-z0-9][\w.-]*)/snapshots/[0-9a-f]+/?$")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def _on_the_hub(name: str) -> Located:
