@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
+.PHONY: help demo docs test test-quick lint type schemas reference bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ type: .venv/ready  ## mypy, strict
 
 schemas: .venv/ready  ## write schemas/ anew from the code
 	$(BIN)/python -m premask.core.schemas schemas
+
+reference: .venv/ready  ## write docs/commands.md anew from the commands
+	$(BIN)/python docs/reference.py
 
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/output/test_old_datasets.py
