@@ -41,10 +41,8 @@ def _section(name: str, command: Any) -> str:
         return f"## {name}\n\n{_cell(cli.COMMANDS[name])} {OWN_PAGE}\n"
     context = click.Context(command, info_name=f"premask {name}")
     usage = " ".join([context.info_name or "", *command.collect_usage_pieces(context)])
-    example = getattr(command, "example", "")
-    lines = example if isinstance(example, str) else "\n".join(example)
-    parts = [f"## {name}", _text(command.help), f"```text\n{usage}\n```"]
-    parts += [f"```sh\n{lines.strip()}\n```"] if lines else []
+    examples = "\n".join(getattr(command, "examples", None) or [command.example])
+    parts = [f"## {name}", _text(command.help), f"```text\n{usage}\n```", f"```sh\n{examples}\n```"]
     for title, records in _groups(command, context).items():
         head = "argument" if title == "Arguments" else "option"
         rows = [f"| `{_code(names)}` | {_cell(text)} |" for names, text in records]
