@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from commands import ROOT
 from premask.core import errors
-from premask.core.contract import REASONS
+from premask.core.contract import REASONS, row_schema
 from premask.core.errors import PremaskError
 from said import raised, said
 
@@ -79,3 +79,12 @@ HOW_TO = [
 @pytest.mark.parametrize(("page", "quote"), HOW_TO)
 def test_what_goes_wrong_is_what_the_code_says(page: str, quote: str) -> None:
     assert quote in REASONS or said(quote), page
+
+
+@pytest.mark.parametrize("layout", ["packed", "unpacked", "preference", "kto"])
+def test_the_columns_of_a_layout_are_in_its_table(layout: str) -> None:
+    text = (DOCS / "outputs.md").read_text(encoding="utf-8").partition(f"\n**`{layout}`**")[2]
+    table = text[text.index("| column |") :].partition("\n\n")[0]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+
+    assert sorted(named) == sorted(row_schema(layout).names)
