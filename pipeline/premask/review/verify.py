@@ -31,6 +31,7 @@ from ..core.errors import OutputError, PremaskError
 from ..core.manifest import ManifestError, Shard, count_padding
 from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
+from ..core.text import visible
 from ..core.versions import versions
 from ..labeller import Labeller
 from ..output.dataset import Dataset, UnreadableError, open_dataset
@@ -87,6 +88,17 @@ class Report:
     def ok(self) -> bool:
         """Nothing is wrong."""
         return not self.findings
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in one line."""
+        looked = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.checked.items())
+        found = f"{len(self.findings):,} findings" if self.findings else "all is well"
+        return f"{self.output}: {found} ({looked or 'nothing else was checked'})"
+
+    def __repr__(self) -> str:
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join(map(visible, [*map(str, self.findings), *notes, self.verdict]))
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON values."""
