@@ -30,6 +30,29 @@ Rejects = list[dict[str, Any]]
 """Lines of the reject log: `source`, `row`, `id`, `reason`, `detail`, `original`."""
 
 
+RowList = Sequence[Mapping[str, Any]]
+Columns = Mapping[str, Sequence[Any]]
+
+
+class OfDatasets(Protocol):
+    """A `Dataset`, `DatasetDict` or `IterableDataset`."""
+
+    @property
+    def column_names(self) -> Any:
+        """Its columns."""
+
+
+class Frame(Protocol):
+    """A polars `DataFrame`."""
+
+    @property
+    def columns(self) -> Any:
+        """Its columns."""
+
+    def to_arrow(self) -> Any:
+        """Return it as an Arrow table."""
+
+
 class Made(NamedTuple):
     """What work gives: a table with the columns of a layout, and the rejected rows."""
 

@@ -31,7 +31,7 @@ from ..tokens.tokenizer import LoadedTokenizer
 from .arrow_types import as_parquet
 from .forms import form_of
 from .keys import Keys
-from .kinds import ROWS_AT_ONCE, Made, Rejects, SampleRows, through
+from .kinds import ROWS_AT_ONCE, Columns, Frame, Made, OfDatasets, Rejects, RowList, SampleRows, through
 from .layouts import Layout
 
 ANY_LENGTH = 2**31 - 1
@@ -55,20 +55,22 @@ _FIRST_ROWS = 256
 
 @overload
 def mask(
-    data: list[dict[str, Any]],
+    data: RowList,
     tokenizer: Any,
     chat_template: str | Path | None = None,
     **recipe_keys: Any,
 ) -> SampleRows: ...
 @overload
 def mask(
-    data: dict[str, list[Any]],
+    data: Columns,
     tokenizer: Any,
     chat_template: str | Path | None = None,
     **recipe_keys: Any,
 ) -> dict[str, list[Any]]: ...
 @overload
-def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> Any: ...
+def mask(
+    data: OfDatasets | Frame, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any
+) -> Any: ...
 def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> Any:
     """Return the samples of some rows: the same kind of thing, with `input_ids`, `labels`, `attention_mask`.
 
@@ -88,7 +90,7 @@ def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **r
 
 @overload
 def prepare(
-    data: list[dict[str, Any]],
+    data: RowList,
     tokenizer: Any,
     chat_template: str | Path | None = None,
     *,
@@ -97,7 +99,7 @@ def prepare(
 ) -> SampleRows: ...
 @overload
 def prepare(
-    data: dict[str, list[Any]],
+    data: Columns,
     tokenizer: Any,
     chat_template: str | Path | None = None,
     *,
@@ -106,7 +108,7 @@ def prepare(
 ) -> dict[str, list[Any]]: ...
 @overload
 def prepare(
-    data: Any,
+    data: OfDatasets | Frame,
     tokenizer: Any,
     chat_template: str | Path | None = None,
     *,

@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
-from ..core.errors import RecipeError
+from ..core.errors import RecipeError, SourceError
 from ..core.recipe import Recipe
 from ..core.recipe_errors import unknown_key
 from ..core.recipe_file import make_recipe
@@ -24,7 +24,7 @@ from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from .arrow_types import as_parquet
 from .keys import Keys
-from .kinds import ROWS_AT_ONCE, Made, SampleRows, names_of, through
+from .kinds import ROWS_AT_ONCE, Columns, Frame, Made, OfDatasets, RowList, SampleRows, names_of, through
 from .layouts import Layout
 
 KEYS = (
@@ -38,14 +38,16 @@ _TITLE = "premask.pack"
 
 @overload
 def pack(
-    data: list[dict[str, Any]], max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any
+    data: RowList, max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any
 ) -> SampleRows: ...
 @overload
 def pack(
-    data: dict[str, list[Any]], max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any
+    data: Columns, max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any
 ) -> dict[str, list[Any]]: ...
 @overload
-def pack(data: Any, max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any) -> Any: ...
+def pack(
+    data: OfDatasets | Frame, max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any
+) -> Any: ...
 def pack(data: Any, max_length: int | str, *, tokenizer: Any = None, **recipe_keys: Any) -> Any:
     """Return packs of rows that are tokens: the same kind of thing, with `input_ids`, `labels`,
     `position_ids`, `seq_lengths` and `length`.
@@ -66,8 +68,12 @@ def pack(data: Any, max_length: int | str, *, tokenizer: Any = None, **recipe_ke
     """
     if unknown := [key for key in recipe_keys if key not in KEYS]:
         raise RecipeError(f"{_TITLE}: {'; '.join(map(_not_here, unknown))}")
-    has_weights = "loss_weights" in names_of(data, _TITLE)
-    keys = {"loss_weights": has_weights, "max_length": max_length, **recipe_keys}
+    names = names_of(data, _TITLE)
+    if not names & {"input_ids", "prompt_ids"} and names:
+        has = ", ".join(sorted(names))
+        hint = "premask.prepare masks and packs conversations"
+        raise SourceError(f"{_TITLE}: the rows have no input_ids, but {has}; {hint}")
+    keys = {"loss_weights": "loss_weights" in names, "max_length": max_length, **recipe_keys}
     given = {"sources": ["-"], "output": "-", "tokenizer": "-"}
     recipe = make_recipe({**given, **keys}, where=_TITLE)
     loaded = None if tokenizer is None else load_tokenizer(Keys(tokenizer, None, {}, where=_TITLE).tokenizer)

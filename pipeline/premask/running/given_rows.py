@@ -19,12 +19,15 @@ from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, labels_of_mask
 from ..core.errors import RowError
 from ..core.recipe import Recipe
 from ..core.records import Conversation, GivenTokens, Reject, Row, SampleOrigin, Samples
-from ..dialects import tokens
-from ..labeller import check_weights, reject, untrained
+from ..core.source_entry import DialectName
+from ..dialects import Named, normalize
+from ..labeller import check_weights, reject
 from ..masking.given_tokens import Vocabulary, check_given, column
 from ..masking.labels import per_sample, without_first
 from ..output.windows import concat_samples, origin_table
 from .fitting import cut
+
+_TOKENS = Named(DialectName.tokens.value)
 
 
 class AnyVocabulary:
@@ -48,7 +51,7 @@ def given_samples(
     found, rejects = list[Samples](), list[Reject]()
     for row in rows:
         try:
-            conversation = tokens.normalize(row.value)
+            conversation = normalize(row.value, _TOKENS)
             found += _samples_of(recipe, row, conversation, vocabulary)
         except RowError as error:
             rejects.append(reject(row, error))
@@ -63,8 +66,6 @@ def _samples_of(recipe: Recipe, row: Row, conversation: Conversation, known: Voc
     if not recipe.loss_weights:
         check_weights(conversation)
     labels = without_first(labels_of_mask(given.ids, given.trained))
-    if not (labels != IGNORE_INDEX).any():
-        raise untrained(0)
     floats = _floats(recipe, given, conversation.weight)
     pieces = cut(labels, recipe.max_length, recipe.too_long)
     return list(_pieces(recipe, (row, conversation.id), pieces, (given.ids, labels, floats)))
