@@ -34,6 +34,7 @@ demo: .venv/base  ## turn the bundled sample into shards and show what is traine
 	$(BIN)/premask report out/demo
 
 docs: .venv/ready  ## build the documentation into site/; a warning or a broken link is an error
+	@$(BIN)/python docs/notebook.py page
 	@if [ -x $(BIN)/zensical ]; then NO_COLOR=1 $(BIN)/zensical build --clean --strict; \
 	  else echo "no Zensical here (it needs Python 3.11): the documentation is not built"; fi
 
