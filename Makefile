@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := pipeline/premask/sample
 
-.PHONY: help demo docs test test-quick lint type schemas bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
+.PHONY: help demo docs test test-quick lint type schemas reference bench case-study gpu-check fuzz mutations faults fault-table old-datasets lock audit
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,6 +34,7 @@ demo: .venv/base  ## turn the bundled sample into shards and show what is traine
 	$(BIN)/premask report out/demo
 
 docs: .venv/ready  ## build the documentation into site/; a warning or a broken link is an error
+	@$(BIN)/python docs/notebook.py page
 	@if [ -x $(BIN)/zensical ]; then NO_COLOR=1 $(BIN)/zensical build --clean --strict; \
 	  else echo "no Zensical here (it needs Python 3.11): the documentation is not built"; fi
 
@@ -49,9 +50,13 @@ lint: .venv/ready  ## ruff: rules and format
 
 type: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy tests/api/typing_sample.py
 
 schemas: .venv/ready  ## write schemas/ anew from the code
 	$(BIN)/python -m premask.core.schemas schemas
+
+reference: .venv/ready  ## write docs/commands.md anew from the commands
+	$(BIN)/python docs/reference.py
 
 old-datasets: .venv/ready  ## older releases of datasets load the output (installs them, in .venv/)
 	PREMASK_OLD_DATASETS=.venv/old-datasets $(BIN)/python -m pytest -s tests/output/test_old_datasets.py

@@ -1,15 +1,20 @@
 """The masks of a peer, by its own code in its own interpreter: tasks in, ids and trained tokens out.
 
-    PEER_PYTHON benchmarks/contender_masks.py trl|axolotl tasks.jsonl results.jsonl --tokenizer DIR
+    PEER_PYTHON benchmarks/contender_masks.py PEER tasks.jsonl results.jsonl --tokenizer DIR
 
 A task is a chat template with rows: `{source, variables, ends, rows: [{messages, tools}]}`. A result is the
 source that the peer renders with, and a mask for each row: `{source, rows: [{ids, trained} or {error}]}`.
 `trained` has a 0 or a 1 for each id.
 
-trl      what `SFTTrainer` does with `assistant_only_loss`: the training template that it keeps for exactly
-         this template, and the mask of its generation tags
-axolotl  the strategy `chat_template` with `roles_to_train: [assistant]`, `train_on_eos: turn`, and as
-         `eot_tokens` the strings that end a turn of the template
+trl           what `SFTTrainer` does with `assistant_only_loss`: the training template that it keeps for
+              exactly this template, and the mask of its generation tags
+axolotl       the strategy `chat_template` with `roles_to_train: [assistant]`, `train_on_eos: turn`, and as
+              `eot_tokens` the strings that end a turn of the template
+llamafactory  its converter for `formatting: openai` and its processor for `stage: sft`, with its own
+              template of the name `family` of the task
+llamafactory-sharegpt  the same with `formatting: sharegpt`
+unsloth       `train_on_responses_only` of unsloth-zoo on the text that the template prints, with the markers
+              that it finds itself
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -37,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("peer", choices=["trl", "axolotl"])
+    parser.add_argument("peer", choices=PEERS)
     parser.add_argument("tasks", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True)
@@ -45,7 +53,7 @@ def main() -> None:
     from transformers import AutoTokenizer  # noqa: PLC0415  it takes seconds
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
-    load = {"trl": _trl, "axolotl": _axolotl}[options.peer]
+    load = PEERS[options.peer]
     tasks = map(json.loads, options.tasks.read_text(encoding="utf-8").splitlines())
     with options.results.open("w", encoding="utf-8") as out, frozen_date():
         for task in tasks:
@@ -121,6 +129,64 @@ def _axolotl(tokenizer: Any, task: Row) -> tuple[MaskRow, str]:
         return {"ids": list(done["input_ids"]), "trained": [int(each != -100) for each in done["labels"]]}
 
     return mask_row, task["source"]
+
+
+def _llamafactory(tokenizer: Any, task: Row, formatting: str = "openai") -> tuple[MaskRow, str]:
+    """How LLaMA-Factory masks rows, and the name of its template."""
+    if find_spec("torchaudio") is None:  # imported even where there is no audio
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
+        sys.modules["torchaudio"].__spec__ = ModuleSpec("torchaudio", None)
+    from llamafactory.data.converter import get_dataset_converter  # noqa: PLC0415
+    from llamafactory.data.parser import DatasetAttr  # noqa: PLC0415
+    from llamafactory.data.processor.supervised import SupervisedDatasetProcessor  # noqa: PLC0415
+    from llamafactory.data.template import get_template_and_fix_tokenizer  # noqa: PLC0415
+    from llamafactory.hparams import DataArguments  # noqa: PLC0415
+
+    arguments = DataArguments(template=task["family"], cutoff_len=1 << 20)
+    attributes = DatasetAttr(
+        "file", "rows", formatting, messages="messages", tools="tools", role_tag="role",
+        content_tag="content", user_tag="user", assistant_tag="assistant", observation_tag="tool",
+    )  # fmt: skip
+    convert = get_dataset_converter(formatting, attributes, arguments)
+    template = get_template_and_fix_tokenizer(tokenizer, arguments)
+    processor = SupervisedDatasetProcessor(template, tokenizer, None, arguments)
+
+    def mask_row(row: Row) -> Row:
+        row["tools"] = json.dumps(row["tools"]) if "tools" in row else ""
+        done = processor.preprocess_dataset({key: [value] for key, value in convert(row).items()})
+        (ids,), (labels,) = done["input_ids"], done["labels"]
+        return {"ids": list(ids), "trained": [int(each != -100) for each in labels]}
+
+    return mask_row, task["family"]
+
+
+def _llamafactory_sharegpt(tokenizer: Any, task: Row) -> tuple[MaskRow, str]:
+    return _llamafactory(tokenizer, task, "sharegpt")
+
+
+def _unsloth(tokenizer: Any, task: Row) -> tuple[MaskRow, str]:
+    """How unsloth masks rows, and the template that it renders them with."""
+    os.environ["UNSLOTH_IS_PRESENT"] = "1"  # what `import unsloth` sets; it needs no model here
+    from unsloth_zoo.dataset_utils import train_on_responses_only  # noqa: PLC0415
+
+    mask = train_on_responses_only(None, tokenizer=tokenizer, return_function=True)
+
+    def mask_row(row: Row) -> Row:
+        text = tokenizer.apply_chat_template(row["messages"], tools=row.get("tools"), tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        (labels,) = mask({"input_ids": [ids]})["labels"]
+        return {"ids": ids, "trained": [int(each != -100) for each in labels]}
+
+    return mask_row, task["source"]
+
+
+PEERS: dict[str, Callable[[Any, Row], tuple[MaskRow, str]]] = {
+    "trl": _trl,
+    "axolotl": _axolotl,
+    "llamafactory": _llamafactory,
+    "llamafactory-sharegpt": _llamafactory_sharegpt,
+    "unsloth": _unsloth,
+}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import premask as package
 import pytest
 import yaml
@@ -82,7 +83,7 @@ class Block(NamedTuple):
 BLOCKS = [
     Block(name, *found)
     for name, text in PAGES.items()
-    for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for found in re.findall(r"^```(\w*)(?: [^\n]*)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 ]
 
 
@@ -293,9 +294,17 @@ def test_keys_that_change_no_byte_are_named() -> None:
     assert set(named(sentence)) == set(recipe.OTHER_KEYS)
 
 
+COMING_FROM = {path for path in PAGES if path.startswith("docs/from-")}
+"""Pages with settings and code of other tools; `test_coming_from.py` reads them."""
+
+
 @pytest.mark.parametrize(
     "block",
-    [block for block in blocks("yaml") if block.page != "docs/trainers.md"],
+    [
+        block
+        for block in blocks("yaml")
+        if block.page != "docs/trainers.md" and (block.page not in COMING_FROM or "tokenizer:" in block.text)
+    ],
     ids=lambda block: block.page,
 )
 def test_blocks_of_yaml_are_recipes(block: Block) -> None:
@@ -385,17 +394,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-ELSEWHERE = {"docs/trainers.md", "docs/recipe.md"}
+ELSEWHERE = {"docs/trainers.md", "docs/recipe.md", "docs/tutorial.md", *COMING_FROM}
 PYTHON = [block for block in blocks("python") if block.page not in ELSEWHERE]
+PYTHON = [block for block in PYTHON if not block.page.startswith("docs/how-to/")]  # test_how_to.py runs those
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
-def test_blocks_of_python_run(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:premask.mask", "ignore:Parameter 'function'")
+@pytest.mark.parametrize("name", dict.fromkeys(block.page for block in PYTHON))
+def test_blocks_of_python_run(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page share their names, like the cells of a notebook; a `Dataset` is of packs."""
     monkeypatch.chdir(place)
     names: dict[str, Any] = {}
-    exec(block.text, names)  # noqa: S102
+    for block in PYTHON:
+        if block.page == name:
+            exec(block.text, names)  # noqa: S102
 
-    rows = next(each for each in names.values() if hasattr(each, "column_names"))
+    found = [each for each in names.values() if isinstance(each, datasets.Dataset)]
+    rows = names.get("rows") or found[-1]
     assert rows.column_names == ["input_ids", "labels", "position_ids", "seq_lengths", "length"]
     assert rows.num_rows > 0
     assert sum(rows["length"]) == sum(map(len, rows["input_ids"]))
@@ -478,7 +493,7 @@ def test_every_key_of_the_manifest_is_named(place: Path) -> None:
 
 def test_blocks_of_json_are_what_explain_prints(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-    (block,) = blocks("json")
+    (block,) = blocks("json", "docs/python.md")
     done = premask("explain", *BUNDLED, "--format", "json")
     printed = {line["status"]: line for line in map(json.loads, done.out.strip().split("\n"))}
     for shown in map(json.loads, block.text.splitlines()):

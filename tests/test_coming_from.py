@@ -1,0 +1,123 @@
+"""The pages for those who come from other tools: their blocks are real output, their code is that of these tools."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import ROOT
+from places import SHARED
+from premask.api.masker import Masker
+from premask.core.manifest import LAYOUTS
+from premask.publish.trainer_lines import snippets
+
+QWEN = SHARED / "tokenizers" / "qwen3"
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("from-*.md"))}
+
+needs_qwen = pytest.mark.skipif(
+    not QWEN.is_dir() or importlib.util.find_spec("trl") is None,
+    reason="no tokenizer of Qwen3 here, or no TRL, which has the template",
+)
+
+
+@cache
+def script() -> Any:
+    """The script that fills the pages, which is part of no package."""
+    path = ROOT / "examples" / "coming_from" / "masks.py"
+    spec = importlib.util.spec_from_file_location("coming_from", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["coming_from"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def masks() -> Any:
+    return script().Masks(str(QWEN))
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", PAGES[name])
+
+
+def test_the_script_knows_the_pages() -> None:
+    assert sorted(script().PAGES) == sorted(PAGES)
+
+
+@needs_qwen
+@pytest.mark.parametrize("name", PAGES)
+def test_the_blocks_are_what_the_tools_make(name: str) -> None:
+    assert script().filled(PAGES[name], masks()) == PAGES[name]
+    assert len(script().MARK.findall(PAGES[name])) >= 3
+    assert len(blocks(name, "text")) == len(script().MARK.findall(PAGES[name]))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_lines_of_the_trainer_are_those_that_are_run(name: str) -> None:
+    """What is written now is a block of `SNIPPETS`; what was written is Python of the tool."""
+    now = [each.text for each in snippets(LAYOUTS)]
+    code = [block for language in ("python", "yaml") for block in blocks(name, language)]
+
+    assert sum(block in now for block in code) == 1
+    for block in blocks(name, "python"):
+        ast.parse(block)
+
+
+OF_TOOLS = [
+    ("unsloth", {"history": "as-rendered"}, ["chat", "reasoning", "call", "inline"]),
+    (
+        "axolotl",
+        {"history": "as-rendered", "train": {"empty_reasoning": False}},
+        ["chat", "call"],
+    ),
+]
+
+
+@needs_qwen
+@pytest.mark.parametrize(("tool", "keys", "names"), OF_TOOLS, ids=["unsloth", "axolotl"])
+def test_the_mask_of_a_tool_by_our_keys(tool: str, keys: dict[str, Any], names: list[str]) -> None:
+    """The rows of which the pages say so."""
+    masker = Masker(str(QWEN), chat_template=script().template(), **keys)
+    for name in names:
+        (theirs,) = masks().of(tool, name)
+        (ours,) = masker(script().rows()[name])
+        assert (list(ours.input_ids), list(ours.labels)) == (theirs["input_ids"], theirs["labels"]), name
+
+
+@needs_qwen
+@pytest.mark.filterwarnings("ignore")  # of TRL
+def test_the_line_for_trl_gives_the_recorded_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block of the page makes a trainer; its batches have the masks of `masks.json`, for the installed TRL."""
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(QWEN)
+    tokenizer.chat_template = script().template()
+    tokenizer.save_pretrained("MODEL")
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    transformers.Qwen3ForCausalLM(config).save_pretrained("MODEL")
+    rows = list(script().rows().values())[:2]  # without tools: a file of JSON has one type for a column
+    Path("chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (block,) = (
+        text for text in blocks("from-assistant-only-loss", "python") if "assistant_only_loss" in text
+    )
+    names: dict[str, Any] = {}
+    exec(block.replace("packing=True", "packing=False, bf16=False, use_cpu=True, report_to='none'"), names)  # noqa: S102
+
+    found = [
+        (row["input_ids"], [int(label != -100) for label in row["labels"]])
+        for row in names["trainer"].train_dataset
+    ]
+    kept = [masks().kept["trl"]["rows"][name] for name in ("chat", "reasoning")]
+    assert found == [(each["ids"], each["trained"]) for each in kept]
