@@ -24,11 +24,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core.contract import IGNORE_INDEX
+from ..core.display import percent
 from ..core.errors import RecipeError, SourceError
 from ..dialects import Form
 from ..labeller import Labeller
 from ..output.tables import unpacked_table
 from ..output.windows import concat_samples
+from ..review.notebook.rejects import Rejects
 from ..running.batches import BatchLabeller, LabelledBatch, Setup
 from ..running.in_memory import label_rows, label_table
 from ..tokens.tokenizer import LoadedTokenizer
@@ -50,9 +53,21 @@ _FIRST_ROWS = 256
 
 
 class MaskedRows(list[dict[str, Any]]):
-    """Samples as dicts, with the rejected rows in `rejects`."""
+    """Samples as dicts, with the rejected rows in `rejects`. Printed, it says how many there are, and `show`
+    shows them."""
 
     rejects: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        tokens = sum(len(row["labels"]) for row in self)
+        trained = sum(label != IGNORE_INDEX for row in self for label in row["labels"])
+        lost = len(getattr(self, "rejects", ()))
+        return (
+            f"MaskedRows: {len(self):,} samples, {tokens:,} tokens, {trained:,} trained "
+            f"({percent(trained, tokens)}), {lost:,} rejected rows; premask.show(rows, tokenizer) shows them"
+        )
+
+    __str__ = __repr__
 
 
 def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> Any:
@@ -158,7 +173,8 @@ def _dataset(data: Any, batches: BatchLabeller, name: str = "data") -> Any:
 
 def _dict(data: Any, batches: BatchLabeller) -> Any:
     found = type(data)({name: _dataset(each, batches, name) for name, each in data.items()})
-    found.rejects = [{"split": name, **line} for name, each in found.items() for line in each.rejects]
+    lines = ({"split": name, **line} for name, each in found.items() for line in each.rejects)
+    found.rejects = Rejects(lines)
     return found
 
 
@@ -181,7 +197,7 @@ class _Stream:
     """Masks the rows of a stream; a copy in another process has rejects of its own."""
 
     def __init__(self, batches: BatchLabeller, names: list[str]) -> None:
-        self.rejects: list[dict[str, Any]] = []
+        self.rejects = Rejects()
         self._batches, self._names, self._rows = batches, names, 0
         self._form: Form | None = None
 
@@ -234,7 +250,7 @@ def _collected(
     batches: BatchLabeller, labelled: Iterable[LabelledBatch]
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Return the samples of batches as one table, and the rejects as the lines of a reject log."""
-    parts, rejects = [], list[dict[str, Any]]()
+    parts, rejects = [], Rejects()
     for batch in labelled:
         parts.append(unpacked_table(batch.samples, batches.row_format))
         rejects += [asdict(each) for each in batch.rejects]
