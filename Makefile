@@ -49,6 +49,7 @@ lint: .venv/ready  ## ruff: rules and format
 
 type: .venv/ready  ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy tests/api/typing_sample.py
 
 schemas: .venv/ready  ## write schemas/ anew from the code
 	$(BIN)/python -m premask.core.schemas schemas

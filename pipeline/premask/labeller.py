@@ -506,7 +506,7 @@ def check(labeller: Labeller, conversation: Conversation) -> Conversation:
     if conversation.given is not None:
         check_given(conversation.given, labeller.token_texts, labeller.recipe.token_columns)
     if not labeller.recipe.loss_weights:
-        _check_weights(conversation)
+        check_weights(conversation)
     ignored = labeller.unread(conversation)
     if ignored and labeller.recipe.on_dropped is OnDropped.reject:
         known = ", ".join(sorted(arguments_of(labeller.template))) or "none"
@@ -532,7 +532,7 @@ def _check_length(labeller: Labeller, conversation: Conversation) -> None:
         raise RowError("too_long", detail)
 
 
-def _check_weights(conversation: Conversation) -> None:
+def check_weights(conversation: Conversation) -> None:
     """Reject a conversation with weights, for a recipe that does not keep them."""
     if conversation.weight == 0:
         detail = "the row has weight 0; leave it out, or set loss_weights to keep it with that weight"

@@ -197,8 +197,8 @@ def test_rejects_and_rows_print_themselves_short() -> None:
     found = mask([*ROWS, chat("x"), {"messages": []}], TOKENIZER)
     line = repr(found)
 
-    assert line.startswith("MaskedRows: 9 samples, ")
-    assert "2 rejected rows" in line
+    assert line.startswith("<9 rows, ")
+    assert "; 2 rejected; " in line
     assert len(line) < 200
     assert repr(found.rejects).startswith(
         "2 rejected rows\n  1 no_assistant: the conversation has no assistant"

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, Done, chat, premask, write_rows
-from premask.review.diff import EXAMPLES, KINDS, compare
-from premask.review.terminal_outputs import KIND_WORDS
+from premask.review.diff import EXAMPLES, KIND_WORDS, KINDS, compare
 
 ROWS = [chat(f"Question {i}", f"Answer {i}.", "And then?", "The end.", id=f"r{i}") for i in range(40)]
 

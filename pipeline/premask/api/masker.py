@@ -56,6 +56,18 @@ class MaskedSample:
 
         return labelled_html([self.labelled])
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sample as JSON values: ids, labels, `attention_mask`, weights, text, spans and proof."""
+        return {
+            "input_ids": self.input_ids,
+            "labels": self.labels,
+            "attention_mask": [1] * len(self.input_ids),
+            "loss_weights": self.loss_weights,
+            "text": self.text,
+            "spans": [list(span) for span in self.spans],
+            "proof": self.proof,
+        }
+
     @classmethod
     def of(cls, labelled: LabelledSample) -> MaskedSample:
         """Return a labelled sample as plain lists."""
@@ -89,7 +101,7 @@ class Masker:
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
-        self._keys = Keys(tokenizer, chat_template, recipe_keys)
+        self._keys = Keys(tokenizer, chat_template, recipe_keys, where="premask.Masker")
         self.recipe = self._keys.recipe(sources=["-"], output="-")
         self._labeller = Labeller(self.recipe)
 
@@ -102,7 +114,10 @@ class Masker:
         """Return the samples of a conversation, at least one.
 
         `messages` is a list of turns, or a whole row of any dialect. `template_kwargs` are arguments of the
-        chat template for this conversation. Raises `RowError` with the reason that the reject log would have.
+        chat template for this conversation. `tools` are definitions as JSON values, not functions.
+
+        Raises `RowError` with the reason that the reject log would have, and `TypeError` for a tool that is a
+        function.
         """
         value = _row(messages, tools, template_kwargs)
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
@@ -122,6 +137,13 @@ class Masker:
             raise RowError("unknown_dialect", str(error)) from None
 
 
+def _tool(number: int, tool: Any) -> Any:
+    if callable(tool):
+        hint = "give its JSON schema: transformers.utils.get_json_schema makes one of it"
+        raise TypeError(f"tools[{number}] is a {type(tool).__name__}; {hint}")
+    return tool
+
+
 def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
     """Return a row as a file would hold it."""
     if isinstance(messages, Mapping):
@@ -131,7 +153,7 @@ def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
         own = "conversations" if any(isinstance(each, Mapping) and "from" in each for each in turns) else ""
         row = {own or "messages": [dict(each) if isinstance(each, Mapping) else each for each in turns]}
     if tools is not None:
-        row["tools"] = list(tools)
+        row["tools"] = [_tool(number, tool) for number, tool in enumerate(tools)]
     if template_kwargs:
         row["chat_template_kwargs"] = {**row.get("chat_template_kwargs", {}), **template_kwargs}
     return row

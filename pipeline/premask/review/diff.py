@@ -26,6 +26,7 @@ import pyarrow as pa
 from ..core.contract import IGNORE_INDEX
 from ..core.hashing import hash_samples
 from ..core.manifest import Manifest
+from ..core.text import visible
 from ..output.dataset import Dataset, open_dataset
 from ..output.identity import differences
 from ..output.read_samples import SampleBatch, read_samples
@@ -42,6 +43,16 @@ KINDS = ("mask", "tokens", "split", "only_before", "only_after")
 """How a sample of a row that both outputs keep can differ: the same tokens with other labels, other tokens,
 another split, or it is in one output only."""
 
+
+KIND_WORDS = {
+    "equal": "are equal",
+    "mask": "have the same tokens but another mask",
+    "tokens": "have other tokens",
+    "split": "are in another split",
+    "only_before": "are only in the first output",
+    "only_after": "are only in the second output",
+}
+"""How samples differ (`KINDS`), in words."""
 
 Tokens = tuple[np.ndarray, np.ndarray]
 """Ids and labels of a sample, int32[t] each."""
@@ -87,9 +98,38 @@ class Difference:
         """Both keep the same rows and reject the others for the same reasons, and all samples are equal."""
         return not self.rows and not any(self.samples[kind] for kind in KINDS)
 
+    @property
+    def verdict(self) -> str:
+        """How it ended, in one line."""
+        return "the same rows, tokens and masks" if self.equal else "the outputs differ"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what differs of settings, rows and samples, a line each."""
+        yield from (f"setting: {setting}" for setting in self.settings)
+        for change in self.rows:
+            examples = _listed(change.examples, change.rows)
+            yield f"{change.rows:,} rows: {change.before} -> {change.after} ({examples})"
+        for kind, count in self.samples.items():
+            own = self.examples.get(kind, ())
+            if count:
+                more = f" ({_listed(own, count)})" if own else ""
+                yield f"{count:,} samples {KIND_WORDS[kind]}{more}"
+
+    def __repr__(self) -> str:
+        figures = [
+            f"{name.replace('_', ' ')}: {before} -> {after}"
+            for name, (before, after) in self.figures.items()
+            if before != after
+        ]
+        return "\n".join(map(visible, [*figures, *self.lines(), self.verdict]))
+
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {"equal": self.equal, **asdict(self)}
+
+
+def _listed(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 def compare(before: Path, after: Path) -> Difference:

@@ -112,16 +112,6 @@ def _shares(name: str, parts: Sequence[Mapping[str, Any]]) -> Table:
 
 # ==== Two outputs ====
 
-KIND_WORDS = {
-    "equal": "are equal",
-    "mask": "have the same tokens but another mask",
-    "tokens": "have other tokens",
-    "split": "are in another split",
-    "only_before": "are only in the first output",
-    "only_after": "are only in the second output",
-}
-"""How samples differ (`diff.KINDS`), in words."""
-
 
 def print_difference(console: Console, found: Difference) -> None:
     """Print how two outputs differ (`diff.compare`)."""
@@ -130,16 +120,8 @@ def print_difference(console: Console, found: Difference) -> None:
         cells = map(_figure, (before, after))
         table.add_row(name.replace("_", " "), *cells, style="bold" if before != after else "")
     console.print(table)
-    for setting in found.settings:
-        say(console, f"setting: {setting}")
-    for change in found.rows:
-        examples = _examples(change.examples, change.rows)
-        say(console, f"{change.rows:,} rows: {change.before} -> {change.after} ({examples})")
-    for kind, count in found.samples.items():
-        if count:
-            own = found.examples.get(kind, ())
-            more = f" ({_examples(own, count)})" if own else ""
-            say(console, f"{count:,} samples {KIND_WORDS[kind]}{more}")
+    for line in found.lines():
+        say(console, line)
     for example in found.masks:
         console.print()
         where = f"{example.changed:,} labels differ, the first at token {example.first:,}"
@@ -149,7 +131,7 @@ def print_difference(console: Console, found: Difference) -> None:
             for text, trained in pieces:
                 shown.append(marked(visible(text), trained=trained))
             console.print(shown, soft_wrap=True)
-    say(console, "the same rows, tokens and masks" if found.equal else "the outputs differ", "bold")
+    say(console, found.verdict, "bold")
 
 
 def _figure(value: float | None) -> str:
@@ -161,10 +143,6 @@ def _figure(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else percent(value, 1, 2)
-
-
-def _examples(names: Sequence[str], count: int) -> str:
-    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 # ==== Rejected rows and findings ====
@@ -196,6 +174,4 @@ def print_report(console: Console, report: Report) -> None:
         say(console, str(finding), "red")
     for note in report.notes:
         say(console, f"note: {note}", "yellow")
-    looked = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
-    verdict = f"{len(report.findings):,} findings" if report.findings else "all is well"
-    say(console, f"{report.output}: {verdict} ({looked or 'nothing else was checked'})")
+    say(console, report.verdict)

@@ -67,8 +67,7 @@ class TableBlock(Block):
 
 def table_block(source: str, numbers: np.ndarray, table: pa.RecordBatch) -> TableBlock:
     """A block of rows that were never in a file; their columns have types that Parquet gives back."""
-    maps = "strict" if "map<" in str(table.schema) else None
-    return TableBlock(source, numbers, table, maps, _WHOLE._replace(source=source))
+    return TableBlock(source, numbers, table, maps_of(table.schema), _WHOLE._replace(source=source))
 
 
 _WHOLE = Slice("", "parquet", None, 0, None, None, None)

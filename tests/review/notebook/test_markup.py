@@ -12,11 +12,12 @@ from browser import Visit, axe_findings, chromium
 from commands import TOKENIZER, chat, premask, write_rows
 from premask.api.mask import mask
 from premask.api.masker import Masker
+from premask.api.outputs import open_output
 from premask.api.show import show
 from premask.core.contract import REASONS
 from premask.core.manifest import parse_manifest
 from premask.review.notebook.markup import rejects_html, style, summary_html
-from premask.review.notebook.rejects import Rejects
+from premask.review.notebook.rejects import RejectedRows
 
 EVIL = "</style></pre><script>alert(1)</script><img src=http://x.test/ onerror=alert(2)>\x1b[31m\u202eabc\x00 &lt;"
 LINES = [
@@ -46,7 +47,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = [
         Masker(TOKENIZER)(rows[0])._repr_html_(),
         show([*masked, wrong, pack], TOKENIZER)._repr_html_(),
-        Rejects(LINES)._repr_html_(),
+        RejectedRows(LINES)._repr_html_(),
     ]
     target = tmp_path_factory.mktemp("notebook") / "page.html"
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
@@ -131,6 +132,7 @@ def test_the_summary_of_a_run(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     manifest = parse_manifest((tmp_path / "out/manifest.json").read_text()).as_dict()
     page = summary_html(manifest, "out")
+    assert open_output(tmp_path / "out")._repr_html_() == summary_html(manifest, str(tmp_path / "out"))
     tiles = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*?) ?<", page))
 
     assert tiles["rows"] == "4"

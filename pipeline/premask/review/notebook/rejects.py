@@ -1,7 +1,7 @@
 """Rejected rows as a list that shows itself: by reason, with the first rows.
 
 masked.rejects                              # 2 rejected rows: 1 no_assistant, ...
-Rejects([{"reason": "no_assistant", "source": "data", "row": 3, "detail": "..."}])
+RejectedRows([{"reason": "no_assistant", "source": "data", "row": 3, "detail": "..."}])
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .markup import rejects_html
 from .plain import rejects_text
 
 
-class Rejects(list[dict[str, Any]]):
+class RejectedRows(list[dict[str, Any]]):
     """Lines of a reject log: dicts with `source`, `row`, `id`, `reason`, `detail` and `original`."""
 
     def __repr__(self) -> str:

@@ -276,6 +276,25 @@ def run_in_child(work: Callable[[], None], interrupts: Interrupts) -> Crash:
     return Crash(0, lines.cause(), code)
 
 
+_hiding = threading.Lock()
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Have processes that are spawned in the `with` block not run the script of this one again.
+
+    `multiprocessing` imports the module `__main__` in each of them. Ours need nothing of it, and a script
+    that calls `premask.run` without `if __name__ == "__main__"` would call it again there.
+    """
+    with _hiding:
+        before = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = before
+
+
 def end_with(parent: int) -> None:
     """Have Linux kill this process when its parent ends, so that no writer outlives a killed command.
 

@@ -41,6 +41,7 @@ from .process import (
     end_with_parent,
     interrupts_blocked,
     keep_what_is_loaded,
+    main_hidden,
     prepare_process,
 )
 
@@ -160,7 +161,7 @@ class Worker:
         with self._starting:
             if self._ended:
                 raise EOFError
-            with interrupts_blocked():  # the process inherits this
+            with interrupts_blocked(), main_hidden():  # the process inherits the first
                 return self._start("spawn", _serve)
 
     def _start(self, method: str, target: Callable[..., None], *args: Any) -> Connection:
