@@ -30,7 +30,6 @@ import numpy as np
 
 from ..core.contract import LEFT_OUT, SIDES, listed
 from ..core.errors import OutputError, PremaskError, one_line
-from ..core.hub import limit_waiting
 from ..core.manifest import ManifestError, Shard, count_padding
 from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
@@ -43,6 +42,7 @@ from ..running.choosing import count_copies
 from ..running.counts import nested
 from ..running.inputs import find_dialect
 from ..sources.listing import entries_of_files, inspect_again
+from .locate import locate
 from .rerun import Expected, Rejected, Wanted, labeller_of, no_samples, redo
 from .verify_counts import Found, check_counts, check_mixture, check_recount, short
 from .verify_files import Finding, Findings, check_card, check_files
@@ -104,7 +104,7 @@ def verify(target: str, *, revision: str | None = None, full: bool = False) -> R
     `full` has every row whose source is here done again, not only those of some packs. Raises `OutputError`
     if there is no output that can be checked.
     """
-    out, findings = _locate(target, revision), Findings()
+    out, findings = locate(target, revision), Findings()
     try:
         dataset = open_dataset(out)
     except ManifestError as error:
@@ -119,35 +119,6 @@ def verify(target: str, *, revision: str | None = None, full: bool = False) -> R
     except PermissionError as error:
         raise OutputError(f"{error.filename or out} cannot be read; check its permissions") from None
     return Report(target, findings.all(), tuple(check.notes), dict(check.counts))
-
-
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def _locate(target: str, revision: str | None) -> Path:
-    """The directory of an output; a dataset of the Hub is fetched into the cache first."""
-    path = Path(target)
-    if not path.exists() and path.parent != Path() and path.parent.is_dir():  # a path, not org/name
-        raise OutputError(f"{target} does not exist; name a directory that premask run has written")
-    if path.exists() or not _NAME.fullmatch(target) or target.startswith("."):
-        if revision is not None:
-            raise OutputError(f"{target} is no name on the Hub, where --revision belongs; leave it out")
-        return path
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415  half a second to import
-
-    from ..publish.hub_repo import quiet  # noqa: PLC0415
-
-    limit_waiting()
-    try:  # by its commit: a name that the Hub does not tell would be looked up in the cache, which may be old
-        with quiet():
-            commit = HfApi().dataset_info(target, revision=revision).sha
-            return Path(snapshot_download(target, repo_type="dataset", revision=commit))
-    except Exception as error:  # noqa: BLE001  the client raises its own, the network's and the disk's
-        reason = one_line(error, 300)
-        raise OutputError(
-            f"{target} is no directory here, and cannot be fetched from the Hub: {type(error).__name__}: "
-            f"{reason}; check the name, and HF_TOKEN or 'hf auth login' if it is private"
-        ) from None
 
 
 # ==== The check ====
