@@ -2,6 +2,8 @@
 
 locate("out/chats")             # Path("out/chats")
 locate("org/name", "v1")        # its copy in the cache of the Hub's client, fetched first
+
+A name that is both is the directory.
 """
 
 from __future__ import annotations

@@ -19,17 +19,15 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.contract import LEFT_OUT, SIDES, listed
-from ..core.errors import OutputError, PremaskError, one_line
+from ..core.errors import OutputError, PremaskError
 from ..core.manifest import ManifestError, Shard, count_padding
 from ..core.received_files import is_file_here
 from ..core.recipe import PadRows
