@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.display import percent
 from .markdown import as_code, as_plain
-from .mask_counts import mask_notes
+from .mask_counts import control_note, mask_notes, seam_note, straddling_note
 
 
 def mask_section(recipe: Mapping[str, Any]) -> str:
@@ -107,25 +107,13 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
         by_reason = sorted(counts["rejected_by_reason"].items(), key=lambda each: (-each[1], each[0]))
         why = ", ".join(f"{number:,} `{reason}`" for reason, number in by_reason)
         points.append(f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: {why}.")
-    if found := counts.get("control_tokens_in_content"):
-        points.append(f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}.")
-    if straddling := counts.get("straddling_tokens"):
-        points.append(f"{straddling:,} tokens lie across the edge of trained text and are not trained.")
-    if (seams := counts.get("seam_tokens")) and recipe.get("seam") != "template":
-        points.append(
-            f"{seams:,} edges of completions lie inside a token of the whole text. Both sides are encoded "
-            "apart, as at inference, so their ids differ from those of `apply_chat_template`."
-        )
+    seams = "" if recipe.get("seam") == "template" else seam_note(recipe, counts)
+    points += [
+        f"{note}." for note in (control_note(recipe, counts), straddling_note(counts), seams) if note
+    ]
     points += [as_plain(f"{note[0].upper()}{note[1:]}.") for note in mask_notes(counts)]
     points.append("Text only. The ids are of no use with another tokenizer or chat template.")
     return "\n".join(f"- {point}" for point in points)
-
-
-_CONTROL = {
-    "text": "are encoded as plain text, so their ids differ from those of `apply_chat_template`",
-    "reject": "were found",
-    "parse": "are encoded as the control tokens themselves",
-}
 
 
 def _too_long(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:

@@ -62,6 +62,53 @@ def history_note(counts: Mapping[str, Any]) -> str:
     )
 
 
+def behind_note(counts: Mapping[str, Any]) -> str:
+    """Return how many turns are trained behind another prompt; empty if none is."""
+    return next(_behind(counts), "")
+
+
+def dropped_note(counts: Mapping[str, Any]) -> str:
+    """Return what the template does not print; empty if it prints all."""
+    return next(_dropped(counts), "")
+
+
+def turns_note(counts: Mapping[str, Any]) -> str:
+    """Return which turns are left out of the loss; empty if none is."""
+    return "; ".join(_left_out(counts))
+
+
+def control_note(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """Return what became of control tokens in content; empty if there are none."""
+    found = counts.get("control_tokens_in_content")
+    return f"{found:,} control-token strings in content {_CONTROL[recipe['control_tokens']]}" if found else ""
+
+
+_CONTROL = {
+    "text": "are encoded as plain text, so their ids differ from those of `apply_chat_template`",
+    "reject": "were found",
+    "parse": "are encoded as the control tokens themselves",
+}
+
+
+def straddling_note(counts: Mapping[str, Any]) -> str:
+    """Return how many tokens are not trained because they cross an edge; empty if none does."""
+    found = counts.get("straddling_tokens")
+    return f"{found:,} tokens lie across the edge of trained text and are not trained" if found else ""
+
+
+def seam_note(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """Return what became of edges of completions that lie inside a token; empty if there are none."""
+    found = counts.get("seam_tokens")
+    if not found:
+        return ""
+    if recipe.get("seam") == "template":
+        what = "These tokens are kept and not trained"
+    else:
+        what = "Both sides are encoded apart, as at inference, "
+        what += "so their ids differ from those of `apply_chat_template`"
+    return f"{found:,} edges of completions lie inside a token of the whole text. {what}"
+
+
 def _behind(counts: Mapping[str, Any]) -> Iterator[str]:
     if count := counts.get("turns_behind_another_prompt", 0):
         yield f"{_many(count, 'turn is', 'turns are')} trained behind another prompt than inference shows"

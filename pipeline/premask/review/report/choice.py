@@ -4,15 +4,16 @@
     measure(out, seen=[choice.see], rejected=[choice.see_rejected])
     choice.samples()                 # each once, with why it was chosen
 
-Chosen are a random sample (its seed is the run key: the same output gives the same report), some samples of
-every source and split, one whole pack, and the extremes: the longest, the least trained, and those with the
-most control tokens. It takes one pass, and keeps only what it has chosen so far. Cost: 20 ns a token, for the
-control tokens.
+Chosen are a random sample of rows with all their samples (its seed is the run key: the same output gives the
+same report), some samples of every source and split, one whole pack, and the extremes: the longest, the least
+trained, and those with the most control tokens. It takes one pass, and keeps only what it has chosen so far.
+Cost: 20 ns a token, for the control tokens.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +35,7 @@ SAMPLES = 300
 EXTREMES = 8
 """Samples of each kind of extreme."""
 
-PACKS = 24
+PACKS = 72
 """Packs of the random sample; the emptiest and those with the most samples are shown too."""
 
 OF_EACH_SOURCE = 2
@@ -59,10 +60,12 @@ IN_PACK = 200
 class Chosen:
     """One sample that is shown: its place, its source, its tokens, and `why` it was chosen.
 
-    `control` counts its control tokens; `ids` and `labels` are int32[length].
+    `number` counts the samples of its split; `control` counts its control tokens; `ids` and `labels` are
+    int32[length].
     """
 
     split: str
+    number: int
     row: int
     offset: int
     trained: int
@@ -76,49 +79,51 @@ class Chosen:
     why: list[str] = field(default_factory=list)
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def origin(self) -> tuple[str, int, int]:
         """Which sample of which input row it is."""
         return self.source, self.source_row, self.sample
 
 
-@dataclass(frozen=True)
-class Pack:
-    """One row of the output: its samples in order, as JSON values, of which `left_out` are not listed."""
+def key_of(split: str, number: int) -> str:
+    """Return the name of a sample or a pack on the page: its split, and its number there.
 
-    split: str
-    row: int
-    size: int
-    samples: list[dict[str, Any]]
-    left_out: int
+    >>> key_of("train", 12)
+    'train/12'
+    """
+    return f"{split}/{number}"
 
 
 class _Best:
-    """The `limit` items with the greatest keys; of equal keys the first."""
+    """The `limit` items with the greatest keys; of equal keys the first. Of items that are the same, one."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._heap: list[tuple[float, int, Any]] = []
+        self._heap: list[tuple[float, int, int, Any]] = []
         self._count = 0
 
-    def offer(self, keys: np.ndarray, make: Callable[[int], Any]) -> None:
-        """Take those of n items that are among the best, by their keys, [n]; `make(i)` gives item i."""
-        if len(self._heap) == self.limit:
-            good = np.flatnonzero(keys > self._heap[0][0])
-        else:
-            good = np.arange(len(keys))
+    def offer(self, keys: np.ndarray, same: np.ndarray, make: Callable[[int], Any]) -> None:
+        """Take those of n items that are among the best, by their keys, [n]; `make(i)` gives item i, and
+        equal numbers in `same`, [n], mean equal items."""
+        low = self._heap[0][0] if len(self._heap) == self.limit else -np.inf
+        good = np.flatnonzero(keys > low)
+        good = good[np.sort(np.unique(same[good], return_index=True)[1])]
         if len(good) > self.limit:
             good = np.sort(good[np.argsort(-keys[good], kind="stable")[: self.limit]])
+        known = {entry[2] for entry in self._heap} if len(good) else set[int]()
         for i in good.tolist():
-            entry = (float(keys[i]), -(self._count + i))
+            entry = (float(keys[i]), -(self._count + i), int(same[i]))
+            if entry[2] in known:
+                continue
             if len(self._heap) < self.limit:
                 heapq.heappush(self._heap, (*entry, make(i)))
-            elif entry > self._heap[0][:2]:
-                heapq.heapreplace(self._heap, (*entry, make(i)))
+            elif entry[:2] > self._heap[0][:2]:
+                known.discard(heapq.heapreplace(self._heap, (*entry, make(i)))[2])
+            known.add(entry[2])
         self._count += len(keys)
 
     def items(self) -> list[Any]:
         """What was kept, best first."""
-        return [item for _, _, item in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+        return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
 
 
 class Choice:
@@ -130,7 +135,8 @@ class Choice:
     def __init__(self, run_key: str, is_control: Callable[[np.ndarray], np.ndarray], *, packed: bool) -> None:
         self._is_control, self._packed = is_control, packed
         self._seed = int(run_key[:16], 16)
-        self._count = self._lines = self._rows = 0
+        self._lines = self._rows = 0
+        self._numbers = Counter[str]()
         self._sample = _Best(SAMPLES)
         self._extremes = {
             name: _Best(EXTREMES) for name in ("longest", "least trained", "most control tokens")
@@ -141,41 +147,50 @@ class Choice:
 
     def see(self, batch: SampleBatch) -> None:
         """Look at a batch of samples."""
-        n = len(batch.length)
         control = offsets_of(self._is_control(batch.ids))
         control = control[batch.begin + batch.length] - control[batch.begin]
-        chance = _chance(self._count + np.arange(n), self._seed)
+        first = self._numbers[batch.split]
+        self._numbers[batch.split] += len(batch.length)
 
         def make(i: int) -> Chosen:
-            return _chosen(batch, i, int(control[i]))
+            return chosen_of(batch, i, first + i, int(control[i]))
 
-        self._sample.offer(chance, make)
+        source = batch.origin.column("source").dictionary_encode()
+        names, indices = source.dictionary.to_pylist(), source.indices.to_numpy()
+        rows = self._hash_rows(batch, names, indices)
+        same, chance = rows + batch.origin.column("sample").to_numpy().astype(np.uint64), _fraction(rows)
+        self._sample.offer(chance, same, make)
         keys = (batch.length, -batch.trained / np.maximum(batch.length, 1), control)
         for best, key in zip(self._extremes.values(), keys, strict=True):
-            best.offer(key, make)
-        source = batch.origin.column("source").dictionary_encode()
-        indices = source.indices.to_numpy()
-        for number, name in enumerate(source.dictionary.to_pylist()):
+            best.offer(key, same, make)
+        for number, name in enumerate(names):
             if len(self._sources) < SOURCES or (batch.split, name) in self._sources:
                 own = np.flatnonzero(indices == number)
                 best = self._sources.setdefault((batch.split, name), _Best(OF_EACH_SOURCE))
-                best.offer(chance[own], _at(own, make))
-        self._count += n
+                best.offer(chance[own], same[own], _at(own, make))
         if self._packed:
-            self._see_packs(batch, control)
+            self._see_packs(batch, first, control)
 
-    def _see_packs(self, batch: SampleBatch, control: np.ndarray) -> None:
+    def _hash_rows(self, batch: SampleBatch, names: list[str], indices: np.ndarray) -> np.ndarray:
+        """A number for the input row of each sample, uint64[n], the same for all samples of a row."""
+        starts = [(hashing.name_hash(name) + self._seed) % 2**64 for name in names]
+        rows = batch.origin.column("row").to_numpy().astype(np.uint64)
+        return hashing.mixed_bits(rows + np.array(starts, dtype=np.uint64)[indices])
+
+    def _see_packs(self, batch: SampleBatch, first: int, control: np.ndarray) -> None:
         rows = np.arange(len(batch.row_sizes))
-        first = np.searchsorted(batch.row - batch.first_row, [*rows, len(rows)])
+        edges = np.searchsorted(batch.row - batch.first_row, [*rows, len(rows)])
         used = np.bincount(batch.row - batch.first_row, batch.length, minlength=len(rows))
 
-        def make(i: int) -> tuple[Pack, list[Chosen]]:
-            return _pack(batch, i, range(int(first[i]), int(first[i + 1])), control)
+        def make(i: int) -> tuple[dict[str, Any], list[Chosen]]:
+            members = range(int(edges[i]), int(edges[i + 1]))
+            whole = [chosen_of(batch, at, first + at, int(control[at])) for at in members[:IN_PACK]]
+            return pack_of(batch, i, members, first), whole
 
         chance = _chance(self._rows + rows, self._seed + 1)
-        keys = (chance, -used, np.diff(first))
+        keys = (chance, -used, np.diff(edges))
         for best, key in zip(self._packs.values(), keys, strict=True):
-            best.offer(key, make)
+            best.offer(key, self._rows + rows, make)
         self._rows += len(rows)
 
     def samples(self) -> list[Chosen]:
@@ -189,14 +204,14 @@ class Choice:
         found: dict[tuple[str, int, int], Chosen] = {}
         for why, members in groups:
             for each in members:
-                own = found.setdefault(each.key, each)  # a row that is upsampled is shown once
+                own = found.setdefault(each.origin, each)  # a row that is upsampled is shown once
                 own.why += [] if why in own.why else [why]
         return list(found.values())
 
-    def packs(self) -> list[Pack]:
-        """The packs that were chosen, in the order of the output."""
-        found = {(pack.split, pack.row): pack for best in self._packs.values() for pack, _ in best.items()}
-        return [found[key] for key in sorted(found)]
+    def packs(self) -> list[dict[str, Any]]:
+        """The packs that were chosen (`pack_of`), in the order of the output."""
+        found = {pack["key"]: pack for best in self._packs.values() for pack, _ in best.items()}
+        return sorted(found.values(), key=lambda pack: (pack["split"], pack["row"]))
 
     def see_rejected(self, lines: pa.RecordBatch) -> None:
         """Look at a batch of the reject log."""
@@ -207,7 +222,7 @@ class Choice:
             if reason in self._rejects or len(self._rejects) < REASONS:
                 own = np.flatnonzero(indices == number)
                 best = self._rejects.setdefault(reason, _Best(REJECTS_OF_REASON))
-                best.offer(chance[own], _at(own, partial(_rejected, lines)))
+                best.offer(chance[own], own + self._lines, _at(own, partial(rejected_of, lines)))
         self._lines += lines.num_rows
 
     def rejects(self) -> list[dict[str, Any]]:
@@ -226,11 +241,19 @@ def _chance(numbers: np.ndarray, seed: int) -> np.ndarray:
     return hashing.chance(numbers.astype(np.uint64) + np.uint64(seed % 2**63))
 
 
-def _chosen(batch: SampleBatch, i: int, control: int) -> Chosen:
+def _fraction(words: np.ndarray) -> np.ndarray:
+    """Random bits as fractions of 1, uint64[n] -> float64[n]."""
+    fractions: np.ndarray = (words >> np.uint64(11)) / np.float64(2**53)
+    return fractions
+
+
+def chosen_of(batch: SampleBatch, i: int, number: int, control: int) -> Chosen:
+    """Return sample i of a batch, which has this number in its split and so many control tokens."""
     (origin,) = batch.origin.slice(i, 1).to_pylist()
     ids, labels = batch.tokens(i)
     return Chosen(
         split=batch.split,
+        number=number,
         row=int(batch.row[i]),
         offset=int(batch.offset[i]),
         trained=int(batch.trained[i]),
@@ -244,28 +267,38 @@ def _chosen(batch: SampleBatch, i: int, control: int) -> Chosen:
     )
 
 
-def _pack(batch: SampleBatch, row: int, members: range, control: np.ndarray) -> tuple[Pack, list[Chosen]]:
-    """A pack with the places of its samples; and these themselves, if they are few enough to be listed."""
+def pack_of(batch: SampleBatch, row: int, members: range, first: int) -> dict[str, Any]:
+    """Return one row of a batch as JSON values.
+
+    `members` are its samples in the batch, whose first sample has the number `first` in its split. `samples`
+    are [key, tokens, trained, source, row, number in the row, first token]; the first ones, if there are very
+    many.
+    """
     shown = members[:IN_PACK]
     origins = batch.origin.slice(members.start, len(shown)).to_pylist()
     samples = [
-        {
-            "offset": int(batch.offset[i]),
-            "length": int(batch.length[i]),
-            "trained": int(batch.trained[i]),
-            "source": origin["source"],
-            "row": origin["row"],
-            "sample": origin["sample"],
-        }
+        [
+            key_of(batch.split, first + i),
+            *(int(column[i]) for column in (batch.length, batch.trained)),
+            *(origin[name] for name in ("source", "row", "sample")),
+            int(batch.offset[i]),
+        ]
         for i, origin in zip(shown, origins, strict=True)
     ]
-    pack = Pack(
-        batch.split, batch.first_row + row, int(batch.row_sizes[row]), samples, len(members) - len(shown)
-    )
-    return pack, [_chosen(batch, i, int(control[i])) for i in shown]
+    own = slice(members.start, members.stop)
+    return {
+        "key": key_of(batch.split, batch.first_row + row),
+        "split": batch.split,
+        "row": batch.first_row + row,
+        "tokens": int(batch.length[own].sum()),
+        "trained": int(batch.trained[own].sum()),
+        "samples": samples,
+        "left_out": len(members) - len(shown),
+    }
 
 
-def _rejected(lines: pa.RecordBatch, i: int) -> dict[str, Any]:
+def rejected_of(lines: pa.RecordBatch, i: int) -> dict[str, Any]:
+    """Return line i of a batch of the reject log as JSON values; what is long is shortened."""
     (line,) = lines.slice(i, 1).to_pylist()
     original, left_out = shortened(line["original"] or "", ORIGINAL)
     return {

@@ -18,8 +18,9 @@ import base64
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ from ...core.contract import SIDES
 from ...core.display import SHOWN_WRITERS
 from ...core.errors import OutputError
 from ...core.records import SIDE_NAMES
-from ...output.dataset import open_dataset
+from ...output.dataset import Dataset, open_dataset
 from ...publish.charts import page_pictures
 from ...publish.drawing import style_sheet, templates_in
 from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
 from ..stats import measure
 from .choice import RANDOM, Choice, Chosen
-from .samples import item_of, shared_bytes, turns_of
+from .samples import item_of, turns_of
 from .words import known_origins, shown_rejects, shown_samples, words_of
 
 ITEM_BYTES = 2_600_000
@@ -50,6 +51,13 @@ PACK_BYTES = 500_000
 """What the places of samples in packs take."""
 
 FOLDER = Path(__file__).parent
+
+SCRIPTS = ("text.js", "{source}", "list.js", "reader.js", "packs.js", "rejects.js", "report.js")
+"""The files of the page's script, in order. The second defines where its data comes from: the page itself
+(`embedded_source.js`), or a server (`served_source.js`)."""
+
+FILTERS = ("search", "source", "split", "why", "tokens", "share")
+"""By what the list of samples can be filtered, if the page has them."""
 
 
 @dataclass(frozen=True)
@@ -88,39 +96,92 @@ def default_path(out: Path) -> Path:
 def make_page(out: Path) -> tuple[str, int, int, list[str]]:
     """Return the page as text, how many samples are on it and in the output, and notes."""
     dataset = open_dataset(out)
-    manifest, texts = dataset.manifest, TokenTexts(dataset.tokenizer / "tokenizer.json")
-    choice = Choice(manifest.run_key, texts.count_special, packed=dataset.layout == "packed")
+    texts = TokenTexts(dataset.tokenizer / "tokenizer.json")
+    choice = Choice(dataset.manifest.run_key, texts.count_special, packed=dataset.layout == "packed")
     figures = measure(out, seen=[choice.see], rejected=[choice.see_rejected])
     chosen = choice.samples()
-    traced, notes = retrace(dataset, {each.key: (each.ids, each.labels) for each in chosen})
-    ends = texts.ids_of(manifest.template.turn_ends)
-    items = within((item_of(each, traced.get(each.key), texts, ends) for each in chosen), ITEM_BYTES)
-    items.sort(key=lambda item: (RANDOM not in item["why"], item["source"], item["row"], item["sample"]))
-    data = {
-        "packed": dataset.layout == "packed",
-        "sides": SIDE_NAMES if dataset.layout in SIDES else None,
-        "room": figures["max_length"],
-        "roles": SHOWN_WRITERS[:-1],
-        "items": items,
-        "bytes": shared_bytes(items, texts),
-        "packs": within(map(asdict, choice.packs()), PACK_BYTES),
-        "rejects": within(choice.rejects(), REJECT_BYTES),
-    }
-    page = _render(
-        **words_of(manifest.as_dict(), figures),
-        figures=figures,
+    traced, notes = retrace(dataset, {each.origin: (each.ids, each.labels) for each in chosen})
+    ends = texts.ids_of(dataset.manifest.template.turn_ends)
+    items = within((item_of(each, traced.get(each.origin), texts, ends) for each in chosen), ITEM_BYTES)
+    _join(items)
+    data = _data(dataset, figures, items, choice)
+    page = render_page(
+        dataset,
+        figures,
         data=data,
-        pictures=page_pictures(figures, turns_of(_origins(chosen, traced))),
+        turns=turns_of(_origins(chosen, traced)),
+        notes=[known_origins(items), *notes],
         shown=shown_samples(figures, len(items), len(chosen) - len(items)),
-        known=known_origins(items),
-        notes=notes,
     )
     return page, len(items), figures["samples"], notes
 
 
+def _join(items: list[dict[str, Any]]) -> None:
+    """Bring samples into the order of their rows, and give each the keys of all samples of its row that are
+    on the page."""
+    items.sort(key=lambda item: (item["source"], item["row"], item["sample"]))
+    rows = defaultdict[tuple[str, int], list[tuple[str, int]]](list)
+    for item in items:
+        rows[item["source"], item["row"]].append((item["key"], item["sample"]))
+    for item in items:
+        item["siblings"] = rows[item["source"], item["row"]]
+
+
+def _data(
+    dataset: Dataset, figures: Mapping[str, Any], items: list[dict[str, Any]], choice: Choice
+) -> dict[str, Any]:
+    """What the page holds as JSON: samples, packs, lines of the reject log, and the summary of all."""
+    why = sorted({name for item in items for name in item["why"]})
+    shown = len(items) < figures["samples"]
+    packs, known = choice.packs(), {item["key"] for item in items}
+    for pack in packs:
+        pack["samples"] = [[key if key in known else None, *rest] for key, *rest in pack["samples"]]
+    summary = summary_of(
+        dataset, figures, why=why if shown else [], filters=FILTERS, search="words of the text, or an id"
+    )
+    return {
+        "summary": summary,
+        "items": items,
+        "packs": within(packs, PACK_BYTES),
+        "rejects": within(choice.rejects(), REJECT_BYTES),
+    }
+
+
+def summary_of(
+    dataset: Dataset,
+    figures: Mapping[str, Any],
+    *,
+    why: Sequence[str],
+    filters: Sequence[str],
+    search: str,
+) -> dict[str, Any]:
+    """Return what the page's script knows of a whole output, as JSON values.
+
+    `why` are the reasons for which samples were chosen, if not all are there; `filters` are names of
+    `FILTERS`; `search` says what the search looks at.
+    """
+    return {
+        "output": figures["output"],
+        "packed": dataset.layout == "packed",
+        "sides": SIDE_NAMES if dataset.layout in SIDES else None,
+        "room": figures["max_length"],
+        "roles": SHOWN_WRITERS[:-1],
+        "samples": figures["samples"],
+        "packs": figures.get("packs", {"packs": 0})["packs"],
+        "rejects": sum(each["rows"] for each in figures["rejects"]),
+        "sources": [each["source"] for each in figures["by_source"] if each["samples"]],
+        "lost_sources": [each["source"] for each in figures["by_source"] if each["rejected"] + each["dropped"]],
+        "splits": [each["split"] for each in figures["by_split"]],
+        "reasons": [each["reason"] for each in figures["rejects"]],
+        "why": why,
+        "filters": filters,
+        "search": search,
+    }
+
+
 def _origins(chosen: Sequence[Chosen], traced: Mapping[tuple[str, int, int], Traced]) -> list[list[str]]:
     """The origins of the tokens of each sample of the random sample, where they are known."""
-    known = (traced.get(each.key) for each in chosen if RANDOM in each.why)
+    known = (traced.get(each.origin) for each in chosen if RANDOM in each.why)
     return [each.origins for each in known if each is not None]
 
 
@@ -135,13 +196,34 @@ def within(items: Iterable[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     return kept
 
 
-def _render(**words: Any) -> str:
-    """The page of its words, figures, pictures and data."""
-    data, figures = words["data"], words["figures"]
-    packs = f"{len(data['packs']):,} of {figures['packs']['packs']:,} packs." if data["packs"] else ""
-    words |= {"packs": packs, "rejected": shown_rejects(figures, len(data["rejects"]))}
-    words |= {"roles": data["roles"], "data": embedded(data)}
-    return templates_in(FOLDER).get_template("report.html.jinja").render(**_assets(), **words)
+def render_page(
+    dataset: Dataset,
+    figures: Mapping[str, Any],
+    *,
+    data: Mapping[str, Any] | None,
+    turns: Sequence[Mapping[str, int]] = (),
+    notes: Sequence[str] = (),
+    shown: tuple[str, str] = ("", ""),
+) -> str:
+    """Return the page of an output, given its figures (`stats.measure`).
+
+    `data` is what the page shows of it; None if its script asks a server for that. `turns` are tokens by role
+    of the first, second ... message; `notes` and `shown` are sentences on the samples.
+    """
+    text = templates_in(FOLDER).get_template("report.html.jinja")
+    return text.render(
+        **_assets("served_source.js" if data is None else "embedded_source.js"),
+        **words_of(dataset.manifest.as_dict(), figures),
+        served=data is None,
+        figures=figures,
+        packs=figures.get("packs", {"packs": 0})["packs"],
+        pictures=page_pictures(figures, turns),
+        roles=SHOWN_WRITERS[:-1],
+        notes=notes,
+        shown=shown,
+        rejected=shown_rejects(figures, len(data["rejects"])) if data else "",
+        data=embedded({} if data is None else data),
+    )
 
 
 def embedded(data: Any) -> Markup:
@@ -162,9 +244,10 @@ def _escaped(char: str) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
-def _assets() -> dict[str, Any]:
+def _assets(source: str) -> dict[str, Any]:
     """Style and script of the page, and their hashes for its Content-Security-Policy."""
-    script = (FOLDER / "report.js").read_text(encoding="utf-8")
+    files = [FOLDER / name.format(source=source) for name in SCRIPTS]
+    script = "".join(file.read_text(encoding="utf-8") for file in files)
     style = style_sheet() + (FOLDER / "report.css").read_text(encoding="utf-8")
     return {
         "script": Markup(script),  # noqa: S704  ours

@@ -8,8 +8,9 @@ Cost: a few microseconds a token, for the few hundred samples of a page.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,13 +20,16 @@ from ...core.contract import IGNORE_INDEX
 from ...core.display import writer_of
 from ...tokens.token_text import TokenTexts, groups_of
 from ..rerun import Traced
-from .choice import Chosen, shortened
+from .choice import Chosen, key_of, shortened
 
 HEAD, TAIL = 2000, 400
 """Tokens of a longer sample that are shown, from its start and from its end."""
 
 TOKEN_CHARACTERS = 400
 """Characters of one token that are shown."""
+
+FIRST_WORDS = 90
+"""Characters of a sample that the list of samples shows."""
 
 Group = tuple[str, int]
 """A text, and the tokens that share its characters."""
@@ -50,8 +54,10 @@ def item_of(
     blocks = blocks_of(ids, groups, origins, turn_ends)
     shown, skip = _shown(groups)
     kept = ids if skip is None else ids[: skip[0]] + ids[skip[0] + skip[1] :]
+    special = texts.count_special(chosen.ids)
     return {
         **_about(chosen),
+        "first_words": first_words(groups, special, origins),
         "ids": kept,
         "text": [_text(text, count) for text, count in shown],
         **_labels(chosen),
@@ -59,11 +65,14 @@ def item_of(
         "blocks": [list(block) for block in blocks],
         "proof": None if traced is None else traced.proof,
         "skip": skip,
+        "special": np.unique(chosen.ids[special]).tolist(),
+        "bytes": _shared_bytes(shown, kept, texts),
     }
 
 
 def _about(chosen: Chosen) -> dict[str, Any]:
     return {
+        "key": key_of(chosen.split, chosen.number),
         "split": chosen.split,
         "pack": chosen.row,
         "offset": chosen.offset,
@@ -122,18 +131,41 @@ def _counted(values: Sequence[str]) -> list[list[Any]]:
     return [[len(list(run)), value] for value, run in groupby(values)]
 
 
-def shared_bytes(items: Sequence[Mapping[str, Any]], texts: TokenTexts) -> dict[int, str]:
-    """Return the bytes of tokens that share a character with others, as hexadecimal digits."""
+def _shared_bytes(groups: Sequence[Group], ids: Sequence[int], texts: TokenTexts) -> dict[int, str]:
+    """The bytes of tokens that share a character with others, as hexadecimal digits."""
     found: dict[int, str] = {}
-    for item in items:
-        at = 0
-        for each in item["text"]:
-            count = 1 if isinstance(each, str) else each[1]
-            if count > 1:
-                ids = item["ids"][at : at + count]
-                found |= {index: texts.bytes_of(index)[:16].hex(" ") for index in ids}
-            at += count
+    at = 0
+    for _, count in groups:
+        if count > 1:
+            found |= {index: texts.bytes_of(index)[:16].hex(" ") for index in ids[at : at + count]}
+        at += count
     return dict(sorted(found.items()))
+
+
+_FIRST_USER = re.compile(r"(?:^|\0)\s*(?:user|human)\s*\0?:?\s+([^\0]*[^\0\s])", re.IGNORECASE)
+
+
+def first_words(groups: Sequence[Group], special: np.ndarray, origins: Sequence[str] | None = None) -> str:
+    """Return the first words of the user, else of the sample, on one line; without control tokens.
+
+    `special` says which tokens are control tokens, bool[t]. Without `origins`, what the user says is what
+    follows a header such as `user`.
+
+    >>> tokens = ["<s>", "user", "\n", "Hi", " there", "<e>"]
+    >>> first_words([(token, 1) for token in tokens], np.array([True, False, False, False, False, True]))
+    'Hi there'
+    """
+    parts, at = list[str](), 0
+    for text, count in groups[: 20 * FIRST_WORDS]:
+        said = origins is None or origins[at].startswith("user")
+        parts.append("\0" if special[at] else text if said else "")
+        at += count
+    whole = "".join(parts)
+    found = _FIRST_USER.search(whole) if origins is None else None
+    words = " ".join((found[1] if found else whole.replace("\0", " ")).split())
+    if not words and origins is not None:
+        return first_words(groups, special)
+    return words[:FIRST_WORDS]
 
 
 # ==== Messages ====

@@ -1,0 +1,272 @@
+// One sample: as text, as a table of tokens, and as JSON.
+const reader = { item: null, table: false };
+
+const roleOf = (origin) => {
+  const role = (origin || "").split(":")[0];
+  return summary.roles.includes(role) ? role : "other";
+};
+
+function titleOf(origin) {
+  if (!origin) return "message (role unknown)";
+  const [role, index] = origin.split(":");
+  return index === undefined ? role : `${role}, message ${index}`;
+}
+
+// One entry for each group of tokens that share characters.
+function groupsOf(item) {
+  if (item.groups) return item.groups;
+  const origins = item.origins && item.origins.flatMap(([count, name]) => Array(count).fill(name));
+  const special = new Set(item.special);
+  const on = new Set();
+  for (let i = 0; i < item.runs.length; i += 2)
+    for (let at = item.runs[i]; at < item.runs[i + 1]; at++) on.add(at);
+  const found = [];
+  let [stored, at] = [0, 0];
+  for (const each of item.text) {
+    const [text, count, leftOut] = typeof each === "string" ? [each, 1, 0] : each;
+    if (item.skip && at === item.skip[0]) at += item.skip[1];
+    const tokens = [];
+    for (let k = 0; k < count; k++, at++, stored++) {
+      const id = item.ids[stored];
+      const label = at in item.other ? item.other[at] : on.has(at) ? id : -100;
+      tokens.push({ at, id, label, origin: origins ? origins[at] : null });
+    }
+    found.push({ text, tokens, leftOut, on: tokens.some(isTrained), special: count === 1 && special.has(tokens[0].id) });
+  }
+  item.groups = found;
+  return found;
+}
+
+const isTrained = (token) => token.label !== -100;
+
+function nameOf(item) {
+  if (summary.sides) return `${item.id ?? "row " + number(item.row)}, ${summary.sides[item.sample]}`;
+  return item.id ?? `row ${number(item.row)}`;
+}
+
+function showItem(item) {
+  reader.item = item;
+  $("reader-title").replaceChildren(link("sample=" + item.key, visible(nameOf(item))));
+  $("text").replaceChildren();
+  $("table").replaceChildren();
+  $("text").hidden = reader.table;
+  $("table").hidden = !reader.table;
+  $("as-text").setAttribute("aria-pressed", String(!reader.table));
+  $("as-table").setAttribute("aria-pressed", String(reader.table));
+  showFacts(item);
+  showSiblings(item);
+  if (reader.table) showTable(item);
+  else showText(item);
+  markRow();
+}
+
+function showFacts(item) {
+  const place = summary.packed ? link("pack=" + `${item.split}/${item.pack}`, `${number(item.pack)}, from token ${number(item.offset)}`) : number(item.pack);
+  const facts = [
+    ["source", visible(item.source)],
+    ["row", number(item.row) + (item.sample && !summary.sides ? `, sample ${item.sample}` : "")],
+    ["tokens", number(item.length)],
+    ["trained", `${number(item.trained)} (${percent(item.trained, item.length)})`],
+    ["control tokens", number(item.control)],
+    [summary.packed ? "pack" : "row of the shard", place],
+    ["split", item.split],
+    ["mask", item.origins ? `proved by ${item.proof}` : "as written; roles are unknown"],
+    ["chosen as", summary.why.length ? item.why.join(", ") : null],
+  ];
+  $("facts").replaceChildren(
+    ...facts.filter(([, value]) => value).map(([name, value]) => element("div", {}, element("span", {}, name + " "), value)),
+  );
+}
+
+function showSiblings(item) {
+  const others = item.siblings.length > 1;
+  $("siblings").hidden = !others;
+  if (!others) return;
+  const links = item.siblings.map(([key, sample]) =>
+    link("sample=" + key, summary.sides ? summary.sides[sample] : number(sample), { "aria-current": key === item.key ? "true" : null }),
+  );
+  $("siblings").replaceChildren("Samples of this row: ", ...links.flatMap((each) => [each, " "]));
+}
+
+function leftOut(item) {
+  return `… ${number(item.skip[1])} tokens (${number(item.skip[0])} to ${number(item.skip[0] + item.skip[1] - 1)}) are not shown here …`;
+}
+
+function tokenSpan(group, index) {
+  const kind = `tok role-${roleOf(group.tokens[0].origin)}${group.on ? " on" : ""}${group.special ? " chip" : ""}`;
+  const span = addText(element("span", { class: kind, "data-group": index, tabindex: index ? -1 : 0 }), group.text);
+  if (group.leftOut) span.append(more(group.leftOut));
+  return span;
+}
+
+function showText(item) {
+  const hits = hitsIn(item);
+  const starts = item.blocks;
+  let [next, body, skipped] = [0, null, false];
+  groupsOf(item).forEach((group, index) => {
+    const at = group.tokens[0].at;
+    if (item.skip && !skipped && at >= item.skip[0]) {
+      skipped = true;
+      $("text").append(element("p", { class: "left-out" }, leftOut(item)));
+      while (next < starts.length - 1 && starts[next + 1][0] <= at) next++;
+      body = null;
+    }
+    if (!body || (next < starts.length && at >= starts[next][0])) {
+      const origin = starts[Math.min(next, starts.length - 1)][1];
+      body = element("div", { class: "text" });
+      $("text").append(element("div", { class: `block role-${roleOf(origin)}` }, element("h4", {}, titleOf(origin)), body));
+      next++;
+    }
+    const span = tokenSpan(group, index);
+    if (hits.has(index)) span.classList.add("hit");
+    body.append(span);
+  });
+}
+
+// The groups that a hit of the search covers.
+function hitsIn(item) {
+  const found = new Set();
+  const wanted = $("f-search").value.toLowerCase();
+  if (!wanted) return found;
+  const groups = groupsOf(item);
+  const lower = groups.map((group) => group.text.toLowerCase());
+  if (groups.some((group, i) => group.text.length !== lower[i].length)) return found; // positions do not match
+  const whole = lower.join("");
+  const starts = [0];
+  for (const text of lower) starts.push(starts.at(-1) + text.length);
+  for (let from = whole.indexOf(wanted); from >= 0; from = whole.indexOf(wanted, from + wanted.length))
+    lower.forEach((_, i) => {
+      if (starts[i] < from + wanted.length && starts[i + 1] > from) found.add(i);
+    });
+  return found;
+}
+
+function tableRow(item, group, token, part) {
+  const kind = `tok${isTrained(token) ? " on" : ""}${group.special ? " chip" : ""}`;
+  const span = element("span", { class: kind }, visible(group.text));
+  if (group.leftOut) span.append(more(group.leftOut));
+  const cell = element("td", {}, span);
+  const shared = group.tokens.length > 1;
+  if (shared) cell.append(element("span", { class: "muted" }, ` ${part + 1} of ${group.tokens.length}`));
+  return element(
+    "tr",
+    {},
+    element("td", { class: "num" }, String(token.at)),
+    element("td", { class: "num" }, String(token.id)),
+    cell,
+    element("td", { class: "num" }, String(token.label)),
+    element("td", {}, token.origin ?? "unknown"),
+    element("td", { class: "hash" }, shared ? (item.bytes[token.id] ?? "") : ""),
+  );
+}
+
+function showTable(item) {
+  const rows = [];
+  let skipped = false;
+  for (const group of groupsOf(item)) {
+    if (item.skip && !skipped && group.tokens[0].at >= item.skip[0]) {
+      skipped = true;
+      rows.push(element("tr", {}, element("td", { colspan: 6, class: "left-out" }, leftOut(item))));
+    }
+    group.tokens.forEach((token, part) => rows.push(tableRow(item, group, token, part)));
+  }
+  const names = [["index", "num"], ["id", "num"], ["token", ""], ["label", "num"], ["origin", ""], ["bytes", ""]];
+  $("table").append(headed(names, ...rows));
+}
+
+function showDetail(group) {
+  const item = reader.item;
+  const lines = group.tokens.map((token) => {
+    const parts = [
+      ["token", number(token.at)],
+      ["id", String(token.id)],
+      ["label", `${token.label} (${isTrained(token) ? "trained" : "not trained"})`],
+      ["origin", token.origin ?? "unknown"],
+      [summary.packed ? "position in the pack" : "position", number((summary.packed ? item.offset : 0) + token.at)],
+    ];
+    if (group.tokens.length > 1) parts.push(["bytes", item.bytes[token.id] ?? ""]);
+    const line = element("div", {});
+    parts.forEach(([name, value], i) => line.append(i ? " · " : "", name + " ", element("b", {}, value)));
+    return line;
+  });
+  const text = element("div", { class: "token" }, visible(group.text.slice(0, 80)));
+  if (group.tokens.length > 1) text.append(element("span", { class: "muted" }, ` one text of ${group.tokens.length} tokens`));
+  $("detail").replaceChildren(text, ...lines);
+  $("detail").classList.add("live");
+}
+
+// ---- JSON ----
+
+function asJson(item) {
+  const tokens = groupsOf(item).flatMap((group) => group.tokens);
+  const found = {
+    id: item.id,
+    source: item.source,
+    row: item.row,
+    sample: item.sample,
+    text: groupsOf(item).map((group) => group.text).join(""),
+    input_ids: tokens.map((token) => token.id),
+    labels: tokens.map((token) => token.label),
+  };
+  if (item.skip) found.left_out = { from: item.skip[0], tokens: item.skip[1] };
+  return JSON.stringify(found);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = element("textarea", { "aria-label": "JSON" });
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}
+
+async function copyItem() {
+  if (!reader.item) return;
+  const done = await copy(asJson(reader.item));
+  $("copy").textContent = done ? "Copied" : "Copying failed";
+  setTimeout(() => ($("copy").textContent = "Copy as JSON"), 1500);
+}
+
+// ---- what it listens to ----
+
+function toggle(table) {
+  reader.table = table;
+  if (reader.item) showItem(reader.item);
+}
+
+function groupAt(target) {
+  const span = target instanceof Element ? target.closest("[data-group]") : null;
+  return span && reader.item ? groupsOf(reader.item)[Number(span.dataset.group)] : null;
+}
+
+function moveInText(event) {
+  const all = [...$("text").querySelectorAll("[data-group]")];
+  const at = all.indexOf(document.activeElement);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+  if (at < 0 || to === undefined || !all[to]) return;
+  event.preventDefault();
+  all[at].tabIndex = -1;
+  all[to].tabIndex = 0;
+  all[to].focus();
+}
+
+function startReader() {
+  for (const kind of ["pointerover", "focusin"])
+    $("text").addEventListener(kind, (event) => {
+      const group = groupAt(event.target);
+      if (group) showDetail(group);
+    });
+  $("text").addEventListener("keydown", moveInText);
+  $("previous").addEventListener("click", () => step(-1));
+  $("next").addEventListener("click", () => step(1));
+  $("as-text").addEventListener("click", () => toggle(false));
+  $("as-table").addEventListener("click", () => toggle(true));
+  $("copy").addEventListener("click", copyItem);
+}
