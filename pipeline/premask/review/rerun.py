@@ -383,13 +383,16 @@ class Retracer:
         self._entries = entries_of_files(dataset.manifest.settings.sources)
         self._sources: dict[str, tuple[list[Slice], Form]] = {}
 
-    def trace(self, key: Key, tokens: Tokens) -> Traced | None:
-        """Return a sample with its origins, None if its row gives other tokens. Raises `PremaskError` if the
-        row cannot be processed again."""
-        source, number, _ = key
+    def prepare(self, source: str) -> None:
+        """Read a source. Raises `PremaskError` if its rows cannot be processed again."""
         if source not in self._sources:
             info, dialect = _source_again(self._labeller, self._dataset, source, self._entries)
             self._sources[source] = blocks_of_rows(whole(info), _PLACE_ROWS), dialect
+
+    def trace(self, key: Key, tokens: Tokens) -> Traced | None:
+        """Return a sample with its origins, None if its row gives other tokens. Raises as `prepare` does."""
+        source, number, _ = key
+        self.prepare(source)
         pieces, dialect = self._sources[source]
         own = (each for each in pieces if each.stop_row is None or each.stop_row > number)
         piece = next(own, pieces[-1])

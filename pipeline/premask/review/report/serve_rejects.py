@@ -73,4 +73,4 @@ def _codes_of(column: pa.Array, codes: dict[str, int]) -> np.ndarray:
     """The values of a column as numbers, int32[n]; new values get the next ones."""
     found = column.dictionary_encode()
     own = [codes.setdefault(each, len(codes)) for each in found.dictionary.to_pylist()]
-    return np.array(own, dtype=np.int32)[found.indices.to_numpy()]
+    return np.asarray(np.array(own, dtype=np.int32)[found.indices.to_numpy()])
