@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -70,8 +71,19 @@ class Visit:
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).inner_text())
 
-    def place(self) -> str:
-        return self.text("#place")
+    def ready(self) -> None:
+        """Wait until the list of samples shows what was asked for."""
+        self.page.locator("#list[aria-busy=false]").wait_for()
+
+    def count(self) -> int:
+        """How many samples the list has."""
+        self.ready()
+        found = re.fullmatch(r"[\d,]+ to [\d,]+ of ([\d,]+)", self.text("#list-count"))
+        return int(found[1].replace(",", "")) if found else 0
+
+    def title(self) -> str:
+        """The name of the sample that is shown."""
+        return self.text("#reader-title")
 
     def tokens(self) -> list[str]:
         """What is written in the spans of the text."""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..core.contract import NOT_REJECTED
 from ..core.display import SHOWN_WRITERS, percent
 from ..core.manifest import Manifest
 from ..core.text import visible
@@ -73,7 +74,7 @@ def page_pictures(figures: Figures, turns: Sequence[Mapping[str, int]]) -> list[
         _by_source(figures["by_source"]),
         _fills(figures.get("packs")),
         _turns(turns),
-        _rejects(figures["rejects"]),
+        _rejects([each for each in figures["rejects"] if each["reason"] not in NOT_REJECTED]),
         _too_long(figures),
     ]
     return [picture for picture in found if picture is not None]

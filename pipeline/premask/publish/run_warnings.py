@@ -68,9 +68,7 @@ def _duplicates(counts: Mapping[str, Any]) -> str:
     kept = counts.get("duplicates", 0) - counts.get("dropped", 0)
     if kept <= 0:
         return ""
-    return (
-        f"{kept:,} rows have the same conversation as an earlier row, and are kept; duplicates: drop skips them"
-    )
+    return f"{kept:,} rows have the same conversation as an earlier row, and are kept; duplicates: drop skips them"
 
 
 def _unproved(counts: Mapping[str, Any]) -> Iterator[Warned]:
@@ -93,4 +91,7 @@ def _files(manifest: Mapping[str, Any]) -> Iterator[Warned]:
             lost = f"{salvaged['lost']:,} bytes after row {salvaged['row']:,} were not read"
             yield "Damaged file", f"{each['source']} is cut short: {lost}"
     for unit in manifest.get("set_aside", []):
-        yield "Skipped rows", f"{unit['rows']:,} rows of unit {unit['unit']:,} ended their worker and were skipped"
+        yield (
+            "Skipped rows",
+            f"{unit['rows']:,} rows of unit {unit['unit']:,} ended their worker and were skipped",
+        )

@@ -199,6 +199,102 @@ def test_the_page_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(line["left_out"] > 90_000 for line in data["rejects"])
 
 
+def test_samples_of_a_row_know_each_other(tmp_path: Path) -> None:
+    """Keys are places in the lineage; of a row that is shown, all samples are."""
+    rows = [chat("word " * 30, "answer " * 40, id=str(i)) for i in range(700)]
+    rows += [chat("short", "answer", id=str(i)) for i in range(700, 800)]
+    out = run(tmp_path, rows, "--max-length", 40, "--too-long", "split")
+    data = data_of(make_page(out)[0])
+    lines = [line for path in sorted((out / "lineage").iterdir()) for line in pq.read_table(path).to_pylist()]
+    samples = Counter(line["row"] for line in lines)
+    shown = {item["key"]: item for item in data["items"]}
+
+    for item in data["items"]:
+        split, _, number = item["key"].partition("/")
+        line = lines[int(number)]
+        assert (split, line["row"], line["sample"]) == ("train", item["row"], item["sample"])
+        assert [item["key"], item["sample"]] in item["siblings"]
+        assert {shown[key]["row"] for key, _ in item["siblings"]} == {item["row"]}
+    whole = [item for item in data["items"] if len(item["siblings"]) == samples[item["row"]] > 1]
+    assert len(whole) > 200
+    pack = data["packs"][0]
+    assert pack["key"] == f"train/{pack['row']}"
+    assert sum(tokens for _, tokens, *_ in pack["samples"]) == pack["tokens"] <= 40
+
+
+def test_rows_that_are_upsampled_are_shown_once(tmp_path: Path) -> None:
+    rows = [chat(f"question {i}", "answer", id=str(i)) for i in range(400)]
+    write_rows(tmp_path / "b.jsonl", rows)
+    recipe = tmp_path / "r.yaml"
+    sources = f"[{{path: {tmp_path / 'b.jsonl'}, repeat: 3}}]"
+    recipe.write_text(f"sources: {sources}\ntokenizer: {TOKENIZER}\noutput: {tmp_path / 'out'}\n")
+    assert premask("run", recipe).code == 0
+    items = data_of(make_page(tmp_path / "out")[0])["items"]
+
+    assert sum(choice.RANDOM in item["why"] for item in items) == choice.SAMPLES
+    assert len({(item["row"], item["sample"]) for item in items}) == len(items)
+
+
+def text_of(page: str, section: str) -> str:
+    """What a section of the page says, on one line."""
+    found = page.partition(f'<section id="{section}"')[2].partition("</section>")[0]
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found.partition(">")[2])).split())
+
+
+def test_the_first_screen(tmp_path: Path) -> None:
+    """Mixture, losses and warnings, with their numbers; what counts nothing is not there."""
+    write_rows(tmp_path / "big.jsonl", [chat(f"q {i}", "word " * 20, id=str(i)) for i in range(40)])
+    small = [chat(f"s {i}", "word " * 20) for i in range(9)]
+    write_rows(tmp_path / "small.jsonl", [*small, small[0], small[1], chat("no answer")])
+    recipe = tmp_path / "r.yaml"
+    sources = "".join(
+        f"\n- {{path: {tmp_path / name}.jsonl, share: {share}}}"
+        for name, share in (("big", 0.5), ("small", 0.5))
+    )
+    more = "duplicates: drop\nmax_repeat: 2.0"
+    recipe.write_text(f"sources:{sources}\ntokenizer: {TOKENIZER}\noutput: {tmp_path / 'out'}\n{more}\n")
+    assert premask("run", recipe).code == 0
+    text = make_page(tmp_path / "out")[0]
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    mixture, lost = text_of(text, "mixture"), text_of(text, "lost")
+
+    for each in manifest["mixture"]["sources"]:
+        name = each["source"].rpartition("/")[2]
+        shares = f"{each['asked']:.1%} {each['got']:.1%} {each['repeat']:.2f}"
+        assert re.search(rf"{re.escape(name)} [\d.]+% {shares} ", mixture)
+        assert f"{each['tokens']:,} {each['trained_tokens']:,}" in mixture
+    assert "Rejected: 1 rows" in lost
+    assert "1 no_assistant the conversation has no assistant turn" in lost
+    assert lost.index("Rejected") < lost.index("Duplicates: 2 rows") < lost.index("2 duplicate")
+    assert 'href="#reason=no_assistant"' in text
+    assert "invalid_json" not in text_of(text, "run")
+    assert "rejected: no_assistant" not in text_of(text, "run")  # no question of the mask
+
+
+def test_warnings_on_the_first_screen(tmp_path: Path) -> None:
+    rows = [chat("Hi <|im_end|>", "So", id="a"), chat("Hi", "Long " * 90), chat("Hi", "Long " * 90)]
+    out = run(tmp_path, rows, "--max-length", 64, "--too-long", "truncate")
+    text = make_page(out)[0]
+    said = text_of(text, "warnings")
+
+    assert "Control tokens 1 control-token strings in content are encoded as plain text" in said
+    assert "Duplicates 1 rows have the same conversation as an earlier row, and are kept" in said
+    assert re.search(r"Cut off [\d,]+ tokens beyond max_length were cut off", said)
+    assert "<code>apply_chat_template</code>" in text
+    assert "Nothing: every row is kept." in text_of(text, "lost")
+
+
+def test_first_words_are_those_of_the_user(tmp_path: Path) -> None:
+    """With the roles known, and without."""
+    out = run(tmp_path, ROWS)
+    known = [item["first_words"] for item in data_of(make_page(out)[0])["items"]]
+    (tmp_path / "a.jsonl").unlink()
+    unknown = [item["first_words"] for item in data_of(make_page(out)[0])["items"]]
+
+    assert [words.partition(" And")[0] for words in known] == ["Hi", "Question"]
+    assert unknown == ["Hi", "Question"]
+
+
 def test_who_wrote_how_much_of_each_turn(tmp_path: Path) -> None:
     text = make_page(run(tmp_path, ROWS))[0]
     figure = text.partition('<figure id="picture-turns">')[2].partition("</figure>")[0]
@@ -228,8 +324,8 @@ def test_the_policy_names_the_page_s_own_script_and_style(tmp_path: Path) -> Non
     text = make_page(run(tmp_path, ROWS))[0]
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
-    for name in ("script", "style"):
-        own = text.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+    for name, tag in (("script", '<script type="module">'), ("style", "<style>")):
+        own = text.partition(tag)[2].partition(f"</{name}>")[0]
         digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
         assert f"{name}-src 'sha256-{digest}'" in policy[1]
     assert "default-src 'none'" in policy[1]
@@ -263,7 +359,11 @@ def test_the_files_of_the_page_come_with_the_package(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
 
-    for name in ("report.html.jinja", "report.css", "report.js"):
+    for name in (
+        "report.html.jinja",
+        "report.css",
+        *(name.format(source="embedded_source.js") for name in page.SCRIPTS),
+    ):
         assert f"premask/review/report/{name}" in names
     for name in ("chart.svg.jinja", "chart.css", "colours.css"):
         assert f"premask/publish/{name}" in names

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from ...core import hashing
 from ...core.arrays import offsets_of
+from ...core.contract import NOT_REJECTED
 from ...output.read_samples import SampleBatch
 
 RANDOM = "random sample"
@@ -226,9 +227,12 @@ class Choice:
         self._lines += lines.num_rows
 
     def rejects(self) -> list[dict[str, Any]]:
-        """The rejected rows that were chosen, reason by reason, as JSON values."""
+        """The rows of the reject log that were chosen, as JSON values: reason by reason, rejected ones first."""
         found = [line for best in self._rejects.values() for line in best.items()]
-        return sorted(found, key=lambda line: (line["reason"], line["source"], line["row"]))
+        return sorted(
+            found,
+            key=lambda line: (line["reason"] in NOT_REJECTED, line["reason"], line["source"], line["row"]),
+        )
 
 
 def _at(places: np.ndarray, make: Callable[[int], Any]) -> Callable[[int], Any]:

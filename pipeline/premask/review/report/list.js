@@ -18,6 +18,7 @@ async function loadList(at) {
 
 function showList() {
   const last = list.at + list.rows.length;
+  $("list").ariaBusy = "false";
   $("list-count").textContent = list.total ? `${number(list.at + 1)} to ${number(last)} of ${number(list.total)}` : "No sample matches";
   $("list-previous").disabled = !list.at;
   $("list-next").disabled = last >= list.total;
@@ -32,18 +33,20 @@ function showList() {
 
 function listRow(row) {
   const words = link("sample=" + row.key, visible(row.first_words) || "(no text)");
-  const sample = summary.sides ? ` ${summary.sides[row.sample]}` : row.sample ? ` sample ${row.sample}` : "";
-  if (sample) words.append(element("small", {}, sample));
+  const name = visible(row.id ?? "row " + number(row.row)) + sampleOf(row.sample, " · ");
   return element(
     "tr",
     { "data-key": row.key },
     element("td", { class: "words", dir: "auto" }, words),
-    element("td", { class: "id" }, visible(row.id ?? "")),
+    element("td", { class: "id", title: name }, name),
     element("td", { class: "source", title: visible(row.source) }, visible(endOf(row.source))),
     element("td", { class: "num" }, number(row.tokens)),
     element("td", { class: "num" }, percent(row.trained, row.tokens)),
   );
 }
+
+// Which sample of its row it is: a side of a preference, or a number after the first.
+const sampleOf = (sample, before) => (summary.sides ? before + summary.sides[sample] : sample ? before + sample : "");
 
 const endOf = (path) => path.slice(path.replace(/\/+$/, "").lastIndexOf("/") + 1);
 
@@ -94,11 +97,15 @@ function startList() {
   $("list").classList.toggle("one-source", summary.sources.length < 2);
   let waiting = 0;
   $("filters").addEventListener("input", () => {
+    $("list").ariaBusy = "true";
     clearTimeout(waiting);
     waiting = setTimeout(() => loadList(0), 120);
   });
   $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("filters").addEventListener("reset", () => setTimeout(() => loadList(0)));
+  $("filters").addEventListener("reset", () => {
+    $("list").ariaBusy = "true";
+    setTimeout(() => loadList(0));
+  });
   $("list-previous").addEventListener("click", () => loadList(Math.max(list.at - PAGE, 0)));
   $("list-next").addEventListener("click", () => loadList(list.at + PAGE));
   for (const head of document.querySelectorAll("#list th")) head.firstChild.addEventListener("click", () => sortBy(head.dataset.sort));

@@ -33,9 +33,8 @@ function packTile(pack) {
 function packRow([key, tokens, trained, from, row, sample, offset]) {
   const last = element("td", {});
   if (key) last.append(link("sample=" + key, "Read"));
-  const which = number(row) + (summary.sides ? ` ${summary.sides[sample]}` : sample ? `, sample ${sample}` : "");
   const cells = [number(offset), number(tokens), percent(trained, tokens)].map((cell) => element("td", { class: "num" }, cell));
-  return element("tr", {}, ...cells, element("td", {}, visible(from)), element("td", {}, which), last);
+  return element("tr", {}, ...cells, element("td", {}, visible(from)), element("td", {}, number(row) + sampleOf(sample, " · ")), last);
 }
 
 async function openPack(key) {

@@ -34,6 +34,7 @@ from ...core.received_files import read_bounded
 from ...core.records import SIDE_NAMES
 from ...output.dataset import Dataset, open_dataset
 from ...publish.charts import page_pictures
+from ...publish.mask_counts import PROOF_WORDS
 from ...publish.drawing import style_sheet, templates_in
 from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
@@ -185,6 +186,7 @@ def summary_of(
         "sides": SIDE_NAMES if dataset.layout in SIDES else None,
         "room": figures["max_length"],
         "roles": SHOWN_WRITERS[:-1],
+        "proofs": PROOF_WORDS,
         "samples": figures["samples"],
         "packs": figures.get("packs", {"packs": 0})["packs"],
         "rejects": sum(each["rows"] for each in figures["rejects"]),

@@ -39,10 +39,7 @@ function groupsOf(item) {
 
 const isTrained = (token) => token.label !== -100;
 
-function nameOf(item) {
-  if (summary.sides) return `${item.id ?? "row " + number(item.row)}, ${summary.sides[item.sample]}`;
-  return item.id ?? `row ${number(item.row)}`;
-}
+const nameOf = (item) => (item.id ?? "row " + number(item.row)) + sampleOf(item.sample, " · ");
 
 function showItem(item) {
   reader.item = item;
@@ -63,14 +60,14 @@ function showItem(item) {
 function showFacts(item) {
   const place = summary.packed ? link("pack=" + `${item.split}/${item.pack}`, `${number(item.pack)}, from token ${number(item.offset)}`) : number(item.pack);
   const facts = [
-    ["source", visible(item.source)],
-    ["row", number(item.row) + (item.sample && !summary.sides ? `, sample ${item.sample}` : "")],
+    ["source", element("span", { class: "name", title: visible(item.source) }, visible(endOf(item.source)))],
+    ["row", number(item.row)],
     ["tokens", number(item.length)],
     ["trained", `${number(item.trained)} (${percent(item.trained, item.length)})`],
     ["control tokens", number(item.control)],
     [summary.packed ? "pack" : "row of the shard", place],
     ["split", item.split],
-    ["mask", item.origins ? `proved by ${item.proof}` : "as written; roles are unknown"],
+    item.proof ? ["proof", element("span", { class: "name", title: summary.proofs[item.proof] }, item.proof)] : ["roles", "unknown"],
     ["chosen as", summary.why.length ? item.why.join(", ") : null],
   ];
   $("facts").replaceChildren(

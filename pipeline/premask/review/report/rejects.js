@@ -1,5 +1,5 @@
 // Rows of the reject log.
-const REJECTS = 20;
+const REJECTS = 12;
 const rejected = { asked: 0 };
 
 async function loadRejects(at) {

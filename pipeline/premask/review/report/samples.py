@@ -146,7 +146,7 @@ _FIRST_USER = re.compile(r"(?:^|\0)\s*(?:user|human)\s*\0?:?\s+([^\0]*[^\0\s])",
 
 
 def first_words(groups: Sequence[Group], special: np.ndarray, origins: Sequence[str] | None = None) -> str:
-    """Return the first words of the user, else of the sample, on one line; without control tokens.
+    r"""Return the first words of the user, else of the sample, on one line; without control tokens.
 
     `special` says which tokens are control tokens, bool[t]. Without `origins`, what the user says is what
     follows a header such as `user`.

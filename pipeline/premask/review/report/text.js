@@ -37,7 +37,7 @@ function button(text, act) {
 const link = (hash, text, options) => element("a", { href: "#" + hash, ...options }, text);
 
 // What is marked in a text that is read: line breaks and tabs, spaces that one would not see, odd characters.
-const MARKED = new RegExp(`${ODD.source}| {2,}| +(?=\\n)|^ $`, "gu");
+const MARKED = new RegExp(`${ODD.source}| {2,}| +(?=\\n)`, "gu");
 const SPACES = { "\n": "newline", "\t": "tab", " ": "space" };
 
 // Text for reading: spaces keep their effect, and get a quiet mark from the style sheet, which is not copied.

@@ -8,6 +8,7 @@ Rows of a table that count nothing are left out. Cost: none.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ _SETTINGS = {
     "sample": "not in the sample of their source",
     "map": "the function of map left them out",
     "keep": "keep is not true of them",
-    "repeat": "used zero times",
+    "repeat": "repeat uses them zero times",
+    "mixture": "the shares of the mixture do not need them",
 }
 """What it means that a setting leaves rows out."""
 
@@ -77,7 +79,20 @@ def words_of(manifest: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
 def _subtitle(manifest: Mapping[str, Any], figures: Figures) -> str:
     layouts = " and ".join(manifest["recipe"]["layout"])
     tokenizer = manifest.get("tokenizer", {}).get("name", "")
+    if tokenizer.startswith((".", "/")):  # a folder: its path is under "Run"
+        tokenizer = "/".join(tokenizer.rstrip("/").split("/")[-2:])
     return f"{layouts}, at most {figures['max_length']:,} tokens, for {tokenizer}"
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Return paths without the folders that all of them are in.
+
+    >>> short_names(["/data/a/x.jsonl", "/data/b/x.jsonl"])["/data/b/x.jsonl"], short_names(["b/x"])
+    ('b/x.jsonl', {'b/x': 'x'})
+    """
+    folders = [path.split("/")[:-1] for path in paths]
+    same = len(os.path.commonprefix(folders)) if folders else 0
+    return {path: "/".join(path.split("/")[same:]) for path in paths}
 
 
 def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
@@ -103,7 +118,11 @@ def _mixture(manifest: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     several = figures["samples"] != figures["kept"]
     head = ["source", "share of tokens", *(("asked", "got", "times used") if asked else ()), "rows kept"]
     head += [*(("samples",) if several else ()), "tokens", "trained tokens", "trained"]
-    rows = [_source(each, figures, asked, several=several) for each in ordered[:TABLE_ROWS]]
+    names = short_names([each["source"] for each in ordered])
+    rows = [
+        {"name": names[each["source"]], **_source(each, figures, asked, several=several)}
+        for each in ordered[:TABLE_ROWS]
+    ]
     by = manifest["mixture"]["by"].replace("_", " ") if asked else ""
     return {
         "head": head,
@@ -127,7 +146,7 @@ def _source(
     cells += [f"{each['kept']:,}{rows}", *([f"{each['samples']:,}"] if several else [])]
     cells += [f"{each['tokens']:,}", f"{each['trained_tokens']:,}", _trained(each)]
     bar = [round(100 * each[key] / whole, 2) for key in ("tokens", "trained_tokens")]
-    return {"name": each["source"], "bar": bar, "cells": cells}
+    return {"source": each["source"], "bar": bar, "cells": cells}
 
 
 def _lost(manifest: Mapping[str, Any], figures: Figures) -> list[dict[str, Any]]:
