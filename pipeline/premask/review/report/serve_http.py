@@ -155,11 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             if not rest:
                 self._send_page()
             elif rest.startswith("api/"):
-                asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
-                self._send_json(HTTPStatus.OK, self.server.answers.of(rest[4:], asked))
+                self._send_json(HTTPStatus.OK, self.server.answers.of(rest[4:], _asked(query)))
             else:
                 self._send_error(HTTPStatus.NOT_FOUND, "there is nothing at this address")
-        except (BadQuestionError, UnicodeError) as error:
+        except BadQuestionError as error:
             self._send_error(HTTPStatus.BAD_REQUEST, str(error))
         except PremaskError as error:
             self._send_error(HTTPStatus.CONFLICT, str(error))
@@ -210,6 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
+
+
+def _asked(query: str) -> dict[str, str]:
+    """The names and values of a query. Raises `BadQuestionError` if they are too many."""
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=32))
+    except ValueError as error:
+        raise BadQuestionError(str(error)) from None
 
 
 def _waiting(name: str, share: float) -> str:
