@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SAMPLE, TOKENIZER, Done, premask
+from commands import ROOT, SAMPLE, TOKENIZER, Done, premask
 from hub_client import SCRIPT, Client, hub, server  # noqa: F401
 from hub_server import HubServer, Repo
 from outputs import sent_of
@@ -174,6 +174,30 @@ def test_verify_fetches_and_checks_what_was_pushed(
 
     failed(client.premask("verify", "alice/none"), "alice/none")
     failed(client.premask("verify", DEMO, HF_TOKEN="hf_wrong"), "alice/demo")
+
+
+def test_report_shows_what_was_pushed(
+    hub: HubServer, client: Client, outputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """The file goes where the command is called, and takes the place of none but an older report."""
+    client.push(outputs["many"], DEMO, "--tag", "v2")
+    client.run(f"import os; os.chdir({str(tmp_path)!r}); answer = 0")
+    try:
+        for words in ((), ("--revision", "v2")):
+            done = client.premask("report", DEMO, *words)
+            assert (done.code, done.out.splitlines()[-1].startswith("report:  demo-report.html")) == (
+                0,
+                True,
+            ), done
+        text = (tmp_path / "demo-report.html").read_text(encoding="utf-8")
+        (tmp_path / "demo-report.html").write_text("mine")
+        failed(client.premask("report", DEMO), "demo-report.html exists", "--to")
+        failed(client.premask("report", DEMO, "--revision", "none"), "alice/demo", "cannot be fetched")
+    finally:
+        client.run(f"import os; os.chdir({str(ROOT)!r}); answer = 0")
+
+    assert (tmp_path / "demo-report.html").read_text() == "mine"
+    assert "letters-011" in text
 
 
 def test_branches_and_tags(hub: HubServer, client: Client, outputs: dict[str, Path]) -> None:

@@ -53,7 +53,7 @@ def axe_findings(page: Any, impacts: Collection[str] = ("serious", "critical")) 
 class Visit:
     """One page that is open, and what happened on it: requests, errors, what its console said."""
 
-    def __init__(self, browser: Any, path: Path, **options: Any) -> None:
+    def __init__(self, browser: Any, path: Path | str, **options: Any) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.requests: list[str] = []
@@ -62,7 +62,7 @@ class Visit:
         self.page.on("console", lambda message: self.troubles.append(message.text))
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("dialog", self._dialog)
-        self.page.goto(path.as_uri())
+        self.page.goto(path if isinstance(path, str) else path.as_uri())
 
     def _dialog(self, dialog: Any) -> None:
         self.troubles.append(f"dialog: {dialog.message}")

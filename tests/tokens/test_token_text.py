@@ -66,6 +66,13 @@ def test_any_ids_have_a_text(ids: list[int]) -> None:
     assert "\ufffd" not in "".join(part for part, _ in groups)
 
 
+def test_the_bytes_of_all_tokens() -> None:
+    found = SAMPLE_TEXTS.all_bytes()
+
+    assert len(found) == SAMPLE_BACKEND.get_vocab_size(with_added_tokens=True)
+    assert found == [SAMPLE_TEXTS.bytes_of(index) for index in range(len(found))]
+
+
 def test_control_tokens() -> None:
     ids = np.array([1, 7155, 2, 9_000_000, -1])
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,7 @@ _FEWEST_VALUES, _MOST_VALUES = (
 _MOST_ROWS = 1 << 27  # of a shard
 _LINES, _LINEAGE_PAGE = 1 << 16, 1 << 26  # of a batch of lineage or rejects; bytes of a page of lineage
 _BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError, IndexError)  # what pyarrow raises
+_AT_ONCE = {"rejects": 256, "lineage": _LINES}  # lines of which single ones are picked
 _MAY_BE_NULL = {"rejects": {"id", "original"}, "lineage": {"id"}}
 
 
@@ -210,19 +211,46 @@ class Dataset:
         Raises `UnreadableError` if the shard cannot be read, has no such columns, or declares what no shard
         has; unless `nulls`, also for a null where the contract has none.
         """
-        wanted = self.schema(shard.kind)
-        names = wanted.names if columns is None else list(columns)
+        names = self.schema(shard.kind).names if columns is None else list(columns)
         most = min(tokens, _LINES) if shard.kind in _MAY_BE_NULL else tokens
         optional = set(names) if nulls else _MAY_BE_NULL.get(shard.kind, set())
+        with self._reading(shard, names) as (file, footer):
+            for groups, each in runs_of_groups(footer, 4 * BATCH_TOKENS):
+                size = max(1, most // max(each, 1))
+                for read in file.iter_batches(size, row_groups=groups, columns=names):
+                    batch = undone(read)
+                    _check_batch(batch, shard.kind, optional)
+                    yield batch
+
+    def rows(
+        self, shard: Shard, numbers: np.ndarray, columns: Sequence[str]
+    ) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """Yield some rows of a shard by their numbers in it (int64[n], ascending), in batches, each with the
+        numbers of its rows. Only row groups that have some are read. Raises as `batches` does."""
+        most = _AT_ONCE.get(shard.kind, BATCH_TOKENS)
+        with self._reading(shard, columns) as (file, footer):
+            for number, first, wanted in _groups_with(footer, numbers):
+                group = footer.groups[number]
+                size, at = max(1, most * max(group.rows, 1) // max(group.columns[0].values, 1)), first
+                reads = file.iter_batches(size, row_groups=[number], columns=list(columns))
+                for read in reads:
+                    own = wanted[(wanted >= at) & (wanted < at + read.num_rows)]
+                    if len(own):
+                        batch = undone(read.take(pa.array(own - at)))
+                        _check_batch(batch, shard.kind, _MAY_BE_NULL.get(shard.kind, set()))
+                        yield own, batch
+                    at += read.num_rows
+                    if at > wanted[-1]:
+                        break
+
+    @contextmanager
+    def _reading(self, shard: Shard, names: Sequence[str]) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+        """A shard that has these columns; what goes wrong meanwhile is an `UnreadableError`."""
+        wanted = self.schema(shard.kind)
         try:
             with self._opened(shard) as (file, footer):
                 _check_columns(undone_schema(file.schema_arrow), [wanted.field(name) for name in names])
-                for groups, each in runs_of_groups(footer, 4 * BATCH_TOKENS):
-                    size = max(1, most // max(each, 1))
-                    for read in file.iter_batches(size, row_groups=groups, columns=names):
-                        batch = undone(read)
-                        _check_batch(batch, shard.kind, optional)
-                        yield batch
+                yield file, footer
         except _BROKEN as error:
             raise UnreadableError(self.root / shard.path, error) from None
 
@@ -390,6 +418,16 @@ def _is_as_listed(path: Path, listed: ListedFile) -> bool:
 def raw_bytes(footer: pq.FileMetaData) -> int:
     """Size of a Parquet file once decompressed, by its footer."""
     return sum(int(footer.row_group(i).total_byte_size) for i in range(footer.num_row_groups))
+
+
+def _groups_with(footer: Footer, numbers: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield the row groups that have some of these rows: its number, its first row, and those rows."""
+    first = 0
+    for number, group in enumerate(footer.groups):
+        own = numbers[slice(*np.searchsorted(numbers, [first, first + group.rows]))]
+        if len(own):
+            yield number, first, own
+        first += group.rows
 
 
 def _check_batch(batch: pa.RecordBatch, kind: str, optional: Collection[str]) -> None:

@@ -12,7 +12,7 @@ Cost: 15 ns a token and 0.5 us a sample; memory is that of a batch, some tens of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -107,28 +107,44 @@ def first_samples(dataset: Dataset, shard: Shard) -> FirstRows | None:
     return FirstRows(batch, cut.samples(batch, shard.path, 0, lambda _: nowhere))
 
 
-def read_row(dataset: Dataset, split: str, row: int) -> SampleBatch:
-    """Return the samples of one row (one pack) of a split; rows count over its shards from 0.
+def read_row(dataset: Dataset, split: str, row: int, lines: range | None = None) -> SampleBatch:
+    """Return the samples of one row (one pack) of a split; rows count over its shards from 0. `lines` are
+    those of its lineage, if they are known (`sample_index.py`).
 
-    Raises `OutputError` if there is no such split or row. Reads its shard up to it, and the lineage of the
-    split.
+    Raises `OutputError` if there is no such split or row. Reads the row group that has it, and the lineage
+    of the split, or the row groups of it that have `lines`.
     """
     cut = _Cut(dataset)
     if split not in dataset.splits:
         raise OutputError(f"{dataset.root} has no split {split}; there are {', '.join(dataset.splits)}")
-    first = 0
-    for shard in dataset.shards(dataset.layout, split):
-        for batch in dataset.batches(shard, cut.columns) if row < first + shard.rows else ():
-            if row < first + batch.num_rows:
-                own = batch.slice(row - first, 1)
-                return cut.samples(own, split, row, lambda lengths: _origins_of(dataset, split, row, lengths))
-            first += batch.num_rows
-        first += shard.rows
-    what = f"{dataset.root} has no row {row} of {dataset.layout} in {split}; there are {first:,}"
+
+    def take(lengths: np.ndarray) -> pa.RecordBatch:
+        return _origins_of(dataset, split, row, lines, lengths)
+
+    for _, batch in rows_of(dataset, dataset.layout, split, np.array([row]), cut.columns):
+        return cut.samples(batch, split, row, take)
+    count = sum(shard.rows for shard in dataset.shards(dataset.layout, split))
+    what = f"{dataset.root} has no row {row} of {dataset.layout} in {split}; there are {count:,}"
     raise OutputError(f"{what}, counted from 0")
 
 
-def _misfit(dataset: Dataset, split: str) -> str:
+def rows_of(
+    dataset: Dataset, kind: str, split: str | None, numbers: np.ndarray, columns: Sequence[str]
+) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    """Yield some rows of a split by their numbers over all shards of a kind (int64[n], ascending), in
+    batches, each with the numbers of its rows; the reject log has no splits. Only row groups that have some
+    are read."""
+    first = 0
+    for shard in dataset.shards(kind, split):
+        own = numbers[slice(*np.searchsorted(numbers, [first, first + shard.rows]))] - first
+        if len(own):
+            for here, batch in dataset.rows(shard, own, columns):
+                yield here + first, batch
+        first += shard.rows
+
+
+def misfit(dataset: Dataset, split: str) -> str:
+    """Return what is said of a split whose shards and lineage do not fit together."""
     out = dataset.root
     return f"{out}: shards and lineage of {split} do not fit together; see 'premask verify {out}'"
 
@@ -180,7 +196,7 @@ def shard_samples(dataset: Dataset, shard: Shard, lineage: Shard) -> Samples:
     for batch in dataset.batches(shard, [*cut.columns, *cut.floats]):
         found = cut.samples(batch, "", 0, partial(_taken, lines, at))
         if not np.array_equal(found.origin.column("length").to_numpy(), found.length):
-            raise OutputError(_misfit(dataset, shard.path))
+            raise OutputError(misfit(dataset, shard.path))
         ids, labels = found.ids, found.labels
         floats = {name: flat(batch.column(name)).values for name in cut.floats}
         if len(found.ids) > found.length.sum():
@@ -191,7 +207,7 @@ def shard_samples(dataset: Dataset, shard: Shard, lineage: Shard) -> Samples:
         parts.append(Samples(ids, labels, offsets_of(found.length), origin, floats))
         at += len(found.length)
     if at != len(lines):
-        raise OutputError(_misfit(dataset, shard.path))
+        raise OutputError(misfit(dataset, shard.path))
     return concat_samples(parts)
 
 
@@ -224,14 +240,14 @@ class _Cut:
         """The samples of a batch whose first row has that number; `take` gives their lineage by lengths."""
         if self._layout in SIDES:
             if not are_whole(self._layout, batch).all():
-                raise OutputError(_misfit(self._dataset, split))
+                raise OutputError(misfit(self._dataset, split))
             batch = as_packs(self._layout, batch)
         ids, labels = flat(batch.column("input_ids")), flat(batch.column("labels")).values
         row_sizes = np.diff(ids.offsets)
         lengths, row, begin = row_sizes, np.arange(batch.num_rows), ids.offsets[:-1]
         fitted = fitting(batch, row_sizes) if self._packed else row_sizes > 0
         if len(labels) != len(ids.values) or not fitted.all():
-            raise OutputError(_misfit(self._dataset, split))
+            raise OutputError(misfit(self._dataset, split))
         if self._packed:
             (lengths, of_rows), (rooms, _) = sample_sizes(batch)
             row, begin = np.repeat(row, np.diff(of_rows)), offsets_of(rooms)[:-1]
@@ -248,18 +264,24 @@ class _Cut:
 # ==== Lineage ====
 
 
-def _origins_of(dataset: Dataset, split: str, row: int, lengths: np.ndarray) -> pa.RecordBatch:
+def _origins_of(
+    dataset: Dataset, split: str, row: int, lines: range | None, lengths: np.ndarray
+) -> pa.RecordBatch:
     """The lineage of one row of a split, whose samples must have these lengths."""
     import pyarrow.compute as pc  # noqa: PLC0415  it takes as long as pyarrow itself
 
     columns = ["pack", "length", *_ORIGIN]
-    lines = pa.Table.from_batches(
-        [batch.filter(pc.equal(batch["pack"], row)) for batch in dataset.lineage(split, columns)],
+    if lines is None:
+        batches = list(dataset.lineage(split, columns))
+    else:
+        batches = [batch for _, batch in rows_of(dataset, "lineage", split, np.array(lines), columns)]
+    found = pa.Table.from_batches(
+        [batch.filter(pc.equal(batch["pack"], row)) for batch in batches],
         pa.schema([LINEAGE_SCHEMA.field(name) for name in columns]),
     )
-    if not np.array_equal(lines.column("length").to_numpy(), lengths):
-        raise OutputError(_misfit(dataset, split))
-    return _one_batch(lines.select(_ORIGIN))
+    if not np.array_equal(found.column("length").to_numpy(), lengths):
+        raise OutputError(misfit(dataset, split))
+    return _one_batch(found.select(_ORIGIN))
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
@@ -283,7 +305,7 @@ class _Origins:
         while self._rows < len(lengths):
             batch = next(self._batches, None)
             if batch is None:
-                raise OutputError(_misfit(self._dataset, self._split))
+                raise OutputError(misfit(self._dataset, self._split))
             self._waiting.append(batch)
             self._rows += batch.num_rows
         if not self._waiting:
@@ -291,11 +313,11 @@ class _Origins:
         whole = _one_batch(pa.Table.from_batches(self._waiting))
         own, rest = whole.slice(0, len(lengths)), whole.slice(len(lengths))
         if not np.array_equal(own.column("length").to_numpy(), lengths):
-            raise OutputError(_misfit(self._dataset, self._split))
+            raise OutputError(misfit(self._dataset, self._split))
         self._waiting, self._rows = [rest], rest.num_rows
         return own.select(_ORIGIN)
 
     def finish(self) -> None:
         """Raise if lines are left."""
         if self._rows or any(batch.num_rows for batch in self._batches):
-            raise OutputError(_misfit(self._dataset, self._split))
+            raise OutputError(misfit(self._dataset, self._split))

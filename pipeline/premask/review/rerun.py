@@ -32,7 +32,7 @@ from ..core.errors import PremaskError, RowError, one_line
 from ..core.hashing import hash_samples
 from ..core.received_files import is_file_here
 from ..core.recipe import Recipe
-from ..core.records import Conversation, Row, SourceInfo, Tally
+from ..core.records import Conversation, Row, Slice, SourceInfo, Tally
 from ..dialects import Form
 from ..dialects.shaped import ShapedRows
 from ..labeller import LabelledSample, Labeller, apart, segment
@@ -43,7 +43,7 @@ from ..running.fitting import count, cut, fit
 from ..running.inputs import find_dialect
 from ..running.keeping import REASON, Keep, keep_of
 from ..running.measures import measured, shaped_traits
-from ..sources.cutting import whole
+from ..sources.cutting import blocks_of_rows, whole
 from ..sources.listing import entries_of_files, inspect_again
 from ..sources.reading import read_blocks
 from ..tokens.engines import EngineProof, TokenizersEngine
@@ -53,6 +53,7 @@ from .explain import origins_of
 from .verify_files import Findings
 
 _BLOCK_ROWS = 256  # rows per read
+_PLACE_ROWS = 1024  # rows from one place of a source that is known to the next
 
 
 class Expected(NamedTuple):
@@ -337,6 +338,16 @@ def _retrace_source(
     wanted: Mapping[Key, Tokens],
     entries: Mapping[str, int],
 ) -> Iterator[tuple[Key, Traced]]:
+    info, dialect = _source_again(labeller, dataset, source, entries)
+    numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)
+    for row in rows_numbered(info, numbers):
+        yield from _traced_of(labeller, row, dialect, wanted)
+
+
+def _source_again(
+    labeller: Labeller, dataset: Dataset, source: str, entries: Mapping[str, int]
+) -> tuple[SourceInfo, Form]:
+    """A source of an output and its dialect. Raises `PremaskError` if its rows cannot be processed again."""
     known = {each.sha256 for each in dataset.manifest.inputs if each.source == source}
     if any(each.map is not None for each in dataset.manifest.inputs if each.source == source):
         raise PremaskError("a function made its rows (map), and no code of a recipe is run here")
@@ -345,15 +356,50 @@ def _retrace_source(
     info = inspect_again(source, labeller.recipe, entries)
     if info.sha256 not in known:
         raise PremaskError("the file has changed since the run")
-    dialect = find_dialect(info, labeller.recipe)
-    numbers = np.unique([row for _, row, _ in wanted]).astype(np.int64)
-    for row in rows_numbered(info, numbers):
-        with suppress(RowError):
-            for number, piece in enumerate(label_again(labeller, row, dialect)):
-                side = piece.sample.side
-                key = source, row.row, number if side is None else side
-                if key in wanted and _same(piece, wanted[key]):
-                    yield key, _traced(piece)
+    return info, find_dialect(info, labeller.recipe)
+
+
+def _traced_of(
+    labeller: Labeller, row: Row, dialect: Form, wanted: Mapping[Key, Tokens]
+) -> Iterator[tuple[Key, Traced]]:
+    """The samples of a row that are wanted and equal."""
+    with suppress(RowError):
+        for number, piece in enumerate(label_again(labeller, row, dialect)):
+            side = piece.sample.side
+            key = row.source, row.row, number if side is None else side
+            if key in wanted and _same(piece, wanted[key]):
+                yield key, _traced(piece)
+
+
+class Retracer:
+    """Processes single rows of an output again, one after another.
+
+    Cost: the first row of a source takes reading all of it; others of JSONL, JSON arrays and Parquet take a
+    few milliseconds, of other files what reading them up to the row takes.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset, self._labeller = dataset, labeller_of(dataset)
+        self._entries = entries_of_files(dataset.manifest.settings.sources)
+        self._sources: dict[str, tuple[list[Slice], Form]] = {}
+
+    def prepare(self, source: str) -> None:
+        """Read a source. Raises `PremaskError` if its rows cannot be processed again."""
+        if source not in self._sources:
+            info, dialect = _source_again(self._labeller, self._dataset, source, self._entries)
+            self._sources[source] = blocks_of_rows(whole(info), _PLACE_ROWS), dialect
+
+    def trace(self, key: Key, tokens: Tokens) -> Traced | None:
+        """Return a sample with its origins, None if its row gives other tokens. Raises as `prepare` does."""
+        source, number, _ = key
+        self.prepare(source)
+        pieces, dialect = self._sources[source]
+        own = (each for each in pieces if each.stop_row is None or each.stop_row > number)
+        piece = next(own, pieces[-1])
+        for block in read_blocks(piece, _BLOCK_ROWS):
+            for i in np.flatnonzero(block.numbers == number).tolist():
+                return dict(_traced_of(self._labeller, block.row(i), dialect, {key: tokens})).get(key)
+        return None
 
 
 def _same(piece: LabelledSample, tokens: Tokens) -> bool:

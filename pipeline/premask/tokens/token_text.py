@@ -100,6 +100,13 @@ class TokenTexts:
             self._known[index] = self._bytes_of(index)
         return self._known[index]
 
+    def all_bytes(self) -> list[bytes]:
+        """Return the bytes of the tokens with the ids 0, 1, 2 ...; none for an id that has no token."""
+        found = [b""] * (int(self._ids[-1]) + 1 if len(self._ids) else 0)
+        for index in self._ids.tolist():
+            found[index] = self._bytes_of(index)
+        return found
+
     def _bytes_of(self, index: int) -> bytes:
         if index in self._added:
             return self._added[index].encode("utf-8", "surrogatepass")
