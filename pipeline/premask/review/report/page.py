@@ -53,7 +53,7 @@ PACK_BYTES = 500_000
 
 FOLDER = Path(__file__).parent
 
-SCRIPTS = ("text.js", "{source}", "list.js", "reader.js", "packs.js", "rejects.js", "report.js")
+SCRIPTS = ("text.js", "{source}", "list.js", "tokens.js", "reader.js", "packs.js", "rejects.js", "report.js")
 """The files of the page's script, in order. The second defines where its data comes from: the page itself
 (`embedded_source.js`), or a server (`served_source.js`)."""
 
