@@ -58,7 +58,7 @@ def test_the_recipe_of_the_sample_is_run_as_it_is(box: Path) -> None:
     }
     assert f"  # {source}: 0.4 MB, 300 rows, jsonl, dialect sharegpt\n" in text
     assert re.search(r"the longest has 7\d\d tokens, 99% have at most 6\d\d, the median is 2\d\d", text)
-    assert "of 299 rows would be rejected as no_assistant: " in text
+    assert "Rejected as no_assistant: 1 of 299 rows (" in text
     assert premask("run", "recipe.yaml").code == 0
     assert (box / "out" / "conversations" / "manifest.json").is_file()
 
@@ -87,12 +87,12 @@ def test_suggestions_say_why_and_can_be_followed() -> None:
     text = init("a.jsonl")
 
     for reason in (
-        "1 of 7 rows would be rejected as no_assistant",
+        "Rejected as no_assistant: 1 of 7 rows",
         "In 1 of 7 rows user and assistant do not take turns",
-        "1 of 7 rows have HTML tags",
-        "1 of 7 rows have reasoning",
-        "1 of 7 rows have tools",
-        "1 of 7 rows are duplicates",
+        "HTML tags or entities outside of code, which may be residue, in 1 of 7 rows",
+        "Reasoning in 1 of 7 rows",
+        "Tools in 1 of 7 rows",
+        "Duplicates of earlier rows: 1 of 7 rows",
     ):
         assert reason in text
     recipe = make_recipe(followed(text))
@@ -110,7 +110,7 @@ def test_keys_that_keep_rows_which_a_template_refuses() -> None:
     )
     text = init("a.jsonl", "--tokenizer", TOKENIZER, "--chat-template", "open.jinja")
 
-    assert "1 of 1 row would be rejected as open_reasoning" in text
+    assert "Rejected as open_reasoning: 1 of 1 rows" in text
     assert (followed(text)["chat_template"], followed(text)["open_reasoning"]) == ("open.jinja", "compose")
 
 

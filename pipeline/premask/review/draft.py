@@ -180,9 +180,7 @@ def _suggestions(sample: Sample) -> Iterator[Advice]:
     yield from _parts(sample)
     yield from _history(sample)
     if sample.duplicates:
-        yield Advice(
-            [f"{_of(sample.duplicates, sample)} are duplicates of earlier ones."], "duplicates: drop"
-        )
+        yield Advice([f"Duplicates of earlier rows: {_of(sample.duplicates, sample)}."], "duplicates: drop")
     near = (
         "Leave out rows whose text is nearly that of an earlier one (pip install 'premask[near-duplicates]')."
     )
@@ -193,7 +191,7 @@ def _suggestions(sample: Sample) -> Iterator[Advice]:
 def _rejected(sample: Sample) -> Iterator[Advice]:
     reasons = []
     for reason, count in sample.rejected.most_common():
-        said = f"{_of(count, sample)} would be rejected as {reason}: {REASONS[reason]}."
+        said = f"Rejected as {reason}: {_of(count, sample)} ({REASONS[reason]})."
         if reason in _FIXES:
             key, what = _FIXES[reason]
             yield Advice([said, f"This {what}."], key)
@@ -210,7 +208,7 @@ def _repairs(sample: Sample) -> Iterator[Advice]:
         reasons.append(f"In {count} user and assistant do not take turns, which some templates reject.")
     if sample.html:
         count = _of(sample.html, sample)
-        reasons.append(f"{count} have HTML tags or entities outside of code, which may be residue.")
+        reasons.append(f"HTML tags or entities outside of code, which may be residue, in {count}.")
         names["strip_html"] = None
     if reasons:
         yield Advice(reasons, f"repair: [{', '.join(names)}]")
@@ -220,10 +218,10 @@ def _parts(sample: Sample) -> Iterator[Advice]:
     parts = {"reasoning": False} if sample.reasoning else {}
     reasons = []
     if sample.reasoning:
-        reasons.append(f"{_of(sample.reasoning, sample)} have reasoning, which is trained.")
+        reasons.append(f"Reasoning in {_of(sample.reasoning, sample)}. It is trained.")
     if sample.tools:
         parts["tool_calls"] = False
-        reasons.append(f"{_of(sample.tools, sample)} have tools. Calls are trained, results are not.")
+        reasons.append(f"Tools in {_of(sample.tools, sample)}. Calls are trained, results are not.")
     if reasons:
         what = " and ".join(name.replace("_", " ") for name in parts)
         yield Advice([*reasons, f"This leaves {what} out of the loss."], f"train: {_yaml(parts)}")
@@ -253,7 +251,7 @@ def _card(recipe: Recipe) -> Iterator[str]:
 
 
 def _of(count: int, sample: Sample) -> str:
-    return f"{count:,} of {_many(sample.rows, 'row')}"
+    return f"{count:,} of {sample.rows:,} rows"
 
 
 def _many(count: int, noun: str) -> str:

@@ -81,8 +81,8 @@ class Pace:
         seconds, rows = last.time - first.time, last.rows - first.rows
         if last.tokens > first.tokens:
             yield f"{(last.tokens - first.tokens) / seconds:,.0f} tokens/s"
-        if self.total is not None and rows > 0:
-            yield f"{duration(max(0, self.total - self.rows) * seconds / rows)} left"
+        if self.total is not None and rows > 0 and self.rows < self.total:
+            yield f"{duration((self.total - self.rows) * seconds / rows)} left"
 
 
 class BarProgress(Progress):

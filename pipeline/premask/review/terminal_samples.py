@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from ..core.records import SIDE_NAMES
+from ..core.text import visible
 from ..tokens.token_text import TokenTexts, groups_of
 from .terminal_conversation import Conversations, facts
-from .terminal_tokens import say, token_table
+from .terminal_tokens import is_wrapped, say, token_table
 
 if TYPE_CHECKING:  # loaded by the commands that read outputs
     from ..output.read_samples import SampleBatch
@@ -76,7 +78,8 @@ class SamplePrinter:
         note: str = "",
     ) -> None:
         self._space()
-        say(self._console, f"{title}: {facts(labels, proof)}{note}", "bold")
+        line = Text(visible(f"{title}: {facts(labels, proof)}{note}"), "bold")
+        self._console.print(line, soft_wrap=not is_wrapped(self._console))
         if self._tokens:
             self._console.print(token_table(ids, labels, groups, origins))
         else:
