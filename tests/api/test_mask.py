@@ -1,17 +1,28 @@
-"""`mask`: every kind of data gives the samples of a run; what is rejected is listed."""
+"""`mask` and `prepare`: every kind of data gives the samples and packs of a run; rejects are listed."""
 
 from __future__ import annotations
 
+import json
+import pickle
+from pathlib import Path
 from typing import Any
 
 import datasets
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
 from premask.api import mask as module
-from premask.api.mask import mask
-from premask.core.errors import RecipeError, SourceError
+from premask.api.mask import mask, prepare
+from premask.api.run import run
+from premask.core.errors import RecipeError, SourceError, TemplateError, TokenizerError
+
+TEMPLATE = (
+    "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}|{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 ROWS: list[dict[str, Any]] = [
     *(chat(f"Question {i}", f"Answer {i}", "And now?", "Now this.") for i in range(50)),
@@ -107,17 +118,146 @@ def test_long_samples_are_rejected_only_if_asked() -> None:
     assert line["reason"] == "too_long"
 
 
-@pytest.mark.parametrize("data", ["rows.jsonl", 3, None, b"rows"])
-def test_other_kinds_of_data(data: Any) -> None:
-    with pytest.raises(TypeError, match="data must be a list of rows"):
-        mask(data, TOKENIZER)
-
-
 def test_nothing_known_in_the_data() -> None:
     with pytest.raises(SourceError, match="no known conversation format"):
         mask([{"a": 1}], TOKENIZER)
 
 
 def test_keys_of_a_run_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"shuffle is for premask\.run"):
-        mask(ROWS, TOKENIZER, shuffle=True)
+    for key in ("shuffle", "keep", "near_duplicates", "map", "output"):
+        with pytest.raises(RecipeError, match=rf"premask\.mask: {key} is for premask\.run"):
+            mask(ROWS, TOKENIZER, **{key: True})
+    with pytest.raises(RecipeError, match=r"pad_rows is for premask\.prepare, which packs"):
+        mask(ROWS, TOKENIZER, pad_rows="none")
+    with pytest.raises(RecipeError, match=r"premask\.prepare: splits is for premask\.run"):
+        prepare(ROWS, TOKENIZER, splits={"test": 0.1})
+
+
+@pytest.mark.parametrize("work", [mask, prepare])
+@pytest.mark.parametrize(
+    ("keys", "error", "says"),
+    [
+        (
+            {"history_": "last"},
+            RecipeError,
+            r"premask\.\w+: unknown key 'history_'; did you mean 'history'\?",
+        ),
+        ({"max_length": "4q"}, RecipeError, "max_length"),
+        ({"tokenizer": "no/such"}, TokenizerError, "tokenizer no/such cannot be loaded"),
+        ({"tokenizer": None}, TokenizerError, "no tokenizer of transformers"),
+        ({"chat_template": "{{ foo"}, TemplateError, "line 1"),
+        ({"chat_template": "no.jinja"}, TemplateError, r"no\.jinja"),
+        ({"dialect": "opennai"}, RecipeError, "did you mean 'openai'"),
+        ({"layout": ["kto"]}, RecipeError, "layout is for premask"),
+    ],
+)
+def test_wrong_arguments(work: Any, keys: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says) as raised:
+        work(ROWS, **{"tokenizer": TOKENIZER, **keys})
+
+    assert "\n" not in str(raised.value)
+
+
+# ==== Packs ====
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"max_length": 64},
+        {"max_length": 96, "pad_rows": "to_length", "pad_to_multiple": 8},
+        {
+            "max_length": 64,
+            "pack_window": 500,
+            "loss_weights": "per_sample",
+            "extra_columns": ["completion_mask"],
+        },
+    ],
+)
+def test_packs_are_those_of_a_run(keys: dict[str, Any], tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", ROWS)
+    result = run(sources=[source], tokenizer=TOKENIZER, output=tmp_path / "out", **keys)
+    written = rows_of(tmp_path / "out", "packed")
+
+    assert prepare(ROWS, TOKENIZER, **keys) == written
+    assert prepare(datasets.Dataset.from_list(ROWS), TOKENIZER, **keys).to_list() == written
+    assert prepare(pl.DataFrame(ROWS), TOKENIZER, **keys).to_dicts() == written
+    assert len(prepare(ROWS, TOKENIZER, **keys).rejects) == len(result.rejects) == 2
+
+
+def test_a_stream_of_packs_in_another_process() -> None:
+    packed = prepare(datasets.Dataset.from_list(ROWS).to_iterable_dataset(), TOKENIZER, max_length=64)
+    copy = pickle.loads(pickle.dumps(packed))  # noqa: S301
+
+    assert list(copy) == list(packed) == prepare(ROWS, TOKENIZER, max_length=64)
+
+
+# ==== Types of tables ====
+
+TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
+TURNS = [[{"role": "user", "content": f"Q{i}"}, {"role": "assistant", "content": f"A{i}"}] for i in range(20)]
+LARGE = pa.large_list(pa.struct([("role", pa.large_string()), ("content", pa.large_string())]))
+MORE = pa.list_(pa.struct([*TURN, ("name", pa.string()), ("tool_calls", pa.list_(pa.string()))]))
+TOOL = {
+    "name": "f",
+    "description": "d",
+    "parameters": {"type": "object", "properties": {"a": {"type": "string"}}},
+}
+TOOLS = [[{"type": "function", "function": TOOL}]] * 20
+TABLES = {
+    "large": {"messages": pa.array(TURNS, LARGE)},
+    "fixed": {"messages": pa.array(TURNS, pa.list_(TURN, 2))},
+    "nulls": {
+        "messages": pa.array([[{**turn, "name": None} for turn in turns] for turns in TURNS], MORE),
+        "id": pa.array([None if i % 2 else f"row {i}" for i in range(20)]),
+    },
+    "dictionaries": {
+        "question": pa.array(["Q", "R"] * 10).dictionary_encode(),
+        "answer": pa.array(["A", "B"] * 10).dictionary_encode(),
+    },
+    "views": {"question": pa.array(["Q", "R"] * 10, pa.string_view()), "answer": pa.array(["A", "B"] * 10)},
+    "tools as JSON": {
+        "messages": pa.array(TURNS, pa.list_(TURN)),
+        "tools": pa.array([json.dumps(each) for each in TOOLS]),
+    },
+    "tools as structs": {"messages": pa.array(TURNS, pa.list_(TURN)), "tools": pa.array(TOOLS)},
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_odd_types_are_read_as_from_a_parquet_file(name: str, tmp_path: Path) -> None:
+    table = pa.table(TABLES[name])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    keys = {"chat_template": TEMPLATE}
+    run(
+        sources=[tmp_path / "rows.parquet"],
+        tokenizer=TOKENIZER,
+        output=tmp_path / "out",
+        layout=["unpacked"],
+        **keys,
+    )
+    written = [{column: row[column] for column in NAMES} for row in rows_of(tmp_path / "out", "unpacked")]
+
+    assert len(written) == 20
+    assert taken(mask(datasets.Dataset(table), TOKENIZER, **keys)) == written
+    assert taken(mask(pl.DataFrame(pl.from_arrow(table)), TOKENIZER, **keys).to_dicts()) == written
+
+
+def test_features_of_datasets(tmp_path: Path) -> None:
+    turns = datasets.List({"role": datasets.Value("string"), "content": datasets.Value("large_string")})
+    features = datasets.Features({"messages": turns, "tools": datasets.Json()})
+    rows = [{"messages": own, "tools": tools} for own, tools in zip(TURNS, TOOLS, strict=True)]
+    data = datasets.Dataset.from_list(rows, features=features)
+    data.to_parquet(tmp_path / "rows.parquet")
+    keys = {"chat_template": TEMPLATE}
+    run(
+        sources=[tmp_path / "rows.parquet"],
+        tokenizer=TOKENIZER,
+        output=tmp_path / "out",
+        layout=["unpacked"],
+        **keys,
+    )
+
+    written = [{column: row[column] for column in NAMES} for row in rows_of(tmp_path / "out", "unpacked")]
+    assert taken(mask(data, TOKENIZER, **keys)) == written
+    assert taken(mask(rows, TOKENIZER, **keys)) == written
