@@ -140,7 +140,7 @@ class Masks:
         own = premask.show(self.of("premask", name))
         if tool != "premask":
             own = replace(own, cards=(replace(self.cards[tool, name], title="sample 0"),))
-        text = str(own).replace("\n\n\n", "\n\n")
+        text = "\n".join(line.rstrip() for line in str(own).splitlines()).replace("\n\n\n", "\n\n")
         return shortened(text)
 
     def picture(self, tool: str, name: str) -> str:
