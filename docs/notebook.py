@@ -47,7 +47,9 @@ def executed(notebook: Any, folder: Path) -> Any:
     for cell in copy.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    client = NotebookClient(copy, timeout=300, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        copy, timeout=300, coalesce_streams=True, resources={"metadata": {"path": str(folder)}}
+    )
     client.execute(env={**os.environ, **ENVIRONMENT})
     return tidy(copy)
 
@@ -98,13 +100,25 @@ def of_page(html: str) -> str:
     light and dark.
     """
     html = re.sub(
-        r"(?s)<style>(.*?)</style>", lambda found: f"<style>{' '.join(found[1].split())}</style>", html
+        r"(?s)<style>(.*?)</style>", lambda found: f"<style>{style_of_page(found[1])}</style>", html
     )
+    return html.strip().replace("\n", "&#10;")
+
+
+RESET = (
+    ".premask :is(details, summary) { background: none; border: 0; box-shadow: none; margin: 0; padding: 0 } "
+    ".premask summary::before, .premask summary::after { content: none } "
+)
+"""What the theme of the site draws around `details`."""
+
+
+def style_of_page(style: str) -> str:
+    """The style of a cell, stronger than that of the site."""
     for ours, theme in (("light", "default"), ("dark", "slate")):
-        html = html.replace(
+        style = style.replace(
             f".vscode-{ours} .premask", f".vscode-{ours} .premask, [data-md-color-scheme={theme}] .premask"
         )
-    return html.strip().replace("\n", "&#10;")
+    return " ".join((RESET + style).split()).replace(".premask", ".premask.premask")
 
 
 def main() -> None:

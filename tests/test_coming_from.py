@@ -61,6 +61,27 @@ def test_the_blocks_are_what_the_tools_make(name: str) -> None:
     assert len(blocks(name, "text")) == len(script().MARK.findall(PAGES[name]))
 
 
+@needs_qwen
+@pytest.mark.parametrize("name", PAGES)
+def test_the_pictures_are_drawn_from_the_masks(name: str) -> None:
+    drawn = script().pictures(PAGES[name], masks())
+
+    assert drawn
+    for file, content in drawn.items():
+        assert content == (ROOT / "docs" / "pictures" / file).read_text(encoding="utf-8")
+
+
+@needs_qwen
+def test_a_picture_shows_what_the_user_wrote_as_trained() -> None:
+    """By unsloth, which takes the user's quotation for the beginning of an answer; not by premask."""
+    theirs, ours = masks().picture("unsloth", "markers").split(">premask</text>")
+    quoted = r'<g class="trained"><rect[^>]*/><text[^>]*>I never stop.'
+
+    assert re.search(quoted, theirs)
+    assert "I never stop." in ours
+    assert not re.search(quoted, ours)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_the_lines_of_the_trainer_are_those_that_are_run(name: str) -> None:
     """What is written now is a block of `SNIPPETS`; what was written is Python of the tool."""

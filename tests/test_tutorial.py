@@ -44,7 +44,7 @@ def test_the_page_is_that_of_the_notebook() -> None:
     page = script().PAGE.read_text(encoding="utf-8")
 
     assert page == script().page_of(notebook())
-    assert page.count('<div class="premask') == 2
+    assert page.count('<div class="premask') == 4
     assert "[data-md-color-scheme=slate] .premask" in page
 
 

@@ -3,8 +3,8 @@
     python examples/coming_from/masks.py fill --tokenizer TOKENIZER
     python examples/coming_from/masks.py record --tokenizer TOKENIZER trl=PYTHON axolotl=PYTHON ...
 
-`fill` writes the block behind each mark `<!-- shown: TOOL ROW -->` and the table behind each `<!-- counts: TOOL -->`.
-The rows are those of `rows.jsonl`. premask masks them anew; the masks of the others are in `masks.json`, where
+`fill` writes the block behind each mark `<!-- shown: TOOL ROW -->`, the table behind each `<!-- counts: TOOL -->`, and the
+pictures that the pages show (`picture.py`). The rows are those of `rows.jsonl`. premask masks them anew; the masks of the others are in `masks.json`, where
 `record` writes them: each tool masks by its own code, in its own interpreter (`benchmarks/contender_masks.py`).
 
 All use the tokenizer of Qwen3, and its template as TRL 1.16 ships it (`qwen3.jinja`).
@@ -18,13 +18,21 @@ import importlib.util
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import premask
+from premask.tokens.tokenizer import load_tokenizer
+from tokenizers import Tokenizer
+
+sys.path.append(str(Path(__file__).parent))
+
+from picture import Text, draw
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -38,6 +46,13 @@ DISTRIBUTIONS = {
     "unsloth": "unsloth_zoo",
 }
 """Name of a tool for `contender_masks.py` -> its distribution."""
+LABELS = {
+    "trl": "TRL",
+    "axolotl": "axolotl",
+    "llamafactory": "LLaMA-Factory, openai,",
+    "llamafactory-sharegpt": "LLaMA-Factory, sharegpt,",
+    "unsloth": "unsloth",
+}
 
 Row = dict[str, Any]
 
@@ -99,6 +114,7 @@ class Masks:
     """The masks of all tools for all rows, to be shown."""
 
     def __init__(self, tokenizer: str) -> None:
+        self.tokenizer = Tokenizer.from_str(load_tokenizer(tokenizer).json)
         self.kept = json.loads(RECORD.read_text(encoding="utf-8"))
         if self.kept["template"] != digest(template()):
             raise SystemExit(
@@ -124,13 +140,32 @@ class Masks:
         own = premask.show(self.of("premask", name))
         if tool != "premask":
             own = replace(own, cards=(replace(self.cards[tool, name], title="sample 0"),))
-        text = str(own).replace("\n\n\n", "\n\n")
-        return re.sub(r"(<\|im_start\|>system\n)(?:(?!<\|im_end\|>)[\s\S]){100,}", r"\1...", text)
+        text = "\n".join(line.rstrip() for line in str(own).splitlines()).replace("\n\n\n", "\n\n")
+        return shortened(text)
+
+    def picture(self, tool: str, name: str) -> str:
+        """The masks of a tool and of premask for a row, side by side."""
+        tools = {self.label(tool): tool, "premask": "premask"}
+        columns = [(label, [self.texts(each) for each in self.of(by, name)]) for label, by in tools.items()]
+        return draw(columns)
+
+    def texts(self, sample: Any) -> list[Text]:
+        """A sample as texts that are trained or not; a long system message is shortened."""
+        ids, labels = _ids_and_labels(sample)
+        runs = groupby(zip(ids, labels, strict=True), key=lambda pair: pair[1] != -100)
+        found = [([id_ for id_, _ in run], trained) for trained, run in runs]
+        return [
+            (shortened(self.tokenizer.decode(run, skip_special_tokens=False)), trained)
+            for run, trained in found
+        ]
+
+    def label(self, tool: str) -> str:
+        """A tool with its version."""
+        return f"{LABELS[tool]} {self.kept[tool]['version']}"
 
     def counts(self, tool: str) -> str:
         """How many tokens a tool and premask make of each row, and train."""
-        label = f"{DISTRIBUTIONS[tool]} {self.kept[tool]['version']}"
-        lines = [f"| row | {label} | premask {version('premask')} |", "|---|---|---|"]
+        lines = [f"| row | {self.label(tool)} | premask {version('premask')} |", "|---|---|---|"]
         lines += [
             f"| `{name}` | {_counted(self.of(tool, name))} | {_counted(self.of('premask', name))} |"
             for name in rows()
@@ -138,11 +173,21 @@ class Masks:
         return "\n".join(lines)
 
 
+def shortened(text: str) -> str:
+    """A text with `...` for a long system message."""
+    return re.sub(r"(<\|im_start\|>system\n)(?:(?!<\|im_end\|>)[\s\S]){100,}", r"\1...", text)
+
+
+def _ids_and_labels(sample: Any) -> tuple[list[int], list[int]]:
+    return (
+        (sample["input_ids"], sample["labels"])
+        if isinstance(sample, dict)
+        else (sample.input_ids, sample.labels)
+    )
+
+
 def _counted(samples: list[Any]) -> str:
-    pairs = [
-        (each["input_ids"], each["labels"]) if isinstance(each, dict) else (each.input_ids, each.labels)
-        for each in samples
-    ]
+    pairs = [_ids_and_labels(each) for each in samples]
     tokens = sum(len(ids) for ids, _ in pairs)
     trained = sum(label != -100 for _, labels in pairs for label in labels)
     return f"{len(pairs)} sample{'s' * (len(pairs) > 1)}, {tokens} tokens, {trained} trained"
@@ -165,6 +210,14 @@ def filled(page: str, masks: Masks) -> str:
     return COUNTS.sub(lambda found: f"<!-- counts: {found[1]} -->\n\n{masks.counts(found[1])}\n", page)
 
 
+PICTURE = re.compile(r"\(pictures/from-([\w-]+)-(\w+)\.svg\)")
+
+
+def pictures(page: str, masks: Masks) -> dict[str, str]:
+    """The pictures that a page shows: name of the file -> content."""
+    return {f"from-{tool}-{name}.svg": masks.picture(tool, name) for tool, name in PICTURE.findall(page)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -179,7 +232,10 @@ def main() -> None:
     masks = Masks(options.tokenizer)
     for name in PAGES:
         path = ROOT / "docs" / f"{name}.md"
-        path.write_text(filled(path.read_text(encoding="utf-8"), masks), encoding="utf-8")
+        page = path.read_text(encoding="utf-8")
+        path.write_text(filled(page, masks), encoding="utf-8")
+        for file, content in pictures(page, masks).items():
+            (ROOT / "docs" / "pictures" / file).write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":
