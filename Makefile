@@ -30,8 +30,9 @@ help:  ## list the targets
 
 demo: .venv/base  ## turn the bundled sample into shards and show what is trained
 	$(BIN)/premask run $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --layout packed,unpacked --max-length 2048 --output out/demo
-	$(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144
-	$(BIN)/premask report out/demo
+	@echo; $(BIN)/premask explain $(SAMPLE)/conversations.jsonl --tokenizer $(SAMPLE)/tokenizer --row 144; echo
+	@$(BIN)/premask report out/demo
+	@echo "look at it:  $(BIN)/premask report out/demo --open"
 
 docs: .venv/ready  ## build the documentation into site/; a warning or a broken link is an error
 	@$(BIN)/python docs/notebook.py page

@@ -66,7 +66,8 @@ def test_the_wheel_of_the_sdist_holds_the_package_and_nothing_else(built: Built)
     own = {name for name in names if not name.startswith(f"premask-{premask.__version__}.dist-info/")}
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 
-    assert own == {path.relative_to(PACKAGE.parent).as_posix() for path in files}
+    schema = "premask/recipe.schema.json"  # for editors, as `premask init` writes
+    assert own == {schema, *(path.relative_to(PACKAGE.parent).as_posix() for path in files)}
     assert {Path(name).suffix for name in own} >= {
         ".py",
         ".jinja",

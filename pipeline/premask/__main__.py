@@ -23,7 +23,7 @@ from .running.runners.stderr import is_about_memory, say
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
 _CRASHES |= {signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF}  # of limits of CPU time (`core/limits.py`)
-_RENDERING = {"run", "explain", "plan", "report", "verify"}
+_RENDERING = {"run", "init", "explain", "plan", "report", "verify"}
 """Commands that run chat templates and tokenizers over many rows. A limit may end their process."""
 
 _STARTS = 4  # of a run that crashes, in all

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import difflib
 import hashlib
 import json
 import math
@@ -424,6 +425,30 @@ class Options:
     resume: str = _option("auto", "auto: go on where OUTPUT stands; never: start anew; or a checkpoint")
 
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    "what is trained": (
+        "model",
+        "output",
+        "from_scratch",
+        "lora",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_targets",
+    ),
+    "rows": (
+        *("config", "split", "eval_split", "eval_dataset", "revision", "streaming", "train_on", "packing"),
+        *("shuffle", "seed"),
+    ),
+    "computation": ("head", "dtype", "weights", "attention", "gradient_checkpointing", "fsdp"),
+    "steps": (
+        *("batch_size", "accumulate", "learning_rate", "schedule", "warmup", "weight_decay", "clip"),
+        *("epochs", "steps"),
+    ),
+    "log and checkpoints": ("log_every", "eval_every", "save_every", "keep", "resume"),
+}
+"""How the help groups the options."""
+
+
 FREE = frozenset(
     {
         "output",
@@ -442,18 +467,51 @@ FREE = frozenset(
 
 def parse_options(argv: Sequence[str], prog: str | None = None) -> Options:
     """Return the settings of a command line; leaves with code 2 where it is wrong."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Train on shards that premask wrote.", allow_abbrev=False
+    command = prog or "python train.py"
+    parser = _Parser(
+        prog=prog,
+        usage=f"{command} DATASET --model MODEL --output OUTPUT [options]",
+        description="Train on shards that premask wrote.",
+        epilog=f"example: {command} out/chats --model Qwen/Qwen3-0.6B --output out/model",
+        allow_abbrev=False,
     )
-    for each in fields(Options):
-        more = dict(each.metadata)
-        if each.name == "dataset":
-            parser.add_argument(each.name, **more)
-        elif each.default is False:
-            parser.add_argument(_flag(each.name), action="store_true", **more)
-        else:
-            parser.add_argument(_flag(each.name), default=each.default, **more)
+    found = {each.name: each for each in fields(Options)}
+    parser.add_argument("dataset", metavar="DATASET", **found["dataset"].metadata)
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            _add(group, name, found[name].default, found[name].metadata)
+    parser.check_flags(argv)
     return Options(**vars(parser.parse_args(argv)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and name what was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; '{self.prog} --help' lists all options\n")
+
+    def check_flags(self, argv: Sequence[str]) -> None:
+        """Leave with code 2 if there is an option that is none."""
+        for word in argv:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+                near = difflib.get_close_matches(name.replace("_", "-"), self._option_string_actions, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                self.error(f"no such option {name[:80]!r}{hint}")
+
+
+def _add(group: Any, name: str, default: Any, metadata: Mapping[str, Any]) -> None:
+    """Add an option to a group, with its default in its help where it has one."""
+    more = dict(metadata)
+    if default is False:
+        group.add_argument(_flag(name), action="store_true", **more)
+        return
+    if "choices" not in more:
+        more["metavar"] = "N" if "type" in more else name.upper()
+    if default is not None:
+        more["help"] += f" [default: {default}]"
+    group.add_argument(_flag(name), default=default, **more)
 
 
 def _flag(name: str) -> str:

@@ -37,10 +37,11 @@ from commands import (
 )
 from outputs import bytes_of, names_in
 from premask.cli.app import COMMANDS
+from premask.cli.app import GROUPS as COMMAND_GROUPS
 from premask.cli.recipe_options import GROUPS, KEYS, ROW_KEYS
 from premask.core.contract import REASONS
 from premask.core.recipe import Layout, Recipe, Turns
-from premask.review.terminal import LineProgress
+from premask.review.terminal_progress import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 GOOD = chat("Hi", "Hello")
@@ -649,10 +650,13 @@ def test_which_command_takes_which_keys() -> None:
     keys = set(Recipe.model_fields) - {"sources"}
 
     assert sorted(KEYS) == sorted(keys), "each key is in one group of the help"
-    assert {name: sorted(names_of(name) & keys) for name in ("run", "plan", "explain", "template")} == {
+    assert {
+        name: sorted(names_of(name) & keys) for name in ("run", "plan", "explain", "template", "init")
+    } == {
         "run": sorted(keys),
         "plan": sorted(keys),
         "explain": sorted(ROW_KEYS),
+        "init": ["chat_template", "output", "tokenizer"],
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {
@@ -729,12 +733,37 @@ def test_the_list_of_commands_says_what_their_help_says() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
-def test_the_example_of_a_command_can_be_typed(name: str) -> None:
-    shown = premask(name, "--help").out
-    first, word, *words = shlex.split(shown.rpartition("Example:\n")[2])
+def test_the_examples_of_a_command_can_be_typed(name: str) -> None:
+    examples = premask(name, "--help").out.rpartition("Examples:\n")[2].splitlines()
 
-    assert (first, word) == ("premask", name)
-    command(name).make_context(name, words)  # raises where an option or an argument is wrong
+    assert examples
+    for example in examples:
+        first, word, *words = shlex.split(example)
+        assert (first, word) == ("premask", name)
+        command(name).make_context(name, words)  # raises where an option or an argument is wrong
+
+
+def test_every_command_is_in_one_group_of_the_help() -> None:
+    shown = premask("--help").out
+
+    assert sorted(name for names in COMMAND_GROUPS.values() for name in names) == sorted(COMMANDS)
+    for title, names in COMMAND_GROUPS.items():
+        own = shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert re.findall(r"^  (\w+) ", own, re.MULTILINE) == [*names]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_of_80_columns(name: str) -> None:
+    if name != "train":
+        assert max(map(len, premask(name, "--help", COLUMNS="80").out.splitlines())) <= 80
+
+
+def test_help_says_what_is_required_and_no_default_that_is_none() -> None:
+    assert "of the tokenizer. [required]" in " ".join(premask("run", "--help").out.split())
+    plan, repack = (" ".join(premask(name, "--help").out.split()) for name in ("plan", "repack"))
+    assert (plan.count("[required]"), repack.count("[required]")) == (1, 1)
+    assert "[default: 4096]" in plan
+    assert "[default: 4096]" not in repack  # it is that of the output
 
 
 def test_the_help_of_run_describes_every_key() -> None:
@@ -814,12 +843,13 @@ def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
 
 
 def test_a_run_that_is_no_terminal_prints_plain_lines(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("premask.review.terminal.LineProgress", partial(LineProgress, every_s=0))
+    monkeypatch.setattr("premask.review.terminal_progress.LineProgress", partial(LineProgress, every_s=0))
     done = run(write_rows(box / "a.jsonl", [GOOD] * 1500))
 
     assert ESCAPE not in done.out + done.err
     assert done.err.splitlines()[0] == "1,024 of 1,500 rows, 12,288 tokens, 0 packs"
-    assert done.err.splitlines()[-1] == "1,500 of 1,500 rows, 18,000 tokens, 5 packs"
+    assert done.err.splitlines()[-1].startswith("1,500 of 1,500 rows, 18,000 tokens, 5 packs in ")
+    assert without_progress(done.err) == ""
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -51,6 +51,15 @@ def test_a_help_imports_no_library(name: str) -> None:
     assert found & LIBRARIES == set()
 
 
+@pytest.mark.parametrize("words", ["premask ", "premask run --lay", "premask show out/"])
+def test_completion_imports_no_library(words: str) -> None:
+    environ = {"_PREMASK_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    found = imported(**environ, COMP_CWORD=str(len(words.split(" ")) - 1))
+
+    assert "click" in found
+    assert found & LIBRARIES == set()
+
+
 def test_a_command_on_known_things_needs_nothing_to_find_them_out(tmp_path: Path) -> None:
     data = (SAMPLE / "conversations.jsonl", "--tokenizer", TOKENIZER)
     environ = {"PREMASK_CACHE": str(tmp_path / "cache"), "PREMASK_FACTS": "on"}

@@ -72,6 +72,14 @@ def test_other_mistakes_name_the_command() -> None:
     assert line_of(premask("diff", "a")).startswith("premask diff: Missing argument 'OUT2'; ")
 
 
+def test_a_choice_that_is_none() -> None:
+    assert line_of(premask("stats", "a", "--format", "jsn")) == (
+        "premask stats: Invalid value for '--format': 'jsn' is not one of 'table', 'json'; "
+        "did you mean 'json'? 'premask stats --help' lists all options"
+    )
+    assert "did you mean" not in line_of(premask("stats", "a", "--format", "xyz"))
+
+
 def test_a_file_that_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "-a.jsonl", [chat("Hi", "Hello")])

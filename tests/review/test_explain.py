@@ -1,4 +1,4 @@
-"""What `explain` says of single rows: the JSON that other programs read, and the table for a person."""
+"""What `explain` says of single rows: the JSON that other programs read, text and tables for a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from premask.core.recipe_file import make_recipe
 from premask.review.explain import explain
 
 ESCAPE = "\x1b"
-SAMPLE_KEYS = ["text", "turns", "seam_tokens", "tokens"]
+SAMPLE_KEYS = ["text", "turns", "proof", "seam_tokens", "tokens"]
 TOKEN_KEYS = ["id", "start", "end", "label", "origin"]
 
 BRIEF = {
@@ -201,6 +201,11 @@ def test_a_row_of_several_samples(tmp_path: Path) -> None:
     for sample in found["samples"]:
         assert_consistent(sample)
     (last,) = lines(source, "--chat-template", template, "--history", "last")
+    assert [sample.pop("proof") for sample in found["samples"] + last["samples"]] == [
+        "split",
+        "split",
+        "inference",
+    ]
     assert last["samples"] == found["samples"][:1]
 
 
@@ -283,17 +288,78 @@ def test_a_recipe_is_explained_without_an_output(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "r.yaml"]
 
 
+def test_rows_by_their_id(tmp_path: Path) -> None:
+    rows: list[Any] = [chat("Hi", "One", id="a"), "{broken", chat("Hi", "Two", id="b"), chat("Hi", id="c")]
+    source = write_rows(tmp_path / "a.jsonl", [*rows, chat("Hi", "Three", id="a")])
+
+    assert [found["row"] for found in lines(source, "--id", "a")] == [0, 4]
+    assert [found["row"] for found in lines(source, "--id", "c", "--id", "b")] == [2, 3]
+    assert [found["row"] for found in lines(source, "--id", "a", "--limit", 1)] == [0]
+    assert run(source, "--id", "a").out.count(" tokens, ") == 2
+    nothing = f"premask: there is no row with the id x or y in {source}\n"
+    assert run(source, "--id", "x", "--id", "y") == (2, "", nothing)
+    assert (
+        run(source, "--id", "a", "--row", 1).err == f"premask: there is no row 1 with the id a in {source}\n"
+    )
+
+
+# ==== Text ====
+
+
+def test_the_text_of_a_row_to_the_letter(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [BRIEF])
+    done = run(source, COLUMNS="20")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        f"{source} row 0 (id a): 37 tokens, 9 trained (24.3%), prompt 17, proof inference",
+        "            | <|im_start|>system",
+        "system:0    | B<|im_end|>",
+        "            | <|im_start|>user",
+        "user:1      | Hi<|im_end|>",
+        "            | <|im_start|>assistant",
+        "assistant:2 | [[Hé🙂<|im_end|>]]",
+        "            | <|im_start|>user",
+        "user:3      | Hi<|im_end|>",
+        "            | <|im_start|>assistant",
+        "assistant:4 | [[So long<|im_end|>]]",
+        "",
+        "trained text is in [[ ]]; proof inference: every turn looks as inference shows it; both ways agree",
+    ]
+
+
+def test_samples_of_a_row_are_shown_in_the_order_of_their_turns(tmp_path: Path) -> None:
+    template = tmp_path / "last.jinja"
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    source = write_rows(tmp_path / "a.jsonl", [chat("Hi", "Hello", "Bye", "Ciao")])
+    shown = run(source, "--chat-template", template).out.splitlines()
+
+    titles = [line for line in shown if " tokens, " in line]
+    assert [title.partition(":")[0] for title in titles] == [
+        f"{source} row 0, sample {i} of 2" for i in (1, 2)
+    ]
+    assert all(title.endswith("proof split") for title in titles)
+    ends = [line for line in shown if line.endswith("]]")]
+    assert ends == ["            | Hello<|im_end|>]]", "            | Ciao<|im_end|>]]"]
+    assert shown.count("assistant:1 | [[<think>") == 1
+
+
 # ==== The table ====
 
 
 def test_the_table_shows_every_token_and_what_is_trained(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [BRIEF])
-    done = run(source)
+    done = run(source, "--tokens")
     title, heading, *rows = done.out.splitlines()
 
     assert (done.code, done.err) == (0, "")
     assert ESCAPE not in done.out
-    assert title == f"{source} row 0 (id a): 37 tokens, 9 trained"
+    assert title == f"{source} row 0 (id a): 37 tokens, 9 trained (24.3%), prompt 17, proof inference"
     assert heading.split() == ["index", "id", "token", "label", "origin"]
     for number, (row, (id_, text, trained, origin)) in enumerate(zip(rows, BRIEF_TOKENS, strict=True)):
         shown = text.strip(" ").replace("\n", "\\n")
@@ -303,7 +369,7 @@ def test_the_table_shows_every_token_and_what_is_trained(tmp_path: Path) -> None
 
 def test_a_character_of_several_tokens_is_shown_whole(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [BRIEF])
-    parts = [line.split() for line in run(source).out.splitlines() if "🙂" in line]
+    parts = [line.split() for line in run(source, "--tokens").out.splitlines() if "🙂" in line]
 
     assert [part[1:6] for part in parts] == [
         ["511", "🙂", "(1", "of", "2)"],
@@ -311,7 +377,7 @@ def test_a_character_of_several_tokens_is_shown_whole(tmp_path: Path) -> None:
     ]
 
 
-def test_the_table_shows_one_row_unless_told_otherwise(tmp_path: Path) -> None:
+def test_one_row_is_shown_unless_told_otherwise(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [chat("Hi", "One"), chat("Hi", "Two")])
 
     assert run(source).out.count(" tokens, ") == 1
@@ -329,11 +395,12 @@ def test_a_rejected_row_in_the_table(tmp_path: Path) -> None:
     )
 
 
-def test_content_cannot_paint_the_terminal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [[], ["--tokens"]])
+def test_content_cannot_paint_the_terminal(tmp_path: Path, words: list[str]) -> None:
     """Escapes, control characters and text that turns writing around are written out; markup stays text."""
     evil = "\x1b[2J\x1b]0;title\x07 \u202eabc\u202c \x00\x08 [bold red]no[/bold red] \ud7ff\ue000\u200b\xa0"
     source = write_rows(tmp_path / "a.jsonl", [chat(evil, evil, id="[red]x")])
-    plain, coloured = run(source), run(source, FORCE_COLOR="1", TERM="xterm")
+    plain, coloured = run(source, *words), run(source, *words, FORCE_COLOR="1", TERM="xterm")
 
     assert plain.code == coloured.code == 0
     assert all(char.isprintable() or char == "\n" for char in plain.out)
@@ -341,18 +408,20 @@ def test_content_cannot_paint_the_terminal(tmp_path: Path) -> None:
     shown = plain.out.replace(" ", "")
     for part in ("\\x1b", "\\u202e", "\\x07", "\\x00", "\\u200b", "\\xa0"):
         assert part in shown
-    assert plain.out.count(" red ") == 4  # the markup of rich, twice in each message
+    assert "red]no[/" in shown if not words else plain.out.count(" red ") == 4  # in both messages
     codes = {part.partition("m")[0] for part in coloured.out.split("\x1b[")[1:]}
-    assert codes <= {"0", "1", "3", "1;32", "1;4;32", "39", "0;39", "39;49", "3;39", "1;3"}, codes
+    known = {"0", "1", "2", "3", "32", "36", "1;36", "1;32", "1;4;32", "39", "0;39"}
+    assert codes <= known | {"30;47", "38;5;16;48;5;151"}, codes
 
 
 def test_colour_is_for_terminals_and_can_be_switched_off(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [BRIEF])
 
-    assert ESCAPE not in run(source).out
-    assert "\x1b[1;32m" in run(source, FORCE_COLOR="1", TERM="xterm").out
-    without = run(source, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").out
-    assert "32m" not in without
+    for words in ([], ["--tokens"]):
+        assert ESCAPE not in run(source, *words).out
+        assert "\x1b[1;32m" in run(source, *words, FORCE_COLOR="1", TERM="xterm").out
+        assert "32m" not in run(source, *words, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").out
+    without = run(source, "--tokens", FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").out
     assert "\x1b[1;4m long" in without  # bold and underlined is no colour
 
 
@@ -391,4 +460,4 @@ def test_the_table_is_shown_in_every_locale(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.isascii()
     assert b"\\U0001f642" in done.stdout
-    assert b" long " in done.stdout
+    assert b"[[So long<|im_end|>]]" in done.stdout

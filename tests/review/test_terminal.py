@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from premask.core.text import visible
-from premask.review.terminal import LineProgress, print_summary
+from premask.review.terminal import print_summary
 from premask.running.run import RunResult
 from rich.console import Console
 
@@ -174,27 +174,6 @@ def test_the_line_that_loads_is_never_broken() -> None:
 
 def test_without_a_terminal_there_are_no_escapes() -> None:
     assert "\x1b" not in summary()
-
-
-# ==== Progress ====
-
-
-def progress(total: int | None, every_s: float) -> list[str]:
-    file = io.StringIO()
-    with LineProgress(Console(file=file, width=100), every_s=every_s) as shown:
-        shown.start(total)
-        shown.advance(1000, 250_000, 0)
-        shown.advance(500, 50_000, 70)
-    return file.getvalue().splitlines()
-
-
-def test_progress_in_lines() -> None:
-    assert progress(2000, 0) == [
-        "1,000 of 2,000 rows, 250,000 tokens, 0 packs",
-        "1,500 of 2,000 rows, 300,000 tokens, 70 packs",
-    ]
-    assert progress(None, 0)[-1] == "1,500 rows, 300,000 tokens, 70 packs"
-    assert progress(2000, 60) == []
 
 
 # ==== Characters ====

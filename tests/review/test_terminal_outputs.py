@@ -75,7 +75,10 @@ def test_running_text_with_what_is_trained_in_brackets(out: Path) -> None:
     shown = premask("show", out, "--pack", pack, "--sample", sample)
 
     assert shown.code == 0
-    assert "<|im_start|>assistant\n[[Hé🙂<|im_end|>]]\n" in shown.out.replace("]]\\n", "]]\n")
+    assert "<|im_start|>assistant\n[[Hé🙂<|im_end|>]]\n" in shown.out
+    assert shown.out.splitlines()[-1] == "trained text is in [[ ]]"
+    facts = r"^sample \d: \S+a\.jsonl row 1 \(id b\): \d+ tokens, 5 trained \(\d+\.\d%\), prompt \d+$"
+    assert re.search(facts, shown.out, re.MULTILINE)
     table = premask("show", out, "--pack", pack, "--sample", sample, "--tokens").out
     assert re.findall(r"🙂 \(\d of 2\)", table) == ["🙂 (1 of 2)", "🙂 (2 of 2)"]
 
@@ -89,12 +92,12 @@ def test_content_cannot_paint_the_terminal(out: Path) -> None:
         )
         assert all(char.isprintable() or char == "\n" for char in plain.out)
         codes = {part.partition("m")[0] for part in coloured.out.split("\x1b[")[1:]}
-        assert codes <= {"0", "1", "1;32", "1;4;32", "39"}, codes
+        assert codes <= {"0", "1", "1;32", "1;4;32", "39", "30;47"}, codes
         without = premask(
             "show", out, "--pack", pack, *words, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1"
         ).out
-        assert "32m" not in without
-        assert "\x1b[1;4m" in without  # bold and underlined is no colour
+        assert not re.search("\x1b\\[[0-9;]*[34][0-9]m", without)
+        assert ("\x1b[1;4m" if words else "[[") in without  # bold and underlined is no colour
     assert "[bold red]no[/bold red]" in premask("show", out, "--pack", pack).out.replace("\n", "")
 
 

@@ -195,6 +195,17 @@ REWRITES = """\
 """A template that shows the reasoning of the last turn only."""
 
 
+def test_without_an_output_free_space_is_not_looked_at(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [chat("Hi", "Hello")])
+    shown = premask("plan", source, "--tokenizer", TOKENIZER)
+    found = json.loads(premask("plan", source, "--tokenizer", TOKENIZER, "--format", "json").out)
+
+    assert (shown.code, shown.err) == (0, "")
+    assert "while it runs; no output is named, so free space is not checked" in shown.out
+    assert (found["rows"], found["free_bytes"]) == (1, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl"]
+
+
 def test_the_price_of_history_is_said_with_figures(tmp_path: Path) -> None:
     """Plan and run name tokens of one sample a row, those that are written, and what avoids them."""
     template = tmp_path / "rewrites.jinja"

@@ -20,7 +20,7 @@ from unittest import mock
 
 import click
 from premask.cli import app as cli
-from premask.review.terminal import LineProgress
+from premask.review.terminal_progress import LineProgress
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,9 +85,8 @@ def process(*words: object, **environ: str) -> subprocess.CompletedProcess[bytes
 
 def without_progress(text: str) -> str:
     """What a process said on stderr, without the lines that say every ten seconds how far it is."""
-    return re.sub(
-        r"^[0-9,]+( of [0-9,]+)? rows, [0-9,]+ tokens, [0-9,]+ packs\n", "", text, flags=re.MULTILINE
-    )
+    line = r"^([0-9,]+( of [0-9,]+)? rows, )?[0-9,]+ tokens, [0-9,]+ packs(, [0-9,]+ tokens/s|, \S+ \w+ left| in \S+ \w+)*\n"
+    return re.sub(line, "", text, flags=re.MULTILINE)
 
 
 HANG_S = 600

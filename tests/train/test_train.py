@@ -5,6 +5,7 @@ The runs are real ones (`train_runs.py`), of tiny random models on packs of the 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -1064,6 +1065,30 @@ def test_the_command(data: Path, model: Path, trainer: Trainer, tmp_path: Path) 
     assert [line["loss"] for line in lines if "loss" in line] == ran.losses
     assert trainer.case("command", words=["train", "--help"]) == 0
     assert trainer.case("command", words=["train", str(data), "--model", "x"]) == 2, "--output is missing"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out", "--modle", "m"], "no such option '--modle'; did you mean '--model'?"),
+        (["out", "--batch_size=3"], "no such option '--batch_size'; did you mean '--batch-size'?"),
+        (["out", "--zzz"], "no such option '--zzz'"),
+        (["out", "--model", "m"], "the following arguments are required: --output"),
+    ],
+)
+def test_options_that_are_wrong_are_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("premask.train")
+    with pytest.raises(SystemExit) as leaving:
+        module.parse_options(words, "premask train")
+
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err == f"premask train: {said}; 'premask train --help' lists all options\n"
+    named = [name for names in module.GROUPS.values() for name in names]
+    assert sorted(named) == sorted(
+        each.name for each in dataclasses.fields(module.Options) if each.name != "dataset"
+    )
 
 
 def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from .. import __version__
 from ..core.errors import PremaskError, cause_of
@@ -31,10 +32,11 @@ from ..core.text import visible
 from .usage import NoSuchCommandError, message_of
 
 COMMANDS: Mapping[str, str] = {
+    "init": "Write a recipe for some data: what was found in it, and suggestions as comments.",
     "run": "Turn chat data into packed, pre-masked Parquet shards.",
     "finish": "Assemble an output from its ranks (run --rank I --world N); names those that are not done.",
     "plan": "Estimate units, tokens, disk, time and memory of a run, and what the Hub's limits mean for it.",
-    "explain": "Show what is trained in single rows, token by token.",
+    "explain": "Show what is trained in single rows: as text, token by token, or as JSON.",
     "template": "Say what a template does and what a run makes of each kind of row; exit code 1 if refused.",
     "verify": "Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong.",
     "export": "Write an output in another form: Arrow as datasets saves it to disk, or JSONL.",
@@ -51,6 +53,18 @@ COMMANDS: Mapping[str, str] = {
 """The commands in the order in which they are listed, each with the first sentence of its own help."""
 
 
+GROUPS: Mapping[str, Sequence[str]] = {
+    "Make an output": ("init", "run", "plan", "finish", "repack", "trees"),
+    "See what is trained": ("explain", "show", "report", "template"),
+    "Check and count": ("verify", "stats", "diff", "rejects"),
+    "Use an output": ("train", "push", "export"),
+}
+"""How the help groups the commands."""
+
+
+_COMPLETE = "_PREMASK_COMPLETE"
+
+
 class Commands(click.Group):
     """The commands, none of which is loaded until it is called."""
 
@@ -65,6 +79,13 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f".{name}", __package__), name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer commands without loading them, and own options."""
+        found = [
+            CompletionItem(name, help=COMMANDS[name]) for name in COMMANDS if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -74,9 +95,11 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """List the commands by group, without loading them."""
+        width = max(map(len, COMMANDS))
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name]) for name in names])
 
 
 @click.group(cls=Commands, no_args_is_help=True)
@@ -84,12 +107,20 @@ class Commands(click.Group):
 def app() -> None:
     """Chat data in, training shards with the loss mask already in them out.
 
-    `premask COMMAND --help` lists the options of a command, with an example.
+    `premask COMMAND --help` lists the options of a command, with examples.
     """
+
+
+def complete() -> None:
+    """Answer a shell that asks what may come next, and end the process; else do nothing. The shell asks with
+    an environment variable, whose value says for which shell (`bash_source`, `zsh_complete`)."""
+    if instruction := os.environ.get(_COMPLETE):
+        sys.exit(shell_complete(app, {}, "premask", _COMPLETE, instruction))
 
 
 def main() -> None:
     """Run the command: errors that a user can fix are one line and exit code 2."""
+    complete()
     hold_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no error

@@ -11,7 +11,10 @@ from ..core.recipe import Layout
 from .options import PATH, argument, command, option
 
 
-@command("premask export out/chats chats.jsonl --format jsonl")
+@command(
+    "premask export out/chats chats.jsonl --format jsonl",
+    "premask export out/chats out/arrow --layout unpacked",
+)
 @argument("output", "OUT", "Output directory.", type=PATH)
 @argument("target", "TARGET", "File or folder to write; must not exist.", type=PATH)
 @option(

@@ -8,7 +8,7 @@ from .options import ALLOW_MAP, OVERWRITE, WORK, argument, command
 from .recipe_options import is_recipe, recipe_of, set_map_allowed
 
 
-@command("premask finish out/chats")
+@command("premask finish out/chats", "premask finish recipe.yaml")
 @argument("output", "OUT_OR_RECIPE", "Output directory of the ranks, or their recipe.")
 @WORK
 @OVERWRITE

@@ -1,6 +1,6 @@
-"""What the commands have in common: help in groups with an example, and arguments and options of one kind.
+"""What the commands share: help in groups with examples, completion, and arguments and options of one kind.
 
-@command("premask stats out/chats")
+@command("premask stats out/chats", "premask stats out/chats --format json")
 @argument("output", "OUT", "Output directory.", type=PATH)
 @format_option()
 def stats(output: Path, form: str) -> None: ...
@@ -15,11 +15,31 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 OWN_GROUP = "Options"
+
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+"""What a shell offers for the beginning of a value."""
+
+
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the files and folders that the shell knows."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def one_of(words: Sequence[str], *, many: bool = False) -> Complete:
+    """Return what offers some words; with `many`, after each comma again."""
+
+    def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",") if many else ("", "", incomplete)
+        return [CompletionItem(f"{before}{comma}{word}") for word in words if word.startswith(last)]
+
+    return complete
 
 
 class Option(click.Option):
@@ -40,9 +60,9 @@ class Argument(click.Argument):
 
 
 class Command(click.Command):
-    """A command whose help lists arguments, options by group, and an example."""
+    """A command whose help lists arguments, options by group, and examples."""
 
-    example: str
+    examples: Sequence[str]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Write the values of options that need none next to them: `--loss-weights` alone means true, and
@@ -75,25 +95,27 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
     def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example as it is typed."""
-        with formatter.section("Example"):
-            formatter.write(f"  {self.example}\n")
+        """Write the examples as they are typed."""
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"  {example}\n")
 
 
-def command(example: str) -> Callable[[Callable[..., None]], Command]:
-    """Make a command of a function: its help is the docstring, its example a line to type."""
+def command(*examples: str) -> Callable[[Callable[..., None]], Command]:
+    """Make a command of a function: its help is the docstring, its examples are lines to type."""
 
     def make(function: Callable[..., None]) -> Command:
         made = click.command(cls=Command, help=inspect.getdoc(function))(function)
-        made.example = example
+        made.examples = examples
         return made
 
     return make
 
 
 def argument(name: str, metavar: str, description: str, **attrs: Any) -> Callable[[F], F]:
-    """Add an argument to a command; without a type it is a text."""
-    return click.argument(name, cls=Argument, metavar=metavar, description=description, **attrs)
+    """Add an argument to a command; without a type it is a text, for which a shell offers files."""
+    given = attrs if "type" in attrs else {"shell_complete": files, **attrs}
+    return click.argument(name, cls=Argument, metavar=metavar, description=description, **given)
 
 
 def option(*names: str, group: str = OWN_GROUP, **attrs: Any) -> Callable[[F], F]:
@@ -102,14 +124,14 @@ def option(*names: str, group: str = OWN_GROUP, **attrs: Any) -> Callable[[F], F
     return click.option(*names, cls=Option, group=group, **{**shown, **attrs})
 
 
-def format_option(of_json: str = "one object") -> Callable[[F], F]:
-    """Add `--format`: a table, or JSON; `of_json` says which."""
+def format_option(of_json: str = "one object", table: str = "A table") -> Callable[[F], F]:
+    """Add `--format`: a `table`, or JSON; `of_json` says which."""
     return option(
         "--format",
         "form",
         type=click.Choice(["table", "json"]),
         default="table",
-        help=f"A table, or JSON: {of_json}.",
+        help=f"{table}, or JSON: {of_json}.",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -10,10 +11,13 @@ from rich.console import Console
 
 from ..core.text import visible
 
+_NO_TERMINAL = 100_000  # columns: no line of a file or a pipe is broken
+
 
 def table_console() -> Console:
-    """Return a console on stdout for tables; numbers in it are not coloured on their own."""
-    return Console(highlight=False)
+    """Return a console on stdout for tables and texts; numbers in it are not coloured on their own. Lines
+    are broken on a terminal only."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _NO_TERMINAL)
 
 
 def print_json(value: Any) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ..review.terminal import PushLines
 
 
-@command("premask push out/chats org/name --private")
+@command(
+    "premask push out/chats org/name --private --tag v1",
+    "premask push out/chats s3://bucket/chats",
+)
 @argument("output", "OUT", "Output directory of premask run.", type=PATH)
 @argument("target", "TARGET", "org/name on the Hub, or a URL such as s3://bucket/folder.")
 @PRIVATE

@@ -17,18 +17,20 @@ import datetime
 import functools
 import json
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import click
+from click.shell_completion import CompletionItem
 from pydantic import BaseModel
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
 from ..core.roles import ROLES
-from .options import F, argument, option
+from .options import Complete, F, argument, files, one_of, option
 
 Flags = Mapping[str, Any]
 """Keys of a recipe that were given as options, as they were written."""
@@ -67,6 +69,9 @@ _PAIRS = {
 }
 """Keys with keys of their own -> what is written for one of these, and an example."""
 
+_FILES = frozenset({"tokenizer", "output", "cache"})
+"""Keys whose values name files or folders."""
+
 inputs_argument = argument(
     "inputs", "INPUTS...", "Recipe (.yaml), or data files and glob patterns.", nargs=-1, required=True
 )
@@ -75,8 +80,11 @@ inputs_argument = argument(
 # ==== Options ====
 
 
-def recipe_options(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the options of some keys to a command, which gets those that are given as `flags`."""
+def recipe_options(
+    *keys: str, needed: Collection[str] = (), defaults: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of some keys to a command, which gets those that are given as `flags`. The help says
+    which of them are `needed`, and the `defaults` of the others."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -86,27 +94,63 @@ def recipe_options(*keys: str) -> Callable[[Callable[..., None]], Callable[..., 
 
         wrapped: Callable[..., None] = with_flags
         for key in reversed(keys):
-            wrapped = _option(key)(wrapped)
+            wrapped = _option(key, needed=key in needed, default=defaults)(wrapped)
         return wrapped
 
     return add
 
 
-def _option(key: str) -> Callable[[F], F]:
+def _option(key: str, *, needed: bool, default: bool) -> Callable[[F], F]:
     field = Recipe.model_fields[key]
     kind, many = _kind_of(field.annotation)
     words = [field.description or "", *_how_written(key, kind, many=many)]
-    if (default := _shown(field.get_default(call_default_factory=True))) and not field.is_required():
-        words.append(f"[default: {default}]")
+    if field.is_required():
+        words += ["[required]"] if needed else []
+    elif default and (shown := _shown(field.get_default(call_default_factory=True))):
+        words.append(f"[default: {shown}]")
     name = f"--{key.replace('_', '-')}"
     group = next(title for title, members in GROUPS.items() if key in members)
     if choices := _words(field.annotation):
         words.append(f"Alone, or with one of: {', '.join(choices)}.")
-        return option(name, group=group, words=choices, metavar="[CHOICE]", help=" ".join(words))
+        complete = one_of(choices)
+        return option(
+            name,
+            group=group,
+            words=choices,
+            metavar="[CHOICE]",
+            help=" ".join(words),
+            shell_complete=complete,
+        )
     if kind is bool:
         return option(name, group=group, is_flag=True, default=None, help=" ".join(words))
     repeated = key in _PAIRS or (many and kind is str)
-    return option(name, group=group, multiple=repeated, metavar=_metavar(key, kind), help=" ".join(words))
+    return option(
+        name,
+        group=group,
+        multiple=repeated,
+        metavar=_metavar(key, kind),
+        help=" ".join(words),
+        shell_complete=_completion(key, kind, many=many),
+    )
+
+
+def _completion(key: str, kind: Any, *, many: bool) -> Complete | None:
+    """Return what a shell offers for the values of a key: choices, keys below it, or files."""
+    if issubclass(kind, Enum):
+        return one_of([each.value for each in kind], many=many)
+    if key == "chat_template":
+        return _templates
+    if key in _FILES:
+        return files
+    if issubclass(kind, BaseModel):
+        return one_of([f"{name}=" for name in kind.model_fields])
+    return None
+
+
+def _templates(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the built-in templates, and files."""
+    names = [path.stem for path in (Path(__file__).parents[1] / "masking" / "templates").glob("*.jinja")]
+    return one_of(sorted(names))(context, param, incomplete) or files(context, param, incomplete)
 
 
 def _words(annotation: Any) -> tuple[str, ...]:
@@ -163,8 +207,9 @@ def _shown(default: Any) -> str:
 # ==== A recipe of what was given ====
 
 
-def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
-    """Return the recipe of a command line: a recipe file with options over it, or options alone.
+def recipe_of(inputs: Sequence[str], flags: Flags, *, absent: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe of a command line: a recipe file with options over it, or options alone. `absent` has
+    the values of keys that are in neither.
 
     Raises `RecipeError` naming the option or the file, the key and how to fix it.
     """
@@ -177,7 +222,7 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     if not recipes:
         if "tokenizer" not in given and _is_json_recipe(inputs[0]):
             raise RecipeError(f"{inputs[0]} is a recipe; name it .yaml (JSON is YAML, too)")
-        return make_recipe({"sources": [*inputs], **given}, where="command line")
+        return make_recipe({**(absent or {}), "sources": [*inputs], **given}, where="command line")
     written = read_recipe(Path(inputs[0]))
     whole = any(text.lstrip().startswith("{") for text in flags.get("template_kwargs", ()))
     for key in (
@@ -190,7 +235,7 @@ def recipe_of(inputs: Sequence[str], flags: Flags) -> Recipe:
     ):
         if key in given and isinstance(written.get(key), dict):
             given[key] = {**written[key], **given[key]}  # an option sets one key, the others stay
-    return make_recipe({**written, **given}, where=inputs[0])
+    return make_recipe({**(absent or {}), **written, **given}, where=inputs[0])
 
 
 def set_map_allowed(inputs: Sequence[str], *, allowed: bool) -> None:

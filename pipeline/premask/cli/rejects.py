@@ -10,7 +10,10 @@ from ..core.defaults import EXAMPLES
 from .options import PATH, argument, command, format_option, option
 
 
-@command("premask rejects out/chats --reason too_long --export long.jsonl")
+@command(
+    "premask rejects out/chats",
+    "premask rejects out/chats --reason too_long --export long.jsonl",
+)
 @argument("output", "OUT", "Output directory.", type=PATH)
 @option("--reason", metavar="REASON", help="Only rows rejected for this reason.")
 @option("--source", metavar="FILE", help="Only rows of this file.")

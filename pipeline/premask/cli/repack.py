@@ -12,9 +12,12 @@ from .options import OVERWRITE, WORK, argument, command, option, workers_option
 from .recipe_options import Flags, keys_of, recipe_options
 
 
-@command("premask repack out/chats --max-length 32k --output out/chats-32k")
+@command(
+    "premask repack out/chats --max-length 32k --output out/chats-32k",
+    "premask repack out/chats --layout unpacked --output out/unpacked",
+)
 @argument("source", "OUT", "Output directory whose samples are packed again.")
-@recipe_options(*REPACK_KEYS)
+@recipe_options(*REPACK_KEYS, needed=("output",), defaults=False)
 @workers_option()
 @option(
     "--attempts",
@@ -35,7 +38,7 @@ def repack(
     """
     from rich.console import Console
 
-    from ..review.terminal import BarProgress, LineProgress
+    from ..review.terminal_progress import BarProgress, LineProgress
     from ..running.repack import repack as repack_output
     from ..running.runners.process import prepare_process
     from ..tokens.transformers_library import leave_torch_out

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 _WORKERS, _RANKS = "Workers", "Ranks: one output from several machines"
 
 
-@command("premask run data.jsonl --tokenizer Qwen/Qwen3-0.6B --output out/chats")
+@command(
+    "premask run data.jsonl --tokenizer Qwen/Qwen3-0.6B --output out/chats",
+    "premask run *.parquet org/name --tokenizer Qwen/Qwen3-0.6B --output out/x",
+    "premask run recipe.yaml --workers 8 --max-length 32k",
+)
 @inputs_argument
-@recipe_options(*KEYS)
+@recipe_options(*KEYS, needed=("tokenizer", "output"))
 @workers_option(_WORKERS)
 @option(
     "--runner",
@@ -76,11 +80,11 @@ def run(
 ) -> None:  # fmt: skip
     """Turn chat data into packed, pre-masked Parquet shards.
 
-    Options override the keys of a recipe.
+    Options override the keys of a recipe. What is required may be in the recipe.
     """
     from rich.console import Console
 
-    from ..review.terminal import BarProgress, LineProgress
+    from ..review.terminal_progress import BarProgress, LineProgress
     from ..running.run import local
     from ..running.run import run as run_recipe
     from ..running.runners.process import prepare_process

@@ -12,7 +12,10 @@ from .options import PATH, argument, command, option
 _COUNT = click.IntRange(min=0)
 
 
-@command("premask show out/chats --pack 2 --tokens")
+@command(
+    "premask show out/chats --pack 2",
+    "premask show out/chats --pack 2 --sample 0 --tokens",
+)
 @argument("output", "OUT", "Output directory.", type=PATH)
 @option(
     "--pack",
@@ -30,7 +33,7 @@ def show(output: Path, pack: int, split: str | None, sample: int | None, *, toke
     from ..output.dataset import open_dataset
     from ..output.read_samples import read_row
     from ..review.terminal_outputs import print_pack
-    from ..review.terminal_tokens import print_sample
+    from ..review.terminal_samples import SamplePrinter
     from ..tokens.token_text import TokenTexts
     from .printing import table_console
 
@@ -42,5 +45,7 @@ def show(output: Path, pack: int, split: str | None, sample: int | None, *, toke
     texts, console = TokenTexts(dataset.tokenizer / "tokenizer.json"), table_console()
     kind = "pack" if dataset.layout == "packed" else "row"
     print_pack(console, found, kind=kind, room=dataset.manifest.settings.max_length)
+    printer = SamplePrinter(console, tokens=tokens, first=False)
     for i in range(count) if sample is None else [sample]:
-        print_sample(console, found, i, texts, tokens=tokens, sides=dataset.layout in SIDES)
+        printer.of_pack(found, i, texts, sides=dataset.layout in SIDES)
+    printer.end()

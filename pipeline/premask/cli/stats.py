@@ -7,7 +7,7 @@ from pathlib import Path
 from .options import PATH, argument, command, format_option
 
 
-@command("premask stats out/chats")
+@command("premask stats out/chats", "premask stats out/chats --format json")
 @argument("output", "OUT", "Output directory.", type=PATH)
 @format_option()
 def stats(output: Path, form: str) -> None:

@@ -19,7 +19,10 @@ REPORT_SECONDS = 120.0
 """CPU seconds for a few hundred renders, which take one or two."""
 
 
-@command("premask template Qwen/Qwen3-0.6B")
+@command(
+    "premask template Qwen/Qwen3-0.6B",
+    "premask template path/to/tokenizer --chat-template llama2 --format json",
+)
 @argument("tokenizer", "TOKENIZER", "Directory or Hub id of the tokenizer.")
 @recipe_options(*_KEYS, "repair")
 @format_option()

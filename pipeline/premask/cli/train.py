@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..core.errors import RecipeError
 from ..core.redact import shown_url
 
 
+class _Script(click.Command):
+    """The script has its own options, which need torch to be listed; a shell offers files."""
+
+    def shell_complete(self, _: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
 @click.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+    cls=_Script,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
 )
 @click.pass_context
 def train(context: click.Context) -> None:

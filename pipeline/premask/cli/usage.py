@@ -8,6 +8,7 @@ Besides the nearest name, names that other tools use are known.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def message_of(error: click.UsageError, commands: Collection[str], args: Sequenc
         text = visible(" ".join(error.format_message().split())).rstrip(".")
         for theirs, ours in _CLICK_WORDS.items():
             text = text.replace(theirs, ours)
+        hint = _for_choice(error)
     return f"{path}: {text}; {hint}'{path} --help' lists {'all options' if command else 'commands'}"
 
 
@@ -103,6 +105,16 @@ def _for_option(name: str, context: click.Context | None, args: Sequence[str]) -
     if f"--{other}" in known:
         return f"did you mean '--{other}{' json' if plain == 'json' else ''}'? "
     near = difflib.get_close_matches(f"--{plain}", known, n=1, cutoff=0.7)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def _for_choice(error: click.UsageError) -> str:
+    """What may be meant by a value that is none of the choices of an option."""
+    param = getattr(error, "param", None)
+    wrong = re.match(r"'(.{1,80}?)' is not one of ", error.message)
+    if param is None or not isinstance(param.type, click.Choice) or wrong is None:
+        return ""
+    near = difflib.get_close_matches(wrong[1].lower(), [*map(str, param.type.choices)], n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'? " if near else ""
 
 

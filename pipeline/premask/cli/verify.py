@@ -7,7 +7,10 @@ import sys
 from .options import argument, command, format_option, option
 
 
-@command("premask verify out/chats")
+@command(
+    "premask verify out/chats --full",
+    "premask verify org/name --revision v1",
+)
 @argument("output", "OUT_OR_REPO", "Output directory, or name on the Hub (org/name).")
 @option("--revision", metavar="REVISION", help="Branch, tag or commit on the Hub.")
 @option("--full", is_flag=True, help="Redo all rows whose sources are here, not just those of 16 packs.")

@@ -30,6 +30,17 @@ def file_size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
+def duration(seconds: float) -> str:
+    """Return a time.
+
+    >>> duration(7.25), duration(400), duration(9000)
+    ('7.2 s', '6.7 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def writer_of(origin: str) -> str:
     """Return who wrote a token, one of `SHOWN_WRITERS`, given its origin.
 

@@ -110,18 +110,25 @@ def with_repair(error: RowError, messages: Messages) -> RowError:
     >>> with_repair(RowError("template_error", "roles must alternate"), turns).detail
     'roles must alternate; repair: [drop_leading_assistant] makes user and assistant take turns'
     """
-    if error.reason != "template_error" or _take_turns(messages):
+    if error.reason != "template_error" or not (names := turn_repairs(messages)):
         return error
+    advice = f"repair: [{', '.join(names)}] makes user and assistant take turns"
+    return RowError(error.reason, f"{error.detail}; {advice}")
+
+
+def turn_repairs(messages: Messages) -> list[str]:
+    """Return the repairs that make user and assistant take turns; none if they do, or if none helps.
+
+    >>> turn_repairs(tuple(Message(role, "Hi") for role in ("assistant", "user", "user", "assistant")))
+    ['drop_leading_assistant', 'merge_consecutive']
+    """
     names = []
     for policy, repaired in _OF_TURNS.items():
         after = messages if _take_turns(messages) else repaired(messages)
         if after != messages:
             messages = after
             names.append(policy.value)
-    if not _take_turns(messages):
-        return error
-    advice = f"repair: [{', '.join(names)}] makes user and assistant take turns"
-    return RowError(error.reason, f"{error.detail}; {advice}")
+    return names if _take_turns(messages) else []
 
 
 def _take_turns(messages: Messages) -> bool:

@@ -9,7 +9,7 @@ The rows go through the same stages as in a run, but `max_length` is ignored.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
 
@@ -28,17 +28,27 @@ from ..tokens.token_bytes import character_spans
 
 
 def explain(
-    recipe: Recipe, *, row: int | None = None, limit: int | None = None
+    recipe: Recipe, *, row: int | None = None, ids: Collection[str] = (), limit: int | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield rows of the sources, explained: the source and one dict per row.
 
-    These are row number `row` of each source, or the first `limit` rows of all. Raises what `run` raises for
-    the recipe.
+    These are row number `row` of each source, the rows with one of some `ids`, or all; of these the first
+    `limit`. Raises what `run` raises for the recipe.
     """
     labeller = Labeller(recipe)
     rows = ((dialect, each) for dialect, each in rows_of(recipe) if row is None or each.row == row)
+    if ids:
+        rows = ((dialect, each) for dialect, each in rows if _id_of(labeller, each, dialect) in ids)
     for dialect, each in islice(rows, limit):
         yield each.source, explain_row(labeller, each, dialect)
+
+
+def _id_of(labeller: Labeller, row: Row, dialect: Form) -> str | None:
+    """Return the id of a row, as it is explained. Nothing is rendered for it."""
+    try:
+        return labeller.read(row, dialect)[0][0].id
+    except RowError as error:
+        return reject(row, error).id
 
 
 def explain_row(labeller: Labeller, row: Row, dialect: Form) -> dict[str, Any]:
@@ -65,6 +75,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
         "text": sample.text,
         **({} if sample.side is None else {"side": SIDE_NAMES[sample.side]}),
         "turns": [turn._asdict() for turn in sample.turns],
+        "proof": sample.proof,
         "seam_tokens": labelled.seam_tokens,
         "tokens": {
             "id": labelled.ids.tolist(),

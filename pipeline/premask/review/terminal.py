@@ -1,4 +1,4 @@
-"""Runs on the terminal: what one will take, its progress, and what it gave; and pushes.
+"""Runs on the terminal: what one will take, and what it gave; and pushes.
 
 Names of files and what the data holds are shown as text and nothing else (`terminal_tokens.say`).
 """
@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from ..core.contract import REASONS, SIDES
-from ..core.display import file_size, percent
+from ..core.display import duration, file_size, percent
 from ..core.text import visible
 from ..output.upload import load_line
 from ..publish.charts import roles_of
 from ..publish.mask_counts import PROOF_WORDS, mask_notes
 from ..publish.mixture_words import mixture_lines
-from ..running.tasks import Progress
 from .terminal_tokens import say
 
 if TYPE_CHECKING:  # each is loaded by its own command
@@ -34,71 +31,7 @@ if TYPE_CHECKING:  # each is loaded by its own command
     from ..running.ranks import SliceResult
     from ..running.run import RunResult
 
-# ==== Progress ====
-
-
-class BarProgress(Progress):
-    """Bars for a person at a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("rows  {task.fields[tokens]:,} tokens  {task.fields[packs]:,} packs"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("loading", total=None, tokens=0, packs=0)
-
-    def __enter__(self) -> BarProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def say(self, text: str) -> None:
-        say(self._bar.console, text)
-
-    def start(self, rows: int | None) -> None:
-        self._bar.update(self._task, description="working", total=rows)
-
-    def advance(self, rows: int, tokens: int, packs: int) -> None:
-        fields = self._bar.tasks[0].fields
-        self._bar.update(
-            self._task, advance=rows, tokens=fields["tokens"] + tokens, packs=fields["packs"] + packs
-        )
-
-
-class LineProgress(Progress):
-    """A plain line every few seconds, for logs."""
-
-    def __init__(self, console: Console, *, every_s: float = 10.0) -> None:
-        self._console, self._every = console, every_s
-        self._rows = self._tokens = self._packs = 0
-        self._total: int | None = None
-        self._last = time.monotonic()
-
-    def __enter__(self) -> LineProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        say(self._console, text)
-
-    def start(self, rows: int | None) -> None:
-        self._total = rows
-
-    def advance(self, rows: int, tokens: int, packs: int) -> None:
-        self._rows, self._tokens, self._packs = self._rows + rows, self._tokens + tokens, self._packs + packs
-        if time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
-            total = "" if self._total is None else f" of {self._total:,}"
-            self._console.print(f"{self._rows:,}{total} rows, {self._tokens:,} tokens, {self._packs:,} packs")
+# ==== Progress of a push ====
 
 
 class PushLines:
@@ -144,28 +77,18 @@ def print_forecast(console: Console, found: Forecast) -> None:
     speed = sample.timed_tokens / max(sample.seconds, 1e-9)
     table.add_row("time", f"{speed:,.0f} tokens a second and core, measured on the sample here")
     for workers, seconds in found.seconds.items():
-        table.add_row("", f"{workers} worker{'s' if workers > 1 else ''}: {_duration(seconds)}")
+        table.add_row("", f"{workers} worker{'s' if workers > 1 else ''}: {duration(seconds)}")
     table.add_row("memory", f"about {file_size(found.worker_bytes)} a worker")
-    table.add_row(
-        "disk", f"{file_size(found.disk_bytes)} while it runs, {file_size(found.free_bytes)} are free there"
-    )
+    free = "; no output is named, so free space is not checked"
+    if found.free_bytes is not None:
+        free = f", {file_size(found.free_bytes)} are free there"
+    table.add_row("disk", f"{file_size(found.disk_bytes)} while it runs{free}")
     table.add_row("output", f"{file_size(found.output_bytes)} in {found.files:,} files")
     for text in found.hub or ["within what the Hub recommends"]:
         table.add_row("Hub", visible(text))
     console.print(table, markup=False)
     for text in found.warnings:
         say(console, f"warning: {text}", "yellow")
-
-
-def _duration(seconds: float) -> str:
-    """Time for people.
-
-    >>> _duration(7.25), _duration(400), _duration(9000)
-    ('7.2 s', '6.7 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 # ==== After a run ====

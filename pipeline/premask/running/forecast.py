@@ -32,7 +32,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,6 +75,9 @@ FILES_A_FOLDER, FILES_A_REPO, FILES_A_COMMIT = 10_000, 100_000, 100
 FILE_BYTES, PRIVATE_BYTES, PUBLIC_BYTES = 200_000_000_000, 100_000_000_000, 1_000_000_000_000
 SHARD_BYTES = 500_000_000
 """Limits of the Hub and of `datasets`, see above."""
+
+NOWHERE = "-"
+"""The output of a recipe that names none."""
 
 _START_S = 2.0  # CPU seconds to start a process and load its tokenizer
 _WINDOW_BYTES = 20  # memory of a token that waits to be packed (benchmarks/RESULTS.md, Growth)
@@ -123,6 +126,7 @@ class Trial:
 class Forecast:
     """What a run will take. Units and their bytes are exact, all other figures are estimates.
 
+    free_bytes  None if the recipe names no output
     mixture  the shares of sources, in the form of the manifest; None without a mixture
     tokens_one_sample_a_row  tokens if no turn had a sample of its own, with the history before it
     """
@@ -137,7 +141,7 @@ class Forecast:
     files: int
     output_bytes: int
     disk_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     worker_bytes: int
     seconds: Mapping[int, float]
     warnings: Sequence[str]
@@ -179,7 +183,8 @@ class Forecast:
 
 
 def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
-    """Estimate what a recipe will take, with `cores` cores of this machine and with more workers.
+    """Estimate what a recipe will take, with `cores` cores of this machine and with more workers. If its
+    output is `NOWHERE`, the free space is not looked at.
 
     Raises what `run` raises for wrong files, a wrong tokenizer or a wrong template.
     """
@@ -200,7 +205,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
     if is_url(recipe.output) and not recipe.shuffle:  # finished units are sent away; their lineage stays
         biggest_share = max((unit.tokens for unit in units), default=0) / max(tokens, 1)
         disk = 2 * lineage + round(output * min(1.0, cores * biggest_share))
-    free = _free(destination_of(recipe.output).out)
+    free = None if recipe.output == NOWHERE else _free(destination_of(recipe.output).out)
     biggest = max((unit.tokens for unit in units), default=0)
     memory = _peak_bytes() + _WINDOW_BYTES * min(recipe.pack_window, biggest)
     speed = sample.seconds / max(sample.timed_tokens, 1)
@@ -221,7 +226,7 @@ def forecast(recipe: Recipe, *, cores: int = 1) -> Forecast:
         [
             *_warnings(work, units, sample, again),
             *(not_reached(recipe, mixture) if mixture else ()),
-            *_space(disk, free),
+            *_space(disk, free if free is not None else disk),
         ],
         list(_hub(len(units) * sample.splits, files + _OTHER_FILES, output, len(units) * sample.splits)),
         mixture,
@@ -249,6 +254,17 @@ def _worker_counts(cores: int, units: int) -> list[int]:
 
 
 # ==== The number of rows ====
+
+
+def rows_of_files(work: Work) -> dict[str, tuple[int, bool]]:
+    """Return the rows of each file, and whether they were counted, by its name."""
+    rows, found = _Rows(work), defaultdict[str, float](float)
+    counted = defaultdict[str, bool](lambda: True)
+    for unit in work.units:
+        for piece in unit.slices:
+            found[piece.source] += rows.of(piece)
+            counted[piece.source] &= piece.stop_row is not None
+    return {source: (round(count), counted[source]) for source, count in found.items()}
 
 
 class _Rows:

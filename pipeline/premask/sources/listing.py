@@ -111,7 +111,7 @@ def list_files(sources: Sequence[Source]) -> list[str]:
 def _files(entry: Source) -> Iterator[File]:
     """The files of an entry, in order."""
     hub = _HUB_URL.fullmatch(entry.path)
-    if hub is not None or _is_hub_id(entry.path):
+    if hub is not None or is_hub_id(entry.path):
         name, revision = (hub[1], hub[2]) if hub else (entry.path, None)
         for url in hub_datasets.data_files(name, entry.config, entry.split, entry.revision or revision):
             yield File(source_name(url), url)
@@ -139,7 +139,7 @@ def _listed(files_of: Callable[..., list[str]], url: str) -> list[str]:
     return without_descriptions(files_of(url, is_data))
 
 
-def _is_hub_id(path: str) -> bool:
+def is_hub_id(path: str) -> bool:
     """Whether a path that is nothing here looks like the name of a dataset, and not like that of a file."""
     is_path = path.startswith((".", "~")) or is_data(path)
     return not is_path and _HUB_ID.fullmatch(path) is not None and not Path(path).exists()
@@ -233,7 +233,7 @@ def entries_of_files(sources: Sequence[Source]) -> dict[str, int]:
     found: dict[str, int] = {}
     for number, entry in enumerate(sources):
         path = entry.path.removeprefix("file://")
-        if is_url(path) or _is_hub_id(path):
+        if is_url(path) or is_hub_id(path):
             continue
         with suppress(SourceError, OSError, ValueError):  # somebody else may have named it
             for name in find_sources([path]):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -32,11 +33,23 @@ _HINTS = {
 }
 
 
+REPORT_S = 0.25
+"""Seconds between two reports of how far a task is."""
+
+
 class Reporter(Progress):
-    """Reports the position of a task to the other end of a link, in case this process dies."""
+    """Reports to the other end of a link how far a task is, and its position, in case this process dies."""
 
     def __init__(self, link: Connection | None) -> None:
-        self._link = link
+        self._link, self._last = link, time.monotonic()
+        self._done = np.zeros(3, dtype=np.int64)
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        self._done += (rows, tokens, packs)
+        if self._link is not None and time.monotonic() - self._last >= REPORT_S:
+            self._link.send(("did", tuple(self._done.tolist())))
+            self._last = time.monotonic()
+            self._done[:] = 0
 
     def begin(self, piece: int, rows: np.ndarray) -> None:
         if self._link is not None:

@@ -224,11 +224,13 @@ def _in_this_process(batches: BatchLabeller, todo: _Todo) -> None:
     """Do tasks in this process, until none is left that may run here."""
     windows = Windows(batches.recipe.pack_window, batches.recipe.together)
     for number, task in todo.for_this_process():
+        counted = _Counted(todo.progress)
         try:
             with begun_here(task.failures):
-                record = todo.job(batches, task, todo.progress, windows)
+                record = todo.job(batches, task, counted, windows)
         except BaseException as error:  # noqa: BLE001  `unexpected` raises all that no row is the cause of
             why = describe(unexpected(error))
+            counted.settle(0, 0, 0)
             batches, windows = (
                 batches.anew(),
                 Windows(batches.recipe.pack_window, batches.recipe.together),
@@ -270,16 +272,18 @@ def _in_another(other: Worker, todo: _Todo) -> None:
     """Have a worker do tasks, until none is left."""
     try:
         for number, task in todo.for_workers():
+            counted = _Counted(todo.progress)
             try:
-                record = _done_by(other, todo, task)
+                record = _done_by(other, todo, task, counted)
             except TaskError as error:
+                counted.settle(0, 0, 0)
                 if not todo.ended:
                     todo.failed(number, task, str(error))
                 continue
             remove_mark(task.failures)
             todo.done(number, record)
             if record is not None:
-                todo.progress.advance(rows_of(record), record.tokens, record.packs)
+                counted.settle(rows_of(record), record.tokens, record.packs)
     except NoWorkerError:
         todo.again(number, task)
         raise
@@ -288,14 +292,34 @@ def _in_another(other: Worker, todo: _Todo) -> None:
         raise
 
 
-def _done_by(other: Worker, todo: _Todo, task: Any) -> UnitRecord | None:
+def _done_by(other: Worker, todo: _Todo, task: Any, progress: Progress) -> UnitRecord | None:
     """Have a worker do a task, with more care if it has failed."""
     if todo.is_tried_out(task):
         record: UnitRecord | None = other.settle(todo.setup, todo.job, task, todo.progress.say)
         return record
     is_suspect = read_failures(task.failures).tries or ended_a_run(task.failures)
     do = other.do_again if is_suspect else other.do
-    return do(todo.setup, todo.job, task)  # type: ignore[no-any-return]
+    return do(todo.setup, todo.job, task, progress)  # type: ignore[no-any-return]
+
+
+class _Counted(Progress):
+    """Passes the progress of one task on, and knows what it has passed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._passed = progress, (0, 0, 0)
+
+    def advance(self, rows: int, tokens: int, packs: int) -> None:
+        before = self._passed
+        self._passed = (before[0] + rows, before[1] + tokens, before[2] + packs)
+        self._progress.advance(rows, tokens, packs)
+
+    def settle(self, rows: int, tokens: int, packs: int) -> None:
+        """Pass on what is missing of these numbers, or take back what is too much."""
+        before = self._passed
+        self.advance(rows - before[0], tokens - before[1], packs - before[2])
+
+    def say(self, text: str) -> None:
+        self._progress.say(text)
 
 
 class _Locked(Progress):

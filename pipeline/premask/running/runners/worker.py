@@ -33,7 +33,7 @@ from ...output.windows import Windows
 from ...tokens.tokenizer import LoadedTokenizer
 from ..batches import BatchLabeller, Setup
 from ..crash_search import settle
-from ..tasks import Job
+from ..tasks import Job, Progress
 from ..unexpected import SuspectRows, TaskError
 from .copies import Reporter, answer_of, how_it_ended, in_copy, may_copy
 from .process import (
@@ -99,19 +99,20 @@ class Worker:
             self._start("fork", _serve_copy, batches)
         self._loaded, self._setup = True, batches.setup()
 
-    def do(self, setup: Setup, job: Job, task: Any) -> Any:
-        """Do a job on a task with a labeller of this setup; return what `job` returns.
+    def do(self, setup: Setup, job: Job, task: Any, progress: Progress | None = None) -> Any:
+        """Do a job on a task with a labeller of this setup; return what `job` returns. `progress` receives
+        work that is done meanwhile, but maybe not the last of it.
 
         Raises the `PremaskError` of the job, `TaskError` if the process dies or the job raises any other
         error, and `NoWorkerError` if no process survives loading its labeller.
         """
         self._make_ready(setup)
-        return self._call(_do_in_copy if self._has_died else _do, job, task)
+        return self._call(_do_in_copy if self._has_died else _do, job, task, progress=progress)
 
-    def do_again(self, setup: Setup, job: Job, task: Any) -> Any:
+    def do_again(self, setup: Setup, job: Job, task: Any, progress: Progress | None = None) -> Any:
         """Do a job as `do`, on a task that has failed before: in a copy of the process, if possible."""
         self._make_ready(setup)
-        return self._call(_do_in_copy, job, task)
+        return self._call(_do_in_copy, job, task, progress=progress)
 
     def settle(self, setup: Setup, job: Job, task: Any, say: Callable[[str], None]) -> Any:
         """Do a job without the rows that are the cause of its failures (`crash_search.settle`)."""
@@ -141,16 +142,19 @@ class Worker:
             else:
                 return
 
-    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _call(self, function: Callable[..., Any], *args: Any, progress: Progress | None = None) -> Any:
         at: SuspectRows | None = None
         try:
             link = self._link or self._started()
             link.send((function, args))
             while True:
                 kind, value = link.recv()
-                if kind != "at":
+                if kind == "did" and progress is not None:
+                    progress.advance(*value)
+                elif kind == "at":
+                    at = value
+                elif kind != "did":
                     break
-                at = value
         except (EOFError, OSError):
             raise TaskError(self._how_it_ended(), at) from None
         if kind == "raised":
