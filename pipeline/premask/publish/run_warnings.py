@@ -68,7 +68,8 @@ def _duplicates(counts: Mapping[str, Any]) -> str:
     kept = counts.get("duplicates", 0) - counts.get("dropped", 0)
     if kept <= 0:
         return ""
-    return f"{kept:,} rows have the same conversation as an earlier row, and are kept; duplicates: drop skips them"
+    what = f"{kept:,} rows have the same conversation as an earlier row, and are kept"
+    return f"{what}; duplicates: drop skips them"
 
 
 def _unproved(counts: Mapping[str, Any]) -> Iterator[Warned]:

@@ -227,7 +227,7 @@ class Choice:
         self._lines += lines.num_rows
 
     def rejects(self) -> list[dict[str, Any]]:
-        """The rows of the reject log that were chosen, as JSON values: reason by reason, rejected ones first."""
+        """The rows of the reject log that were chosen, as JSON values: by reason, rejected ones first."""
         found = [line for best in self._rejects.values() for line in best.items()]
         return sorted(
             found,

@@ -34,8 +34,8 @@ from ...core.received_files import read_bounded
 from ...core.records import SIDE_NAMES
 from ...output.dataset import Dataset, open_dataset
 from ...publish.charts import page_pictures
-from ...publish.mask_counts import PROOF_WORDS
 from ...publish.drawing import style_sheet, templates_in
+from ...publish.mask_counts import PROOF_WORDS
 from ...tokens.token_text import TokenTexts
 from ..rerun import Traced, retrace
 from ..stats import measure
@@ -130,8 +130,7 @@ def make_page(out: Path) -> tuple[str, int, int, list[str]]:
         figures,
         data=data,
         turns=turns_of(_origins(chosen, traced)),
-        notes=[known_origins(items), *notes],
-        shown=shown_samples(figures, len(items), len(chosen) - len(items)),
+        shown=[*shown_samples(figures, len(items), len(chosen) - len(items)), known_origins(items), *notes],
     )
     return page, len(items), figures["samples"], notes
 
@@ -225,13 +224,12 @@ def render_page(
     *,
     data: Mapping[str, Any] | None,
     turns: Sequence[Mapping[str, int]] = (),
-    notes: Sequence[str] = (),
-    shown: tuple[str, str] = ("", ""),
+    shown: Sequence[str] = (),
 ) -> str:
     """Return the page of an output, given its figures (`stats.measure`).
 
     `data` is what the page shows of it; None if its script asks a server for that. `turns` are tokens by role
-    of the first, second ... message; `notes` and `shown` are sentences on the samples.
+    of the first, second ... message; `shown` says how many samples there are, and more on them.
     """
     text = templates_in(FOLDER).get_template("report.html.jinja")
     return text.render(
@@ -243,8 +241,7 @@ def render_page(
         packs=figures.get("packs", {"packs": 0})["packs"],
         pictures=page_pictures(figures, turns),
         roles=SHOWN_WRITERS[:-1],
-        notes=notes,
-        shown=shown,
+        shown=[text for text in shown if text],
         rejected=shown_rejects(figures, len(data["rejects"])) if data else "",
         data=embedded({} if data is None else data),
     )
