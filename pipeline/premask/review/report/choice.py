@@ -12,7 +12,6 @@ Cost: 20 ns a token, for the control tokens.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from ...core import hashing
 from ...core.arrays import offsets_of
 from ...core.contract import NOT_REJECTED
 from ...output.read_samples import SampleBatch
+from .best import Best
 
 RANDOM = "random sample"
 """Why most samples are chosen."""
@@ -94,39 +94,6 @@ def key_of(split: str, number: int) -> str:
     return f"{split}/{number}"
 
 
-class _Best:
-    """The `limit` items with the greatest keys; of equal keys the first. Of items that are the same, one."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._heap: list[tuple[float, int, int, Any]] = []
-        self._count = 0
-
-    def offer(self, keys: np.ndarray, same: np.ndarray, make: Callable[[int], Any]) -> None:
-        """Take those of n items that are among the best, by their keys, [n]; `make(i)` gives item i, and
-        equal numbers in `same`, [n], mean equal items."""
-        low = self._heap[0][0] if len(self._heap) == self.limit else -np.inf
-        good = np.flatnonzero(keys > low)
-        good = good[np.sort(np.unique(same[good], return_index=True)[1])]
-        if len(good) > self.limit:
-            good = np.sort(good[np.argsort(-keys[good], kind="stable")[: self.limit]])
-        known = {entry[2] for entry in self._heap} if len(good) else set[int]()
-        for i in good.tolist():
-            entry = (float(keys[i]), -(self._count + i), int(same[i]))
-            if entry[2] in known:
-                continue
-            if len(self._heap) < self.limit:
-                heapq.heappush(self._heap, (*entry, make(i)))
-            elif entry[:2] > self._heap[0][:2]:
-                known.discard(heapq.heapreplace(self._heap, (*entry, make(i)))[2])
-            known.add(entry[2])
-        self._count += len(keys)
-
-    def items(self) -> list[Any]:
-        """What was kept, best first."""
-        return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
-
-
 class Choice:
     """Chooses while an output is read.
 
@@ -138,13 +105,13 @@ class Choice:
         self._seed = int(run_key[:16], 16)
         self._lines = self._rows = 0
         self._numbers = Counter[str]()
-        self._sample = _Best(SAMPLES)
+        self._sample = Best(SAMPLES)
         self._extremes = {
-            name: _Best(EXTREMES) for name in ("longest", "least trained", "most control tokens")
+            name: Best(EXTREMES) for name in ("longest", "least trained", "most control tokens")
         }
-        self._sources: dict[tuple[str, str], _Best] = {}
-        self._packs = {"sample": _Best(PACKS), "emptiest": _Best(2), "most samples": _Best(2)}
-        self._rejects: dict[str, _Best] = {}
+        self._sources: dict[tuple[str, str], Best] = {}
+        self._packs = {"sample": Best(PACKS), "emptiest": Best(2), "most samples": Best(2)}
+        self._rejects: dict[str, Best] = {}
 
     def see(self, batch: SampleBatch) -> None:
         """Look at a batch of samples."""
@@ -167,7 +134,7 @@ class Choice:
         for number, name in enumerate(names):
             if len(self._sources) < SOURCES or (batch.split, name) in self._sources:
                 own = np.flatnonzero(indices == number)
-                best = self._sources.setdefault((batch.split, name), _Best(OF_EACH_SOURCE))
+                best = self._sources.setdefault((batch.split, name), Best(OF_EACH_SOURCE))
                 best.offer(chance[own], same[own], _at(own, make))
         if self._packed:
             self._see_packs(batch, first, control)
@@ -222,7 +189,7 @@ class Choice:
         for number, reason in enumerate(reasons.dictionary.to_pylist()):
             if reason in self._rejects or len(self._rejects) < REASONS:
                 own = np.flatnonzero(indices == number)
-                best = self._rejects.setdefault(reason, _Best(REJECTS_OF_REASON))
+                best = self._rejects.setdefault(reason, Best(REJECTS_OF_REASON))
                 best.offer(chance[own], own + self._lines, _at(own, partial(rejected_of, lines)))
         self._lines += lines.num_rows
 

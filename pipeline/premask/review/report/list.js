@@ -39,7 +39,7 @@ function listRow(row) {
     { "data-key": row.key },
     element("td", { class: "words", dir: "auto" }, words),
     element("td", { class: "id", title: name }, name),
-    element("td", { class: "source", title: visible(row.source) }, visible(endOf(row.source))),
+    sourceCell(row.source),
     element("td", { class: "num" }, number(row.tokens)),
     element("td", { class: "num" }, percent(row.trained, row.tokens)),
   );
@@ -49,6 +49,8 @@ function listRow(row) {
 const sampleOf = (sample, before) => (summary.sides ? before + summary.sides[sample] : sample ? before + sample : "");
 
 const endOf = (path) => path.slice(path.replace(/\/+$/, "").lastIndexOf("/") + 1);
+
+const sourceCell = (path) => element("td", { class: "source", title: visible(path) }, visible(endOf(path)));
 
 function markRow() {
   for (const row of document.querySelectorAll("#list tbody tr")) {

@@ -34,7 +34,7 @@ function packRow([key, tokens, trained, from, row, sample, offset]) {
   const last = element("td", {});
   if (key) last.append(link("sample=" + key, "Read"));
   const cells = [number(offset), number(tokens), percent(trained, tokens)].map((cell) => element("td", { class: "num" }, cell));
-  return element("tr", {}, ...cells, element("td", {}, visible(from)), element("td", {}, number(row) + sampleOf(sample, " · ")), last);
+  return element("tr", {}, ...cells, sourceCell(from), element("td", {}, number(row) + sampleOf(sample, " · ")), last);
 }
 
 async function openPack(key) {

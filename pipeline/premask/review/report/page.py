@@ -57,7 +57,7 @@ MARK = '<meta name="generator" content="premask report">'
 
 FOLDER = Path(__file__).parent
 
-SCRIPTS = ("text.js", "{source}", "list.js", "reader.js", "packs.js", "rejects.js", "report.js")
+SCRIPTS = ("text.js", "{source}", "list.js", "tokens.js", "reader.js", "packs.js", "rejects.js", "report.js")
 """The files of the page's script, in order. The second defines where its data comes from: the page itself
 (`embedded_source.js`), or a server (`served_source.js`)."""
 

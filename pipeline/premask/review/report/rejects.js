@@ -16,10 +16,10 @@ async function loadRejects(at) {
 }
 
 function rejectView(each) {
-  const place = `${each.source} row ${each.row}` + (each.id === null ? "" : ` (id ${each.id})`);
+  const place = `${endOf(each.source)} row ${each.row}` + (each.id === null ? "" : ` (id ${each.id})`);
   const original = addText(element("pre", { tabindex: 0, "aria-label": "the row" }), each.original);
   if (each.left_out) original.append(more(each.left_out));
-  const head = element("h3", {}, element("span", { class: "reason" }, visible(each.reason)), " ", visible(place));
+  const head = element("h3", { title: visible(each.source) }, element("span", { class: "reason" }, visible(each.reason)), " ", visible(place));
   return element("article", {}, head, element("p", {}, visible(each.detail)), ...(each.original ? [original] : []));
 }
 

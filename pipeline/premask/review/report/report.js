@@ -14,6 +14,13 @@ async function openSample(key, { scroll }) {
   }
   const top = $("reader").getBoundingClientRect().top;
   if (scroll && (top < 0 || top > innerHeight / 2)) $("reader").scrollIntoView();
+  if (scroll) showHit();
+}
+
+// Brings the first hit of the search into view, if it is not.
+function showHit() {
+  const hit = $("text").querySelector(".hit");
+  if (hit && hit.getBoundingClientRect().bottom > innerHeight - 120) hit.scrollIntoView({ block: "center" });
 }
 
 // Permalinks: #sample=train/12, #pack=train/3, #reason=no_assistant. Other addresses are sections of the page.
