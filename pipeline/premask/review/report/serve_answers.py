@@ -28,7 +28,7 @@ from .serve_counting import Counted
 from .serve_list import Asked, BadQuestionError, Lists, whole_number
 from .serve_packs import about, packs_of
 from .serve_rejects import RejectIndex
-from .serve_roles import Roles
+from .serve_roles import LATE, Roles
 from .serve_search import Search
 
 MOST_ROWS = 200
@@ -44,7 +44,9 @@ READERS = 4
 """Threads that read at a time."""
 
 _KEY = re.compile(r"(.{1,200})/([0-9]{1,18})", re.DOTALL)
-_SHOWN = "All samples are listed. They are read from the shards when you look at them.", ""
+_SHOWN = (
+    "They are read from the shards when you look at them. If their source is here, each is processed again."
+)
 _FILTERS = ("search", "source", "split", "tokens", "share")
 _SEARCH = "id, source, or words of the text"
 
@@ -80,7 +82,10 @@ class Answers:
         it cannot be read, or was changed."""
         figures = self.counted.figures(wait)
         self._check_unchanged()
-        return None if figures is None else render_page(self.dataset, figures, data=None, shown=_SHOWN)
+        if figures is None:
+            return None
+        shown = f"All {figures['samples']:,} samples are listed.", _SHOWN
+        return render_page(self.dataset, figures, data=None, shown=shown)
 
     def of(self, name: str, asked: Asked) -> Any:
         """Return the answer to a question.
@@ -155,7 +160,7 @@ class Answers:
         chosen = chosen_of(batch, i, place.number, control)
         traced, note = self._roles.of(chosen.origin, (chosen.ids, chosen.labels))
         found = item_of(chosen, traced, self._texts, self._ends)
-        found |= {"siblings": _siblings(index, number), "note": note}
+        found |= {"siblings": _siblings(index, number), "note": note, "later": note == LATE}
         return found | ({"pack_key": key_of(place.split, place.row)} if self._is_packed else {})
 
     @property

@@ -36,7 +36,8 @@ WAIT_S = 2.0
 KEPT = 16
 """Samples that are remembered, or waited for."""
 
-_LATE = "Roles are not known yet: the row is being processed again. Open it again in a moment."
+LATE = "Roles are not known yet: the row is being processed again."
+"""What is said of roles that are asked for again."""
 
 
 class Roles:
@@ -67,7 +68,7 @@ class Roles:
         try:
             found = self._asked(key, tokens).result(WAIT_S)
         except LateError:
-            return None, _LATE
+            return None, LATE
         except (CancelledError, EOFError, OSError):
             return None, "Roles are not known: a limit of time or memory ended what processes the row."
         if isinstance(found, str):

@@ -32,6 +32,19 @@ function makeSource() {
     if (found.note) listNote.append(" ", button("Search further", () => loadList(list.at)));
   }
 
+  // Roles may come later than the sample. They are asked for again while it is shown.
+  async function askSample(key) {
+    const found = await ask("sample", { key });
+    readerNote.textContent = found?.note ?? "";
+    if (found?.later)
+      setTimeout(async () => {
+        if (reader.item?.key !== key) return;
+        const again = await askSample(key);
+        if (again && !again.later && reader.item?.key === key) showItem(again);
+      }, 500);
+    return found;
+  }
+
   return {
     summary: () => ask("summary"),
     async list(query) {
@@ -39,11 +52,7 @@ function makeSource() {
       noteSearch(found);
       return found;
     },
-    async sample(key) {
-      const found = await ask("sample", { key });
-      readerNote.textContent = found?.note ?? "";
-      return found;
-    },
+    sample: askSample,
     packs: (query) => ask("packs", query),
     pack: (key) => ask("pack", { key }),
     rejects: (query) => ask("rejects", query),
