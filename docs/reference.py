@@ -30,9 +30,15 @@ OWN_PAGE = "It has a page of its own: [Train](train.md)."
 def page() -> str:
     """The whole page."""
     context = click.Context(cli.app, info_name="premask")
-    links = [f"| [`{name}`](#{name}) | {_cell(text)} |" for name, text in cli.COMMANDS.items()]
-    table = "\n".join(["| command | what it does |", "|---|---|", *links])
-    sections = [_section(name, cli.app.get_command(context, name)) for name in cli.COMMANDS]
+    rows = []
+    for title, names in cli.GROUPS.items():
+        rows += [
+            f"| **{title}** | |",
+            *(f"| [`{name}`](#{name}) | {_cell(cli.COMMANDS[name])} |" for name in names),
+        ]
+    table = "\n".join(["| command | what it does |", "|---|---|", *rows])
+    listed = [name for names in cli.GROUPS.values() for name in names]
+    sections = [_section(name, cli.app.get_command(context, name)) for name in listed]
     return "\n".join([HEAD, f"{table}\n", *sections])
 
 

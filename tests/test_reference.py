@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from commands import ROOT
+from premask.cli.app import COMMANDS
 from premask.core import errors
 from premask.core.contract import REASONS, row_schema
 from premask.core.errors import PremaskError
@@ -36,6 +37,7 @@ def test_the_page_of_the_commands_is_that_of_the_script() -> None:
     shown = (DOCS / "commands.md").read_text(encoding="utf-8")
 
     assert shown == _script().page(), "the commands have changed: run 'make reference'"
+    assert set(re.findall(r"^## (.+)$", shown, re.MULTILINE)) == set(COMMANDS)
 
 
 def test_every_reason_has_a_cause_and_a_fix() -> None:

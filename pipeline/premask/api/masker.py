@@ -124,7 +124,7 @@ class Masker:
         return MaskedSamples(MaskedSample.of(each) for each in self._labeller.together(found))
 
     def check(self) -> Diagnosis:
-        """Return what `premask doctor` says of the tokenizer and the template."""
+        """Return what `premask template` says of the tokenizer and the template."""
         from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
 
         return diagnose(self._labeller)
