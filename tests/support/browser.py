@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,19 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def axe_findings(page: Any, impacts: Collection[str] = ("serious", "critical")) -> list[str]:
+    """What axe-core, which looks for barriers to people with disabilities, finds on a page: a line each."""
+    package = pytest.importorskip("axe_playwright_python", reason="it brings axe-core")
+    page.evaluate(Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{each['id']} ({each['impact']}): {each['help']}: {node['html'][:200]}"
+        for each in found
+        if each["impact"] in impacts
+        for node in each["nodes"][:3]
+    ]
 
 
 class Visit:

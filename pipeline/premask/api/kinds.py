@@ -19,7 +19,10 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from ..core.contract import IGNORE_INDEX
+from ..core.display import percent
 from ..core.errors import SourceError
+from ..review.notebook.rejects import RejectedRows
 
 ROWS_AT_ONCE = 10_000
 """Rows of a `Dataset` that are held as a table at a time."""
@@ -89,9 +92,19 @@ class Work(Protocol):
 
 
 class SampleRows(list[dict[str, Any]]):
-    """Rows as dicts. `rejects` are the rejected rows: lines of the reject log."""
+    """Rows as dicts. `rejects` are the rejected rows: lines of the reject log. Printed, they are counted."""
 
     rejects: Rejects
+
+    def __repr__(self) -> str:
+        labels = [row["labels"] for row in self if "labels" in row]
+        tokens, trained = sum(map(len, labels)), sum(label != IGNORE_INDEX for own in labels for label in own)
+        counts = f", {tokens:,} tokens, {trained:,} trained ({percent(trained, tokens)})" if labels else ""
+        lost = len(getattr(self, "rejects", ()))
+        rows = "1 row" if len(self) == 1 else f"{len(self):,} rows"
+        return f"<{rows}{counts}; {lost:,} rejected; premask.show(rows, tokenizer) shows them>"
+
+    __str__ = __repr__
 
 
 def through(data: Any, work: Work) -> Any:
@@ -137,7 +150,7 @@ def _rows(data: Sequence[Any], work: Work) -> SampleRows:
     _check_some(len(data), NAME, work)
     made = work.reader(NAME).rows(data)
     found = SampleRows(rows_of_table(made.table))
-    found.rejects = made.rejects
+    found.rejects = RejectedRows(made.rejects)
     return found
 
 
@@ -209,13 +222,14 @@ def _dataset(data: Any, work: Work, name: str = NAME) -> Any:
     _check_some(len(data), name, work)
     made = work.reader(name).tables(tables_of(data))
     found = type(data)(made.table)
-    found.rejects = made.rejects
+    found.rejects = RejectedRows(made.rejects)
     return found
 
 
 def _dict(data: Any, work: Work) -> Any:
     found = type(data)({name: _dataset(each, work, name) for name, each in data.items()})
-    found.rejects = [{"split": name, **line} for name, each in found.items() for line in each.rejects]
+    lines = ({"split": name, **line} for name, each in found.items() for line in each.rejects)
+    found.rejects = RejectedRows(lines)
     return found
 
 
@@ -223,7 +237,7 @@ def _frame(data: Any, work: Work) -> Any:
     _check_some(data.height, NAME, work)
     made = work.reader(NAME).tables([data.to_arrow()])
     found = sys.modules["polars"].from_arrow(made.table)
-    found.rejects = made.rejects
+    found.rejects = RejectedRows(made.rejects)
     return found
 
 
@@ -240,7 +254,7 @@ class _Stream:
 
     def __init__(self, work: Work) -> None:
         self._work, self._reader = work, work.reader(NAME)
-        self.rejects: Rejects = []
+        self.rejects = RejectedRows()
 
     def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         made = self._reader.rows(rows_of(columns))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
 from ..core.records import Row
 from ..labeller import LabelledSample, Labeller
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..review.template_report import Diagnosis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskedSample:
     """A sample of t tokens.
 
@@ -44,6 +45,16 @@ class MaskedSample:
     proof: str
     labelled: LabelledSample = field(repr=False, compare=False)
     """The same sample as arrays, with the origin of each character."""
+
+    def __repr__(self) -> str:
+        trained = sum(label != IGNORE_INDEX for label in self.labels)
+        text = self.text if len(self.text) <= 60 else f"{self.text[:60]}..."
+        return f"MaskedSample({len(self.labels):,} tokens, {trained:,} trained, {self.proof}, text={text!r})"
+
+    def _repr_html_(self) -> str:
+        from ..review.notebook.labelled import labelled_html  # noqa: PLC0415  only to look at
+
+        return labelled_html([self.labelled])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the sample as JSON values: ids, labels, `attention_mask`, weights, text, spans and proof."""
@@ -72,6 +83,15 @@ class MaskedSample:
         )
 
 
+class MaskedSamples(list[MaskedSample]):
+    """The samples of one conversation. A notebook shows them with their trained text marked."""
+
+    def _repr_html_(self) -> str:
+        from ..review.notebook.labelled import labelled_html  # noqa: PLC0415  only to look at
+
+        return labelled_html([each.labelled for each in self])
+
+
 class Masker:
     """The mask of single conversations.
 
@@ -90,7 +110,7 @@ class Masker:
         messages: Sequence[Mapping[str, Any]] | Mapping[str, Any],
         tools: Sequence[Mapping[str, Any]] | None = None,
         **template_kwargs: Any,
-    ) -> list[MaskedSample]:
+    ) -> MaskedSamples:
         """Return the samples of a conversation, at least one.
 
         `messages` is a list of turns, or a whole row of any dialect. `template_kwargs` are arguments of the
@@ -101,7 +121,7 @@ class Masker:
         """
         value = _row(messages, tools, template_kwargs)
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
-        return [MaskedSample.of(each) for each in self._labeller.together(found)]
+        return MaskedSamples(MaskedSample.of(each) for each in self._labeller.together(found))
 
     def check(self) -> Diagnosis:
         """Return what `premask doctor` says of the tokenizer and the template."""

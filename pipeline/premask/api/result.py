@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import OutputError
 from ..core.manifest import LAYOUTS
 from ..output.dataset import Dataset, open_dataset
+from ..review.notebook.markup import summary_html
+from ..review.notebook.rejects import RejectedRows
 
 if TYPE_CHECKING:
     import datasets
@@ -79,7 +81,7 @@ class Result:
     def rejects(self) -> list[dict[str, Any]]:
         """The reject log: `source`, `row`, `id`, `reason`, `detail`, `original` of each rejected row. It is
         read when it is first asked for."""
-        return [line for batch in self._dataset.rejects() for line in batch.to_pylist()]
+        return RejectedRows(line for batch in self._dataset.rejects() for line in batch.to_pylist())
 
     def report(self, to: str | Path | None = None) -> Path:
         """Write the output as one HTML page, and return its path: `to`, or report.html in the output.
@@ -118,6 +120,9 @@ class Result:
         if isinstance(self.output, str):
             raise OutputError(f"{self.output} is in a store; fetch it, then premask.open its directory")
         return open_dataset(self.output)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.manifest, str(self.output))
 
     def __repr__(self) -> str:
         counts = self.counts

@@ -6,21 +6,27 @@ show(masker(messages))              # samples of premask know who wrote what
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..review.explain import origins_of
-from ..review.notebook.markup import Card, html_of, sample_card, text_of
-from ..tokens.token_bytes import character_spans
-from ..tokens.token_text import TokenTexts, groups_of
+from ..review.notebook.labelled import MOST_CHARACTERS, labelled_card
+from ..review.notebook.markup import html_of
+from ..review.notebook.plain import is_coloured, text_of
+from ..review.notebook.rows import is_row, read_row
+from ..review.notebook.tokens import tokens_of
+from ..review.notebook.view import Card, notes_of, view_of
+from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import load_tokenizer
 from .keys import Keys
 from .masker import MaskedSample
+
+ALL_CHARACTERS, LEAST_CHARACTERS = 240_000, 1_200
+"""Characters that are shown: of all samples at most, and of one at least."""
+IN_A_PACK = 8
+"""Samples of a packed row that are shown."""
 
 
 @dataclass(frozen=True)
@@ -33,66 +39,105 @@ class Shown:
         return html_of(self.cards)
 
     def __repr__(self) -> str:
-        return text_of(self.cards)
+        return text_of(self.cards, colour=is_coloured())
 
-    def __str__(self) -> str:
-        return text_of(self.cards, colour=sys.stdout.isatty())
+    __str__ = __repr__
 
 
 def show(data: Any, tokenizer: Any = None, n: int = 5) -> Shown:
     """Show the first `n` samples of some data, with the trained text marked.
 
-    `data` is a sample of `Masker`, a row with `input_ids` and `labels`, or several of either: a list, a
-    `Dataset`, an `IterableDataset`, a polars `DataFrame`. `tokenizer` is a directory, a Hub id or a tokenizer
-    of transformers; samples of `Masker` need none. Raises `TypeError` for rows without ids and labels, and
-    `TokenizerError`.
+    `data` is a sample of `Masker`, a row with `input_ids` and `labels` (or a mask, as TRL has it), or several
+    of either: a list, a `Dataset` in any format, an `IterableDataset`, a polars `DataFrame`, a batch of
+    columns. Packed rows are shown sample by sample, and what is strange in the labels is said. `tokenizer` is
+    a directory, a Hub id or a tokenizer of transformers; samples of `Masker` need none.
+
+    Raises `TypeError` for rows without ids and labels, and `TokenizerError`.
     """
     texts = None if tokenizer is None else _texts(tokenizer)
-    cards = [_card(number, each, texts) for number, each in enumerate(islice(_samples(data), n))]
-    return Shown(tuple(cards))
+    samples = list(islice(_samples(data), n))
+    limit = max(LEAST_CHARACTERS, min(MOST_CHARACTERS, ALL_CHARACTERS // max(len(samples), 1)))
+    return Shown(tuple(_card(number, each, texts, limit) for number, each in enumerate(samples)))
+
+
+# ==== Kinds of data ====
 
 
 def _samples(data: Any) -> Iterator[Any]:
-    if isinstance(data, (MaskedSample, Mapping)) and not _is_of_columns(data):
+    """Yield the samples and rows of some data, one by one."""
+    if isinstance(data, (str, bytes, Path)):
+        raise TypeError(
+            f"show takes samples, rows or a dataset, not {type(data).__name__}: "
+            "for files, use premask.open or datasets.load_dataset"
+        )
+    if isinstance(data, MaskedSample):
         yield data
     elif isinstance(data, Mapping):
-        yield from _rows_of_columns(data)
-    elif hasattr(data, "iter_rows"):
+        yield from _of_mapping(data)
+    elif hasattr(data, "iter_rows"):  # polars
         yield from data.iter_rows(named=True)
+    elif hasattr(data, "to_batches"):  # Arrow
+        yield from (row for batch in data.to_batches() for row in batch.to_pylist())
+    elif hasattr(data, "__iter__"):
+        for each in data:
+            is_several = isinstance(each, (list, tuple)) or (isinstance(each, Mapping) and is_row(each))
+            yield from _samples(each) if is_several else [each]
     else:
-        yield from data
+        raise TypeError(f"show takes samples, rows or a dataset, not {type(data).__name__}")
 
 
-def _is_of_columns(data: Any) -> bool:
+def _of_mapping(data: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield a row, the rows of a batch of columns, or those of the datasets of a `DatasetDict`."""
+    if not is_row(data) and data and all(hasattr(each, "column_names") for each in data.values()):
+        for name, each in data.items():
+            yield from ({"split": name, **row} for row in each)
+    elif not _is_of_columns(data):
+        yield data
+    else:
+        names = [name for name, column in data.items() if hasattr(column, "__len__")]
+        for values in zip(*(data[name] for name in names), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+def _is_of_columns(data: Mapping[str, Any]) -> bool:
     """Whether a mapping has columns, such as a batch of `datasets`, and not one row."""
-    ids = data.get("input_ids") if isinstance(data, Mapping) else None
-    return isinstance(ids, Sequence) and bool(ids) and not isinstance(ids[0], int)
+    ids = data.get("input_ids")
+    if ids is None or isinstance(ids, (str, bytes)) or not hasattr(ids, "__len__") or not len(ids):
+        return False
+    return getattr(ids[0], "ndim", int(isinstance(ids[0], Sequence) and not isinstance(ids[0], str))) > 0
 
 
-def _rows_of_columns(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for ids, labels in zip(data["input_ids"], data["labels"], strict=True):
-        yield {"input_ids": ids, "labels": labels}
+# ==== One of them ====
 
 
-def _card(number: int, sample: Any, texts: TokenTexts | None) -> Card:
+def _card(number: int, sample: Any, texts: TokenTexts | None, limit: int) -> Card:
+    title = f"sample {number}"
     if isinstance(sample, MaskedSample):
-        labelled = sample.labelled
-        starts, ends = character_spans(sample.text, labelled.starts, labelled.ends)
-        groups = groups_of(sample.text, starts.tolist(), ends.tolist())
-        return sample_card(f"sample {number}", groups, sample.labels, origins_of(labelled.sample, starts))
-    if not isinstance(sample, Mapping) or not {"input_ids", "labels"} <= set(sample):
-        raise TypeError(f"sample {number} has no input_ids and labels; it is {type(sample).__name__}")
+        return labelled_card(title, sample.labelled, limit=limit, texts=texts)
+    if not isinstance(sample, Mapping):
+        raise TypeError(f"{title} has no input_ids and labels; it is {type(sample).__name__}")
+    row = read_row(sample, title)
     if texts is None:
         raise TypeError("show needs a tokenizer for rows with input_ids: premask.show(data, tokenizer)")
-    ids, labels = ([int(each) for each in sample[name]] for name in ("input_ids", "labels"))
-    if len(ids) != len(labels):
-        raise TypeError(f"sample {number} has {len(ids)} input_ids and {len(labels)} labels")
-    return sample_card(f"sample {number}", texts.groups(ids), labels)
+    shown, notes = row.samples[:IN_A_PACK], list(row.notes)
+    views = []
+    for part in shown:
+        tokens = tokens_of(texts, part.ids, part.labels, part.weights, part.padding)
+        own = notes_of(tokens)
+        notes += [f"{part.name}: {note}" for note in own] if part.name else own
+        views.append(view_of(part.name, tokens, limit=max(limit // len(shown), LEAST_CHARACTERS)))
+    kind = "pack" if row.packed else "sample"
+    return Card(f"{kind} {number}", row.facts, tuple(notes), tuple(views), len(row.samples) - len(shown))
+
+
+# ==== Tokenizers ====
 
 
 def _texts(tokenizer: Any) -> TokenTexts:
-    keys = Keys(tokenizer, None, {})
-    with tempfile.TemporaryDirectory(prefix="premask-") as folder:
-        path = Path(folder) / "tokenizer.json"
-        path.write_text(load_tokenizer(keys.tokenizer).json, encoding="utf-8")
-        return TokenTexts(path)
+    """Return the texts of a tokenizer: a name, a tokenizer of transformers or tokenizers, or a processor."""
+    own = getattr(tokenizer, "tokenizer", tokenizer)
+    backend = getattr(own, "backend_tokenizer", own)
+    if hasattr(backend, "to_str") and hasattr(backend, "id_to_token"):
+        return TokenTexts((backend, backend.to_str()))
+    loaded = load_tokenizer(Keys(own, None, {}).tokenizer)
+    return TokenTexts((loaded.backend, loaded.json))
