@@ -72,7 +72,10 @@ def test_samples_of_masker_are_shown_with_roles_in_order(masker: Masker) -> None
         pl.DataFrame,
         lambda rows: datasets.Dataset.from_list(rows).to_pandas(),
         lambda rows: rows[0],
-        lambda rows: {name: np.array([rows[0][name]] * 2) for name in ("input_ids", "labels")},
+        lambda rows: (
+            {name: np.array([rows[0][name]] * 2) for name in ("input_ids", "labels")}
+            | {"cu_seq_lens_q": np.array([0, 9, 18]), "max_length_q": 9, "loss": np.array(0.5)}
+        ),
         lambda rows: iter([{name: [row[name] for row in rows] for name in ("input_ids", "labels")}]),
     ],
 )

@@ -96,9 +96,18 @@ def _of_mapping(data: Mapping[str, Any]) -> Iterator[Any]:
     elif not _is_of_columns(data):
         yield data
     else:
-        names = [name for name, column in data.items() if hasattr(column, "__len__")]
+        count = _length(data["input_ids"])
+        names = [name for name, column in data.items() if _length(column) == count]
         for values in zip(*(data[name] for name in names), strict=True):
             yield dict(zip(names, values, strict=True))
+
+
+def _length(column: Any) -> int:
+    """Return how many values a column has; -1 of what is none, such as a number beside the columns."""
+    try:
+        return len(column)
+    except TypeError:
+        return -1
 
 
 def _is_of_columns(data: Mapping[str, Any]) -> bool:
