@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,22 @@ def test_wrong_arguments(make: Any, error: type[Exception], says: str) -> None:
 
 def test_check_is_the_verdict_of_doctor() -> None:
     assert Masker(TOKENIZER).check().verdict == "exact"
+
+
+def test_a_sample_as_json_values() -> None:
+    (sample,) = Masker(TOKENIZER)(TURNS)
+    found = sample.as_dict()
+
+    assert json.loads(json.dumps(found)) == found
+    assert found["labels"] == sample.labels
+    assert found["attention_mask"] == [1] * len(sample.input_ids)
+    assert set(found) == {"input_ids", "labels", "attention_mask", "loss_weights", "text", "spans", "proof"}
+
+
+def test_tools_are_json_and_not_functions() -> None:
+    def weather(city: str) -> str:
+        """Weather of a city."""
+        return city
+
+    with pytest.raises(TypeError, match=r"tools\[0\] is a function; give its JSON schema"):
+        Masker(TOKENIZER)(TURNS, tools=[weather])  # type: ignore[list-item]

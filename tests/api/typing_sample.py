@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def single(messages: list[dict[str, Any]]) -> None:
     masker = premask.Masker("tokenizer", history="last")
-    samples = assert_type(masker(messages, enable_thinking=False), list[premask.MaskedSample])
+    samples = masker(messages, enable_thinking=False)
+    assert_type(samples[0], premask.MaskedSample)
     assert_type(samples[0].labels, list[int])
     assert_type(samples[0].spans, list[tuple[int, int]])
     assert_type(samples[0].as_dict(), dict[str, Any])

@@ -24,7 +24,18 @@ from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from .arrow_types import as_parquet
 from .keys import Keys
-from .kinds import ROWS_AT_ONCE, Columns, Frame, Made, OfDatasets, RowList, SampleRows, names_of, through
+from .kinds import (
+    ROWS_AT_ONCE,
+    Columns,
+    Frame,
+    Made,
+    OfDatasets,
+    RowList,
+    SampleRows,
+    names_of,
+    rows_of_table,
+    through,
+)
 from .layouts import Layout
 
 KEYS = (
@@ -129,7 +140,7 @@ class GivenReader:
 
     def tables(self, tables: Iterable[pa.Table]) -> Made:
         """Take Arrow tables."""
-        return self._made(as_parquet(table).to_pylist() for table in tables)
+        return self._made(rows_of_table(as_parquet(table)) for table in tables)
 
     def _made(self, parts: Iterable[Sequence[Any]]) -> Made:
         rejects = list[dict[str, Any]]()

@@ -1,0 +1,21 @@
+"""What is found out of the tokenizer of the tests is kept for all of them here: no test of this folder is about that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("facts")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _facts_are_kept(facts: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREMASK_FACTS", "on")
+        patch.setenv("PREMASK_CACHE", str(facts))
+        yield
