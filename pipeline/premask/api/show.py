@@ -48,7 +48,7 @@ def show(data: Any, tokenizer: Any = None, n: int = 5) -> Shown:
     """Show the first `n` samples of some data, with the trained text marked.
 
     `data` is a sample of `Masker`, a row with `input_ids` and `labels` (or a mask, as TRL has it), or several
-    of either: a list, a `Dataset` in any format, an `IterableDataset`, a polars `DataFrame`, a batch of
+    of either: a list, a `Dataset` in any format, an `IterableDataset`, a `DataFrame`, a batch of
     columns. Packed rows are shown sample by sample, and what is strange in the labels is said. `tokenizer` is
     a directory, a Hub id or a tokenizer of transformers; samples of `Masker` need none.
 
@@ -78,6 +78,8 @@ def _samples(data: Any) -> Iterator[Any]:
         yield from data.iter_rows(named=True)
     elif hasattr(data, "to_batches"):  # Arrow
         yield from (row for batch in data.to_batches() for row in batch.to_pylist())
+    elif hasattr(data, "iterrows"):  # pandas
+        yield from (dict(row) for _, row in data.iterrows())
     elif hasattr(data, "__iter__"):
         for each in data:
             is_several = isinstance(each, (list, tuple)) or (isinstance(each, Mapping) and is_row(each))
@@ -94,9 +96,18 @@ def _of_mapping(data: Mapping[str, Any]) -> Iterator[Any]:
     elif not _is_of_columns(data):
         yield data
     else:
-        names = [name for name, column in data.items() if hasattr(column, "__len__")]
+        count = _length(data["input_ids"])
+        names = [name for name, column in data.items() if _length(column) == count]
         for values in zip(*(data[name] for name in names), strict=True):
             yield dict(zip(names, values, strict=True))
+
+
+def _length(column: Any) -> int:
+    """Return how many values a column has; -1 of what is none, such as a number beside the columns."""
+    try:
+        return len(column)
+    except TypeError:
+        return -1
 
 
 def _is_of_columns(data: Mapping[str, Any]) -> bool:
