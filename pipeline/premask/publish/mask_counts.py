@@ -111,22 +111,22 @@ def seam_note(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
 
 def _behind(counts: Mapping[str, Any]) -> Iterator[str]:
     if count := counts.get("turns_behind_another_prompt", 0):
-        yield f"{_many(count, 'turn is', 'turns are')} trained behind another prompt than inference shows"
+        yield f"{many(count, 'turn is', 'turns are')} trained behind another prompt than inference shows"
 
 
 def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
     turns = counts.get("turns_left_out", {})
     if count := turns.get("empty", 0):
-        yield f"{_many(count, 'empty turn is', 'empty turns are')} left out of the loss"
+        yield f"{many(count, 'empty turn is', 'empty turns are')} left out of the loss"
     if count := turns.get("opening", 0):
-        what = _many(count, "turn that opens its conversation is", "turns that open their conversation are")
+        what = many(count, "turn that opens its conversation is", "turns that open their conversation are")
         yield f"{what} left out of the loss: no prompt leads to them"
 
 
 def _dropped(counts: Mapping[str, Any]) -> Iterator[str]:
     dropped = {name: count for name, count in counts.get("dropped_fields", {}).items() if count}
     if dropped:
-        parts = [_many(count, *_words(name)) for name, count in sorted(dropped.items(), key=_largest_first)]
+        parts = [many(count, *_words(name)) for name, count in sorted(dropped.items(), key=_largest_first)]
         yield f"the template does not print all of {', '.join(parts)}"
 
 
@@ -145,10 +145,10 @@ def _largest_first(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
 
 
-def _many(count: int, one: str, more: str) -> str:
+def many(count: int, one: str, more: str) -> str:
     """Return a number with its words.
 
-    >>> _many(1, "turn is", "turns are"), _many(1200, "turn is", "turns are")
+    >>> many(1, "turn is", "turns are"), many(1200, "turn is", "turns are")
     ('1 turn is', '1,200 turns are')
     """
     return f"{count:,} {one if count == 1 else more}"

@@ -20,6 +20,7 @@ from .mask_counts import (
     control_note,
     dropped_note,
     history_note,
+    many,
     seam_note,
     straddling_note,
     turns_note,
@@ -68,8 +69,8 @@ def _duplicates(counts: Mapping[str, Any]) -> str:
     kept = counts.get("duplicates", 0) - counts.get("dropped", 0)
     if kept <= 0:
         return ""
-    what = f"{kept:,} rows have the same conversation as an earlier row, and are kept"
-    return f"{what}; duplicates: drop skips them"
+    what = many(kept, "row that equals an earlier one is", "rows that equal an earlier one are")
+    return f"{what} kept; duplicates: drop skips them"
 
 
 def _unproved(counts: Mapping[str, Any]) -> Iterator[Warned]:
@@ -92,7 +93,5 @@ def _files(manifest: Mapping[str, Any]) -> Iterator[Warned]:
             lost = f"{salvaged['lost']:,} bytes after row {salvaged['row']:,} were not read"
             yield "Damaged file", f"{each['source']} is cut short: {lost}"
     for unit in manifest.get("set_aside", []):
-        yield (
-            "Skipped rows",
-            f"{unit['rows']:,} rows of unit {unit['unit']:,} ended their worker and were skipped",
-        )
+        skipped = many(unit["rows"], "row", "rows")
+        yield "Skipped rows", f"{skipped} of unit {unit['unit']:,}: work on them ended the process"

@@ -263,7 +263,7 @@ def test_the_first_screen(tmp_path: Path) -> None:
         shares = f"{each['asked']:.1%} {each['got']:.1%} {each['repeat']:.2f}"
         assert re.search(rf"{re.escape(name)} [\d.]+% {shares} ", mixture)
         assert f"{each['tokens']:,} {each['trained_tokens']:,}" in mixture
-    assert "Rejected: 1 rows" in lost
+    assert "Rejected: 1 row " in lost
     assert "1 no_assistant the conversation has no assistant turn" in lost
     assert lost.index("Rejected") < lost.index("Duplicates: 2 rows") < lost.index("2 duplicate")
     assert 'href="#reason=no_assistant"' in text
@@ -278,7 +278,7 @@ def test_warnings_on_the_first_screen(tmp_path: Path) -> None:
     said = text_of(text, "warnings")
 
     assert "Control tokens 1 control-token strings in content are encoded as plain text" in said
-    assert "Duplicates 1 rows have the same conversation as an earlier row, and are kept" in said
+    assert "Duplicates 1 row that equals an earlier one is kept" in said
     assert re.search(r"Cut off [\d,]+ tokens beyond max_length were cut off", said)
     assert "<code>apply_chat_template</code>" in text
     assert "Nothing: every row is kept." in text_of(text, "lost")

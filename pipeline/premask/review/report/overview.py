@@ -13,6 +13,7 @@ from typing import Any
 
 from ...core.contract import LEFT_OUT, SIDES
 from ...core.display import percent
+from ...publish.mask_counts import many
 from ..rejects import DUPLICATE
 
 TABLE_ROWS = 100
@@ -142,7 +143,7 @@ def _group(name: str, lines: Sequence[Figures], figures: Figures) -> dict[str, A
     total = sum(each["rows"] for each in lines)
     return {
         "name": name,
-        "total": f"{total:,}",
+        "total": many(total, "row", "rows"),
         "share": percent(total, figures["rows"], digits=2 if total < figures["rows"] / 100 else 1),
         "lines": [
             {
@@ -151,6 +152,6 @@ def _group(name: str, lines: Sequence[Figures], figures: Figures) -> dict[str, A
                 "rows": f"{each['rows']:,}",
                 "means": each["means"],
             }
-            for each in lines
+            for each in lines[:TABLE_ROWS]
         ],
     }

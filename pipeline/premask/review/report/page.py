@@ -61,6 +61,9 @@ SCRIPTS = ("text.js", "{source}", "list.js", "tokens.js", "reader.js", "packs.js
 """The files of the page's script, in order. The second defines where its data comes from: the page itself
 (`embedded_source.js`), or a server (`served_source.js`)."""
 
+MOST_NAMES = 500
+"""Names that can be chosen in a filter."""
+
 FILTERS = ("search", "source", "split", "why", "tokens", "share")
 """By what the list of samples can be filtered, if the page has them."""
 
@@ -152,17 +155,19 @@ def _data(
     """What the page holds as JSON: samples, packs, lines of the reject log, and the summary of all."""
     why = sorted({name for item in items for name in item["why"]})
     shown = len(items) < figures["samples"]
-    packs, known = choice.packs(), {item["key"] for item in items}
+    packs, known, rejects = choice.packs(), {item["key"] for item in items}, choice.rejects()
     for pack in packs:
         pack["samples"] = [[key if key in known else None, *rest] for key, *rest in pack["samples"]]
     summary = summary_of(
         dataset, figures, why=why if shown else [], filters=FILTERS, search="words of the text, or an id"
     )
+    summary["sources"] = sorted({item["source"] for item in items})
+    summary["lost_sources"] = sorted({line["source"] or "" for line in rejects})
     return {
         "summary": summary,
         "items": items,
         "packs": within(packs, PACK_BYTES),
-        "rejects": within(choice.rejects(), REJECT_BYTES),
+        "rejects": within(rejects, REJECT_BYTES),
     }
 
 
@@ -189,12 +194,12 @@ def summary_of(
         "samples": figures["samples"],
         "packs": figures.get("packs", {"packs": 0})["packs"],
         "rejects": sum(each["rows"] for each in figures["rejects"]),
-        "sources": [each["source"] for each in figures["by_source"] if each["samples"]],
+        "sources": [each["source"] for each in figures["by_source"] if each["samples"]][:MOST_NAMES],
         "lost_sources": [
             each["source"] for each in figures["by_source"] if each["rejected"] + each["dropped"]
-        ],
+        ][:MOST_NAMES],
         "splits": [each["split"] for each in figures["by_split"]],
-        "reasons": [each["reason"] for each in figures["rejects"]],
+        "reasons": [each["reason"] for each in figures["rejects"]][:MOST_NAMES],
         "why": why,
         "filters": filters,
         "search": search,
