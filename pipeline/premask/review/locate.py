@@ -1,7 +1,7 @@
 """Where an output is that a command names: a directory, or a dataset on the Hub.
 
-    locate("out/chats")             # Path("out/chats")
-    locate("org/name", "v1")        # its copy in the cache of the Hub's client, fetched first
+locate("out/chats")             # Path("out/chats")
+locate("org/name", "v1")        # its copy in the cache of the Hub's client, fetched first
 
 A name that is both is the directory.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ from browser import Visit, chromium
 from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, chat, command_line, premask, write_rows
 from premask.core.errors import PremaskError
 from premask.output.dataset import open_dataset
-from premask.review.report import serve_http, serve_search
+from premask.review.report import serve_counting, serve_http, serve_search
 from premask.review.report.serve_answers import Answers
 from premask.review.report.serve_http import Server
 
@@ -58,14 +59,22 @@ def ask(address: str, name: str, **query: object) -> Any:
 
 
 @contextmanager
-def served(out: Path) -> Iterator[Server]:
-    with Answers(open_dataset(out)) as answers, Server(answers) as server:
+def served_by(answers: Answers) -> Iterator[Server]:
+    with Server(answers) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def served(out: Path) -> Iterator[Server]:
+    with Answers(open_dataset(out)) as answers, served_by(answers) as server:
         answers.counted.figures()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def run(folder: Path, rows: list[Any], *words: object) -> Path:
@@ -412,7 +421,9 @@ def test_an_output_that_is_no_longer_the_same(alone: Path, what: str) -> None:
 
     for reply in replies:
         assert reply.status == 409
-        assert "was changed or removed since it was opened" in reply.json["error"]
+        assert b"was changed or removed since it was opened" in reply.body
+    assert "<p>" in replies[0].body.decode()
+    assert list(replies[1].json) == ["error"]
 
 
 def test_an_output_that_is_damaged(alone: Path) -> None:
@@ -423,6 +434,44 @@ def test_an_output_that_is_damaged(alone: Path) -> None:
             answers.page(HANG_S)
         with pytest.raises(PremaskError, match="cannot be read"):
             answers.of("list", {})
+
+
+def test_until_the_output_is_counted(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page says so and loads itself again; the list is there."""
+    counting, measure = threading.Event(), serve_counting.measure
+
+    def late(*args: Any, **keywords: Any) -> Any:
+        counting.wait()
+        return measure(*args, **keywords)
+
+    monkeypatch.setattr(serve_counting, "measure", late)
+    monkeypatch.setattr(serve_http, "WAIT_S", 0)
+    with ExitStack() as stack:
+        stack.callback(counting.set)
+        answers = stack.enter_context(Answers(open_dataset(alone)))
+        server = stack.enter_context(served_by(answers))
+        page, rows = send(server.address).body.decode(), ask(server.address, "list")["rows"]
+        early = send(server.address, "api/list?sort=share")
+        counting.set()
+        answers.counted.figures()
+        whole = send(server.address).body.decode()
+
+    assert "The tokens are being counted: 0%." in page
+    assert 'http-equiv="refresh"' in page
+    assert [row["trained"] for row in rows] == [None] * 3
+    assert (early.status, "still being counted" in early.json["error"]) == (409, True)
+    assert 'id="list"' in whole
+
+
+def test_roles_after_a_process_was_ended(server: Server, lines: list[dict[str, Any]]) -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    item = ask(server.address, "sample", key=lines[7]["key"])
+    while item["later"]:
+        item = ask(server.address, "sample", key=lines[7]["key"])
+
+    assert item["origins"]
 
 
 # ==== The command ====

@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ...core.errors import OutputError, PremaskError, cause_of
+from ...core.text import visible
 from .serve_answers import Answers
 from .serve_list import BadQuestionError
 
@@ -168,14 +169,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected: {type(error).__name__}")
 
     def _send_page(self) -> None:
-        page = self.server.answers.page(WAIT_S)
-        if page is None:
-            share = self.server.answers.counted.share
-            page = _waiting(self.server.answers.dataset.root.resolve().name, share)
+        answers, status = self.server.answers, HTTPStatus.OK
+        name = answers.dataset.root.resolve().name
+        try:
+            page = answers.page(WAIT_S)
+            if page is None:
+                page = _small_page(
+                    name, f"The tokens are being counted: {answers.counted.share:.0%}.", again=True
+                )
+        except PremaskError as error:
+            status, page = HTTPStatus.CONFLICT, _small_page(name, str(error))
         found = _POLICY.search(page)
         policy = f"{found[1]}; frame-ancestors 'none'" if found else _NOTHING
         extra = {"Content-Security-Policy": policy}
-        self._send(HTTPStatus.OK, page.encode("utf-8", "replace"), "text/html; charset=utf-8", extra)
+        self._send(status, page.encode("utf-8", "replace"), "text/html; charset=utf-8", extra)
 
     def _send_json(self, status: HTTPStatus, value: Any) -> None:
         content = json.dumps(value).encode()
@@ -219,10 +226,12 @@ def _asked(query: str) -> dict[str, str]:
         raise BadQuestionError(str(error)) from None
 
 
-def _waiting(name: str, share: float) -> str:
-    """The page while an output is counted. It loads itself again."""
+def _small_page(name: str, text: str, *, again: bool = False) -> str:
+    """A page of one sentence, which may load itself again."""
+    refresh = '<meta http-equiv="refresh" content="1">' if again else ""
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="1">'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(name)}</title></head>'
-        f"<body><h1>{escape(name)}</h1><p>The tokens are being counted: {share:.0%}.</p></body></html>"
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">{refresh}<meta name="viewport" '
+        'content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f"<title>{escape(visible(name))}</title></head>"
+        f"<body><h1>{escape(visible(name))}</h1><p>{escape(visible(text))}</p></body></html>"
     )

@@ -30,7 +30,7 @@ from ...output.dataset import Dataset, open_dataset
 from ...running.runners.process import end_with_parent, interrupts_blocked
 from ..rerun import Key, Retracer, Tokens, Traced
 
-WAIT_S = 2.0
+WAIT_S = 0.5
 """Wall-clock seconds that an answer waits for the roles of a sample."""
 
 KEPT = 16
