@@ -14,7 +14,7 @@ _NO_TOKENIZER = "-"
 
 @command(
     "premask init chats.jsonl --tokenizer Qwen/Qwen3-0.6B",
-    "premask init chats/*.parquet org/name --output recipes/mix.yaml",
+    "premask init chats/*.parquet org/name --output mix.yaml",
 )
 @argument(
     "inputs", "FILES...", "Data files, folders, patterns, URLs or Hub datasets.", nargs=-1, required=True
