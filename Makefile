@@ -40,10 +40,10 @@ docs: .venv/ready  ## build the documentation into site/; a warning or a broken 
 	  else echo "no Zensical here (it needs Python 3.11): the documentation is not built"; fi
 
 test: lint type docs .venv/browser  ## lint, types, documentation, all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: .venv/ready  ## most tests, in under two minutes: no torch, browser, corpus, Ray or faults
-	$(BIN)/python -m pytest -n 2 --dist loadfile --quick
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --quick
 
 lint: .venv/ready  ## ruff: rules and format
 	$(BIN)/ruff check .

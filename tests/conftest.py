@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from scratch import use_memory
+
+os.environ["TMPDIR"] = use_memory()  # or what it is already, or a disk
 os.environ["PREMASK_TESTS"] = tempfile.mkdtemp(prefix="premask-tests-")  # not the caches of the user
 os.environ["HF_HOME"] = f"{os.environ['PREMASK_TESTS']}/hf"  # before any library reads it
 os.environ["PREMASK_CACHE"] = f"{os.environ['PREMASK_TESTS']}/cache"
@@ -69,6 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     """Remove the caches of this process."""
     shutil.rmtree(os.environ["PREMASK_TESTS"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that no process of `-n` has it left when the others are done."""
+    items.sort(key=lambda item: _place(item.path))
+
+
+def _place(path: Path) -> int:
+    """The place of a file in `LONG`; behind all of them if it is not there."""
+    own = path.relative_to(ROOT).as_posix().removeprefix("tests/")
+    known = [at for at, name in enumerate(LONG) if own == name or own.startswith(f"{name}/")]
+    return known[0] if known else len(LONG)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
