@@ -70,6 +70,7 @@ def test_samples_of_masker_are_shown_with_roles_in_order(masker: Masker) -> None
         lambda rows: datasets.DatasetDict(train=datasets.Dataset.from_list(rows)),
         lambda rows: datasets.Dataset.from_list(rows).data.table,
         pl.DataFrame,
+        lambda rows: datasets.Dataset.from_list(rows).to_pandas(),
         lambda rows: rows[0],
         lambda rows: {name: np.array([rows[0][name]] * 2) for name in ("input_ids", "labels")},
         lambda rows: iter([{name: [row[name] for row in rows] for name in ("input_ids", "labels")}]),
@@ -127,7 +128,7 @@ def test_only_the_first_are_shown_and_long_ones_without_their_middle(rows: list[
 def test_many_samples_stay_small(rows: list[Any], tokenizer: Tokenizer) -> None:
     """Fifty samples of 500 tokens in a hundred turns take less than a notebook bears, and hostile ones, too."""
     normal = [{name: (row[name] * 20)[:500] for name in ("input_ids", "labels")} for row in rows * 6]
-    ids = tokenizer.encode("&\x00" * 4000).ids
+    ids = tokenizer.encode("&\x00" * 1200).ids
     hostile = [{"input_ids": ids, "labels": ids}] * 50
 
     assert 10_000 < len(show(normal, tokenizer, n=50)._repr_html_()) < 1_000_000

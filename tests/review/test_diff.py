@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from browser import Visit, axe_findings, chromium
 from commands import TOKENIZER, Done, chat, premask, write_rows
 from premask.review.diff import EXAMPLES, KIND_WORDS, KINDS, compare
 
@@ -144,3 +146,63 @@ def test_an_output_that_is_not_there(tmp_path: Path, place: int) -> None:
 
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "nothing does not exist" in done.err
+
+
+# ==== As a page ====
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two outputs of hostile rows: another mask, other tokens, and a row that only one keeps."""
+    folder = tmp_path_factory.mktemp("diff")
+    evil = "</style><script>alert(1)</script>\x1b[2J\u202eabc"
+    rows = [chat(evil, f"{evil} {i}", "x", "y", id=evil) for i in range(3)]
+    before = shutil.copytree(run(folder / "a", rows), folder / "kept")
+    changed = [rows[0], chat(evil, evil + " other words", "x", "y", id=evil), chat("x")]
+    after = run(folder / "a", changed, "--overwrite", "--train", "turns=last")
+    done = premask("diff", before, after, "--html", folder / "diff.html")
+
+    assert done.code == 1
+    assert done.out.splitlines()[-1] == f"page:    {folder / 'diff.html'}"
+    return folder / "diff.html"
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1200), ("dark", 390)])
+def test_a_page_shows_both_masks(browser: Any, page: Path, theme: str, width: int) -> None:
+    visit = Visit(browser, page, color_scheme=theme, viewport={"width": width, "height": 800})
+    card = visit.page.locator("details.card").first
+    sides = [card.locator(".side").nth(i) for i in (0, 1)]
+    marks = ["".join(side.locator("mark").all_text_contents()) for side in sides]
+    places = [side.bounding_box() for side in sides]
+
+    assert visit.page.locator("details.card").count() == 2
+    assert card.locator("summary").inner_text().endswith("labels differ")
+    assert marks[0] == f"{marks[0].removesuffix(marks[1])}{marks[1]}"
+    assert marks[1] == "y<|im_end|>"
+    assert len(marks[0]) > len(marks[1])
+    assert sides[0].locator(".ch").count() > 0
+    assert (places[0]["y"] == places[1]["y"]) == (width > 1000)
+    assert axe_findings(visit.page) == []
+    assert visit.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+    assert visit.page.evaluate("document.querySelectorAll('script, img').length") == 0
+    assert visit.troubles == []
+    assert visit.requests == [page.as_uri()]
+    visit.close()
+
+
+def test_a_page_and_json(tmp_path: Path) -> None:
+    out = run(tmp_path / "a", ROWS[:2])
+    done, found = diff(out, out, "--html", tmp_path / "diff.html")
+
+    assert (done.code, found["equal"]) == (0, True)
+    assert set(found) == {"equal", "figures", "rows", "samples", "examples", "masks", "settings"}
+    assert "the same rows, tokens and masks" in (tmp_path / "diff.html").read_text(encoding="utf-8")
+    assert (tmp_path / "diff.html").read_text(encoding="utf-8").count("<details") == 0
+    assert compare(out, out)._repr_html_().startswith('<div class="premask">')
+    assert premask("diff", out, out, "--html", tmp_path / "a").code == 2

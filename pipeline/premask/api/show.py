@@ -48,7 +48,7 @@ def show(data: Any, tokenizer: Any = None, n: int = 5) -> Shown:
     """Show the first `n` samples of some data, with the trained text marked.
 
     `data` is a sample of `Masker`, a row with `input_ids` and `labels` (or a mask, as TRL has it), or several
-    of either: a list, a `Dataset` in any format, an `IterableDataset`, a polars `DataFrame`, a batch of
+    of either: a list, a `Dataset` in any format, an `IterableDataset`, a `DataFrame`, a batch of
     columns. Packed rows are shown sample by sample, and what is strange in the labels is said. `tokenizer` is
     a directory, a Hub id or a tokenizer of transformers; samples of `Masker` need none.
 
@@ -78,6 +78,8 @@ def _samples(data: Any) -> Iterator[Any]:
         yield from data.iter_rows(named=True)
     elif hasattr(data, "to_batches"):  # Arrow
         yield from (row for batch in data.to_batches() for row in batch.to_pylist())
+    elif hasattr(data, "iterrows"):  # pandas
+        yield from (dict(row) for _, row in data.iterrows())
     elif hasattr(data, "__iter__"):
         for each in data:
             is_several = isinstance(each, (list, tuple)) or (isinstance(each, Mapping) and is_row(each))

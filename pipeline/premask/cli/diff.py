@@ -5,22 +5,27 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .options import PATH, argument, command, format_option
+from .options import PATH, argument, command, format_option, option
 
 
 @command("premask diff out/before out/after")
 @argument("before", "OUT1", "Output directory.", type=PATH)
 @argument("after", "OUT2", "Output directory to compare it with.", type=PATH)
+@option("--html", type=PATH, metavar="FILE", help="HTML page to write, with changed samples side by side.")
 @format_option()
-def diff(before: Path, after: Path, form: str) -> None:
+def diff(before: Path, after: Path, html: Path | None, form: str) -> None:
     """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
-    from ..review.diff import compare
+    from ..review.diff import compare, write_page
     from ..review.terminal_outputs import print_difference
-    from .printing import print_json, table_console
+    from .printing import print_json, print_line, table_console
 
     found = compare(before, after)
+    if html is not None:
+        write_page(found, html)
     if form == "json":
         print_json(found.as_dict())
     else:
         print_difference(table_console(), found)
+        if html is not None:
+            print_line(f"page:    {html}")
     sys.exit(0 if found.equal else 1)

@@ -21,6 +21,17 @@ def percent(part: float, whole: float, digits: int = 1) -> str:
     return f"{100 * part / whole:.{digits}f}%" if whole else "-"
 
 
+def figure(value: float | None) -> str:
+    """Return a count, or a share, as it is shown.
+
+    >>> figure(1200), figure(0.5), figure(None)
+    ('1,200', '50.00%', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else percent(value, 1, 2)
+
+
 def file_size(count: int) -> str:
     """Return a number of bytes.
 

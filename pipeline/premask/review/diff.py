@@ -23,7 +23,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ..core.atomic_files import write_text
 from ..core.contract import IGNORE_INDEX
+from ..core.display import figure
+from ..core.errors import OutputError
 from ..core.hashing import hash_samples
 from ..core.manifest import Manifest
 from ..core.text import visible
@@ -31,6 +34,7 @@ from ..output.dataset import Dataset, open_dataset
 from ..output.identity import differences
 from ..output.read_samples import SampleBatch, read_samples
 from ..tokens.token_text import TokenTexts
+from .diff_pairs import Place, pairs_of, tokens_at
 from .stats import share
 
 EXAMPLES = 5
@@ -53,9 +57,6 @@ KIND_WORDS = {
     "only_after": "are only in the second output",
 }
 """How samples differ (`KINDS`), in words."""
-
-Tokens = tuple[np.ndarray, np.ndarray]
-"""Ids and labels of a sample, int32[t] each."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class MaskExample:
 @dataclass(frozen=True)
 class Difference:
     """What `compare` found: `figures` have both values of each count, `rows` the changes, `samples` how many
-    are equal and how many differ in each of `KINDS`, `examples` names of some, `masks` some in full, and
-    `settings` sentences on the two runs."""
+    are equal and how many differ in each of `KINDS`, `examples` names of some, `masks` some in full,
+    `settings` sentences on the two runs, and `places` where the examples are in both `outputs`."""
 
     figures: Mapping[str, tuple[Any, Any]]
     rows: tuple[Change, ...]
@@ -92,6 +93,8 @@ class Difference:
     examples: Mapping[str, Sequence[str]]
     masks: tuple[MaskExample, ...]
     settings: tuple[str, ...]
+    outputs: tuple[Path, Path]
+    places: Mapping[str, Sequence[Place]]
 
     @property
     def equal(self) -> bool:
@@ -125,7 +128,32 @@ class Difference:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        return {"equal": self.equal, **asdict(self)}
+        values = asdict(self)
+        for name in ("outputs", "places"):
+            del values[name]
+        return {"equal": self.equal, **values}
+
+    def html_page(self) -> str:
+        """Return all of it as an HTML page, with the samples of `places` side by side."""
+        from .notebook.difference import difference_page  # noqa: PLC0415  most look at the terminal
+
+        return difference_page(self._compared(), " and ".join(output.name for output in self.outputs))
+
+    def _repr_html_(self) -> str:
+        from .notebook.difference import difference_html  # noqa: PLC0415  most look at the terminal
+
+        return difference_html(self._compared())
+
+    def _compared(self) -> Any:
+        from .notebook.difference import Compared  # noqa: PLC0415  most look at the terminal
+
+        figures = [
+            (name.replace("_", " "), figure(before), figure(after))
+            for name, (before, after) in self.figures.items()
+        ]
+        tokenizers = [open_dataset(output).tokenizer / "tokenizer.json" for output in self.outputs]
+        pairs = pairs_of(self.outputs, self.places)
+        return Compared(self.verdict, figures, [*self.lines()], pairs, (tokenizers[0], tokenizers[1]))
 
 
 def _listed(names: Sequence[str], count: int) -> str:
@@ -149,7 +177,19 @@ def compare(before: Path, after: Path) -> Difference:
         {kind: names.of(frame.head(EXAMPLES)) for kind, frame in kinds.items() if kind != "equal"},
         tuple(_mask_examples(datasets, kinds["mask"].head(EXAMPLES), names)),
         tuple(differences(*(manifest.identity() for manifest in manifests))),
+        (before, after),
+        {kind: _places(kinds[kind].head(EXAMPLES), kind, names) for kind in KINDS if kind != "split"},
     )
+
+
+def write_page(found: Difference, target: Path) -> None:
+    """Write how two outputs differ as an HTML page; `OutputError` if the file cannot be written."""
+    try:
+        write_text(target, found.html_page())
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}; check space and permissions"
+        ) from None
 
 
 class _Names:
@@ -300,6 +340,17 @@ def _kinds(left: pl.DataFrame, right: pl.DataFrame, both: pl.DataFrame) -> dict[
 # ==== Examples ====
 
 
+def _places(frame: pl.DataFrame, kind: str, names: _Names) -> list[Place]:
+    """Return where samples of a frame are in both outputs."""
+    own = frame["place"].to_list()
+    none = [None] * len(own)
+    if kind == "only_after":
+        return [*map(Place, names.of(frame), none, own)]
+    return [
+        *map(Place, names.of(frame), own, none if kind == "only_before" else frame["place_right"].to_list())
+    ]
+
+
 def _mask_examples(
     datasets: tuple[Dataset, Dataset], chosen: pl.DataFrame, names: _Names
 ) -> Iterator[MaskExample]:
@@ -308,7 +359,7 @@ def _mask_examples(
         return
     texts = TokenTexts(datasets[0].tokenizer / "tokenizer.json")
     places = chosen["place"].to_list(), chosen["place_right"].to_list()
-    left, right = (dict(_at(dataset, own)) for dataset, own in zip(datasets, places, strict=True))
+    left, right = (dict(tokens_at(dataset, own)) for dataset, own in zip(datasets, places, strict=True))
     for name, i, k in zip(names.of(chosen), *places, strict=True):
         ids, old = left[i]
         new = right[k][1]
@@ -317,17 +368,6 @@ def _mask_examples(
         window = slice(max(first - AROUND, 0), first + AROUND)
         pieces = (_pieces(ids[window], labels[window], texts) for labels in (old, new))
         yield MaskExample(name, len(changed), first, *pieces)
-
-
-def _at(dataset: Dataset, places: Sequence[int]) -> Iterator[tuple[int, Tokens]]:
-    """Ids and labels of samples by their places in reading order."""
-    wanted, first = sorted(places), 0
-    for batch in read_samples(dataset):
-        last = first + len(batch.length)
-        yield from ((i, batch.tokens(i - first)) for i in wanted if first <= i < last)
-        first = last
-        if first > wanted[-1]:
-            return
 
 
 def _pieces(ids: np.ndarray, labels: np.ndarray, texts: TokenTexts) -> tuple[tuple[str, bool], ...]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.contract import REASONS
-from ..core.display import percent
+from ..core.display import figure, percent
 from ..core.text import visible
 from ..output.read_samples import SampleBatch
 from ..publish.mask_counts import mask_notes
@@ -117,7 +117,7 @@ def print_difference(console: Console, found: Difference) -> None:
     """Print how two outputs differ (`diff.compare`)."""
     table = _table("first", "second", first="")
     for name, (before, after) in found.figures.items():
-        cells = map(_figure, (before, after))
+        cells = map(figure, (before, after))
         table.add_row(name.replace("_", " "), *cells, style="bold" if before != after else "")
     console.print(table)
     for line in found.lines():
@@ -132,17 +132,6 @@ def print_difference(console: Console, found: Difference) -> None:
                 shown.append(marked(visible(text), trained=trained))
             console.print(shown, soft_wrap=True)
     say(console, found.verdict, "bold")
-
-
-def _figure(value: float | None) -> str:
-    """A count, or a share.
-
-    >>> _figure(1200), _figure(0.5), _figure(None)
-    ('1,200', '50.00%', '-')
-    """
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else percent(value, 1, 2)
 
 
 # ==== Rejected rows and findings ====

@@ -27,7 +27,7 @@ from markupsafe import Markup, escape
 from ...core.contract import REASONS
 from ...core.display import SHOWN_WRITERS, percent
 from ...publish.drawing import style_sheet, templates_in
-from .view import Card, Gap, Piece, Turn, View
+from .view import Card, Gap, Piece, Turn
 
 FOLDER = Path(__file__).parent
 POINTED = 4_000
@@ -52,7 +52,7 @@ _LIGHT = (
 
 def html_of(cards: Sequence[Card], *, more: str = "") -> str:
     """Return cards as one HTML element; `more` is a sentence below them."""
-    return str(_parts().samples(style(), cards, keys_of(cards), more, Budget()))
+    return str(parts().samples(style(), cards, keys_of(cards), more, Budget()))
 
 
 def rejects_html(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -60,7 +60,7 @@ def rejects_html(lines: Sequence[Mapping[str, Any]]) -> str:
     reasons = [(reason, f"{count:,}", REASONS.get(reason, "")) for reason, count in by_reason(lines)]
     columns = [name for name in REJECT_COLUMNS if any(line.get(name) is not None for line in lines)]
     rows = [[_cell(line.get(name)) for name in columns] for line in lines[:EXAMPLES]]
-    return str(_parts().rejects(style(), len(lines), reasons, columns, rows))
+    return str(parts().rejects(style(), len(lines), reasons, columns, rows))
 
 
 REJECT_COLUMNS = ("split", "source", "row", "id", "reason", "detail")
@@ -90,7 +90,7 @@ def summary_html(manifest: Mapping[str, Any], title: str = "") -> str:
         for each in manifest["inputs"][:EXAMPLES]
     ]
     more = len(manifest["inputs"]) - len(sources)
-    return str(_parts().summary(style(), title, tiles, reasons, names, sources, more))
+    return str(parts().summary(style(), title, tiles, reasons, names, sources, more))
 
 
 _TILES = {"rows": "rows", "kept": "kept", "samples": "samples", "tokens": "tokens"} | {
@@ -240,14 +240,9 @@ def style() -> Markup:
 
 
 @cache
-def _parts() -> Any:
+def parts() -> Any:
     """Return the macros of the template."""
     environment = templates_in(FOLDER)
     environment.filters["percent"] = percent
     environment.globals |= {"pieces_html": pieces_html, "is_gap": is_gap, "open_first": OPEN}
     return environment.get_template("parts.html.jinja").module
-
-
-def view_html(view: View, budget: Budget) -> Markup:
-    """Return the turns of a sample, for pages of their own."""
-    return Markup(_parts().blocks(view, budget))  # noqa: S704  Jinja has escaped what it was given
