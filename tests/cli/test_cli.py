@@ -586,9 +586,11 @@ ALL_FLAGS: dict[str, tuple[list[str], Any]] = {
             "source_datasets=a/b",
             "tags=x,y",
             "description=Hi",
+            "base_model=a/m",
+            "example=false",
         ],
         {"license": "cc-by-4.0", "language": ["en", "de"], "pretty_name": "Chats", "source_datasets": ["a/b"]}
-        | {"tags": ["x", "y"], "description": "Hi"},
+        | {"tags": ["x", "y"], "description": "Hi", "base_model": "a/m", "example": False},
     ),
     "output": (["elsewhere"], "elsewhere"),
 }
