@@ -149,8 +149,11 @@ def test_tokens_by_keyboard(visit: Visit) -> None:
 
 def test_everything_can_be_reached_by_the_tab_key(visit: Visit) -> None:
     visit.ready()
+    few = "f => { f.value = 'town-00'; f.dispatchEvent(new Event('input', {bubbles: true})) }"
+    visit.page.locator("#f-search").evaluate(few)
+    assert 0 < visit.count() < 12
     reached = []
-    for _ in range(100):
+    for _ in range(60):
         visit.page.keyboard.press("Tab")
         reached.append(
             visit.page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
@@ -474,14 +477,14 @@ def test_a_script_that_came_in_could_not_run(browser: Any, demo: Path, tmp_path:
     assert len([text for text in visit.troubles if "Content Security Policy" in text]) >= 2
 
 
-def test_a_token_of_a_megabyte(browser: Any, tmp_path: Path) -> None:
+def test_a_token_of_very_many_characters(browser: Any, tmp_path: Path) -> None:
     """What is long is shortened, and the page says by how much."""
     folder = tmp_path / "tokenizer"
     shutil.copytree(TOKENIZER, folder)
     data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     token = dict(data["added_tokens"][-1], id=max(each["id"] for each in data["added_tokens"]), special=False)
     vocabulary = data["model"]["vocab"]
-    token.update(id=max([*vocabulary.values(), token["id"]]) + 1, content="<" + "x" * 1_000_000)
+    token.update(id=max([*vocabulary.values(), token["id"]]) + 1, content="<" + "x" * 100_000)
     data["added_tokens"].append(token)
     (folder / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
     path = report_on(
@@ -497,7 +500,7 @@ def test_a_token_of_a_megabyte(browser: Any, tmp_path: Path) -> None:
     visit.close()
 
     assert path.stat().st_size < 100_000
-    assert "… 999,601 more characters" in whole
+    assert "… 99,601 more characters" in whole
     assert len(whole) < 2_000
 
 
