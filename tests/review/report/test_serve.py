@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from browser import Visit, chromium
+from browser import Visit, axe_findings, chromium
 from commands import HANG_S, ROOT, SAMPLE, TOKENIZER, chat, command_line, premask, write_rows
 from premask.core.errors import PremaskError
 from premask.output.dataset import open_dataset
@@ -541,6 +541,7 @@ def test_a_person_looks_at_all_rows(browser: Any, server: Server, lines: list[di
     own = server.address
     assert [url for url in visit.requests if not url.startswith((own, "data:"))] == []
     assert page.locator("[role=alert]:visible").count() == 0
+    assert axe_findings(page) == []
     visit.close()
 
 
