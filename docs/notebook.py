@@ -105,20 +105,21 @@ def of_page(html: str) -> str:
     return html.strip().replace("\n", "&#10;")
 
 
-RESET = (
-    ".premask :is(details, summary) { background: none; border: 0; box-shadow: none; margin: 0; padding: 0 } "
-    ".premask summary::before, .premask summary::after { content: none } "
-)
+RESET = """
+.premask :is(details, summary) { background: none; border: 0; box-shadow: none; margin: 0; padding: 0 }
+.premask summary::before, .premask summary::after { content: none }
+"""
 """What the theme of the site draws around `details`."""
 
 
 def style_of_page(style: str) -> str:
-    """The style of a cell, stronger than that of the site."""
+    """The style of a cell, with the themes of the site, and stronger than the site's own rules."""
     for ours, theme in (("light", "default"), ("dark", "slate")):
         style = style.replace(
             f".vscode-{ours} .premask", f".vscode-{ours} .premask, [data-md-color-scheme={theme}] .premask"
         )
-    return " ".join((RESET + style).split()).replace(".premask", ".premask.premask")
+    style = RESET + style.replace(".premask.premask", ".premask")
+    return " ".join(style.split()).replace(".premask", ".premask" * 3)
 
 
 def main() -> None:
