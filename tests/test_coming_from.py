@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ needs_qwen = pytest.mark.skipif(
     not QWEN.is_dir() or importlib.util.find_spec("trl") is None,
     reason="no tokenizer of Qwen3 here, or no TRL, which has the template",
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _facts_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is found out of the tokenizer of Qwen3 is kept for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREMASK_FACTS", "on")
+        patch.setenv("PREMASK_CACHE", str(tmp_path_factory.mktemp("facts")))
+        yield
 
 
 @cache

@@ -69,6 +69,8 @@ def test_the_notebook_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch:
     """Its own asserts hold: the loss by hand is that of TRL, and the answers become likelier."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         pytest.skip(f"{', '.join(missing)}: not installed")
+    monkeypatch.setenv("PREMASK_FACTS", "on")
+    monkeypatch.setenv("PREMASK_CACHE", str(tmp_path / "facts"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     done = script().executed(notebook(), tmp_path)
