@@ -157,3 +157,16 @@ def test_an_empty_turn_is_left_out_and_counted() -> None:
     assert sample.counts == {"empty_turns": 1}
     with pytest.raises(RowError, match="nothing_trained"):
         decided(USER, Message("assistant", " "))
+
+
+SPLIT = SOURCE.replace(
+    "{{ m.reasoning_content or '' }}",
+    "{{ m.content.split('</think>')[0].split('<think>')[-1] if '</think>' in m.content else '' }}",
+).replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+
+
+def test_a_block_that_the_template_fills_from_the_content_is_not_empty() -> None:
+    assert trained(USER, INLINE, source=SPLIT, train=Train(empty_reasoning=False)) == [
+        "<think>Hm.</think>So.</s>"
+    ]
+    assert trained(USER, EMPTY, source=SPLIT, train=Train(empty_reasoning=False)) == ["So.</s>"]

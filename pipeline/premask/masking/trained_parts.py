@@ -127,7 +127,9 @@ def _empty_reasoning(text: Text, turn: Turn, rules: Rules) -> Iterator[Span]:
     """Yield the empty block of reasoning that the template prints at the beginning of a completion."""
     first = next((start for start, _, _ in text.spans(turn.message) if start >= turn.start), turn.end)
     printed = text.text[turn.start : first]
-    if rules.marks.first(printed) is not None and rules.marks.only(printed):
+    if rules.marks.state(printed) == "closed" and rules.marks.only(
+        printed
+    ):  # an open one has inline reasoning
         yield turn.start, first
 
 
