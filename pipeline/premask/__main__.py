@@ -26,6 +26,9 @@ _CRASHES |= {signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF}  # of limits of C
 _RENDERING = {"run", "init", "explain", "plan", "report", "verify"}
 """Commands that run chat templates and tokenizers over many rows. A limit may end their process."""
 
+_CONTINUING = {"run", "finish", "repack", "push", "train"}
+"""Commands that go on where an interrupted one stopped."""
+
 _STARTS = 4  # of a run that crashes, in all
 _MORE_MEMORY = "run the same command again with more memory, or with fewer workers"
 
@@ -33,9 +36,9 @@ _MORE_MEMORY = "run the same command again with more memory, or with fewer worke
 def main() -> None:
     """Run the command; ends the process."""
     _open_streams()
-    interrupts = Interrupts()
-    collect_seldom()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    interrupts = Interrupts(keeps=command in _CONTINUING)
+    collect_seldom()
     if command not in _RENDERING or not hasattr(os, "fork"):
         _command(interrupts)
         return

@@ -135,11 +135,13 @@ class Interrupts:
     """Handles SIGINT and SIGTERM from its creation on.
 
     Without anything to clean up, a signal ends the process at once. Else it raises `KeyboardInterrupt` once.
-    After a second signal, or after ten seconds, the process ends in any case.
+    After a second signal, or after ten seconds, the process ends in any case. `keeps` is whether the command
+    leaves work that another one continues.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         self.heard: int | None = None
+        self._then = "; finished work is kept, run the same command again to continue" if keeps else ""
         self.can_clean_up: Callable[[], bool] = lambda: False
         self._at = 0.0
         _handle(self.hear)
@@ -160,7 +162,7 @@ class Interrupts:
         """End this process with a message of one line."""
         heard = signal.Signals(self.heard or signal.SIGINT)
         show(_TIDY)
-        say(f"{_CODES[heard]}; finished work is kept, run the same command again to continue")
+        say(f"{_CODES[heard]}{self._then}")
         os._exit(128 + heard)
 
 
