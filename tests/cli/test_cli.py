@@ -41,7 +41,7 @@ from premask.cli.app import GROUPS as COMMAND_GROUPS
 from premask.cli.recipe_options import GROUPS, KEYS, ROW_KEYS
 from premask.core.contract import REASONS
 from premask.core.recipe import Layout, Recipe, Turns
-from premask.review.terminal_progress import LineProgress
+from premask.review.terminal.progress import LineProgress
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 GOOD = chat("Hi", "Hello")
@@ -845,7 +845,7 @@ def test_an_error_text_cannot_paint_the_terminal(box: Path) -> None:
 
 
 def test_a_run_that_is_no_terminal_prints_plain_lines(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("premask.review.terminal_progress.LineProgress", partial(LineProgress, every_s=0))
+    monkeypatch.setattr("premask.review.terminal.progress.LineProgress", partial(LineProgress, every_s=0))
     done = run(write_rows(box / "a.jsonl", [GOOD] * 1500))
 
     assert ESCAPE not in done.out + done.err

@@ -22,7 +22,7 @@ from commands import ROOT, TOKENIZER, Done, command_line, premask, process, with
 from faults import ENVIRON, hashes, sample_lines, write_lines
 from inputs import write_parquet
 from premask.output.directory import Output
-from premask.review.terminal_progress import LineProgress
+from premask.review.terminal.progress import LineProgress
 from web_server import Web
 
 ROWS = 120

@@ -20,7 +20,7 @@ from unittest import mock
 
 import click
 from premask.cli import app as cli
-from premask.review.terminal_progress import LineProgress
+from premask.review.terminal.progress import LineProgress
 from premask.tokens.tokenizer import LoadedTokenizer, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

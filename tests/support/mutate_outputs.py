@@ -379,7 +379,7 @@ def warm_up(base: Path) -> None:
             importlib.import_module(f"premask.cli.{name}")
     for name in (
         "core.schemas",
-        "review.verify", "review.terminal_outputs", "review.stats", "review.diff", "review.rejects", "review.report.page", "publish.export",
+        "review.verify", "review.terminal.outputs", "review.stats", "review.diff", "review.rejects", "review.report.page", "publish.export",
         "publish.push_store", "publish.push_hub", "running.run", "running.ranks", "running.runners.process", "cli.results", "tokens.transformers_library",
     ):  # fmt: skip
         importlib.import_module(f"premask.{name}")

@@ -145,7 +145,7 @@ def _progress(*, asked: bool | None) -> Iterator[Progress]:
         return
     from rich.console import Console  # noqa: PLC0415  only where progress is shown
 
-    from ..review.terminal_progress import BarProgress, LineProgress  # noqa: PLC0415
+    from ..review.terminal.progress import BarProgress, LineProgress  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
     with BarProgress(console) if console.is_terminal else LineProgress(console) as shown:

@@ -16,7 +16,7 @@ from .options import PATH, argument, command, format_option, option
 def diff(before: Path, after: Path, html: Path | None, form: str) -> None:
     """Compare the rows, tokens and masks of two outputs; exit code 1 if they differ."""
     from ..review.diff import compare, write_page
-    from ..review.terminal_outputs import print_difference
+    from ..review.terminal.outputs import print_difference
     from .printing import print_json, print_line, table_console
 
     found = compare(before, after)

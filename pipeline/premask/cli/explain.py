@@ -36,7 +36,7 @@ def explain(
 ) -> None:  # fmt: skip
     """Show what is trained in single rows: as text, token by token, or as JSON."""
     from ..review.explain import explain as explain_rows
-    from ..review.terminal_samples import SamplePrinter
+    from ..review.terminal.samples import SamplePrinter
     from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console
 

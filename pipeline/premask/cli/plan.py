@@ -20,7 +20,7 @@ def plan(inputs: tuple[str, ...], flags: Flags, form: str, *, allow_map: bool) -
 
     Without --output, free disk space is not checked.
     """
-    from ..review.terminal import print_forecast
+    from ..review.terminal.runs import print_forecast
     from ..running.forecast import NOWHERE, forecast
     from ..running.runners.process import prepare_process
     from ..tokens.transformers_library import leave_torch_out

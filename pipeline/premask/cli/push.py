@@ -12,7 +12,7 @@ from .options import PATH, PRIVATE, argument, command, option
 if TYPE_CHECKING:
     from ..output.sending import PushResult
     from ..publish.push_hub import HubTarget
-    from ..review.terminal import PushLines
+    from ..review.terminal.runs import PushLines
 
 
 @command(
@@ -66,13 +66,13 @@ def push_to_repo(output: Path, target: HubTarget) -> None:
 def _lines() -> PushLines:
     from rich.console import Console
 
-    from ..review.terminal import PushLines
+    from ..review.terminal.runs import PushLines
 
     return PushLines(Console(stderr=True, highlight=False))
 
 
 def _print_pushed(result: PushResult) -> None:
-    from ..review.terminal import print_push
+    from ..review.terminal.runs import print_push
     from .printing import print_line, table_console
 
     for note in result.notes:

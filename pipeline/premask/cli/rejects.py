@@ -30,7 +30,7 @@ def rejects(
 ) -> None:
     """Show the rows that a run rejected, by reason, or write them out to be fixed."""
     from ..review.rejects import export_rejects, read_reject_log
-    from ..review.terminal_outputs import print_rejects
+    from ..review.terminal.outputs import print_rejects
     from .printing import print_json, print_line, table_console
 
     if export is not None:

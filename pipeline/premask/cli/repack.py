@@ -38,7 +38,7 @@ def repack(
     """
     from rich.console import Console
 
-    from ..review.terminal_progress import BarProgress, LineProgress
+    from ..review.terminal.progress import BarProgress, LineProgress
     from ..running.repack import repack as repack_output
     from ..running.runners.process import prepare_process
     from ..tokens.transformers_library import leave_torch_out

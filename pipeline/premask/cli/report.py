@@ -10,7 +10,7 @@ import click
 from .options import PATH, argument, command, option
 
 if TYPE_CHECKING:
-    from ..review.report.serve_http import Server
+    from ..review.report.serving.server import Server
 
 
 @command("premask report out/chats --open")
@@ -65,7 +65,7 @@ def _write(out: Path, target: Path, *, open_: bool) -> None:
 
 
 def _serve(out: Path, port: int, *, open_: bool) -> None:
-    from ..review.report.serve import serve
+    from ..review.report.serving.serve import serve
     from .printing import print_line
 
     def ready(server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ..core.text import visible
-from ..review.terminal import print_summary
+from ..review.terminal.runs import print_summary
 from .printing import table_console
 
 if TYPE_CHECKING:

@@ -84,7 +84,7 @@ def run(
     """
     from rich.console import Console
 
-    from ..review.terminal_progress import BarProgress, LineProgress
+    from ..review.terminal.progress import BarProgress, LineProgress
     from ..running.run import local
     from ..running.run import run as run_recipe
     from ..running.runners.process import prepare_process
@@ -149,7 +149,7 @@ def _push_target(target: str | None, recipe: Recipe, share: Share | None, *, pri
 
 
 def _run_slice(recipe: Recipe, share: Share, options: dict[str, Any]) -> None:
-    from ..review.terminal import print_slice
+    from ..review.terminal.runs import print_slice
     from ..running.ranks import run_slice
     from .printing import table_console
 

@@ -32,8 +32,8 @@ def show(output: Path, pack: int, split: str | None, sample: int | None, *, toke
     from ..core.contract import SIDES
     from ..output.dataset import open_dataset
     from ..output.read_samples import read_row
-    from ..review.terminal_outputs import print_pack
-    from ..review.terminal_samples import SamplePrinter
+    from ..review.terminal.outputs import print_pack
+    from ..review.terminal.samples import SamplePrinter
     from ..tokens.token_text import TokenTexts
     from .printing import table_console
 

@@ -13,7 +13,7 @@ from .options import PATH, argument, command, format_option
 def stats(output: Path, form: str) -> None:
     """Count an output: rows, tokens, trained share by source, split, role; lengths, packs, rejects."""
     from ..review.stats import measure
-    from ..review.terminal_outputs import print_stats
+    from ..review.terminal.outputs import print_stats
     from .printing import print_json, table_console
 
     figures = measure(output)

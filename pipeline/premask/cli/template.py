@@ -30,7 +30,7 @@ def template(tokenizer: str, flags: Flags, form: str) -> None:
     """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
     from ..labeller import Labeller
     from ..review.template_report import diagnose
-    from ..review.terminal_template import print_diagnosis
+    from ..review.terminal.template import print_diagnosis
     from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console
 

@@ -17,7 +17,7 @@ from .options import argument, command, format_option, option
 @format_option()
 def verify(output: str, revision: str | None, form: str, *, full: bool) -> None:
     """Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong."""
-    from ..review.terminal_outputs import print_report
+    from ..review.terminal.outputs import print_report
     from ..review.verify import verify as verify_output
     from ..tokens.transformers_library import leave_torch_out
     from .printing import print_json, table_console

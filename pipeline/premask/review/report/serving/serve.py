@@ -2,9 +2,9 @@
 
     serve(Path("out/chats"), port=0, ready=print)       # until it is interrupted
 
-The parts: `serve_http.py` (who may ask), `serve_answers.py` (what is answered), `serve_counting.py` (index
-and figures, in the background), `serve_list.py` and `serve_search.py` (all samples, sorted, filtered,
-searched), `serve_packs.py`, `serve_rejects.py`, and `serve_roles.py` (roles, in a process of its own).
+The parts: `server.py` (who may ask), `answers.py` (what is answered), `counting.py` (index
+and figures, in the background), `listed.py` and `search.py` (all samples, sorted, filtered,
+searched), `packs.py`, `rejects.py`, and `roles.py` (roles, in a process of its own).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...output.dataset import open_dataset
-from .serve_answers import Answers
-from .serve_http import Server
+from ....output.dataset import open_dataset
+from .answers import Answers
+from .server import Server
 
 
 def serve(out: Path, port: int, ready: Callable[[Server], None]) -> None:

@@ -1,6 +1,6 @@
 """Runs on the terminal: what one will take, and what it gave; and pushes.
 
-Names of files and what the data holds are shown as text and nothing else (`terminal_tokens.say`).
+Names of files and what the data holds are shown as text and nothing else (`terminal/tokens.say`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import REASONS, SIDES
-from ..core.display import duration, file_size, percent
-from ..core.text import visible
-from ..output.upload import load_line
-from ..publish.charts import roles_of
-from ..publish.mask_counts import PROOF_WORDS, mask_notes
-from ..publish.mixture_words import mixture_lines
-from .terminal_tokens import say
+from ...core.contract import REASONS, SIDES
+from ...core.display import duration, file_size, percent
+from ...core.text import visible
+from ...output.upload import load_line
+from ...publish.charts import roles_of
+from ...publish.mask_counts import PROOF_WORDS, mask_notes
+from ...publish.mixture_words import mixture_lines
+from .tokens import say
 
 if TYPE_CHECKING:  # each is loaded by its own command
-    from ..output.sending import PushResult
-    from ..running.forecast import Forecast
-    from ..running.ranks import SliceResult
-    from ..running.run import RunResult
+    from ...output.sending import PushResult
+    from ...running.forecast import Forecast
+    from ...running.ranks import SliceResult
+    from ...running.run import RunResult
 
 # ==== Progress of a push ====
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...output.sample_index import NOT_COUNTED, SampleIndex
-from .choice import IN_PACK, key_of
+from ....output.sample_index import NOT_COUNTED, SampleIndex
+from ..choice import IN_PACK, key_of
 
 _ORIGIN = ("source", "row", "sample", "offset")
 

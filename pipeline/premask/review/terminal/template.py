@@ -18,13 +18,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..core.text import visible
-from .argument_report import Argument
-from .capabilities import VERDICTS, Capability
-from .differences import Difference
-from .probes import WORDS
-from .template_report import Diagnosis
-from .terminal_tokens import say, with_turns
+from ...core.text import visible
+from ..argument_report import Argument
+from ..capabilities import VERDICTS, Capability
+from ..differences import Difference
+from ..probes import WORDS
+from ..template_report import Diagnosis
+from .tokens import say, with_turns
 
 SHOWN = ("two turns", "reasoning in each turn", "tool result")
 """Probes whose samples are printed."""

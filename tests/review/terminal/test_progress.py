@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from premask.review.terminal_progress import BarProgress, LineProgress, Pace
+from premask.review.terminal.progress import BarProgress, LineProgress, Pace
 from rich.console import Console
 
 

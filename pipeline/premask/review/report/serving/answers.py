@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import OutputError
-from ...output.dataset import Dataset
-from ...output.sample_index import SampleIndex
-from ...tokens.token_text import TokenTexts
-from .choice import chosen_of, key_of, rejected_of, shortened
-from .page import render_page, summary_of
-from .samples import TOKEN_CHARACTERS, first_words, item_of
-from .serve_counting import Counted
-from .serve_list import Asked, BadQuestionError, Lists, whole_number
-from .serve_packs import about, packs_of
-from .serve_rejects import RejectIndex
-from .serve_roles import LATE, Roles
-from .serve_search import Search
+from ....core.errors import OutputError
+from ....output.dataset import Dataset
+from ....output.sample_index import SampleIndex
+from ....tokens.token_text import TokenTexts
+from ..choice import chosen_of, key_of, rejected_of, shortened
+from ..page import render_page, summary_of
+from ..samples import TOKEN_CHARACTERS, first_words, item_of
+from .counting import Counted
+from .listed import Asked, BadQuestionError, Lists, whole_number
+from .packs import about, packs_of
+from .rejects import RejectIndex
+from .roles import LATE, Roles
+from .search import Search
 
 MOST_ROWS = 200
 """Rows of one answer."""

@@ -8,7 +8,7 @@ import pty
 import re
 
 import pytest
-from premask.review.terminal_conversation import Conversations, Part, lines_of
+from premask.review.terminal.conversation import Conversations, Part, lines_of
 from rich.console import Console
 
 WORD = "word " * 40

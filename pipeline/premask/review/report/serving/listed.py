@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from ...core.errors import OutputError
-from ...output.sample_index import SampleIndex
-from .serve_search import Search
+from ....core.errors import OutputError
+from ....output.sample_index import SampleIndex
+from .search import Search
 
 SORTS = ("order", "id", "source", "tokens", "trained", "share")
 KEPT = 4

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...core.contract import REJECT_SCHEMA
-from ...core.text import storable
-from ...output.dataset import Dataset
-from ...output.read_samples import rows_of
-from .serve_list import Asked
+from ....core.contract import REJECT_SCHEMA
+from ....core.text import storable
+from ....output.dataset import Dataset
+from ....output.read_samples import rows_of
+from .listed import Asked
 
 SEARCHED = ("id", "detail")
 """Columns in which a text is searched; the row itself may have any size."""

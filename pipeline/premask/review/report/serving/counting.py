@@ -11,10 +11,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ...core.errors import OutputError, PremaskError, one_line
-from ...output.dataset import Dataset
-from ...output.sample_index import SampleIndex, read_index
-from ..stats import measure
+from ....core.errors import OutputError, PremaskError, one_line
+from ....output.dataset import Dataset
+from ....output.sample_index import SampleIndex, read_index
+from ...stats import measure
 
 
 class Counted:

@@ -23,12 +23,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...core.errors import PremaskError, one_line
-from ...core.limits import hold_limits
-from ...core.received_files import is_file_here
-from ...output.dataset import Dataset, open_dataset
-from ...running.runners.process import end_with_parent, interrupts_blocked
-from ..rerun import Key, Retracer, Tokens, Traced
+from ....core.errors import PremaskError, one_line
+from ....core.limits import hold_limits
+from ....core.received_files import is_file_here
+from ....output.dataset import Dataset, open_dataset
+from ....running.runners.process import end_with_parent, interrupts_blocked
+from ...rerun import Key, Retracer, Tokens, Traced
 
 WAIT_S = 0.5
 """Wall-clock seconds that an answer waits for the roles of a sample."""

@@ -33,9 +33,11 @@ from commands import (
 )
 from premask.core.errors import PremaskError
 from premask.output.dataset import open_dataset
-from premask.review.report import serve_counting, serve_http, serve_search
-from premask.review.report.serve_answers import Answers
-from premask.review.report.serve_http import Server
+from premask.review.report.serving import counting as serve_counting
+from premask.review.report.serving import search as serve_search
+from premask.review.report.serving import server as serve_http
+from premask.review.report.serving.answers import Answers
+from premask.review.report.serving.server import Server
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e{{7*7}}"
 LONG = "word " * 3000

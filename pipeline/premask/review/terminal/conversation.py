@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import IGNORE_INDEX
-from ..core.display import percent, writer_of
-from ..core.text import visible
-from ..publish.mask_counts import PROOF_WORDS
-from .terminal_tokens import has_colours, is_wrapped
+from ...core.contract import IGNORE_INDEX
+from ...core.display import percent, writer_of
+from ...core.text import visible
+from ...publish.mask_counts import PROOF_WORDS
+from .tokens import has_colours, is_wrapped
 
 WRITER_STYLES = {
     "template": "dim",

@@ -9,17 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import REASONS
-from ..core.display import figure, percent
-from ..core.text import visible
-from ..output.read_samples import SampleBatch
-from ..publish.mask_counts import mask_notes
-from .terminal_tokens import marked, say
+from ...core.contract import REASONS
+from ...core.display import figure, percent
+from ...core.text import visible
+from ...output.read_samples import SampleBatch
+from ...publish.mask_counts import mask_notes
+from .tokens import marked, say
 
 if TYPE_CHECKING:  # each is loaded by its own command
-    from .diff import Difference
-    from .rejects import RejectLog
-    from .verify import Report
+    from ..diff import Difference
+    from ..rejects import RejectLog
+    from ..verify import Report
 
 
 def _table(*numbers: str, text: Sequence[str] = (), first: str | None = None) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from premask.core.text import visible
-from premask.review.terminal import print_summary
+from premask.review.terminal.runs import print_summary
 from premask.running.run import RunResult
 from rich.console import Console
 

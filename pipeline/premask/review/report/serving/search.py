@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...core.errors import OutputError
-from ...core.text import storable
-from ...output.dataset import Dataset
-from ...output.read_samples import SampleBatch, read_samples
-from ...output.sample_index import SampleIndex
-from ...tokens.token_text import TokenTexts
+from ....core.errors import OutputError
+from ....core.text import storable
+from ....output.dataset import Dataset
+from ....output.read_samples import SampleBatch, read_samples
+from ....output.sample_index import SampleIndex
+from ....tokens.token_text import TokenTexts
 
 SECONDS = 0.5
 """Wall-clock seconds for which one call searches texts."""

@@ -5,7 +5,7 @@
     server.serve_forever()
 
     GET /TOKEN/                 the page; until the output is counted, one that loads itself again
-    GET /TOKEN/api/NAME?...     JSON (`serve_answers.py`); {"error": text} with a status of 400 or above
+    GET /TOKEN/api/NAME?...     JSON (`answers.py`); {"error": text} with a status of 400 or above
 
 It listens on 127.0.0.1. Other users and pages of other sites can send requests there, too. So the path needs
 a random token, the Host header must name this machine (or a name of somebody else could be made to lead
@@ -27,10 +27,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from ...core.errors import OutputError, PremaskError, cause_of
-from ...core.text import visible
-from .serve_answers import Answers
-from .serve_list import BadQuestionError
+from ....core.errors import OutputError, PremaskError, cause_of
+from ....core.text import visible
+from .answers import Answers
+from .listed import BadQuestionError
 
 HOST = "127.0.0.1"
 PATIENCE_S = 20.0

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import IGNORE_INDEX
-from ..core.records import Sample
-from ..core.text import visible
+from ...core.contract import IGNORE_INDEX
+from ...core.records import Sample
+from ...core.text import visible
 
 TRAINED = "bold underline green"
 """The style of what is trained; without colours it is still bold and underlined."""

@@ -1,7 +1,7 @@
 """The samples of `premask explain` and `premask show` on the terminal: as text, or token by token.
 
-Both commands print a sample in the same way: a line of facts, then its text (`terminal_conversation.py`) or
-the table of its tokens (`terminal_tokens.py`).
+Both commands print a sample in the same way: a line of facts, then its text (`terminal/conversation.py`) or
+the table of its tokens (`terminal/tokens.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from ..core.records import SIDE_NAMES
-from ..core.text import visible
-from ..tokens.token_text import TokenTexts, groups_of
-from .terminal_conversation import Conversations, facts
-from .terminal_tokens import is_wrapped, say, token_table
+from ...core.records import SIDE_NAMES
+from ...core.text import visible
+from ...tokens.token_text import TokenTexts, groups_of
+from .conversation import Conversations, facts
+from .tokens import is_wrapped, say, token_table
 
 if TYPE_CHECKING:  # loaded by the commands that read outputs
-    from ..output.read_samples import SampleBatch
+    from ...output.read_samples import SampleBatch
 
 
 class SamplePrinter:

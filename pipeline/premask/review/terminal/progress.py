@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from ..core.display import duration
-from ..running.tasks import Progress
-from .terminal_tokens import say
+from ...core.display import duration
+from ...running.tasks import Progress
+from .tokens import say
 
 WINDOW_S, STEP_S = 30.0, 0.5
 """Seconds of which the speed is taken, and between two measurements of it."""
