@@ -74,10 +74,11 @@ def mask(
 def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> Any:
     """Return the samples of some rows: the same kind of thing, with `input_ids`, `labels`, `attention_mask`.
 
-    `data` is a list of rows, a `Dataset`, `DatasetDict` or `IterableDataset` of datasets, a polars
+    `data` is a list of rows, a `Dataset` or `IterableDataset` of datasets or a dict of either, a polars
     `DataFrame`, or a mapping of columns as `Dataset.map(batched=True)` gives it. Rows have any dialect. What
     is returned has the rejected rows as `rejects`, a list of dicts (for a `DatasetDict`, with their `split`;
-    for an `IterableDataset`, it grows while rows are read); a mapping of columns has none. `tokenizer`,
+    for an `IterableDataset`, those of its last pass, while rows are read; for a dict of these, in each
+    split); a mapping of columns has none. `tokenizer`,
     `chat_template` and `recipe_keys` are as in `Masker`. Samples longer than `max_length` are rejected; by
     default none is.
 
@@ -225,7 +226,7 @@ class LabelReader:
         yield from label_table(self._batches, table, self._known, name=self._name, first=first)
 
     def _look(self, values: Sequence[Any]) -> None:
-        if self._form is None:
+        if self._form is None and len(values):
             self._form = form_of(self._batches.recipe, values, self._name)
 
     @property

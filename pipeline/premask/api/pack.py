@@ -71,11 +71,13 @@ def pack(data: Any, max_length: int | str, *, tokenizer: Any = None, **recipe_ke
     a mapping of columns as it is; all others as a run packs them.
 
     `recipe_keys` are `too_long`, `pad_to_multiple`, `pad_rows`, `extra_columns`, `pack_window`,
-    `token_columns` and `loss_weights`. Weights are kept by default if the data has a column of that name.
+    `token_columns` and `loss_weights`. Weights are kept by default if the data has a column of that name (of
+    a stream without known columns: if its first row has one).
     `tokenizer` is as in `Masker`: with it ids are checked, and padding has its pad token.
 
     Rows that cannot be used are in `rejects` with the reason, among them those longer than `max_length`.
-    Raises `RecipeError`, `TokenizerError`, `SourceError` for empty data, and `TypeError` for other kinds.
+    Raises `RecipeError`, `TokenizerError`, `SourceError` for rows without tokens, and `TypeError` for other
+    kinds of data.
     """
     if unknown := [key for key in recipe_keys if key not in KEYS]:
         raise RecipeError(f"{_TITLE}: {'; '.join(map(_not_here, unknown))}")

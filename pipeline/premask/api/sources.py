@@ -63,8 +63,9 @@ class Inputs:
         """Return a file that `write` writes, named by its content."""
         with self._scratch() as scratch:
             write(scratch)
-            path = self.folder / f"{kind}-{sha256_file(scratch)[:_DIGITS]}{ending}"
-            scratch.replace(path)
+            digest = sha256_file(scratch)
+            path = self.folder / f"{kind}-{digest[:_DIGITS]}{ending}"
+            _put(scratch, path, digest)
         return path
 
     def add_folder(self, kind: str, write: Callable[[Path], None]) -> Path:
@@ -72,8 +73,11 @@ class Inputs:
         with self._scratch() as scratch:
             write(scratch)
             path = self.folder / f"{kind}-{_hash_of_folder(scratch)[:_DIGITS]}"
-            if not path.is_dir():
+            try:
                 scratch.replace(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
         return path
 
     @contextmanager
@@ -84,10 +88,19 @@ class Inputs:
                 yield Path(scratch) / "new"
 
 
+def _put(scratch: Path, path: Path, digest: str) -> None:
+    """Give a file its name, unless one with the same content has it: another run may be reading that."""
+    try:
+        path.hardlink_to(scratch)
+    except OSError:  # it is there, or the file system has no links
+        if not path.is_file() or sha256_file(path) != digest:
+            scratch.replace(path)
+
+
 def _is_splits(given: Any) -> bool:
-    """Whether a mapping is a `DatasetDict`, and not an entry with settings."""
+    """Whether a mapping is a `DatasetDict` or one of streams, and not an entry with settings."""
     datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(given, datasets.DatasetDict)
+    return datasets is not None and isinstance(given, (datasets.DatasetDict, datasets.IterableDatasetDict))
 
 
 def _listed(sources: Any) -> list[Any]:
@@ -110,11 +123,9 @@ def _hash_of_folder(folder: Path) -> str:
 def _writer(rows: Any) -> tuple[str, str, Callable[[Path], None]]:
     """Return what rows are called, the ending of their file, and what writes it."""
     datasets, polars = sys.modules.get("datasets"), sys.modules.get("polars")
-    if datasets is not None and isinstance(rows, datasets.DatasetDict):
-        split = next(iter(rows), "train")
-        raise TypeError(
-            f"premask.run: a DatasetDict is several sources; name its splits, such as data[{split!r}]"
-        )
+    if _is_splits(rows):
+        split, kind = next(iter(rows), "train"), type(rows).__name__
+        raise TypeError(f"premask.run: a {kind} is several sources; name its splits, such as data[{split!r}]")
     if datasets is not None and isinstance(rows, datasets.Dataset):
         return "dataset", ".parquet", partial(_write_tables, partial(tables_of, rows))
     if datasets is not None and isinstance(rows, datasets.IterableDataset):

@@ -75,7 +75,8 @@ def _floats(recipe: Recipe, given: GivenTokens, weight: float | None) -> dict[st
     """Return the numbers of the tokens that the recipe keeps, float32[t]."""
     floats = {name: column(given, name) for name in recipe.token_columns}
     found = {
-        name: np.zeros(len(given.ids), np.float32) if each is None else each for name, each in floats.items()
+        name: np.full(len(given.ids), np.nan, np.float32) if each is None else each
+        for name, each in floats.items()
     }
     if recipe.loss_weights:
         own = np.ones(len(given.ids), np.float32) if given.weights is None else given.weights
