@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,8 @@ import pyarrow as pa
 from ..core.contract import IGNORE_INDEX
 from ..core.display import percent
 from ..core.errors import SourceError
+from ..core.records import Reject
+from ..core.text import storable
 from ..review.notebook.rejects import RejectedRows
 
 ROWS_AT_ONCE = 10_000
@@ -62,6 +65,12 @@ class Made(NamedTuple):
 
     table: pa.Table
     rejects: Rejects
+
+
+def line_of(reject: Reject) -> dict[str, Any]:
+    """Return a rejected row as a line; libraries of tables refuse texts with halves of surrogate pairs."""
+    line = asdict(reject)
+    return {name: storable(each) if isinstance(each, str) else each for name, each in line.items()}
 
 
 class Reader(Protocol):

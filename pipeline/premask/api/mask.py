@@ -13,7 +13,6 @@ several samples, or none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -27,11 +26,23 @@ from ..dialects import Form
 from ..labeller import Labeller
 from ..running.batches import BatchLabeller, LabelledBatch, Setup
 from ..running.in_memory import label_rows, label_table
+from ..running.memory_rows import memory_rows
 from ..tokens.tokenizer import LoadedTokenizer
 from .arrow_types import as_parquet
 from .forms import form_of
 from .keys import Keys
-from .kinds import ROWS_AT_ONCE, Columns, Frame, Made, OfDatasets, Rejects, RowList, SampleRows, through
+from .kinds import (
+    ROWS_AT_ONCE,
+    Columns,
+    Frame,
+    Made,
+    OfDatasets,
+    Rejects,
+    RowList,
+    SampleRows,
+    line_of,
+    through,
+)
 from .layouts import Layout
 
 ANY_LENGTH = 2**31 - 1
@@ -216,7 +227,7 @@ class LabelReader:
         return self._made(batch for table in tables for batch in self._labelled_table(as_parquet(table)))
 
     def _labelled_rows(self, values: Sequence[Any]) -> Iterator[LabelledBatch]:
-        self._look(values[:_FIRST_ROWS])
+        self._look([row.value for row in memory_rows(self._name, 0, values[:_FIRST_ROWS])])
         first, self._next = self._next, self._next + len(values)
         yield from label_rows(self._batches, values, self._known, name=self._name, first=first)
 
@@ -238,7 +249,7 @@ class LabelReader:
 
         def samples() -> Iterator[Samples]:
             for batch in labelled:
-                rejects.extend(map(asdict, batch.rejects))
+                rejects.extend(map(line_of, batch.rejects))
                 yield batch.samples
 
         return Made(self._layout.table(samples()), rejects)

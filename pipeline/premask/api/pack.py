@@ -6,8 +6,7 @@ packs = pack(dataset, 8192, pad_to_multiple=64, tokenizer="Qwen/Qwen3-0.6B")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from ..core.records import Row, Samples
 from ..masking.given_tokens import Vocabulary
 from ..running.batches import row_format
 from ..running.given_rows import AnyVocabulary, given_samples
+from ..running.memory_rows import memory_rows
 from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from .arrow_types import as_parquet
@@ -32,6 +32,7 @@ from .kinds import (
     OfDatasets,
     RowList,
     SampleRows,
+    line_of,
     names_of,
     rows_of_table,
     through,
@@ -150,18 +151,11 @@ class GivenReader:
         def samples() -> Iterator[Samples]:
             for values in parts:
                 found, lines = given_samples(self._work.recipe, self._rows(values), self._work.vocabulary)
-                rejects.extend(map(asdict, lines))
+                rejects.extend(map(line_of, lines))
                 yield found
 
         return Made(self._work.rows.table(samples()), rejects)
 
     def _rows(self, values: Sequence[Any]) -> Iterable[Row]:
         first, self._next = self._next, self._next + len(values)
-        return (Row(self._name, first + at, _plain(value)) for at, value in enumerate(values))
-
-
-def _plain(row: Any) -> Any:
-    """Return a row with lists in place of arrays and tensors."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
+        return memory_rows(self._name, first, values)

@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import named, sha256_file
-from ..core.errors import RecipeError, SourceError, one_line
+from ..core.errors import RecipeError, RowError, SourceError, one_line
+from ..running.memory_rows import json_value
 from .arrow_types import as_parquet
 from .kinds import tables_of
 
@@ -157,17 +158,36 @@ def _write_lines(rows: Iterable[Any], path: Path) -> None:
         raise SourceError(_EMPTY)
 
 
+_NO_JSON = (TypeError, ValueError, RecursionError)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _wrong_key(row: Any) -> str:
+    """Return the key of a row whose value is no JSON, as messages name it."""
+    for key, held in row.items() if isinstance(row, Mapping) else ():
+        try:
+            _json(held)
+        except _NO_JSON:
+            return f", key {key!r:.40},"
+    return ""
+
+
 _EMPTY = "premask.run: a source is empty; give it at least one row"
 
 
 def _line(number: int, row: Any) -> bytes:
     """Return a row as a line of JSONL. Raises `SourceError` for a row that is no JSON."""
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        text = _json(json_value(row))
+    except (RowError, *_NO_JSON) as error:
+        key = _wrong_key(row)
+        why = error.detail if isinstance(error, RowError) else one_line(error, 200)
         raise SourceError(
-            f"premask.run: row {number} is no JSON: {one_line(error, 200)}; give texts, numbers, lists and "
-            "dicts, or a Dataset"
+            f"premask.run: row {number}{key} is no JSON: {why}; give texts, numbers, lists "
+            "and dicts, or a Dataset"
         ) from None
     try:
         return f"{text}\n".encode()
