@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
+from premask.api.mask import mask
 from premask.api.masker import Masker
 from premask.core.errors import RecipeError, RowError, TemplateError, TokenizerError
 
@@ -119,3 +120,16 @@ def test_tools_are_json_and_not_functions() -> None:
 
     with pytest.raises(TypeError, match=r"tools\[0\] is a function; give its JSON schema"):
         Masker(TOKENIZER)(TURNS, tools=[weather])  # type: ignore[list-item]
+
+
+def test_keys_are_used_or_refused() -> None:
+    """A longer sample is rejected as by `mask`; a key that decides nothing here is no silent one."""
+    row = {"question": "q", "answer": "word " * 90}
+    (line,) = mask([row], TOKENIZER, max_length=64).rejects
+
+    assert Masker(TOKENIZER)(row)
+    with pytest.raises(RowError) as raised:
+        Masker(TOKENIZER, max_length=64)(row)
+    assert (raised.value.reason, raised.value.detail) == (line["reason"], line["detail"])
+    with pytest.raises(RecipeError, match=r"output is for premask\.run, which writes .*; too_long is for"):
+        Masker(TOKENIZER, output="out", too_long="split")

@@ -4,7 +4,8 @@
     (sample,) = masker([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
     sample.labels
 
-The samples are those that `premask run` writes for the same row, but `max_length` is ignored.
+The samples are those that `premask run` writes for the same row. They may have any length if no `max_length`
+is given.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
+from ..core.recipe import TooLong
 from ..core.records import Row
 from ..labeller import LabelledSample, Labeller
+from ..running.fitting import cut
 from .forms import form_of
-from .keys import Keys
+from .keys import ANY_LENGTH, Keys
+from .unused_keys import LAYS_OUT, OF_A_RUN, PACKS, refuse
 
 if TYPE_CHECKING:
     from ..review.template_report import Diagnosis
+
+_TITLE = "premask.Masker"
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,11 +103,14 @@ class Masker:
 
     `tokenizer` is a directory, a Hub id, or a tokenizer of transformers. `chat_template` is the text of a
     Jinja template, a file, or the name of a built-in template. `recipe_keys` are keys of a recipe, such as
-    `history` or `template_kwargs`. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
+    `history` or `template_kwargs`. A row with a sample longer than `max_length` raises `RowError`; without it,
+    none does. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
-        self._keys = Keys(tokenizer, chat_template, recipe_keys, where="premask.Masker")
+        refuse(recipe_keys, (*OF_A_RUN, PACKS, LAYS_OUT), where=_TITLE)
+        keys = {"max_length": ANY_LENGTH, **recipe_keys}
+        self._keys = Keys(tokenizer, chat_template, keys, where=_TITLE)
         self.recipe = self._keys.recipe(sources=["-"], output="-")
         self._labeller = Labeller(self.recipe)
 
@@ -121,7 +130,10 @@ class Masker:
         """
         value = _row(messages, tools, template_kwargs)
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
-        return MaskedSamples(MaskedSample.of(each) for each in self._labeller.together(found))
+        labelled = self._labeller.together(found)
+        for each in labelled:
+            cut(each.labels, self.recipe.max_length, TooLong.reject)
+        return MaskedSamples(map(MaskedSample.of, labelled))
 
     def check(self) -> Diagnosis:
         """Return what `premask template` says of the tokenizer and the template."""
