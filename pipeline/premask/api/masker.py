@@ -19,6 +19,7 @@ from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
 from ..core.recipe import TooLong
 from ..core.records import Row
+from ..core.strict_json import huge_integer
 from ..labeller import LabelledSample, Labeller
 from ..running.fitting import cut
 from .forms import form_of
@@ -103,8 +104,8 @@ class Masker:
 
     `tokenizer` is a directory, a Hub id, or a tokenizer of transformers. `chat_template` is the text of a
     Jinja template, a file, or the name of a built-in template. `recipe_keys` are keys of a recipe, such as
-    `history` or `template_kwargs`. A row with a sample longer than `max_length` raises `RowError`; without it,
-    none does. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
+    `history` or `template_kwargs`. A row with a sample longer than `max_length` raises `RowError`; by
+    default, none is too long. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
@@ -129,11 +130,20 @@ class Masker:
         function.
         """
         value = _row(messages, tools, template_kwargs)
+        try:
+            labelled = self._labelled(value)
+        except ValueError:
+            if detail := huge_integer(value):
+                raise RowError("invalid_json", detail) from None
+            raise
+        return MaskedSamples(map(MaskedSample.of, labelled))
+
+    def _labelled(self, value: Any) -> Sequence[LabelledSample]:
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
         labelled = self._labeller.together(found)
         for each in labelled:
             cut(each.labels, self.recipe.max_length, TooLong.reject)
-        return MaskedSamples(map(MaskedSample.of, labelled))
+        return labelled
 
     def check(self) -> Diagnosis:
         """Return what `premask template` says of the tokenizer and the template."""

@@ -30,10 +30,9 @@ _KEYS: Mapping[str, frozenset[str]] = {
 def refuse(keys: Collection[str], uses: Sequence[str], *, where: str) -> None:
     """Raise `RecipeError` for keys that only these `uses` need; `where` is the function that has none.
 
-    >>> refuse({"history", "seed", "output"}, OF_A_RUN, where="premask.mask")
+    >>> refuse({"history", "seed"}, OF_A_RUN, where="premask.mask")
     Traceback (most recent call last):
-    premask.core.errors.RecipeError: premask.mask: output is for premask.run, which writes an output; seed is \
-for premask.run, which chooses rows and their order
+    premask.core.errors.RecipeError: premask.mask: seed is for premask.run, which chooses rows and their order
     """
     found = {use: sorted(_KEYS[use].intersection(keys)) for use in uses}
     told = [

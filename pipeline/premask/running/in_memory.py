@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.records import Row
+from ..core.strict_json import huge_integer
 from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, batch_of
 from ..sources.blocks import block_of
@@ -30,7 +31,23 @@ def label_rows(
         rows = [
             Row(name, first + at, values[at]) for at in range(start, min(len(values), start + BATCH_ROWS))
         ]
-        yield from batches.parts(batch_of(block_of(name, rows), form), form)
+        yield from _labelled(batches, name, rows, form)
+
+
+def _labelled(batches: BatchLabeller, name: str, rows: list[Row], form: Form) -> list[LabelledBatch]:
+    """Return rows as labelled batches; those that no file can hold are rejected, and only looked for if need
+    be."""
+    try:
+        return list(batches.parts(batch_of(block_of(name, rows), form), form))
+    except ValueError:
+        problems = [huge_integer(row.value) for row in rows]
+        usable = [
+            row._replace(value=None, error=problem) if problem else row
+            for row, problem in zip(rows, problems, strict=True)
+        ]
+        if not any(problems):
+            raise
+        return list(batches.anew().parts(batch_of(block_of(name, usable), form), form))
 
 
 def label_table(
