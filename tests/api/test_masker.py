@@ -11,7 +11,7 @@ from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
 from premask.api.mask import mask
 from premask.api.masker import Masker
-from premask.core.errors import RecipeError, RowError, TemplateError, TokenizerError
+from premask.core.errors import RecipeError, RowError, SourceError, TemplateError, TokenizerError
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -71,11 +71,13 @@ def test_a_tokenizer_of_transformers_and_a_template_as_text() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ([], "unknown_dialect"),
+        ([], "no_messages"),
+        ({}, "no_messages"),
         (TURNS[:1], "no_assistant"),
         ([{"role": "user"}], "wrong_type"),
         ({"a": 1}, "unknown_dialect"),
-        (["text"], "unknown_dialect"),
+        (["text"], "wrong_type"),
+        ([TURNS, TURNS], "wrong_type"),
     ],
 )
 def test_a_row_that_cannot_be_used_says_why(row: Any, reason: str) -> None:
@@ -133,3 +135,16 @@ def test_keys_are_used_or_refused() -> None:
     assert (raised.value.reason, raised.value.detail) == (line["reason"], line["detail"])
     with pytest.raises(RecipeError, match=r"output is for premask\.run, which writes .*; too_long is for"):
         Masker(TOKENIZER, output="out", too_long="split")
+
+
+def test_what_is_no_conversation() -> None:
+    masker = Masker(TOKENIZER)
+
+    for given in (None, "Hi", 5):
+        with pytest.raises(TypeError, match="takes a list of turns, or a row as a dict, not"):
+            masker(given)  # type: ignore[arg-type]
+    with pytest.raises(RowError, match="turn 0 is a list, not a dict; give one conversation at a time"):
+        masker([TURNS])  # type: ignore[list-item]
+    with pytest.raises(SourceError, match=r"data holds the turns of one conversation.*\[turns\]"):
+        mask(TURNS, TOKENIZER)
+    assert len(mask([TURNS], TOKENIZER)) == 1

@@ -126,8 +126,8 @@ class Masker:
         `messages` is a list of turns, or a whole row of any dialect. `template_kwargs` are arguments of the
         chat template for this conversation. `tools` are definitions as JSON values, not functions.
 
-        Raises `RowError` with the reason that the reject log would have, and `TypeError` for a tool that is a
-        function.
+        Raises `RowError` with the reason that the reject log would have, and `TypeError` for what is neither
+        a list nor a dict, and for a tool that is a function.
         """
         value = _row(messages, tools, template_kwargs)
         try:
@@ -166,14 +166,33 @@ def _tool(number: int, tool: Any) -> Any:
     return tool
 
 
+def _turns(given: Any) -> Any:
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise TypeError(f"{_TITLE} takes a list of turns, or a row as a dict, not {type(given).__name__}")
+    return given
+
+
+def _turn(number: int, given: Any) -> dict[str, Any]:
+    """Return a turn as a dict. Raises `RowError` for anything else, with what to give instead."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    hint = "give dicts such as {'role': 'user', 'content': '...'}"
+    if isinstance(given, (list, tuple)):
+        hint = "give one conversation at a time, or several to premask.mask"
+    elif hasattr(given, "model_dump"):
+        hint = "give dicts: its model_dump() makes one of it"
+    raise RowError("wrong_type", f"turn {number} is a {type(given).__name__}, not a dict; {hint}")
+
+
 def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
     """Return a row as a file would hold it."""
     if isinstance(messages, Mapping):
         row = dict(messages)
     else:
-        turns = list(messages)
-        own = "conversations" if any(isinstance(each, Mapping) and "from" in each for each in turns) else ""
-        row = {own or "messages": [dict(each) if isinstance(each, Mapping) else each for each in turns]}
+        turns = [_turn(number, each) for number, each in enumerate(_turns(messages))]
+        row = {"conversations" if any("from" in each for each in turns) else "messages": turns}
+    if not any(row.values()):
+        raise RowError("no_messages", "the row has no turns")
     if tools is not None:
         row["tools"] = [_tool(number, tool) for number, tool in enumerate(tools)]
     if template_kwargs:
