@@ -707,6 +707,14 @@ def reject(row: Row, error: RowError, id_: str | None = None) -> Reject:
     if id_ is None:
         id_ = row_id(row.value)
     original = None if error.reason in LEFT_OUT else row.original
-    if original is None and error.reason not in LEFT_OUT:
-        original = json.dumps(row.value, ensure_ascii=False, default=str)
+    if original is None and error.reason not in LEFT_OUT and (row.error is None or row.value is not None):
+        original = _as_json(row.value)
     return Reject(row.source, row.row, id_, error.reason, error.detail, original)
+
+
+def _as_json(value: Any) -> str | None:
+    """Return a value as JSON; None if that cannot be, such as nested too deeply."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -17,8 +17,9 @@ from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
 from premask.api import mask as module
 from premask.api.mask import mask, prepare
+from premask.api.masker import Masker
 from premask.api.run import run
-from premask.core.errors import RecipeError, SourceError, TemplateError, TokenizerError
+from premask.core.errors import RecipeError, RowError, SourceError, TemplateError, TokenizerError
 
 TEMPLATE = (
     "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}"
@@ -281,3 +282,28 @@ def test_features_of_datasets(tmp_path: Path) -> None:
     written = [{column: row[column] for column in NAMES} for row in rows_of(tmp_path / "out", "unpacked")]
     assert taken(mask(data, TOKENIZER, **keys)) == written
     assert taken(mask(rows, TOKENIZER, **keys)) == written
+
+
+def _nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "a", "x": _nested(3000)},
+        {"messages": [{"role": "user", "content": _nested(3000)}]},
+        {"question": "a", "answer": 10**5000},
+        {**chat("a", "b"), "id": 10**5000},
+        {**chat("a", "b"), "chat_template_kwargs": {"x": 10**5000}},
+    ],
+)
+def test_a_row_that_json_cannot_hold_is_a_reject(row: dict[Any, Any]) -> None:
+    found = mask([chat("Hi", "Hello"), row, chat("x", "y")], TOKENIZER)
+
+    assert (len(found), [line["row"] for line in found.rejects]) == (2, [1])
+    with pytest.raises(RowError):
+        Masker(TOKENIZER)(row)

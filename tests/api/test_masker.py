@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
+from premask.api.mask import mask
 from premask.api.masker import Masker
-from premask.core.errors import RecipeError, RowError, TemplateError, TokenizerError
+from premask.core.errors import RecipeError, RowError, SourceError, TemplateError, TokenizerError
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -70,11 +74,13 @@ def test_a_tokenizer_of_transformers_and_a_template_as_text() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ([], "unknown_dialect"),
+        ([], "no_messages"),
+        ({}, "no_messages"),
         (TURNS[:1], "no_assistant"),
         ([{"role": "user"}], "wrong_type"),
         ({"a": 1}, "unknown_dialect"),
-        (["text"], "unknown_dialect"),
+        (["text"], "wrong_type"),
+        ([TURNS, TURNS], "wrong_type"),
     ],
 )
 def test_a_row_that_cannot_be_used_says_why(row: Any, reason: str) -> None:
@@ -119,3 +125,45 @@ def test_tools_are_json_and_not_functions() -> None:
 
     with pytest.raises(TypeError, match=r"tools\[0\] is a function; give its JSON schema"):
         Masker(TOKENIZER)(TURNS, tools=[weather])  # type: ignore[list-item]
+
+
+def test_keys_are_used_or_refused() -> None:
+    """A longer sample is rejected as by `mask`; a key that decides nothing here is no silent one."""
+    row = {"question": "q", "answer": "word " * 90}
+    (line,) = mask([row], TOKENIZER, max_length=64).rejects
+
+    assert Masker(TOKENIZER)(row)
+    with pytest.raises(RowError) as raised:
+        Masker(TOKENIZER, max_length=64)(row)
+    assert (raised.value.reason, raised.value.detail) == (line["reason"], line["detail"])
+    with pytest.raises(RecipeError, match=r"output is for premask\.run, which writes .*; too_long is for"):
+        Masker(TOKENIZER, output="out", too_long="split")
+
+
+def test_what_is_no_conversation() -> None:
+    masker = Masker(TOKENIZER)
+
+    for given in (None, "Hi", 5):
+        with pytest.raises(TypeError, match="takes a list of turns, or a row as a dict, not"):
+            masker(given)  # type: ignore[arg-type]
+    with pytest.raises(RowError, match="turn 0 is a list, not a dict; give one conversation at a time"):
+        masker([TURNS])  # type: ignore[list-item]
+    with pytest.raises(SourceError, match=r"data holds the turns of one conversation.*\[turns\]"):
+        mask(TURNS, TOKENIZER)
+    assert len(mask([TURNS], TOKENIZER)) == 1
+
+
+def test_a_masker_in_another_process() -> None:
+    template = (Path(TOKENIZER) / "chat_template.jinja").read_text(encoding="utf-8")
+    masker = Masker(TOKENIZER, chat_template=template, history="last")
+    copies = [copy.deepcopy(masker), pickle.loads(pickle.dumps(masker))]  # noqa: S301
+    ids = masker(TURNS)[0].input_ids
+
+    assert [each(TURNS)[0].input_ids for each in copies] == [ids, ids]
+    assert [each.recipe.history for each in copies] == [masker.recipe.history] * 2
+
+
+def test_a_row_of_pandas() -> None:
+    row = {"messages": np.array(TURNS, dtype=object), "score": float("nan")}
+
+    assert Masker(TOKENIZER)(row) == Masker(TOKENIZER)(TURNS)

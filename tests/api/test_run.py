@@ -14,6 +14,7 @@ import pytest
 from commands import ROOT, TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
 from premask.api.run import run
+from premask.api.show import show
 from premask.api.sources import Inputs
 from premask.core.errors import OutputError, PremaskError, PushError, RecipeError, SourceError, TokenizerError
 from premask.core.recipe import Recipe
@@ -213,3 +214,17 @@ def test_wrong_types(keys: Any, says: str, here: Path) -> None:
         run(**{"sources": [ROWS], "tokenizer": TOKENIZER, "output": "out/chats", **keys})
 
     assert not (here / "out" / "chats").exists()
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1]])
+def test_data_in_place_of_a_recipe(rows: list[Any], here: Path) -> None:
+    write_rows(here / "chats.jsonl", rows)
+    for name in ("chats.jsonl", "missing.parquet", "."):
+        with pytest.raises(RecipeError, match=rf'{name} is no recipe.*for data, give sources=\["{name}"\]'):
+            run(name, tokenizer=TOKENIZER, output="out")
+
+
+def test_a_result_is_shown_by_its_layout(here: Path) -> None:
+    result = run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="out")
+    with pytest.raises(TypeError, match=r'show result\["packed"\]'):
+        show(result, TOKENIZER)

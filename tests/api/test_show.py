@@ -210,3 +210,19 @@ def test_rejects_and_rows_print_themselves_short() -> None:
     assert "data row 9: no_assistant" in str(found.rejects)
     assert "no_assistant" in found.rejects._repr_html_()
     assert found.rejects == list(found.rejects)
+
+
+def test_what_is_asked_for_wrongly(rows: list[Any], tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="n must be at least 0, not -1"):
+        show(rows, tokenizer, n=-1)
+    with pytest.raises(TypeError, match="n must be a number, not str"):
+        show(rows, tokenizer, n="a")  # type: ignore[arg-type]
+
+
+def test_lengths_that_are_not_those_of_the_tokens(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("one two three four").ids
+    row = {"input_ids": ids, "labels": ids, "seq_lengths": [1, len(ids)]}
+
+    note = f"seq_lengths has {len(ids) + 1} tokens together, but the row has {len(ids)}."
+    assert note in repr(show(row, tokenizer))
+    assert "together" not in repr(show({**row, "seq_lengths": [1, len(ids) - 1]}, tokenizer))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.errors import SourceError
 from ..core.recipe import Recipe
 from ..core.source_entry import DialectName
 from ..dialects import Form, Named, recognize_file
@@ -22,4 +23,15 @@ def form_of(recipe: Recipe, values: Sequence[Any], name: str) -> Form:
         return mapped
     if recipe.dialect is not DialectName.auto:
         return Named(recipe.dialect.value)
-    return recognize_file(values, source=name)
+    try:
+        return recognize_file(values, source=name)
+    except SourceError:
+        if values and all(map(_is_turn, values)):
+            hint = 'give a list of conversations: [turns], or [{"messages": turns}]'
+            raise SourceError(f"{name} holds the turns of one conversation, not rows; {hint}") from None
+        raise
+
+
+def _is_turn(value: Any) -> bool:
+    """Whether a value has just the keys of a turn: who speaks, and a text."""
+    return isinstance(value, Mapping) and ({"role", "content"} <= {*value} or {*value} == {"from", "value"})

@@ -22,6 +22,9 @@ from ..core.recipe import Recipe
 from ..core.recipe_file import make_recipe
 from .sources import Inputs
 
+ANY_LENGTH = 2**31 - 1
+"""`max_length` where none is given: nothing is packed, so nothing is too long."""
+
 
 class Keys:
     """The keys of a recipe, without sources and output.

@@ -20,7 +20,6 @@ from typing import Any, overload
 import msgspec
 import pyarrow as pa
 
-from ..core.errors import RecipeError
 from ..core.records import Samples
 from ..dialects import Form
 from ..labeller import Labeller
@@ -30,7 +29,7 @@ from ..running.memory_rows import memory_rows
 from ..tokens.tokenizer import LoadedTokenizer
 from .arrow_types import as_parquet
 from .forms import form_of
-from .keys import Keys
+from .keys import ANY_LENGTH, Keys
 from .kinds import (
     ROWS_AT_ONCE,
     Columns,
@@ -44,21 +43,7 @@ from .kinds import (
     through,
 )
 from .layouts import Layout
-
-ANY_LENGTH = 2**31 - 1
-"""`max_length` where none is given: nothing is packed, so nothing is too long."""
-
-_OF_A_RUN = frozenset(
-    {
-        *("sources", "output", "layout", "unit_rows", "cache", "card", "map", "salvage", "max_row_bytes"),
-        *("duplicates", "near_duplicates", "decontaminate", "keep", "splits", "split_by", "seed", "shuffle"),
-        *("mix_by", "budget", "temperature", "max_repeat"),
-    }
-)
-"""Recipe keys that decide which rows of which files are used, and in which order."""
-
-_OF_PACKS = frozenset({"pad_rows", "pad_to_multiple", "pack_window"})
-"""Recipe keys that decide nothing where samples are not packed."""
+from .unused_keys import OF_A_RUN, PACKS, refuse
 
 _FIRST_ROWS = 256
 """Rows that are looked at to tell the dialect."""
@@ -156,11 +141,7 @@ _Asked = tuple[Any, Any, Mapping[str, Any]]
 def _work(title: str, layout: str, asked: _Asked) -> LabelWork:
     """Return the work of some keys; the labellers of the last few are kept, for `Dataset.map`."""
     keys = asked[2]
-    unused = _OF_A_RUN if layout == "packed" else _OF_A_RUN | _OF_PACKS
-    if others := sorted(set(keys) & unused):
-        packs = set(others) <= _OF_PACKS
-        where = "premask.prepare, which packs" if packs else "premask.run, which chooses rows of sources"
-        raise RecipeError(f"{title}: {', '.join(others)} is for {where}")
+    refuse(keys, OF_A_RUN if layout == "packed" else (*OF_A_RUN, PACKS), where=title)
     try:
         batches = _kept_labeller(title, *asked[:2], msgspec.json.encode(dict(keys), order="sorted"))
     except TypeError:  # what cannot be a key of the cache

@@ -4,25 +4,33 @@
     (sample,) = masker([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
     sample.labels
 
-The samples are those that `premask run` writes for the same row, but `max_length` is ignored.
+The samples are those that `premask run` writes for the same row. They may have any length if no `max_length`
+is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
+from ..core.recipe import TooLong
 from ..core.records import Row
 from ..labeller import LabelledSample, Labeller
+from ..running.fitting import cut
+from ..running.memory_rows import json_value
 from .forms import form_of
-from .keys import Keys
+from .keys import ANY_LENGTH, Keys
+from .unused_keys import LAYS_OUT, OF_A_RUN, PACKS, refuse
 
 if TYPE_CHECKING:
     from ..review.template_report import Diagnosis
+
+_TITLE = "premask.Masker"
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,11 +105,15 @@ class Masker:
 
     `tokenizer` is a directory, a Hub id, or a tokenizer of transformers. `chat_template` is the text of a
     Jinja template, a file, or the name of a built-in template. `recipe_keys` are keys of a recipe, such as
-    `history` or `template_kwargs`. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
+    `history` or `template_kwargs`. A row with a sample longer than `max_length` raises `RowError`; by
+    default, none is too long. Raises `RecipeError`, `TokenizerError` or `TemplateError`.
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
-        self._keys = Keys(tokenizer, chat_template, recipe_keys, where="premask.Masker")
+        self._made_of = partial(Masker, tokenizer, chat_template, **recipe_keys)
+        refuse(recipe_keys, (*OF_A_RUN, PACKS, LAYS_OUT), where=_TITLE)
+        keys = {"max_length": ANY_LENGTH, **recipe_keys}
+        self._keys = Keys(tokenizer, chat_template, keys, where=_TITLE)
         self.recipe = self._keys.recipe(sources=["-"], output="-")
         self._labeller = Labeller(self.recipe)
 
@@ -116,18 +128,24 @@ class Masker:
         `messages` is a list of turns, or a whole row of any dialect. `template_kwargs` are arguments of the
         chat template for this conversation. `tools` are definitions as JSON values, not functions.
 
-        Raises `RowError` with the reason that the reject log would have, and `TypeError` for a tool that is a
-        function.
+        Raises `RowError` with the reason that the reject log would have, and `TypeError` for what is neither
+        a list nor a dict, and for a tool that is a function.
         """
         value = _row(messages, tools, template_kwargs)
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
-        return MaskedSamples(MaskedSample.of(each) for each in self._labeller.together(found))
+        labelled = self._labeller.together(found)
+        for each in labelled:
+            cut(each.labels, self.recipe.max_length, TooLong.reject)
+        return MaskedSamples(map(MaskedSample.of, labelled))
 
     def check(self) -> Diagnosis:
         """Return what `premask template` says of the tokenizer and the template."""
         from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
 
         return diagnose(self._labeller)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._made_of, ()
 
     def _form(self, value: Any) -> Any:
         """Return how a row is read: as the recipe says, or by its shape."""
@@ -144,16 +162,36 @@ def _tool(number: int, tool: Any) -> Any:
     return tool
 
 
+def _turns(given: Any) -> Any:
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise TypeError(f"{_TITLE} takes a list of turns, or a row as a dict, not {type(given).__name__}")
+    return given
+
+
+def _turn(number: int, given: Any) -> dict[str, Any]:
+    """Return a turn as a dict. Raises `RowError` for anything else, with what to give instead."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    hint = "give dicts such as {'role': 'user', 'content': '...'}"
+    if isinstance(given, (list, tuple)):
+        hint = "give one conversation at a time, or several to premask.mask"
+    elif hasattr(given, "model_dump"):
+        hint = "give dicts: its model_dump() makes one of it"
+    raise RowError("wrong_type", f"turn {number} is a {type(given).__name__}, not a dict; {hint}")
+
+
 def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
     """Return a row as a file would hold it."""
     if isinstance(messages, Mapping):
         row = dict(messages)
     else:
-        turns = list(messages)
-        own = "conversations" if any(isinstance(each, Mapping) and "from" in each for each in turns) else ""
-        row = {own or "messages": [dict(each) if isinstance(each, Mapping) else each for each in turns]}
+        turns = [_turn(number, each) for number, each in enumerate(_turns(messages))]
+        row = {"conversations" if any("from" in each for each in turns) else "messages": turns}
+    row = json_value(row)
+    if not any(row.values()):
+        raise RowError("no_messages", "the row has no turns")
     if tools is not None:
         row["tools"] = [_tool(number, tool) for number, tool in enumerate(tools)]
     if template_kwargs:
         row["chat_template_kwargs"] = {**row.get("chat_template_kwargs", {}), **template_kwargs}
-    return row
+    return json_value(row)

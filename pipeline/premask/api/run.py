@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
-from ..core.recipe_file import read_recipe
+from ..core.recipe_file import is_recipe, read_recipe
 from ..core.urls import is_url
 from ..running.run import local
 from ..running.run import run as run_recipe
@@ -93,13 +93,28 @@ def _keys_of(recipe: Any) -> dict[str, Any]:
     if recipe is None:
         return {}
     if isinstance(recipe, (str, Path)):
-        return read_recipe(Path(recipe))
+        return _keys_in(Path(recipe))
     if isinstance(recipe, Recipe):
         return recipe.model_dump(exclude_unset=True)
     if isinstance(recipe, Mapping):
         return dict(recipe)
     what = "the path of a recipe file, a Recipe or its keys"
     raise TypeError(f"{_TITLE}: recipe must be {what}, not {type(recipe).__name__}; data goes to sources=")
+
+
+def _keys_in(path: Path) -> dict[str, Any]:
+    """Return the keys of a recipe file. What is no recipe is most likely data."""
+    is_named = is_recipe(path.name)
+    try:
+        found = read_recipe(path)
+    except RecipeError:
+        if is_named:
+            raise
+        found = {}
+    if not is_named and not set(found) & set(Recipe.model_fields):
+        hint = f'for data, give sources=["{path}"]'
+        raise RecipeError(f"{_TITLE}: {path} is no recipe, which is a .yaml file; {hint}")
+    return found
 
 
 def _made(keys: dict[str, Any], tokenizer: Any, chat_template: Any, work_dir: Any) -> Recipe:

@@ -22,6 +22,7 @@ from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import load_tokenizer
 from .keys import Keys
 from .masker import MaskedSample
+from .result import Result
 
 ALL_CHARACTERS, LEAST_CHARACTERS = 240_000, 1_200
 """Characters that are shown: of all samples at most, and of one at least."""
@@ -52,8 +53,12 @@ def show(data: Any, tokenizer: Any = None, n: int = 5) -> Shown:
     columns. Packed rows are shown sample by sample, and what is strange in the labels is said. `tokenizer` is
     a directory, a Hub id or a tokenizer of transformers; samples of `Masker` need none.
 
-    Raises `TypeError` for rows without ids and labels, and `TokenizerError`.
+    Raises `TypeError` for rows without ids and labels, `ValueError` for an `n` below 0, and `TokenizerError`.
     """
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"show: n must be a number, not {type(n).__name__}")
+    if n < 0:
+        raise ValueError(f"show: n must be at least 0, not {n}")
     texts = None if tokenizer is None else _texts(tokenizer)
     samples = list(islice(_samples(data), n))
     limit = max(LEAST_CHARACTERS, min(MOST_CHARACTERS, ALL_CHARACTERS // max(len(samples), 1)))
@@ -70,6 +75,9 @@ def _samples(data: Any) -> Iterator[Any]:
             f"show takes samples, rows or a dataset, not {type(data).__name__}: "
             "for files, use premask.open or datasets.load_dataset"
         )
+    if isinstance(data, Result):
+        layouts = " or ".join(f'result["{name}"]' for name in data.layouts)
+        raise TypeError(f"show takes samples, rows or a dataset, not a Result: show {layouts}")
     if isinstance(data, MaskedSample):
         yield data
     elif isinstance(data, Mapping):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.recipe_file import is_recipe
 from .options import ALLOW_MAP, OVERWRITE, WORK, argument, command
-from .recipe_options import is_recipe, recipe_of, set_map_allowed
+from .recipe_options import recipe_of, set_map_allowed
 
 
 @command("premask finish out/chats", "premask finish recipe.yaml")

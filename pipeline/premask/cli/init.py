@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import RecipeError
+from ..core.recipe_file import is_recipe
 from ..core.redact import shown_url
 from .options import PATH, argument, command, option
-from .recipe_options import Flags, is_recipe, recipe_of, recipe_options
+from .recipe_options import Flags, recipe_of, recipe_options
 
 _NO_TOKENIZER = "-"
 

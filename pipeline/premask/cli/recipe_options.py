@@ -29,6 +29,7 @@ from pydantic import BaseModel
 
 from ..core.errors import RecipeError
 from ..core.recipe import Recipe
+from ..core.recipe_file import is_recipe
 from ..core.roles import ROLES
 from .options import Complete, F, argument, files, one_of, option
 
@@ -250,15 +251,6 @@ def set_map_allowed(inputs: Sequence[str], *, allowed: bool) -> None:
 def keys_of(flags: Flags) -> dict[str, Any]:
     """Return the keys that were given as options, as a recipe file would hold them."""
     return {key: _read(key, value) for key, value in flags.items()}
-
-
-def is_recipe(name: str) -> bool:
-    """Whether an argument is the name of a recipe.
-
-    >>> is_recipe("chats.yaml"), is_recipe("chats.yaml.gz")
-    (True, False)
-    """
-    return name.lower().endswith((".yaml", ".yml"))
 
 
 def _is_json_recipe(name: str) -> bool:

@@ -3,6 +3,7 @@
 load_recipe   path of a YAML file -> Recipe
 read_recipe   path of a YAML file -> its keys, unchecked
 make_recipe   keys -> Recipe
+is_recipe     whether a path is named as one
 
 >>> make_recipe({"sources": ["a.jsonl"], "tokenizer": "tok", "output": "out", "max_lenght": 512})
 Traceback (most recent call last):
@@ -45,6 +46,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
     from .recipe_yaml import keys_of  # noqa: PLC0415  options need none
 
     return keys_of(path)
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a path is named as a recipe.
+
+    >>> is_recipe("chats.yaml"), is_recipe("chats.yaml.gz")
+    (True, False)
+    """
+    return name.lower().endswith((".yaml", ".yml"))
 
 
 def make_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:

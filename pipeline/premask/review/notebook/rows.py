@@ -73,8 +73,9 @@ def read_row(row: Mapping[str, Any], where: str) -> TokenRow:
     padding = None if mask is None or (mask != 0).all() else mask == 0
     weights = _numbers(row, "loss_weights", where, len(ids), float) if _has(row, "loss_weights") else None
     whole = Part("", ids, labels, weights, padding)
-    notes = (_SHIFTED[shift],) if shift else ()
+    notes: tuple[str, ...] = (_SHIFTED[shift],) if shift else ()
     parts = _cut(whole, _starts(row, mask, len(ids)))
+    notes += _wrong_lengths(row, ids)
     return TokenRow(facts, notes, tuple(parts), packed=len(parts) > 1)
 
 
@@ -153,6 +154,15 @@ def _starts(row: Mapping[str, Any], mask: np.ndarray | None, length: int) -> Seq
         places = _numbers(row, "position_ids", "the row")
         return [0, *(np.flatnonzero((places[1:] == 0) & (places[:-1] != 0)) + 1).tolist()]
     return [0]
+
+
+def _wrong_lengths(row: Mapping[str, Any], ids: np.ndarray) -> tuple[str, ...]:
+    """Return what is said of lengths that are not those of the tokens."""
+    name = next((name for name in LENGTHS if _has(row, name)), None)
+    lengths = np.zeros(0, np.int64) if name is None else _numbers(row, name, "the row")
+    if name is None or (lengths.sum() == len(ids) and (lengths >= 0).all()):
+        return ()
+    return (f"{name} has {lengths.sum():,} tokens together, but the row has {len(ids):,}.",)
 
 
 def _cut(whole: Part, starts: Sequence[int]) -> list[Part]:
