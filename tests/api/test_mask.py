@@ -142,6 +142,11 @@ def test_rejects_can_be_a_table() -> None:
 def test_nothing_known_in_the_data() -> None:
     with pytest.raises(SourceError, match="no known conversation format"):
         mask([{"a": 1}], TOKENIZER)
+    rows = [{"question": "Q", "answer": None}] * 2
+    says = "its rows have question, answer; 'answer' looks like the answer, but holds no text in any row"
+    with pytest.raises(SourceError, match=rf"{says}$"):
+        mask(rows, TOKENIZER)
+    assert len(mask(rows, TOKENIZER, dialect="question_answer").rejects) == 2
 
 
 def test_keys_of_a_run_are_refused() -> None:

@@ -24,7 +24,7 @@ def form_of(recipe: Recipe, values: Sequence[Any], name: str) -> Form:
     if recipe.dialect is not DialectName.auto:
         return Named(recipe.dialect.value)
     try:
-        return recognize_file(values, source=name)
+        return recognize_file(values, source=name, otherwise="")
     except SourceError:
         if values and all(map(_is_turn, values)):
             hint = 'give a list of conversations: [turns], or [{"messages": turns}]'

@@ -141,10 +141,11 @@ Form = str | MappedFields | Sides
 preferences."""
 
 
-def recognize_file(values: Sequence[Any], *, source: str) -> str:
+def recognize_file(values: Sequence[Any], *, source: str, otherwise: str = "; or leave the file out") -> str:
     """Name the dialect that most of the rows have.
 
-    Raises `SourceError` naming the file, the keys seen and what to write, when no row has any known one.
+    Raises `SourceError` naming the file, the keys seen and what to write, or else to do, when no row has any
+    known one.
     """
     votes = Counter(name for value in values if (name := _recognize(value)) is not None)
     best = max(DIALECTS, key=lambda name: votes[name])
@@ -153,8 +154,8 @@ def recognize_file(values: Sequence[Any], *, source: str) -> str:
     if not values:
         raise SourceError(f"{source} has no row that can be read; check its content")
     raise SourceError(
-        f"{source} holds no known conversation format: its rows have {_shapes(values)}; {advice(values)}; "
-        "or leave the file out"
+        f"{source} holds no known conversation format: its rows have {_shapes(values)}; "
+        f"{advice(values)}{otherwise}"
     )
 
 

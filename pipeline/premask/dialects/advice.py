@@ -1,7 +1,7 @@
 """What to do about a file of no known conversation format: the lines to write, made from its keys.
 
     >>> advice([{"q1": "Why?", "reply": "So."}])
-    'write in the recipe which keys hold what, such as fields: {user: q1, assistant: reply}'
+    'say with a recipe key which keys hold what, such as fields: {user: q1, assistant: reply}'
 
 Nothing here decides how a row is read; it only puts into words what was seen.
 """
@@ -81,7 +81,8 @@ def _for_texts(objects: Sequence[dict[str, Any]]) -> str:
             '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
         )
     reasoning = next((name for value in objects for name in reasoning_names(value)), None)
-    return _for_columns([key for key in columns if key != reasoning], reasoning)
+    blank = [key for key in dict.fromkeys(key for value in objects for key in value) if key not in texts]
+    return _for_columns([key for key in columns if key != reasoning], reasoning, blank)
 
 
 def _offers(choices: Any) -> bool:
@@ -117,28 +118,32 @@ def _for_turns(turns: _Turns) -> str:
     fields = (
         f"messages: {_quoted(turns.path)}, role: {_quoted(turns.role)}, content: {_quoted(turns.content)}"
     )
-    return f"write in the recipe who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
+    return f"say with a recipe key who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
 
 
-def _for_columns(keys: Sequence[str], reasoning: str | None) -> str:
-    """The columns whose names say most; a word in capitals is in place of one that was not found."""
+def _for_columns(keys: Sequence[str], reasoning: str | None, blank: Sequence[str]) -> str:
+    """The columns whose names say most; a word in capitals is in place of one that was not found. Those in
+    `blank` hold no text."""
     user = _named(keys, _USERS, but=None)
     answer = _named(keys, _ANSWERS, but=user)
     if user is None and answer is None:
         shown = ", ".join(map(_quoted, keys[:8]))
         wanted = "fields: {user: COLUMN, assistant: COLUMN}"
-        told = f"if it holds questions and answers, write in the recipe {wanted}, each one of {shown}"
+        told = f"if it holds questions and answers, set the recipe key {wanted}, each one of {shown}"
         whole = "; to train each text as a whole, set dialect: document for its source"
         return told + (whole if document.recognize(dict.fromkeys(keys, "")) else "")
     if answer is None:
         wanted = f"fields: {{user: {_quoted(str(user))}, assistant: COLUMN}}"
-        return f"no column looks like an answer; if one is, write in the recipe {wanted}"
+        empty = _named(blank, _ANSWERS, but=None)
+        if empty is not None:
+            return f"'{empty}' looks like the answer, but holds no text in any row"
+        return f"no column looks like an answer; if one is, set the recipe key {wanted}"
     rest = [key for key in keys if key != answer]
     user = user or (rest[0] if len(rest) == 1 else "COLUMN" if rest else None)
     fields = [f"user: {_quoted(user)}"] if user is not None else []
     fields.append(f"assistant: {_quoted(answer)}")
     fields += [f"reasoning: {_quoted(reasoning)}"] if reasoning is not None else []
-    return f"write in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
+    return f"say with a recipe key which keys hold what, such as fields: {{{', '.join(fields)}}}"
 
 
 def _turns(objects: Sequence[dict[str, Any]]) -> Iterator[_Turns]:
