@@ -20,7 +20,7 @@ from ..core.errors import RowError, SourceError
 from ..core.recipe import TooLong
 from ..core.records import Row
 from ..core.strict_json import huge_integer
-from ..labeller import LabelledSample, Labeller
+from ..labeller import LabelledSample
 from ..running.fitting import cut
 from .forms import form_of
 from .keys import ANY_LENGTH, Keys
@@ -112,8 +112,8 @@ class Masker:
         refuse(recipe_keys, (*OF_A_RUN, PACKS, LAYS_OUT), where=_TITLE)
         keys = {"max_length": ANY_LENGTH, **recipe_keys}
         self._keys = Keys(tokenizer, chat_template, keys, where=_TITLE)
-        self.recipe = self._keys.recipe(sources=["-"], output="-")
-        self._labeller = Labeller(self.recipe)
+        self._labeller = self._keys.labeller()
+        self.recipe = self._labeller.recipe
 
     def __call__(
         self,
@@ -145,11 +145,15 @@ class Masker:
             cut(each.labels, self.recipe.max_length, TooLong.reject)
         return labelled
 
-    def check(self) -> Diagnosis:
-        """Return what `premask template` says of the tokenizer and the template."""
-        from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
+    def __repr__(self) -> str:
+        return f"Masker({self._keys!r})"
 
-        return diagnose(self._labeller)
+    def check(self) -> Diagnosis:
+        """Return what `premask template` says of the tokenizer and the template; printed, it is the same."""
+        from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
+        from ..review.terminal.template import PrintedDiagnosis  # noqa: PLC0415
+
+        return PrintedDiagnosis(**vars(diagnose(self._labeller)))
 
     def _form(self, value: Any) -> Any:
         """Return how a row is read: as the recipe says, or by its shape."""
