@@ -46,15 +46,77 @@ def test_the_same_kind_comes_back_with_equal_packs(kind: str) -> None:
     "data", [[], datasets.Dataset.from_list([]), pl.DataFrame()], ids=["list", "Dataset", "DataFrame"]
 )
 def test_nothing_at_all(data: Any, work: Any) -> None:
-    with pytest.raises(SourceError, match=r"^premask\.\w+: data is empty; give it at least one row$"):
-        work(data, TOKENIZER)
+    made = work(data, TOKENIZER)
+
+    assert len(made) == len(made.rejects) == 0
+    assert type(made).__name__ in {type(data).__name__, "SampleRows"}
 
 
-def test_an_empty_split() -> None:
-    data = datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS), test=datasets.Dataset.from_list([]))
+def test_an_empty_split_has_the_same_columns() -> None:
+    data = datasets.Dataset.from_list(ROWS)
+    masked = mask(datasets.DatasetDict(train=data, test=data.filter(lambda _: False)), TOKENIZER)
 
-    with pytest.raises(SourceError, match="test is empty"):
-        mask(data, TOKENIZER)
+    assert masked.num_rows == {"train": 2, "test": 0}
+    assert masked["train"].features == masked["test"].features
+
+
+# ==== Streams ====
+
+QUESTION = {"question": "Hi", "answer": "Hello"}
+
+
+def stream(rows: list[Any]) -> datasets.IterableDataset:
+    """A stream that does not know its columns."""
+    return datasets.IterableDataset.from_generator(lambda: iter(rows))
+
+
+@pytest.mark.parametrize(
+    ("work", "rows"),
+    [
+        (mask, [ROWS[0], QUESTION]),
+        (mask, [ROWS[0], QUESTION, {"messages": []}]),
+        (prepare, [ROWS[0], {**ROWS[1], "id": "x"}, QUESTION]),
+        (lambda data, _: pack(data, 8), [GIVEN[0], {**GIVEN[0], "id": "x", "attention_mask": [1, 1, 1]}]),
+    ],
+)
+def test_rows_of_a_stream_may_have_different_columns(work: Any, rows: list[Any]) -> None:
+    assert list(work(stream(rows), TOKENIZER)) == list(work(rows, TOKENIZER))
+
+
+def test_each_pass_of_a_stream_lists_its_rejects_anew() -> None:
+    masked = mask(stream([ROWS[0], {"messages": []}]), TOKENIZER)
+
+    assert list(masked) == list(masked)
+    assert [(line["row"], line["reason"]) for line in masked.rejects] == [(1, "no_messages")]
+
+
+def test_a_dict_of_streams() -> None:
+    masked = mask(
+        datasets.IterableDatasetDict(train=stream(ROWS), test=stream([QUESTION, {"a": 1}])), TOKENIZER
+    )
+
+    assert type(masked) is datasets.IterableDatasetDict
+    assert list(masked["train"]) == mask(ROWS, TOKENIZER)
+    assert len(list(masked["test"])) == 1
+    assert [(line["source"], line["row"]) for line in masked["test"].rejects] == [("test", 1)]
+
+
+# ==== Columns ====
+
+
+@pytest.mark.parametrize("row", [{"question": "abc", "answer": "xyz"}, ROWS[0], {**ROWS[0], "n": 5}])
+def test_a_row_in_place_of_columns(row: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"premask\.mask: this is a row by itself, .* batched=True$"):
+        mask(row, TOKENIZER)
+    with pytest.raises(TypeError, match=r"premask\.pack: this is a row by itself"):
+        pack(GIVEN[0], 8)
+
+
+def test_weights_are_looked_for_in_all_rows_of_a_list() -> None:
+    weighed = {**GIVEN[0], "loss_weights": [0, 1, 0.5]}
+
+    assert "loss_weights" in names_of([GIVEN[0]] * 10_000 + [weighed], "pack")
+    assert pack([GIVEN[0], weighed], 8)[0]["loss_weights"] == [0, 1, 1, 0, 1, 0.5]
 
 
 @pytest.mark.parametrize("data", ["rows.jsonl", 3, None, b"rows", {1, 2}])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,6 +118,25 @@ def test_long_samples_are_rejected_only_if_asked() -> None:
     assert len(mask([row], TOKENIZER)[0]["input_ids"]) > 6000
     (line,) = mask([row, ROWS[0]], TOKENIZER, max_length=4096).rejects
     assert line["reason"] == "too_long"
+
+
+def test_rows_of_other_libraries_are_read_as_a_run_reads_them(tmp_path: Path) -> None:
+    data = pl.DataFrame(ROWS)
+    data.write_parquet(tmp_path / "rows.parquet")
+    of_pandas = pd.read_parquet(tmp_path / "rows.parquet").to_dict("records")  # arrays of dicts
+    odd = [*of_pandas, {"messages": tuple(ROWS[0]["messages"])}, {1: 2, "question": "Q", "answer": "A"}]
+    odd += [{**ROWS[0], "score": float("nan")}]
+    run(sources=[odd], tokenizer=TOKENIZER, output=tmp_path / "out", layout=["unpacked"])
+
+    masked = mask(odd, TOKENIZER)
+    assert len(masked.rejects) == 2
+    assert taken(masked) == taken(rows_of(tmp_path / "out", "unpacked"))
+
+
+def test_rejects_can_be_a_table() -> None:
+    rejects = mask([ROWS[0], {"id": "\ud800", "messages": []}], TOKENIZER).rejects
+
+    assert datasets.Dataset.from_list(rejects)["row"] == [1]
 
 
 def test_nothing_known_in_the_data() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
@@ -171,3 +174,19 @@ def test_what_is_no_conversation() -> None:
     with pytest.raises(SourceError, match=r"data holds the turns of one conversation.*\[turns\]"):
         mask(TURNS, TOKENIZER)
     assert len(mask([TURNS], TOKENIZER)) == 1
+
+
+def test_a_masker_in_another_process() -> None:
+    template = (Path(TOKENIZER) / "chat_template.jinja").read_text(encoding="utf-8")
+    masker = Masker(TOKENIZER, chat_template=template, history="last")
+    copies = [copy.deepcopy(masker), pickle.loads(pickle.dumps(masker))]  # noqa: S301
+    ids = masker(TURNS)[0].input_ids
+
+    assert [each(TURNS)[0].input_ids for each in copies] == [ids, ids]
+    assert [each.recipe.history for each in copies] == [masker.recipe.history] * 2
+
+
+def test_a_row_of_pandas() -> None:
+    row = {"messages": np.array(TURNS, dtype=object), "score": float("nan")}
+
+    assert Masker(TOKENIZER)(row) == Masker(TOKENIZER)(TURNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def test_what_is_opened_is_what_was_run(result: premask.Result) -> None:
     assert "20 rows kept, 1 rejected" in repr(opened)
 
 
+def test_a_damaged_shard(result: premask.Result, tmp_path: Path) -> None:
+    copy = shutil.copytree(result.output, tmp_path / "copy")
+    for shard in (copy / "packed").glob("*.parquet"):
+        shard.write_bytes(b"0" * 100 + shard.read_bytes()[100:])
+
+    with pytest.raises(premask.OutputError, match=r"the rows of .*copy cannot be loaded: .*premask verify"):
+        premask.open(copy)["packed"]
+
+
 def test_a_report_is_written_where_it_is_asked_for(result: premask.Result, tmp_path: Path) -> None:
     path = result.report(tmp_path / "report.html")
 
@@ -55,8 +65,6 @@ def test_a_report_is_written_where_it_is_asked_for(result: premask.Result, tmp_p
 
 
 def test_verify_says_what_is_wrong(result: premask.Result, tmp_path: Path) -> None:
-    import shutil  # noqa: PLC0415
-
     report = premask.verify(result)
     assert report.ok
     assert repr(report).startswith(f"{result.output}: all is well (")

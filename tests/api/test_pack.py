@@ -111,7 +111,7 @@ def test_loss_weights_are_kept_where_there_are_some() -> None:
 def test_numbers_of_tokens() -> None:
     row = {"input_ids": [5, 6], "labels": [-100, 6], "logprobs": [None, -0.5]}
 
-    assert pack([row, ROWS[3]], 8, token_columns=["logprobs"])[0]["logprobs"] == [0, -0.5, 0, 0]
+    assert pack([row, ROWS[3]], 8, token_columns=["logprobs"])[0]["logprobs"][:3] == [0, -0.5, 0]
 
 
 @pytest.mark.parametrize(

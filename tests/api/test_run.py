@@ -15,6 +15,7 @@ from commands import ROOT, TOKENIZER, chat, premask, write_rows
 from outputs import rows_of
 from premask.api.run import run
 from premask.api.show import show
+from premask.api.sources import Inputs
 from premask.core.errors import OutputError, PremaskError, PushError, RecipeError, SourceError, TokenizerError
 from premask.core.recipe import Recipe
 
@@ -78,6 +79,19 @@ def test_the_same_rows_are_the_same_run(here: Path) -> None:
     with pytest.raises(OutputError, match="the output of another run"):
         run(sources=[ROWS[:5]], **keys)
     assert run(sources=[ROWS[:5]], overwrite=True, **keys).counts["kept"] == 5
+
+
+def test_a_file_that_is_there_is_left_to_those_who_read_it(here: Path) -> None:
+    inputs = Inputs(here / "inputs")
+    (first,) = map(Path, inputs.entries([ROWS]))
+    before = first.stat()
+
+    assert inputs.entries([ROWS]) == [str(first)]
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert first.stat().st_nlink == 1
+    first.write_text("damaged", encoding="utf-8")
+    inputs.entries([ROWS])
+    assert first.stat().st_size == before.st_size
 
 
 def test_objects_have_names_by_their_content(here: Path) -> None:
@@ -159,7 +173,8 @@ def test_a_script_without_a_guard_without_torch_and_without_a_network(here: Path
         ({"sources": ROWS}, RecipeError, r"a list of rows is one source: sources=\[rows\]"),
         ({"sources": [[]]}, SourceError, "a source is empty"),
         ({"sources": [[{"a": 1}]]}, SourceError, "no known conversation format"),
-        ({"sources": [[{"a": {1, 2}}]]}, SourceError, "row 0 is no JSON: .*set"),
+        ({"sources": [[{"a": {1, 2}}]]}, SourceError, "row 0, key 'a', is no JSON: .*set"),
+        ({"sources": [[{"a": 1, "b": float("inf")}]]}, SourceError, "row 0, key 'b', is no JSON"),
         ({"sources": ["no.jsonl"]}, SourceError, r"no\.jsonl"),
         ({"sources": None}, RecipeError, "key 'sources' is missing"),
         ({"output": None}, RecipeError, "key 'output' is missing"),

@@ -50,6 +50,13 @@ def test_rows_that_cannot_be_used(row: Any, reason: str) -> None:
     assert len(samples.origin) == 0
 
 
+def test_a_trained_token_without_a_number_has_nan() -> None:
+    given = {"input_ids": [5, 6], "labels": [-100, 6]}
+    samples, _ = samples_of({**given, "logprobs": [0, -0.5]}, given, token_columns=["logprobs"])
+
+    assert np.array_equal(samples.floats["logprobs"], [0, -0.5, 0, np.nan], equal_nan=True)
+
+
 def test_pieces_of_a_long_row_keep_their_weights() -> None:
     row = {"input_ids": list(range(6)), "labels": list(range(6)), "weight": 2.0}
     samples, _ = samples_of(row, too_long="split", loss_weights=True)

@@ -2,7 +2,7 @@
 
     found = through(dataset, work)              # a Dataset again, with `rejects`
 
-The kinds are a list of rows, a `Dataset`, `DatasetDict` or `IterableDataset` of datasets, a polars
+The kinds are a list of rows, a `Dataset` or `IterableDataset` of datasets or a dict of either, a polars
 `DataFrame`, and a mapping of columns, as `Dataset.map(batched=True)` gives it. A library is never imported
 for that: who has its data has imported it.
 """
@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,8 @@ import pyarrow as pa
 from ..core.contract import IGNORE_INDEX
 from ..core.display import percent
 from ..core.errors import SourceError
+from ..core.records import Reject
+from ..core.text import storable
 from ..review.notebook.rejects import RejectedRows
 
 ROWS_AT_ONCE = 10_000
@@ -62,6 +65,12 @@ class Made(NamedTuple):
 
     table: pa.Table
     rejects: Rejects
+
+
+def line_of(reject: Reject) -> dict[str, Any]:
+    """Return a rejected row as a line; libraries of tables refuse texts with halves of surrogate pairs."""
+    line = asdict(reject)
+    return {name: storable(each) if isinstance(each, str) else each for name, each in line.items()}
 
 
 class Reader(Protocol):
@@ -113,11 +122,11 @@ def through(data: Any, work: Work) -> Any:
 
 
 def names_of(data: Any, title: str) -> set[str]:
-    """Return the columns that data has; of a list, the keys of its first rows."""
+    """Return the columns that data has; of a stream that does not say, the keys of its first row."""
     kind = _kind(data, title)
     if kind is _rows:
-        return {name for row in data[:ROWS_AT_ONCE] if isinstance(row, Mapping) for name in row}
-    if kind is _dict:
+        return {name for row in data if isinstance(row, Mapping) for name in row}
+    if kind in (_dict, _streams):
         return {name for each in data.values() for name in names_of(each, title)}
     if kind is _iterable:
         return set(data.column_names or next(iter(data), {}))
@@ -128,7 +137,12 @@ def _kind(data: Any, title: str) -> Callable[[Any, Work], Any]:
     """Return what takes a kind of data."""
     datasets, polars = sys.modules.get("datasets"), sys.modules.get("polars")
     if datasets is not None:
-        kinds = {datasets.Dataset: _dataset, datasets.DatasetDict: _dict, datasets.IterableDataset: _iterable}
+        kinds = {
+            datasets.Dataset: _dataset,
+            datasets.DatasetDict: _dict,
+            datasets.IterableDataset: _iterable,
+            datasets.IterableDatasetDict: _streams,
+        }
         for kind, taken in kinds.items():
             if isinstance(data, kind):
                 return taken
@@ -147,7 +161,6 @@ def _kind(data: Any, title: str) -> Callable[[Any, Work], Any]:
 
 
 def _rows(data: Sequence[Any], work: Work) -> SampleRows:
-    _check_some(len(data), NAME, work)
     made = work.reader(NAME).rows(data)
     found = SampleRows(rows_of_table(made.table))
     found.rejects = RejectedRows(made.rejects)
@@ -155,17 +168,43 @@ def _rows(data: Sequence[Any], work: Work) -> SampleRows:
 
 
 def _columns(data: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    _check_columns(data, work)
     values = rows_of(data)
     try:
         made = work.reader(NAME).rows(values)
     except SourceError as error:
+        _check_no_row(data, work)
         warnings.warn(f"{work.title}: {len(values)} rows are left out: {error}", stacklevel=4)
         return {name: [] for name in work.names}
     if reasons := Counter(line["reason"] for line in made.rejects):
+        if not made.table.num_rows:
+            _check_no_row(data, work)
         what = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         hint = "give the whole Dataset to list them"
         warnings.warn(f"{work.title}: rows are rejected ({what}); {hint}", stacklevel=4)
     return {name: values_of(made.table.column(name)) for name in work.names}
+
+
+_ONE_ROW = "this is a row by itself, not columns; give [row], or, in Dataset.map, batched=True"
+
+
+def _check_columns(data: Mapping[str, Any], work: Work) -> None:
+    """Raise `TypeError` for a row in place of columns: a text or a number is no column."""
+    values = data.values()
+    if any(isinstance(each, (str, bytes, Mapping)) or not hasattr(each, "__len__") for each in values):
+        raise TypeError(f"{work.title}: {_ONE_ROW}")
+    if len({*map(len, values)}) > 1:
+        _check_no_row(data, work)
+
+
+def _check_no_row(data: Mapping[str, Any], work: Work) -> None:
+    """Raise `TypeError` for columns of which nothing can be made, but that make sense as one row."""
+    try:
+        made = work.reader(NAME).rows([dict(data)])
+    except SourceError:
+        return
+    if made.table.num_rows:
+        raise TypeError(f"{work.title}: {_ONE_ROW}")
 
 
 def rows_of(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -213,13 +252,7 @@ def tables_of(data: Any) -> Iterator[pa.Table]:
         yield plain[at : at + ROWS_AT_ONCE]
 
 
-def _check_some(count: int, name: str, work: Work) -> None:
-    if not count:
-        raise SourceError(f"{work.title}: {name} is empty; give it at least one row")
-
-
 def _dataset(data: Any, work: Work, name: str = NAME) -> Any:
-    _check_some(len(data), name, work)
     made = work.reader(name).tables(tables_of(data))
     found = type(data)(made.table)
     found.rejects = RejectedRows(made.rejects)
@@ -234,32 +267,43 @@ def _dict(data: Any, work: Work) -> Any:
 
 
 def _frame(data: Any, work: Work) -> Any:
-    _check_some(data.height, NAME, work)
-    made = work.reader(NAME).tables([data.to_arrow()])
+    made = work.reader(NAME).tables([data.to_arrow()] if data.height else [])
     found = sys.modules["polars"].from_arrow(made.table)
     found.rejects = RejectedRows(made.rejects)
     return found
 
 
-def _iterable(data: Any, work: Work) -> Any:
-    names = data.column_names or list(next(iter(data), {}))
-    stream = _Stream(work)
-    found = data.map(stream, batched=True, batch_size=work.at_once, remove_columns=names)
+def _iterable(data: Any, work: Work, name: str = NAME) -> Any:
+    stream = _Stream(work, name)
+    found = data.map(stream, batched=True, batch_size=work.at_once, with_indices=True)
+    found = found.select_columns(work.names)
     found.rejects = stream.rejects
     return found
 
 
-class _Stream:
-    """Takes the rows of a stream, some at a time; a copy in another process has rejects of its own."""
+def _streams(data: Any, work: Work) -> Any:
+    return type(data)({name: _iterable(each, work, name) for name, each in data.items()})
 
-    def __init__(self, work: Work) -> None:
-        self._work, self._reader = work, work.reader(NAME)
+
+class _Stream:
+    """Takes the rows of a stream, some at a time; a copy in another process has rejects of its own.
+
+    Each pass begins anew. A row can have other columns than the first one, so all columns of a batch are
+    given back, with nothing in them: `datasets` keeps those that are not.
+    """
+
+    def __init__(self, work: Work, name: str) -> None:
+        self._work, self._name, self._reader = work, name, work.reader(name)
         self.rejects = RejectedRows()
 
-    def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, columns: Mapping[str, Any], numbers: Sequence[int]) -> dict[str, Any]:
+        if numbers[0] == 0:
+            self._reader = self._work.reader(self._name)
+            self.rejects.clear()
         made = self._reader.rows(rows_of(columns))
         self.rejects += made.rejects
-        return {name: values_of(made.table.column(name)) for name in self._work.names}
+        others = {name: [None] * made.table.num_rows for name in columns}
+        return others | {name: values_of(made.table.column(name)) for name in self._work.names}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Stream, (self._work,)
+        return _Stream, (self._work, self._name)

@@ -13,7 +13,6 @@ several samples, or none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -25,11 +24,23 @@ from ..core.records import Samples
 from ..dialects import Form
 from ..running.batches import BatchLabeller, LabelledBatch, Setup
 from ..running.in_memory import label_rows, label_table
+from ..running.memory_rows import memory_rows
 from ..tokens.tokenizer import LoadedTokenizer
 from .arrow_types import as_parquet
 from .forms import form_of
 from .keys import ANY_LENGTH, Keys
-from .kinds import ROWS_AT_ONCE, Columns, Frame, Made, OfDatasets, Rejects, RowList, SampleRows, through
+from .kinds import (
+    ROWS_AT_ONCE,
+    Columns,
+    Frame,
+    Made,
+    OfDatasets,
+    Rejects,
+    RowList,
+    SampleRows,
+    line_of,
+    through,
+)
 from .layouts import Layout
 from .unused_keys import OF_A_RUN, PACKS, refuse
 
@@ -58,10 +69,11 @@ def mask(
 def mask(data: Any, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> Any:
     """Return the samples of some rows: the same kind of thing, with `input_ids`, `labels`, `attention_mask`.
 
-    `data` is a list of rows, a `Dataset`, `DatasetDict` or `IterableDataset` of datasets, a polars
+    `data` is a list of rows, a `Dataset` or `IterableDataset` of datasets or a dict of either, a polars
     `DataFrame`, or a mapping of columns as `Dataset.map(batched=True)` gives it. Rows have any dialect. What
     is returned has the rejected rows as `rejects`, a list of dicts (for a `DatasetDict`, with their `split`;
-    for an `IterableDataset`, it grows while rows are read); a mapping of columns has none. `tokenizer`,
+    for an `IterableDataset`, those of its last pass, while rows are read; for a dict of these, in each
+    split); a mapping of columns has none. `tokenizer`,
     `chat_template` and `recipe_keys` are as in `Masker`. Samples longer than `max_length` are rejected; by
     default none is.
 
@@ -195,7 +207,7 @@ class LabelReader:
         return self._made(batch for table in tables for batch in self._labelled_table(as_parquet(table)))
 
     def _labelled_rows(self, values: Sequence[Any]) -> Iterator[LabelledBatch]:
-        self._look(values[:_FIRST_ROWS])
+        self._look([row.value for row in memory_rows(self._name, 0, values[:_FIRST_ROWS])])
         first, self._next = self._next, self._next + len(values)
         yield from label_rows(self._batches, values, self._known, name=self._name, first=first)
 
@@ -205,7 +217,7 @@ class LabelReader:
         yield from label_table(self._batches, table, self._known, name=self._name, first=first)
 
     def _look(self, values: Sequence[Any]) -> None:
-        if self._form is None:
+        if self._form is None and len(values):
             self._form = form_of(self._batches.recipe, values, self._name)
 
     @property
@@ -217,7 +229,7 @@ class LabelReader:
 
         def samples() -> Iterator[Samples]:
             for batch in labelled:
-                rejects.extend(map(asdict, batch.rejects))
+                rejects.extend(map(line_of, batch.rejects))
                 yield batch.samples
 
         return Made(self._layout.table(samples()), rejects)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,9 @@ from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
 from ..core.recipe import TooLong
 from ..core.records import Row
-from ..core.strict_json import huge_integer
 from ..labeller import LabelledSample
 from ..running.fitting import cut
+from ..running.memory_rows import json_value
 from .forms import form_of
 from .keys import ANY_LENGTH, Keys
 from .unused_keys import LAYS_OUT, OF_A_RUN, PACKS, refuse
@@ -109,6 +110,7 @@ class Masker:
     """
 
     def __init__(self, tokenizer: Any, chat_template: str | Path | None = None, **recipe_keys: Any) -> None:
+        self._made_of = partial(Masker, tokenizer, chat_template, **recipe_keys)
         refuse(recipe_keys, (*OF_A_RUN, PACKS, LAYS_OUT), where=_TITLE)
         keys = {"max_length": ANY_LENGTH, **recipe_keys}
         self._keys = Keys(tokenizer, chat_template, keys, where=_TITLE)
@@ -130,20 +132,11 @@ class Masker:
         a list nor a dict, and for a tool that is a function.
         """
         value = _row(messages, tools, template_kwargs)
-        try:
-            labelled = self._labelled(value)
-        except ValueError:
-            if detail := huge_integer(value):
-                raise RowError("invalid_json", detail) from None
-            raise
-        return MaskedSamples(map(MaskedSample.of, labelled))
-
-    def _labelled(self, value: Any) -> Sequence[LabelledSample]:
         found, _ = self._labeller.read(Row("messages", 0, value), self._form(value))
         labelled = self._labeller.together(found)
         for each in labelled:
             cut(each.labels, self.recipe.max_length, TooLong.reject)
-        return labelled
+        return MaskedSamples(map(MaskedSample.of, labelled))
 
     def __repr__(self) -> str:
         return f"Masker({self._keys!r})"
@@ -154,6 +147,9 @@ class Masker:
         from ..review.terminal.template import PrintedDiagnosis  # noqa: PLC0415
 
         return PrintedDiagnosis(**vars(diagnose(self._labeller)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._made_of, ()
 
     def _form(self, value: Any) -> Any:
         """Return how a row is read: as the recipe says, or by its shape."""
@@ -195,10 +191,11 @@ def _row(messages: Any, tools: Any, template_kwargs: Mapping[str, Any]) -> Any:
     else:
         turns = [_turn(number, each) for number, each in enumerate(_turns(messages))]
         row = {"conversations" if any("from" in each for each in turns) else "messages": turns}
+    row = json_value(row)
     if not any(row.values()):
         raise RowError("no_messages", "the row has no turns")
     if tools is not None:
         row["tools"] = [_tool(number, tool) for number, tool in enumerate(tools)]
     if template_kwargs:
         row["chat_template_kwargs"] = {**row.get("chat_template_kwargs", {}), **template_kwargs}
-    return row
+    return json_value(row)

@@ -6,8 +6,7 @@ packs = pack(dataset, 8192, pad_to_multiple=64, tokenizer="Qwen/Qwen3-0.6B")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from ..core.records import Row, Samples
 from ..masking.given_tokens import Vocabulary
 from ..running.batches import row_format
 from ..running.given_rows import AnyVocabulary, given_samples
+from ..running.memory_rows import memory_rows
 from ..tokens.token_text import TokenTexts
 from ..tokens.tokenizer import LoadedTokenizer, load_tokenizer
 from .arrow_types import as_parquet
@@ -32,6 +32,7 @@ from .kinds import (
     OfDatasets,
     RowList,
     SampleRows,
+    line_of,
     names_of,
     rows_of_table,
     through,
@@ -71,11 +72,13 @@ def pack(data: Any, max_length: int | str, *, tokenizer: Any = None, **recipe_ke
     a mapping of columns as it is; all others as a run packs them.
 
     `recipe_keys` are `too_long`, `pad_to_multiple`, `pad_rows`, `extra_columns`, `pack_window`,
-    `token_columns` and `loss_weights`. Weights are kept by default if the data has a column of that name.
+    `token_columns` and `loss_weights`. Weights are kept by default if the data has a column of that name (of
+    a stream without known columns: if its first row has one).
     `tokenizer` is as in `Masker`: with it ids are checked, and padding has its pad token.
 
     Rows that cannot be used are in `rejects` with the reason, among them those longer than `max_length`.
-    Raises `RecipeError`, `TokenizerError`, `SourceError` for empty data, and `TypeError` for other kinds.
+    Raises `RecipeError`, `TokenizerError`, `SourceError` for rows without tokens, and `TypeError` for other
+    kinds of data.
     """
     if unknown := [key for key in recipe_keys if key not in KEYS]:
         raise RecipeError(f"{_TITLE}: {'; '.join(map(_not_here, unknown))}")
@@ -148,18 +151,11 @@ class GivenReader:
         def samples() -> Iterator[Samples]:
             for values in parts:
                 found, lines = given_samples(self._work.recipe, self._rows(values), self._work.vocabulary)
-                rejects.extend(map(asdict, lines))
+                rejects.extend(map(line_of, lines))
                 yield found
 
         return Made(self._work.rows.table(samples()), rejects)
 
     def _rows(self, values: Sequence[Any]) -> Iterable[Row]:
         first, self._next = self._next, self._next + len(values)
-        return (Row(self._name, first + at, _plain(value)) for at, value in enumerate(values))
-
-
-def _plain(row: Any) -> Any:
-    """Return a row with lists in place of arrays and tensors."""
-    if not isinstance(row, Mapping):
-        return row
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
+        return memory_rows(self._name, first, values)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import OutputError
+from ..core.errors import OutputError, one_line
 from ..core.manifest import LAYOUTS
 from ..output.dataset import Dataset, open_dataset
 from ..review.notebook.markup import summary_html
@@ -59,7 +59,7 @@ class Result:
             split: [str(dataset.path(shard.path)) for shard in dataset.shards(layout, split)]
             for split in dataset.splits
         }
-        return _loaded(files)
+        return _loaded(files, self.output)
 
     @property
     def splits(self) -> list[str]:
@@ -131,16 +131,16 @@ class Result:
         return f"Result({str(self.output)!r}: {rows}; {tokens})"
 
 
-def _no_layout(output: str, asked: Any, there: list[str]) -> str:
-    known = ", ".join(LAYOUTS)
-    hint = f'run it with layout=["{asked}"]' if asked in LAYOUTS else f"layouts are {known}"
-    return f"{output} has no layout {asked!r}, but {', '.join(there)}; {hint}"
-
-
-def _loaded(files: dict[str, list[str]]) -> datasets.DatasetDict:
+def _loaded(files: dict[str, list[str]], output: Path | str) -> datasets.DatasetDict:
     try:
         from datasets import load_dataset  # noqa: PLC0415  a second to import
+        from datasets.exceptions import DatasetsError  # noqa: PLC0415
     except ImportError:
         what = "datasets is not installed, which result[...] needs"
         raise OutputError(f"{what}; pip install datasets, or read the Parquet files yourself") from None
-    return load_dataset("parquet", data_files=files)
+    try:
+        return load_dataset("parquet", data_files=files)
+    except (DatasetsError, OSError) as error:
+        why = one_line(error.__cause__ or error, 200)
+        what = f"the rows of {output} cannot be loaded: {why}"
+        raise OutputError(f"{what}; premask verify says whether a file is damaged") from error

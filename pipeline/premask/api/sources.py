@@ -23,7 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.atomic_files import named, sha256_file
-from ..core.errors import RecipeError, SourceError, one_line
+from ..core.errors import RecipeError, RowError, SourceError, one_line
+from ..running.memory_rows import json_value
 from .arrow_types import as_parquet
 from .kinds import tables_of
 
@@ -63,8 +64,9 @@ class Inputs:
         """Return a file that `write` writes, named by its content."""
         with self._scratch() as scratch:
             write(scratch)
-            path = self.folder / f"{kind}-{sha256_file(scratch)[:_DIGITS]}{ending}"
-            scratch.replace(path)
+            digest = sha256_file(scratch)
+            path = self.folder / f"{kind}-{digest[:_DIGITS]}{ending}"
+            _put(scratch, path, digest)
         return path
 
     def add_folder(self, kind: str, write: Callable[[Path], None]) -> Path:
@@ -72,8 +74,11 @@ class Inputs:
         with self._scratch() as scratch:
             write(scratch)
             path = self.folder / f"{kind}-{_hash_of_folder(scratch)[:_DIGITS]}"
-            if not path.is_dir():
+            try:
                 scratch.replace(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
         return path
 
     @contextmanager
@@ -84,10 +89,19 @@ class Inputs:
                 yield Path(scratch) / "new"
 
 
+def _put(scratch: Path, path: Path, digest: str) -> None:
+    """Give a file its name, unless one with the same content has it: another run may be reading that."""
+    try:
+        path.hardlink_to(scratch)
+    except OSError:  # it is there, or the file system has no links
+        if not path.is_file() or sha256_file(path) != digest:
+            scratch.replace(path)
+
+
 def _is_splits(given: Any) -> bool:
-    """Whether a mapping is a `DatasetDict`, and not an entry with settings."""
+    """Whether a mapping is a `DatasetDict` or one of streams, and not an entry with settings."""
     datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(given, datasets.DatasetDict)
+    return datasets is not None and isinstance(given, (datasets.DatasetDict, datasets.IterableDatasetDict))
 
 
 def _listed(sources: Any) -> list[Any]:
@@ -110,11 +124,9 @@ def _hash_of_folder(folder: Path) -> str:
 def _writer(rows: Any) -> tuple[str, str, Callable[[Path], None]]:
     """Return what rows are called, the ending of their file, and what writes it."""
     datasets, polars = sys.modules.get("datasets"), sys.modules.get("polars")
-    if datasets is not None and isinstance(rows, datasets.DatasetDict):
-        split = next(iter(rows), "train")
-        raise TypeError(
-            f"premask.run: a DatasetDict is several sources; name its splits, such as data[{split!r}]"
-        )
+    if _is_splits(rows):
+        split, kind = next(iter(rows), "train"), type(rows).__name__
+        raise TypeError(f"premask.run: a {kind} is several sources; name its splits, such as data[{split!r}]")
     if datasets is not None and isinstance(rows, datasets.Dataset):
         return "dataset", ".parquet", partial(_write_tables, partial(tables_of, rows))
     if datasets is not None and isinstance(rows, datasets.IterableDataset):
@@ -146,17 +158,36 @@ def _write_lines(rows: Iterable[Any], path: Path) -> None:
         raise SourceError(_EMPTY)
 
 
+_NO_JSON = (TypeError, ValueError, RecursionError)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _wrong_key(row: Any) -> str:
+    """Return the key of a row whose value is no JSON, as messages name it."""
+    for key, held in row.items() if isinstance(row, Mapping) else ():
+        try:
+            _json(held)
+        except _NO_JSON:
+            return f", key {key!r:.40},"
+    return ""
+
+
 _EMPTY = "premask.run: a source is empty; give it at least one row"
 
 
 def _line(number: int, row: Any) -> bytes:
     """Return a row as a line of JSONL. Raises `SourceError` for a row that is no JSON."""
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        text = _json(json_value(row))
+    except (RowError, *_NO_JSON) as error:
+        key = _wrong_key(row)
+        why = error.detail if isinstance(error, RowError) else one_line(error, 200)
         raise SourceError(
-            f"premask.run: row {number} is no JSON: {one_line(error, 200)}; give texts, numbers, lists and "
-            "dicts, or a Dataset"
+            f"premask.run: row {number}{key} is no JSON: {why}; give texts, numbers, lists "
+            "and dicts, or a Dataset"
         ) from None
     try:
         return f"{text}\n".encode()

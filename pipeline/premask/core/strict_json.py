@@ -33,10 +33,6 @@ each that takes three in the text."""
 MAX_DEPTH = 256
 """Levels of nesting that a value may have; a fixed bound, because Python's own depends on the call stack."""
 
-_DIGITS = 4300
-_HUGE = 10**_DIGITS
-"""Python prints no integer with more digits, and reads none."""
-
 _LARGE = 8_000_000  # characters of a text whose values are counted before it is parsed
 
 _PART = 1 << 20
@@ -137,25 +133,6 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def huge_integer(value: Any) -> str | None:
-    """Return what is wrong where objects hold an integer that is too large for JSON; else None.
-
-    >>> huge_integer({"a": [1, 10**5000]})
-    'it holds an integer of more than 4,300 digits'
-    """
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        children = (node.values() if isinstance(node, dict) else node for node in level if _holds(node))
-        if any(isinstance(node, int) and abs(node) >= _HUGE for node in level):
-            return f"it holds an integer of more than {_DIGITS:,} digits"
-        level = [child for nodes in children for child in nodes]
-    return None
-
-
-def _holds(node: Any) -> bool:
-    return isinstance(node, (dict, list, tuple))
 
 
 def _refuse_constant(name: str) -> Any:

@@ -18,7 +18,7 @@ from ..core.arrays import offsets_of
 from ..core.contract import IGNORE_INDEX, LOSS_WEIGHTS, labels_of_mask
 from ..core.errors import RowError
 from ..core.recipe import Recipe
-from ..core.records import Conversation, GivenTokens, Reject, Row, SampleOrigin, Samples
+from ..core.records import GivenTokens, Reject, Row, SampleOrigin, Samples
 from ..core.source_entry import DialectName
 from ..dialects import Named, normalize
 from ..labeller import check_weights, reject
@@ -51,14 +51,16 @@ def given_samples(
     found, rejects = list[Samples](), list[Reject]()
     for row in rows:
         try:
-            conversation = normalize(row.value, _TOKENS)
-            found += _samples_of(recipe, row, conversation, vocabulary)
+            found += _samples_of(recipe, row, vocabulary)
         except RowError as error:
             rejects.append(reject(row, error))
     return concat_samples(found), rejects
 
 
-def _samples_of(recipe: Recipe, row: Row, conversation: Conversation, known: Vocabulary) -> list[Samples]:
+def _samples_of(recipe: Recipe, row: Row, known: Vocabulary) -> list[Samples]:
+    if row.error is not None:
+        raise RowError(row.reason, row.error)
+    conversation = normalize(row.value, _TOKENS)
     given = conversation.given
     if given is None:
         raise RowError("unknown_dialect", "the row has no tokens")
@@ -75,7 +77,8 @@ def _floats(recipe: Recipe, given: GivenTokens, weight: float | None) -> dict[st
     """Return the numbers of the tokens that the recipe keeps, float32[t]."""
     floats = {name: column(given, name) for name in recipe.token_columns}
     found = {
-        name: np.zeros(len(given.ids), np.float32) if each is None else each for name, each in floats.items()
+        name: np.full(len(given.ids), np.nan, np.float32) if each is None else each
+        for name, each in floats.items()
     }
     if recipe.loss_weights:
         own = np.ones(len(given.ids), np.float32) if given.weights is None else given.weights

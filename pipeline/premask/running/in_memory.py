@@ -3,7 +3,7 @@
     for batch in label_rows(batches, [{"messages": [...]}], "openai", name="train"):
         print(batch.samples.ids, batch.rejects)
 
-Objects are read like lines of JSONL, Arrow tables like Parquet.
+Objects are read like lines of JSONL (`memory_rows.py`), Arrow tables like Parquet.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..core.records import Row
-from ..core.strict_json import huge_integer
 from ..dialects import Form
 from ..fast.plain_batches import BATCH_ROWS, batch_of
 from ..sources.blocks import block_of
 from ..sources.table_blocks import table_block
 from .batches import BatchLabeller, LabelledBatch
+from .memory_rows import memory_rows
 
 
 def label_rows(
@@ -28,26 +27,8 @@ def label_rows(
 ) -> Iterator[LabelledBatch]:
     """Yield objects as labelled batches; `name` is their source, and `first` the number of the first one."""
     for start in range(0, len(values), BATCH_ROWS):
-        rows = [
-            Row(name, first + at, values[at]) for at in range(start, min(len(values), start + BATCH_ROWS))
-        ]
-        yield from _labelled(batches, name, rows, form)
-
-
-def _labelled(batches: BatchLabeller, name: str, rows: list[Row], form: Form) -> list[LabelledBatch]:
-    """Return rows as labelled batches; those that no file can hold are rejected, and only looked for if need
-    be."""
-    try:
-        return list(batches.parts(batch_of(block_of(name, rows), form), form))
-    except ValueError:
-        problems = [huge_integer(row.value) for row in rows]
-        usable = [
-            row._replace(value=None, error=problem) if problem else row
-            for row, problem in zip(rows, problems, strict=True)
-        ]
-        if not any(problems):
-            raise
-        return list(batches.anew().parts(batch_of(block_of(name, usable), form), form))
+        rows = memory_rows(name, first + start, values[start : start + BATCH_ROWS])
+        yield from batches.parts(batch_of(block_of(name, rows), form), form)
 
 
 def label_table(
