@@ -129,3 +129,20 @@ def test_other_kinds_of_data(data: Any, work: Any) -> None:
 def test_columns_of_different_lengths() -> None:
     with pytest.raises(SourceError, match=r"different lengths: \{'a': 1, 'b': 2\}"):
         rows_of({"a": [1], "b": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda rows: pl.DataFrame(rows).to_pandas(),
+            r"not pandas DataFrame; give datasets\.Dataset\.from_pandas",
+        ),
+        (lambda rows: pl.DataFrame(rows).to_arrow(), r"not pyarrow Table; give datasets\.Dataset\(table\)"),
+        (lambda rows: pl.DataFrame(rows).lazy(), r"not polars LazyFrame; give its collect\(\)"),
+        (iter, r"not list_iterator; give list\(\.\.\.\) of it"),
+    ],
+)
+def test_other_kinds_have_a_way_out(make: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        mask(make([{"question": "Hi", "answer": "Hello"}]), TOKENIZER)

@@ -96,6 +96,7 @@ def test_a_row_that_cannot_be_used_says_why(row: Any, reason: str) -> None:
         (lambda: Masker(3), TokenizerError, "no tokenizer of transformers"),
         (lambda: Masker(TOKENIZER, hystory="split"), RecipeError, "did you mean 'history'"),
         (lambda: Masker(TOKENIZER, "{{ foo"), TemplateError, "line 1"),
+        (lambda: Masker(TOKENIZER, "{% if %}"), TemplateError, "^chat template given as text: syntax error"),
         (lambda: Masker(TOKENIZER, max_length=0), RecipeError, "max_length"),
     ],
 )
@@ -105,7 +106,29 @@ def test_wrong_arguments(make: Any, error: type[Exception], says: str) -> None:
 
 
 def test_check_is_the_verdict_of_doctor() -> None:
-    assert Masker(TOKENIZER).check().verdict == "exact"
+    found = Masker(TOKENIZER).check()
+
+    assert found.verdict == "exact"
+    assert repr(found).startswith("verdict: exact\ngeneration prompt ")
+    assert "[[zephyrean<|im_end|>]]" in repr(found)
+    assert max(map(len, repr(found).splitlines())) <= 110
+
+
+def test_a_masker_shows_its_settings() -> None:
+    assert repr(Masker(TOKENIZER, history="last")) == f"Masker(tokenizer={str(TOKENIZER)!r}, history='last')"
+    assert repr(Masker(TOKENIZER, "{{ messages }}")).endswith("chat_template='given as text')")
+
+
+def test_a_tokenizer_without_a_template() -> None:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
+    tokenizer.chat_template = None
+
+    with pytest.raises(
+        TemplateError, match=rf"^tokenizer {type(tokenizer).__name__} has no .*; set chat_template"
+    ):
+        Masker(tokenizer)
 
 
 def test_a_sample_as_json_values() -> None:

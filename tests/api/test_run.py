@@ -224,6 +224,14 @@ def test_data_in_place_of_a_recipe(rows: list[Any], here: Path) -> None:
             run(name, tokenizer=TOKENIZER, output="out")
 
 
+def test_errors_name_arguments_and_no_options(here: Path) -> None:
+    run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="out")
+    with pytest.raises(OutputError, match="choose another output, or pass overwrite=True to replace it"):
+        run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="out", max_length=99)
+    with pytest.raises(RecipeError, match="then add allow_map=True"):
+        run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="other", map="hooks:clean")
+
+
 def test_a_result_is_shown_by_its_layout(here: Path) -> None:
     result = run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="out")
     with pytest.raises(TypeError, match=r'show result\["packed"\]'):

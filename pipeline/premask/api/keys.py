@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from typing import Any
 from ..core.errors import TokenizerError
 from ..core.recipe import Recipe
 from ..core.recipe_file import make_recipe
+from ..labeller import Labeller
 from .sources import Inputs
+from .wording import in_python
 
 ANY_LENGTH = 2**31 - 1
 """`max_length` where none is given: nothing is packed, so nothing is too long."""
@@ -44,26 +46,42 @@ class Keys:
         where: str = "premask",
         inputs: Inputs | None = None,
     ) -> None:
-        self._found, self._where, self._inputs = dict(others), where, inputs
-        self.tokenizer = self._found["tokenizer"] = self._tokenizer(tokenizer)
-        if chat_template is not None:
-            self._found["chat_template"] = self._template(str(chat_template))
+        self._where, self._inputs = where, inputs
+        self._names: dict[str, str] = {}  # path of a temporary file -> what is shown instead
+        self.tokenizer = self._tokenizer(tokenizer)
+        own = {} if chat_template is None else {"chat_template": self._template(str(chat_template))}
+        self._found = {"tokenizer": self.tokenizer, **own, **others}
 
     def recipe(self, **more: Any) -> Recipe:
         """Return the recipe of these keys and some more. Raises `RecipeError` naming every wrong key."""
         return make_recipe({**self._found, **more}, where=self._where)
 
+    def labeller(self) -> Labeller:
+        """Return the labeller of these keys. Raises `TokenizerError`, `TemplateError` or `RecipeError`."""
+        with in_python(self._names):
+            return Labeller(self.recipe(sources=["-"], output="-"))
+
+    def __repr__(self) -> str:
+        found = {name: repr(self._names.get(str(value), value)) for name, value in self._found.items()}
+        return ", ".join(f"{name}={value}" for name, value in found.items() if value != repr(ANY_LENGTH))
+
     def _tokenizer(self, given: Any) -> str:
         if isinstance(given, (str, Path)):
             return str(given)
         save = partial(_save_tokenizer, given)
-        return str((self._inputs or self._temporary).add_folder("tokenizer", save))
+        return self._known(Inputs.add_folder, type(given).__name__, "tokenizer", save)
 
     def _template(self, given: str) -> str:
         if "{%" not in given and "{{" not in given:
             return given
-        inputs = self._inputs or self._temporary
-        return str(inputs.add("template", ".jinja", lambda path: _write(path, given)))
+        return self._known(Inputs.add, "given as text", "template", ".jinja", partial(_write, text=given))
+
+    def _known(self, add: Callable[..., Path], name: str, *about: Any) -> str:
+        """Add something to the folder; messages name it if its file does not stay."""
+        path = str(add(self._inputs or self._temporary, *about))
+        if self._inputs is None:
+            self._names[path] = name
+        return path
 
     @cached_property
     def _temporary(self) -> Inputs:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -26,6 +25,7 @@ from ..core.errors import SourceError
 from ..core.records import Reject
 from ..core.text import storable
 from ..review.notebook.rejects import RejectedRows
+from .ways_out import named_with_hint
 
 ROWS_AT_ONCE = 10_000
 """Rows of a `Dataset` that are held as a table at a time."""
@@ -153,8 +153,7 @@ def _kind(data: Any, title: str) -> Callable[[Any, Work], Any]:
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
         return _rows
     what = "a list of rows, a Dataset, DatasetDict, IterableDataset, polars DataFrame or mapping of columns"
-    hint = "; premask.run takes files" if isinstance(data, (str, Path)) else ""
-    raise TypeError(f"{title}: data must be {what}, not {type(data).__name__}{hint}")
+    raise TypeError(f"{title}: data must be {what}, not {named_with_hint(data)}")
 
 
 # ==== Each kind ====

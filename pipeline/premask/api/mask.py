@@ -22,7 +22,6 @@ import pyarrow as pa
 
 from ..core.records import Samples
 from ..dialects import Form
-from ..labeller import Labeller
 from ..running.batches import BatchLabeller, LabelledBatch, Setup
 from ..running.in_memory import label_rows, label_table
 from ..running.memory_rows import memory_rows
@@ -156,7 +155,7 @@ def _kept_labeller(title: str, tokenizer: Any, chat_template: Any, keys: bytes) 
 
 def _new_labeller(title: str, tokenizer: Any, chat_template: Any, keys: Mapping[str, Any]) -> BatchLabeller:
     known = Keys(tokenizer, chat_template, keys, where=title)
-    return BatchLabeller(Labeller(known.recipe(sources=["-"], output="-")))
+    return BatchLabeller(known.labeller())
 
 
 # ==== The work ====

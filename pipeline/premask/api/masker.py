@@ -20,7 +20,7 @@ from ..core.contract import IGNORE_INDEX
 from ..core.errors import RowError, SourceError
 from ..core.recipe import TooLong
 from ..core.records import Row
-from ..labeller import LabelledSample, Labeller
+from ..labeller import LabelledSample
 from ..running.fitting import cut
 from ..running.memory_rows import json_value
 from .forms import form_of
@@ -114,8 +114,8 @@ class Masker:
         refuse(recipe_keys, (*OF_A_RUN, PACKS, LAYS_OUT), where=_TITLE)
         keys = {"max_length": ANY_LENGTH, **recipe_keys}
         self._keys = Keys(tokenizer, chat_template, keys, where=_TITLE)
-        self.recipe = self._keys.recipe(sources=["-"], output="-")
-        self._labeller = Labeller(self.recipe)
+        self._labeller = self._keys.labeller()
+        self.recipe = self._labeller.recipe
 
     def __call__(
         self,
@@ -138,11 +138,15 @@ class Masker:
             cut(each.labels, self.recipe.max_length, TooLong.reject)
         return MaskedSamples(map(MaskedSample.of, labelled))
 
-    def check(self) -> Diagnosis:
-        """Return what `premask template` says of the tokenizer and the template."""
-        from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
+    def __repr__(self) -> str:
+        return f"Masker({self._keys!r})"
 
-        return diagnose(self._labeller)
+    def check(self) -> Diagnosis:
+        """Return what `premask template` says of the tokenizer and the template; printed, it is the same."""
+        from ..review.template_report import diagnose  # noqa: PLC0415  most users want samples
+        from ..review.terminal.template import PrintedDiagnosis  # noqa: PLC0415
+
+        return PrintedDiagnosis(**vars(diagnose(self._labeller)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._made_of, ()

@@ -28,6 +28,7 @@ from ..sources.mapping import allow_map as set_map_allowed
 from .keys import Keys
 from .result import Result
 from .sources import FOLDER, Inputs
+from .wording import in_python
 
 _TITLE = "premask.run"
 
@@ -74,7 +75,7 @@ def run(  # noqa: PLR0913  all by keyword but the first
         _check_push(push_to_hub, made)
     folder = Path(recipe).parent if isinstance(recipe, (str, Path)) else Path()
     set_map_allowed(folder if allow_map else None)
-    with _progress(asked=progress) as shown:
+    with in_python(), _progress(asked=progress) as shown:
         done = run_recipe(
             made,
             overwrite=overwrite,

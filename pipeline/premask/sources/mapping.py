@@ -98,7 +98,7 @@ def find_hook(name: str) -> Hook:
     if _folder is None:
         raise RecipeError(
             f"map: {name} is code that comes with the recipe, and runs with your rights; read it, then add "
-            "--allow-map (in Python, call premask.sources.mapping.allow_map with its folder)"
+            "--allow-map"
         )
     spec = _spec_of(name, str(_folder))
     hook = Hook(name, str(_folder), sha256(_bytes_of(spec)).hexdigest())

@@ -10,6 +10,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
 from itertools import starmap, zip_longest
 
 from rich.cells import cell_len
@@ -31,6 +33,9 @@ SHOWN = ("two turns", "reasoning in each turn", "tool result")
 
 WIDTH, BEFORE = 78, 34
 """Columns of a text around a difference, and at most so many before it."""
+
+PLAIN_WIDTH = 110
+"""Columns of plain text, as notebooks show it."""
 
 WORDS_SHOWN = 3
 """Words that are not printed, of which the table names so many."""
@@ -62,6 +67,16 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
             part = f", sample {number + 1} of {len(samples)}" if len(samples) > 1 else ""
             say(console, f"{name}{part}; trained text is in [[ ]]:", "bold")
             console.print(with_turns(sample))
+
+
+@dataclass(frozen=True, repr=False)
+class PrintedDiagnosis(Diagnosis):
+    """The result of a template report that prints itself, as plain text."""
+
+    def __repr__(self) -> str:
+        file = StringIO()
+        print_diagnosis(Console(file=file, width=PLAIN_WIDTH, highlight=False, color_system=None), self)
+        return "\n".join(line.rstrip() for line in file.getvalue().rstrip().splitlines())
 
 
 def _about(diagnosis: Diagnosis) -> Table:
@@ -189,8 +204,8 @@ def _print_open_reasoning(console: Console, diagnosis: Diagnosis) -> None:
         text.append(f"[[{visible(sample.text[first:last])}]]", style="bold")
         console.print()
         _say_wrapped(console, f"an answer without reasoning, with open_reasoning: {choice}", "bold")
-        console.print(Padding(text, (0, 0, 0, 2)))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
 
 def _say_wrapped(console: Console, text: str, style: str = "", *, indent: int = 0) -> None:
-    console.print(Padding(Text(visible(text), style=style), (0, 0, 0, indent)))
+    console.print(Padding(Text(visible(text), style=style), (0, 0, 0, indent), expand=False))
