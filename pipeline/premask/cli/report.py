@@ -45,9 +45,9 @@ def report(
 
 def _target(output: str, out: Path) -> Path:
     """The file of a report that names none: beside the output, or here if that is in a cache."""
-    from ..review.report.page import default_path, free_path
+    from ..review.report.page import default_path
 
-    return default_path(out) if Path(output) == out else free_path(Path(f"{Path(output).name}-report.html"))
+    return default_path(out) if Path(output) == out else Path(f"{Path(output).name}-report.html")
 
 
 def _write(out: Path, target: Path, *, open_: bool) -> None:
