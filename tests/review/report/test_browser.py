@@ -110,6 +110,11 @@ def test_permalinks(browser: Any, demo: Path) -> None:
     ):
         visit.page.goto(demo.as_uri() + hash_)
         visit.page.locator(selector, has_text=text).wait_for()
+    visit.page.goto(demo.as_uri() + "#sample=train/9999")
+    visit.page.reload()
+    visit.ready()
+    assert visit.title() == "There is no sample train/9999 on this page."
+    assert visit.tokens() == []
     visit.page.goto(demo.as_uri() + "#sample=train/30")
     visit.page.reload()
     visit.page.locator("#reader-title", has_text="entities-059").wait_for()
@@ -250,6 +255,9 @@ def test_sorted_and_page_by_page(visit: Visit, demo: Path) -> None:
     visit.page.get_by_role("button", name="Tokens").first.click()
     visit.page.locator("#list-count", has_text="1 to 50").wait_for()
     assert [int(row[3]) for row in listed(visit)] == lengths[::-1][:50]
+    visit.page.get_by_role("button", name="Tokens").first.click()
+    visit.page.locator("#list:not(:has([aria-sort]))").wait_for()  # as the rows come
+    assert [int(row[3]) for row in listed(visit)] != lengths[::-1][:50]
     visit.page.get_by_role("button", name="Id").click()
     names = [row[1] for row in listed(visit)]
     assert names[0] == "astronomy-001"

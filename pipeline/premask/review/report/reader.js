@@ -30,6 +30,14 @@ function showItem(item) {
   markRow();
 }
 
+function showNoItem(why) {
+  reader.item = null;
+  $("reader-title").textContent = visible(why);
+  for (const id of ["text", "table", "facts"]) $(id).replaceChildren();
+  $("siblings").hidden = true;
+  markRow();
+}
+
 function showFacts(item) {
   const place = summary.packed ? link("pack=" + `${item.split}/${item.pack}`, `${number(item.pack)}, from token ${number(item.offset)}`) : number(item.pack);
   const facts = [

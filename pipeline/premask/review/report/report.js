@@ -3,15 +3,12 @@ const source = makeSource();
 const summary = await source.summary();
 
 async function openSample(key, { scroll }) {
-  const item = await source.sample(key);
+  const item = await source.sample(key).catch((error) => {
+    showNoItem(`Sample ${key} cannot be shown.`);
+    throw error;
+  });
   if (item) showItem(item);
-  else {
-    $("reader-title").textContent = `There is no sample ${key} on this page.`;
-    for (const id of ["text", "table", "facts"]) $(id).replaceChildren();
-    $("siblings").hidden = true;
-    reader.item = null;
-    markRow();
-  }
+  else showNoItem(`There is no sample ${key} on this page.`);
   const top = $("reader").getBoundingClientRect().top;
   if (scroll && (top < 0 || top > innerHeight / 2)) $("reader").scrollIntoView();
   if (scroll) showHit();
@@ -24,14 +21,14 @@ function showHit() {
 }
 
 // Permalinks: #sample=train/12, #pack=train/3, #reason=no_assistant. Other addresses are sections of the page.
+// Returns which of them it is.
 async function follow() {
   const [, kind, name] = /^#(sample|pack|reason)=(.*)$/.exec(location.hash) ?? [];
-  if (!kind) return false;
   const wanted = decoded(name);
   if (kind === "sample") await openSample(wanted, { scroll: true });
   if (kind === "pack") await openPack(wanted);
   if (kind === "reason") await openReason(wanted);
-  return true;
+  return kind;
 }
 
 function decoded(name) {
@@ -64,4 +61,4 @@ startRejects();
 document.addEventListener("keydown", onKey);
 addEventListener("hashchange", follow);
 await loadList(0);
-if (!(await follow()) || !reader.item) if (list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
+if ((await follow()) !== "sample" && list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
