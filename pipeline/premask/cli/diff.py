@@ -8,7 +8,7 @@ from pathlib import Path
 from .options import PATH, argument, command, format_option, option
 
 
-@command("premask diff out/before out/after")
+@command("premask diff out/before out/after", "premask diff out/before out/after --html diff.html")
 @argument("before", "OUT1", "Output directory.", type=PATH)
 @argument("after", "OUT2", "Output directory to compare it with.", type=PATH)
 @option("--html", type=PATH, metavar="FILE", help="HTML page to write, with changed samples side by side.")

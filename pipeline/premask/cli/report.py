@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..review.report.serving.server import Server
 
 
-@command("premask report out/chats --open")
+@command("premask report out/chats --open", "premask report out/chats --serve --open")
 @argument("output", "OUT_OR_REPO", "Output directory, or name on the Hub (org/name).")
 @option("--revision", metavar="REVISION", help="Branch, tag or commit on the Hub.")
 @option("--to", type=PATH, metavar="FILE", help="File to write, instead of OUT/report.html.")

@@ -60,4 +60,6 @@ def write_page(target: Path, text: str, kind: Page) -> None:
         write_text(target, text)
     except OSError as error:
         what = f"cannot write {target}: {cause_of(error)}"
-        raise OutputError(f"{what}; check space and permissions, or pass {kind.option}") from None
+        raise OutputError(
+            f"{what}; check space and permissions, or name another file with {kind.option}"
+        ) from None

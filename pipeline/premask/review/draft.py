@@ -174,7 +174,7 @@ class Advice(NamedTuple):
 
 
 def _advice(sample: Sample) -> Iterator[str]:
-    yield f"# Suggestions, from {_many(sample.rows, 'row')} that were looked at:"
+    yield f"# Suggestions, from {_many(sample.rows, 'row')} looked at:"
     for advice in _suggestions(sample):
         yield "#"
         yield from (f"# {reason}" for reason in advice.reasons)

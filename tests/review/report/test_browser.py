@@ -93,6 +93,12 @@ def test_next_previous_and_back(visit: Visit) -> None:
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[1]}']").wait_for()
     visit.page.go_back()
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[2]}']").wait_for()
+    for _ in range(2):
+        visit.page.go_back()
+    visit.page.locator(f"#list tr[aria-current][data-key='{listed[0]}']").wait_for()
+    assert "#" not in visit.page.url
+    visit.page.locator(f"#list tr[data-key='{listed[1]}'] a").click()
+    visit.page.locator(f"#list tr[aria-current][data-key='{listed[1]}']").wait_for()
     visit.page.locator(f"#list tr[data-key='{listed[0]}'] a").click()
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[0]}']").wait_for()
     assert visit.tokens() == first

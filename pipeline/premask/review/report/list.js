@@ -33,7 +33,7 @@ function showList() {
 
 function listRow(row) {
   const words = link("sample=" + row.key, visible(row.first_words) || "(no text)");
-  const name = visible(row.id ?? "row " + number(row.row)) + sampleOf(row.sample, " · ");
+  const name = visible(row.id || "row " + number(row.row)) + sampleOf(row.sample, " · ");
   return element(
     "tr",
     { "data-key": row.key },

@@ -12,7 +12,7 @@ function titleOf(origin) {
   return index === undefined ? role : `${role}, message ${index}`;
 }
 
-const nameOf = (item) => (item.id ?? "row " + number(item.row)) + sampleOf(item.sample, " · ");
+const nameOf = (item) => (item.id || "row " + number(item.row)) + sampleOf(item.sample, " · ");
 
 function showItem(item) {
   reader.item = item;

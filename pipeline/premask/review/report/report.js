@@ -31,6 +31,11 @@ async function follow() {
   return kind;
 }
 
+// Shows what the address names, and the first sample unless it names one.
+async function start() {
+  if ((await follow()) !== "sample" && list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
+}
+
 function decoded(name) {
   try {
     return decodeURIComponent(name);
@@ -59,6 +64,6 @@ startReader();
 startPacks();
 startRejects();
 document.addEventListener("keydown", onKey);
-addEventListener("hashchange", follow);
+addEventListener("hashchange", () => (location.hash ? follow() : start()));
 await loadList(0);
-if ((await follow()) !== "sample" && list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
+await start();
