@@ -17,8 +17,8 @@ import yaml
 
 from ..core.contract import REASONS
 from ..core.display import file_size
-from ..core.recipe import DialectName, Layout, Recipe
-from ..core.source_entry import Source
+from ..core.recipe import Layout, Recipe
+from ..core.source_entry import DialectName, Source
 from ..core.text import visible
 from ..sources.listing import is_hub_id
 from .survey import FileFound, Sample, Survey
@@ -124,8 +124,8 @@ def _max_length(sample: Sample, *, has_tokenizer: bool) -> Iterator[str]:
     if not sample.lengths:
         size = _many(sample.characters, "character")
         why = "because no row was kept" if has_tokenizer or sample.none_kept else "without a tokenizer"
-        longest = f" The longest of {rows} has {size}." if sample.characters else ""
-        yield f"# Lengths in tokens are not known, {why}.{longest}"
+        text = f" The longest of {rows} has {size}." if sample.characters else ""
+        yield f"# Lengths in tokens are not known, {why}.{text}"
         yield "max_length: 4096"
         return
     lengths = np.sort(sample.lengths)

@@ -373,7 +373,9 @@ def test_the_golden_table_twice_equals_the_articles(browser: Any, tmp_path: Path
     visit.page.keyboard.press("t")
     on_page = [(int(row[0]), int(row[1]), plain(row[2]), int(row[3])) for row in visit.table()]
     visit.close()
-    shown = premask("explain", tmp_path / "a.jsonl", "--tokenizer", TOKENIZER).out.splitlines()[2:]
+    shown = premask("explain", tmp_path / "a.jsonl", "--tokenizer", TOKENIZER, "--tokens").out.splitlines()[
+        2:
+    ]
     cells = [re.fullmatch(r" *(\d+) +(\d+) {4}(.*?) +(-?\d+) +\S+ *", line) for line in shown]
 
     assert on_page == expected
