@@ -152,8 +152,9 @@ def recognize_file(values: Sequence[Any], *, source: str) -> str:
         return best
     if not values:
         raise SourceError(f"{source} has no row that can be read; check its content")
+    shapes = _shapes(values) or "no keys"
     raise SourceError(
-        f"{source} holds no known conversation format: its rows have {_shapes(values)}; {advice(values)}; "
+        f"{source} holds no known conversation format: its rows have {shapes}; {advice(values)}; "
         "or leave the file out"
     )
 
