@@ -142,6 +142,8 @@ def test_rejects_can_be_a_table() -> None:
 def test_nothing_known_in_the_data() -> None:
     with pytest.raises(SourceError, match="no known conversation format"):
         mask([{"a": 1}], TOKENIZER)
+    with pytest.raises(SourceError, match=r"if one is, say fields: {user: question, assistant: COLUMN}$"):
+        mask([{"question": "Q"}], TOKENIZER)
     rows = [{"question": "Q", "answer": None}] * 2
     says = "its rows have question, answer; 'answer' looks like the answer, but holds no text in any row"
     with pytest.raises(SourceError, match=rf"{says}$"):

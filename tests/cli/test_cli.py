@@ -658,7 +658,7 @@ def test_which_command_takes_which_keys() -> None:
         "run": sorted(keys),
         "plan": sorted(keys),
         "explain": sorted(ROW_KEYS),
-        "init": ["chat_template", "output", "tokenizer"],
+        "init": ["chat_template", "dialect", "fields", "output", "tokenizer"],
         "template": sorted({*GROUPS["Tokenizer and template"], *GROUPS["Mask"], "repair"}),
     }
     assert set(ROW_KEYS) == keys - {

@@ -108,10 +108,50 @@ def test_keys_that_keep_rows_which_a_template_refuses() -> None:
     Path("open.jinja").write_text(
         template + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
-    text = init("a.jsonl", "--tokenizer", TOKENIZER, "--chat-template", "open.jinja")
+    done = premask("init", "a.jsonl", "--tokenizer", TOKENIZER, "--chat-template", "open.jinja")
+    text = Path("recipe.yaml").read_text(encoding="utf-8")
 
+    assert done.err.startswith("warning: the only row is rejected, open_reasoning: ")
+    assert done.err.endswith("; the recipe suggests open_reasoning: compose\n")
     assert "Rejected as open_reasoning: 1 of 1 rows" in text
     assert (followed(text)["chat_template"], followed(text)["open_reasoning"]) == ("open.jinja", "compose")
+
+
+def test_what_is_said_where_every_row_is_rejected() -> None:
+    answer = {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
+    write_rows(Path("a.jsonl"), [{"messages": [{"role": "user", "content": "2+2?"}, answer]}] * 2)
+    Path("no.jinja").write_text("{{ raise_exception('not\\nthis') }}")
+    words = ["--tokenizer", TOKENIZER, "--chat-template", "no.jinja"]
+    done = premask("init", "a.jsonl", *words)
+    text = Path("recipe.yaml").read_text(encoding="utf-8")
+
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert done.err.startswith("warning: all 2 rows that were looked at are rejected, template_error: ")
+    assert (
+        "# Lengths in tokens are not known, because no row was kept. The longest of 2 rows has 8 char" in text
+    )
+    assert "# Rejected as template_error: 2 of 2 rows (" in text
+    assert re.search(r"^# The first one: .*not this", text, re.MULTILINE)
+    assert "It is trained" not in text
+    yaml.safe_load(text)
+
+    write_rows(Path("b.jsonl"), [chat("No answer")])
+    assert (
+        "warning: the only row is rejected, no_assistant: " in premask("init", "b.jsonl", "--overwrite").err
+    )
+    text = Path("recipe.yaml").read_text(encoding="utf-8")
+    assert "# Lengths in tokens are not known, because no row was kept.\n" in text
+
+
+def test_fields_and_dialect_are_written() -> None:
+    write_rows(Path("a.jsonl"), [{"q1": "Why?", "reply": "So."}])
+    text = init("a.jsonl", "--fields", "user=q1", "--fields", "assistant=reply")
+    assert yaml.safe_load(text)["fields"] == {"user": "q1", "assistant": "reply"}
+
+    write_rows(Path("b.jsonl"), [{"text": "A text."}])
+    text = init("b.jsonl", "--dialect", "document", "--overwrite")
+    assert yaml.safe_load(text)["dialect"] == "document"
+    assert premask("run", "recipe.yaml", "--tokenizer", TOKENIZER).code == 0
 
 
 @pytest.mark.parametrize(
@@ -167,7 +207,9 @@ def test_what_is_there_is_kept(box: Path) -> None:
     [
         (["no.jsonl"], "source 'no.jsonl' does not exist; check the path"),
         (["a.txt"], "a.txt has no known file name suffix"),
-        (["b.yaml"], "b.yaml is a recipe already; name data files"),
+        (["b.yaml"], "b.yaml: a YAML file is a recipe, and no data; name data files"),
+        (["empty.json"], "its rows have no keys; none of them holds a text"),
+        (["q.jsonl"], "say with --fields or in the recipe which keys hold what, such as fields: {user: q1"),
         (["a.jsonl", "--output", "x.txt"], "name the recipe .yaml"),
         (["a.jsonl", "--output", "no/x.yaml"], "no/x.yaml cannot be written"),
         (["a.jsonl", "--tokenizer", "nowhere/"], "tokenizer nowhere/ cannot be loaded"),
@@ -177,6 +219,8 @@ def test_what_is_there_is_kept(box: Path) -> None:
 def test_what_is_wrong_is_one_line(box: Path, words: list[str], said: str) -> None:
     write_rows(box / "a.jsonl", [chat("Hi", "Hello")])
     (box / "a.txt").write_text("{}")
+    (box / "empty.json").write_text("{}")
+    write_rows(box / "q.jsonl", [{"q1": "Why?", "reply": "So."}])
     before = sorted(path.name for path in box.iterdir())
     line = line_of(premask("init", *words))
 

@@ -102,8 +102,10 @@ def test_all_keys_and_their_defaults() -> None:
             "language": [],
             "pretty_name": None,
             "source_datasets": [],
+            "base_model": None,
             "tags": [],
             "description": None,
+            "example": True,
         },
         "output": "out",
     }

@@ -147,7 +147,7 @@ def test_a_file_of_no_known_dialect_is_refused_with_the_keys_seen() -> None:
 
     assert str(caught.value) == (
         "faq.jsonl holds no known conversation format: its rows have question, turns[x, y], (string), "
-        "'new\\nline'; no column looks like an answer; if one is, set the recipe key "
+        "'new\\nline'; no column looks like an answer; if one is, say with --fields or in the recipe "
         "fields: {user: question, assistant: COLUMN}; or leave the file out"
     )
 

@@ -28,7 +28,7 @@ from premask.core.atomic_files import sha256_file
 from premask.core.errors import OutputError, RunError
 from premask.core.records import Reject
 from premask.output.directory import check_same_run, open_output, update_card
-from premask.output.identity import RunIdentity
+from premask.output.identity import RunIdentity, differences
 from premask.output.shards import UnitWriter, load_record
 
 # ==== What is written ====
@@ -281,6 +281,21 @@ def test_the_output_of_another_recipe_is_kept_and_the_differences_are_named(tmp_
         "choose another --output, or pass --overwrite to replace it"
     )
     assert names_in(tmp_path) == ["out"]
+
+
+def test_a_setting_within_a_setting_and_the_end_of_a_long_one_are_named() -> None:
+    folder = "a/folder/whose/name/is/longer/than/all/the/characters/that/are/shown/of/it/"
+    before, after = (
+        identity_of(recipe_of(train={"turns": turns}, cache=f"{folder}{turns}")).as_dict()
+        for turns in ("all", "last")
+    )
+    for run, name in ((before, "one"), (after, "other")):
+        run["tokenizer"] = {"name": folder + name}
+
+    assert differences(before, after) == [
+        "tokenizer name was ...at/are/shown/of/it/one, now ...at/are/shown/of/it/other",
+        "train.turns was all, now last",
+    ]
 
 
 def test_changed_input_and_versions_are_named_too(tmp_path: Path) -> None:

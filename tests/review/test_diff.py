@@ -205,4 +205,11 @@ def test_a_page_and_json(tmp_path: Path) -> None:
     assert "the same rows, tokens and masks" in (tmp_path / "diff.html").read_text(encoding="utf-8")
     assert (tmp_path / "diff.html").read_text(encoding="utf-8").count("<details") == 0
     assert compare(out, out)._repr_html_().startswith('<div class="premask">')
-    assert premask("diff", out, out, "--html", tmp_path / "a").code == 2
+    assert premask("diff", out, out, "--html", tmp_path / "diff.html").code == 0
+    for other in (tmp_path / "a", out / "manifest.json"):
+        refused = premask("diff", out, out, "--html", other)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            f"premask: {other} exists, and is no comparison of premask; name another file with --html\n"
+        )
+    assert premask("verify", out).code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import json
 import random
@@ -18,6 +19,7 @@ import pytest
 from commands import SAMPLE, TOKENIZER, Done, premask
 from inputs import write_parquet
 from premask.core.errors import PremaskError, SourceError
+from premask.core.limits import in_watched_process
 from premask.core.source_entry import Source
 from premask.sources import remote
 from premask.sources.cutting import plan_units, whole
@@ -425,3 +427,18 @@ def test_a_cache_that_other_users_can_write_is_refused(memory: Any, cache: Path)
         SourceError, match=r"other users can write to .*; run 'chmod go-w .*set PREMASK_CACHE"
     ):
         remote.fetch("memory://data/a.jsonl")
+
+
+def test_a_copy_of_the_process_leaves_connections_alone() -> None:
+    """Another file system in the copy has fsspec forget all, whose connections must not be closed there."""
+
+    def work() -> None:
+        fsspec.filesystem("http", block_size=1)
+        gc.collect()
+
+    with Web() as web:
+        web.files["/a.jsonl"] = b"{}\n"
+        before = remote.stat(f"{web.url}/a.jsonl")
+        in_watched_process(work, "it")
+        assert remote.stat(f"{web.url}/a.jsonl") == before
+        assert len(web.connections) == 1, "the second request waited, and was sent again"

@@ -19,6 +19,7 @@ class Web:
     def __init__(self) -> None:  # noqa: C901  the handler is in it
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str | None]] = []
+        self.connections: set[tuple[str, int]] = set()
         self.etags, self.busy, self.cut = True, False, False
         self.status, self.says, self.silent, self.pause = 0, "", "", 0.0
         self.password, self.signature, self.over = "", "", threading.Event()
@@ -30,6 +31,7 @@ class Web:
             def do_GET(self) -> None:
                 given = self.headers.get("Range")
                 outer.asked.append((self.command, self.path, given))
+                outer.connections.add(self.client_address)
                 content = outer.files.get(self.path.partition("?")[0].partition(";")[0])
                 if outer.silent == "all":
                     outer.over.wait()

@@ -10,6 +10,7 @@ from ..core.recipe import Recipe
 from ..core.source_entry import DialectName
 from ..dialects import Form, Named, recognize_file
 from ..dialects.fields import MappedFields
+from .wording import in_python
 
 
 def form_of(recipe: Recipe, values: Sequence[Any], name: str) -> Form:
@@ -24,7 +25,8 @@ def form_of(recipe: Recipe, values: Sequence[Any], name: str) -> Form:
     if recipe.dialect is not DialectName.auto:
         return Named(recipe.dialect.value)
     try:
-        return recognize_file(values, source=name, otherwise="")
+        with in_python():
+            return recognize_file(values, source=name, otherwise="")
     except SourceError:
         if values and all(map(_is_turn, values)):
             hint = 'give a list of conversations: [turns], or [{"messages": turns}]'

@@ -86,7 +86,8 @@ class Result:
     def report(self, to: str | Path | None = None) -> Path:
         """Write the output as one HTML page, and return its path: `to`, or report.html in the output.
 
-        Raises `OutputError` if the output cannot be read or the file not be written.
+        Raises `OutputError` if the output cannot be read or the file not be written, or if it is there and no
+        report.
         """
         from ..review.report.page import default_path, write_report  # noqa: PLC0415  a page takes much
 

@@ -36,7 +36,7 @@ def _worded(text: object, names: Mapping[str, str]) -> object:
         return text
     for path, name in names.items():
         text = text.replace(path, name)
-    return _OPTION.sub(_argument, text)
+    return _OPTION.sub(_argument, text.replace(" with --fields or in the recipe", ""))
 
 
 def _argument(option: re.Match[str]) -> str:

@@ -20,13 +20,13 @@ _NO_TOKENIZER = "-"
 @argument(
     "inputs", "FILES...", "Data files, folders, patterns, URLs or Hub datasets.", nargs=-1, required=True
 )
-@recipe_options("tokenizer", "chat_template")
+@recipe_options("dialect", "fields", "tokenizer", "chat_template")
 @option("--output", type=PATH, metavar="FILE", default=Path("recipe.yaml"), help="Recipe to write.")
 @option("--overwrite", is_flag=True, help="Replace the recipe if it is there.")
 def init(inputs: tuple[str, ...], flags: Flags, *, output: Path, overwrite: bool) -> None:
     """Write a recipe for some data: what was found in it, and suggestions as comments."""
     from ..core.atomic_files import named, new_file, write_text
-    from ..review.draft import default_output, draft, found_in_words
+    from ..review.draft import default_output, draft, found_in_words, none_kept_in_words
     from ..review.survey import survey
     from ..tokens.transformers_library import leave_torch_out
     from .printing import print_line
@@ -46,15 +46,18 @@ def init(inputs: tuple[str, ...], flags: Flags, *, output: Path, overwrite: bool
             file.write(text)
     print_line(f"found:   {found_in_words(found)}")
     print_line(f"recipe:  {output}")
+    why = none_kept_in_words(found.sample)
+    if why:
+        print_line(f"warning: {why}", error=True)
     print_line("next:" if has_tokenizer else "next, once the recipe names a tokenizer:")
-    for name in ("explain", "run"):
+    for name in ("explain",) if why else ("explain", "run"):
         print_line(f"  premask {name} {output}")
 
 
 def _check(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
     """Raise `RecipeError` for what would be wrong after seconds of work."""
     if wrong := next(filter(is_recipe, inputs), None):
-        raise RecipeError(f"{wrong} is a recipe already; name data files")
+        raise RecipeError(f"{wrong}: a YAML file is a recipe, and no data; name data files")
     if secret := next((each for each in inputs if shown_url(each) != each), None):
         raise RecipeError(f"{shown_url(secret)}: give credentials in the environment, not in the URL")
     if not is_recipe(str(output)):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..review.report.serving.server import Server
 
 
-@command("premask report out/chats --open")
+@command("premask report out/chats --open", "premask report out/chats --serve --open")
 @argument("output", "OUT_OR_REPO", "Output directory, or name on the Hub (org/name).")
 @option("--revision", metavar="REVISION", help="Branch, tag or commit on the Hub.")
 @option("--to", type=PATH, metavar="FILE", help="File to write, instead of OUT/report.html.")
@@ -45,9 +45,9 @@ def report(
 
 def _target(output: str, out: Path) -> Path:
     """The file of a report that names none: beside the output, or here if that is in a cache."""
-    from ..review.report.page import default_path, free_path
+    from ..review.report.page import default_path
 
-    return default_path(out) if Path(output) == out else free_path(Path(f"{Path(output).name}-report.html"))
+    return default_path(out) if Path(output) == out else Path(f"{Path(output).name}-report.html")
 
 
 def _write(out: Path, target: Path, *, open_: bool) -> None:

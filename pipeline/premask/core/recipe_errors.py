@@ -125,6 +125,8 @@ def unknown_key(key: str, known: Collection[str]) -> str:
 
     >>> unknown_key("sources.0.times", ["path", "repeat"])
     "unknown key 'sources.0.times'; did you mean 'repeat'?"
+    >>> unknown_key("categories", ["engine"])
+    "unknown key 'categories'; known keys: engine"
     """
     name = key.rpartition(".")[2].replace("-", "_").lower()
     if name in _OF_COMMAND and "sources" in known:
@@ -132,7 +134,7 @@ def unknown_key(key: str, known: Collection[str]) -> str:
     if name in _SHARES and "repeat" in known:
         hint = "'share' (of the output), 'repeat' (how often it is used) or 'sample' (a part of it)"
         return f"unknown key '{key}'; write {hint}"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1)
     other = OTHER_NAMES.get(name)
     best = other if other in known else near[0] if near else None
     hint = f"did you mean '{best}'?" if best else f"known keys: {', '.join(known)}"

@@ -49,6 +49,11 @@ def is_url(name: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
 
 
+_KEPT: dict[int, Any] = {}
+"""File systems that were used. fsspec keeps them, too, but not in a copy of the process (`core/limits.py`):
+there they would be closed, and with them the connections of the original, which then waits in vain."""
+
+
 def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/folder") -> tuple[Any, str]:
     """Return the file system of a URL and the path in it. Raises an error of `kind` for all that is wrong.
 
@@ -73,6 +78,7 @@ def open_url(url: str, kind: type[PremaskError], *, example: str = "s3://bucket/
         raise AssertionError from error  # never: `named` raises
     if protocol in _S3:
         filesystem.retries = _S3_TRIES
+    _KEPT[id(filesystem)] = filesystem
     return filesystem, str(path)
 
 

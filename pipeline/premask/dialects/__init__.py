@@ -153,9 +153,9 @@ def recognize_file(values: Sequence[Any], *, source: str, otherwise: str = "; or
         return best
     if not values:
         raise SourceError(f"{source} has no row that can be read; check its content")
+    shapes = _shapes(values) or "no keys"
     raise SourceError(
-        f"{source} holds no known conversation format: its rows have {_shapes(values)}; "
-        f"{advice(values)}{otherwise}"
+        f"{source} holds no known conversation format: its rows have {shapes}; {advice(values)}{otherwise}"
     )
 
 

@@ -1,7 +1,7 @@
 """What to do about a file of no known conversation format: the lines to write, made from its keys.
 
     >>> advice([{"q1": "Why?", "reply": "So."}])
-    'say with a recipe key which keys hold what, such as fields: {user: q1, assistant: reply}'
+    'say with --fields or in the recipe which keys hold what, such as fields: {user: q1, assistant: reply}'
 
 Nothing here decides how a row is read; it only puts into words what was seen.
 """
@@ -118,7 +118,8 @@ def _for_turns(turns: _Turns) -> str:
     fields = (
         f"messages: {_quoted(turns.path)}, role: {_quoted(turns.role)}, content: {_quoted(turns.content)}"
     )
-    return f"say with a recipe key who speaks, such as fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
+    wanted = f"fields: {{{fields}, roles: {{{', '.join(roles)}}}}}"
+    return f"say with --fields or in the recipe who speaks, such as {wanted}"
 
 
 def _for_columns(keys: Sequence[str], reasoning: str | None, blank: Sequence[str]) -> str:
@@ -129,7 +130,8 @@ def _for_columns(keys: Sequence[str], reasoning: str | None, blank: Sequence[str
     if user is None and answer is None:
         shown = ", ".join(map(_quoted, keys[:8]))
         wanted = "fields: {user: COLUMN, assistant: COLUMN}"
-        told = f"if it holds questions and answers, set the recipe key {wanted}, each one of {shown}"
+        told = "if it holds questions and answers, say with --fields or in the recipe "
+        told += f"{wanted}, each one of {shown}"
         whole = "; to train each text as a whole, set dialect: document for its source"
         return told + (whole if document.recognize(dict.fromkeys(keys, "")) else "")
     if answer is None:
@@ -137,13 +139,13 @@ def _for_columns(keys: Sequence[str], reasoning: str | None, blank: Sequence[str
         empty = _named(blank, _ANSWERS, but=None)
         if empty is not None:
             return f"'{empty}' looks like the answer, but holds no text in any row"
-        return f"no column looks like an answer; if one is, set the recipe key {wanted}"
+        return f"no column looks like an answer; if one is, say with --fields or in the recipe {wanted}"
     rest = [key for key in keys if key != answer]
     user = user or (rest[0] if len(rest) == 1 else "COLUMN" if rest else None)
     fields = [f"user: {_quoted(user)}"] if user is not None else []
     fields.append(f"assistant: {_quoted(answer)}")
     fields += [f"reasoning: {_quoted(reasoning)}"] if reasoning is not None else []
-    return f"say with a recipe key which keys hold what, such as fields: {{{', '.join(fields)}}}"
+    return f"say with --fields or in the recipe which keys hold what, such as fields: {{{', '.join(fields)}}}"
 
 
 def _turns(objects: Sequence[dict[str, Any]]) -> Iterator[_Turns]:

@@ -18,8 +18,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 from .. import __version__
@@ -86,13 +87,21 @@ def key_of(identity: Mapping[str, Any]) -> str:
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say in which settings, inputs and versions two runs differ, with both values."""
-    before, after = _flat(there), _flat(now)
-    absent = "nothing"
     return [
-        f"{name} was {_short(before.get(name, absent))}, now {_short(after.get(name, absent))}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, absent) != after.get(name, absent)
+        f"{name} was {before}, now {after}"
+        for name, *values in _changes("", _flat(there), _flat(now))
+        for before, after in [_shortened(*map(_text, values))]
     ]
+
+
+def _changes(name: str, before: object, after: object) -> Iterator[tuple[str, object, object]]:
+    """Yield the name and both values of what differs; of mappings, that of each key."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted(before.keys() | after.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _changes(inner, before.get(key, "nothing"), after.get(key, "nothing"))
+    elif before != after:
+        yield name, before, after
 
 
 def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,11 +124,20 @@ def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**flat, **manifest["recipe"], "premask": manifest["premask"]}
 
 
-def _short(value: object) -> str:
-    """Print a value in at most 60 characters.
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    >>> _short("a" * 99)[-5:]
+
+def _shortened(before: str, after: str) -> tuple[str, str]:
+    """Cut two texts to at most 60 characters each, where they differ.
+
+    >>> _shortened("a" * 99, "b")[0][-5:]
     'aa...'
+    >>> _shortened("a" * 99 + "b", "a" * 99 + "c")
+    ('...aaaaaaaaaaaaaaaaaaaab', '...aaaaaaaaaaaaaaaaaaaac')
     """
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    same = len(commonprefix([before, after]))
+    start = same - 20 if same > 40 and max(len(before), len(after)) > 60 else 0
+    cut = [f"...{text[start:]}" if start else text for text in (before, after)]
+    one, other = (text if len(text) <= 60 else f"{text[:57]}..." for text in cut)
+    return one, other

@@ -23,8 +23,9 @@ from typing import NamedTuple
 from ..core.errors import OutputError
 from ..core.manifest import KINDS, PICTURES, is_manifest
 from ..core.private_files import is_planted
-from ..core.received_files import read_bounded, regular_file, walk
+from ..core.received_files import regular_file, walk
 from .dataset import Dataset, is_card, open_dataset, read_manifest
+from .own_page import REPORT, is_page
 
 Stamp = tuple[int, int, int]
 """What tells a file from another one at the same path: its number, size and time of change."""
@@ -116,7 +117,6 @@ def _stamp(path: Path) -> Stamp:
 # ==== Finished outputs ====
 
 _SCRATCH = re.compile(r"(README\.md|manifest\.json|\.?report\.html)\.[0-9a-f]{8}\.tmp")
-_REPORT_HEAD = b": what you train on</title>"
 
 
 def _owned(dataset: Dataset) -> Iterator[str]:
@@ -124,15 +124,15 @@ def _owned(dataset: Dataset) -> Iterator[str]:
     yield from (checked.name for checked in dataset.check() if not checked.problems)
     if is_card(dataset.card()):
         yield "README.md"
-    if _starts_as_report(dataset.root):
+    if _has_report(dataset.root):
         yield "report.html"
     yield from (path.name for path in dataset.root.iterdir() if _SCRATCH.fullmatch(path.name))
 
 
-def _starts_as_report(root: Path) -> bool:
+def _has_report(root: Path) -> bool:
     """Whether `report.html` is one that `premask report` has written."""
     try:
-        return _REPORT_HEAD in read_bounded(regular_file(root, "report.html"), 1 << 25)[:4096]
+        return is_page(regular_file(root, "report.html"), REPORT)
     except OutputError:
         return False
 

@@ -23,10 +23,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..core.atomic_files import write_text
 from ..core.contract import IGNORE_INDEX
 from ..core.display import figure
-from ..core.errors import OutputError
 from ..core.hashing import hash_samples
 from ..core.manifest import Manifest
 from ..core.text import visible
@@ -180,16 +178,6 @@ def compare(before: Path, after: Path) -> Difference:
         (before, after),
         {kind: _places(kinds[kind].head(EXAMPLES), kind, names) for kind in KINDS if kind != "split"},
     )
-
-
-def write_page(found: Difference, target: Path) -> None:
-    """Write how two outputs differ as an HTML page; `OutputError` if the file cannot be written."""
-    try:
-        write_text(target, found.html_page())
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; check space and permissions"
-        ) from None
 
 
 class _Names:

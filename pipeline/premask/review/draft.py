@@ -18,13 +18,15 @@ import yaml
 from ..core.contract import REASONS
 from ..core.display import file_size
 from ..core.recipe import Layout, Recipe
-from ..core.source_entry import Source
+from ..core.source_entry import DialectName, Source
 from ..core.text import visible
 from ..sources.listing import is_hub_id
 from .survey import FileFound, Sample, Survey
 
 FILES_SHOWN = 10
 """Files of a source that are listed."""
+
+_DETAIL = 300  # characters of a detail that are shown
 
 SMALLEST, LARGEST = 2048, 131_072
 """Bounds of the `max_length` that is suggested."""
@@ -49,7 +51,7 @@ def draft(found: Survey, *, has_tokenizer: bool) -> str:
         _head(),
         _sources(found),
         _tokenizer(found.recipe, has_tokenizer=has_tokenizer),
-        _max_length(found.sample),
+        _max_length(found.sample, has_tokenizer=has_tokenizer),
         _layout(found),
         _advice(found.sample),
         _card(found.recipe),
@@ -88,6 +90,10 @@ def _sources(found: Survey) -> Iterator[str]:
         own = [file for file in found.files if file.info.entry == number]
         yield from (f"  # {line}" for line in _files(own))
         yield f"  - {_yaml(entry.path)}"
+    if found.recipe.dialect is not DialectName.auto:
+        yield f"dialect: {_yaml(found.recipe.dialect.value)}"
+    if found.recipe.fields is not None:
+        yield f"fields: {_yaml(found.recipe.fields.model_dump(exclude_unset=True))}"
 
 
 def _files(files: Sequence[FileFound]) -> Iterator[str]:
@@ -112,12 +118,14 @@ def _tokenizer(recipe: Recipe, *, has_tokenizer: bool) -> Iterator[str]:
         yield f"chat_template: {_yaml(recipe.chat_template)}"
 
 
-def _max_length(sample: Sample) -> Iterator[str]:
+def _max_length(sample: Sample, *, has_tokenizer: bool) -> Iterator[str]:
     rows = _many(sample.rows, "row")
     yield "# Samples that are longer are rejected, unless too_long says otherwise."
     if not sample.lengths:
         size = _many(sample.characters, "character")
-        yield f"# Lengths in tokens are not known without a tokenizer. The longest of {rows} has {size}."
+        why = "because no row was kept" if has_tokenizer or sample.none_kept else "without a tokenizer"
+        text = f" The longest of {rows} has {size}." if sample.characters else ""
+        yield f"# Lengths in tokens are not known, {why}.{text}"
         yield "max_length: 4096"
         return
     lengths = np.sort(sample.lengths)
@@ -166,7 +174,7 @@ class Advice(NamedTuple):
 
 
 def _advice(sample: Sample) -> Iterator[str]:
-    yield f"# Suggestions, from {_many(sample.rows, 'row')} that were looked at:"
+    yield f"# Suggestions, from {_many(sample.rows, 'row')} looked at:"
     for advice in _suggestions(sample):
         yield "#"
         yield from (f"# {reason}" for reason in advice.reasons)
@@ -192,13 +200,28 @@ def _rejected(sample: Sample) -> Iterator[Advice]:
     reasons = []
     for reason, count in sample.rejected.most_common():
         said = f"Rejected as {reason}: {_of(count, sample)} ({REASONS[reason]})."
+        first = f"The first one: {_detail(sample, reason)}."
         if reason in _FIXES:
             key, what = _FIXES[reason]
-            yield Advice([said, f"This {what}."], key)
+            yield Advice([said, first, f"This {what}."], key)
         else:
-            reasons.append(said)
+            reasons += [said, first]
     if reasons:
         yield Advice(reasons)
+
+
+def none_kept_in_words(sample: Sample) -> str:
+    """Return why no row that was looked at is kept, by the most frequent reason; empty if some are."""
+    if not sample.none_kept:
+        return ""
+    reason, _ = sample.rejected.most_common(1)[0]
+    rows = f"all {sample.rows:,} rows that were looked at are" if sample.rows > 1 else "the only row is"
+    fix = f"; the recipe suggests {_FIXES[reason][0]}" if reason in _FIXES else ""
+    return f"{rows} rejected, {reason}: {_detail(sample, reason)}{fix}"
+
+
+def _detail(sample: Sample, reason: str) -> str:
+    return visible(sample.details[reason])[:_DETAIL].removesuffix(".")
 
 
 def _repairs(sample: Sample) -> Iterator[Advice]:

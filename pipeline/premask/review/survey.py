@@ -45,8 +45,9 @@ class FileFound:
 @dataclass
 class Sample:
     """What some rows hold: numbers of rows, but for `characters` (of the longest conversation) and `lengths`
-    (tokens of each sample; none without a tokenizer). `repairs` are rows by what makes user and assistant
-    take turns. `rejected` are rows by reason."""
+    (tokens of each sample; none without a tokenizer). `tools` and `reasoning` are of rows that are kept.
+    `repairs` are rows by what makes user and assistant take turns. `rejected` are rows by reason, `details`
+    what the first of each reason says."""
 
     rows: int = 0
     tools: int = 0
@@ -56,8 +57,19 @@ class Sample:
     characters: int = 0
     repairs: Counter[tuple[str, ...]] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
     proofs: Counter[str] = field(default_factory=Counter)
     lengths: list[int] = field(default_factory=list)
+
+    @property
+    def none_kept(self) -> bool:
+        """Whether rows were looked at, and all of them are rejected."""
+        return 0 < self.rows == self.rejected.total()
+
+    def reject(self, error: RowError) -> None:
+        """Count a rejected row."""
+        self.rejected[error.reason] += 1
+        self.details.setdefault(error.reason, error.detail)
 
 
 @dataclass(frozen=True)
@@ -109,23 +121,23 @@ def _sample(work: Work, labeller: Labeller | None) -> Sample:
         form = find_dialect(info, work.recipe, values)
         for number, value in enumerate(values):
             found.rows += 1
-            _look(found, seen, value, form)
-            if labeller is not None:
-                _measure(found, labeller, Row(info.source, number, value), form)
+            try:
+                read = _look(found, seen, value, form)
+                if labeller is not None:
+                    _measure(found, labeller, Row(info.source, number, value), form)
+            except RowError as error:
+                found.reject(error)
+                continue
+            found.tools += any(_has_tools(each) for each in read)
+            found.reasoning += any(message.reasoning for each in read for message in each.messages)
     return found
 
 
-def _look(found: Sample, seen: set[bytes], value: Any, form: Form) -> None:
-    """Count what the conversations of a row hold."""
-    try:
-        read = conversations(value, form)
-        for each in read:
-            check_learnable(each)
-    except RowError as error:
-        found.rejected[error.reason] += 1
-        return
-    found.tools += any(_has_tools(each) for each in read)
-    found.reasoning += any(message.reasoning for each in read for message in each.messages)
+def _look(found: Sample, seen: set[bytes], value: Any, form: Form) -> Sequence[Conversation]:
+    """Return the conversations of a row, and count what may be done to them. Raises `RowError`."""
+    read = conversations(value, form)
+    for each in read:
+        check_learnable(each)
     found.html += any(repair(each, [Repair.strip_html])[1] for each in read)
     found.characters = max(found.characters, *(sum(map(len, _texts(each))) for each in read))
     if names := next(filter(None, (turn_repairs(each.messages) for each in read)), None):
@@ -133,6 +145,7 @@ def _look(found: Sample, seen: set[bytes], value: Any, form: Form) -> None:
     key = b"".join(map(conversation_hash, read))
     found.duplicates += key in seen
     seen.add(key)
+    return read
 
 
 def _has_tools(conversation: Conversation) -> bool:
@@ -146,16 +159,8 @@ def _texts(conversation: Conversation) -> Iterator[str]:
 
 
 def _measure(found: Sample, labeller: Labeller, row: Row, form: Form) -> None:
-    """Take a row through the stages of a run. Rows that cannot be read were counted before."""
-    try:
-        read, _ = labeller.read(row, form)
-    except RowError:
-        return
-    try:
-        samples = labeller.together(read)
-    except RowError as error:
-        found.rejected[error.reason] += 1
-        return
-    for sample in samples:
+    """Take a row through the stages of a run. Raises `RowError`."""
+    read, _ = labeller.read(row, form)
+    for sample in labeller.together(read):
         found.lengths.append(len(sample.ids))
         found.proofs[sample.sample.proof] += 1

@@ -93,6 +93,12 @@ def test_next_previous_and_back(visit: Visit) -> None:
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[1]}']").wait_for()
     visit.page.go_back()
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[2]}']").wait_for()
+    for _ in range(2):
+        visit.page.go_back()
+    visit.page.locator(f"#list tr[aria-current][data-key='{listed[0]}']").wait_for()
+    assert "#" not in visit.page.url
+    visit.page.locator(f"#list tr[data-key='{listed[1]}'] a").click()
+    visit.page.locator(f"#list tr[aria-current][data-key='{listed[1]}']").wait_for()
     visit.page.locator(f"#list tr[data-key='{listed[0]}'] a").click()
     visit.page.locator(f"#list tr[aria-current][data-key='{listed[0]}']").wait_for()
     assert visit.tokens() == first
@@ -110,6 +116,11 @@ def test_permalinks(browser: Any, demo: Path) -> None:
     ):
         visit.page.goto(demo.as_uri() + hash_)
         visit.page.locator(selector, has_text=text).wait_for()
+    visit.page.goto(demo.as_uri() + "#sample=train/9999")
+    visit.page.reload()
+    visit.ready()
+    assert visit.title() == "There is no sample train/9999 on this page."
+    assert visit.tokens() == []
     visit.page.goto(demo.as_uri() + "#sample=train/30")
     visit.page.reload()
     visit.page.locator("#reader-title", has_text="entities-059").wait_for()
@@ -250,6 +261,9 @@ def test_sorted_and_page_by_page(visit: Visit, demo: Path) -> None:
     visit.page.get_by_role("button", name="Tokens").first.click()
     visit.page.locator("#list-count", has_text="1 to 50").wait_for()
     assert [int(row[3]) for row in listed(visit)] == lengths[::-1][:50]
+    visit.page.get_by_role("button", name="Tokens").first.click()
+    visit.page.locator("#list:not(:has([aria-sort]))").wait_for()  # as the rows come
+    assert [int(row[3]) for row in listed(visit)] != lengths[::-1][:50]
     visit.page.get_by_role("button", name="Id").click()
     names = [row[1] for row in listed(visit)]
     assert names[0] == "astronomy-001"
@@ -359,7 +373,9 @@ def test_the_golden_table_twice_equals_the_articles(browser: Any, tmp_path: Path
     visit.page.keyboard.press("t")
     on_page = [(int(row[0]), int(row[1]), plain(row[2]), int(row[3])) for row in visit.table()]
     visit.close()
-    shown = premask("explain", tmp_path / "a.jsonl", "--tokenizer", TOKENIZER).out.splitlines()[2:]
+    shown = premask("explain", tmp_path / "a.jsonl", "--tokenizer", TOKENIZER, "--tokens").out.splitlines()[
+        2:
+    ]
     cells = [re.fullmatch(r" *(\d+) +(\d+) {4}(.*?) +(-?\d+) +\S+ *", line) for line in shown]
 
     assert on_page == expected

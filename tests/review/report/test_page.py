@@ -372,12 +372,16 @@ def test_the_files_of_the_page_come_with_the_package(tmp_path: Path) -> None:
 def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     out = run(tmp_path, ROWS)
     nowhere = premask("report", out, "--to", tmp_path / "no" / "such" / "x.html")
+    data = (tmp_path / "a.jsonl").read_bytes()
+    others = premask("report", out, "--to", tmp_path / "a.jsonl")
     shutil.rmtree(out / "tokenizer")
     without = premask("report", out)
 
-    for done in (nowhere, without):
+    for done in (nowhere, others, without):
         assert (done.code, done.err.count("\n")) == (2, 1), done
     assert "cannot write" in nowhere.err
+    assert "exists, and is no report of premask; name another file with --to" in others.err
+    assert (tmp_path / "a.jsonl").read_bytes() == data
     assert "tokenizer/chat_template.jinja: the file is not there" in without.err
 
 

@@ -37,11 +37,17 @@ COUNTS: dict[str, Any] = {
 
 
 def summary(
-    *, output: str = "out/chats", fresh: bool = True, layout: str = "packed", width: int = 160, **counts: Any
+    *,
+    output: str = "out/chats",
+    fresh: bool = True,
+    layout: str = "packed",
+    width: int = 160,
+    mixture: dict[str, Any] | None = None,
+    **counts: Any,
 ) -> str:
     """What is printed for a run with these counts."""
     recipe = {"max_length": 4096, "layout": [layout], "sources": ["a.jsonl"]}
-    manifest = {"counts": {**COUNTS, **counts}, "recipe": recipe}
+    manifest = {"counts": {**COUNTS, **counts}, "recipe": recipe, "mixture": mixture}
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False)
     print_summary(console, RunResult(manifest, Path(output), seconds=12.345, fresh=fresh))
@@ -78,6 +84,14 @@ def test_the_whole_summary() -> None:
         "output out/chats",
         'load it with: from datasets import load_dataset; load_dataset("out/chats", "packed", split="train")',
     ]
+
+
+def test_a_mixture_that_uses_rows_several_times() -> None:
+    source = {"source": "a.jsonl", "asked": 0.5, "got": 0.5, "repeat": 1.4}
+    mixture = {"by": "tokens", "budget": None, "got": 10, "sources": [source]}
+    shown = lines(summary(mixture=mixture, samples_by_proof={"inference": 1240}))
+
+    assert shown[5] == "(6 more than rows: upsampled rows)"
 
 
 def test_what_is_special_about_the_mask() -> None:

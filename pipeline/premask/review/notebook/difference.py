@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from ...output.own_page import DIFFERENCE
 from ...tokens.token_text import TokenTexts
 from ..diff_pairs import Pair
 from ..diff_pairs import Tokens as OfSample
@@ -71,7 +72,8 @@ def difference_page(compared: Compared, title: str) -> str:
     hashes = " ".join(f"'sha256-{_hash(each)}'" for each in (_PAGE_STYLE, str(style())))
     body = Markup(difference_html(compared))  # noqa: S704  Jinja has escaped what it was given
     page_style = Markup(_PAGE_STYLE)  # noqa: S704  ours
-    return f"{parts().page(title, page_style, hashes, body)}\n"
+    mark = Markup(DIFFERENCE.mark)  # noqa: S704  ours
+    return f"{parts().page(title, mark, page_style, hashes, body)}\n"
 
 
 def _hash(text: str) -> str:

@@ -33,7 +33,7 @@ function showList() {
 
 function listRow(row) {
   const words = link("sample=" + row.key, visible(row.first_words) || "(no text)");
-  const name = visible(row.id ?? "row " + number(row.row)) + sampleOf(row.sample, " · ");
+  const name = visible(row.id || "row " + number(row.row)) + sampleOf(row.sample, " · ");
   return element(
     "tr",
     { "data-key": row.key },
@@ -82,10 +82,12 @@ async function step(by) {
   if (list.rows[to]) location.hash = "sample=" + list.rows[to].key;
 }
 
+// Sorts by a column; once more, the other way round; and then as the rows come.
 function sortBy(name) {
-  const first = name === "tokens"; // the largest first
-  list.descending = list.sort === name ? !list.descending : first;
-  list.sort = name;
+  const descending = name === "tokens"; // the largest first
+  if (list.sort !== name) Object.assign(list, { sort: name, descending });
+  else if (list.descending === descending) list.descending = !descending;
+  else Object.assign(list, { sort: "order", descending: false });
   loadList(0);
 }
 
@@ -110,5 +112,5 @@ function startList() {
   });
   $("list-previous").addEventListener("click", () => loadList(Math.max(list.at - PAGE, 0)));
   $("list-next").addEventListener("click", () => loadList(list.at + PAGE));
-  for (const head of document.querySelectorAll("#list th")) head.firstChild.addEventListener("click", () => sortBy(head.dataset.sort));
+  for (const head of document.querySelectorAll("#list th[data-sort]")) head.firstChild.addEventListener("click", () => sortBy(head.dataset.sort));
 }

@@ -26,13 +26,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...core.atomic_files import write_text
 from ...core.contract import SIDES
 from ...core.display import SHOWN_WRITERS
-from ...core.errors import OutputError
-from ...core.received_files import read_bounded
 from ...core.records import SIDE_NAMES
 from ...output.dataset import Dataset, open_dataset
+from ...output.own_page import REPORT, check_page, write_page
 from ...publish.charts import page_pictures
 from ...publish.drawing import style_sheet, templates_in
 from ...publish.mask_counts import PROOF_WORDS
@@ -51,9 +49,6 @@ REJECT_BYTES = 600_000
 
 PACK_BYTES = 500_000
 """What the places of samples in packs take."""
-
-MARK = '<meta name="generator" content="premask report">'
-"""What the head of a report has."""
 
 FOLDER = Path(__file__).parent
 
@@ -81,14 +76,11 @@ class Made:
 
 
 def write_report(out: Path, target: Path) -> Made:
-    """Write the report of an output; `OutputError` if that cannot be read, or the file not be written."""
+    """Write the report of an output. Raises `OutputError` if that cannot be read, or the file not be written,
+    or if it is there and no report."""
+    check_page(target, REPORT)
     text, shown, samples, notes = make_page(out)
-    try:
-        write_text(target, text)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; check space and permissions, or pass --to"
-        ) from None
+    write_page(target, text, REPORT)
     return Made(target, len(text.encode()), shown, samples, tuple(notes))
 
 
@@ -99,21 +91,6 @@ def default_path(out: Path) -> Path:
     'out/chats/report.html'
     """
     return Path(os.path.normpath(out)) / "report.html"
-
-
-def free_path(target: Path) -> Path:
-    """Return where the report of what is not here goes. Raises `OutputError` if there is a file that is no
-    report."""
-    if target.is_symlink() or (target.exists() and not _is_report(target)):
-        raise OutputError(f"{target} exists, and is no report of premask; name another file with --to")
-    return target
-
-
-def _is_report(path: Path) -> bool:
-    try:
-        return MARK in read_bounded(path, 100 << 20)[:4096].decode(errors="replace")
-    except OutputError:
-        return False
 
 
 def make_page(out: Path) -> tuple[str, int, int, list[str]]:
@@ -241,7 +218,7 @@ def render_page(
         **_assets("served_source.js" if data is None else "embedded_source.js"),
         **words_of(dataset.manifest.as_dict(), figures),
         served=data is None,
-        mark=Markup(MARK),  # noqa: S704  ours
+        mark=Markup(REPORT.mark),  # noqa: S704  ours
         figures=figures,
         packs=figures.get("packs", {"packs": 0})["packs"],
         pictures=page_pictures(figures, turns),

@@ -12,7 +12,7 @@ function titleOf(origin) {
   return index === undefined ? role : `${role}, message ${index}`;
 }
 
-const nameOf = (item) => (item.id ?? "row " + number(item.row)) + sampleOf(item.sample, " · ");
+const nameOf = (item) => (item.id || "row " + number(item.row)) + sampleOf(item.sample, " · ");
 
 function showItem(item) {
   reader.item = item;
@@ -27,6 +27,14 @@ function showItem(item) {
   showSiblings(item);
   if (reader.table) showTable(item);
   else showText(item);
+  markRow();
+}
+
+function showNoItem(why) {
+  reader.item = null;
+  $("reader-title").textContent = visible(why);
+  for (const id of ["text", "table", "facts"]) $(id).replaceChildren();
+  $("siblings").hidden = true;
   markRow();
 }
 

@@ -3,15 +3,12 @@ const source = makeSource();
 const summary = await source.summary();
 
 async function openSample(key, { scroll }) {
-  const item = await source.sample(key);
+  const item = await source.sample(key).catch((error) => {
+    showNoItem(`Sample ${key} cannot be shown.`);
+    throw error;
+  });
   if (item) showItem(item);
-  else {
-    $("reader-title").textContent = `There is no sample ${key} on this page.`;
-    for (const id of ["text", "table", "facts"]) $(id).replaceChildren();
-    $("siblings").hidden = true;
-    reader.item = null;
-    markRow();
-  }
+  else showNoItem(`There is no sample ${key} on this page.`);
   const top = $("reader").getBoundingClientRect().top;
   if (scroll && (top < 0 || top > innerHeight / 2)) $("reader").scrollIntoView();
   if (scroll) showHit();
@@ -24,14 +21,19 @@ function showHit() {
 }
 
 // Permalinks: #sample=train/12, #pack=train/3, #reason=no_assistant. Other addresses are sections of the page.
+// Returns which of them it is.
 async function follow() {
   const [, kind, name] = /^#(sample|pack|reason)=(.*)$/.exec(location.hash) ?? [];
-  if (!kind) return false;
   const wanted = decoded(name);
   if (kind === "sample") await openSample(wanted, { scroll: true });
   if (kind === "pack") await openPack(wanted);
   if (kind === "reason") await openReason(wanted);
-  return true;
+  return kind;
+}
+
+// Shows what the address names, and the first sample unless it names one.
+async function start() {
+  if ((await follow()) !== "sample" && list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
 }
 
 function decoded(name) {
@@ -62,6 +64,6 @@ startReader();
 startPacks();
 startRejects();
 document.addEventListener("keydown", onKey);
-addEventListener("hashchange", follow);
+addEventListener("hashchange", () => (location.hash ? follow() : start()));
 await loadList(0);
-if (!(await follow()) || !reader.item) if (list.rows[0]) await openSample(list.rows[0].key, { scroll: false });
+await start();

@@ -115,14 +115,15 @@ def print_summary(console: Console, result: RunResult) -> None:
     table = Table.grid(padding=(0, 2))
     for name, text in _rows(counts):
         table.add_row(name, text)
-    table.add_row("samples", "\n".join(_samples(counts, recipe)))
+    mixture = result.manifest.get("mixture")
+    table.add_row("samples", "\n".join(_samples(counts, recipe, mixture)))
     trained = f"{counts['trained_tokens']:,} ({percent(counts['trained_tokens'], counts['tokens'])})"
     table.add_row("tokens", f"{counts['tokens']:,}, of which {trained} are trained")
     table.add_row("", _by_role(counts))
     if counts["packs"]:
         room = f"{counts['packs']:,} of at most {recipe['max_length']:,} tokens"
         table.add_row("packs", f"{room}, {percent(counts['fill'], 1, 2)} full")
-    for name, text in mixture_lines(result.manifest.get("mixture")):
+    for name, text in mixture_lines(mixture):
         table.add_row(name, Text(visible(text)))
     for name, split in counts["splits"].items() if len(counts["splits"]) > 1 else ():
         each = f"{split['samples']:,} samples, {split['tokens']:,} tokens, {split['packs']:,} packs"
@@ -167,17 +168,20 @@ def _rows(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+def _samples(
+    counts: Mapping[str, Any], recipe: Mapping[str, Any], mixture: Mapping[str, Any] | None
+) -> list[str]:
     """How many samples there are, and in what they differ from the rows."""
     found = [f"{counts['samples']:,}"]
     more = counts["samples"] - counts["kept"]
     if more > 0:
         own = [each for each in recipe["sources"] if isinstance(each, dict)]
+        upsampled = mixture["sources"] if mixture else ()
         why = {
             "turns that inference renders differently": _has_own_texts(counts.get("samples_by_proof", {})),
             "parts of long samples": "too_long_split" in counts,
             "both sides of pairs": not SIDES.keys().isdisjoint(recipe["layout"]),
-            "upsampled rows": any("repeat" in each for each in own),
+            "upsampled rows": any((each.get("repeat") or 1) > 1 for each in [*own, *upsampled]),
             "rows that a function made of one": bool(recipe.get("map") or any("map" in each for each in own)),
         }
         found.append(f"({more:,} more than rows: {', '.join(what for what, so in why.items() if so)})")

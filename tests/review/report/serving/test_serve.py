@@ -6,6 +6,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import socket
@@ -318,11 +319,11 @@ def test_only_who_knows_the_token(server: Server) -> None:
         root + "x/",
         root + server.token[:-1] + "/",
         root + server.token + "x/api/list",
-        address[:-1],
     ]
+    without = send(address[:-1])
 
-    assert {send(each).status for each in wrong[:-1]} == {404}
-    assert send(wrong[-1]).status == 200  # without the slash at the end
+    assert {send(each).status for each in wrong} == {404}
+    assert (without.status, without.headers["Location"]) == (303, urlsplit(address).path)
     assert send(address).status == 200
 
 
@@ -564,10 +565,15 @@ def test_a_person_reads_what_went_wrong(browser: Any, alone: Path) -> None:
         shutil.rmtree(alone)
         visit.page.locator("#next").click()
         visit.page.wait_for_selector("[role=alert]:visible")
-        changed = visit.text("[role=alert]")
+        changed, title, tokens = visit.text("[role=alert]"), visit.title(), visit.tokens()
+        visit.page.locator("footer").scroll_into_view_if_needed()
+        place = visit.page.locator("[role=alert]").bounding_box()
+        height = visit.page.viewport_size["height"]
         visit.context.set_offline(offline=True)  # as if the command had ended
         visit.page.locator("#list th button").first.click()
         visit.page.locator("[role=alert]", has_text="has ended").wait_for()
         visit.close()
 
     assert "was changed or removed since it was opened" in changed
+    assert 0 <= place["y"] < height  # wherever one reads
+    assert (re.fullmatch(r"Sample train/\d+ cannot be shown\.", title) is not None, tokens) == (True, [])

@@ -134,10 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(HTTPStatus.FORBIDDEN, "this address is not served here")
             return
         parts = urlsplit(self.path)
-        token, _, rest = parts.path.removeprefix("/").partition("/")
-        if same(token, self.server.token):
+        token, slash, rest = parts.path.removeprefix("/").partition("/")
+        known = same(token, self.server.token)
+        if known and slash:
             self._answer(rest, parts.query)
-        elif not rest and self.server.enter(token):
+        elif known or (not rest and self.server.enter(token)):  # the page's own addresses need the slash
             self._send(HTTPStatus.SEE_OTHER, b"", "text/plain", {"Location": f"/{self.server.token}/"})
         else:
             self._send_error(HTTPStatus.NOT_FOUND, "there is nothing at this address")
