@@ -1,6 +1,6 @@
 """Errors in the words of Python: arguments instead of options, and no names of temporary files.
 
-with in_python({"/tmp/premask-x1/template-12ab.jinja": "given as text"}):
+with in_python({"premask-x1/template-12ab.jinja": "given as text"}):
     Labeller(recipe)
 """
 
