@@ -114,6 +114,13 @@ def test_check_is_the_verdict_of_doctor() -> None:
     assert max(map(len, repr(found).splitlines())) <= 110
 
 
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "chats.jsonl").touch()
+
+    with pytest.raises(TokenizerError, match=r"the folder has no tokenizer\.json; it has chats\.jsonl"):
+        Masker(tmp_path)
+
+
 def test_a_masker_shows_its_settings() -> None:
     assert repr(Masker(TOKENIZER, history="last")) == f"Masker(tokenizer={str(TOKENIZER)!r}, history='last')"
     assert repr(Masker(TOKENIZER, "{{ messages }}")).endswith("chat_template='given as text')")

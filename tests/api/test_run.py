@@ -224,6 +224,11 @@ def test_data_in_place_of_a_recipe(rows: list[Any], here: Path) -> None:
             run(name, tokenizer=TOKENIZER, output="out")
 
 
+def test_an_output_is_a_path(here: Path) -> None:
+    with pytest.raises(TypeError, match="output must be a path, not int"):
+        run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output=5)  # type: ignore[arg-type]
+
+
 def test_errors_name_arguments_and_no_options(here: Path) -> None:
     run(sources=[ROWS[:1]], tokenizer=TOKENIZER, output="out")
     with pytest.raises(OutputError, match="choose another output, or pass overwrite=True to replace it"):

@@ -127,8 +127,11 @@ def _made(keys: dict[str, Any], tokenizer: Any, chat_template: Any, work_dir: An
     if tokenizer is None:
         raise RecipeError(f"{_TITLE}: key 'tokenizer' is missing; give tokenizer=")
     chat_template = keys.pop("chat_template", None) if chat_template is None else chat_template
-    keys["output"] = str(keys["output"])
-    beside = Path(work_dir or ".") if is_url(keys["output"]) else Path(keys["output"]).parent
+    output = keys["output"]
+    if not isinstance(output, (str, Path)):
+        raise TypeError(f"{_TITLE}: output must be a path, not {type(output).__name__}")
+    keys["output"] = written = str(output)
+    beside = Path(work_dir or ".") if is_url(written) else Path(written).parent
     inputs = Inputs(beside / FOLDER)
     known = Keys(tokenizer, chat_template, keys, where=_TITLE, inputs=inputs)
     known.recipe(sources=["-"])  # wrong keys are found before rows are written

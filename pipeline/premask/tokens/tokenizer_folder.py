@@ -40,8 +40,12 @@ _MOST_TEMPLATES, _MOST_TEMPLATE_BYTES = 64, 1 << 20
 _TEMPLATE_NAME = re.compile(r"(?!\.)[\w.+-]{1,64}", re.ASCII)
 
 
+_OF_A_TOKENIZER = re.compile(r"token|vocab|merges|tekken|spiece|sentencepiece|\.model$", re.IGNORECASE)
+"""Names of files of which at least one is in the folder of any tokenizer."""
+
+
 def check_folder(folder: Path, name: str) -> None:
-    """Raise `TokenizerError` if a folder holds what must not be read, by the name of the tokenizer."""
+    """Raise `TokenizerError` if a folder holds what must not be read, or no tokenizer; `name` names it."""
     for number, path in enumerate(files_in(folder)):
         if number == _MOST_FILES:
             raise TokenizerError(f"tokenizer {name} has more than {_MOST_FILES:,} files; remove the others")
@@ -49,6 +53,12 @@ def check_folder(folder: Path, name: str) -> None:
         if problem:
             where = visible(str(path.relative_to(folder)))
             raise TokenizerError(f"tokenizer {name} cannot be used: {where} {problem}")
+    names = sorted(path.name for path in folder.iterdir())
+    if not any(_OF_A_TOKENIZER.search(each) for each in names):
+        has = ", ".join(visible(each) for each in names[:5]) or "nothing"
+        raise TokenizerError(
+            f"tokenizer {name} cannot be loaded: the folder has no tokenizer.json; it has {has}"
+        )
 
 
 def files_in(folder: Path) -> Iterator[Path]:
