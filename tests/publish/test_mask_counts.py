@@ -41,4 +41,20 @@ def test_every_proof_has_words() -> None:
     ],
 )
 def test_each_count_is_a_sentence(counts: dict[str, Any], notes: list[str]) -> None:
-    assert mask_notes(counts) == notes
+    assert mask_notes({}, counts) == notes
+
+
+HISTORY = "history leaves out the reasoning of 2 earlier turns"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "note"),
+    [
+        ({"on_dropped": "reject"}, f"{HISTORY}; a turn that is trained has its own, in its own sample"),
+        ({"history": "last"}, HISTORY),
+        ({"history": "as-rendered"}, HISTORY),
+        ({"on_dropped": "count"}, "the template does not print all of 2 reasoning texts"),
+    ],
+)
+def test_reasoning_that_only_history_leaves_out_is_not_lost(recipe: dict[str, Any], note: str) -> None:
+    assert mask_notes(recipe, {"dropped_fields": {"reasoning": 2}}) == [note]

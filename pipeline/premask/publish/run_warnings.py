@@ -46,7 +46,7 @@ def warnings_of(manifest: Mapping[str, Any]) -> list[Warned]:
     found = [
         ("History", history_note(counts)),
         ("Another prompt", behind_note(counts)),
-        ("Dropped text", dropped_note(counts)),
+        ("Dropped text", dropped_note(recipe, counts)),
         ("Turns without loss", turns_note(counts)),
         ("Seams", seam_note(recipe, counts)),
         ("Edges", straddling_note(counts)),

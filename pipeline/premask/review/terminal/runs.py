@@ -195,7 +195,7 @@ def _samples(counts: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(f"({beside:,} share a pack with another sample of their row: no other place was found)")
     if composed := counts.get("samples_by_proof", {}).get("composed"):
         found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
-    return [*found, *(f"({note})" for note in mask_notes(counts))]
+    return [*found, *(f"({note})" for note in mask_notes(recipe, counts))]
 
 
 def _has_own_texts(proofs: Mapping[str, int]) -> bool:
