@@ -50,7 +50,7 @@ HISTORY = "history leaves out the reasoning of 2 earlier turns"
 @pytest.mark.parametrize(
     ("recipe", "note"),
     [
-        ({"on_dropped": "reject"}, f"{HISTORY}; a turn that is trained has its own, in its own sample"),
+        ({"on_dropped": "reject"}, f"{HISTORY}; each trained turn has its own, in its own sample"),
         ({"history": "last"}, HISTORY),
         ({"history": "as-rendered"}, HISTORY),
         ({"on_dropped": "count"}, "the template does not print all of 2 reasoning texts"),

@@ -79,7 +79,7 @@ def history_reasoning_note(recipe: Mapping[str, Any], counts: Mapping[str, Any])
     found = counts.get("dropped_fields", {}).get("reasoning", 0)
     if not found or _may_be_lost(recipe):
         return ""
-    own = "; a turn that is trained has its own, in its own sample"
+    own = "; each trained turn has its own, in its own sample"
     what = f"history leaves out the reasoning of {many(found, 'earlier turn', 'earlier turns')}"
     return what + (own if recipe.get("history", "split") == "split" else "")
 

@@ -97,8 +97,7 @@ def test_what_is_special_about_the_mask() -> None:
         "(7 turns are trained behind another prompt than inference shows)",
         "(2 empty turns are left out of the loss)",
         "(1 turn that opens its conversation is left out of the loss: no prompt leads to them)",
-        "(history leaves out the reasoning of 1,200 earlier turns; a turn that is trained has its own, in its own "
-        "sample)",
+        "(history leaves out the reasoning of 1,200 earlier turns; each trained turn has its own, in its own sample)",
         "(the template does not print all of 1 list of tool definitions)",
         "(enable_thinking (auto) is false for 40 and true for 3 conversations)",
     ]
