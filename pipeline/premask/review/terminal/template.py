@@ -189,8 +189,9 @@ def _print_open_reasoning(console: Console, diagnosis: Diagnosis) -> None:
         text.append(f"[[{visible(sample.text[first:last])}]]", style="bold")
         console.print()
         _say_wrapped(console, f"an answer without reasoning, with open_reasoning: {choice}", "bold")
-        console.print(Padding(text, (0, 0, 0, 2)))
+        console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
 
 def _say_wrapped(console: Console, text: str, style: str = "", *, indent: int = 0) -> None:
-    console.print(Padding(Text(visible(text), style=style), (0, 0, 0, indent)))
+    """Print a text that is wrapped on a terminal, each line with its indent; without blanks at its end."""
+    console.print(Padding(Text(visible(text), style=style), (0, 0, 0, indent), expand=False))
