@@ -22,6 +22,10 @@ def test_every_proof_has_words() -> None:
             {"turns_behind_another_prompt": 1},
             ["1 turn is trained behind another prompt than inference shows"],
         ),
+        (
+            {"unclosed_reasoning": 2},
+            ["2 trained turns open a block of reasoning and never close it: they may be cut off"],
+        ),
         ({"turns_left_out": {"empty": 1200}}, ["1,200 empty turns are left out of the loss"]),
         (
             {"turns_left_out": {"opening": 2}},

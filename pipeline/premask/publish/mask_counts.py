@@ -43,7 +43,7 @@ def mask_notes(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str
     """
     history = history_reasoning_note(recipe, counts)
     dropped = dropped_note(recipe, counts)
-    notes = [*_behind(counts), *_left_out(counts), history, dropped, *_modes(counts)]
+    notes = [*_behind(counts), *_left_out(counts), unclosed_note(counts), history, dropped, *_modes(counts)]
     return [note for note in notes if note]
 
 
@@ -96,6 +96,19 @@ def _may_be_lost(recipe: Mapping[str, Any]) -> bool:
     """Whether the reasoning that is not printed may be that of a trained turn: such a row is refused by
     default."""
     return bool(recipe.get("on_dropped") == "count")
+
+
+def unclosed_note(counts: Mapping[str, Any]) -> str:
+    """Return how many answers seem to be cut within their reasoning; empty if none does.
+
+    >>> unclosed_note({"unclosed_reasoning": 1})
+    '1 trained turn opens a block of reasoning and never closes it: it may be cut off'
+    """
+    if not (count := counts.get("unclosed_reasoning", 0)):
+        return ""
+    if count == 1:
+        return "1 trained turn opens a block of reasoning and never closes it: it may be cut off"
+    return f"{count:,} trained turns open a block of reasoning and never close it: they may be cut off"
 
 
 def turns_note(counts: Mapping[str, Any]) -> str:

@@ -189,6 +189,7 @@ _OF_MASK: Mapping[str, Any] = {
     "dropped_fields": {},
     "turns_left_out": {},
     "turns_behind_another_prompt": 0,
+    "unclosed_reasoning": 0,
     "template_modes": {},
 }
 """Counts of the manifest that are shown in words (`publish/mask_counts.py`), and what they are if missing."""
