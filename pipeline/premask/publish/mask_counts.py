@@ -159,7 +159,7 @@ def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{many(count, 'empty turn is', 'empty turns are')} left out of the loss"
     if count := turns.get("opening", 0):
         what = many(count, "turn that opens its conversation is", "turns that open their conversation are")
-        yield f"{what} left out of the loss: no prompt leads to them"
+        yield f"{what} left out of the loss: no prompt leads to {'it' if count == 1 else 'them'}"
 
 
 def _words(field: str) -> tuple[str, str]:
