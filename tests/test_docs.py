@@ -394,7 +394,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-ELSEWHERE = {"docs/trainers.md", "docs/recipe.md", "docs/tutorial.md", *COMING_FROM}
+ELSEWHERE = {"docs/faq.md", "docs/trainers.md", "docs/recipe.md", "docs/tutorial.md", *COMING_FROM}
 PYTHON = [block for block in blocks("python") if block.page not in ELSEWHERE]
 PYTHON = [block for block in PYTHON if not block.page.startswith("docs/how-to/")]  # test_how_to.py runs those
 
@@ -415,6 +415,19 @@ def test_blocks_of_python_run(name: str, place: Path, monkeypatch: pytest.Monkey
     assert rows.num_rows > 0
     assert sum(rows["length"]) == sum(map(len, rows["input_ids"]))
     assert max(rows["length"]) <= 4096
+
+
+def test_the_function_of_the_faq_leaves_out_answers_that_were_cut() -> None:
+    (block,) = blocks("python", "docs/faq.md")
+    names: dict[str, Any] = {}
+    exec(block.text, names)  # noqa: S102
+    whole, cut = (
+        {"messages": [{"role": "user", "content": "<think>"}, {"role": "assistant", "content": text}]}
+        for text in ("<think>r</think>a", "<think>r")
+    )
+
+    assert names["finished"](whole) == whole
+    assert names["finished"](cut) is None
 
 
 def test_the_function_of_the_page_makes_rows() -> None:

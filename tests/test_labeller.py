@@ -18,9 +18,10 @@ from premask.core.contract import REASONS
 from premask.core.errors import RecipeError, TokenizerError
 from premask.core.recipe import ControlTokens
 from premask.core.records import Conversation, Message, Reject, Row, Sample, Tokens, Turn
-from premask.labeller import STAGES, LabelledTexts, Labeller, pair_errors
+from premask.labeller import STAGES, LabelledTexts, Labeller
 from premask.masking.labels import label_tokens
 from premask.masking.segments import masked_texts
+from premask.masking.sides import pair_errors
 from premask.tokens.encode import Encoded
 
 LINES = (SAMPLE / "conversations.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
@@ -518,5 +519,6 @@ def test_errors_of_pairs(
     reasons: list[str],
 ) -> None:
     """The same prompt needs the same tokens; prompts of other texts are compared before (`decide_together`)."""
-    errors = pair_errors(pair(chosen, rejected))
+    labelled = pair(chosen, rejected)
+    errors = pair_errors(labelled.masked, labelled.encoded.tokens)
     assert [(row, error.reason) for row, error in errors.items()] == [(0, reason) for reason in reasons]

@@ -4,12 +4,13 @@ error about an unknown file shows."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from commands import TOKENIZER, premask, write_rows
+from commands import ROOT, TOKENIZER, premask, write_rows
 from outputs import rows_of
 from premask.core.errors import RowError, SourceError
 from premask.core.recipe import Recipe
@@ -50,6 +51,29 @@ def test_without_names_of_roles_the_known_ones_count() -> None:
     row = {"x": [{"role": "human", "content": "Hi", "name": "Ann"}, {"role": "gpt", "content": "Hello"}]}
 
     assert normalize(row, mapped(messages="x")).messages[0] == Message("user", "Hi", name="Ann")
+
+
+@pytest.mark.parametrize(
+    ("page", "role", "read"), [("trouble", "NAME", "user"), ("faq", "developer", "system")]
+)
+def test_the_lines_that_pages_show_for_other_roles_read_all_of_a_file(
+    page: str, role: str, read: str
+) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    (fields,) = re.findall(rf"fields: (\{{messages: messages, roles: \{{{role}: .*?\}}\}})", text)
+    names = (role, "user", "assistant")
+    row = {"messages": [{"role": name, "content": "x"} for name in names]}
+
+    found = normalize(row, mapped(**yaml.safe_load(fields)))
+
+    assert [each.role for each in found.messages] == [read, "user", "assistant"]
+
+
+def test_a_role_that_is_not_mapped_is_refused_with_the_way_to_name_it() -> None:
+    row = {"x": [{"role": "narrator", "content": "x"}, {"role": "user", "content": "x"}]}
+
+    with pytest.raises(RowError, match="known roles: narrator; for others, name every speaker of the file"):
+        normalize(row, mapped(messages="x", roles={"narrator": "user"}))
 
 
 def test_columns_at_any_path() -> None:

@@ -106,6 +106,13 @@ def test_a_loss_is_refused_or_counted(what: str, source: str, messages: tuple[Me
     assert sample.counts == {f"dropped_{kind}": 1}
 
 
+def test_of_a_developer_the_error_says_how_it_is_printed() -> None:
+    with pytest.raises(
+        RowError, match="read developer as system \\(roles of fields\\), or set on_dropped: count"
+    ):
+        decided(template(BODY, "m.role != 'developer'"), Message("developer", "Be kind."), USER, ANSWER)
+
+
 KEPT = [
     (template(BODY.replace("}}", "| trim }}")), (Message("user", "\n How? "), ANSWER)),
     (template("{{ m.content | upper }}"), (USER, ANSWER)),

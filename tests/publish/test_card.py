@@ -367,7 +367,7 @@ def test_what_is_special_about_the_mask_of_some_samples(tmp_path: Path) -> None:
     assert "| – `inference`: every turn" in text
     assert "`split`" not in text
     assert "- 2 turns are trained behind another prompt than inference shows.\n" in text
-    assert "- The template does not print all of 4 reasoning texts.\n" in text
+    assert "- History leaves out the reasoning of 4 earlier turns; each trained turn has its own" in text
     assert "- &lt;b&gt;\\_x (auto) is true for 3 conversations.\n" in text
 
 

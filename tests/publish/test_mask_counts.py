@@ -22,6 +22,10 @@ def test_every_proof_has_words() -> None:
             {"turns_behind_another_prompt": 1},
             ["1 turn is trained behind another prompt than inference shows"],
         ),
+        (
+            {"unclosed_reasoning": 2},
+            ["2 trained turns open a block of reasoning and never close it: they may be cut off"],
+        ),
         ({"turns_left_out": {"empty": 1200}}, ["1,200 empty turns are left out of the loss"]),
         (
             {"turns_left_out": {"opening": 2}},
@@ -41,4 +45,20 @@ def test_every_proof_has_words() -> None:
     ],
 )
 def test_each_count_is_a_sentence(counts: dict[str, Any], notes: list[str]) -> None:
-    assert mask_notes(counts) == notes
+    assert mask_notes({}, counts) == notes
+
+
+HISTORY = "history leaves out the reasoning of 2 earlier turns"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "note"),
+    [
+        ({"on_dropped": "reject"}, f"{HISTORY}; each trained turn has its own, in its own sample"),
+        ({"history": "last"}, HISTORY),
+        ({"history": "as-rendered"}, HISTORY),
+        ({"on_dropped": "count"}, "the template does not print all of 2 reasoning texts"),
+    ],
+)
+def test_reasoning_that_only_history_leaves_out_is_not_lost(recipe: dict[str, Any], note: str) -> None:
+    assert mask_notes(recipe, {"dropped_fields": {"reasoning": 2}}) == [note]

@@ -136,6 +136,24 @@ def test_content_revision(outputs: dict[str, Path], memory: str) -> None:
         assert there(f"{memory}/{names[name]}") == sent_of(path)
 
 
+def test_what_is_replaced_is_said_before(outputs: dict[str, Path], memory: str, calls: Calls) -> None:
+    said = list[tuple[str, int]]()
+
+    def say(line: str) -> None:
+        said.append((line, len(calls.log)))
+
+    push_to_store(outputs["many"], memory, say=say)
+    push_to_store(outputs["many"], memory, say=say)
+    assert said == []
+    calls.log.clear()
+    push_to_store(outputs["few"], memory, say=say)
+
+    ((line, changed),) = said
+    assert line.startswith(f"{memory} holds the output of another run (")
+    assert line.endswith("), which is replaced")
+    assert changed == 0
+
+
 def test_somebody_elses_folder_is_refused(outputs: dict[str, Path], memory: str) -> None:
     fsspec.filesystem("memory").pipe_file("/data/chats/train.csv", b"a,b\n")
 

@@ -459,6 +459,7 @@ def test_the_command_prints_what_was_found(tmp_path: Path) -> None:
 
     assert (done.code, done.err) == (0, "")
     assert "\x1b" not in done.out
+    assert max(map(len, done.out.splitlines())) < 1000  # not filled up to the width of a pipe
     assert lines[:3] == [
         "verdict: exact",
         r"generation prompt <|im_start|>assistant\n",

@@ -34,6 +34,7 @@ def push(
     """Push a finished output to the Hugging Face Hub, or to a store such as S3."""
     from ..publish.push_hub import HubTarget, parse_repo_id
     from ..publish.push_store import push_to_store
+    from .printing import print_line
 
     if page := re.match(r"https?://(?:www\.)?huggingface\.co/(?:datasets/)?([\w.-]+/[\w.-]+)", target):
         raise RecipeError(f"{target} is the page of a repo; write its name: {page[1]}")
@@ -52,6 +53,7 @@ def push(
         overwrite=overwrite,
         with_rejects=with_rejects,
         report=_lines(),
+        say=lambda line: print_line(f"note: {line}", error=True),
     )
     _print_pushed(result)
 

@@ -27,7 +27,7 @@ REPORT_SECONDS = 120.0
 @recipe_options(*_KEYS, "repair")
 @format_option()
 def template(tokenizer: str, flags: Flags, form: str) -> None:
-    """Say what a template does and what a run makes of each kind of row; exit code 1 if refused."""
+    """Say what a template does and what a run makes of each kind of row; exit code 1 if plain chats fail."""
     from ..labeller import Labeller
     from ..review.template_report import diagnose
     from ..review.terminal.template import print_diagnosis

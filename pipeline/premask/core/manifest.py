@@ -310,6 +310,10 @@ class Counts(_Open):
     turns_behind_another_prompt: Count = Field(
         default=0, description="Turns that are trained behind another prompt than inference shows."
     )
+    unclosed_reasoning: Count = Field(
+        default=0,
+        description="Trained turns that open a block of reasoning and never close it: answers cut short.",
+    )
     contaminated_by_set: dict[str, Count] = Field(
         default={},
         description="Rows that share text with an evaluation set, by the set they share most with.",

@@ -62,8 +62,8 @@ def read_role(index: int, role: Any, roles: Mapping[str, str]) -> str:
 def _unknown_role(index: int, role: str, roles: Mapping[str, str]) -> str:
     names = roles if len(roles) < 12 else dict.fromkeys(roles.values())
     return (
-        f"turn {index} has role {role!r}; known roles: {', '.join(names)}; for others, say in the recipe who "
-        f"speaks: fields: {{messages: PATH, roles: {{{role!r}: user, NAME: assistant}}}}"
+        f"turn {index} has role {role!r}; known roles: {', '.join(names)}; for others, name every speaker of "
+        f"the file in the recipe: fields: {{messages: PATH, roles: {{{role!r}: user, NAME: assistant}}}}"
     )
 
 

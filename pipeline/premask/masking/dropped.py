@@ -111,7 +111,8 @@ class Dropped:
             role = self._messages[index].role
             words = kind.replace("_", " ")
             what = what or f"the chat template does not print all {words} of message {index} ({role})"
-            raise RowError("content_dropped", f"{what}; set on_dropped: count to keep such rows")
+            read = "read developer as system (roles of fields), or " if role == "developer" else ""
+            raise RowError("content_dropped", f"{what}; {read}set on_dropped: count to keep such rows")
         self._found.add((index, kind))
 
 

@@ -85,7 +85,7 @@ class ReasoningMarks:
         if self.closing:
             return self.closing
         last = [found["open"] for found in self._any.finditer(opening) if found["open"]][-1].strip()
-        return CLOSING.format(_closer_of(last) or last.replace("<", "</", 1))
+        return CLOSING.format(closer_of(last) or last.replace("<", "</", 1))
 
     @cached_property
     def _any(self) -> re.Pattern[str]:
@@ -101,7 +101,7 @@ def find_reasoning_marks(
     opens, closes = ({found[0] for found in pattern.finditer(source)} for pattern in (_OPENS, _CLOSES))
     opener, closer, closing = _probed(renders_of)
     opens |= {opener} - {""}
-    closes |= {closer, *(_closer_of(text) for text in opens)} - {""}
+    closes |= {closer, *(closer_of(text) for text in opens)} - {""}
     return ReasoningMarks(_longest_first(opens), _longest_first(closes), closing)
 
 
@@ -109,10 +109,10 @@ def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(texts, key=lambda text: (-len(text), text)))
 
 
-def _closer_of(opener: str) -> str:
+def closer_of(opener: str) -> str:
     """Return what closes a block, by the name of what opens it; empty if the name does not tell.
 
-    >>> _closer_of("<think>"), _closer_of("[THINK]"), _closer_of("<|START_THINKING|>")
+    >>> closer_of("<think>"), closer_of("[THINK]"), closer_of("<|START_THINKING|>")
     ('</think>', '[/THINK]', '<|END_THINKING|>')
     """
     named = re.sub("START|BEGIN", "END", re.sub("start|begin", "end", opener))

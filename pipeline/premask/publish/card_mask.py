@@ -109,7 +109,7 @@ def limits_section(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
         points.append(f"{counts['rejected']:,} of {counts['rows']:,} rows ({share}) are missing: {why}.")
     seams = "" if recipe.get("seam") == "template" else seam_note(recipe, counts)
     points += [f"{note}." for note in (control_note(recipe, counts), straddling_note(counts), seams) if note]
-    points += [as_plain(f"{note[0].upper()}{note[1:]}.") for note in mask_notes(counts)]
+    points += [as_plain(f"{note[0].upper()}{note[1:]}.") for note in mask_notes(recipe, counts)]
     points.append("Text only. The ids are of no use with another tokenizer or chat template.")
     return "\n".join(f"- {point}" for point in points)
 

@@ -1,6 +1,6 @@
 """What a run counted besides rows and tokens, in words: for summary, card, report and stats.
 
-    for note in mask_notes(manifest["counts"]):
+    for note in mask_notes(manifest["recipe"], manifest["counts"]):
         print(note)         # 12 turns are trained behind another prompt than inference shows
 
 Each note is a sentence without its full stop, in plain text. What was not counted is not mentioned.
@@ -35,13 +35,16 @@ _FIELDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def mask_notes(counts: Mapping[str, Any]) -> list[str]:
+def mask_notes(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> list[str]:
     """Return the notes on the counts of a manifest.
 
-    >>> mask_notes({"turns_behind_another_prompt": 1, "dropped_fields": {"reasoning": 2}})[0]
+    >>> mask_notes({}, {"turns_behind_another_prompt": 1, "dropped_fields": {"reasoning": 2}})[0]
     '1 turn is trained behind another prompt than inference shows'
     """
-    return [*_behind(counts), *_left_out(counts), *_dropped(counts), *_modes(counts)]
+    history = history_reasoning_note(recipe, counts)
+    dropped = dropped_note(recipe, counts)
+    notes = [*_behind(counts), *_left_out(counts), unclosed_note(counts), history, dropped, *_modes(counts)]
+    return [note for note in notes if note]
 
 
 def history_note(counts: Mapping[str, Any]) -> str:
@@ -67,9 +70,45 @@ def behind_note(counts: Mapping[str, Any]) -> str:
     return next(_behind(counts), "")
 
 
-def dropped_note(counts: Mapping[str, Any]) -> str:
-    """Return what the template does not print; empty if it prints all."""
-    return next(_dropped(counts), "")
+def history_reasoning_note(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """Return how much reasoning only history leaves out; empty if there is none, or if it may be lost.
+
+    >>> history_reasoning_note({"history": "last"}, {"dropped_fields": {"reasoning": 1}})
+    'history leaves out the reasoning of 1 earlier turn'
+    """
+    found = counts.get("dropped_fields", {}).get("reasoning", 0)
+    if not found or _may_be_lost(recipe):
+        return ""
+    own = "; each trained turn has its own, in its own sample"
+    what = f"history leaves out the reasoning of {many(found, 'earlier turn', 'earlier turns')}"
+    return what + (own if recipe.get("history", "split") == "split" else "")
+
+
+def dropped_note(recipe: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """Return what the template does not print; empty if it prints all but the reasoning in history."""
+    in_history = set() if _may_be_lost(recipe) else {"reasoning"}
+    found = {name: n for name, n in counts.get("dropped_fields", {}).items() if n and name not in in_history}
+    parts = [many(count, *_words(name)) for name, count in sorted(found.items(), key=_largest_first)]
+    return f"the template does not print all of {', '.join(parts)}" if parts else ""
+
+
+def _may_be_lost(recipe: Mapping[str, Any]) -> bool:
+    """Whether the reasoning that is not printed may be that of a trained turn: such a row is refused by
+    default."""
+    return bool(recipe.get("on_dropped") == "count")
+
+
+def unclosed_note(counts: Mapping[str, Any]) -> str:
+    """Return how many answers seem to be cut within their reasoning; empty if none does.
+
+    >>> unclosed_note({"unclosed_reasoning": 1})
+    '1 trained turn opens a block of reasoning and never closes it: it may be cut off'
+    """
+    if not (count := counts.get("unclosed_reasoning", 0)):
+        return ""
+    if count == 1:
+        return "1 trained turn opens a block of reasoning and never closes it: it may be cut off"
+    return f"{count:,} trained turns open a block of reasoning and never close it: they may be cut off"
 
 
 def turns_note(counts: Mapping[str, Any]) -> str:
@@ -120,14 +159,7 @@ def _left_out(counts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{many(count, 'empty turn is', 'empty turns are')} left out of the loss"
     if count := turns.get("opening", 0):
         what = many(count, "turn that opens its conversation is", "turns that open their conversation are")
-        yield f"{what} left out of the loss: no prompt leads to them"
-
-
-def _dropped(counts: Mapping[str, Any]) -> Iterator[str]:
-    dropped = {name: count for name, count in counts.get("dropped_fields", {}).items() if count}
-    if dropped:
-        parts = [many(count, *_words(name)) for name, count in sorted(dropped.items(), key=_largest_first)]
-        yield f"the template does not print all of {', '.join(parts)}"
+        yield f"{what} left out of the loss: no prompt leads to {'it' if count == 1 else 'them'}"
 
 
 def _words(field: str) -> tuple[str, str]:

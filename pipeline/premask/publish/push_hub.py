@@ -31,7 +31,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..core.errors import PushError
-from ..output.dataset import LocalFile, front_matter_of
+from ..output.dataset import LocalFile, front_matter_of, open_dataset
 from ..output.sending import Finished, PushResult, Report
 from .card_lint import card_notes
 from .card_use import at_repo
@@ -106,6 +106,7 @@ def push_to_hub(out: Path, target: HubTarget, *, report: Report = lambda *_: Non
     """
     if target.revision and target.content_revision:
         raise PushError("--revision and --content-revision both name the branch; give one of them")
+    open_dataset(out)  # a wrong path is said before a missing token
     token = check_access()
     with to_send(out, with_rejects=target.with_rejects) as finished, quiet():
         repo = HubRepo(target.repo_id, token)

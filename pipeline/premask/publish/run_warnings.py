@@ -24,6 +24,7 @@ from .mask_counts import (
     seam_note,
     straddling_note,
     turns_note,
+    unclosed_note,
 )
 
 Warned = tuple[str, str]
@@ -46,7 +47,8 @@ def warnings_of(manifest: Mapping[str, Any]) -> list[Warned]:
     found = [
         ("History", history_note(counts)),
         ("Another prompt", behind_note(counts)),
-        ("Dropped text", dropped_note(counts)),
+        ("Dropped text", dropped_note(recipe, counts)),
+        ("Open reasoning", unclosed_note(counts)),
         ("Turns without loss", turns_note(counts)),
         ("Seams", seam_note(recipe, counts)),
         ("Edges", straddling_note(counts)),

@@ -20,6 +20,8 @@ from ..core.recipe import Recipe
 from ..core.records import SIDE_NAMES, Row, Sample, placed
 from ..dialects import Form
 from ..labeller import LabelledSample, Labeller, reject
+from ..masking.segments import masked_texts
+from ..masking.unclosed_reasoning import UNCLOSED, unclosed_in
 from ..running.inputs import find_dialect
 from ..sources.cutting import plan_units
 from ..sources.listing import inspect_sources
@@ -70,6 +72,7 @@ def explain_row(labeller: Labeller, row: Row, dialect: Form) -> dict[str, Any]:
 
 def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
     sample = labelled.sample
+    unclosed = int(unclosed_in(masked_texts([sample], [0]))[0])
     starts, ends = character_spans(sample.text, labelled.starts, labelled.ends)
     return {
         "text": sample.text,
@@ -77,6 +80,7 @@ def _explain_sample(labelled: LabelledSample) -> dict[str, Any]:
         "turns": [turn._asdict() for turn in sample.turns],
         "proof": sample.proof,
         "seam_tokens": labelled.seam_tokens,
+        **({UNCLOSED: unclosed} if unclosed else {}),
         "tokens": {
             "id": labelled.ids.tolist(),
             "start": starts.tolist(),

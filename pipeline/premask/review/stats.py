@@ -24,6 +24,7 @@ from ..core.manifest import QUANTILES, Input, describe_lengths
 from ..output.dataset import Dataset, open_dataset
 from ..output.read_samples import SampleBatch, read_samples
 from ..publish.charts import roles_of
+from ..publish.mask_counts import mask_notes
 from .rejects import DUPLICATE
 
 SHARE_BINS = 20
@@ -178,6 +179,7 @@ def _figures(dataset: Dataset, samples: _Samples, rejects: _Rejects) -> dict[str
         },
         "proofs": dict(counts.get("samples_by_proof", {})),
         **{name: counts.get(name, nothing) for name, nothing in _OF_MASK.items()},
+        "mask_notes": mask_notes(manifest.recipe, counts),
         "engine": manifest.as_dict()["engine"],
     }
     return figures | (_packs(samples, whole) if dataset.layout == "packed" else {})
@@ -187,6 +189,7 @@ _OF_MASK: Mapping[str, Any] = {
     "dropped_fields": {},
     "turns_left_out": {},
     "turns_behind_another_prompt": 0,
+    "unclosed_reasoning": 0,
     "template_modes": {},
 }
 """Counts of the manifest that are shown in words (`publish/mask_counts.py`), and what they are if missing."""

@@ -28,6 +28,7 @@ from ..core.text import storable
 from ..labeller import LabelledTexts, untrained
 from ..masking.labels import per_sample, token_numbers, trained_before, weigh_tokens, without_first
 from ..masking.sides import pair_errors
+from ..masking.unclosed_reasoning import UNCLOSED, unclosed_in
 
 
 class Pieces(NamedTuple):
@@ -226,6 +227,7 @@ def count(labelled: LabelledTexts, pieces: Pieces, policy: TooLong) -> Tally:
         ("seam_tokens", encoded.seam_tokens),
         ("control_tokens_in_content", encoded.in_content),
         ("encoded_by_reference", encoded.by_reference),
+        *((UNCLOSED, found) for found in (unclosed_in(masked),) if found.any()),
     ):
         tally[name] = np.where(opens, of_text[pieces.sample], 0).astype(np.int32)
     sizes = np.diff(encoded.tokens.offsets)

@@ -106,12 +106,13 @@ def test_what_is_special_about_the_mask() -> None:
     )
 
     assert shown[5] == "(6 more than rows: turns that inference renders differently)"
-    assert shown[9:15] == [
+    assert shown[9:16] == [
         "(10 are prompt and completion put together, because no render shows both)",
         "(7 turns are trained behind another prompt than inference shows)",
         "(2 empty turns are left out of the loss)",
-        "(1 turn that opens its conversation is left out of the loss: no prompt leads to them)",
-        "(the template does not print all of 1,200 reasoning texts, 1 list of tool definitions)",
+        "(1 turn that opens its conversation is left out of the loss: no prompt leads to it)",
+        "(history leaves out the reasoning of 1,200 earlier turns; each trained turn has its own, in its own sample)",
+        "(the template does not print all of 1 list of tool definitions)",
         "(enable_thinking (auto) is false for 40 and true for 3 conversations)",
     ]
 

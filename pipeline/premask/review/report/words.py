@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from ...core.contract import REASONS
-from ...publish.mask_counts import PROOF_WORDS, mask_notes
+from ...publish.mask_counts import PROOF_WORDS
 from ...publish.mixture_words import mixture_lines
 from ...publish.run_warnings import warnings_of
 from .choice import SAMPLES
@@ -38,7 +38,7 @@ def words_of(manifest: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
             "generation-tags" if manifest["recipe"].get("mask") == "generation-tags" else "proved"
         ],
         "proofs": _proofs(figures),
-        "mask_notes": [f"{note[0].upper()}{note[1:]}." for note in mask_notes(figures)],
+        "mask_notes": [f"{note[0].upper()}{note[1:]}." for note in figures["mask_notes"]],
         "inputs": _inputs(manifest),
         "more_inputs": more_than(len(manifest["inputs"]), "sources"),
         "splits": [_split(each) for each in figures["by_split"]],

@@ -13,7 +13,6 @@ from ...core.contract import REASONS
 from ...core.display import figure, percent
 from ...core.text import visible
 from ...output.read_samples import SampleBatch
-from ...publish.mask_counts import mask_notes
 from .tokens import marked, say
 
 if TYPE_CHECKING:  # each is loaded by its own command
@@ -94,7 +93,7 @@ def _lines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     policy = f"{cut['policy']}: {cut['samples_cut']:,} samples cut, {cut['tokens_cut_off']:,} tokens left out"
     found.append(("too long", f"{policy}, {cut['rows_rejected']:,} rows rejected"))
     found += [("mask proof", f"{name}: {count:,} samples") for name, count in figures["proofs"].items()]
-    found += [("", note) for note in mask_notes(figures)]
+    found += [("", note) for note in figures["mask_notes"]]
     others = figures["other_counts"].items()
     return found + [("", f"{count:,} {name.replace('_', ' ')}") for name, count in others]
 

@@ -21,7 +21,7 @@ from ...core.display import duration, file_size, percent
 from ...core.text import visible
 from ...output.upload import load_line
 from ...publish.charts import roles_of
-from ...publish.mask_counts import PROOF_WORDS, mask_notes
+from ...publish.mask_counts import PROOF_WORDS, many, mask_notes
 from ...publish.mixture_words import mixture_lines
 from .tokens import say
 
@@ -194,12 +194,13 @@ def _samples(
     if cut := counts.get("tokens_cut_off"):
         found.append(f"({cut:,} tokens beyond max_length were cut off)")
     if control := counts.get("control_tokens_in_content"):
-        found.append(f"({control:,} control-token strings are in content)")
+        what = many(control, "control-token string is", "control-token strings are")
+        found.append(f"({what} in content)")
     if beside := counts.get("samples_beside_own_row"):
         found.append(f"({beside:,} share a pack with another sample of their row: no other place was found)")
     if composed := counts.get("samples_by_proof", {}).get("composed"):
-        found.append(f"({composed:,} are {PROOF_WORDS['composed'].partition(';')[0]})")
-    return [*found, *(f"({note})" for note in mask_notes(counts))]
+        found.append(f"({many(composed, 'is', 'are')} {PROOF_WORDS['composed'].partition(';')[0]})")
+    return [*found, *(f"({note})" for note in mask_notes(recipe, counts))]
 
 
 def _has_own_texts(proofs: Mapping[str, int]) -> bool:

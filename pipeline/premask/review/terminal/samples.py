@@ -42,7 +42,7 @@ class SamplePrinter:
             part = f", {sample['side']}" if "side" in sample else _part(number, samples)
             tokens = sample["tokens"]
             groups = groups_of(sample["text"], tokens["start"], tokens["end"])
-            note = _seams(sample["seam_tokens"])
+            note = _seams(sample["seam_tokens"]) + _unclosed(sample)
             self._print(
                 f"{name}{part}",
                 groups,
@@ -104,3 +104,8 @@ def _part(number: int, samples: Sequence[Any]) -> str:
 
 def _seams(count: int) -> str:
     return f", {count} edges of completions inside a token of the whole text" if count else ""
+
+
+def _unclosed(sample: Mapping[str, Any]) -> str:
+    """Whether the sample trains an answer that was cut within its reasoning."""
+    return ", a block of reasoning is never closed" if sample.get("unclosed_reasoning") else ""

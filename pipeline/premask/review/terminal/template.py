@@ -208,4 +208,5 @@ def _print_open_reasoning(console: Console, diagnosis: Diagnosis) -> None:
 
 
 def _say_wrapped(console: Console, text: str, style: str = "", *, indent: int = 0) -> None:
+    """Print a text that is wrapped on a terminal, each line with its indent; without blanks at its end."""
     console.print(Padding(Text(visible(text), style=style), (0, 0, 0, indent), expand=False))
