@@ -37,7 +37,8 @@ COMMANDS: Mapping[str, str] = {
     "finish": "Assemble an output from its ranks (run --rank I --world N); names those that are not done.",
     "plan": "Estimate units, tokens, disk, time and memory of a run, and what the Hub's limits mean for it.",
     "explain": "Show what is trained in single rows: as text, token by token, or as JSON.",
-    "template": "Say what a template does and what a run makes of each kind of row; exit code 1 if refused.",
+    "template": "Say what a template does and what a run makes of each kind of row; "
+    "exit code 1 if plain chats fail.",
     "verify": "Check a finished output: files, rows, lineage, counts; exit code 1 if something is wrong.",
     "export": "Write an output in another form: Arrow as datasets saves it to disk, or JSONL.",
     "repack": "Pack the samples of an output again, without tokenizing: other length, layout, order.",
