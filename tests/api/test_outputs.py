@@ -48,6 +48,13 @@ def test_what_is_opened_is_what_was_run(result: premask.Result) -> None:
     assert "20 rows kept, 1 rejected" in repr(opened)
 
 
+def test_names_of_outputs_are_no_patterns(result: premask.Result, tmp_path: Path) -> None:
+    copy = shutil.copytree(result.output, tmp_path / "a[1]")
+    shutil.copytree(result.output, tmp_path / "a1")
+
+    assert len(premask.open(copy)["packed"]["train"]) == len(result["packed"]["train"])
+
+
 def test_a_damaged_shard(result: premask.Result, tmp_path: Path) -> None:
     copy = shutil.copytree(result.output, tmp_path / "copy")
     for shard in (copy / "packed").glob("*.parquet"):

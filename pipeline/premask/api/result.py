@@ -7,6 +7,7 @@ result.report(), result.push("org/name", private=True)
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +56,8 @@ class Result:
                 else f"layouts are {', '.join(LAYOUTS)}"
             )
             raise OutputError(f"{self.output} has no layout {layout!r}, but {has}; {hint}")
-        files = {
-            split: [str(dataset.path(shard.path)) for shard in dataset.shards(layout, split)]
+        files = {  # `datasets` takes names for patterns
+            split: [glob.escape(str(dataset.path(shard.path))) for shard in dataset.shards(layout, split)]
             for split in dataset.splits
         }
         return _loaded(files, self.output)
