@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -72,6 +73,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     """Remove the caches of this process."""
     shutil.rmtree(os.environ["PREMASK_TESTS"], ignore_errors=True)
+
+
+def pytest_runtest_setup() -> None:
+    """Leave what there is already out of garbage collection: some renders collect each time, and a process of
+    tests has millions of objects."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -123,7 +123,7 @@ def test_rows_are_left_out_listed_and_counted(tmp_path: Path) -> None:
     assert "2 kept + 1 rejected + 1 left out" in premask("stats", out).out
     assert "1 rows rejected, 1 left out by the recipe" in premask("rejects", out).out
     assert premask("report", out, "--to", tmp_path / "page.html").code == 0
-    assert "1 were left out by the recipe" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Left out by the recipe: 1 row" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "rows left out by `keep`" in (out / "README.md").read_text(encoding="utf-8")
 
 

@@ -286,9 +286,9 @@ def test_a_recipe_runs_no_code_before_it_is_allowed(tmp_path: Path) -> None:
         assert "--allow-map" in done.err
     assert not marker.exists()
     allow_map(None)
-    with pytest.raises(RecipeError, match=r"premask\.sources\.mapping\.allow_map"):
+    with pytest.raises(RecipeError, match="add --allow-map"):
         run_on(tmp_path / "out", source, map="hooks:f")
-    with pytest.raises(RecipeError, match=r"premask\.sources\.mapping\.allow_map"):
+    with pytest.raises(RecipeError, match="add --allow-map"):
         run_on(tmp_path / "out", {"path": str(source), "map": "hooks:f"})
     assert not marker.exists()
 
