@@ -50,8 +50,9 @@ EDGES = {
     "answers start with marks": _talk(":", ":", "'", "'s", "`", "```py\n```", "12", "345"),
 }
 KINDS = {kind: chat for kind, chat in CHATS.items() if kind != "control tokens in content"} | EDGES
-AT_LEAST = {"gemma": 3000, "qwen3": 3000, "llama3_2": 3000}
-"""Samples to compare a tokenizer, at the least: fewer would mean that the comparison has gone blind."""
+AT_LEAST = {"gemma": 1000, "qwen3": 1000, "llama3_2": 1000}
+"""Samples to compare a tokenizer, at the least: fewer would mean that the comparison has gone blind. Each template
+is compared with one of the tokenizers, in turns."""
 
 
 class Compared(NamedTuple):
@@ -67,17 +68,17 @@ class Compared(NamedTuple):
 def test_ids_are_those_of_inference(make_labeller: MakeLabeller, name: str) -> None:
     labeller = make_labeller(name, chat_template="chatml")
     compared = straddled = 0
-    for where, ids, expected, seams in _compared(labeller):
+    for where, ids, expected, seams in _compared(labeller, list(AT_LEAST).index(name)):
         assert ids == expected, where
         compared, straddled = compared + 1, straddled + bool(seams)
 
     assert compared >= AT_LEAST[name]
-    assert straddled >= 100
+    assert straddled >= 30
 
 
-def _compared(labeller: Labeller) -> Iterator[Compared]:
+def _compared(labeller: Labeller, first: int) -> Iterator[Compared]:
     today = datetime.datetime.now().date()  # noqa: DTZ005  transformers prints the local day
-    for file in filter(compiles, INDEX):
+    for file in filter(compiles, list(INDEX)[first :: len(AT_LEAST)]):
         template = ChatTemplate(source_of(file), variables=labeller.tokenizer.variables, date=today)
         rules = _rules(labeller, template)
         for kind, chat in KINDS.items():
