@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -79,6 +80,18 @@ def pytest_runtest_setup() -> None:
     """Leave what there is already out of garbage collection: some renders collect each time, and a process of
     tests has millions of objects."""
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_collected_now_and_then() -> None:
+    """Before each eighth module: what `pytest_runtest_setup` leaves out is not freed otherwise."""
+    if not next(_modules) % 8:
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
+
+_modules = count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
