@@ -186,8 +186,12 @@ def f(row):
     except BaseException:
         return row
 """
-    with pytest.raises(KeyboardInterrupt):
-        made_of(tmp_path, code, {})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # others may have set one of theirs
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made_of(tmp_path, code, {})
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ==== Which function ====
