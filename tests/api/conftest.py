@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,11 @@ def _facts_are_kept(facts: Path) -> Iterator[None]:
         patch.setenv("PREMASK_FACTS", "on")
         patch.setenv("PREMASK_CACHE", str(facts))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _the_environment_stays() -> Iterator[None]:
+    """`Dataset.map(num_proc=2)` puts a copy in the place of `os.environ`, which no fixture would set back."""
+    before = os.environ
+    yield
+    os.environ = before  # noqa: B003  the object itself

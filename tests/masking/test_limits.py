@@ -6,8 +6,7 @@ only for a row that says `bomb`; the rows around it must come out as if it were 
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,16 +49,6 @@ def explode(make_labeller: MakeLabeller, tmp_path: Path) -> Explode:
         return middle if isinstance(middle, Reject) else middle[0].text
 
     return run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _only_what_is_new_is_collected(make_labeller: MakeLabeller) -> Iterator[None]:
-    """Each unsafe render collects garbage, which takes as long as there are objects: leave out those of others."""
-    make_labeller("sample")
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 BIG = MAX_RENDERED + 1
