@@ -20,8 +20,11 @@ from places import SHARED
 from premask.api.masker import Masker
 from premask.core.manifest import LAYOUTS
 from premask.publish.trainer_lines import snippets
+from scripts import script
 
 QWEN = SHARED / "tokenizers" / "qwen3"
+MASKS = ROOT / "examples" / "coming_from" / "masks.py"
+"""The script that fills the pages."""
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("from-*.md"))}
 
 needs_qwen = pytest.mark.skipif(
@@ -40,21 +43,8 @@ def _facts_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @cache
-def script() -> Any:
-    """The script that fills the pages, which is part of no package."""
-    path = ROOT / "examples" / "coming_from" / "masks.py"
-    spec = importlib.util.spec_from_file_location("coming_from", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["coming_from"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
 def masks() -> Any:
-    return script().Masks(str(QWEN))
+    return script(MASKS).Masks(str(QWEN))
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -62,21 +52,21 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def test_the_script_knows_the_pages() -> None:
-    assert sorted(script().PAGES) == sorted(PAGES)
+    assert sorted(script(MASKS).PAGES) == sorted(PAGES)
 
 
 @needs_qwen
 @pytest.mark.parametrize("name", PAGES)
 def test_the_blocks_are_what_the_tools_make(name: str) -> None:
-    assert script().filled(PAGES[name], masks()) == PAGES[name]
-    assert len(script().MARK.findall(PAGES[name])) >= 3
-    assert len(blocks(name, "text")) == len(script().MARK.findall(PAGES[name]))
+    assert script(MASKS).filled(PAGES[name], masks()) == PAGES[name]
+    assert len(script(MASKS).MARK.findall(PAGES[name])) >= 3
+    assert len(blocks(name, "text")) == len(script(MASKS).MARK.findall(PAGES[name]))
 
 
 @needs_qwen
 @pytest.mark.parametrize("name", PAGES)
 def test_the_pictures_are_drawn_from_the_masks(name: str) -> None:
-    drawn = script().pictures(PAGES[name], masks())
+    drawn = script(MASKS).pictures(PAGES[name], masks())
 
     assert drawn
     for file, content in drawn.items():
@@ -119,10 +109,10 @@ OF_TOOLS = [
 @pytest.mark.parametrize(("tool", "keys", "names"), OF_TOOLS, ids=["unsloth", "axolotl"])
 def test_the_mask_of_a_tool_by_our_keys(tool: str, keys: dict[str, Any], names: list[str]) -> None:
     """The rows of which the pages say so."""
-    masker = Masker(str(QWEN), chat_template=script().template(), **keys)
+    masker = Masker(str(QWEN), chat_template=script(MASKS).template(), **keys)
     for name in names:
         (theirs,) = masks().of(tool, name)
-        (ours,) = masker(script().rows()[name])
+        (ours,) = masker(script(MASKS).rows()[name])
         assert (list(ours.input_ids), list(ours.labels)) == (theirs["input_ids"], theirs["labels"]), name
 
 
@@ -132,9 +122,9 @@ def test_the_line_for_trl_gives_the_recorded_masks(tmp_path: Path) -> None:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed")
     names = ("chat", "reasoning")  # none with tools: a file of JSON has one type for a column
-    lines = "".join(json.dumps(script().rows()[name]) + "\n" for name in names)
+    lines = "".join(json.dumps(script(MASKS).rows()[name]) + "\n" for name in names)
     (tmp_path / "chats.jsonl").write_text(lines, encoding="utf-8")
-    (tmp_path / "template.jinja").write_text(script().template(), encoding="utf-8")
+    (tmp_path / "template.jinja").write_text(script(MASKS).template(), encoding="utf-8")
     (block,) = (
         text for text in blocks("from-assistant-only-loss", "python") if "assistant_only_loss" in text
     )

@@ -45,6 +45,7 @@ from premask.core.source_entry import DialectName, FieldMap, Source
 from premask.masking.chat_template import built_in_templates
 from premask.publish.trainer_lines import SNIPPETS, snippets
 from premask.review.verify import PACKS_REDONE, REJECTS_REDONE
+from scripts import script
 
 PACKAGE = Path(package.__file__).parent
 DOCS = ROOT / "docs"
@@ -538,36 +539,24 @@ TEMPLATES = SHARED / "corpus"
 QWEN = SHARED / "tokenizers" / "qwen3"
 
 
-@cache
-def token_tables() -> Any:
-    """The script, which is part of no package."""
-    spec = importlib.util.spec_from_file_location("token_tables", TABLES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["token_tables"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("title", re.findall(r"^## (.*)$", page("token-tables"), re.MULTILINE))
 def test_token_tables_are_those_of_the_script(title: str) -> None:
-    script = token_tables()
-    (family,) = [each for each in script.FAMILIES if each.title == title]
-    template = script.find([TEMPLATES], family)
+    tables = script(TABLES)
+    (family,) = [each for each in tables.FAMILIES if each.title == title]
+    template = tables.find([TEMPLATES], family)
     if template is None or not QWEN.is_dir():
         pytest.skip(f"no template ends with {family.file} here, or no tokenizer of Qwen3")
 
-    assert section(page("token-tables"), f"## {title}").strip() == script.section_of(
+    assert section(page("token-tables"), f"## {title}").strip() == tables.section_of(
         family, template, str(QWEN)
     )
 
 
 def test_the_head_of_the_token_tables_is_that_of_the_script() -> None:
-    script = token_tables()
+    tables = script(TABLES)
 
-    assert page("token-tables").startswith(script.HEAD)
-    assert [each.title for each in script.FAMILIES] == re.findall(
+    assert page("token-tables").startswith(tables.HEAD)
+    assert [each.title for each in tables.FAMILIES] == re.findall(
         r"^## (.*)$", page("token-tables"), re.MULTILINE
     )
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
-from types import ModuleType
 
 import pytest
 from commands import ROOT
@@ -14,6 +11,7 @@ from premask.core import errors
 from premask.core.contract import REASONS, row_schema
 from premask.core.errors import PremaskError
 from said import raised, said
+from scripts import script
 
 DOCS = ROOT / "docs"
 TROUBLE = (DOCS / "trouble.md").read_text(encoding="utf-8")
@@ -22,21 +20,10 @@ QUOTES = re.findall(r"^\| `([^`]+)` \|", ERRORS, re.MULTILINE)
 """The messages of the page."""
 
 
-def _script() -> ModuleType:
-    """`docs/reference.py`, which is part of no package."""
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reference"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_of_the_commands_is_that_of_the_script() -> None:
     shown = (DOCS / "commands.md").read_text(encoding="utf-8")
 
-    assert shown == _script().page(), "the commands have changed: run 'make reference'"
+    assert shown == script(DOCS / "reference.py").page(), "the commands have changed: run 'make reference'"
     assert set(re.findall(r"^## (.+)$", shown, re.MULTILINE)) == set(COMMANDS)
 
 

@@ -5,33 +5,23 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import ROOT
+from scripts import script
 
 nbformat = pytest.importorskip("nbformat")
+RUNNER = ROOT / "docs" / "notebook.py"
+"""The script that runs the notebook and makes its page."""
 NEEDED = ("nbclient", "ipykernel", "torch", "trl")
 
 
 @cache
-def script() -> Any:
-    """The script that runs the notebook and makes the page, which is part of no package."""
-    spec = importlib.util.spec_from_file_location("notebook", ROOT / "docs" / "notebook.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["notebook"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@cache
 def notebook() -> Any:
-    return nbformat.read(script().NOTEBOOK, as_version=4)
+    return nbformat.read(script(RUNNER).NOTEBOOK, as_version=4)
 
 
 def code_of(book: Any) -> list[Any]:
@@ -39,7 +29,7 @@ def code_of(book: Any) -> list[Any]:
 
 
 def is_the_same_anywhere(cell: Any) -> bool:
-    return script().VARIES not in cell.metadata.get("tags", [])
+    return script(RUNNER).VARIES not in cell.metadata.get("tags", [])
 
 
 def without_style(outputs: list[Any]) -> str:
@@ -48,9 +38,9 @@ def without_style(outputs: list[Any]) -> str:
 
 
 def test_the_page_is_that_of_the_notebook() -> None:
-    page = script().PAGE.read_text(encoding="utf-8")
+    page = script(RUNNER).PAGE.read_text(encoding="utf-8")
 
-    assert page == script().page_of(notebook())
+    assert page == script(RUNNER).page_of(notebook())
     assert page.count('<div class="premask') == 4
     assert "[data-md-color-scheme=slate] .premask" in page
 
@@ -73,7 +63,7 @@ def test_the_notebook_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PREMASK_CACHE", str(tmp_path / "facts"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
-    done = script().executed(notebook(), tmp_path)
+    done = script(RUNNER).executed(notebook(), tmp_path)
     for shown, now in zip(code_of(notebook()), code_of(done), strict=True):
         assert [each.output_type for each in now.outputs] == [each.output_type for each in shown.outputs]
         if is_the_same_anywhere(shown):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from browser import Visit, axe_findings, chromium
+from browser import Visit, axe_findings
 from commands import TOKENIZER, Done, chat, premask, write_rows
 from premask.review.diff import EXAMPLES, KIND_WORDS, KINDS, compare
 
@@ -149,12 +148,6 @@ def test_an_output_that_is_not_there(tmp_path: Path, place: int) -> None:
 
 
 # ==== As a page ====
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

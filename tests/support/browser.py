@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Visit, axe_findings, chromium
+from browser import PHONE, Visit, axe_findings
 from commands import TOKENIZER, chat, premask, write_rows
 from premask.api.mask import mask
 from premask.api.masker import Masker
@@ -24,13 +23,6 @@ LINES = [
     {"reason": reason, "source": EVIL, "row": i, "id": None, "detail": EVIL * 20, "original": "x"}
     for i, reason in enumerate(["no_assistant"] * 12 + ["unknown_role"])
 ]
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Visit, axe_findings, chromium
+from browser import PHONE, Visit, axe_findings
 from commands import SAMPLE, TOKENIZER, chat, premask, write_rows
 from golden import ROW as GOLDEN
 from golden import SAMPLE as GOLDEN_SAMPLE
 from outputs import rows_of
 from premask.core.text import visible
-
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

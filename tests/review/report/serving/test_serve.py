@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from browser import Visit, axe_findings, chromium
+from browser import Visit, axe_findings
 from commands import (
     HANG_S,
     ROOT,
@@ -525,12 +525,6 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
 
 
 # ==== In a browser ====
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 def test_a_person_looks_at_all_rows(browser: Any, server: Server, lines: list[dict[str, Any]]) -> None:
